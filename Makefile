@@ -1,0 +1,57 @@
+# Every target sets itself up: it needs only Python 3.11 or newer, make and a network.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+SHELL := /bin/bash
+
+.PHONY: help install demo test test-fast lint format lock schemas bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(INSTALLED): requirements/lock.txt requirements/uv.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'transferscope needs Python 3.11 or newer; set PYTHON=')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/lock.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
+	touch $(INSTALLED)
+
+install: $(INSTALLED)  ## Create .venv with the locked dependencies and the package
+
+demo: $(INSTALLED)  ## Run the main job on the built-in demo study, offline
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --report results/demo/report.html
+
+test: $(INSTALLED)  ## Run every test
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(CORES) --dist loadgroup
+
+test-fast: $(INSTALLED)  ## Run the tests that take seconds
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not workflow" --numprocesses $(CORES)
+
+lint: $(INSTALLED)  ## Check style, types, workflow and generated schemas
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: $(INSTALLED)  ## Format the code and the workflow
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+lock: $(INSTALLED)  ## Refresh the hashed lock files
+	$(BIN)/uv pip compile requirements/uv.in --upgrade --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/uv.txt
+	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
+
+schemas: $(INSTALLED)  ## Regenerate the JSON schemas from the config models
+	$(BIN)/transferscope schemas --output workflow/schemas
+
+bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
+	$(BIN)/python benchmarks/run.py --output docs/performance.md
+
+clean:  ## Remove the environment and every result
+	rm -rf $(VENV) results .snakemake

@@ -1,0 +1,194 @@
+"""The study config: one model, from which schema, defaults and documentation follow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferscope.cards import Name
+from transferscope.models import Model
+
+Scheme = Literal["group", "image"]
+HeadKind = Literal["linear", "logreg", "mlp"]
+Strategy = Literal["replicate", "map", "map-random", "mean"]
+Metric = Literal["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0)]
+CardRef = Annotated[
+    str,
+    Field(min_length=1, description="Name of a card in the card folders, or path of a card file."),
+]
+
+
+class SplitSettings(Model):
+    """How tiles are divided, once and for all probes."""
+
+    schemes: list[Scheme] = Field(
+        ["group", "image"],
+        min_length=1,
+        description=(
+            "group: no group on both sides, the honest estimate for new proteins; image: groups "
+            "shared, as older papers do. The gap between them is a result."
+        ),
+    )
+    folds: dict[Scheme, Annotated[int, Field(ge=2)]] = Field(
+        {"group": 5, "image": 5}, description="Folds of each scheme."
+    )
+    seeds: list[Seed] = Field([0], min_length=1, description="Repeats of the whole division.")
+    validation: float = Field(
+        0.2, gt=0, lt=0.9, description="Share of the training side kept for early stopping."
+    )
+    fractions: list[Fraction] = Field(
+        [0.1, 0.25, 0.5, 1.0],
+        min_length=1,
+        description="Shares of the training groups that a head may see; nested.",
+    )
+    rare_classes: Literal["stop", "drop"] = Field(
+        "stop",
+        description="What to do with a class that has fewer groups than folds: stop, or drop it.",
+    )
+
+    @model_validator(mode="after")
+    def _folds_for_each_scheme(self) -> SplitSettings:
+        if missing := [s for s in self.schemes if s not in self.folds]:
+            raise ValueError(f"folds: give a number for {', '.join(missing)}")
+        return self
+
+    @field_validator("fractions", "seeds", "schemes")
+    @classmethod
+    def _unique(cls, values: list[object]) -> list[object]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value is repeated")
+        return values
+
+
+class HeadSettings(Model):
+    """How the supervised heads on frozen embeddings are trained."""
+
+    kinds: list[HeadKind] = Field(
+        ["linear", "logreg", "mlp"],
+        description=(
+            "linear: one layer, AdamW, early stopping; logreg: L2-regularised to convergence; "
+            "mlp: 512-256 with dropout, as the published OpenCell studies have it."
+        ),
+    )
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+        [512, 256], description="Widths of the mlp's hidden layers."
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of the mlp.")
+    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp.")
+    patience: int = Field(15, ge=1, description="Epochs without a better validation loss.")
+    batch_size: int = Field(256, ge=1, description="Tiles a step.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate, decayed by a cosine.")
+    weight_decay: float = Field(0.04, ge=0, description="AdamW's weight decay.")
+    logreg_c: float = Field(1.0, gt=0, description="Inverse strength of logreg's L2 penalty.")
+    threshold_positives: int = Field(
+        5,
+        ge=1,
+        description="A class with fewer validation positives keeps the threshold of 0.5.",
+    )
+
+
+class KnnSettings(Model):
+    """k nearest neighbours by cosine: one search at the largest k, every k from it."""
+
+    k: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 5, 10, 20, 50],
+        description="Numbers of neighbours. Empty: no k-NN.",
+    )
+
+
+class ComputeSettings(Model):
+    """Where and how the networks run."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: the first GPU where there is one, else the processor."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description=(
+            "auto: the fastest that the device is good at. Whatever is chosen is compared with "
+            "fp32 on the first batch, and fp32 takes over where the two disagree."
+        ),
+    )
+    batch_size: int = Field(32, ge=1, description="Images a forward pass.")
+    threads: int = Field(2, ge=1, description="Processor cores a job may use.")
+
+
+class CompareSettings(Model):
+    """How results are compared."""
+
+    metric: Metric = Field("macro_f1", description="The metric of the headline and the figures.")
+    bootstrap: int = Field(1000, ge=100, description="Draws of groups an interval.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    seed: int = Field(0, ge=0, description="Seed of the draws, the same for every store.")
+
+
+class FigureSettings(Model):
+    """How figures look; a change here replots and does nothing else."""
+
+    dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
+
+
+class StudyConfig(Model):
+    """A study: which backbones, on which datasets, evaluated how."""
+
+    study: Name = Field(description="Name of the study; results lie under <results>/<study>/.")
+    results: str = Field("results", min_length=1, description="Folder of all results.")
+    card_folders: dict[Literal["datasets", "backbones"], str] = Field(
+        {
+            "datasets": "resources/datasets",
+            "backbones": "resources/backbones",
+        },
+        description="Where cards are looked up by name.",
+    )
+    datasets: list[CardRef] = Field(min_length=1, description="Dataset cards, by name or by path.")
+    backbones: list[CardRef] = Field(
+        min_length=1,
+        description="Backbone cards, by name or by path; `name@output` picks one of its outputs.",
+    )
+    channel_strategies: list[Strategy] = Field(
+        ["replicate", "map", "map-random"],
+        min_length=1,
+        description=(
+            "replicate: each channel fills all slots, one pass a channel, concatenated; map: each "
+            "channel goes to the slot that it belongs to; map-random: the same channels in other "
+            "slots, the control; mean: the average over replicate's passes."
+        ),
+    )
+    strategy_seed: int = Field(0, ge=0, description="Seed of map-random's order.")
+    bad_tiles: Literal["stop", "skip"] = Field(
+        "stop", description="An unreadable, constant or NaN field: stop, or skip it and list it."
+    )
+    splits: SplitSettings = SplitSettings()
+    heads: HeadSettings = HeadSettings()
+    knn: KnnSettings = KnnSettings()
+    metrics: list[Metric] = Field(
+        [
+            "macro_f1",
+            "micro_f1",
+            "class_f1",
+            "macro_average_precision",
+            "accuracy",
+        ],
+        min_length=1,
+        description="Metrics of the score tables; accuracy counts exact matches of the label set.",
+    )
+    compute: ComputeSettings = ComputeSettings()
+    compare: CompareSettings = CompareSettings()
+    figures: FigureSettings = FigureSettings()
+
+    @field_validator("datasets", "backbones", "channel_strategies", "metrics")
+    @classmethod
+    def _unique(cls, values: list[str]) -> list[str]:
+        if repeated := sorted({v for v in values if values.count(v) > 1}):
+            raise ValueError(f"named twice: {', '.join(repeated)}")
+        return values
+
+    @model_validator(mode="after")
+    def _headline_is_computed(self) -> StudyConfig:
+        if self.compare.metric not in self.metrics:
+            raise ValueError(f"compare.metric: {self.compare.metric} is not among `metrics`")
+        return self

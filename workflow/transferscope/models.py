@@ -1,0 +1,136 @@
+"""The base of all config and card models, and reading them with errors that name file and key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from transferscope.errors import Problem, UserError, suggest
+
+
+class Model(BaseModel):
+    """Base of every config model: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over the canonical JSON of the model, 64 hexadecimal digits."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+def fingerprint(value: object) -> str:
+    """Return a sha256 over the canonical JSON of a value, 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping as plain data; tags that would build objects are refused.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, is not UTF-8, is not valid YAML or is no mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(Problem(str(path), "the file does not exist", "Check the path.")) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}")) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        reason = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(Problem(where, f"not valid YAML: {reason}", "Mend the syntax.")) from None
+    if not isinstance(value, dict):
+        raise UserError(Problem(str(path), "holds no mapping of keys to values"))
+    return value
+
+
+def read_model(path: Path, kind: Any) -> Any:
+    """Read a YAML file into a model.
+
+    Raises
+    ------
+    UserError
+        Naming the file and every key that is wrong, each with a suggestion.
+    """
+    return validate(read_yaml(path), kind, str(path))
+
+
+def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
+    """Validate plain data against a model, or a union of models, and return the model.
+
+    Raises
+    ------
+    UserError
+        Naming `where` and every key that is wrong, each with a suggestion.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        schema = TypeAdapter(kind).json_schema()
+        raise UserError([_as_problem(e, schema, where) for e in error.errors()]) from None
+
+
+def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
+    location = [part for part in error["loc"] if not _is_union_tag(part, schema)]
+    key = ".".join(map(str, location)) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        known = sorted(_keys_at(schema, list(error["loc"][:-1])))
+        return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
+    if error["type"] == "missing":
+        return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
+    given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    message = error["msg"].removeprefix("Value error, ")
+    return Problem(f"{where}, key {key}", f"{message}{given}", _mend_for(error))
+
+
+def _mend_for(error: Any) -> str:
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return ""
+    choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+    return suggest(error["input"], choices)
+
+
+def _is_union_tag(part: object, schema: dict[str, Any]) -> bool:
+    mapping = schema.get("discriminator", {}).get("mapping", {})
+    return part in mapping
+
+
+def _keys_at(schema: dict[str, Any], location: list[Any]) -> set[str]:
+    """Return the keys that the schema allows at a location in the data."""
+    nodes = [schema]
+    for part in location:
+        nodes = [child for node in nodes for child in _children(node, schema, part)]
+    return {
+        key for node in nodes for n in _resolved(node, schema) for key in n.get("properties", {})
+    }
+
+
+def _resolved(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolved(root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root)
+    options = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return [r for option in options for r in _resolved(option, root)] if options else [node]
+
+
+def _children(node: dict[str, Any], root: dict[str, Any], part: Any) -> list[dict[str, Any]]:
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    if part in mapping:
+        return [{"$ref": mapping[part]}]
+    found = []
+    for option in _resolved(node, root):
+        if isinstance(part, int):
+            found += [option["items"]] if "items" in option else []
+        elif part in option.get("properties", {}):
+            found.append(option["properties"][part])
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+    return found

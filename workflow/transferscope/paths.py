@@ -1,0 +1,106 @@
+"""Every path of a study, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Paths of a study; each may hold Snakemake wildcards such as ``{dataset}``.
+
+    Parameters
+    ----------
+    root
+        The folder of the study, `<results>/<study>`.
+    """
+
+    root: Path
+
+    def raw_sheet(self, dataset: str = "{dataset}") -> Path:
+        """Sample sheet of a simulated dataset."""
+        return self.root / "raw" / dataset / "samples.tsv"
+
+    def tiles(self, dataset: str = "{dataset}") -> Path:
+        """Manifest of a tile store; see `store_of` for the store."""
+        return self.root / "tiles" / f"{dataset}.json"
+
+    def tile_table(self, dataset: str = "{dataset}") -> Path:
+        """Table of the tiles: id, group, labels, fov and carried metadata, in store order."""
+        return self.root / "tiles" / f"{dataset}.tiles.parquet"
+
+    def quality(self, dataset: str = "{dataset}") -> Path:
+        """Quality table of the tiles, one row a tile and channel."""
+        return self.root / "tiles" / f"{dataset}.quality.csv"
+
+    def splits(self, dataset: str = "{dataset}") -> Path:
+        """Split table."""
+        return self.root / "splits" / f"{dataset}.parquet"
+
+    def embeddings(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Manifest of an embedding store; see `store_of` for the store."""
+        return self.root / "embeddings" / dataset / backbone / f"{channels}.json"
+
+    def scores(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of one probe ("heads", "knn") on one representation."""
+        return self.root / "scores" / probe / dataset / representation / f"{channels}.parquet"
+
+    def predictions(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Per-sample predictions of one probe on one representation."""
+        folder = self.root / "scores" / probe / dataset / representation
+        return folder / f"{channels}.predictions.parquet"
+
+    def comparison(self, table: str) -> Path:
+        """Table of the comparison."""
+        return self.root / "compare" / f"{table}.parquet"
+
+    @property
+    def summary_csv(self) -> Path:
+        """One row a dataset, backbone, channel strategy, probe, scheme, fraction and metric."""
+        return self.root / "summary.csv"
+
+    @property
+    def summary_md(self) -> Path:
+        """What won, in sentences."""
+        return self.root / "summary.md"
+
+    def figure(self, name: str, extension: str) -> Path:
+        """Figure; `name` may hold folders."""
+        return self.root / "figures" / f"{name}.{extension}"
+
+    def log(self, name: str) -> Path:
+        """Log of a job."""
+        return self.root / "logs" / f"{name}.log"
+
+    def benchmark(self, name: str) -> Path:
+        """Snakemake's time and memory record of a job."""
+        return self.root / "benchmarks" / f"{name}.tsv"
+
+
+def store_of(manifest: Path) -> Path:
+    """Return the Zarr store that a manifest describes.
+
+    Examples
+    --------
+    >>> store_of(Path("tiles/demo.json")).name
+    'demo.zarr'
+    """
+    return manifest.with_suffix(".zarr")
