@@ -1,0 +1,214 @@
+"""Write a simulated data set the way a lab has one: raw files and a sample sheet."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import tifffile
+
+from .domains import DOMAINS, Domain
+from .fov import fov_name, simulate_fov
+from .proteins import Protein, draw_proteins
+
+SHEET = "samples.tsv"
+IMAGES = Path("images")
+MASKS = Path("masks")
+SMALLEST_FOV = 32
+LARGEST_FOV = 4096
+UM_PER_CM = 1e4
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All FOVs of one protein: large enough a piece to be worth sending to a process."""
+
+    domain: Domain
+    protein: Protein
+    n_fovs: int
+    fov_size: int
+    seed: int
+    output: Path
+    masks: bool
+
+
+def simulate_dataset(
+    domain: str,
+    output: Path,
+    n_groups: int | None = None,
+    fovs_per_group: int | None = None,
+    fov_size: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    masks: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the raw FOVs and the sample sheet of a simulated study.
+
+    The same arguments give the same bytes, whatever ``workers`` is, and the first groups stay the
+    same when ``n_groups`` or ``fovs_per_group`` grows. The sheet is written last: a folder with a
+    sheet is complete, and a killed run is mended by running it again.
+
+    Parameters
+    ----------
+    domain
+        ``opencell`` (one two-channel file a FOV) or ``hpa`` (four one-channel files a FOV).
+    output
+        Folder for the files; made where it is missing.
+    n_groups
+        Number of proteins; the domain's default where None.
+    fovs_per_group
+        FOVs of each protein; the domain's default where None.
+    fov_size
+        Edge of a FOV in pixels; the domain's default where None.
+    seed
+        Seed of every random number.
+    workers
+        Processes; all available cores where None, and no extra process where 1.
+    masks
+        Whether to write the instance masks of the cells, too, and their ``mask`` column.
+    progress
+        Called as ``progress(done, total)``, in FOVs, in this process.
+
+    Returns
+    -------
+    pathlib.Path
+        The sample sheet.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; the message says what is allowed.
+    """
+    chosen = _domain(domain)
+    n_groups = chosen.n_groups if n_groups is None else n_groups
+    n_fovs = chosen.fovs_per_group if fovs_per_group is None else fovs_per_group
+    edge = chosen.fov_size if fov_size is None else fov_size
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    _check("n_groups", n_groups, 1, 10_000)
+    _check("fovs_per_group", n_fovs, 1, 100)
+    _check("fov_size", edge, SMALLEST_FOV, LARGEST_FOV)
+    _check("seed", seed, 0, 2**63 - 1)
+    _check("workers", workers, 1, 1024)
+    proteins = draw_proteins(chosen, n_groups, seed)
+    output = Path(output)
+    (output / IMAGES).mkdir(parents=True, exist_ok=True)
+    if masks:
+        (output / MASKS).mkdir(exist_ok=True)
+    sheet = output / SHEET
+    sheet.unlink(missing_ok=True)  # from here on the folder is incomplete, and says so
+    jobs = [_Job(chosen, protein, n_fovs, edge, seed, output, masks) for protein in proteins]
+    for done, _ in enumerate(_run(jobs, workers), start=1):
+        if progress is not None:
+            progress(done * n_fovs, len(jobs) * n_fovs)
+    rows = [row for job in jobs for row in _rows(job)]
+    _write_sheet(sheet, pd.DataFrame(rows))
+    return sheet
+
+
+def _domain(name: str) -> Domain:
+    if name not in DOMAINS:
+        raise ValueError(f"unknown domain {name!r}: choose one of {', '.join(DOMAINS)}")
+    return DOMAINS[name]
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}: set it to a whole number from {low} to {high}")
+
+
+def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
+    """Do the jobs, yielding once for each that is done."""
+    if min(workers, len(jobs)) == 1:
+        for job in jobs:
+            _write_protein(job)
+            yield
+        return
+    # Spawned, not forked: the caller may have threads (torch, a progress bar).
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(_write_protein, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write_protein(job: _Job) -> None:
+    """Simulate and write all FOVs of one protein."""
+    for index in range(job.n_fovs):
+        image, mask = simulate_fov(job.domain, job.protein, index, job.fov_size, job.seed)
+        name = fov_name(job.protein, index)
+        paths = _image_paths(job.domain, name)
+        planes = [image] if len(paths) == 1 else list(image)
+        for path, plane in zip(paths.values(), planes, strict=True):
+            _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
+        if job.masks:
+            _write_tiff(job.output / _mask_path(name), mask, job.domain.optics.pixel_size_um)
+
+
+def _image_paths(domain: Domain, name: str) -> dict[str, Path]:
+    """Return the files of a FOV by the sheet's column, relative to the sheet."""
+    if not domain.suffixes:
+        return {"path": IMAGES / f"{name}.tif"}
+    pairs = zip(domain.channels, domain.suffixes, strict=True)
+    return {f"path_{channel}": IMAGES / f"{name}_{suffix}.tif" for channel, suffix in pairs}
+
+
+def _mask_path(name: str) -> Path:
+    return MASKS / f"{name}_mask.tif"
+
+
+def _rows(job: _Job) -> Iterator[dict[str, str]]:
+    """Yield the sheet's rows for one protein."""
+    for index in range(job.n_fovs):
+        name = fov_name(job.protein, index)
+        paths = {column: path.as_posix() for column, path in _image_paths(job.domain, name).items()}
+        mask = {"mask": _mask_path(name).as_posix()} if job.masks else {}
+        yield {
+            "tile_id": name,
+            **paths,
+            "group": job.protein.name,
+            "labels": ";".join(job.protein.labels),
+            "batch": job.protein.batch,
+            "fov": name,
+            **mask,
+        }
+
+
+def _write_tiff(path: Path, image: npt.NDArray[np.uint16], pixel_size_um: float) -> None:
+    """Write a TIFF in place at once; it holds the pixel size and no time of day."""
+    part = _part(path)
+    per_cm = UM_PER_CM / pixel_size_um
+    tifffile.imwrite(
+        part,
+        image,
+        photometric="minisblack",
+        compression="zlib",
+        resolution=(per_cm, per_cm),
+        resolutionunit="CENTIMETER",
+        metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
+        software=False,
+    )
+    part.replace(path)
+
+
+def _write_sheet(path: Path, rows: pd.DataFrame) -> None:
+    part = _part(path)
+    rows.to_csv(part, sep="\t", index=False, lineterminator="\n")
+    part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    """Return the name under which a file is written; a run after a killed one writes it anew."""
+    return path.with_name(f".{path.name}.part")
