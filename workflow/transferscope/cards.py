@@ -7,12 +7,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.models import Model
+from transferscope.models import Model, fingerprint
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]
+IMAGE_KEYS = (
+    "channels",
+    "channel_order",
+    "pixel_size_um",
+    "intensity_range",
+    "z_projection",
+    "tiles",
+    "simulate",
+)
 
 
 class SimulateSettings(Model):
@@ -100,6 +109,10 @@ class DatasetCard(Model):
         if self.tiles.pixel_size_um is not None and self.pixel_size_um is None:
             raise ValueError("tiles.pixel_size_um needs pixel_size_um, to know the scale")
         return self
+
+    def image_fingerprint(self) -> str:
+        """Return a digest of what the tile images depend on; labels are not part of it."""
+        return fingerprint(self.model_dump(mode="json", include=set(IMAGE_KEYS)))
 
 
 class Slot(Model):

@@ -13,14 +13,17 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from transferscope.errors import Problem, UserError, suggest
 
 
+PROSE = {"description", "licence", "citation"}
+
+
 class Model(BaseModel):
     """Base of every config model: unknown keys are errors, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def fingerprint(self) -> str:
-        """Return a sha256 over the canonical JSON of the model, 64 hexadecimal digits."""
-        return fingerprint(self.model_dump(mode="json"))
+        """Return a sha256 over the model's canonical JSON, without its prose."""
+        return fingerprint(self.model_dump(mode="json", exclude=PROSE))
 
 
 def fingerprint(value: object) -> str:

@@ -34,6 +34,14 @@ class StudyPaths:
         """Quality table of the tiles, one row a tile and channel."""
         return self.root / "tiles" / f"{dataset}.quality.csv"
 
+    def skipped(self, dataset: str = "{dataset}") -> Path:
+        """Table of the fields that were skipped, and why."""
+        return self.root / "tiles" / f"{dataset}.skipped.tsv"
+
+    def contact_sheets(self, dataset: str = "{dataset}") -> Path:
+        """Folder of the contact sheets, one a class."""
+        return self.root / "figures" / "contact_sheets" / dataset
+
     def splits(self, dataset: str = "{dataset}") -> Path:
         """Split table."""
         return self.root / "splits" / f"{dataset}.parquet"

@@ -1,0 +1,165 @@
+"""What the Snakemake rules ask for: targets, inputs, parameters and messages of a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transferscope.cards import DatasetCard, HandcraftedCard
+from transferscope.models import fingerprint
+from transferscope.sheets import raw_digest
+from transferscope.study import Probed, Study
+
+FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
+EXTENSIONS = ("svg", "png")
+PROBES = ("heads", "knn")
+SHIPPED = Path(__file__).resolve().parents[2]
+
+
+class Plan:
+    """Answers of one study to the questions of the rules.
+
+    Methods that take ``wildcards`` are input, parameter or resource functions of a rule.
+
+    Parameters
+    ----------
+    study
+        The study.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.paths = study.paths
+        self.config = study.config
+
+    def targets(self) -> list[Path]:
+        """Return the files that a finished study consists of."""
+        paths = self.paths
+        figures = [*FIGURES, *(f"embedding_maps/{d}" for d in self.study.datasets)]
+        return [
+            paths.summary_csv,
+            paths.summary_md,
+            *(paths.quality(dataset) for dataset in self.study.datasets),
+            *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
+            *(paths.figure(name, extension) for name in figures for extension in EXTENSIONS),
+        ]
+
+    def probes(self) -> list[str]:
+        """Return the probes that the config asks for."""
+        return [p for p in PROBES if p != "knn" or self.config.knn.k]
+
+    def probe_files(self, kind: str) -> list[Path]:
+        """Return the "scores" or the "predictions" of every probe of everything evaluated."""
+        path_of = getattr(self.paths, kind)
+        return [
+            path_of(probe, p.dataset, p.representation, p.channels)
+            for p in self.study.probed()
+            for probe in self.probes()
+        ]
+
+    def sheet(self, wildcards: Any) -> Path:
+        """Return the sample sheet of a dataset, the user's or the simulated one."""
+        return sheet_of(self.study, wildcards.dataset)
+
+    def simulate_settings(self, wildcards: Any) -> str:
+        """Return the simulator's settings as JSON."""
+        settings = self._dataset(wildcards).simulate
+        return settings.model_dump_json() if settings else ""
+
+    def dataset_card(self, wildcards: Any) -> Path:
+        """Return the path of a dataset's card."""
+        return self.study.datasets[wildcards.dataset].path
+
+    def tile_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a tile store depends on beside the sheet."""
+        card = self._dataset(wildcards)
+        raw = "" if card.sheet is None else raw_digest(sheet_of(self.study, card.name), card)
+        return fingerprint([card.image_fingerprint(), raw])
+
+    def label_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a dataset card says about labels."""
+        card = self._dataset(wildcards)
+        return fingerprint([card.task, card.labels])
+
+    def split_settings(self, _: Any) -> str:
+        """Return the settings of the splits as JSON."""
+        return self.config.splits.model_dump_json(exclude={"fractions"})
+
+    def backbone_card(self, wildcards: Any) -> Path:
+        """Return the path of a backbone's card."""
+        return self.study.backbones[wildcards.backbone].path
+
+    def backbone_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a backbone's embeddings depend on in its card."""
+        return self.study.backbones[wildcards.backbone].card.fingerprint()
+
+    def embed_settings(self, _: Any) -> str:
+        """Return the settings of the embedding as JSON."""
+        return self.config.compute.model_dump_json()
+
+    def gpus(self, wildcards: Any) -> int:
+        """Return how many GPUs an embedding asks for."""
+        card = self.study.backbones[wildcards.backbone].card
+        on_processor = self.config.compute.device == "cpu" or isinstance(card, HandcraftedCard)
+        return 0 if on_processor else 1
+
+    def embeddings_of(self, wildcards: Any) -> Path:
+        """Return the manifest of the store that a probe reads."""
+        p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
+        return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+
+    def probe_settings(self, wildcards: Any) -> str:
+        """Return the settings of the heads and of k-NN as JSON."""
+        config = self.config
+        shared = {"fractions": config.splits.fractions, "metrics": config.metrics}
+        heads = config.heads.model_dump(mode="json")
+        return json.dumps({**shared, "heads": heads, "knn": config.knn.model_dump(mode="json")})
+
+    def embeddings_in(self, wildcards: Any) -> list[Path]:
+        """Return the manifests of every store of a dataset."""
+        stores = [p for p in self.study.probed() if p.dataset == wildcards.dataset]
+        manifests = (
+            self.paths.embeddings(p.dataset, p.backbone, p.stored_channels) for p in stores
+        )
+        return list(dict.fromkeys(manifests))
+
+    def closing_message(self) -> str:
+        """Say where the results of a finished run are."""
+        paths = self.paths
+        lines = [
+            ("What won, in sentences", paths.summary_md),
+            ("All scores with intervals", paths.summary_csv),
+            ("Figures (SVG and PNG)", paths.root / "figures"),
+            ("Embedding stores (Zarr)", paths.root / "embeddings"),
+            ("Logs, one a job", paths.root / "logs"),
+        ]
+        width = max(len(what) for what, _ in lines)
+        listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
+        report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"
+        return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
+
+    def failure_message(self) -> str:
+        """Say where to look after a failed run."""
+        return (
+            f"\nStudy {self.config.study} is not complete. The message of the step that failed is "
+            f"above and in {self.paths.root / 'logs'}.\nFinished results are kept: mend the cause "
+            "and give the same command again; it goes on from there.\n"
+        )
+
+    def _dataset(self, wildcards: Any) -> DatasetCard:
+        return self.study.datasets[wildcards.dataset].card
+
+
+def sheet_of(study: Study, dataset: str) -> Path:
+    """Return the sample sheet of a dataset, the user's or the simulated one."""
+    located = study.datasets[dataset]
+    if located.card.sheet is None:
+        return study.paths.raw_sheet(dataset)
+    return located.path.parent / located.card.sheet
+
+
+def card_roots() -> Sequence[Path]:
+    """Return the folders in which cards are looked up: the working folder, then this package's."""
+    return [Path(), SHIPPED]

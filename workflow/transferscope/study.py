@@ -1,0 +1,237 @@
+"""A study resolved: its config, its cards, its paths and the list of jobs that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
+from transferscope.channels import strategies_for
+from transferscope.config import StudyConfig
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.models import read_model, validate
+from transferscope.paths import StudyPaths
+
+Card = TypeVar("Card")
+CARD_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Located(Generic[Card]):
+    """A card and the file that it came from.
+
+    Parameters
+    ----------
+    card
+        The card.
+    path
+        Its file; paths within the card are relative to its folder.
+    """
+
+    card: Card
+    path: Path
+
+
+@dataclass(frozen=True, order=True)
+class Probed:
+    """What one probe job evaluates.
+
+    Parameters
+    ----------
+    dataset
+        Name of the dataset.
+    representation
+        `backbone` or `backbone@output`.
+    channels
+        Channel strategy.
+    """
+
+    dataset: str
+    representation: str
+    channels: str
+
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone's card."""
+        return self.representation.partition("@")[0]
+
+    @property
+    def output(self) -> str | None:
+        """Name of the backbone's output; None: the first."""
+        return self.representation.partition("@")[2] or None
+
+    @property
+    def stored_channels(self) -> str:
+        """The strategy whose store holds the embeddings: `mean` is a view of `replicate`."""
+        return "replicate" if self.channels == "mean" else self.channels
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid config with its cards.
+
+    Parameters
+    ----------
+    config
+        The study config.
+    datasets, backbones
+        Cards by name, in the order of the config.
+    representations
+        `backbone` or `backbone@output`, in the order of the config.
+    """
+
+    config: StudyConfig
+    datasets: Mapping[str, Located[DatasetCard]]
+    backbones: Mapping[str, Located[BackboneCard]]
+    representations: Sequence[str]
+
+    @classmethod
+    def load(cls, config: dict[str, Any], roots: Sequence[Path], where: str) -> Study:
+        """Validate a config and read its cards, reporting all problems at once.
+
+        Parameters
+        ----------
+        config
+            Plain data, as Snakemake or YAML hands it over.
+        roots
+            Folders to which card folders and card paths are relative; the first hit counts.
+        where
+            Name of the config file, for messages.
+
+        Raises
+        ------
+        UserError
+            With every problem of the config and of every card.
+        """
+        parsed: StudyConfig = validate(config, StudyConfig, where)
+        problems: list[Problem] = []
+        datasets = _read_cards(parsed, "datasets", DatasetCard, roots, where, problems)
+        backbones = _read_cards(parsed, "backbones", BackboneCard, roots, where, problems)
+        study = cls(
+            config=parsed,
+            datasets={located.card.name: located for _, located in datasets},
+            backbones={located.card.name: located for _, located in backbones},
+            representations=[_representation(ref, found.card) for ref, found in backbones],
+        )
+        problems += study._conflicts(where)
+        if problems:
+            raise UserError(problems)
+        return study
+
+    @property
+    def paths(self) -> StudyPaths:
+        """Paths of the study."""
+        return StudyPaths(Path(self.config.results) / self.config.study)
+
+    def probed(self) -> list[Probed]:
+        """Return everything that is evaluated, in the order of the config."""
+        return [
+            Probed(dataset, representation, channels)
+            for dataset in self.datasets
+            for representation in self.representations
+            for channels in self._strategies(representation, dataset)[0]
+        ]
+
+    def _strategies(
+        self, representation: str, dataset: str
+    ) -> tuple[list[str], list[tuple[str, str]]]:
+        card = self.backbones[representation.partition("@")[0]].card
+        channels = self.datasets[dataset].card.channels
+        return strategies_for(card, channels, self.config.channel_strategies)
+
+    def _conflicts(self, where: str) -> list[Problem]:
+        """Find what is right in each file alone, but not together."""
+        problems = []
+        for representation in self.representations:
+            backbone, _, output = representation.partition("@")
+            known = output_names(self.backbones[backbone].card)
+            if output and output not in known:
+                what = f'backbone "{backbone}" has no output "{output}"'
+                problems.append(Problem(f"{where}, key backbones", what, suggest(output, known)))
+            for dataset in self.datasets:
+                for strategy, reason in self._strategies(representation, dataset)[1]:
+                    place = f"{where}, key channel_strategies"
+                    what = f"{strategy} cannot be served by {backbone} on {dataset}: {reason}"
+                    problems.append(Problem(place, what, "Take one of the three out of the study."))
+        return list(dict.fromkeys(problems))
+
+
+def output_names(card: BackboneCard) -> list[str]:
+    """Return the names of a backbone's outputs, the default one first."""
+    if isinstance(card, HandcraftedCard):
+        return ["features"]
+    return [output.name for output in card.outputs]
+
+
+def _representation(ref: str, card: BackboneCard) -> str:
+    _, _, output = ref.rpartition("/")[2].partition("@")
+    return f"{card.name}@{output}" if output else card.name
+
+
+def _read_cards(
+    config: StudyConfig,
+    kind: Literal["datasets", "backbones"],
+    model: Any,
+    roots: Sequence[Path],
+    where: str,
+    problems: list[Problem],
+) -> list[tuple[str, Located[Any]]]:
+    """Read the cards that the config names; problems are collected, not raised."""
+    found: list[tuple[str, Located[Any]]] = []
+    refs: list[str] = list(getattr(config, kind))
+    for ref in refs:
+        name = ref.partition("@")[0] if kind == "backbones" else ref
+        path = _locate(name, config.card_folders[kind], roots)
+        if path is None:
+            what = f'unknown {kind.removesuffix("s")} "{name}"'
+            known = _known_cards(config.card_folders[kind], roots)
+            problems.append(Problem(f"{where}, key {kind}", what, suggest(name, known)))
+            continue
+        try:
+            card = read_model(path, model)
+        except UserError as error:
+            problems += error.problems
+            continue
+        problems += _naming_problems(ref, name, card.name, path, found, where)
+        found.append((ref, Located(card, path)))
+    return found
+
+
+def _naming_problems(
+    ref: str,
+    name: str,
+    card_name: str,
+    path: Path,
+    found: Sequence[tuple[str, Located[Any]]],
+    where: str,
+) -> list[Problem]:
+    if not _is_path(name) and card_name != name:
+        what = f'the card is named "{card_name}", its file "{path.stem}"'
+        return [Problem(f"{path}, key name", what, "Give both the same name.")]
+    others = [located.path for _, located in found if located.card.name == card_name]
+    if any(other != path for other in others):
+        what = f'two cards are named "{card_name}": {others[0]} and {path}'
+        return [Problem(f"{where}, {ref}", what, "Rename one of them.")]
+    return []
+
+
+def _is_path(ref: str) -> bool:
+    return "/" in ref or ref.endswith(CARD_SUFFIXES)
+
+
+def _locate(name: str, folder: str, roots: Sequence[Path]) -> Path | None:
+    """Return the first card file of that name or path, relative to the roots."""
+    wanted = [Path(name)] if _is_path(name) else [Path(folder) / f"{name}.yaml"]
+    candidates = (root / path for root in roots for path in wanted)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
+    return sorted({path.stem for root in roots for path in (root / folder).glob("*.yaml")})
+
+
+def unique(values: Sequence[Probed], key: Callable[[Probed], tuple[str, ...]]) -> list[Any]:
+    """Return the distinct keys of what is probed, in order."""
+    return list(dict.fromkeys(key(value) for value in values))
