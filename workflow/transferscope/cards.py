@@ -60,11 +60,25 @@ class DatasetCard(Model):
     sheet: Path | None = Field(
         None, description="Sample sheet (TSV or CSV), relative to the card. Null: simulated."
     )
+    roots: list[Path] = Field(
+        default_factory=list,
+        description=(
+            "Further folders, relative to the sheet, in which raw files may lie. Without them, "
+            "every path in the sheet must lie in the sheet's folder or below."
+        ),
+    )
     simulate: SimulateSettings | None = Field(
         None, description="Make the raw data with the built-in simulator instead of `sheet`."
     )
     channels: list[ChannelName] = Field(
         min_length=1, description="What each channel shows, in the order of the file."
+    )
+    ignore_channels: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list,
+        description=(
+            "Positions, from 0, of a multi-channel file's channels that hold nothing of use, such "
+            "as the empty blue of an RGB file. `channels` names the others, in their order."
+        ),
     )
     channel_order: Literal["auto", "first", "last"] = Field(
         "auto",
