@@ -1,16 +1,40 @@
+import re
 import sys
-from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 
 from transferscope.errors import UserError
-from transferscope.paths import store_of
-from transferscope.workflow import load_study
+from transferscope.plan import EXTENSIONS, FIGURES, Plan, card_roots
+from transferscope.preflight import preflight
+from transferscope.protocols import PROTOCOLS
+from transferscope.study import Study
 
-study = load_study(config, workflow)
-paths = study.paths
+
+def load_plan():
+    """Read the config and its cards; check all input, but only once a run."""
+    where = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
+    try:
+        study = Study.load(config, card_roots(), where)
+        if workflow.is_main_process:
+            preflight(study)
+    except UserError as error:
+        # Not chained: the user has made a mistake, and needs no traceback.
+        raise WorkflowError(str(error)) from None
+    return Plan(study)
+
+
+plan = load_plan()
+paths = plan.paths
+ENVIRONMENT = "../../envs/transferscope.yaml"
+
+
+def alternatives(names):
+    """Return a wildcard constraint that admits just these names."""
+    return "|".join(map(re.escape, names))
 
 
 wildcard_constraints:
-    dataset="|".join(map(re.escape, study.datasets)),
-    backbone="|".join(map(re.escape, study.backbones)),
-    representation="|".join(map(re.escape, study.representations)),
-    channels="replicate|map-random|map|mean|agnostic",
+    dataset=alternatives(plan.study.datasets),
+    backbone=alternatives(plan.study.backbones),
+    representation=alternatives(plan.study.representations),
+    channels="replicate|map-random|map|agnostic|mean",

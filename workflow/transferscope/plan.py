@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.models import fingerprint
+from transferscope.models import Model, fingerprint
 from transferscope.sheets import raw_digest
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
+TABLES = ("scores", "differences", "confusion", "per_class")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
@@ -110,12 +111,17 @@ class Plan:
         p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
         return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
 
-    def probe_settings(self, wildcards: Any) -> str:
-        """Return the settings of the heads and of k-NN as JSON."""
-        config = self.config
-        shared = {"fractions": config.splits.fractions, "metrics": config.metrics}
-        heads = config.heads.model_dump(mode="json")
-        return json.dumps({**shared, "heads": heads, "knn": config.knn.model_dump(mode="json")})
+    def head_settings(self, _: Any) -> str:
+        """Return the settings of the heads as JSON."""
+        return self._probe_settings(self.config.heads)
+
+    def knn_settings(self, _: Any) -> str:
+        """Return the settings of k-NN as JSON."""
+        return self._probe_settings(self.config.knn)
+
+    def _probe_settings(self, settings: Model) -> str:
+        shared = {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
+        return json.dumps({**shared, "settings": settings.model_dump(mode="json")})
 
     def embeddings_in(self, wildcards: Any) -> list[Path]:
         """Return the manifests of every store of a dataset."""
@@ -124,6 +130,27 @@ class Plan:
             self.paths.embeddings(p.dataset, p.backbone, p.stored_channels) for p in stores
         )
         return list(dict.fromkeys(manifests))
+
+    def probed_in(self, wildcards: Any = None) -> str:
+        """Return what is evaluated, in one dataset or in all, as JSON.
+
+        Nested, dataset over representation over channel strategies, because a shell command must
+        stay below 128 KiB.
+        """
+        nested: dict[str, dict[str, list[str]]] = {}
+        for p in self.study.probed():
+            if wildcards is None or p.dataset == wildcards.dataset:
+                representations = nested.setdefault(p.dataset, {})
+                representations.setdefault(p.representation, []).append(p.channels)
+        return json.dumps(nested, separators=(",", ":"))
+
+    def comparison_tables(self) -> list[Path]:
+        """Return the tables of the comparison."""
+        return [self.paths.comparison(table) for table in TABLES]
+
+    def figure_settings(self, _: Any) -> str:
+        """Return the settings of the figures as JSON."""
+        return self.config.figures.model_dump_json()
 
     def closing_message(self) -> str:
         """Say where the results of a finished run are."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
-from transferscope.channels import strategies_for
+from transferscope.channels import store_strategy, strategies_for
 from transferscope.config import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.models import read_model, validate
@@ -65,7 +65,7 @@ class Probed:
     @property
     def stored_channels(self) -> str:
         """The strategy whose store holds the embeddings: `mean` is a view of `replicate`."""
-        return "replicate" if self.channels == "mean" else self.channels
+        return store_strategy(self.channels)
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,10 @@ class Study:
             for channels in self._strategies(representation, dataset)[0]
         ]
 
-    def _strategies(
-        self, representation: str, dataset: str
-    ) -> tuple[list[str], list[tuple[str, str]]]:
+    def _strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         card = self.backbones[representation.partition("@")[0]].card
         channels = self.datasets[dataset].card.channels
-        return strategies_for(card, channels, self.config.channel_strategies)
+        return strategies_for(card, self.config.channel_strategies, channels)
 
     def _conflicts(self, where: str) -> list[Problem]:
         """Find what is right in each file alone, but not together."""
@@ -151,7 +149,7 @@ class Study:
                 what = f'backbone "{backbone}" has no output "{output}"'
                 problems.append(Problem(f"{where}, key backbones", what, suggest(output, known)))
             for dataset in self.datasets:
-                for strategy, reason in self._strategies(representation, dataset)[1]:
+                for strategy, reason in self._strategies(representation, dataset)[1].items():
                     place = f"{where}, key channel_strategies"
                     what = f"{strategy} cannot be served by {backbone} on {dataset}: {reason}"
                     problems.append(Problem(place, what, "Take one of the three out of the study."))
@@ -230,8 +228,3 @@ def _locate(name: str, folder: str, roots: Sequence[Path]) -> Path | None:
 
 def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
     return sorted({path.stem for root in roots for path in (root / folder).glob("*.yaml")})
-
-
-def unique(values: Sequence[Probed], key: Callable[[Probed], tuple[str, ...]]) -> list[Any]:
-    """Return the distinct keys of what is probed, in order."""
-    return list(dict.fromkeys(key(value) for value in values))

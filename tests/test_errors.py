@@ -1,0 +1,23 @@
+from transferscope.errors import Problem, UserError, suggest
+
+
+def test_all_problems_are_listed_with_their_mends():
+    error = UserError([Problem("a.tsv, row 3", "is bad", "Mend it."), Problem("b", "is worse")])
+    text = str(error)
+    assert text.splitlines()[0] == "2 problems found"
+    assert "1. a.tsv, row 3: is bad" in text
+    assert "-> Mend it." in text
+    assert "2. b: is worse" in text
+
+
+def test_one_problem_needs_no_list():
+    assert str(UserError(Problem("a", "is bad"))).startswith("1 problem found")
+
+
+def test_suggest_offers_the_nearest_word():
+    assert suggest("nuclues", ["protein", "nucleus"]) == 'Did you mean "nucleus"?'
+
+
+def test_suggest_lists_what_is_known_when_nothing_is_near():
+    assert suggest("zzz", ["protein", "nucleus"]) == "Known: protein, nucleus."
+    assert suggest("zzz", []) == "None is known."

@@ -1,0 +1,24 @@
+rule compare:
+    input:
+        scores=plan.probe_files("scores"),
+        predictions=plan.probe_files("predictions"),
+    output:
+        tables=plan.comparison_tables(),
+        summary=paths.summary_csv,
+        sentences=report(
+            paths.summary_md, caption="../report/summary.rst", category="Summary"
+        ),
+    log:
+        paths.log("compare"),
+    conda:
+        ENVIRONMENT
+    benchmark:
+        paths.benchmark("compare")
+    params:
+        folder=paths.root,
+        stores=plan.probed_in(),
+        settings=plan.config.compare.model_dump_json(),
+        protocol=PROTOCOLS["compare"],
+    shell:
+        "transferscope --log {log:q} compare --study-folder {params.folder:q}"
+        " --stores {params.stores:q} --settings {params.settings:q}"

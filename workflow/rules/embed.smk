@@ -1,0 +1,24 @@
+rule embed:
+    input:
+        tiles=paths.tiles(),
+    output:
+        manifest=paths.embeddings(),
+    log:
+        paths.log("embed/{dataset}/{backbone}/{channels}"),
+    conda:
+        ENVIRONMENT
+    benchmark:
+        paths.benchmark("embed/{dataset}/{backbone}/{channels}")
+    threads: plan.config.compute.threads
+    resources:
+        gpu=plan.gpus,
+    params:
+        card=plan.backbone_card,
+        depends=plan.backbone_dependencies,
+        settings=plan.embed_settings,
+        seed=plan.config.strategy_seed,
+        protocol=PROTOCOLS["embed"],
+    shell:
+        "transferscope --log {log:q} embed --tiles {input.tiles:q} --backbone {params.card:q}"
+        " --channels {wildcards.channels} --settings {params.settings:q}"
+        " --strategy-seed {params.seed} --manifest {output.manifest:q}"

@@ -1,0 +1,39 @@
+rule heads:
+    input:
+        embeddings=plan.embeddings_of,
+        table=paths.tile_table(),
+        splits=paths.splits(),
+    output:
+        scores=paths.scores("heads"),
+        predictions=paths.predictions("heads"),
+    log:
+        paths.log("heads/{dataset}/{representation}/{channels}"),
+    conda:
+        ENVIRONMENT
+    benchmark:
+        paths.benchmark("heads/{dataset}/{representation}/{channels}")
+    threads: plan.config.compute.threads
+    params:
+        card=plan.dataset_card,
+        settings=plan.head_settings,
+        protocol=PROTOCOLS["heads"],
+    shell:
+        "transferscope --log {log:q} heads --embeddings {input.embeddings:q}"
+        " --representation {wildcards.representation} --channels {wildcards.channels}"
+        " --table {input.table:q} --splits {input.splits:q} --card {params.card:q}"
+        " --settings {params.settings:q} --threads {threads}"
+        " --scores {output.scores:q} --predictions {output.predictions:q}"
+
+
+use rule heads as knn with:
+    output:
+        scores=paths.scores("knn"),
+        predictions=paths.predictions("knn"),
+    log:
+        paths.log("knn/{dataset}/{representation}/{channels}"),
+    benchmark:
+        paths.benchmark("knn/{dataset}/{representation}/{channels}")
+    params:
+        card=plan.dataset_card,
+        settings=plan.knn_settings,
+        protocol=PROTOCOLS["knn"],

@@ -1,0 +1,56 @@
+for figure in FIGURES:
+
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            summary=paths.summary_csv,
+            tables=plan.comparison_tables(),
+        output:
+            svg=report(
+                paths.figure(figure, "svg"),
+                caption=f"../report/{figure}.rst",
+                category="Results",
+                labels={"figure": figure.replace("_", " ")},
+            ),
+            png=paths.figure(figure, "png"),
+        log:
+            paths.log(f"figure/{figure}"),
+        conda:
+            ENVIRONMENT
+        params:
+            name=figure,
+            folder=paths.root,
+            settings=plan.figure_settings,
+            protocol=PROTOCOLS["figures"],
+        shell:
+            "transferscope --log {log:q} figure {params.name} --study-folder {params.folder:q}"
+            " --settings {params.settings:q} --output {output.svg:q} --output {output.png:q}"
+
+
+rule embedding_maps:
+    input:
+        embeddings=plan.embeddings_in,
+        table=paths.tile_table(),
+    output:
+        svg=report(
+            paths.figure("embedding_maps/{dataset}", "svg"),
+            caption="../report/embedding_maps.rst",
+            category="Embedding maps",
+            labels={"dataset": "{dataset}"},
+        ),
+        png=paths.figure("embedding_maps/{dataset}", "png"),
+    log:
+        paths.log("embedding_maps/{dataset}"),
+    conda:
+        ENVIRONMENT
+    params:
+        card=plan.dataset_card,
+        folder=paths.root,
+        stores=plan.probed_in,
+        settings=plan.figure_settings,
+        protocol=PROTOCOLS["figures"],
+    shell:
+        "transferscope --log {log:q} embedding-maps --study-folder {params.folder:q}"
+        " --stores {params.stores:q} --table {input.table:q} --card {params.card:q}"
+        " --settings {params.settings:q} --output {output.svg:q} --output {output.png:q}"

@@ -1,0 +1,84 @@
+rule simulate:
+    output:
+        sheet=paths.raw_sheet(),
+    log:
+        paths.log("simulate/{dataset}"),
+    conda:
+        ENVIRONMENT
+    threads: plan.config.compute.threads
+    params:
+        settings=plan.simulate_settings,
+        protocol=PROTOCOLS["simulate"],
+    shell:
+        "transferscope --log {log:q} simulate --settings {params.settings:q}"
+        " --sheet {output.sheet:q} --workers {threads}"
+
+
+rule tiles:
+    input:
+        sheet=plan.sheet,
+    output:
+        manifest=paths.tiles(),
+        table=paths.tile_table(),
+        quality=paths.quality(),
+        skipped=paths.skipped(),
+    log:
+        paths.log("tiles/{dataset}"),
+    conda:
+        ENVIRONMENT
+    benchmark:
+        paths.benchmark("tiles/{dataset}")
+    threads: plan.config.compute.threads
+    params:
+        card=plan.dataset_card,
+        depends=plan.tile_dependencies,
+        bad_tiles=plan.config.bad_tiles,
+        protocol=PROTOCOLS["tiles"],
+    shell:
+        "transferscope --log {log:q} tiles --sheet {input.sheet:q} --card {params.card:q}"
+        " --bad-tiles {params.bad_tiles} --manifest {output.manifest:q} --table {output.table:q}"
+        " --quality {output.quality:q} --skipped {output.skipped:q} --workers {threads}"
+
+
+rule contact_sheets:
+    input:
+        tiles=paths.tiles(),
+        table=paths.tile_table(),
+    output:
+        report(
+            directory(paths.contact_sheets()),
+            patterns=["{name}.png"],
+            caption="../report/contact_sheets.rst",
+            category="Data",
+            subcategory="{dataset}",
+        ),
+    log:
+        paths.log("contact_sheets/{dataset}"),
+    conda:
+        ENVIRONMENT
+    params:
+        card=plan.dataset_card,
+        labels=plan.label_dependencies,
+        protocol=PROTOCOLS["contact_sheets"],
+    shell:
+        "transferscope --log {log:q} contact-sheets --tiles {input.tiles:q} --table {input.table:q}"
+        " --card {params.card:q} --output {output:q}"
+
+
+rule splits:
+    input:
+        table=paths.tile_table(),
+    output:
+        splits=paths.splits(),
+    log:
+        paths.log("splits/{dataset}"),
+    conda:
+        ENVIRONMENT
+    params:
+        card=plan.dataset_card,
+        labels=plan.label_dependencies,
+        settings=plan.split_settings,
+        protocol=PROTOCOLS["splits"],
+    shell:
+        "transferscope --log {log:q} splits --table {input.table:q} --card {params.card:q}"
+        " --settings {params.settings:q} --splits {output.splits:q}"

@@ -1,0 +1,105 @@
+"""Everything that can be known to be wrong before a run, reported at once before any job starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from transferscope import sheets, splits
+from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.stores import write_atomically
+from transferscope.study import Located, Study, sheet_of
+
+CACHE = Path(".snakemake") / "transferscope" / "checked.json"
+
+
+class Passed:
+    """Checks that were passed before, so that a dry run need not open every file again.
+
+    Parameters
+    ----------
+    path
+        A JSON list of digests; a damaged or absent file means that nothing was passed yet.
+    """
+
+    def __init__(self, path: Path = CACHE) -> None:
+        self._path = path
+        try:
+            self._digests: set[str] = set(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._digests = set()
+
+    def once(self, digest: str, check: Callable[[], Sequence[Problem]]) -> list[Problem]:
+        """Run a check, unless it has been passed with the same digest."""
+        if digest in self._digests:
+            return []
+        problems = list(check())
+        if not problems:
+            self._digests.add(digest)
+            self._save()
+        return problems
+
+    def _save(self) -> None:
+        try:
+            write_atomically(self._path, json.dumps(sorted(self._digests)))
+        except OSError:
+            # A read-only folder only costs time: the check is done again at the next start.
+            return
+
+
+def preflight(study: Study, passed: Passed | None = None) -> None:
+    """Check sample sheets, raw files, labels, groups and backbones of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    passed
+        Checks passed before; None: those of the working folder.
+
+    Raises
+    ------
+    UserError
+        With every problem found, each with file, row or key, and mend.
+    """
+    passed = passed or Passed()
+    problems: list[Problem] = []
+    for located in study.datasets.values():
+        if located.card.sheet is not None:
+            problems += _check_dataset(study, located, passed)
+    for located_backbone in study.backbones.values():
+        problems += _check_backbone(located_backbone, passed)
+    if problems:
+        raise UserError(problems)
+
+
+def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
+    path = sheet_of(study, located.card.name)
+    problems = sheets.check_sheet(path, located.card, located.path)
+    if problems:
+        return problems
+    sheet = sheets.read_sheet(path, located.card)
+    problems += splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
+    if study.config.bad_tiles == "skip":
+        return problems
+    raw = sheets.raw_digest(path, located.card)
+    digest = fingerprint(["files", raw, located.card.image_fingerprint()])
+    return problems + passed.once(digest, lambda: sheets.check_files(sheet, located.card))
+
+
+def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+    card = located.card
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
+        from transferscope import networks
+
+        return networks.check_backbone(card, located.path)
+
+    return passed.once(fingerprint(["backbone", version("timm"), card.fingerprint()]), check)

@@ -1,0 +1,16 @@
+"""Version of what each step does: raise it when a step's results change, and its jobs rerun.
+
+Snakemake does not see a change inside an imported package; this is how it learns of one.
+"""
+
+PROTOCOLS = {
+    "simulate": 1,
+    "tiles": 1,
+    "contact_sheets": 1,
+    "splits": 1,
+    "embed": 1,
+    "heads": 1,
+    "knn": 1,
+    "compare": 1,
+    "figures": 1,
+}
