@@ -1,0 +1,112 @@
+import pytest
+import yaml
+from transferscope.errors import UserError
+from transferscope.study import Probed, Study, output_names
+
+DATASET = {
+    "name": "cells",
+    "sheet": "samples.tsv",
+    "channels": ["nucleus", "protein"],
+    "labels": ["a", "b"],
+}
+NETWORK = {
+    "name": "vit",
+    "source": "timm",
+    "architecture": "vit_tiny_patch16_224",
+    "slots": [{"name": "nucleus"}, {"name": "protein"}, {"name": "er"}],
+    "outputs": [{"name": "cls"}, {"name": "mean", "pooling": "mean"}],
+}
+CONFIG = {
+    "study": "s",
+    "datasets": ["cells"],
+    "backbones": ["vit", "vit@mean", "plain"],
+    "channel_strategies": ["replicate", "mean"],
+    "card_folders": {"datasets": "d", "backbones": "b"},
+}
+
+
+def write(path, value):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(value))
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path / "d" / "cells.yaml", DATASET)
+    write(tmp_path / "b" / "vit.yaml", NETWORK)
+    write(tmp_path / "b" / "plain.yaml", {"name": "plain", "source": "handcrafted"})
+    return tmp_path
+
+
+def load(root, **change):
+    return Study.load({**CONFIG, **change}, [root], "my.yaml")
+
+
+def problems_of(root, **change):
+    with pytest.raises(UserError) as caught:
+        load(root, **change)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_each_representation_meets_the_strategies_that_it_can_serve(root):
+    assert load(root).probed() == [
+        Probed("cells", "vit", "replicate"),
+        Probed("cells", "vit", "mean"),
+        Probed("cells", "vit@mean", "replicate"),
+        Probed("cells", "vit@mean", "mean"),
+        Probed("cells", "plain", "agnostic"),
+    ]
+
+
+def test_a_probe_knows_its_backbone_output_and_store():
+    probed = Probed("cells", "vit@mean", "mean")
+    assert (probed.backbone, probed.output, probed.stored_channels) == ("vit", "mean", "replicate")
+    assert Probed("cells", "vit", "map").output is None
+
+
+def test_cards_may_be_given_by_path(root):
+    study = load(root, backbones=["b/vit.yaml", "b/vit.yaml@mean"])
+    assert list(study.representations) == ["vit", "vit@mean"]
+
+
+def test_the_first_root_wins(root, tmp_path_factory):
+    own = tmp_path_factory.mktemp("own")
+    write(own / "d" / "cells.yaml", {**DATASET, "labels": ["x", "y"]})
+    study = Study.load(CONFIG, [own, root], "my.yaml")
+    assert study.datasets["cells"].card.labels == ["x", "y"]
+
+
+def test_unknown_cards_of_both_kinds_are_reported_together(root):
+    first, second = problems_of(root, datasets=["cels"], backbones=["vot", "plain"])
+    assert 'unknown dataset "cels"' in first
+    assert 'Did you mean "cells"?' in first
+    assert 'unknown backbone "vot"' in second
+    assert 'Did you mean "vit"?' in second
+
+
+def test_an_unknown_output_is_reported(root):
+    (problem,) = problems_of(root, backbones=["vit@men"])
+    assert 'backbone "vit" has no output "men"' in problem
+    assert 'Did you mean "mean"?' in problem
+
+
+def test_a_strategy_that_cannot_be_served_is_refused_with_the_reason(root):
+    write(root / "b" / "vit.yaml", {**NETWORK, "slots": [{"name": "er"}]})
+    (problem,) = problems_of(root, backbones=["vit"], channel_strategies=["map"])
+    assert "map cannot be served by vit on cells" in problem
+
+
+def test_a_card_named_otherwise_than_its_file_is_reported(root):
+    write(root / "b" / "vit.yaml", {**NETWORK, "name": "vitt"})
+    (problem,) = problems_of(root, backbones=["vit"])
+    assert "key name" in problem
+
+
+def test_two_cards_of_one_name_are_reported(root):
+    write(root / "b" / "other.yaml", NETWORK)
+    (problem,) = problems_of(root, backbones=["vit", "b/other.yaml"])
+    assert "two cards are named" in problem
+
+
+def test_the_default_output_comes_first(root):
+    assert output_names(load(root).backbones["vit"].card) == ["cls", "mean"]
