@@ -48,7 +48,7 @@ def draw_settings(seed: int, domain: str, batch: str, fov: str) -> Settings:
     return Settings(
         exposure=float(plate.lognormal(0, 0.2) * own.lognormal(0, 0.15)),
         background=float(plate.lognormal(0, 0.3) * own.lognormal(0, 0.2)),
-        focus=float(plate.uniform(1.0, 1.25) * own.uniform(1.0, 1.5)),
+        focus=float(plate.uniform(1.0, 1.25) * own.uniform(1.0, 1.35)),
         haze=float(plate.lognormal(0, 0.1) * own.lognormal(0, 0.25)),
         brightest=(float(plate.uniform(0.3, 0.7)), float(plate.uniform(0.3, 0.7))),
     )

@@ -119,15 +119,15 @@ OPENCELL = Domain(
     channels=("nucleus", "protein"),
     suffixes=(),
     culture=Culture(
-        radius_um=9.0, nucleus_um=5.0, irregularity=0.07, spacing=1.6, confluence=(0.6, 1.0)
+        radius_um=9.0, nucleus_um=5.0, irregularity=0.10, spacing=1.5, confluence=(0.7, 1.0)
     ),
     optics=Optics(
         pixel_size_um=0.5,
         psf_um=0.33,
-        haze=0.30,
+        haze=0.22,
         vignetting=0.30,
-        photons=70.0,
-        photons_marker=110.0,
+        photons=140.0,
+        photons_marker=160.0,
         background=6.0,
         gain=4.0,
         read_noise=6.0,
@@ -143,21 +143,21 @@ HPA = Domain(
     channels=("microtubules", "protein", "nucleus", "er"),
     suffixes=("red", "green", "blue", "yellow"),
     culture=Culture(
-        radius_um=11.5, nucleus_um=6.0, irregularity=0.13, spacing=1.75, confluence=(0.5, 0.9)
+        radius_um=11.0, nucleus_um=5.8, irregularity=0.13, spacing=1.65, confluence=(0.6, 0.95)
     ),
     optics=Optics(
-        pixel_size_um=0.4,
+        pixel_size_um=0.45,
         psf_um=0.24,
         haze=0.18,
         vignetting=0.15,
-        photons=36.0,
-        photons_marker=45.0,
+        photons=70.0,
+        photons_marker=70.0,
         background=2.5,
         gain=22.0,
         read_noise=14.0,
         offset=20.0,
     ),
-    n_groups=48,
+    n_groups=60,
     fovs_per_group=3,
 )
 

@@ -52,17 +52,17 @@ def dna(scene: Scene, rng: np.random.Generator) -> Floats:
 
 def microtubules(scene: Scene, rng: np.random.Generator, look: Look) -> Floats:
     """Paint long curved filaments that run out from the centrosome to the cell's edge."""
-    n = round(0.45 * look.abundance * _area_um2(scene.inside, scene))
+    n = round(0.16 * look.abundance * _area_um2(scene.inside, scene))
     rows, columns = sample_points(rng, scene.inside.astype(np.float32), n)
     hub = scene.centrosome[scene.label[rows, columns]]
     outwards = np.arctan2(rows - hub[:, 0], columns - hub[:, 1])
-    angles = outwards + rng.normal(0, 0.35, len(rows)) + np.pi * rng.integers(2, size=len(rows))
+    angles = outwards + rng.normal(0, 0.5, len(rows)) + np.pi * rng.integers(2, size=len(rows))
     length = round(11.0 / scene.step_um)
     curl = 0.06 * (1.3 - look.straightness)
     region = np.where(scene.edge_um > 0.3, scene.label, 0)
     visits = fibres(rng, region, _stack(rows, columns), angles, length, curl)
     under = 1 - 0.55 * scene.nucleus  # the nucleus displaces the filaments but for a thin layer
-    return _float(0.75 * np.sqrt(tubes(0.35 * visits, 0.5 * look.size)) * under)
+    return _float(tubes(0.6 * visits, 0.7 * look.size) * under)
 
 
 def endoplasmic_reticulum(scene: Scene, rng: np.random.Generator, look: Look) -> Floats:

@@ -9,11 +9,12 @@ import numpy as np
 from .domains import CLASSES, Domain
 from .randomness import rng_for
 
+MAINS_PER_SECOND = 3  # proteins a balanced second label: a third has one
 PLATE_SIZE = 12  # proteins a plate; one plate is one batch
 COMMON = ("cytoplasmic", "nucleoplasm")  # where a second label most often lies
-COMMON_SHARE = 0.25  # of the proteins that the balanced draw left with one label
-WEAKEST_LABEL = 0.25  # a place weaker than this, relative to the strongest, is not annotated
-STRONGEST_TRACE = 0.20  # ... but it is in the image: the annotation's only ambiguity
+COMMON_SHARE = 0.1  # of the proteins that the balanced draw left with one label
+WEAKEST_LABEL = 0.35  # a place weaker than this, relative to the strongest, is not annotated
+STRONGEST_TRACE = 0.15  # ... but it is in the image: the annotation's only ambiguity
 LETTERS = "ABCDEFGHKLMNPRSTVWXYZ"
 
 
@@ -103,10 +104,9 @@ def draw_proteins(domain: Domain, n_groups: int, seed: int) -> list[Protein]:
     list of Protein
         In the order of their index, ``n_groups`` of them.
     """
-    n_classes = len(CLASSES)
     localizations: list[tuple[str, ...]] = []
     while len(localizations) < n_groups:
-        block = len(localizations) // (2 * n_classes)
+        block = len(localizations) // (MAINS_PER_SECOND * len(CLASSES))
         localizations += _draw_localizations(rng_for(seed, domain.name, "localizations", block))
     return [
         _draw_protein(domain, index, places, seed)
@@ -115,14 +115,15 @@ def draw_proteins(domain: Domain, n_groups: int, seed: int) -> list[Protein]:
 
 
 def _draw_localizations(rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Return the places of 24 proteins: each class twice as the main one, once as the second.
+    """Return the places of one block: each class thrice as the main one, once as the second.
 
     Balanced draws, and not independent ones, so that small studies too have every class in every
-    fold; half of each twelve get a balanced second label, some of the rest a common one.
+    fold; a third of each twelve get a balanced second label, a few of the rest a common one.
     """
     n = len(CLASSES)
-    main = np.concatenate([rng.permutation(n), rng.permutation(n)])
-    twofold = np.concatenate([rng.permutation(n)[: n // 2], n + rng.permutation(n)[: n // 2]])
+    parts = range(MAINS_PER_SECOND)
+    main = np.concatenate([rng.permutation(n) for _ in parts])
+    twofold = np.concatenate([part * n + rng.permutation(n)[: n // len(parts)] for part in parts])
     second = rng.permutation(n)
     while np.any(second == main[twofold]):
         second = rng.permutation(n)
@@ -145,10 +146,10 @@ def _draw_protein(domain: Domain, index: int, places: tuple[str, ...], seed: int
         batch=f"plate{index // PLATE_SIZE + 1:02d}",
         labels=tuple(sorted(places)),
         components=_draw_weights(rng, places),
-        expression=float(np.clip(rng.lognormal(0.0, 0.55), 0.25, 3.5)),
-        diffuse=float(rng.uniform(0.04, 0.28)),
-        heterogeneity=float(rng.uniform(0.15, 0.55)),
-        silent=float(rng.uniform(0.0, 0.15)),
+        expression=float(np.clip(rng.lognormal(0.0, 0.45), 0.3, 3.0)),
+        diffuse=float(rng.uniform(0.03, 0.15)),
+        heterogeneity=float(rng.uniform(0.15, 0.45)),
+        silent=float(rng.uniform(0.0, 0.1)),
         confluence=float(rng.uniform(*domain.culture.confluence)),
         nucleus_scale=float(rng.uniform(0.9, 1.1)),
         look=_draw_look(rng),
@@ -170,8 +171,8 @@ def _draw_weights(
 def _draw_look(rng: np.random.Generator) -> Look:
     """Draw the texture parameters of one protein."""
     return Look(
-        size=float(np.clip(rng.lognormal(0.0, 0.25), 0.6, 1.7)),
-        abundance=float(np.clip(rng.lognormal(0.0, 0.4), 0.4, 2.5)),
+        size=float(np.clip(rng.lognormal(0.0, 0.16), 0.7, 1.45)),
+        abundance=float(np.clip(rng.lognormal(0.0, 0.25), 0.5, 2.0)),
         spread=float(rng.uniform()),
         texture=float(rng.uniform()),
         straightness=float(rng.uniform()),
