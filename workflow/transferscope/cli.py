@@ -12,6 +12,8 @@ import typer
 
 from transferscope.errors import Problem, UserError
 
+logger = logging.getLogger(__name__)
+
 app = typer.Typer(
     name="transferscope",
     no_args_is_help=True,
@@ -82,3 +84,121 @@ def _settings(text: str, kind: Any) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(Problem("--settings", f"not valid JSON: {error}")) from None
     return validate(value, kind, "--settings")
+
+
+@app.command()
+def simulate(
+    sheet: Annotated[Path, typer.Option(help="Sample sheet to write; images go beside it.")],
+    settings: SettingsJson = "",
+    domain: Annotated[str, typer.Option(help="opencell or hpa; unless given in --settings.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the dataset.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+) -> None:
+    """Write the raw fields and the sample sheet of a demo dataset."""
+    from transferscope.cards import SimulateSettings
+    from transferscope.progress import progress_bar
+    from transferscope.simulate import simulate_dataset
+
+    given = settings or json.dumps({"domain": domain, "seed": seed})
+    chosen: SimulateSettings = _settings(given, SimulateSettings)
+    total = chosen.n_groups * chosen.fovs_per_group
+    with progress_bar(f"simulate {chosen.domain}", total, "fields") as bar:
+        simulate_dataset(
+            chosen.domain,
+            sheet.parent,
+            n_groups=chosen.n_groups,
+            fovs_per_group=chosen.fovs_per_group,
+            fov_size=chosen.fov_size,
+            seed=chosen.seed,
+            workers=workers,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+    logger.info("the sample sheet is %s", sheet)
+
+
+@app.command()
+def tiles(
+    sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV).")],
+    card: CardPath,
+    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
+    table: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
+    quality: Annotated[Path, typer.Option(help="Quality table to write (.csv).")],
+    skipped: Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")],
+    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for an unusable field.")] = "stop",
+    workers: Annotated[int, typer.Option(help="Fields decoded at a time.")] = 2,
+) -> None:
+    """Decode raw fields once, into a tile store."""
+    from transferscope.cards import DatasetCard
+    from transferscope.models import read_model
+    from transferscope.tiles import make_tiles
+
+    make_tiles(
+        sheet,
+        read_model(card, DatasetCard),
+        manifest=manifest,
+        tile_table=table,
+        quality=quality,
+        skipped=skipped,
+        bad_tiles=bad_tiles,
+        workers=workers,
+    )
+
+
+@app.command("contact-sheets")
+def contact_sheets(
+    tiles: ManifestIn,
+    table: TableIn,
+    card: CardPath,
+    output: Annotated[Path, typer.Option(help="Folder to write a figure a class into.")],
+) -> None:
+    """Draw a contact sheet of tiles for each class."""
+    from transferscope.cards import DatasetCard
+    from transferscope.contact_sheets import draw_contact_sheets
+    from transferscope.models import read_model
+
+    draw_contact_sheets(tiles, table, read_model(card, DatasetCard), output)
+
+
+@app.command()
+def splits(
+    table: TableIn,
+    card: CardPath,
+    splits: Annotated[Path, typer.Option(help="Split table to write (.parquet).")],
+    settings: SettingsJson = "{}",
+) -> None:
+    """Divide the tiles into folds, once for all probes."""
+    from transferscope.cards import DatasetCard
+    from transferscope.config import SplitSettings
+    from transferscope.models import read_model
+    from transferscope.parquet import read_parquet
+    from transferscope.splits import make_splits, write_splits
+
+    chosen = _settings(settings, SplitSettings)
+    divided = make_splits(read_parquet(table), read_model(card, DatasetCard), chosen, str(table))
+    write_splits(divided, splits)
+
+
+@app.command()
+def embed(
+    tiles: ManifestIn,
+    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
+    channels: Annotated[str, typer.Option(help="Channel strategy.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
+    settings: SettingsJson = "{}",
+    strategy_seed: Annotated[int, typer.Option(help="Seed of map-random's order.")] = 0,
+) -> None:
+    """Embed every tile with one backbone and one channel strategy."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import ComputeSettings
+    from transferscope.embed import embed as run
+    from transferscope.models import read_model
+
+    run(
+        tiles,
+        read_model(backbone, BackboneCard),
+        channels,
+        manifest,
+        _settings(settings, ComputeSettings),
+        strategy_seed=strategy_seed,
+        card_path=backbone,
+    )

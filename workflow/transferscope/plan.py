@@ -9,7 +9,7 @@ from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.models import Model, fingerprint
-from transferscope.sheets import raw_digest
+from transferscope.raw_files import raw_digest
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")

@@ -11,6 +11,7 @@ from transferscope import sheets, splits
 from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
+from transferscope.raw_files import raw_digest
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study, sheet_of
 
@@ -86,7 +87,7 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
     problems += splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
     if study.config.bad_tiles == "skip":
         return problems
-    raw = sheets.raw_digest(path, located.card)
+    raw = raw_digest(path, located.card)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: sheets.check_files(sheet, located.card))
 
