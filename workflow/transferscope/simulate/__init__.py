@@ -1,4 +1,12 @@
-"""Demo data: simulated fluorescence microscopy of tagged proteins, in two imaging domains."""
+"""Demo data: simulated fluorescence microscopy of tagged proteins, in two imaging domains.
+
+One physical model makes both: cells with nuclei and organelles (``scene``, ``organelles``), a
+protein that sits in one or two places (``proteins``), a microscope and its camera (``camera``).
+``domains`` holds the numbers that differ. What makes the task hard is physics: few photons, blur
+and haze, cells that differ, a second place that may be weak, plates that shift. No label is ever
+flipped; the only ambiguity is that of an annotator, who does not note a trace of less than 15 % of
+the main place's brightness.
+"""
 
 from .dataset import simulate_dataset
 from .domains import CLASSES, DOMAINS, Domain

@@ -73,7 +73,8 @@ def simulate_dataset(
     seed
         Seed of every random number.
     workers
-        Processes; all available cores where None, and no extra process where 1.
+        Processes; all available cores where None, and no extra process where 1. More than one are
+        spawned, so a script calls this under ``if __name__ == "__main__"``.
     masks
         Whether to write the instance masks of the cells, too, and their ``mask`` column.
     progress
@@ -93,7 +94,7 @@ def simulate_dataset(
     n_groups = chosen.n_groups if n_groups is None else n_groups
     n_fovs = chosen.fovs_per_group if fovs_per_group is None else fovs_per_group
     edge = chosen.fov_size if fov_size is None else fov_size
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = _cores() if workers is None else workers
     _check("n_groups", n_groups, 1, 10_000)
     _check("fovs_per_group", n_fovs, 1, 100)
     _check("fov_size", edge, SMALLEST_FOV, LARGEST_FOV)
@@ -113,6 +114,13 @@ def simulate_dataset(
     rows = [row for job in jobs for row in _rows(job)]
     _write_sheet(sheet, pd.DataFrame(rows))
     return sheet
+
+
+def _cores() -> int:
+    """Return the cores that this process may use; not every system tells, so else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _domain(name: str) -> Domain:
