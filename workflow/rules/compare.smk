@@ -10,10 +10,10 @@ rule compare:
         ),
     log:
         paths.log("compare"),
-    conda:
-        ENVIRONMENT
     benchmark:
         paths.benchmark("compare")
+    conda:
+        ENVIRONMENT
     params:
         folder=paths.root,
         stores=plan.probed_in(),

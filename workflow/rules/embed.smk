@@ -5,10 +5,10 @@ rule embed:
         manifest=paths.embeddings(),
     log:
         paths.log("embed/{dataset}/{backbone}/{channels}"),
-    conda:
-        ENVIRONMENT
     benchmark:
         paths.benchmark("embed/{dataset}/{backbone}/{channels}")
+    conda:
+        ENVIRONMENT
     threads: plan.config.compute.threads
     resources:
         gpu=plan.gpus,

@@ -8,10 +8,10 @@ rule heads:
         predictions=paths.predictions("heads"),
     log:
         paths.log("heads/{dataset}/{representation}/{channels}"),
-    conda:
-        ENVIRONMENT
     benchmark:
         paths.benchmark("heads/{dataset}/{representation}/{channels}")
+    conda:
+        ENVIRONMENT
     threads: plan.config.compute.threads
     params:
         card=plan.dataset_card,

@@ -24,10 +24,10 @@ rule tiles:
         skipped=paths.skipped(),
     log:
         paths.log("tiles/{dataset}"),
-    conda:
-        ENVIRONMENT
     benchmark:
         paths.benchmark("tiles/{dataset}")
+    conda:
+        ENVIRONMENT
     threads: plan.config.compute.threads
     params:
         card=plan.dataset_card,

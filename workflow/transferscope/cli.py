@@ -57,7 +57,7 @@ def _global_options(
 ) -> None:
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        sys.stderr = _Tee(sys.__stderr__ or sys.stderr, log.open("w", encoding="utf-8"))  # type: ignore[assignment]
+        sys.stderr = _Tee(sys.__stderr__ or sys.stderr, log.open("w", encoding="utf-8"))
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True
     )
@@ -103,6 +103,10 @@ def simulate(
     chosen: SimulateSettings = _settings(given, SimulateSettings)
     total = chosen.n_groups * chosen.fovs_per_group
     with progress_bar(f"simulate {chosen.domain}", total, "fields") as bar:
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
         simulate_dataset(
             chosen.domain,
             sheet.parent,
@@ -111,7 +115,7 @@ def simulate(
             fov_size=chosen.fov_size,
             seed=chosen.seed,
             workers=workers,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=show,
         )
     logger.info("the sample sheet is %s", sheet)
 

@@ -38,7 +38,7 @@ class Plan:
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of."""
         paths = self.paths
-        figures = [*FIGURES, *(f"embedding_maps/{d}" for d in self.study.datasets)]
+        figures = [*self.figures(), *(f"embedding_maps/{d}" for d in self.study.datasets)]
         return [
             paths.summary_csv,
             paths.summary_md,
@@ -46,6 +46,16 @@ class Plan:
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.figure(name, extension) for name in figures for extension in EXTENSIONS),
         ]
+
+    def figures(self) -> list[str]:
+        """Return the figures for which the config computes what they show."""
+        config = self.config
+        shown = {
+            "scaling": len(config.splits.fractions) > 1,
+            "neighbours": bool(config.knn.k),
+            "split_gap": len(config.splits.schemes) > 1,
+        }
+        return [name for name in FIGURES if shown.get(name, True)]
 
     def probes(self) -> list[str]:
         """Return the probes that the config asks for."""
@@ -62,7 +72,7 @@ class Plan:
 
     def sheet(self, wildcards: Any) -> Path:
         """Return the sample sheet of a dataset, the user's or the simulated one."""
-        return sheet_of(self.study, wildcards.dataset)
+        return self.study.sheet_of(wildcards.dataset)
 
     def simulate_settings(self, wildcards: Any) -> str:
         """Return the simulator's settings as JSON."""
@@ -76,7 +86,7 @@ class Plan:
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
         card = self._dataset(wildcards)
-        raw = "" if card.sheet is None else raw_digest(sheet_of(self.study, card.name), card)
+        raw = "" if card.sheet is None else raw_digest(self.study.sheet_of(card.name), card)
         return fingerprint([card.image_fingerprint(), raw])
 
     def label_dependencies(self, wildcards: Any) -> str:
@@ -177,14 +187,6 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.datasets[wildcards.dataset].card
-
-
-def sheet_of(study: Study, dataset: str) -> Path:
-    """Return the sample sheet of a dataset, the user's or the simulated one."""
-    located = study.datasets[dataset]
-    if located.card.sheet is None:
-        return study.paths.raw_sheet(dataset)
-    return located.path.parent / located.card.sheet
 
 
 def card_roots() -> Sequence[Path]:

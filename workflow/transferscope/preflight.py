@@ -13,7 +13,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.raw_files import raw_digest
 from transferscope.stores import write_atomically
-from transferscope.study import Located, Study, sheet_of
+from transferscope.study import Located, Study
 
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
@@ -79,7 +79,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
 
 
 def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
-    path = sheet_of(study, located.card.name)
+    path = study.sheet_of(located.card.name)
     problems = sheets.check_sheet(path, located.card, located.path)
     if problems:
         return problems

@@ -133,7 +133,8 @@ class BlockStore:
         self.path = path
         self.group: Any = zarr.open_group(path, mode="r+")
         self.array: Any = self.group[array]
-        self.block_rows = int(self.group.attrs["block_rows"])
+        attributes: dict[str, Any] = dict(self.group.attrs)
+        self.block_rows = int(attributes["block_rows"])
         self._done: Any = self.group["done"]
         self._digests: Any = self.group["digest"]
 

@@ -125,6 +125,13 @@ class Study:
         """Paths of the study."""
         return StudyPaths(Path(self.config.results) / self.config.study)
 
+    def sheet_of(self, dataset: str) -> Path:
+        """Return the sample sheet of a dataset, the user's or the simulated one."""
+        located = self.datasets[dataset]
+        if located.card.sheet is None:
+            return self.paths.raw_sheet(dataset)
+        return located.path.parent / located.card.sheet
+
     def probed(self) -> list[Probed]:
         """Return everything that is evaluated, in the order of the config."""
         return [
