@@ -113,6 +113,9 @@ class ComputeSettings(Model):
         ),
     )
     batch_size: int = Field(32, ge=1, description="Images a forward pass.")
+    block_rows: int = Field(
+        4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
+    )
     threads: int = Field(2, ge=1, description="Processor cores a job may use.")
 
 

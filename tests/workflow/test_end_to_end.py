@@ -1,0 +1,69 @@
+"""The main job on a tiny study: everything is there, and twice the same."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import zarr
+from factories import run_snakemake, write_study
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]
+
+
+def test_every_result_is_there(finished_study):
+    root = finished_study / "results/tiny"
+    for name in ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap"):
+        assert (root / f"figures/{name}.svg").stat().st_size > 1000
+        assert (root / f"figures/{name}.png").stat().st_size > 1000
+    assert (root / "figures/embedding_maps/cells.svg").exists()
+    assert len(list((root / "figures/contact_sheets/cells").glob("*.png"))) == 3
+    assert (root / "summary.md").read_text().strip()
+    assert pd.read_csv(root / "tiles/cells.quality.csv")["tile_id"].nunique() == 36
+
+
+def test_the_summary_covers_the_whole_study(finished_study):
+    summary = pd.read_csv(finished_study / "results/tiny/summary.csv", keep_default_na=False)
+    assert set(summary["backbone"]) == {"tiny", "handcrafted"}
+    assert set(summary["channels"]) == {"replicate", "map", "agnostic"}
+    assert set(summary["scheme"]) == {"group", "image"}
+    assert set(summary["head"]) == {"logreg", "mlp", "knn", "floor"}
+
+
+def test_the_store_says_what_went_where(finished_study):
+    path = finished_study / "results/tiny/embeddings/cells/tiny/map.zarr"
+    attributes = dict(zarr.open(path, mode="r").attrs)
+    assert attributes["slots"] == [{"red": None, "green": "protein", "blue": "nucleus"}]
+    assert attributes["strategy"] == "map"
+    assert attributes["precision"] in ("fp32", "bf16", "fp16")
+
+
+def test_the_run_ends_by_saying_where_the_results_are(tmp_path, copied_study):
+    folder = copied_study()
+    (folder / "results/tiny/summary.md").unlink()
+    done = run_snakemake(folder)
+    assert "Study tiny is complete" in done.stderr
+    assert "results/tiny/summary.csv" in done.stderr
+
+
+def test_the_same_config_in_two_folders_gives_the_same_summary(finished_study, tmp_path):
+    again = write_study(tmp_path / "again")
+    run_snakemake(again)
+    for name in ("summary.csv", "summary.md"):
+        first, second = (f / "results/tiny" / name for f in (finished_study, again))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_report_is_one_file_with_figures_and_captions(copied_study):
+    folder = copied_study()
+    report = folder / "report.html"
+    run_snakemake(folder, "--report", str(report))
+    text = report.read_text()
+    for part in ("strategies", "scaling", "summary.md"):
+        assert part in text
+
+
+def test_results_survive_a_moved_study(finished_study, tmp_path):
+    moved = shutil.copytree(finished_study, tmp_path / "elsewhere")
+    from transferscope.stores import EmbeddingStore
+
+    assert len(EmbeddingStore(moved / "results/tiny/embeddings/cells/tiny/map.json")) == 36

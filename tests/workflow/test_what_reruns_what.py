@@ -1,0 +1,115 @@
+"""Adding, removing and changing plans just the jobs that it must, read off dry runs."""
+
+import shutil
+
+import pytest
+import yaml
+from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]
+
+COMPARISON = {
+    "compare",
+    "embedding_maps",
+    *(f"figure_{f}" for f in ("strategies", "scaling", "neighbours")),
+    *(f"figure_{f}" for f in ("classes", "confusion", "split_gap")),
+    "all",
+}
+
+
+def change_study(folder, **changes):
+    write_yaml(folder / "study.yaml", {**STUDY, **changes})
+
+
+def test_a_finished_study_has_nothing_to_do(copied_study):
+    assert planned_jobs(copied_study()) == {}
+
+
+def test_a_new_backbone_plans_its_own_jobs_and_the_comparison(copied_study):
+    folder = copied_study()
+    write_yaml(folder / "cards/backbones/other.yaml", {"name": "other", **TINY_NETWORK, "seed": 1})
+    change_study(folder, backbones=[*STUDY["backbones"], "cards/backbones/other.yaml"])
+    jobs = planned_jobs(folder)
+    assert {name: jobs.pop(name) for name in ("embed", "heads", "knn")} == {
+        "embed": 2,
+        "heads": 2,
+        "knn": 2,
+    }
+    assert set(jobs) == COMPARISON
+    outputs = [
+        line for line in run_snakemake(folder, "--dry-run").stdout.splitlines() if "output:" in line
+    ]
+    assert any("/other/" in line for line in outputs)
+    assert not any("/tiny/" in line for line in outputs)
+
+
+def test_another_output_of_a_backbone_needs_no_embedding(copied_study):
+    folder = copied_study()
+    change_study(folder, backbones=[*STUDY["backbones"], "cards/backbones/tiny.yaml@mean"])
+    jobs = planned_jobs(folder)
+    assert {name: jobs.pop(name) for name in ("heads", "knn")} == {"heads": 2, "knn": 2}
+    assert set(jobs) <= COMPARISON
+
+
+def test_taking_a_backbone_out_only_compares_again(copied_study):
+    folder = copied_study()
+    change_study(folder, backbones=STUDY["backbones"][:1])
+    assert set(planned_jobs(folder)) == COMPARISON
+
+
+def test_a_changed_figure_setting_only_redraws(copied_study):
+    folder = copied_study()
+    change_study(folder, figures={"dpi": 70, "map_points": 100})
+    assert set(planned_jobs(folder)) == COMPARISON - {"compare"}
+
+
+def test_a_changed_card_embeds_that_backbone_again(copied_study):
+    folder = copied_study()
+    write_yaml(folder / "cards/backbones/tiny.yaml", {"name": "tiny", **TINY_NETWORK, "seed": 9})
+    jobs = planned_jobs(folder)
+    assert jobs["embed"] == 2
+    assert "tiles" not in jobs
+    assert "splits" not in jobs
+
+
+def test_prose_in_a_card_reruns_nothing(copied_study):
+    folder = copied_study()
+    card = {"name": "tiny", **TINY_NETWORK, "description": "a small one", "licence": "MIT"}
+    write_yaml(folder / "cards/backbones/tiny.yaml", card)
+    assert planned_jobs(folder) == {}
+
+
+def test_a_changed_head_setting_trains_heads_only(copied_study):
+    folder = copied_study()
+    change_study(folder, heads={**STUDY["heads"], "epochs": 4})
+    jobs = planned_jobs(folder)
+    assert jobs.pop("heads") == 3
+    assert set(jobs) == COMPARISON - {"embedding_maps"}
+
+
+def test_a_changed_class_list_decodes_and_embeds_nothing(copied_study):
+    folder = copied_study()
+    path = folder / "cards/datasets/cells.yaml"
+    card = yaml.safe_load(path.read_text())
+    write_yaml(path, {**card, "labels": [*card["labels"][::-1]]})
+    jobs = planned_jobs(folder)
+    assert jobs["splits"] == 1
+    assert not {"tiles", "embed"} & set(jobs)
+
+
+def test_a_replaced_raw_file_is_noticed(copied_study):
+    folder = copied_study()
+    shutil.copy(folder / "raw/P00_0.tif", folder / "raw/P01_0.tif")
+    assert planned_jobs(folder)["tiles"] == 1
+
+
+def test_relabelling_in_the_sheet_embeds_nothing_once_tiles_are_read(copied_study):
+    folder = copied_study()
+    sheet = folder / "raw/samples.tsv"
+    row = "P01_0\tP01_0.tif\tP01\tmembrane"
+    assert row in sheet.read_text()
+    sheet.write_text(sheet.read_text().replace(row, f"{row};vesicles"))
+    run_snakemake(folder, "results/tiny/splits/cells.parquet")
+    jobs = planned_jobs(folder)
+    assert "embed" not in jobs
+    assert jobs["heads"] == 3
