@@ -104,15 +104,18 @@ class DatasetCard(Model):
     licence: str = ""
     citation: str = ""
 
-    @field_validator("channels", "labels")
+    @field_validator("channels", "labels", "ignore_channels")
     @classmethod
-    def _unique(cls, values: list[str]) -> list[str]:
+    def _unique(cls, values: list[Any]) -> list[Any]:
         if repeated := sorted({v for v in values if values.count(v) > 1}):
-            raise ValueError(f"named twice: {', '.join(repeated)}")
+            raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
         return values
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetCard:
+        n_in_file = len(self.channels) + len(self.ignore_channels)
+        if beyond := [i for i in self.ignore_channels if i >= n_in_file]:
+            raise ValueError(f"ignore_channels: {beyond} of a file of {n_in_file} channels")
         if (self.sheet is None) == (self.simulate is None):
             raise ValueError("give either `sheet` or `simulate`")
         if unknown := sorted(set(self.intensity_range) - set(self.channels)):

@@ -1,0 +1,318 @@
+"""One raw image file: its header without its pixels, and its pixels as the file has them.
+
+The format is read off the content, never off the name. TIFF is read by tifffile, PNG and JPEG by
+imagecodecs, OME-Zarr by zarr: none of them moves axes or rescales values. Nothing in a file is
+ever executed: Zarr arrays whose codecs would unpickle are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import zarr
+
+from transferscope.errors import Problem, UserError
+
+# A header may claim any size; what it claims is checked before memory is asked for.
+MAX_DECODED_BYTES = 2 << 30
+TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_AXES = {0: ("YX", 1), 2: ("YXS", 3), 4: ("YXS", 2), 6: ("YXS", 4)}
+PNG_PALETTE = 3
+JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL_BYTES = 1 << 16
+# What NGFF before version 0.3 means where it names no axes.
+NGFF_DEFAULT_AXES = "tczyx"
+PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+MAKE_AGAIN = "Copy or export the file again."
+EXPORT_INTEGERS = "Export it as 8- or 16-bit unsigned integers."
+
+_zarr_config_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a raw file says about itself.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder of an OME-Zarr.
+    axes
+        One letter an axis: T, Z, C, Y, X; S for interleaved or planar samples (RGB); Q or I
+        where the file does not say.
+    shape
+        Length of each axis.
+    dtype
+        uint8 or uint16, in native byte order.
+    alpha
+        Whether the last sample is an opacity.
+    """
+
+    path: Path
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    alpha: bool = False
+
+
+def problem_with(path: Path, what: str, mend: str = "") -> UserError:
+    """Return the error for one file."""
+    return UserError(Problem(str(path), what, mend))
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a raw file and check that all of the file is there.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, no image, cut short, too large, or not 8- or 16-bit unsigned.
+    """
+    reader = {"tiff": _tiff_header, "png": _png_header, "jpeg": _jpeg_header, "zarr": _zarr_header}
+    kind = _kind_of(path)
+    try:
+        header = reader[kind](path)
+    except UserError:
+        raise
+    except Exception as error:  # foreign bytes: any library error means an unreadable file
+        what = f"not a readable {kind.upper()} file: {error or type(error).__name__}"
+        raise problem_with(path, what, MAKE_AGAIN) from None
+    _check_size(header)
+    return header
+
+
+def read_pixels(header: Header) -> npt.NDArray[Any]:
+    """Read the pixels that a header describes, with its axes, shape and type.
+
+    Raises
+    ------
+    UserError
+        Where the pixels cannot be decoded.
+    """
+    reader = {"tiff": _tiff_pixels, "png": _png_pixels, "jpeg": _jpeg_pixels, "zarr": _zarr_pixels}
+    kind = _kind_of(header.path)
+    try:
+        pixels = np.asarray(reader[kind](header.path))
+    except UserError:
+        raise
+    except Exception as error:  # foreign bytes: any library error means an unreadable file
+        what = f"the {kind.upper()} pixels cannot be decoded: {error or type(error).__name__}"
+        raise problem_with(header.path, what, MAKE_AGAIN) from None
+    if pixels.shape != header.shape:
+        what = f"the pixels have shape {pixels.shape}, but the header says {header.shape}"
+        raise problem_with(header.path, what, MAKE_AGAIN)
+    return pixels.astype(header.dtype, copy=False)
+
+
+def _kind_of(path: Path) -> str:
+    if path.is_dir():
+        return "zarr"
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise problem_with(path, f"cannot be read: {error.strerror}", "Check the path.") from None
+    if start.startswith(TIFF_MAGICS):
+        return "tiff"
+    if start.startswith(PNG_MAGIC):
+        return "png"
+    if start.startswith(JPEG_MAGIC):
+        return "jpeg"
+    what = "the file is empty" if not start else "not an image of a known format"
+    raise problem_with(path, what, "Known: TIFF, OME-TIFF, PNG, JPEG, OME-Zarr.")
+
+
+def _check_size(header: Header) -> None:
+    if len(header.axes) != len(header.shape) or not all(header.shape):
+        what = f"the axes {header.axes} have lengths {header.shape}"
+        raise problem_with(header.path, what, MAKE_AGAIN)
+    claimed = math.prod(header.shape) * header.dtype.itemsize
+    if claimed > MAX_DECODED_BYTES:
+        what = f"would decode to {claimed / 2**30:,.1f} GiB; {MAX_DECODED_BYTES >> 30} is the limit"
+        raise problem_with(header.path, what, "Split it, or export one field a file.")
+
+
+def _supported(path: Path, dtype: Any) -> np.dtype[Any]:
+    """Return the type in native byte order, or say why it is refused."""
+    found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+    if found in (np.uint8, np.uint16):
+        return found
+    what = f"holds {found.name} values, not uint8 or uint16"
+    if found.kind == "f":
+        mend = (
+            "Floats have no fixed black and white and may hold NaN: export the raw camera "
+            "values, or scale them yourself and save as uint16."
+        )
+        raise problem_with(path, what, mend)
+    raise problem_with(path, what, EXPORT_INTEGERS)
+
+
+# TIFF ------------------------------------------------------------------------------------------
+
+
+def _tiff_header(path: Path) -> Header:
+    # Parts of an OME-TIFF in other files are not followed: they could lie anywhere.
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
+        series = _only_series(path, tiff)
+        dtype = _supported(path, series.dtype)
+        _check_all_bytes_there(path, tiff, series)
+        extra = [int(e) for e in series.keyframe.extrasamples]
+        alpha = series.axes.endswith("S") and extra in ([1], [2])
+        return Header(path, str(series.axes), tuple(map(int, series.shape)), dtype, alpha)
+
+
+def _tiff_pixels(path: Path) -> npt.NDArray[Any]:
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
+        pixels: npt.NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
+        return pixels
+
+
+def _only_series(path: Path, tiff: Any) -> Any:
+    """Return the first image series; a second one of its size would be silently lost."""
+    if not tiff.series:
+        raise problem_with(path, "the TIFF holds no image", MAKE_AGAIN)
+    first, *others = tiff.series
+    if count := sum(other.size >= first.size for other in others):
+        what = f"holds {count + 1} images of different layout or position"
+        raise problem_with(path, what, "Save one image a file.")
+    return first
+
+
+def _check_all_bytes_there(path: Path, tiff: Any, series: Any) -> None:
+    size = path.stat().st_size
+    if any(page is None for page in series.pages):
+        what = "parts of the image are missing, or lie in other files"
+        raise problem_with(path, what, "Export it as one whole file.")
+    end = max((_end_of(page) for page in series.pages), default=0)
+    if series.dataoffset is not None:  # one contiguous block: few pages, many planes
+        end = max(end, int(series.dataoffset) + int(series.nbytes))
+    if end > size:
+        what = f"the file is cut short: {size:,} bytes, but its pixels end at byte {end:,}"
+        raise problem_with(path, what, MAKE_AGAIN)
+
+
+def _end_of(page: Any) -> int:
+    pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
+    return max((int(offset) + int(count) for offset, count in pairs), default=0)
+
+
+# PNG -------------------------------------------------------------------------------------------
+
+
+def _png_header(path: Path) -> Header:
+    with path.open("rb") as file:
+        chunks = _png_chunks(path, file)
+        name, start = next(chunks)
+        if name != b"IHDR":
+            raise problem_with(path, "the PNG has no header", MAKE_AGAIN)
+        width, height, bits, colour = struct.unpack(">IIBB", start[:10])
+        if not any(name == b"IEND" for name, _ in chunks):
+            raise problem_with(path, "the PNG is cut short", MAKE_AGAIN)
+    if colour == PNG_PALETTE or bits not in (8, 16):
+        what = f"is a PNG with {'a colour palette' if colour == PNG_PALETTE else f'{bits} bits'}"
+        raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
+    axes, samples = PNG_AXES[colour]
+    shape = (height, width) if axes == "YX" else (height, width, samples)
+    dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    return Header(path, axes, shape, dtype, alpha=colour in (4, 6))
+
+
+def _png_chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (name, first bytes) of each chunk that is wholly there."""
+    size = path.stat().st_size
+    file.seek(len(PNG_MAGIC))
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        body = file.tell()
+        if body + length + 4 > size:
+            return
+        yield name, file.read(min(length, 16))
+        file.seek(body + length + 4)
+
+
+def _png_pixels(path: Path) -> npt.NDArray[Any]:
+    pixels: npt.NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
+    return pixels
+
+
+# JPEG ------------------------------------------------------------------------------------------
+
+
+def _jpeg_header(path: Path) -> Header:
+    with path.open("rb") as file:
+        bits, height, width, components = _jpeg_frame(path, file)
+        file.seek(max(0, path.stat().st_size - JPEG_TAIL_BYTES))
+        # Decoders fill what is missing with grey and say nothing.
+        if JPEG_END not in file.read():
+            raise problem_with(path, "the JPEG is cut short", MAKE_AGAIN)
+    if bits != 8 or components not in (1, 3):
+        what = f"is a JPEG with {bits} bits and {components} components"
+        raise problem_with(path, what, "Save it as 8-bit grey or RGB.")
+    if components == 1:
+        return Header(path, "YX", (height, width), np.dtype(np.uint8))
+    return Header(path, "YXS", (height, width, 3), np.dtype(np.uint8))
+
+
+def _jpeg_frame(path: Path, file: BinaryIO) -> tuple[int, int, int, int]:
+    """Return bits, height, width and components from the frame header (ITU-T T.81, B.2.2)."""
+    file.seek(2)
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        marker, length = struct.unpack(">xBH", head)
+        if marker in JPEG_FRAME_MARKERS:
+            bits, height, width, components = struct.unpack(">BHHB", file.read(6))
+            return bits, height, width, components
+        file.seek(length - 2, 1)
+    raise problem_with(path, "the JPEG has no frame header", MAKE_AGAIN)
+
+
+def _jpeg_pixels(path: Path) -> npt.NDArray[Any]:
+    pixels: npt.NDArray[Any] = imagecodecs.jpeg8_decode(path.read_bytes())
+    return pixels
+
+
+# OME-Zarr --------------------------------------------------------------------------------------
+
+
+def _zarr_header(path: Path) -> Header:
+    array, axes = _full_resolution(path)
+    dtype = _supported(path, array.dtype)
+    return Header(path, axes.upper(), tuple(map(int, array.shape)), dtype)
+
+
+def _zarr_pixels(path: Path) -> npt.NDArray[Any]:
+    array, _ = _full_resolution(path)
+    return np.asarray(array[...])
+
+
+def _full_resolution(path: Path) -> tuple[Any, str]:
+    """Return the first level of an NGFF multiscale image, and its axes."""
+    # The fast pipeline of our own stores refuses big-endian arrays, which OME tools write.
+    with _zarr_config_lock, zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
+        group: Any = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        multiscales = attributes.get("ome", attributes).get("multiscales")
+        if not multiscales:
+            mend = "Give one image of it, such as `name.zarr/0`."
+            raise problem_with(path, "the Zarr holds no OME multiscale image", mend)
+        level = str(multiscales[0]["datasets"][0]["path"])
+        if level.startswith("/") or ".." in Path(level).parts:
+            raise problem_with(path, f'the level "{level}" lies outside the image', MAKE_AGAIN)
+        array = group[level]
+    if "pickle" in json.dumps(array.metadata.to_dict(), default=str).lower():
+        raise problem_with(path, "its codecs would execute a pickle", "Export it as OME-Zarr.")
+    named = multiscales[0].get("axes") or NGFF_DEFAULT_AXES
+    return array, "".join(a["name"] if isinstance(a, dict) else str(a) for a in named)

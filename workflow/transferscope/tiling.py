@@ -1,0 +1,136 @@
+"""From a field of any size to tiles of one size: resample, then cut, pad or resize.
+
+Everything here is a pure function of the field's shape and the dataset card, so that the number
+of tiles is known from the headers alone. Offsets are in px of the resampled field; a negative
+offset means that zeros were padded on that side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.cards import DatasetCard
+
+Field = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TilePlace:
+    """Where a tile lies in its (resampled) field.
+
+    Parameters
+    ----------
+    y, x
+        Offset of the upper left corner in px; negative where zeros are padded.
+    height, width
+        Size of the tile in px.
+    """
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+def resampled_shape(shape: tuple[int, int], card: DatasetCard) -> tuple[int, int]:
+    """Return height and width of a field once it has the card's pixel size and tile size.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the raw field in px.
+    card
+        The dataset: `pixel_size_um`, `tiles.pixel_size_um`, and `tiles.size` for `mode: resize`.
+    """
+    if card.tiles.mode == "resize" and card.tiles.size is not None:
+        return card.tiles.size, card.tiles.size
+    if card.tiles.pixel_size_um is None or card.pixel_size_um is None:
+        return shape
+    scale = card.pixel_size_um / card.tiles.pixel_size_um
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def plan_tiles(shape: tuple[int, int], card: DatasetCard) -> list[TilePlace]:
+    """Return the places of the tiles of a field, row by row.
+
+    `cut` lays a centred grid of whole tiles that do not overlap; the rim that is too narrow for
+    another tile is left out. A side that is shorter than a tile is centred and padded. `pad` and
+    `resize` give one tile.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the raw field in px.
+    card
+        The dataset.
+    """
+    height, width = resampled_shape(shape, card)
+    size = card.tiles.size
+    if size is None:
+        return [TilePlace(0, 0, height, width)]
+    rows, columns = (1, 1) if card.tiles.mode == "pad" else (height // size, width // size)
+    return [
+        TilePlace(y, x, size, size)
+        for y in _offsets(height, size, max(1, rows))
+        for x in _offsets(width, size, max(1, columns))
+    ]
+
+
+def resample(field: Field, shape: tuple[int, int]) -> Field:
+    """Resample a field to another size, antialiased, keeping its integer type.
+
+    A bilinear (triangle) filter that widens with the shrinking factor: every source pixel counts,
+    as in an area average. Values are rounded half to even and stay within the type.
+
+    Parameters
+    ----------
+    field
+        [C, H, W], uint8 or uint16.
+    shape
+        Height and width to give it.
+
+    Returns
+    -------
+    ndarray
+        [C, *shape], in the type of the field.
+    """
+    if field.shape[1:] == shape:
+        return field
+    import torch  # 1 s to import, and most datasets need no resampling
+
+    values = torch.from_numpy(field.astype(np.float32))[None]
+    resized = torch.nn.functional.interpolate(
+        values, size=shape, mode="bilinear", antialias=True, align_corners=False
+    )
+    top = np.iinfo(field.dtype).max
+    rounded: Field = resized[0].round().clamp(0, top).numpy().astype(field.dtype)
+    return rounded
+
+
+def visible_part(field: Field, place: TilePlace) -> Field:
+    """Return the part of a field [C, H, W] that a tile shows, without padding."""
+    return field[
+        :,
+        max(place.y, 0) : place.y + place.height,
+        max(place.x, 0) : place.x + place.width,
+    ]
+
+
+def padded(part: Field, place: TilePlace) -> Field:
+    """Return the tile [C, height, width]: its visible part, with zeros where there is no field."""
+    if part.shape[1:] == (place.height, place.width):
+        return part
+    tile = np.zeros((part.shape[0], place.height, place.width), part.dtype)
+    y, x = max(-place.y, 0), max(-place.x, 0)
+    tile[:, y : y + part.shape[1], x : x + part.shape[2]] = part
+    return tile
+
+
+def _offsets(length: int, size: int, count: int) -> list[int]:
+    # Floor division: a crop and a padding that cannot be halved lean to the upper left alike.
+    start = (length - count * size) // 2
+    return [start + i * size for i in range(count)]
