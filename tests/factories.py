@@ -93,7 +93,9 @@ def write_yaml(path: Path, value: object) -> Path:
 def write_study(folder: Path, **changes: object) -> Path:
     """Write raw data, cards and a study into a folder; return the folder."""
     write_raw(folder / "raw")
-    write_yaml(folder / "cards/datasets/cells.yaml", {**DATASET_CARD, "sheet": "../../raw/samples.tsv"})
+    write_yaml(
+        folder / "cards/datasets/cells.yaml", {**DATASET_CARD, "sheet": "../../raw/samples.tsv"}
+    )
     write_yaml(folder / "cards/backbones/tiny.yaml", {"name": "tiny", **TINY_NETWORK})
     write_yaml(folder / "study.yaml", {**STUDY, **changes})
     return folder

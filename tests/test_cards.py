@@ -1,4 +1,5 @@
 import pytest
+
 from transferscope.cards import DatasetCard, TimmCard
 from transferscope.errors import UserError
 from transferscope.models import validate

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from transferscope.cards import BackboneCard, DatasetCard, TimmCard
 from transferscope.config import StudyConfig
 from transferscope.errors import UserError

@@ -3,6 +3,7 @@ import json
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
+
 from transferscope.schemas import SCHEMAS, schema_text, write_schemas
 
 

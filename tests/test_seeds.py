@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from transferscope.seeds import derive_rng, derive_seed
 
 names = st.lists(st.one_of(st.integers(), st.text()), min_size=1, max_size=4)

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+
 from transferscope.errors import UserError
 from transferscope.stores import (
     EMBEDDINGS_FORMAT,
@@ -153,7 +154,7 @@ def damage_other_ids(manifest):
 )
 def test_damage_is_found_and_the_mend_named(manifest, damage):
     damage(manifest)
-    with pytest.raises(UserError, match="rm -rf .*e.json .*e.zarr"):
+    with pytest.raises(UserError, match=r"rm -rf .*e\.json .*e\.zarr"):
         EmbeddingStore(manifest)
 
 

@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from transferscope.errors import UserError
 from transferscope.study import Probed, Study, output_names
 

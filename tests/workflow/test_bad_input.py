@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+
 from factories import STUDY, TINY_NETWORK, run_snakemake, write_study, write_yaml
 
 pytestmark = pytest.mark.workflow
@@ -45,9 +46,20 @@ def refusal(folder, *arguments):
 
 def test_all_kinds_of_mistakes_are_reported_together(folder):
     edit_sheet(folder, tile_id=(1, "P00_0"), labels=(4, "membran"), path=(5, "gone.tif"))
-    write_yaml(folder / "cards/backbones/tiny.yaml", {"name": "tiny", **TINY_NETWORK, "architecture": "vit_tinny_patch16_224"})
+    write_yaml(
+        folder / "cards/backbones/tiny.yaml",
+        {"name": "tiny", **TINY_NETWORK, "architecture": "vit_tinny_patch16_224"},
+    )
     text = refusal(folder)
-    for part in ("samples.tsv, row 3", "P00_0", "row 6", "membran", "row 7", "gone.tif", "vit_tinny"):
+    for part in (
+        "samples.tsv, row 3",
+        "P00_0",
+        "row 6",
+        "membran",
+        "row 7",
+        "gone.tif",
+        "vit_tinny",
+    ):
         assert part in text
     assert 'Did you mean "membrane"?' in text
     assert 'Did you mean "vit_tiny_patch16_224"?' in text

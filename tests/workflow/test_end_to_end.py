@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 import zarr
+
 from factories import run_snakemake, write_study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]

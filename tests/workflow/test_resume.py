@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import pytest
+
 from factories import (
     TINY_NETWORK,
     environment,

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+
 from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]

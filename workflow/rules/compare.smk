@@ -17,8 +17,9 @@ rule compare:
     params:
         folder=paths.root,
         stores=plan.probed_in(),
+        probes=[f"--probe {probe}" for probe in plan.probes()],
         settings=plan.config.compare.model_dump_json(),
         protocol=PROTOCOLS["compare"],
     shell:
         "transferscope --log {log:q} compare --study-folder {params.folder:q}"
-        " --stores {params.stores:q} --settings {params.settings:q}"
+        " --stores {params.stores:q} {params.probes} --settings {params.settings:q}"

@@ -24,7 +24,9 @@ app = typer.Typer(
 
 ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
 CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
-SettingsJson = Annotated[str, typer.Option(help="Settings of this step as JSON; the defaults else.")]
+SettingsJson = Annotated[
+    str, typer.Option(help="Settings of this step as JSON; the defaults else.")
+]
 TableIn = Annotated[Path, typer.Option(help="Tile table (.parquet).")]
 
 
@@ -51,7 +53,7 @@ class _Tee:
 @app.callback()
 def _global_options(
     log: Annotated[
-        Optional[Path],  # noqa: UP007, UP045
+        Optional[Path],  # noqa: UP045
         typer.Option(help="Copy messages, progress and errors into this file, too."),
     ] = None,
 ) -> None:
@@ -197,12 +199,175 @@ def embed(
     from transferscope.embed import embed as run
     from transferscope.models import read_model
 
+    chosen = _settings(settings, ComputeSettings)
     run(
         tiles,
         read_model(backbone, BackboneCard),
         channels,
         manifest,
-        _settings(settings, ComputeSettings),
+        chosen,
         strategy_seed=strategy_seed,
         card_path=backbone,
+        block_rows=chosen.block_rows,
+    )
+
+
+EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
+Representation = Annotated[str, typer.Option(help="`backbone` or `backbone@output`.")]
+Channels = Annotated[str, typer.Option(help="Channel strategy of the store.")]
+SplitsIn = Annotated[Path, typer.Option(help="Split table (.parquet).")]
+Threads = Annotated[int, typer.Option(help="Processor cores to use.")]
+ScoresOut = Annotated[Path, typer.Option(help="Score table to write (.parquet).")]
+PredictionsOut = Annotated[Path, typer.Option(help="Table of predictions to write (.parquet).")]
+
+
+@app.command()
+def heads(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    settings: SettingsJson = "{}",
+    threads: Threads = 2,
+) -> None:
+    """Train and test supervised heads on all folds, seeds and fractions of a store."""
+    from transferscope.config import HeadProbe
+    from transferscope.heads import score_heads
+
+    probe = _settings(settings, HeadProbe)
+    data = _probe_data(
+        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
+    )
+    score_heads(data, probe.settings, scores, predictions)
+
+
+@app.command()
+def knn(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    settings: SettingsJson = "{}",
+    threads: Threads = 2,
+) -> None:
+    """Classify by nearest neighbours, at every k, on all folds, seeds and fractions of a store."""
+    from transferscope.config import KnnProbe
+    from transferscope.knn import score_knn
+
+    probe = _settings(settings, KnnProbe)
+    data = _probe_data(
+        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
+    )
+    score_knn(data, probe.settings, scores, predictions)
+
+
+def _probe_data(
+    embeddings: Path,
+    representation: str,
+    channels: str,
+    table: Path,
+    splits: Path,
+    card: Path,
+    *,
+    probe: Any,
+    threads: int,
+) -> Any:
+    import torch
+
+    from transferscope.cards import DatasetCard
+    from transferscope.evaluation import ProbeData
+    from transferscope.models import read_model
+
+    # Results may differ in the last digit between thread counts: the workflow fixes the count.
+    torch.set_num_threads(threads)
+    return ProbeData.read(
+        embeddings,
+        representation,
+        channels,
+        table,
+        splits,
+        read_model(card, DatasetCard),
+        probe.fractions,
+        probe.metrics,
+    )
+
+
+StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, <results>/<study>.")]
+StoresJson = Annotated[
+    str, typer.Option(help="What was evaluated, as JSON: dataset -> representation -> strategies.")
+]
+Outputs = Annotated[list[Path], typer.Option(help="Figure to write; once for each format.")]
+
+
+@app.command()
+def compare(
+    study_folder: StudyFolder,
+    stores: StoresJson,
+    probe: Annotated[list[str], typer.Option(help="heads, knn; once for each.")],
+    settings: SettingsJson = "{}",
+) -> None:
+    """Compare everything that was evaluated: summary, paired differences, sentences."""
+    from transferscope.compare import compare as run
+    from transferscope.config import CompareSettings
+    from transferscope.paths import StudyPaths
+
+    paths = StudyPaths(study_folder)
+    evaluated = _probed(stores)
+
+    def of_each(path_of: Any) -> list[Path]:
+        return [
+            path_of(name, p.dataset, p.representation, p.channels)
+            for p in evaluated
+            for name in probe
+        ]
+
+    run(
+        of_each(paths.scores),
+        of_each(paths.predictions),
+        _settings(settings, CompareSettings),
+        paths.comparison("scores").parent,
+        paths.summary_csv,
+        paths.summary_md,
+    )
+
+
+def _probed(stores: str) -> list[Any]:
+    from transferscope.study import Probed
+
+    nested: dict[str, dict[str, list[str]]] = json.loads(stores)
+    return [
+        Probed(dataset, representation, channels)
+        for dataset, representations in nested.items()
+        for representation, strategies in representations.items()
+        for channels in strategies
+    ]
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="Name of the figure, such as `strategies`.")],
+    study_folder: StudyFolder,
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw one figure from the tables of the comparison."""
+    from transferscope.config import FigureSettings
+    from transferscope.figures import draw_figure
+    from transferscope.paths import StudyPaths
+
+    paths = StudyPaths(study_folder)
+    draw_figure(
+        name,
+        paths.summary_csv,
+        paths.comparison("scores").parent,
+        _settings(settings, FigureSettings),
+        output,
     )

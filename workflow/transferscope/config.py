@@ -13,6 +13,7 @@ Scheme = Literal["group", "image"]
 HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Literal["replicate", "map", "map-random", "mean"]
 Metric = Literal["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+METRICS: list[Metric] = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 CardRef = Annotated[
@@ -99,6 +100,25 @@ class KnnSettings(Model):
     )
 
 
+class Probe(Model):
+    """What every probe is told beside its own settings."""
+
+    fractions: list[Fraction] = SplitSettings().fractions
+    metrics: list[Metric] = METRICS
+
+
+class HeadProbe(Probe):
+    """Settings of the step `transferscope heads`."""
+
+    settings: HeadSettings = HeadSettings()
+
+
+class KnnProbe(Probe):
+    """Settings of the step `transferscope knn`."""
+
+    settings: KnnSettings = KnnSettings()
+
+
 class ComputeSettings(Model):
     """Where and how the networks run."""
 
@@ -169,13 +189,7 @@ class StudyConfig(Model):
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
     metrics: list[Metric] = Field(
-        [
-            "macro_f1",
-            "micro_f1",
-            "class_f1",
-            "macro_average_precision",
-            "accuracy",
-        ],
+        METRICS,
         min_length=1,
         description="Metrics of the score tables; accuracy counts exact matches of the label set.",
     )

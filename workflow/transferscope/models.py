@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from transferscope.errors import Problem, UserError, suggest
 
-
 PROSE = {"description", "licence", "citation"}
 
 

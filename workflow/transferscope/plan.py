@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.models import Model, fingerprint
+from transferscope.config import HeadProbe, KnnProbe
+from transferscope.models import fingerprint
 from transferscope.raw_files import raw_digest
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
-TABLES = ("scores", "differences", "confusion", "per_class")
+TABLES = ("scores", "differences", "chosen", "confusion", "per_class")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
@@ -123,15 +124,14 @@ class Plan:
 
     def head_settings(self, _: Any) -> str:
         """Return the settings of the heads as JSON."""
-        return self._probe_settings(self.config.heads)
+        return HeadProbe(settings=self.config.heads, **self._shared()).model_dump_json()
 
     def knn_settings(self, _: Any) -> str:
         """Return the settings of k-NN as JSON."""
-        return self._probe_settings(self.config.knn)
+        return KnnProbe(settings=self.config.knn, **self._shared()).model_dump_json()
 
-    def _probe_settings(self, settings: Model) -> str:
-        shared = {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
-        return json.dumps({**shared, "settings": settings.model_dump(mode="json")})
+    def _shared(self) -> dict[str, Any]:
+        return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
 
     def embeddings_in(self, wildcards: Any) -> list[Path]:
         """Return the manifests of every store of a dataset."""
