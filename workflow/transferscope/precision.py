@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {
@@ -61,10 +59,10 @@ def centred_cosine(reference: Tensor, candidate: Tensor) -> float:
     Returns
     -------
     float
-        The smallest cosine over the rows, -1 to 1; -1 where the candidate is not finite.
+        The smallest cosine over the rows, -1 to 1; -1 where a value is not finite.
     """
     wanted, found = reference.double(), candidate.double()
-    if not bool(torch.isfinite(found).all()):
+    if not bool(torch.isfinite(wanted).all() and torch.isfinite(found).all()):
         return -1.0
     mean = wanted.mean(dim=0)
     distinct = (wanted - mean).norm(dim=1) > INDISTINCT * wanted.norm(dim=1)
@@ -87,5 +85,5 @@ def _processor_multiplies_bf16() -> bool:
     """
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    capabilities = torch.cpu.get_capabilities()
+    capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in BF16_INSTRUCTIONS)

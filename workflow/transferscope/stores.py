@@ -173,7 +173,7 @@ class BlockStore:
             Further attributes of the store.
         """
         if path.exists():
-            found = _attributes_of(path).get("fingerprint")
+            found = attributes_of(path).get("fingerprint")
             if found == fingerprint:
                 return cls(path, array)
             if found is not None:
@@ -259,7 +259,7 @@ class BlockStore:
         return described
 
 
-def _attributes_of(path: Path) -> dict[str, Any]:
+def attributes_of(path: Path) -> dict[str, Any]:
     try:
         return dict(zarr.open_group(path, mode="r").attrs)
     except (OSError, ValueError, KeyError):
