@@ -8,8 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from transferscope import sheets, splits
-from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
+from transferscope.cards import BackboneCard, DatasetCard, FileCard, HandcraftedCard
 from transferscope.errors import Problem, UserError
+from transferscope.file_checks import check_files
 from transferscope.models import fingerprint
 from transferscope.raw_files import raw_digest
 from transferscope.stores import write_atomically
@@ -89,7 +90,7 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
         return problems
     raw = raw_digest(path, located.card)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
-    return problems + passed.once(digest, lambda: sheets.check_files(sheet, located.card))
+    return problems + passed.once(digest, lambda: check_files(sheet, located.card))
 
 
 def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
@@ -103,4 +104,16 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
         return networks.check_backbone(card, located.path)
 
-    return passed.once(fingerprint(["backbone", version("timm"), card.fingerprint()]), check)
+    digest = fingerprint(["backbone", version("timm"), card.fingerprint(), _weights_stamp(located)])
+    return passed.once(digest, check)
+
+
+def _weights_stamp(located: Located[BackboneCard]) -> list[int]:
+    """Return size and time of a card's weight file, so that a replaced one is checked again."""
+    if not isinstance(located.card, FileCard):
+        return []
+    try:
+        status = (located.path.parent / located.card.weights).stat()
+    except OSError:
+        return [-1]
+    return [status.st_size, status.st_mtime_ns]
