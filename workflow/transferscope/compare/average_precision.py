@@ -1,0 +1,100 @@
+"""Average precision under many weightings of the groups at once.
+
+Average precision is a sum over the positives: each adds its weight times the precision at its
+score. So only the thresholds at which a positive lies matter, and all that is needed of the other
+tiles is how many of each group lie between two such thresholds: a sparse matrix, times the weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from transferscope.compare.bootstrap import Bools, Floats, Integers, Weights, ratio
+
+VALUES_AT_ONCE = 4_000_000
+
+
+def weighted_average_precision(
+    true: Bools, score: npt.NDArray[np.floating], group: Integers, weights: Weights
+) -> Floats:
+    """Average precision of each class under each weighting of the groups.
+
+    Equal to scikit-learn's `average_precision_score(sample_weight=weights[draw][group])`.
+
+    Parameters
+    ----------
+    true
+        Label indicators, [tiles, classes].
+    score
+        Scores, higher for likelier, [tiles, classes].
+    group
+        Index of each tile's group, [tiles].
+    weights
+        Weight of each group in each draw, whole numbers, [draws, groups]; fastest in Fortran order.
+
+    Returns
+    -------
+    float64 [draws, classes]
+        NaN where a draw holds no positive of a class.
+    """
+    columns = [_one_class(true[:, j], score[:, j], group, weights) for j in range(true.shape[1])]
+    return np.stack(columns, axis=1)
+
+
+def _one_class(
+    true: Bools, score: npt.NDArray[np.floating], group: Integers, weights: Weights
+) -> Floats:
+    if not true.any():
+        return np.full(len(weights), np.nan)
+    every, positive = _between_thresholds(true, score, group, weights.shape[1])
+    step = max(1, VALUES_AT_ONCE // every.shape[0])
+    blocks = (weights.T[:, start : start + step] for start in range(0, len(weights), step))
+    parts = [_precision_of_draws(every, positive, np.ascontiguousarray(b)) for b in blocks]
+    return np.concatenate(parts)
+
+
+def _between_thresholds(
+    true: Bools, score: npt.NDArray[np.floating], group: Integers, n_groups: int
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Count all tiles, and the positives, of each group from one threshold to the next.
+
+    Tiles of equal score share one threshold. Thresholds without a positive add no recall, and tiles
+    below the last positive change nothing.
+    """
+    order = np.argsort(-score, kind="stable")
+    ordered, labels, groups = score[order], true[order], group[order]
+    threshold = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
+    with_positive = np.unique(threshold[labels])
+    segment = np.searchsorted(with_positive, threshold)
+    inside = segment < len(with_positive)
+    shape = (len(with_positive), n_groups)
+
+    def count(chosen: Bools) -> sparse.csr_array:
+        ones = np.ones(int(chosen.sum()), dtype=np.float32)
+        return sparse.csr_array((ones, (segment[chosen], groups[chosen])), shape=shape)
+
+    return count(inside), count(labels)
+
+
+def _precision_of_draws(
+    every: sparse.csr_array, positive: sparse.csr_array, weights: Weights
+) -> Floats:
+    gained = positive @ weights
+    found = _add_up(gained)
+    retrieved = _add_up(every @ weights)
+    # Before the first tile that a draw holds there is neither a find nor a false alarm.
+    precision = np.divide(found, retrieved, out=np.zeros_like(found), where=retrieved > 0)
+    total = np.einsum("td,td->d", gained, precision, dtype=np.float64)
+    return ratio(total, found[-1].astype(np.float64))
+
+
+def _add_up(rows: Weights) -> Weights:
+    """Return running sums over rows; four times as fast as cumsum, which walks down columns."""
+    sums = rows.copy()
+    for previous, row in itertools.pairwise(sums):
+        row += previous
+    return sums

@@ -1,0 +1,67 @@
+"""Which head stands for all stores of a dataset, and which store is best with it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from transferscope.compare.tables import FLOOR, HEAD
+
+RULE = (
+    "One head stands for all stores of a dataset: of the heads that were run on the most stores "
+    "and split schemes, the one with the highest mean over these at the full fraction."
+)
+CHOSEN_COLUMNS = ["dataset", "scheme", "head", "k", "backbone", "channels", "n_stores"]
+
+
+def at_full_fraction(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of one metric at the largest fraction of each dataset."""
+    rows = summary[summary["metric"] == metric]
+    largest = rows.groupby("dataset")["fraction"].transform("max")
+    return rows[rows["fraction"] == largest]
+
+
+def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Choose one head a dataset, and the best store a split scheme with it.
+
+    The head is not chosen a store, so that all stores are treated alike and every comparison is
+    between equal heads.
+
+    Parameters
+    ----------
+    summary
+        From `summarise`.
+    metric
+        The headline metric.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `CHOSEN_COLUMNS`, one row a dataset and split scheme; `n_stores` have that head. Datasets
+        on which nothing but the floor was run have none.
+    """
+    rows = at_full_fraction(summary, metric)
+    rows = rows[(rows["head"] != FLOOR) & rows["mean"].notna()]
+    parts = [_choose_one(table) for _, table in rows.groupby("dataset", sort=True)]
+    if not parts:
+        return pd.DataFrame(columns=CHOSEN_COLUMNS)
+    return pd.concat(parts, ignore_index=True)[CHOSEN_COLUMNS]
+
+
+def with_chosen_head(rows: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose head is the chosen one of their dataset."""
+    heads = chosen[["dataset", *HEAD]].drop_duplicates()
+    return rows.merge(heads, on=["dataset", *HEAD], how="inner")
+
+
+def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:
+    heads = rows.groupby(HEAD, dropna=False, sort=True)["mean"].agg(["size", "mean"]).reset_index()
+    widest = heads[heads["size"] == heads["size"].max()]
+    head = widest.sort_values("mean", ascending=False, kind="stable").iloc[:1][HEAD]
+    same = rows.merge(head, on=HEAD)
+    same["n_stores"] = same.groupby("scheme")["scheme"].transform("size")
+    ranked = same.sort_values(
+        ["scheme", "mean", "backbone", "channels"],
+        ascending=[True, False, True, True],
+        kind="stable",
+    )
+    return ranked.drop_duplicates("scheme")

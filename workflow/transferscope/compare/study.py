@@ -1,0 +1,263 @@
+"""The comparison of a whole study: reads all scores and predictions, writes every table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transferscope.compare.bootstrap import Floats, Weights, draw_weights
+from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
+from transferscope.compare.differences import COLUMNS, differences
+from transferscope.compare.selection import at_full_fraction, choose
+from transferscope.compare.sentences import describe
+from transferscope.compare.summary import (
+    CLASS_COLUMNS,
+    INTERVAL_KEYS,
+    class_table,
+    head_of,
+    intervals_of,
+    summarise,
+)
+from transferscope.compare.tables import (
+    REMAKE,
+    STORE,
+    Head,
+    Store,
+    read_scores,
+    rounded,
+    write_csv,
+    write_parquet,
+)
+from transferscope.compare.tally import CLASS_METRIC, groups_of, tally
+from transferscope.config import CompareSettings
+from transferscope.errors import Problem, UserError
+from transferscope.progress import progress_bar
+from transferscope.stores import write_atomically
+
+logger = logging.getLogger(__name__)
+PREDICTIONS_SUFFIX = ".predictions.parquet"
+TOLERANCE = 1e-3
+STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
+CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A prediction table and the store that it belongs to."""
+
+    path: Path
+    dataset: str
+    store: Store
+
+
+@dataclass
+class Bootstrapped:
+    """What is kept of all prediction tables of one dataset."""
+
+    groups: list[str]
+    weights: Weights
+    intervals: list[pd.DataFrame] = field(default_factory=list)
+    classes: list[pd.DataFrame] = field(default_factory=list)
+    folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
+        default_factory=dict
+    )
+    sources: dict[tuple[Store, Head, str], Path] = field(default_factory=dict)
+
+
+def compare(
+    score_paths: Sequence[Path],
+    prediction_paths: Sequence[Path],
+    settings: CompareSettings,
+    folder: Path,
+    summary_csv: Path,
+    summary_md: Path,
+) -> None:
+    """Compare all stores of a study.
+
+    Writes `scores`, `differences` (also as CSV), `chosen`, `confusion` and `per_class` (Parquet)
+    into `folder`, and the summary as a table and in sentences.
+
+    Parameters
+    ----------
+    score_paths
+        Score tables of all probes and stores.
+    prediction_paths
+        Prediction tables, each beside its score table.
+    settings
+        Headline metric, number of draws, coverage and seed.
+    folder
+        Where the tables go.
+    summary_csv, summary_md
+        Where the summary goes.
+
+    Raises
+    ------
+    UserError
+        Naming every table that cannot be used.
+    """
+    scores = read_scores(score_paths)
+    _check_headline(scores, settings.metric)
+    predictions = _identify(score_paths, prediction_paths)
+    bootstrapped = _bootstrap(scores, predictions, settings)
+    summary = _summary(scores, bootstrapped)
+    chosen = choose(summary, settings.metric)
+    classes = [table for found in bootstrapped.values() for table in found.classes]
+    tables = {
+        "scores": scores,
+        "differences": _differences(bootstrapped, settings),
+        "chosen": _with_settings(chosen, settings),
+        "confusion": _confusions(bootstrapped, chosen, summary, settings),
+        "per_class": _concatenate(classes, CLASS_COLUMNS),
+    }
+    for name, table in tables.items():
+        write_parquet(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
+    write_csv(tables["differences"], folder / "differences.csv")
+    write_csv(summary.drop(columns="point"), summary_csv)
+    text = describe(summary, tables["differences"], chosen, tables["per_class"], settings)
+    write_atomically(summary_md, text)
+
+
+def _check_headline(scores: pd.DataFrame, metric: str) -> None:
+    if metric == CLASS_METRIC:
+        what = "class_f1 is one value a class, not one a store"
+        raise UserError(Problem("compare.metric", what, "Choose macro_f1, their mean."))
+    if metric not in set(scores["metric"]):
+        what = f"{metric} is in no score table"
+        raise UserError(Problem("compare.metric", what, "Add it to `metrics`."))
+
+
+def _identify(
+    score_paths: Sequence[Path], prediction_paths: Sequence[Path]
+) -> dict[str, list[Predictions]]:
+    """Match each prediction table with the score table beside it."""
+    beside = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
+    problems = []
+    found: dict[str, list[Predictions]] = {}
+    for path in sorted(set(prediction_paths)):
+        if path not in beside:
+            what = "the score table beside it is not among those to compare"
+            problems.append(Problem(str(path), what, "Give both, or neither."))
+            continue
+        try:
+            table = pq.read_table(beside[path], columns=STORE).slice(0, 1).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            problems.append(Problem(str(beside[path]), f"cannot be read: {error}", REMAKE))
+            continue
+        for row in table:
+            store = Store(row["backbone"], row["channels"])
+            predictions = Predictions(path, row["dataset"], store)
+            found.setdefault(row["dataset"], []).append(predictions)
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _bootstrap(
+    scores: pd.DataFrame, predictions: dict[str, list[Predictions]], settings: CompareSettings
+) -> dict[str, Bootstrapped]:
+    result = {}
+    total = sum(map(len, predictions.values()))
+    with progress_bar("Drawing groups", total, "tables") as bar:
+        for dataset, tables in sorted(predictions.items()):
+            groups = sorted(set().union(*(groups_of(t.path) for t in tables)))
+            weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
+            result[dataset] = Bootstrapped(groups, weights)
+            own = scores[scores["dataset"] == dataset]
+            for table in tables:
+                _reduce(table, result[dataset], settings, own)
+                bar.update()
+    return result
+
+
+def _reduce(
+    table: Predictions, into: Bootstrapped, settings: CompareSettings, scores: pd.DataFrame
+) -> None:
+    counted = tally(
+        table.path,
+        into.groups,
+        into.weights,
+        settings.metric,
+        float(scores["fraction"].max()),
+        bool((scores["metric"] == "macro_average_precision").any()),
+    )
+    intervals = intervals_of(counted, table.dataset, table.store, settings.confidence)
+    into.intervals.append(intervals)
+    into.classes.append(class_table(counted, table.dataset, table.store, intervals))
+    folds = into.folds.setdefault(table.store, {})
+    for key, values in counted.folds.items():
+        folds.setdefault(key, values)
+        into.sources.setdefault((table.store, *key), table.path)
+
+
+def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:
+    parts = [table for found in bootstrapped.values() for table in found.intervals]
+    intervals = _concatenate(parts, [])
+    if intervals.empty:
+        extra = ["point", "ci_low", "ci_high", "n_groups"]
+        intervals = scores[INTERVAL_KEYS].iloc[:0].assign(**dict.fromkeys(extra, np.nan))
+    summary = summarise(scores, intervals.drop_duplicates(INTERVAL_KEYS))
+    wrong = summary[(summary["mean"] - summary["point"]).abs() > TOLERANCE]
+    if len(wrong):
+        row = wrong.iloc[0]
+        where = ", ".join(str(row[c]) for c in INTERVAL_KEYS if row[c] is not pd.NA)
+        logger.warning(
+            "%d scores differ from what their predictions give, the first by %.4f: %s",
+            len(wrong),
+            row["mean"] - row["point"],
+            where,
+        )
+    return summary
+
+
+def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:
+    parts = []
+    for dataset, found in sorted(bootstrapped.items()):
+        intervals = pd.concat(found.intervals)
+        largest = intervals.groupby("scheme")["n_groups"].max()
+        n_groups = {str(scheme): int(n) for scheme, n in largest.items()}
+        parts.append(
+            differences(found.folds, dataset, settings.metric, n_groups, settings.confidence)
+        )
+    return _concatenate(parts, COLUMNS)
+
+
+def _with_settings(chosen: pd.DataFrame, settings: CompareSettings) -> pd.DataFrame:
+    """Add what the figures say about their intervals."""
+    return chosen.assign(
+        metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
+    )
+
+
+def _confusions(
+    bootstrapped: dict[str, Bootstrapped],
+    chosen: pd.DataFrame,
+    summary: pd.DataFrame,
+    settings: CompareSettings,
+) -> pd.DataFrame:
+    """Return the confusion of the best store of each dataset and scheme."""
+    full = at_full_fraction(summary, settings.metric).groupby("dataset")["fraction"].max()
+    parts = []
+    for _, row in chosen.iterrows():
+        found = bootstrapped.get(row["dataset"])
+        store, head, scheme = Store(row["backbone"], row["channels"]), head_of(row), row["scheme"]
+        if found is None or (store, head, scheme) not in found.sources:
+            continue
+        path, fraction = found.sources[store, head, scheme], float(full[row["dataset"]])
+        table = confusion(
+            path, found.groups, found.weights, head, scheme, fraction, settings.confidence
+        )
+        named = table.assign(**{key: row[key] for key in STORE_KEYS})
+        parts.append(named[CONFUSION_KEYS].astype({"k": "Int64"}))
+    return _concatenate(parts, CONFUSION_KEYS)
+
+
+def _concatenate(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    filled = [table for table in tables if not table.empty]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

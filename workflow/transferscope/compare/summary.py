@@ -1,0 +1,139 @@
+"""The summary: one row a store, head, scheme, fraction, metric and class, with its interval."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from transferscope.compare.bootstrap import interval
+from transferscope.compare.tables import HEAD, STORE, SUMMARY_KEYS, Head, Store
+from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
+
+SUMMARY_COLUMNS = [
+    *SUMMARY_KEYS,
+    "mean",
+    "std",
+    "ci_low",
+    "ci_high",
+    "n_scores",
+    "n_groups",
+    "n_train",
+    "n_train_groups",
+    "n_test",
+]
+CLASS_COLUMNS = [
+    *STORE,
+    *HEAD,
+    "scheme",
+    "class",
+    "n_positive",
+    "n_predicted",
+    "n_positive_groups",
+    "f1",
+    "ci_low",
+    "ci_high",
+]
+INTERVAL_KEYS = [c for c in SUMMARY_KEYS if c != "task"]
+
+
+def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) -> pd.DataFrame:
+    """Return the bootstrap interval of every metric of one prediction table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `INTERVAL_KEYS`, `point` (the statistic of the sample as it is), `ci_low`, `ci_high`, and
+        `n_groups`, the number of groups tested.
+    """
+    metrics = [*((m, "") for m in PLAIN_METRICS), *((CLASS_METRIC, c) for c in tally.classes)]
+    names, classes = zip(*metrics, strict=True)
+    parts = []
+    for (head, scheme, fraction), sums in sorted(tally.sums.items(), key=lambda item: item[0]):
+        draws = tally.draws(head, scheme, fraction)
+        low, high = interval(draws, confidence, 0, 1)
+        columns = {
+            "dataset": dataset,
+            "backbone": store.backbone,
+            "channels": store.channels,
+            "head": head.kind,
+            "k": head.k or pd.NA,
+            "scheme": scheme,
+            "fraction": fraction,
+            "metric": names,
+            "class": classes,
+            "point": draws[0],
+            "ci_low": low,
+            "ci_high": high,
+            "n_groups": len(sums.groups),
+        }
+        parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
+    """Average the scores over folds and repeats, and add the intervals.
+
+    Parameters
+    ----------
+    scores
+        All scores, from `read_scores`.
+    intervals
+        From `intervals_of`, of all prediction tables.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `SUMMARY_COLUMNS`; `std` is over folds and repeats (NaN where there is one score),
+        `n_scores` counts the scores that are defined, `n_train`, `n_train_groups` and `n_test` are
+        means a fold. Intervals are NaN where no predictions were given.
+    """
+    grouped = scores.groupby(SUMMARY_KEYS, dropna=False, sort=True)
+    table = grouped.agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        n_scores=("value", "count"),
+        n_train=("n_train", "mean"),
+        n_train_groups=("n_train_groups", "mean"),
+        n_test=("n_test", "mean"),
+    ).reset_index()
+    table = table.merge(intervals, on=INTERVAL_KEYS, how="left", validate="one_to_one")
+    return table.astype({"n_groups": "Int64"})[[*SUMMARY_COLUMNS, "point"]]
+
+
+def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of each class at the full fraction.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a head, scheme and class: `f1`, `ci_low`, `ci_high`, `n_positive` (tiles),
+        `n_predicted` (tiles, mean over repeats) and `n_positive_groups`.
+    """
+    parts = []
+    for (head, scheme), counts in sorted(tally.class_counts.items()):
+        repeats = len({seed for seed, _ in tally.folds[head, scheme]})
+        columns = {
+            "dataset": dataset,
+            "backbone": store.backbone,
+            "channels": store.channels,
+            "head": head.kind,
+            "k": head.k or pd.NA,
+            "scheme": scheme,
+            "class": tally.classes,
+            "n_positive": counts.true / repeats,
+            "n_predicted": counts.predicted / repeats,
+            "n_positive_groups": counts.groups.sum(axis=0),
+        }
+        parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
+    if not parts:
+        return pd.DataFrame(columns=CLASS_COLUMNS)
+    f1 = intervals[
+        (intervals["metric"] == CLASS_METRIC) & (intervals["fraction"] == tally.full_fraction)
+    ].rename(columns={"point": "f1"})
+    keys = [c for c in INTERVAL_KEYS if c not in ("fraction", "metric")]
+    kept = f1[[*keys, "f1", "ci_low", "ci_high"]]
+    return pd.concat(parts, ignore_index=True).merge(kept, on=keys, how="left")
+
+
+def head_of(row: pd.Series) -> Head:
+    """Return the head that a row of any table names."""
+    return Head(str(row["head"]), 0 if pd.isna(row["k"]) else int(row["k"]))

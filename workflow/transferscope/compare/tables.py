@@ -1,0 +1,173 @@
+"""The tables that come in and go out: their columns, their order, how they are read and written."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transferscope.errors import Problem, UserError
+
+STORE = ["dataset", "backbone", "channels"]
+HEAD = ["head", "k"]
+FOLD = ["seed", "fold"]
+SCORE_COLUMNS = [
+    *STORE,
+    "task",
+    *HEAD,
+    "scheme",
+    "fold",
+    "seed",
+    "fraction",
+    "metric",
+    "class",
+    "value",
+    "n_train",
+    "n_train_groups",
+    "n_validation",
+    "n_test",
+]
+SCORE_ORDER = [*STORE, "task", *HEAD, "scheme", *FOLD, "fraction", "metric", "class"]
+SUMMARY_KEYS = [*STORE, "task", *HEAD, "scheme", "fraction", "metric", "class"]
+TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class"]
+DECIMALS = 6
+AGNOSTIC = "agnostic"
+FLOOR = "floor"
+REMAKE = "Remove the file and give the same snakemake command again."
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """A head: its kind and, for k-NN, its k; 0 elsewhere."""
+
+    kind: str
+    k: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "knn":
+            return f"k-NN (k = {self.k})"
+        return {"linear": "linear head", "logreg": "logistic regression", "mlp": "MLP"}.get(
+            self.kind, self.kind
+        )
+
+
+@dataclass(frozen=True, order=True)
+class Store:
+    """A representation and how the channels were fed to it."""
+
+    backbone: str
+    channels: str
+
+    @property
+    def is_handcrafted(self) -> bool:
+        """Whether it comes from hand-crafted features, which take any channels."""
+        return self.channels == AGNOSTIC
+
+    def __str__(self) -> str:
+        return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"
+
+
+def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read all score tables, sorted by everything that identifies a score.
+
+    Raises
+    ------
+    UserError
+        Naming every table that cannot be read, lacks a column, or repeats a score.
+    """
+    problems: list[Problem] = []
+    tables = []
+    for path in paths:
+        try:
+            table = pd.read_parquet(path)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
+            continue
+        if missing := [c for c in SCORE_COLUMNS if c not in table.columns]:
+            problems.append(Problem(str(path), f"lacks the columns {', '.join(missing)}", REMAKE))
+            continue
+        tables.append(table[SCORE_COLUMNS].astype({"k": "Int64"}))
+    if not paths:
+        problems.append(Problem("scores", "no score table is given", "Name at least one."))
+    if problems:
+        raise UserError(problems)
+    # The floor knows no embedding and may stand in several tables of one store.
+    scores = pd.concat(tables, ignore_index=True).drop_duplicates()
+    if (repeated := scores.duplicated(SCORE_ORDER)).any():
+        row = scores[repeated].iloc[0]
+        where = ", ".join(f"{c} {row[c]}" for c in SCORE_ORDER)
+        raise UserError(Problem("scores", f"given twice: {where}", "Name each table once."))
+    return scores.sort_values(SCORE_ORDER, kind="stable", ignore_index=True)
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """Read `summary.csv`; a class named "NA" stays a class.
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read or is no summary.
+    """
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[]
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+    if missing := [c for c in SUMMARY_KEYS if c not in table.columns]:
+        what = f"is no summary: it lacks {', '.join(missing)}"
+        raise UserError(Problem(str(path), what, REMAKE))
+    numbers = [c for c in table.columns if c not in TEXT_COLUMNS]
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    return table.astype({"k": "Int64"})
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV by rename, floats with six decimals, so that equal results are equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        temporary = Path(folder) / path.name
+        rounded(table).to_csv(
+            temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n"
+        )
+        temporary.replace(path)
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a Parquet table by rename, without the index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        temporary = Path(folder) / path.name
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(arrow, temporary, compression="zstd")
+        temporary.replace(path)
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Round floats to six decimals, and make minus zero zero."""
+    floats = table.select_dtypes("float").columns
+    table = table.copy()
+    table[floats] = table[floats].round(DECIMALS) + 0.0
+    return table
+
+
+def classes_of(path: Path) -> list[str]:
+    """Return the class names that a prediction table carries in its schema.
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read or carries none.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return [str(c) for c in json.loads(metadata[b"transferscope"])["classes"]]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        what = f"is no prediction table ({type(error).__name__}: {error})"
+        raise UserError(Problem(str(path), what, REMAKE)) from None

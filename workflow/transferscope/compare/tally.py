@@ -1,0 +1,280 @@
+"""From the predictions of one store to its bootstrap draws, one split at a time.
+
+Predictions of a large study do not fit into memory, so that each file is read one repeat of one
+split scheme at a time, and each fold is reduced at once to counts, and these to metrics a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from transferscope.compare.average_precision import weighted_average_precision
+from transferscope.compare.bootstrap import (
+    Bools,
+    Floats,
+    Integers,
+    Weights,
+    count_by_group,
+    mean_of_defined,
+    metrics_of_counts,
+    ratio,
+)
+from transferscope.compare.tables import REMAKE, Head, classes_of
+from transferscope.errors import Problem, UserError
+
+PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
+CLASS_METRIC = "class_f1"
+UNIT = ["head", "k", "scheme", "seed", "fold", "fraction"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one head, trained on one fraction, predicts for the test rows of one fold.
+
+    Parameters
+    ----------
+    head, scheme, seed, fold, fraction
+        Which head and which fold.
+    true, predicted
+        Label indicators, [tiles, classes].
+    score
+        Scores, [tiles, classes].
+    group
+        Index of each tile's group, [tiles].
+    """
+
+    head: Head
+    scheme: str
+    seed: int
+    fold: int
+    fraction: float
+    true: Bools
+    predicted: Bools
+    score: npt.NDArray[np.float32]
+    group: Integers
+
+
+def groups_of(path: Path) -> set[str]:
+    """Return the names of all groups of a prediction table.
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read.
+    """
+    found: set[str] = set()
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["group"], batch_size=1_000_000):
+            found.update(map(str, pc.unique(batch.column("group")).to_pylist()))
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+    return found
+
+
+def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
+    """Yield the units of each fold, one list a fold.
+
+    Parameters
+    ----------
+    path
+        Prediction table.
+    groups
+        All groups of the dataset, in the order of the weights.
+    """
+    n_classes = len(classes_of(path))
+    table = ds.dataset(path, format="parquet")
+    repeats = table.to_table(columns=["scheme", "seed"]).to_pandas().drop_duplicates()
+    index = pd.Index(groups)
+    for scheme, seed in sorted(repeats.itertuples(index=False, name=None)):
+        chosen = (ds.field("scheme") == scheme) & (ds.field("seed") == seed)
+        yield from _folds_of(table.to_table(filter=chosen), n_classes, index)
+
+
+def _folds_of(table: pa.Table, n_classes: int, groups: pd.Index) -> Iterator[list[Unit]]:
+    keys = table.select(UNIT).to_pandas()
+    keys["k"] = keys["k"].fillna(0).astype(int)
+    codes = groups.get_indexer(pd.Index(table["group"].to_pandas())).astype(np.int64)
+    stacked = {
+        kind: np.stack([table[f"{kind}_{j}"].to_numpy() for j in range(n_classes)], axis=1)
+        for kind in ("true", "predicted", "score")
+    }
+    units: dict[int, list[Unit]] = {}
+    for key, rows in sorted(keys.groupby(UNIT, sort=True).indices.items()):
+        head, k, scheme, seed, fold, fraction = key
+        arrays: dict[str, Any] = {kind: values[rows] for kind, values in stacked.items()}
+        unit = Unit(
+            Head(head, int(k)), scheme, int(seed), int(fold), fraction, **arrays, group=codes[rows]
+        )
+        units.setdefault(int(fold), []).append(unit)
+    yield from units.values()
+
+
+@dataclass
+class _Sums:
+    """Sums over folds and repeats of the metrics of each draw."""
+
+    total: Floats
+    defined: Floats
+    groups: set[int] = field(default_factory=set)
+
+    def add(self, values: Floats, groups: Integers) -> None:
+        self.total += np.nan_to_num(values)
+        self.defined += np.isfinite(values)
+        self.groups.update(groups.tolist())
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How often each class is true and predicted, over all folds and repeats.
+
+    Parameters
+    ----------
+    true, predicted
+        Tiles, [classes].
+    groups
+        Which groups hold the class, [groups, classes].
+    """
+
+    true: Floats
+    predicted: Floats
+    groups: Bools
+
+    def add(self, unit: Unit) -> None:
+        """Count one fold."""
+        self.true[:] += unit.true.sum(axis=0)
+        self.predicted[:] += unit.predicted.sum(axis=0)
+        np.logical_or.at(self.groups, unit.group, unit.true)
+
+
+@dataclass
+class Tally:
+    """All that is kept of the predictions of one store.
+
+    Parameters
+    ----------
+    classes
+        Class names.
+    headline
+        Metric whose value in each fold is kept, for paired differences.
+    full_fraction
+        The fraction at which these are kept.
+    with_precision
+        Whether average precision, which costs the most, is wanted.
+    """
+
+    classes: list[str]
+    headline: str
+    full_fraction: float
+    with_precision: bool = True
+    sums: dict[tuple[Head, str, float], _Sums] = field(default_factory=dict)
+    folds: dict[tuple[Head, str], dict[tuple[int, int], Floats]] = field(default_factory=dict)
+    class_counts: dict[tuple[Head, str], ClassCounts] = field(default_factory=dict)
+
+    def draws(self, head: Head, scheme: str, fraction: float) -> Floats:
+        """Mean over folds and repeats of each metric in each draw.
+
+        Returns
+        -------
+        float64 [1 + draws, metrics]
+            `PLAIN_METRICS`, then the F1 of each class; row 0 is the sample as it is.
+        """
+        sums = self.sums[head, scheme, fraction]
+        return ratio(sums.total, sums.defined)
+
+    def add(self, units: list[Unit], weights: Weights) -> None:
+        """Reduce the units of one fold.
+
+        Parameters
+        ----------
+        units
+            All units of one fold.
+        weights
+            [1 + draws, groups], from `draw_weights`.
+        """
+        present = np.unique(np.concatenate([u.group for u in units]))
+        counts = np.stack(
+            [
+                count_by_group(u.true, u.predicted, np.searchsorted(present, u.group), len(present))
+                for u in units
+            ],
+            axis=1,
+        )
+        inside = np.asfortranarray(weights[:, present])
+        summed = (inside @ counts.reshape(len(present), -1)).reshape(
+            len(weights), len(units), counts.shape[-1]
+        )
+        metrics = metrics_of_counts(summed)
+        for position, unit in enumerate(units):
+            values = {name: of_units[:, position] for name, of_units in metrics.items()}
+            values["macro_average_precision"] = self._precision(unit, present, inside)
+            self._keep(unit, values, present, weights.shape[1])
+
+    def _precision(self, unit: Unit, present: Integers, weights: Weights) -> Floats:
+        if not self.with_precision:
+            return np.full(len(weights), np.nan)
+        local = np.searchsorted(present, unit.group)
+        of_classes = weighted_average_precision(unit.true, unit.score, local, weights)
+        return mean_of_defined(of_classes, axis=1)
+
+    def _keep(
+        self, unit: Unit, values: Mapping[str, Floats], groups: Integers, n_groups: int
+    ) -> None:
+        table = np.column_stack([*(values[m] for m in PLAIN_METRICS), values[CLASS_METRIC]])
+        key = (unit.head, unit.scheme, unit.fraction)
+        if key not in self.sums:
+            self.sums[key] = _Sums(np.zeros_like(table), np.zeros_like(table))
+        self.sums[key].add(table, groups)
+        if unit.fraction == self.full_fraction:
+            kept = self.folds.setdefault((unit.head, unit.scheme), {})
+            kept[unit.seed, unit.fold] = values[self.headline]
+            self._count_classes(unit, n_groups)
+
+    def _count_classes(self, unit: Unit, n_groups: int) -> None:
+        n = len(self.classes)
+        key = (unit.head, unit.scheme)
+        if key not in self.class_counts:
+            empty = np.zeros((n_groups, n), dtype=bool)
+            self.class_counts[key] = ClassCounts(np.zeros(n), np.zeros(n), empty)
+        self.class_counts[key].add(unit)
+
+
+def tally(
+    path: Path,
+    groups: Sequence[str],
+    weights: Weights,
+    headline: str,
+    full_fraction: float,
+    with_precision: bool = True,
+) -> Tally:
+    """Reduce one prediction table, one fold after the other.
+
+    Parameters
+    ----------
+    path
+        Prediction table.
+    groups
+        All groups of the dataset, in the order of the weights.
+    weights
+        [1 + draws, groups], from `draw_weights`.
+    headline
+        Metric whose value in each fold is kept.
+    full_fraction
+        The fraction at which these are kept.
+    with_precision
+        Whether average precision, which costs the most, is wanted.
+    """
+    result = Tally(classes_of(path), headline, full_fraction, with_precision)
+    for units in read_units(path, groups):
+        result.add(units, weights)
+    return result
