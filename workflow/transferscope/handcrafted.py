@@ -94,11 +94,12 @@ def _intensity(image: Image) -> Features:
     mean, std = float(image.mean()), float(image.std())
     # A flat image has no shape of its histogram: skewness and kurtosis are 0 then.
     standard = (image - mean) / std if std > EPSILON else np.zeros_like(image)
+    square = standard * standard
     found = {
         "mean": mean,
         "std": std,
-        "skewness": float((standard**3).mean()),
-        "kurtosis": float((standard**4).mean()),
+        "skewness": float((square * standard).mean()),
+        "kurtosis": float((square * square).mean()),
         "saturated": float((image >= 1).mean()),
     }
     values = np.percentile(image, PERCENTILES)
@@ -174,11 +175,13 @@ def _zones(images: Image, channels: Sequence[str]) -> npt.NDArray[np.int64]:
     if mask is not None:
         distance = ndimage.distance_transform_edt(~mask)
         ring = 1 + np.floor((distance - 1) / (side / 32))
-        return np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1)).astype(np.int64)
+        zones = np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1))
+        return np.asarray(zones, dtype=np.int64)
     y, x = np.indices(images.shape[1:])
     centre = (np.array(images.shape[1:]) - 1) / 2
     radius = np.hypot(y - centre[0], x - centre[1]) / (side / 2)
-    return np.clip(np.floor(radius * (RADIAL_BINS - 1)), 0, RADIAL_BINS - 1).astype(np.int64)
+    zones = np.clip(np.floor(radius * (RADIAL_BINS - 1)), 0, RADIAL_BINS - 1)
+    return np.asarray(zones, dtype=np.int64)
 
 
 def _nuclei(image: Image) -> npt.NDArray[np.bool_] | None:
@@ -207,7 +210,8 @@ def _colocalization(images: Image, channels: Sequence[str]) -> Features:
 
 
 def _products(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[float, float]:
-    return float(a @ b), float(np.sqrt((a @ a) * (b @ b)))
+    # Not `a @ b`: BLAS would start threads of its own in every worker.
+    return float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum()))
 
 
 def _inside(image: Image, mask: npt.NDArray[np.bool_] | None) -> float:

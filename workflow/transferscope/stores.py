@@ -260,6 +260,7 @@ class BlockStore:
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
+    """Return the attributes of a store, whole or not; none where it cannot be read."""
     try:
         return dict(zarr.open_group(path, mode="r").attrs)
     except (OSError, ValueError, KeyError):
