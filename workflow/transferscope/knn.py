@@ -20,9 +20,9 @@ from transferscope.evaluation import Division, ProbeData, ResultTables, Rows, to
 from transferscope.progress import progress_bar
 
 # The similarities of a block of queries stay below this.
-BLOCK_BYTES = 256 * 2**20
-# A float32 product finds candidates and float64 settles their order: so many are kept beyond k, and
-# where the last of them is within rounding of the k-th, the whole row is ranked in float64.
+BLOCK_BYTES = 64 * 2**20
+# A float32 product finds the neighbours. Where two are within its rounding, float64 settles their
+# order among so many beyond k; where these are all that close, among the whole row.
 MARGIN = 8
 FLOAT32_ROUNDING = 2e-6
 FLOAT64_DECIMALS = 12
@@ -206,12 +206,16 @@ def _ranked(
     if k == 0:
         return torch.empty((len(query.unit), 0), dtype=torch.int64, device=similarity.device)
     top, columns = similarity.topk(min(k + MARGIN, count), dim=1)
-    ranked = _settle(columns, _similarity_of_pairs(query, pool, columns), pool_rows, k)
-    if k + MARGIN < count:
-        unclear = torch.nonzero(top[:, k - 1] - top[:, -1] < FLOAT32_ROUNDING)[:, 0]
-        for start in range(0, len(unclear), max(1, BLOCK_BYTES // (32 * count))):
-            some = unclear[start : start + max(1, BLOCK_BYTES // (32 * count))]
-            ranked[some] = _rank_whole_rows(query.rows(some), pool, pool_rows, k)
+    gaps = top[:, :-1] - top[:, 1:]
+    close = torch.nonzero((gaps[:, :k] < FLOAT32_ROUNDING).any(dim=1))[:, 0]
+    pairs = _similarity_of_pairs(query.rows(close), pool, columns[close])
+    ranked = columns[:, :k].clone()
+    ranked[close] = _settle(columns[close], pairs, pool_rows, k)
+    open_ended = torch.nonzero(top[:, k - 1] - top[:, -1] < FLOAT32_ROUNDING)[:, 0]
+    if k + MARGIN < count and len(open_ended):
+        parts = 1 + len(open_ended) * 32 * count // BLOCK_BYTES
+        for rows in torch.tensor_split(open_ended, parts):
+            ranked[rows] = _rank_whole_rows(query.rows(rows), pool, pool_rows, k)
     return ranked
 
 
