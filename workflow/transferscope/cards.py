@@ -15,6 +15,7 @@ Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]
 IMAGE_KEYS = (
     "channels",
+    "ignore_channels",
     "channel_order",
     "pixel_size_um",
     "intensity_range",

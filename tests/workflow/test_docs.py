@@ -1,0 +1,95 @@
+"""Every command of the documentation, typed as written into a copy of the project."""
+
+import re
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+import timm
+from factories import CLASSES, environment, write_raw
+from safetensors.torch import save_file
+
+pytestmark = pytest.mark.workflow
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+PAGES = ["your-own-images.md", "add-a-backbone.md", "results.md"]
+
+
+def blocks(text):
+    """Yield (language, content) of the fenced blocks of a page."""
+    for indent, language, content in BLOCK.findall(text):
+        yield language, "\n".join(line.removeprefix(indent) for line in content.splitlines())
+
+
+@pytest.fixture(scope="module")
+def checkout(repository, tmp_path_factory):
+    """Return a copy of the project with the images that the pages speak of."""
+    folder = tmp_path_factory.mktemp("docs") / "transferscope"
+    ignored = shutil.ignore_patterns(".venv", ".git", ".snakemake", "results", ".*_cache")
+    shutil.copytree(repository, folder, ignore=ignored)
+    write_raw(folder / "images")
+    sheet = pd.read_csv(folder / "images/samples.tsv", sep="\t")
+    (folder / "images/samples.tsv").unlink()
+    labels = sheet.drop_duplicates("group")[["group", "labels"]]
+    labels.columns = ["gene", "localization"]
+    labels.to_csv(folder / "labels.csv", index=False)
+    network = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0)
+    save_file(network.state_dict(), folder / "resources/backbones/my-vit.safetensors")
+    return folder
+
+
+def run(command, folder):
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_pages_work_as_written(repository, checkout):
+    for page in PAGES:
+        for language, content in blocks((repository / "docs" / page).read_text()):
+            named = re.match(r"# (\S+\.yaml)\n", content)
+            if language == "yaml" and named:
+                (checkout / named.group(1)).write_text(content)
+            elif language == "bash":
+                run(content, checkout)
+            elif language == "python":
+                run(f"python - <<'END'\n{content}\nEND", checkout)
+    assert (checkout / "results/my-study/summary.md").exists()
+    assert (checkout / "results/my-study/report.html").exists()
+    summary = pd.read_csv(checkout / "results/my-backbones/summary.csv")
+    assert {"my-vit", "my-vit@mean"} <= set(summary["backbone"])
+
+
+def test_the_targets_that_the_readme_names_exist(repository):
+    makefile = (repository / "Makefile").read_text()
+    text = "".join((repository / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+    for target in set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_pages_that_are_linked_exist(repository):
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_commands_of_the_readme_plan_the_demo(repository, checkout):
+    commands = [
+        line.partition("#")[0].strip()
+        for _, content in blocks((repository / "README.md").read_text())
+        for line in content.splitlines()
+        if line.startswith("snakemake") and "my.yaml" not in line and "--report" not in line
+    ]
+    assert len(commands) == 2
+    for command in commands:
+        run(command if "-n" in command.split() else f"{command} --dry-run", checkout)
+
+
+def test_the_classes_of_the_example_are_those_of_the_page(repository):
+    assert ", ".join(CLASSES) in (repository / "docs/your-own-images.md").read_text()

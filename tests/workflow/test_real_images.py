@@ -1,0 +1,122 @@
+"""The main job on real microscopy images."""
+
+import pandas as pd
+import pytest
+import zarr
+from factories import STUDY, run_snakemake, write_yaml
+
+pytestmark = pytest.mark.workflow
+LABELS = ["CytoplasmicGFP", "NuclearGFP", "NoGFP"]
+
+
+@pytest.fixture(scope="module")
+def bbbc013(shared_data, tmp_path_factory):
+    """Run the three human labels of 794 real cells; return the summary."""
+    folder = tmp_path_factory.mktemp("bbbc013")
+    crops = shared_data / "bbbc013/crops"
+    cells = pd.read_csv(shared_data / "bbbc013/cells.csv")
+    sheet = pd.DataFrame(
+        {
+            "tile_id": cells["file"].str.removesuffix(".png"),
+            "path": str(crops) + "/" + cells["file"],
+            "group": cells["well"].str[0],
+            "labels": cells["human_label"].where(cells["human_label"] != "Unknown", ""),
+            "well": cells["well"],
+        }
+    )
+    sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
+    card = {
+        "name": "bbbc013",
+        "sheet": "samples.tsv",
+        "roots": [str(crops)],
+        "channels": ["protein", "nucleus"],
+        "ignore_channels": [2],
+        "task": "single-label",
+        "labels": LABELS,
+        "tiles": {"size": 112, "mode": "resize"},
+    }
+    write_yaml(folder / "bbbc013.yaml", card)
+    study = {
+        **STUDY,
+        "datasets": ["bbbc013.yaml"],
+        "backbones": ["handcrafted", "vit-small-random", "vit-small-random@mean"],
+        "channel_strategies": ["replicate", "map"],
+        "splits": {
+            "schemes": ["group", "image"],
+            "folds": {"group": 2, "image": 5},
+            "seeds": [0],
+            "fractions": [1.0],
+        },
+        "heads": {"kinds": ["linear", "logreg", "mlp"], "epochs": 60},
+        "knn": {"k": [1, 5, 10, 20]},
+        "compute": {"device": "cpu", "threads": 2},
+    }
+    write_yaml(folder / "study.yaml", study)
+    run_snakemake(folder)
+    return pd.read_csv(folder / "results/tiny/summary.csv", keep_default_na=False)
+
+
+def best(summary, scheme, heads):
+    chosen = summary[
+        (summary["metric"] == "macro_f1")
+        & (summary["scheme"] == scheme)
+        & summary["head"].isin(heads)
+    ]
+    return chosen["mean"].astype(float).max()
+
+
+def test_heads_recognise_the_three_human_labels(bbbc013):
+    assert best(bbbc013, "image", ["linear", "logreg", "mlp"]) >= 0.90
+
+
+def test_neighbours_recognise_the_three_human_labels(bbbc013):
+    assert best(bbbc013, "image", ["knn"]) >= 0.84
+
+
+def test_the_floor_and_the_split_by_plate_row_are_reported(bbbc013):
+    assert best(bbbc013, "image", ["floor"]) < 0.3
+    across_rows = best(bbbc013, "group", ["linear", "logreg", "mlp", "knn"])
+    assert 0.33 < across_rows < best(bbbc013, "image", ["linear", "logreg", "mlp", "knn"])
+
+
+def test_four_channel_fields_meet_their_natural_slots(shared_data, tmp_path):
+    colours = {"red": "microtubules", "green": "protein", "blue": "nucleus", "yellow": "er"}
+    images = shared_data / "hpa_fov/images"
+    labels = pd.read_csv(shared_data / "hpa_fov/labels.csv").set_index("ID")["Labels"]
+    sheet = pd.DataFrame(
+        {
+            "tile_id": labels.index,
+            "group": labels.index,
+            "labels": labels.str.replace("|", ";").to_numpy(),
+            **{
+                f"path_{channel}": [str(images / f"{i}_{colour}.png") for i in labels.index]
+                for colour, channel in colours.items()
+            },
+        }
+    )
+    sheet.to_csv(tmp_path / "samples.tsv", sep="\t", index=False)
+    card = {
+        "name": "hpa-fov",
+        "sheet": "samples.tsv",
+        "roots": [str(images)],
+        "channels": list(colours.values()),
+        "labels": sorted({label for text in labels for label in text.split("|")}),
+        "tiles": {"size": 512, "mode": "cut"},
+    }
+    write_yaml(tmp_path / "hpa-fov.yaml", card)
+    splits = {**STUDY["splits"], "rare_classes": "drop"}
+    study = {
+        **STUDY,
+        "datasets": ["hpa-fov.yaml"],
+        "backbones": ["vit-tiny-hpa-random"],
+        "splits": splits,
+    }
+    write_yaml(tmp_path / "study.yaml", study)
+    store = "results/tiny/embeddings/hpa-fov/vit-tiny-hpa-random/map"
+    run_snakemake(tmp_path, f"{store}.json")
+    group = zarr.open(tmp_path / f"{store}.zarr", mode="r")
+    slots = dict.fromkeys(colours.values())
+    assert group.attrs["slots"] == [{channel: channel for channel in slots}]
+    tiles = pd.read_parquet(tmp_path / "results/tiny/tiles/hpa-fov.tiles.parquet")
+    assert group["embeddings"].shape[0] == len(tiles) == 6 * 16 + 36
+    assert tiles.groupby("fov").size().tolist().count(36) == 1
