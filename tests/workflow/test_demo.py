@@ -5,6 +5,7 @@ import subprocess
 
 import pandas as pd
 import pytest
+
 from factories import environment
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]

@@ -7,8 +7,9 @@ import subprocess
 import pandas as pd
 import pytest
 import timm
-from factories import CLASSES, environment, write_raw
 from safetensors.torch import save_file
+
+from factories import CLASSES, environment, write_raw
 
 pytestmark = pytest.mark.workflow
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import zarr
+
 from factories import STUDY, run_snakemake, write_yaml
 
 pytestmark = pytest.mark.workflow

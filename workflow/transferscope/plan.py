@@ -11,6 +11,7 @@ from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config import HeadProbe, KnnProbe
 from transferscope.models import fingerprint
 from transferscope.raw_files import raw_digest
+from transferscope.sheets import read_sheet
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
@@ -87,7 +88,8 @@ class Plan:
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
         card = self._dataset(wildcards)
-        raw = "" if card.sheet is None else raw_digest(self.study.sheet_of(card.name), card)
+        simulated = card.sheet is None
+        raw = "" if simulated else raw_digest(read_sheet(self.study.sheet_of(card.name), card))
         return fingerprint([card.image_fingerprint(), raw])
 
     def label_dependencies(self, wildcards: Any) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from transferscope import sheets, splits
+from transferscope import splits
 from transferscope.cards import BackboneCard, DatasetCard, FileCard, HandcraftedCard
 from transferscope.errors import Problem, UserError
 from transferscope.file_checks import check_files
 from transferscope.models import fingerprint
 from transferscope.raw_files import raw_digest
+from transferscope.sheets import read_sheet
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
 
@@ -81,14 +82,14 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
 
 def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
     path = study.sheet_of(located.card.name)
-    problems = sheets.check_sheet(path, located.card, located.path)
-    if problems:
-        return problems
-    sheet = sheets.read_sheet(path, located.card)
-    problems += splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
+    try:
+        sheet = read_sheet(path, located.card, located.path)
+    except UserError as error:
+        return error.problems
+    problems = splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
     if study.config.bad_tiles == "skip":
         return problems
-    raw = raw_digest(path, located.card)
+    raw = raw_digest(sheet)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
 

@@ -1,34 +1,27 @@
-"""Which raw files a dataset has, and a digest that changes when one of them is replaced."""
+"""A digest of a dataset's raw files that changes when one of them is replaced."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from transferscope.cards import DatasetCard
 from transferscope.models import fingerprint
-from transferscope.sheets import read_sheet
+from transferscope.sheets import SampleSheet
 
 
-def raw_digest(sheet: Path, card: DatasetCard) -> str:
+def raw_digest(sheet: SampleSheet) -> str:
     """Return a digest over name, size and modification time of every raw file of a sheet.
 
-    Contents are not read: a study may have terabytes. A missing file counts as absent.
+    Contents are not read: a study may have terabytes.
 
     Parameters
     ----------
     sheet
-        The sample sheet.
-    card
-        The dataset that it belongs to.
+        A sample sheet that has been checked, so that its files exist.
     """
-    table = read_sheet(sheet, card)
-    cells = table.table[list(table.file_columns)].to_numpy().ravel()
-    return fingerprint([_stamp(sheet.parent, cell) for cell in cells])
+    cells = sheet.table[list(sheet.file_columns)].to_numpy().ravel()
+    return fingerprint([_stamp(sheet.path.parent, cell) for cell in cells])
 
 
 def _stamp(folder: Path, cell: str) -> tuple[str, int, int]:
-    try:
-        status = (folder / cell).stat()
-    except OSError:
-        return (cell, -1, -1)
+    status = (folder / cell).stat()
     return (cell, status.st_size, status.st_mtime_ns)

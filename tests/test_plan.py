@@ -1,0 +1,68 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from factories import STUDY, write_study
+from transferscope.plan import Plan
+from transferscope.study import Study
+
+
+@pytest.fixture
+def plan_of(tmp_path, repository):
+    folder = write_study(tmp_path)
+
+    def make(**changes):
+        return Plan(Study.load({**STUDY, **changes}, [folder, repository], "study.yaml"))
+
+    return make
+
+
+def wildcards(**values):
+    return SimpleNamespace(**{"dataset": "cells", "backbone": "tiny", **values})
+
+
+def test_every_probe_of_every_representation_is_compared(plan_of):
+    plan = plan_of()
+    assert len(plan.probe_files("scores")) == 2 * 3
+    assert len(set(plan.probe_files("scores") + plan.probe_files("predictions"))) == 12
+
+
+def test_what_is_switched_off_is_not_asked_for(plan_of):
+    plan = plan_of(
+        knn={"k": []},
+        splits={"schemes": ["group"], "folds": {"group": 2}, "fractions": [1.0]},
+    )
+    assert plan.probes() == ["heads"]
+    assert plan.figures() == ["strategies", "classes", "confusion"]
+
+
+def test_a_gpu_is_asked_for_only_by_networks_that_may_use_one(plan_of):
+    assert plan_of().gpus(wildcards()) == 0
+    on_gpu = plan_of(compute={"device": "auto"})
+    assert on_gpu.gpus(wildcards()) == 1
+    assert on_gpu.gpus(wildcards(backbone="handcrafted")) == 0
+
+
+def test_a_mean_is_read_from_the_store_of_replicate(plan_of):
+    plan = plan_of(channel_strategies=["replicate", "mean"])
+    path = plan.embeddings_of(wildcards(representation="tiny@mean", channels="mean"))
+    assert path.as_posix().endswith("embeddings/cells/tiny/replicate.json")
+    assert len(plan.embeddings_in(wildcards())) == 2
+
+
+def test_a_thousand_stores_fit_into_a_shell_command(plan_of):
+    nested = json.loads(plan_of().probed_in())
+    assert nested == {"cells": {"tiny": ["replicate", "map"], "handcrafted": ["agnostic"]}}
+
+
+def test_fractions_do_not_divide_anew(plan_of):
+    first, second = plan_of(), plan_of(splits={**STUDY["splits"], "fractions": [0.1, 1.0]})
+    assert first.split_settings(None) == second.split_settings(None)
+    assert first.head_settings(None) != second.head_settings(None)
+
+
+def test_the_closing_message_says_where_everything_is(plan_of):
+    message = plan_of().closing_message()
+    for part in ("results/tiny/summary.md", "results/tiny/figures", "--report"):
+        assert part in message

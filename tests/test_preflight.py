@@ -1,0 +1,66 @@
+import os
+
+import pytest
+
+from factories import CLASSES, STUDY, write_study
+from transferscope.errors import Problem, UserError
+from transferscope.preflight import Passed, preflight
+from transferscope.study import Study
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_study(tmp_path)
+
+
+def load(folder, repository, **changes):
+    config = {**STUDY, "backbones": ["handcrafted"], **changes}
+    return Study.load(config, [folder, repository], "study.yaml")
+
+
+def test_sound_input_passes(folder, repository):
+    preflight(load(folder, repository))
+
+
+def test_problems_of_sheet_and_backbone_come_together(folder, repository):
+    card = folder / "cards/backbones/tiny.yaml"
+    card.write_text(card.read_text().replace("vit_tiny_patch16_224", "vit_tinny_patch16_224"))
+    sheet = folder / "raw/samples.tsv"
+    sheet.write_text(sheet.read_text().replace(CLASSES[1], "membran", 1))
+    with pytest.raises(UserError) as caught:
+        preflight(load(folder, repository, backbones=["cards/backbones/tiny.yaml"]))
+    text = str(caught.value)
+    assert "membran" in text
+    assert "vit_tinny_patch16_224" in text
+
+
+def test_a_passed_check_is_not_repeated_and_a_failed_one_is(tmp_path):
+    path = tmp_path / "passed.json"
+    calls = []
+
+    def check():
+        calls.append(1)
+        return [] if len(calls) > 1 else [Problem("a", "is bad")]
+
+    assert Passed(path).once("digest", check)
+    assert not Passed(path).once("digest", check)
+    assert not Passed(path).once("digest", check)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("content", ["{", "7", "[[]]"])
+def test_a_damaged_cache_only_costs_time(tmp_path, content):
+    path = tmp_path / "passed.json"
+    path.write_text(content)
+    assert not Passed(path).once("digest", list)
+
+
+def test_a_replaced_file_is_checked_again(folder, repository):
+    study = load(folder, repository)
+    preflight(study)
+    image = folder / "raw/P00_0.tif"
+    image.write_bytes(b"this is no image")
+    os.utime(image, ns=(5, 5))
+    with pytest.raises(UserError, match=r"P00_0\.tif"):
+        preflight(study)
