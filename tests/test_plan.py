@@ -62,7 +62,13 @@ def test_fractions_do_not_divide_anew(plan_of):
     assert first.head_settings(None) != second.head_settings(None)
 
 
-def test_the_closing_message_says_where_everything_is(plan_of):
-    message = plan_of().closing_message()
-    for part in ("results/tiny/summary.md", "results/tiny/figures", "--report"):
+def test_the_closing_message_says_where_everything_is(plan_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of()
+    assert "has more" in plan.closing_message()
+    for target in plan.targets():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    message = plan.closing_message()
+    for part in ("complete", "results/tiny/summary.md", "results/tiny/figures", "--report"):
         assert part in message
