@@ -89,7 +89,8 @@ def read_header(path: Path) -> Header:
     except UserError:
         raise
     except Exception as error:  # foreign bytes: any library error means an unreadable file
-        what = f"not a readable {kind.upper()} file: {error or type(error).__name__}"
+        reason = str(error) or type(error).__name__
+        what = f"not a readable {kind.upper()} file, damaged or cut short: {reason}"
         raise problem_with(path, what, MAKE_AGAIN) from None
     _check_size(header)
     return header
@@ -110,7 +111,8 @@ def read_pixels(header: Header) -> npt.NDArray[Any]:
     except UserError:
         raise
     except Exception as error:  # foreign bytes: any library error means an unreadable file
-        what = f"the {kind.upper()} pixels cannot be decoded: {error or type(error).__name__}"
+        reason = str(error) or type(error).__name__
+        what = f"the {kind.upper()} pixels cannot be decoded: {reason}"
         raise problem_with(header.path, what, MAKE_AGAIN) from None
     if pixels.shape != header.shape:
         what = f"the pixels have shape {pixels.shape}, but the header says {header.shape}"

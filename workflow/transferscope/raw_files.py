@@ -23,5 +23,8 @@ def raw_digest(sheet: SampleSheet) -> str:
 
 
 def _stamp(folder: Path, cell: str) -> tuple[str, int, int]:
-    status = (folder / cell).stat()
-    return (cell, status.st_size, status.st_mtime_ns)
+    path = folder / cell
+    # An OME-Zarr is a folder, whose own time does not change with the chunks in it.
+    parts = [part.stat() for part in path.rglob("*")] if path.is_dir() else []
+    found = [path.stat(), *parts]
+    return (cell, sum(s.st_size for s in found), max(s.st_mtime_ns for s in found))

@@ -243,6 +243,20 @@ class BlockStore:
         """Record a further attribute."""
         self.group.attrs[key] = value
 
+    def trim(self, ids: Sequence[str]) -> None:
+        """End the store after as many rows as there are ids: fewer were found than planned.
+
+        Parameters
+        ----------
+        ids
+            The tile ids, in row order.
+        """
+        blocks = -(-len(ids) // self.block_rows)
+        self.array.resize((len(ids), *self.array.shape[1:]))
+        self._done.resize((blocks,))
+        self._digests.resize((blocks, DIGEST_BYTES))
+        _write_ids(self.group, ids)
+
     def finish(self, manifest: Path) -> Manifest:
         """Write the manifest of a store whose blocks are all done."""
         if missing := self.missing():
@@ -268,7 +282,7 @@ def attributes_of(path: Path) -> dict[str, Any]:
 
 
 def _write_ids(group: Any, ids: Sequence[str]) -> None:
-    array = group.create_array("tile_id", shape=(len(ids),), dtype=str)
+    array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
     array[:] = np.array(ids, dtype=object)
 
 

@@ -1,0 +1,142 @@
+"""The log beside a tile store: what each finished block holds, so that a killed job goes on.
+
+A block counts as done when its flag in the store is set and its log entry, which is written after
+it, is there. The log also says where in the sheet the next block begins, because skipped tiles
+make that depend on the pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transferscope.stores import BlockStore, write_atomically
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A field or tile that is left out.
+
+    Parameters
+    ----------
+    tile_id
+        Id of the tile, or of the sheet's row where the whole field is left out.
+    row
+        Row of the sheet, as a spreadsheet shows it.
+    source
+        Raw files of the field.
+    reason
+        What is wrong.
+    """
+
+    tile_id: str
+    row: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoggedTile:
+    """A tile in the store.
+
+    Parameters
+    ----------
+    position
+        Position of its field in the sheet, from 0.
+    y, x
+        Offset in the field in px.
+    quality
+        `Quality.values()` of each channel.
+    """
+
+    position: int
+    y: int
+    x: int
+    quality: list[list[float]]
+
+
+@dataclass
+class Entry:
+    """What one block holds.
+
+    Parameters
+    ----------
+    next_field, next_tile
+        Where the following block begins: index of the field in the plan, and tile in the field.
+    tiles
+        Its tiles, in row order.
+    skipped
+        Tiles left out on the way.
+    """
+
+    next_field: int = 0
+    next_tile: int = 0
+    tiles: list[LoggedTile] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Return the entry as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Entry:
+        """Return the entry that `to_json` wrote."""
+        value: dict[str, Any] = json.loads(text)
+        tiles = [LoggedTile(**tile) for tile in value.pop("tiles")]
+        skipped = [Skipped(**skip) for skip in value.pop("skipped")]
+        return cls(tiles=tiles, skipped=skipped, **value)
+
+
+class BlockLog:
+    """The log of a tile store, a folder of one JSON a block.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    inputs
+        Digest of what the tiles are made from, file times included: a log of others is discarded.
+    """
+
+    def __init__(self, folder: Path, inputs: str) -> None:
+        self.folder = folder
+        self._inputs = inputs
+
+    def belongs(self) -> bool:
+        """Return whether the log, if there is one, is of the same inputs."""
+        try:
+            return (self.folder / "inputs").read_text(encoding="utf-8") == self._inputs
+        except OSError:
+            return False
+
+    def start_over(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        write_atomically(self.folder / "inputs", self._inputs)
+
+    def read(self, store: BlockStore) -> list[Entry]:
+        """Return the entries of the blocks that are done, up to the first that is not."""
+        missing = {block for block, _, _ in store.missing()}
+        entries = []
+        for block, start, stop in store.blocks():
+            entry = None if block in missing else self._read(block)
+            if entry is None or len(entry.tiles) != stop - start:
+                break
+            entries.append(entry)
+        return entries
+
+    def write(self, block: int, entry: Entry) -> None:
+        """Write the entry of a block that has just been written."""
+        write_atomically(self._path(block), entry.to_json())
+
+    def _read(self, block: int) -> Entry | None:
+        try:
+            return Entry.from_json(self._path(block).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _path(self, block: int) -> Path:
+        return self.folder / f"{block:06d}.json"
