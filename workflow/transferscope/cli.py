@@ -371,3 +371,59 @@ def figure(
         _settings(settings, FigureSettings),
         output,
     )
+
+
+@app.command("embedding-maps")
+def embedding_maps(
+    study_folder: StudyFolder,
+    stores: StoresJson,
+    table: TableIn,
+    card: CardPath,
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw the embeddings of each store of a dataset in two dimensions."""
+    from transferscope.cards import DatasetCard
+    from transferscope.config import FigureSettings
+    from transferscope.figures import StoreView, draw_embedding_maps
+    from transferscope.models import read_model
+    from transferscope.paths import StudyPaths
+
+    paths = StudyPaths(study_folder)
+    views = [
+        StoreView(
+            f"{p.representation} / {p.channels}",
+            paths.embeddings(p.dataset, p.backbone, p.stored_channels),
+            p.output,
+            average_channels=p.channels == "mean",
+        )
+        for p in _probed(stores)
+    ]
+    draw_embedding_maps(
+        views, table, read_model(card, DatasetCard), _settings(settings, FigureSettings), output
+    )
+
+
+@app.command()
+def schemas(
+    output: Annotated[Path, typer.Option(help="Folder to write them into.")],
+) -> None:
+    """Write the JSON schemas of config and cards."""
+    from transferscope.schemas import write_schemas
+
+    write_schemas(output)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="Study config (.yaml).")],
+) -> None:
+    """Check a study without Snakemake: config, cards, sample sheets, files and backbones."""
+    from transferscope.models import read_yaml
+    from transferscope.plan import card_roots
+    from transferscope.preflight import preflight
+    from transferscope.study import Study
+
+    study = Study.load(read_yaml(config), card_roots(), str(config))
+    preflight(study)
+    logger.info("%s is sound: %d representations to evaluate", config, len(study.probed()))
