@@ -152,14 +152,13 @@ def bar_length_um(width_um: float) -> float:
 def _limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
     """Return black and white of each channel, [C, 2]: the card's, or percentiles of some tiles."""
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
-    pixels = [
-        store.read(row, row + 1)[0, :, ::4, ::4].reshape(len(card.channels), -1) for row in rows
-    ]
-    limits = np.percentile(np.concatenate(pixels, axis=1), DRAWN_PERCENTILES, axis=1).T
+    sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
+    by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
+    limits: npt.NDArray[np.float64] = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
     for index, channel in enumerate(store.channels):
         if channel in card.intensity_range:
             limits[index] = card.intensity_range[channel]
-    limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + 1)
+    np.maximum(limits[:, 1], limits[:, 0] + 1, out=limits[:, 1])
     return limits
 
 

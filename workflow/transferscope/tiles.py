@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
@@ -118,24 +119,26 @@ def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
         log.start_over()
     tile_bytes = int(np.prod(plan.tile_shape)) * plan.dtype.itemsize
     block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
-    store = BlockStore.open_or_create(
-        path,
-        format=TILES_FORMAT,
-        array="images",
-        fingerprint=made_from,
-        shape=(len(ids), *plan.tile_shape),
-        dtype=plan.dtype,
-        block_rows=block_rows,
-        chunks=(1, *plan.tile_shape),
-        shards=(block_rows, *plan.tile_shape),
-        compress=True,
-        ids=ids,
-        attributes={
-            "channels": plan.card.channels,
-            "pixel_size_um": plan.pixel_size_um(),
-            "intensity_range": plan.intensity_range(),
-        },
-    )
+    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
+    with zarr.config.set({"threading.max_workers": 1}):
+        store = BlockStore.open_or_create(
+            path,
+            format=TILES_FORMAT,
+            array="images",
+            fingerprint=made_from,
+            shape=(len(ids), *plan.tile_shape),
+            dtype=plan.dtype,
+            block_rows=block_rows,
+            chunks=(1, *plan.tile_shape),
+            shards=(block_rows, *plan.tile_shape),
+            compress=True,
+            ids=ids,
+            attributes={
+                "channels": plan.card.channels,
+                "pixel_size_um": plan.pixel_size_um(),
+                "intensity_range": plan.intensity_range(),
+            },
+        )
     return store, log
 
 
