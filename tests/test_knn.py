@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ from transferscope.splits import make_splits
 
 CLASSES = ["er", "golgi", "nucleus", "vesicles"]
 METRICS = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def probe_data(

@@ -1,0 +1,158 @@
+"""Supervised heads on frozen embeddings: all folds, seeds and fractions of a store together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferscope import head_training, logistic
+from transferscope.config import HeadSettings
+from transferscope.evaluation import Division, ProbeData, ResultTables, torch_device
+from transferscope.head_batch import HeadBatch, HeadRows, Problem, Scalers
+from transferscope.metrics import best_thresholds
+from transferscope.progress import progress_bar
+
+FLOOR = "floor"
+
+logger = logging.getLogger(__name__)
+
+
+def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> ResultTables:
+    """Train and test every kind of head on every division.
+
+    Scalers and weights see training rows only; early stopping and thresholds see validation rows.
+    Beside the kinds in the settings there is always the `floor`, which knows nothing but how often
+    each class occurs among the training rows.
+
+    Parameters
+    ----------
+    data
+        Embeddings, labels and divisions.
+    settings
+        Which heads, and how they are trained.
+    device
+        "auto", "cpu" or "cuda".
+    """
+    results = ResultTables(data)
+    where = torch_device(device)
+    problem = Problem(
+        embeddings=torch.from_numpy(data.embeddings).to(where),
+        targets=torch.from_numpy(data.tiles.matrix.astype(np.float32)).to(where),
+        is_multi_label=data.is_multi_label,
+    )
+    heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
+    scalers = Scalers.fit(problem.embeddings, heads)
+    total = len(heads) * (1 + len(settings.kinds))
+    with progress_bar(f"Heads on {data.identity['backbone']}", total, "heads") as bar:
+        for division in data.divisions:
+            results.add(FLOOR, None, division, *floor(data, division, settings))
+            bar.update()
+        for kind in settings.kinds:
+            for chunk in _chunks(kind, problem, heads, settings):
+                members = [heads[index] for index in chunk]
+                batch = fit(kind, problem, members, scalers.select(chunk), settings)
+                for place, index in enumerate(chunk):
+                    rows = heads[index].validation, heads[index].test
+                    scores = [batch.scores(place, one, problem) for one in rows]
+                    division = data.divisions[index]
+                    results.add(
+                        kind,
+                        None,
+                        division,
+                        *decide(data, division, scores[0], scores[1], settings),
+                    )
+                bar.update(len(chunk))
+    return results
+
+
+def score_heads(
+    data: ProbeData,
+    settings: HeadSettings,
+    scores: Path,
+    predictions: Path,
+    device: str = "cpu",
+) -> None:
+    """Run the heads and write both tables by rename."""
+    run_heads(data, settings, device).write(scores, predictions)
+
+
+def fit(
+    kind: str,
+    problem: Problem,
+    heads: Sequence[HeadRows],
+    scalers: Scalers,
+    settings: HeadSettings,
+) -> HeadBatch:
+    """Train heads of one kind together; their order is that of `heads`."""
+    if kind == "logreg":
+        return logistic.fit_logistic(problem, heads, scalers, settings.logreg_c)
+    hidden = settings.hidden if kind == "mlp" else []
+    return head_training.fit_networks(problem, heads, scalers, hidden, kind, settings)
+
+
+def _chunks(
+    kind: str, problem: Problem, heads: Sequence[HeadRows], settings: HeadSettings
+) -> Iterator[list[int]]:
+    """Yield indices of the heads that are trained together."""
+    n_features, n_classes = problem.embeddings.shape[1], problem.n_classes
+    if kind == "logreg":
+        return logistic.chunks(heads, n_features, n_classes)
+    hidden = settings.hidden if kind == "mlp" else []
+    return head_training.chunks(heads, [n_features, *hidden, n_classes], settings)
+
+
+def decide(
+    data: ProbeData,
+    division: Division,
+    validation: npt.NDArray[np.float32],
+    test: npt.NDArray[np.float32],
+    settings: HeadSettings,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Turn a head's scores into predictions.
+
+    A multi-label class is predicted from the threshold on that is best on the validation rows; of
+    exclusive classes the likeliest is. A class without training positives is never predicted.
+
+    Parameters
+    ----------
+    data, division
+        What the head was trained on.
+    validation, test
+        Scores of the division's rows, [n, C].
+    settings
+        Of the heads.
+
+    Returns
+    -------
+    tuple
+        Predictions and scores of the test rows, [n_test, C].
+    """
+    seen = data.tiles.matrix[division.train].any(axis=0)
+    test = np.where(seen, test, np.float32(0))
+    if not data.is_multi_label:
+        return np.asarray(test.argmax(axis=1)[:, None] == np.arange(test.shape[1])), test
+    truth = data.tiles.matrix[division.validation]
+    thresholds = best_thresholds(truth, validation, settings.threshold_positives)
+    return (test >= thresholds) & seen, test
+
+
+def floor(
+    data: ProbeData, division: Division, settings: HeadSettings
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Predict each class by its share of the training rows, alike for every test row.
+
+    Thresholds are those of any head; where they would predict nothing at all, the most frequent
+    class is predicted.
+    """
+    prior = data.tiles.matrix[division.train].mean(axis=0, dtype=np.float64).astype(np.float32)
+    validation = np.broadcast_to(prior, (len(division.validation), len(prior)))
+    test = np.broadcast_to(prior, (len(division.test), len(prior)))
+    predicted, scores = decide(data, division, validation, test, settings)
+    if not predicted.any():
+        predicted[:, prior.argmax()] = True
+    return predicted, scores
