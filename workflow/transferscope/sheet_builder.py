@@ -150,7 +150,8 @@ def build_sheet(
     if not matches:
         raise _nothing_matches(folder, pattern, paths)
     rows = _rows(matches, matcher, channel_names)
-    channels = _check_channels(rows, channel_names, folder) if _has_channels(matcher) else []
+    raw = sorted({m["channel"] for _, m in matches}) if _has_channels(matcher) else []
+    channels = _check_channels(rows, raw, channel_names, folder) if raw else []
     _check_ids(rows, folder)
     found = _look_up(rows, labels, matcher) if labels else [""] * len(rows)
     root = None if folder.resolve().is_relative_to(output.parent.resolve()) else folder.resolve()
@@ -251,16 +252,19 @@ def _rows(
 
 
 def _check_channels(
-    rows: Sequence[_Row], channel_names: Mapping[str, str] | None, folder: Path
+    rows: Sequence[_Row],
+    raw_names: Sequence[str],
+    channel_names: Mapping[str, str] | None,
+    folder: Path,
 ) -> list[str]:
     """Return the channels in order; each must be named well and be there for each field."""
     found = sorted({channel for row in rows for channel in row.files})
     channels = list(dict.fromkeys(channel_names.values())) if channel_names else found
     problems = []
-    for raw, channel in (channel_names or {}).items():
-        if channel not in found:
+    for raw in channel_names or {}:
+        if raw not in raw_names:
             what = f'no file has the channel "{raw}"'
-            problems.append(Problem(str(folder), what, "Check the names of the channels."))
+            problems.append(Problem(str(folder), what, suggest(raw, raw_names)))
     for channel in channels:
         if not CHANNEL_NAME.fullmatch(channel):
             what = f'"{channel}" cannot be the name of a channel'
@@ -281,9 +285,8 @@ def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> l
         mend = "Add the files, name the channels to use, or match what differs with {_}."
         what = f'the field of "{there}" has no file for: {missing}'
         problems.append(Problem(str(folder), what, mend))
-    if more := len(incomplete) - SHOWN:
-        if more > 0:
-            problems.append(Problem(str(folder), f"{more} more fields lack channel files"))
+    if more := incomplete[SHOWN:]:
+        problems.append(Problem(str(folder), f"{len(more)} more fields lack channel files"))
     return problems
 
 
@@ -371,12 +374,11 @@ def _table(
         line |= {"group": row.values["group"], "labels": cell}
         if "fov" in row.values:
             line["fov"] = _fov(row)
-        lines.append({**{k: v for k, v in row.values.items() if k not in line}, **line})
-    first = [
-        name for name in lines[0] if name not in rows[0].values or name in ("tile_id", "group")
-    ]
+        lines.append({**line, **{k: v for k, v in row.values.items() if k not in line}})
     table = pd.DataFrame(lines)
-    return table[[*first, *(name for name in table.columns if name not in first)]]
+    own = {"tile_id", "group", "labels", "fov"}
+    first = [c for c in table if c in own or c not in rows[0].values]
+    return table[[*first, *(c for c in table if c not in first)]]
 
 
 def _written(path: Path, output: Path) -> str:
