@@ -1,0 +1,97 @@
+"""Heat map: the F1 of each class for each store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.config import FigureSettings
+from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
+from transferscope.figures.results import Results, with_labels
+from transferscope.figures.style import (
+    SCHEME_LABELS,
+    annotate,
+    label_of,
+    new_figure,
+    note_that_nothing_is_shown,
+)
+
+STYLE_VERSION = 1
+
+
+def draw(results: Results, settings: FigureSettings) -> Figure:
+    """Draw one heat map a dataset, by group where there is such a split.
+
+    Parameters
+    ----------
+    results
+        Tables of the comparison.
+    settings
+        Not used here.
+    """
+    del settings
+    tables = {dataset: _table(results, dataset) for dataset in results.datasets}
+    tables = {dataset: table for dataset, table in tables.items() if len(table)}
+    if not tables:
+        return note_that_nothing_is_shown("There are no predictions, so no scores of classes.")
+    n_rows = [table["store"].nunique() for table in tables.values()]
+    widest = max(table["class"].nunique() for table in tables.values())
+    heights = [1.5 + CELL_HEIGHT * max(n, 2) for n in n_rows]
+    figure = new_figure(max(6.5, 3.6 + CELL_WIDTH * widest), 1.3 + sum(heights))
+    grid: Any = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)
+    for axes, (dataset, table) in zip(grid[:, 0], tables.items(), strict=True):
+        _panel(axes, results, dataset, table)
+    colour_bar(figure, grid[:, 0].tolist(), "F1")
+    annotate(
+        figure,
+        "F1 of each class, every store: rare classes are uncertain",
+        results.footnote(
+            "Cells: F1, mean over test folds; below it half the width of its interval. Stores: "
+            "best first. Classes: most groups first; in brackets the groups that hold the class.",
+            first_scheme_only=True,
+        ),
+    )
+    return figure
+
+
+def _table(results: Results, dataset: str) -> pd.DataFrame:
+    """Return the class table of the chosen head and the more honest split scheme."""
+    head, scheme = results.head(dataset), results.schemes(dataset)[0]
+    rows = results.per_class
+    chosen = rows[
+        (rows["dataset"] == dataset)
+        & (rows["scheme"] == scheme)
+        & (rows["head"] == head.kind)
+        & (rows["k"].fillna(0) == head.k)
+    ]
+    return with_labels(chosen)
+
+
+def _panel(axes: Axes, results: Results, dataset: str, table: pd.DataFrame) -> None:
+    scheme = results.schemes(dataset)[0]
+    ranked = [s for s in results.full(dataset, scheme)["store"] if s in set(table["store"])]
+    groups = table.groupby("class", sort=True)["n_positive_groups"].max()
+    order = groups.sort_values(ascending=False, kind="stable")
+
+    def matrix(column: str) -> Any:
+        wide = table.pivot(index="store", columns="class", values=column)
+        return wide.loc[ranked, order.index].to_numpy(float)
+
+    names = [f"{label_of(str(c), 22, 1)} ({int(n):,})" for c, n in order.items()]
+    values = matrix("f1")
+    rows = [label_of(s, 34) for s in ranked]
+    draw_cells(axes, values, matrix("ci_low"), matrix("ci_high"), rows, names)
+    where = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+    axes.set_title(f"{where}{_hardest(values, order)}")
+    axes.set_xlabel("Class (groups that hold it)")
+
+
+def _hardest(values: Any, order: pd.Series) -> str:
+    if np.isnan(values[0]).all():
+        return ""
+    hardest = str(order.index[int(np.nanargmin(values[0]))])
+    return f": hardest for the best store is {label_of(hardest, 24, 1)}"

@@ -1,0 +1,95 @@
+"""Matrix: what the best store takes for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.compare.tables import Store
+from transferscope.config import FigureSettings
+from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
+from transferscope.figures.results import Results
+from transferscope.figures.style import (
+    SCHEME_LABELS,
+    annotate,
+    label_of,
+    new_figure,
+    note_that_nothing_is_shown,
+)
+
+STYLE_VERSION = 1
+
+
+def draw(results: Results, settings: FigureSettings) -> Figure:
+    """Draw one matrix a dataset: the best store, by group where there is such a split.
+
+    Parameters
+    ----------
+    results
+        Tables of the comparison.
+    settings
+        Not used here.
+    """
+    del settings
+    tables = {dataset: _table(results, dataset) for dataset in results.datasets}
+    tables = {dataset: table for dataset, table in tables.items() if len(table)}
+    if not tables:
+        return note_that_nothing_is_shown("There are no predictions, so no confusion matrix.")
+    sizes = [table["true_class"].nunique() for table in tables.values()]
+    heights = [1.6 + CELL_HEIGHT * n for n in sizes]
+    figure = new_figure(max(6.5, 3.4 + CELL_WIDTH * max(sizes)), 1.5 + sum(heights))
+    grid: Any = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)
+    for axes, (dataset, table) in zip(grid[:, 0], tables.items(), strict=True):
+        _panel(axes, dataset, table)
+    colour_bar(figure, grid[:, 0].tolist(), "Share of the true class")
+    annotate(
+        figure,
+        "What the best store takes for what",
+        results.footnote(
+            "Cells: of the tiles that truly show the row's class, the share for which the column's "
+            "class is predicted; below it half the width of its interval. The diagonal is the "
+            "recall. Where tiles have several classes, rows may sum to more than one, and classes "
+            "that occur together are no mistake.",
+            first_scheme_only=True,
+        ),
+    )
+    return figure
+
+
+def _table(results: Results, dataset: str) -> pd.DataFrame:
+    rows = results.confusion
+    scheme = results.schemes(dataset)[0]
+    return rows[(rows["dataset"] == dataset) & (rows["scheme"] == scheme)]
+
+
+def _panel(axes: Axes, dataset: str, table: pd.DataFrame) -> None:
+    classes = list(dict.fromkeys(table["true_class"]))
+    n = len(classes)
+    share, low, high, also_true = (
+        table[column].to_numpy(float).reshape(n, n)
+        for column in ("share", "ci_low", "ci_high", "share_true")
+    )
+    counts = table["n_true"].to_numpy().reshape(n, n)[:, 0]
+    rows = [f"{label_of(c, 26, 1)} ({int(t):,})" for c, t in zip(classes, counts, strict=True)]
+    draw_cells(axes, share, low, high, rows, [label_of(c, 26, 1) for c in classes])
+    axes.set_ylabel("True class (test tiles)")
+    axes.set_xlabel("Predicted class")
+    first = table.iloc[0]
+    scheme = SCHEME_LABELS.get(first["scheme"], first["scheme"])
+    store = label_of(str(Store(first["backbone"], first["channels"])), 40)
+    seen = _largest(share, also_true, classes)
+    axes.set_title(f"{label_of(dataset, 40, 1)}, {scheme}: {store}{seen}")
+
+
+def _largest(share: Any, also_true: Any, classes: list[str]) -> str:
+    """Name the pair that is confused most: predicted more often than it is true."""
+    excess = np.where(np.eye(len(share), dtype=bool), np.nan, share - also_true)
+    if np.isnan(excess).all() or np.nanmax(excess) <= 0:
+        return ""
+    i, j = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
+    names = [label_of(classes[c], 22, 1) for c in (int(i), int(j))]
+    return f"\nmost often confused: {names[0]} taken for {names[1]}"

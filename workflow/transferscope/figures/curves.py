@@ -1,0 +1,102 @@
+"""What the scaling and the k-NN curves share: a line and a band a store, the best in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from transferscope.compare.tables import AGNOSTIC
+from transferscope.figures.style import BLACK, GREY, MARKERS, OKABE_ITO, PALE, label_of
+
+HIGHLIGHTED = 5
+HANDCRAFTED_MARKER = "*"
+
+
+def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of the stores that stand out.
+
+    The best stores take colours; the best hand-crafted features are black, wherever they rank.
+
+    Parameters
+    ----------
+    ranked
+        Stores at the full fraction, the best first.
+    """
+    networks = ranked[ranked["channels"] != AGNOSTIC]["store"].head(HIGHLIGHTED)
+    looks = {store: (OKABE_ITO[i], MARKERS[i]) for i, store in enumerate(dict.fromkeys(networks))}
+    baseline = ranked[ranked["channels"] == AGNOSTIC]["store"].head(1)
+    return {**looks, **dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))}
+
+
+def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: dict[str, tuple[str, str]]) -> None:
+    """Draw one line a store over a column, with bands for the stores that stand out.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    rows
+        Rows of the summary, with `store`.
+    x
+        The column on the horizontal axis.
+    looks
+        From `highlighted`.
+    """
+    for store, curve in rows.groupby("store", sort=True):
+        curve = curve.sort_values(x)
+        places = curve[x].to_numpy(float)
+        if store not in looks:
+            axes.plot(places, curve["mean"], color=PALE, linewidth=0.9, zorder=1)
+            continue
+        colour, marker = looks[str(store)]
+        axes.plot(
+            places,
+            curve["mean"],
+            color=colour,
+            marker=marker,
+            markersize=5,
+            linewidth=1.6,
+            zorder=3,
+        )
+        low, high = curve["ci_low"].to_numpy(float), curve["ci_high"].to_numpy(float)
+        axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
+
+
+def handles_of(looks: dict[str, tuple[str, str]], n_stores: int, floor: bool) -> list[Line2D]:
+    """Return the legend of curves."""
+    handles = [
+        Line2D([], [], color=colour, marker=marker, label=label_of(store, 30))
+        for store, (colour, marker) in looks.items()
+    ]
+    if n_stores > len(looks):
+        others = f"{n_stores - len(looks)} other stores (no band)"
+        handles.append(Line2D([], [], color=PALE, label=others))
+    if floor:
+        handles.append(
+            Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="floor: labels alone")
+        )
+    return handles
+
+
+def ticks_at(axes: Axes, values: Sequence[float]) -> None:
+    """Put ticks at the values that were run, on a logarithmic axis where they span a factor of 5.
+
+    Ticks that would touch are left out, the largest stays.
+    """
+    known = sorted({float(v) for v in values if not np.isnan(v)})
+    logarithmic = bool(known) and known[0] > 0 and known[-1] / known[0] >= 5
+    if logarithmic:
+        axes.set_xscale("log")
+    place: Any = np.log if logarithmic else np.asarray
+    kept: list[float] = []
+    span = float(place(known[-1]) - place(known[0])) if known else 0.0
+    for value in reversed(known):
+        if not kept or float(place(kept[-1]) - place(value)) > 0.09 * span:
+            kept.append(value)
+    axes.set_xticks(kept, [f"{v:,.0f}" for v in kept])
+    axes.set_xticks([], minor=True)

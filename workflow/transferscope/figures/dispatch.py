@@ -1,0 +1,61 @@
+"""Figures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from transferscope.config import FigureSettings
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.figures import classes, confusion, neighbours, scaling, split_gap, strategies
+from transferscope.figures.results import Results
+from transferscope.figures.style import (
+    check_outputs,
+    note_that_nothing_is_shown,
+    save,
+    style,
+)
+
+FIGURES: dict[str, Callable[[Results, FigureSettings], Figure]] = {
+    "strategies": strategies.draw,
+    "scaling": scaling.draw,
+    "neighbours": neighbours.draw,
+    "classes": classes.draw,
+    "confusion": confusion.draw,
+    "split_gap": split_gap.draw,
+}
+
+
+def draw_figure(
+    name: str, summary: Path, folder: Path, settings: FigureSettings, outputs: Sequence[Path]
+) -> None:
+    """Draw one figure of a comparison.
+
+    Parameters
+    ----------
+    name
+        A key of `FIGURES`.
+    summary, folder
+        `summary.csv` and the folder of tables that `compare` wrote.
+    settings
+        Resolution.
+    outputs
+        Files to write, `.svg` or `.png`.
+
+    Raises
+    ------
+    UserError
+        Where the figure or a format is not known, or a table cannot be read.
+    """
+    if name not in FIGURES:
+        raise UserError(Problem("figure", f'no figure "{name}"', suggest(name, sorted(FIGURES))))
+    check_outputs(outputs)
+    results = Results.read(summary, folder)
+    with style():
+        if results.datasets:
+            figure = FIGURES[name](results, settings)
+        else:
+            figure = note_that_nothing_is_shown("Only the floor was run: nothing to compare.")
+        save(figure, outputs, settings.dpi)

@@ -1,0 +1,295 @@
+"""Maps: the embeddings of each store in two dimensions, with a figure for what the eye sees.
+
+A t-SNE map has no scale and no error bar. So each map says how pure the neighbourhoods are in the
+embedding itself: the share of a tile's nearest neighbours that share a class with it. Neighbours
+are looked for in other groups alone, for tiles of one group are alike for reasons of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler, normalize
+from threadpoolctl import threadpool_limits
+
+from transferscope.cards import DatasetCard
+from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
+from transferscope.config import FigureSettings
+from transferscope.errors import Problem, UserError
+from transferscope.figures.style import (
+    OKABE_ITO,
+    PALE,
+    annotate,
+    check_outputs,
+    label_of,
+    new_figure,
+    note_that_nothing_is_shown,
+    save,
+    style,
+)
+from transferscope.labels import LabelledTiles
+from transferscope.parquet import read_parquet
+from transferscope.progress import progress_bar
+from transferscope.seeds import derive_rng, derive_seed
+from transferscope.stores import EmbeddingStore
+
+STYLE_VERSION = 1
+NEIGHBOURS = 10
+PRINCIPAL_COMPONENTS = 50
+PERPLEXITY = 30
+DRAWS = 1000
+CONFIDENCE = 0.95
+COLUMNS = 4
+FEWEST_TILES = 5
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """A representation of an embedding store.
+
+    Parameters
+    ----------
+    name
+        How the map is titled, `backbone / channels`.
+    manifest
+        Manifest of the embedding store.
+    output
+        Output of the backbone; None: the first.
+    average_channels
+        Average over the per-channel passes (`mean`).
+    """
+
+    name: str
+    manifest: Path
+    output: str | None = None
+    average_channels: bool = False
+
+
+@dataclass(frozen=True)
+class Purity:
+    """How many of the nearest neighbours in other groups share a class.
+
+    Parameters
+    ----------
+    value, low, high
+        Mean over tiles, and its interval over groups.
+    chance
+        The same for tiles of other groups drawn at random.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+
+
+def draw_embedding_maps(
+    views: Sequence[StoreView],
+    table: Path,
+    card: DatasetCard,
+    settings: FigureSettings,
+    outputs: Sequence[Path],
+) -> None:
+    """Draw the maps of all stores of one dataset, side by side.
+
+    Parameters
+    ----------
+    views
+        What to show, in this order.
+    table
+        Tile table of the dataset.
+    card
+        Card of the dataset, for its classes.
+    settings
+        Resolution, and the most tiles to show.
+    outputs
+        Files to write, `.svg` or `.png`.
+
+    Raises
+    ------
+    UserError
+        Where a store or the table cannot be read or the two do not agree.
+    """
+    check_outputs(outputs)
+    tiles = LabelledTiles.from_table(read_parquet(table), card.labels, card.task)
+    rows = _rows_to_show(tiles, settings.map_points, card.name)
+    with style():
+        if len(rows) < FEWEST_TILES:
+            figure = note_that_nothing_is_shown("Too few labelled tiles for a map.")
+        else:
+            figure = _draw(views, tiles, rows, card)
+        save(figure, outputs, settings.dpi)
+
+
+def project(embeddings: Matrix, *names: object) -> Matrix:
+    """Project embeddings to two dimensions: standardised, PCA to 50, t-SNE; [N, D] to [N, 2]."""
+    seed = derive_seed("map", *names) % 2**32
+    scaled = StandardScaler().fit_transform(embeddings)
+    components = min(PRINCIPAL_COMPONENTS, *scaled.shape)
+    reduced = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
+    perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)
+    model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, learning_rate="auto")
+    # One thread: equal maps on any number of cores, and no threads that wait for each other.
+    with threadpool_limits(1):
+        return np.asarray(model.fit_transform(reduced), dtype=np.float32)
+
+
+def neighbour_purity(embeddings: Matrix, labels: Bools, group: Integers, *names: object) -> Purity:
+    """Measure how often near tiles of other groups share a class, by cosine similarity.
+
+    Parameters
+    ----------
+    embeddings
+        [N, D].
+    labels
+        Label indicators, [N, C].
+    group
+        Index of each tile's group, [N].
+    names
+        What the draws of the interval depend on.
+    """
+    unit = normalize(embeddings)
+    similarity = unit @ unit.T
+    other = group[:, None] != group[None, :]
+    similarity[~other] = -np.inf
+    k = min(NEIGHBOURS, int(other.sum(axis=1).min()))
+    if k == 0:
+        return Purity(math.nan, math.nan, math.nan, math.nan)
+    shares = (labels.astype(np.float32) @ labels.T.astype(np.float32)) > 0
+    nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+    of_tiles = np.take_along_axis(shares, nearest, axis=1).mean(axis=1)
+    chance = float((shares & other).sum() / other.sum())
+    n_groups = int(group.max()) + 1
+    weights = draw_weights(n_groups, DRAWS, "map", *names)
+    total = np.bincount(group, weights=of_tiles, minlength=n_groups)
+    count = np.bincount(group, minlength=n_groups)
+    exact = weights.astype(np.float64)
+    draws = ratio(exact @ total, exact @ count)
+    low, high = interval(draws, CONFIDENCE, 0, 1)
+    return Purity(float(draws[0]), float(low), float(high), chance)
+
+
+def colour_by_class(labels: Bools) -> Integers:
+    """Choose the class whose colour a tile takes; -1 where it is none of those shown.
+
+    As many classes are shown as colours can be told apart, the most frequent ones. A tile of
+    several takes the rarest of them, for that is the one that distinguishes it.
+    """
+    counts = labels.sum(axis=0)
+    shown = np.argsort(-counts, kind="stable")[: len(OKABE_ITO)]
+    chosen = np.full(len(labels), -1, dtype=np.int64)
+    for j in shown:  # from the most frequent to the rarest
+        chosen[labels[:, j]] = j
+    return chosen
+
+
+def _rows_to_show(tiles: LabelledTiles, most: int, dataset: str) -> Integers:
+    rows = np.flatnonzero(tiles.labelled)
+    if len(rows) <= most:
+        return rows
+    return np.sort(derive_rng("map", dataset).choice(rows, most, replace=False))
+
+
+def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
+    store = EmbeddingStore(view.manifest)
+    if store.tile_ids != [str(i) for i in tiles.tile_ids]:
+        what = "does not hold the tiles of the tile table"
+        mend = "Give the same snakemake command again: it remakes what is older."
+        raise UserError(Problem(str(view.manifest), what, mend))
+    return store.read(view.output, average_channels=view.average_channels)[rows]
+
+
+def _draw(
+    views: Sequence[StoreView], tiles: LabelledTiles, rows: Integers, card: DatasetCard
+) -> Figure:
+    labels = tiles.matrix[rows]
+    groups, group = np.unique(tiles.groups[rows], return_inverse=True)
+    colours = colour_by_class(labels)
+    columns = min(COLUMNS, len(views))
+    lines = math.ceil(len(views) / columns)
+    figure = new_figure(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines)
+    grid: Any = figure.subplots(lines, columns, squeeze=False)
+    chance = math.nan
+    with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
+        for axes, view in zip(grid.flat, views, strict=False):
+            embeddings = _read(view, tiles, rows)
+            purity = neighbour_purity(embeddings, labels, group, card.name)
+            chance = purity.chance
+            _scatter(axes, project(embeddings, card.name), colours, view.name, purity)
+            bar.update()
+    for axes in grid.flat[len(views) :]:
+        axes.set_axis_off()
+    _legend(grid[0, -1], colours, labels, card.labels)
+    annotate(
+        figure, f"{card.name}: embeddings of {len(rows):,} tiles", _footnote(chance, len(groups))
+    )
+    return figure
+
+
+def _footnote(chance: float, n_groups: int) -> str:
+    return (
+        f"Maps: t-SNE of the first {PRINCIPAL_COMPONENTS} principal components; axes and distances "
+        f"between clusters mean nothing. Purity: share of a tile's {NEIGHBOURS} nearest neighbours "
+        "(cosine, in the embedding itself, tiles of other groups only) that share a class with it; "
+        f"in brackets its {CONFIDENCE:.0%} bootstrap interval over n = {n_groups:,} groups; chance "
+        f"is {chance:.2f}. No split is involved. A tile of several classes takes the colour of its "
+        "rarest shown class."
+    )
+
+
+def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: Purity) -> None:
+    look: Any = {"linewidths": 0, "rasterized": True, "s": np.clip(6000 / len(places), 4, 22)}
+    grey = colours < 0
+    axes.scatter(places[grey, 0], places[grey, 1], color=PALE, **look)
+    # In one call and in a shuffled order, so that no class is drawn over all others.
+    order = derive_rng("map order").permutation(np.flatnonzero(~grey))
+    classes = sorted(set(colours[~grey].tolist()))
+    shades = [OKABE_ITO[classes.index(c)] for c in colours[order].tolist()]
+    axes.scatter(places[order, 0], places[order, 1], color=shades, alpha=0.85, **look)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(PALE)
+    axes.set_aspect("equal", adjustable="datalim")
+    figures = f"purity {purity.value:.2f} ({purity.low:.2f} to {purity.high:.2f})"
+    axes.set_title(f"{label_of(name, 32)}\n{figures}", fontsize=8.5)
+
+
+def _legend(axes: Axes, colours: Integers, labels: Bools, names: Sequence[str]) -> None:
+    classes = sorted(set(colours[colours >= 0].tolist()))
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            linestyle="",
+            color=OKABE_ITO[i],
+            label=f"{label_of(names[c], 22)} ({int(labels[:, c].sum()):,})",
+        )
+        for i, c in enumerate(classes)
+    ]
+    if (colours < 0).any():
+        rest = int((labels.any(axis=0)).sum()) - len(classes)
+        handles.append(
+            Line2D([], [], marker="o", linestyle="", color=PALE, label=f"{rest} rarer classes")
+        )
+    axes.legend(
+        handles=handles,
+        title="Class (tiles)",
+        loc="upper left",
+        bbox_to_anchor=(1.04, 1.0),
+        borderaxespad=0,
+        alignment="left",
+    )

@@ -1,0 +1,164 @@
+"""What the figures show: the tables of a comparison, asked in the figures' own terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from transferscope.compare.summary import head_of
+from transferscope.compare.tables import FLOOR, REMAKE, Head, Store, read_summary
+from transferscope.compare.wording import METRIC_NAMES, percent
+from transferscope.errors import Problem, UserError
+from transferscope.figures.style import SCHEME_NOTES
+
+TABLES = ["chosen", "differences", "confusion", "per_class"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of a comparison.
+
+    Parameters
+    ----------
+    summary, chosen, differences, confusion, per_class
+        As `compare` writes them.
+    """
+
+    summary: pd.DataFrame
+    chosen: pd.DataFrame
+    differences: pd.DataFrame
+    confusion: pd.DataFrame
+    per_class: pd.DataFrame
+
+    @classmethod
+    def read(cls, summary: Path, folder: Path) -> Results:
+        """Read the tables that `compare` wrote.
+
+        Raises
+        ------
+        UserError
+            Naming every table that cannot be read.
+        """
+        tables, problems = {}, []
+        for name in TABLES:
+            path = folder / f"{name}.parquet"
+            try:
+                tables[name] = pd.read_parquet(path)
+            except (OSError, pa.ArrowException) as error:
+                problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
+        if problems:
+            raise UserError(problems)
+        return cls(read_summary(summary), **tables)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Datasets on which more than the floor was run."""
+        return sorted(self.chosen["dataset"].unique())
+
+    @property
+    def metric(self) -> str:
+        """The headline metric."""
+        return str(self.chosen["metric"].iloc[0])
+
+    @property
+    def metric_name(self) -> str:
+        """The headline metric, as it stands on an axis."""
+        name = METRIC_NAMES.get(self.metric, self.metric)
+        return name[:1].upper() + name[1:]
+
+    @property
+    def confidence(self) -> str:
+        """Coverage of the intervals, such as "95 %"."""
+        return percent(float(self.chosen["confidence"].iloc[0]))
+
+    def schemes(self, dataset: str) -> list[str]:
+        """Split schemes of a dataset, by group first."""
+        return sorted(self.chosen.loc[self.chosen["dataset"] == dataset, "scheme"])
+
+    def all_schemes(self) -> list[str]:
+        """Split schemes of any dataset, by group first."""
+        return sorted(self.chosen["scheme"].unique())
+
+    def head(self, dataset: str) -> Head:
+        """Return the head that stands for all stores of a dataset."""
+        return head_of(self.chosen[self.chosen["dataset"] == dataset].iloc[0])
+
+    def curve(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
+        """Return the headline metric of one head, by default the chosen one, at all fractions."""
+        kept = head or self.head(dataset)
+        rows = self.summary[
+            (self.summary["metric"] == self.metric)
+            & (self.summary["dataset"] == dataset)
+            & (self.summary["scheme"] == scheme)
+            & (self.summary["head"] == kept.kind)
+            & (self.summary["k"].fillna(0) == kept.k)
+        ]
+        return with_labels(rows)
+
+    def full(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
+        """Return the same at the full fraction, the best store first."""
+        rows = self.curve(dataset, scheme, head)
+        rows = rows[rows["fraction"] == rows["fraction"].max()]
+        order = ["mean", "store"]
+        ranked: pd.DataFrame = rows.sort_values(order, ascending=[False, True], kind="stable")
+        return ranked.reset_index(drop=True)
+
+    def floor(self, dataset: str, scheme: str) -> float:
+        """Return the score of the floor at the full fraction; NaN where it was not run."""
+        return float(self.full(dataset, scheme, Head(FLOOR))["mean"].mean())
+
+    def footnote(self, what: str, *, head: bool = True, first_scheme_only: bool = False) -> str:
+        """Say what is shown: the heads, the folds, the groups, the intervals and the splits."""
+        parts = [what]
+        if head:
+            heads = {dataset: str(self.head(dataset)) for dataset in self.datasets}
+            same = len(set(heads.values())) == 1
+            named = (
+                next(iter(heads.values()))
+                if same
+                else "; ".join(f"{dataset}: {name}" for dataset, name in heads.items())
+            )
+            parts.append(f"Head: {named}.")
+        parts.append(
+            f"Intervals: {self.confidence} bootstrap over groups "
+            f"({int(self.chosen['draws'].iloc[0]):,} draws, the same for every store); {self._n()}."
+        )
+        firsts = {self.schemes(dataset)[0] for dataset in self.datasets}
+        shown = [s for s in self.all_schemes() if s in firsts or not first_scheme_only]
+        notes = [SCHEME_NOTES[s] for s in shown if s in SCHEME_NOTES]
+        if notes:
+            text = "; ".join(notes)
+            parts.append(f"{text[:1].upper()}{text[1:]}.")
+        return " ".join(parts)
+
+    def _n(self) -> str:
+        """Return numbers of groups and of test folds of each dataset."""
+        texts = []
+        for dataset in self.datasets:
+            counts = [self.full(dataset, s) for s in self.schemes(dataset)]
+            groups = max((t["n_groups"].max() for t in counts), default=pd.NA)
+            folds = "/".join(dict.fromkeys(str(int(t["n_scores"].max())) for t in counts))
+            known = "" if pd.isna(groups) else f"{int(groups):,} groups, "
+            name = f"{dataset}: " if len(self.datasets) > 1 else ""
+            texts.append(f"{name}n = {known}{folds} test folds (folds x repeats)")
+        return "; ".join(texts)
+
+
+def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the name of each row's store."""
+    names = [
+        str(Store(backbone, channels))
+        for backbone, channels in zip(rows["backbone"], rows["channels"], strict=True)
+    ]
+    return rows.assign(store=names)
+
+
+def errors_of(rows: Any) -> list[Any]:
+    """Return the distances from each score down and up to the bounds of its interval."""
+    below = (rows["mean"] - rows["ci_low"]).clip(lower=0).fillna(0)
+    above = (rows["ci_high"] - rows["mean"]).clip(lower=0).fillna(0)
+    return [below.to_numpy(float), above.to_numpy(float)]

@@ -1,0 +1,87 @@
+"""Curves: how the score grows with the number of training groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.compare.tables import FLOOR, Head
+from transferscope.config import FigureSettings
+from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
+from transferscope.figures.results import Results
+from transferscope.figures.style import (
+    GREY,
+    SCHEME_LABELS,
+    annotate,
+    label_of,
+    legend_beside,
+    new_figure,
+)
+
+STYLE_VERSION = 1
+SATURATED = 0.95
+
+
+def draw(results: Results, settings: FigureSettings) -> Figure:
+    """Draw curves for all datasets (rows) and split schemes (columns).
+
+    Parameters
+    ----------
+    results
+        Tables of the comparison.
+    settings
+        Not used here.
+    """
+    del settings
+    schemes = results.all_schemes()
+    datasets = results.datasets
+    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(datasets))
+    grid: Any = figure.subplots(len(datasets), len(schemes), squeeze=False, sharey="row")
+    for row, dataset in enumerate(datasets):
+        ranked = results.full(dataset, results.schemes(dataset)[0])
+        looks = highlighted(ranked)
+        for column, scheme in enumerate(schemes):
+            _panel(grid[row, column], results, dataset, scheme, looks)
+        grid[row, 0].set_ylabel(results.metric_name)
+        floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
+        legend_beside(grid[row, -1], handles_of(looks, len(ranked), floor), "Stores, best first")
+    annotate(
+        figure,
+        f"{results.metric_name} against the number of labelled training groups",
+        results.footnote(
+            "Points: means over test folds; fractions are nested, whole groups, validation "
+            "included in the budget."
+        ),
+    )
+    return figure
+
+
+def _panel(
+    axes: Axes, results: Results, dataset: str, scheme: str, looks: dict[str, tuple[str, str]]
+) -> None:
+    rows = results.curve(dataset, scheme)
+    draw_curves(axes, rows, "n_train_groups", looks)
+    floor = results.curve(dataset, scheme, Head(FLOOR)).groupby("fraction")
+    line = floor[["n_train_groups", "mean"]].mean().sort_index()
+    axes.plot(line["n_train_groups"], line["mean"], color=GREY, linestyle=(0, (4, 2)))
+    ticks_at(axes, rows["n_train_groups"].round().tolist())
+    axes.grid()
+    axes.set_xlabel("Training groups (mean a fold)")
+    where = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+    axes.set_title(f"{where}\n{_what_is_seen(results.full(dataset, scheme), rows)}")
+
+
+def _what_is_seen(full: pd.DataFrame, rows: pd.DataFrame) -> str:
+    best = full.iloc[0]
+    curve = rows[rows["store"] == best["store"]].sort_values("fraction")
+    enough = curve[curve["mean"] >= SATURATED * best["mean"]]
+    if len(curve) < 2 or best["mean"] <= 0 or enough.empty:
+        return f"best: {label_of(best['store'], 34)}"
+    if enough.iloc[0]["fraction"] == best["fraction"]:
+        return "the best store still gains from more labels"
+    groups = round(enough.iloc[0]["n_train_groups"])
+    return f"best store: {SATURATED:.0%} of its full score at {groups:,} groups"

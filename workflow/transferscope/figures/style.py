@@ -1,0 +1,174 @@
+"""How all figures look: colours, sizes, names in full, footnotes, and files that are deterministic.
+
+Colours are those of Okabe and Ito (2008), told apart with any kind of colour vision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from transferscope.errors import Problem, UserError
+
+STYLE_VERSION = 1
+BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
+OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+STRATEGY_COLOURS = {
+    "map": "#0072B2",
+    "map-random": "#D55E00",
+    "replicate": "#E69F00",
+    "mean": "#009E73",
+    "adaptive": "#CC79A7",
+    "agnostic": "#999999",
+}
+STRATEGY_LABELS = {
+    "map": "map (natural slots)",
+    "map-random": "map-random (control)",
+    "replicate": "replicate",
+    "mean": "mean of replicate",
+    "agnostic": "hand-crafted features",
+}
+SCHEME_LABELS = {"group": "split by group", "image": "split by image"}
+SCHEME_COLOURS = {"group": "#0072B2", "image": "#E69F00"}
+SCHEME_NOTES = {
+    "group": "split by group: no group is both in training and in test",
+    "image": "split by image: groups are on both sides",
+}
+EXTENSIONS = (".png", ".svg")
+POINTS_A_CHARACTER = 0.58
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": BLACK,
+    "axes.axisbelow": True,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "grid.color": "#e3e3e3",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "transferscope",
+    # Names of classes and backbones are shown as they are, also where they hold a dollar sign.
+    "text.parse_math": False,
+    "text.usetex": False,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Apply the style, whatever the user's matplotlibrc says, for as long as it is entered."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    engine: Any = figure.get_layout_engine()
+    engine.set(w_pad=0.08, h_pad=0.08)
+    return figure
+
+
+def annotate(figure: Figure, title: str, footnote: str) -> None:
+    """Put the title over a figure, and under it a footnote, both wrapped to its width."""
+    inches = figure.get_figwidth()
+    figure.suptitle(wrapped(title, inches, 12), x=0.01, ha="left")
+    note = figure.supxlabel(wrapped(footnote, inches, 8), x=0.01, ha="left", fontsize=8)
+    note.set_color("#444444")
+
+
+def wrapped(text: str, inches: float, points: float) -> str:
+    """Break a text into lines that fit into a width at a font size."""
+    characters = max(20, int(inches * 72 / (points * POINTS_A_CHARACTER)))
+    return "\n".join(textwrap.wrap(text, characters, break_long_words=True))
+
+
+def label_of(name: str, characters: int = 30, lines: int = 2) -> str:
+    """Return a name in about so many lines, broken where its parts end.
+
+    Only the middle of a name that is longer than that is left out.
+    """
+    text = " ".join(name.split())
+    longest = characters * lines
+    if len(text) > longest:
+        text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2 - 1) :]}"
+    broken = [""]
+    for part in re.findall(rf"[^ _./@-]{{1,{characters - 1}}}[ _./@-]?|[ _./@-]", text):
+        if len((broken[-1] + part).rstrip()) <= characters:
+            broken[-1] += part
+        else:
+            broken.append(part)
+    return "\n".join(line.rstrip(" ") for line in broken).strip() or "(no name)"
+
+
+def legend_beside(axes: Axes, handles: Sequence[Any], title: str = "") -> None:
+    """Put a legend to the right of an axes, outside its data."""
+    axes.legend(
+        handles=list(handles),
+        title=title or None,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0,
+        alignment="left",
+    )
+
+
+def note_that_nothing_is_shown(text: str) -> Figure:
+    """Return a figure that says why it is empty."""
+    figure = new_figure(6.5, 1.6)
+    figure.text(0.03, 0.5, wrapped(text, 6, 10), va="center", fontsize=10)
+    return figure
+
+
+def text_colour(rgba: Sequence[float]) -> str:
+    """Return black or white, whichever is read better on a colour (relative luminance, WCAG 2)."""
+    channels = np.asarray(rgba[:3], dtype=float)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "white" if float(linear @ [0.2126, 0.7152, 0.0722]) < 0.18 else "black"
+
+
+def check_outputs(outputs: Sequence[Path]) -> None:
+    """Raise where a file's extension is none that is drawn.
+
+    Raises
+    ------
+    UserError
+        Naming every such file.
+    """
+    wrong = [o for o in outputs if o.suffix not in EXTENSIONS]
+    if wrong:
+        mend = f"Use {' or '.join(EXTENSIONS)}."
+        raise UserError([Problem(str(o), "no known figure format", mend) for o in wrong])
+
+
+def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:
+    """Write a figure by rename; equal figures give equal bytes."""
+    check_outputs(outputs)
+    nothing = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as folder:
+            temporary = Path(folder) / output.name
+            metadata: Any = nothing[output.suffix]
+            figure.savefig(temporary, dpi=dpi, metadata=metadata)
+            temporary.replace(output)
