@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from transferscope.preprocessing import Preprocessor
 from transferscope.weights import weights_sha256
 
 logger = logging.getLogger(__name__)
+
+# On a processor each core takes images of its own: the features of this many stay in its cache,
+# and no core waits for another within a layer.
+IMAGES_A_CORE = 8
 
 
 def choose_device(requested: str) -> torch.device:
@@ -72,12 +77,12 @@ class NetworkEmbedder:
     ) -> None:
         if problems := check_backbone(card, card_path):
             raise UserError(problems)
-        torch.set_num_threads(settings.threads)
         self.card = card
         self.assignment = assignment
         self.settings = settings
         self.batch_size = settings.batch_size
         self.device = choose_device(settings.device)
+        self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
         self.reference = build_backbone(card, card_path)
         self.weights_sha256 = weights_sha256(self.reference)
         self.widths = output_widths(self.reference, len(card.slots), card.input_size)
@@ -155,23 +160,26 @@ class NetworkEmbedder:
     def __call__(self, tiles: Tiles) -> Embeddings:
         """Return embeddings [N, D] of raw tiles [N, C, H, W]."""
         host = torch.from_numpy(np.ascontiguousarray(tiles))
-        if self.device.type == "cuda":
-            host = host.pin_memory()
-        with torch.inference_mode():
+        if self.device.type == "cpu":
+            parts = torch.split(host, min(self.batch_size, IMAGES_A_CORE))
+            found = torch.cat(list(self._cores.map(self._batch, parts)))
+        else:
             # Results stay on the device until the end, so that it never waits for the host.
-            found = torch.cat(self._batches(host))
+            found = torch.cat(self._batches_on_gpu(host.pin_memory()))
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Stop the worker threads."""
+        self._cores.shutdown()
+        torch.set_num_threads(self.settings.threads)
 
-    def _batches(self, host: Tensor) -> list[Tensor]:
+    def _batches_on_gpu(self, host: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
         done = 0
         while done < len(host):
             batch = host[done : done + self.batch_size]
             try:
-                found.append(self._batch(batch.to(self.device, non_blocking=True)))
+                found.append(self._batch(batch))
             except torch.cuda.OutOfMemoryError:
                 self._halve_batch()
                 continue
@@ -186,8 +194,10 @@ class NetworkEmbedder:
         torch.cuda.empty_cache()
         logger.warning("out of GPU memory: going on with a batch of %d", self.batch_size)
 
+    @torch.inference_mode()
     def _batch(self, raw: Tensor) -> Tensor:
-        resized = self.preprocessor.resize(raw)
+        """Return embeddings [B, D] on the device, from raw tiles on the host."""
+        resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
         parts = []
         for one in self.assignment.passes:
             parts += self.backbone(self.preprocessor.fill(resized, one))
@@ -211,6 +221,10 @@ class NetworkEmbedder:
             )
             for c in self.columns()
         )
+
+
+def _use_one_core() -> None:
+    torch.set_num_threads(1)
 
 
 def _decision(

@@ -32,7 +32,7 @@ class PatchProjection(nn.Module):
         batch, channels, height, width = images.shape
         p, q = self.kernel_size
         rows, columns = height // p, width // q
-        images = images[:, :, : rows * p, : columns * q]
+        images = images[:, :, : rows * p, : columns * q].to(self.weight.dtype)
         patches = images.reshape(batch, channels, rows, p, columns, q).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(batch, rows, columns, channels * p * q)
         projected = functional.linear(patches, self.weight.flatten(1), self.bias)

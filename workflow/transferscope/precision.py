@@ -45,11 +45,11 @@ def choose_precision(device: torch.device, requested: str = "auto") -> Precision
 def centred_cosine(reference: Tensor, candidate: Tensor) -> float:
     """Return how well a batch of embeddings agrees with a reference, at its worst row.
 
-    The mean of the reference over the batch is removed from both, because embeddings share a
-    large common part that hides even a wrong network from the plain cosine; that it is the
-    reference's mean makes a constant offset count as an error. Rows that do not differ from this
-    mean by more than rounding (a batch of one, equal tiles, blank tiles) have no centred
-    direction and are compared by their plain cosine.
+    Each side's mean over the batch is removed first: embeddings share a large common part that
+    hides even a wrong network from the plain cosine, and a constant offset between the two sides
+    (what rounding the weights amounts to) moves no tile against another. Rows that do not differ
+    from the mean by more than rounding (a batch of one, equal tiles) have no centred direction
+    and are compared by their plain cosine.
 
     Parameters
     ----------
@@ -64,10 +64,11 @@ def centred_cosine(reference: Tensor, candidate: Tensor) -> float:
     wanted, found = reference.double(), candidate.double()
     if not bool(torch.isfinite(wanted).all() and torch.isfinite(found).all()):
         return -1.0
-    mean = wanted.mean(dim=0)
-    distinct = (wanted - mean).norm(dim=1) > INDISTINCT * wanted.norm(dim=1)
-    centre = torch.where(distinct[:, None], mean, 0.0)
-    return float(_cosine(wanted - centre, found - centre).min())
+    centred = wanted - wanted.mean(dim=0)
+    distinct = (centred.norm(dim=1) > INDISTINCT * wanted.norm(dim=1))[:, None]
+    a = torch.where(distinct, centred, wanted)
+    b = torch.where(distinct, found - found.mean(dim=0), found)
+    return float(_cosine(a, b).min())
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
