@@ -266,16 +266,19 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert min(decoded) >= 11, "finished blocks are not decoded again"
 
 
-def test_finished_run_decodes_nothing_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bad_tiles", ["stop", "skip"])
+def test_finished_run_decodes_nothing(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, bad_tiles: str
 ) -> None:
     write_raw(tmp_path)
-    manifest = run(tmp_path, card())
+    if bad_tiles == "skip":
+        tifffile.imwrite(tmp_path / "f4.tif", np.full((2, 24, 24), 4, np.uint16))
+    manifest = run(tmp_path, card(), bad_tiles=bad_tiles)
     before = content(tmp_path / "out")
     monkeypatch.setattr("transferscope.tile_decoding._decode", None)
     manifest.unlink()
     (tmp_path / "out" / "demo.quality.csv").unlink()
-    run(tmp_path, card())
+    run(tmp_path, card(), bad_tiles=bad_tiles)
     assert content(tmp_path / "out") == before
 
 

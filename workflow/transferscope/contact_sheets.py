@@ -174,7 +174,8 @@ def _draw(
     for cell, position in zip(axes, chosen, strict=False):
         row = int(table.index[position])
         tile = _shrunk(store.read(row, row + 1)[0])
-        cell.imshow(composite(tile, limits, store.channels), interpolation="antialiased")
+        shown = (composite(tile, limits, store.channels) * 255).round().astype(np.uint8)
+        cell.imshow(shown, interpolation="nearest")
         cell.set_title(str(table["group"].iloc[position])[:24], fontsize=6, pad=2)
     if pixel_size := store.attributes.get("pixel_size_um"):
         _add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
@@ -190,8 +191,11 @@ def _shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the tile in means over whole blocks of pixels, small enough to draw."""
     step = -(-max(tile.shape[1:]) // MOST_PIXELS)
     height, width = (length // step * step for length in tile.shape[1:])
+    if step == 1:
+        return tile
     blocks = tile[:, :height, :width].reshape(len(tile), height // step, step, width // step, step)
-    return blocks.mean(axis=(2, 4)) if step > 1 else tile
+    shrunk: npt.NDArray[Any] = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return shrunk
 
 
 def _add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:

@@ -61,7 +61,8 @@ def measure(plane: npt.NDArray[Any], white: float) -> Quality:
     # The inverted distribution function: exact on integers, and without sorting the pixels.
     ranks = np.ceil(np.array(PERCENTILES) / 100 * plane.size).clip(1)
     p0_1, p1, p50, p99, p99_9 = (float(value) for value in np.searchsorted(cumulative, ranks))
-    mean = float(counts @ np.arange(len(counts)) / plane.size)
+    # Sums, not products by BLAS: its threads fight with those that decode.
+    mean = float((counts * np.arange(len(counts))).sum() / plane.size)
     saturated = float(counts[int(np.ceil(max(white, 0))) :].sum() / plane.size)
     constant = bool(np.count_nonzero(counts) == 1)
     focus = float("nan") if constant else _focus(plane, counts, mean)
@@ -78,5 +79,5 @@ def _focus(plane: npt.NDArray[Any], counts: npt.NDArray[np.int_], mean: float) -
     laplacian += values[2:, 1:-1]
     laplacian += values[1:-1, :-2]
     laplacian += values[1:-1, 2:]
-    variance = counts @ (np.arange(len(counts)) - mean) ** 2 / plane.size
+    variance = (counts * (np.arange(len(counts)) - mean) ** 2).sum() / plane.size
     return float(laplacian.var(dtype=np.float64) / variance)

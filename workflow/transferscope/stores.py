@@ -235,7 +235,7 @@ class BlockStore:
             raise ValueError(f"block {block} has {stop - start} rows, got {values.shape[0]}")
         values = np.ascontiguousarray(values, dtype=self.array.dtype)
         self.array[start:stop] = values
-        digest = hashlib.sha256(values.tobytes()).digest()
+        digest = hashlib.sha256(values.data).digest()
         self._digests[block] = np.frombuffer(digest, dtype=np.uint8)
         self._done[block] = 1
 

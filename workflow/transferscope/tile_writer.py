@@ -29,7 +29,8 @@ class TileWriter:
         self, plan: TilePlan, store: BlockStore, log: BlockLog, entries: list[Entry]
     ) -> None:
         self._plan, self._store, self._log, self._entries = plan, store, log, entries
-        self._tiles: list[npt.NDArray[Any]] = []
+        shape = (store.block_rows, *plan.tile_shape)
+        self._block: npt.NDArray[Any] = np.empty(shape, plan.dtype)
         self.entry = Entry()
         if entries:
             self.entry = Entry(entries[-1].next_field, entries[-1].next_tile)
@@ -43,7 +44,7 @@ class TileWriter:
         for tile in range(begin, len(decoded.tiles)):
             place, reason = planned.places[tile], decoded.reasons[tile]
             if reason is None:
-                self._tiles.append(decoded.tiles[tile])
+                self._block[len(self.entry.tiles)] = decoded.tiles[tile]
                 logged = LoggedTile(planned.position, place.y, place.x, decoded.quality[tile])
                 self.entry.tiles.append(logged)
             else:
@@ -52,7 +53,7 @@ class TileWriter:
             self.entry.next_field, self.entry.next_tile = (
                 (index, tile + 1) if more else (index + 1, 0)
             )
-            if len(self._tiles) == self._store.block_rows:
+            if len(self.entry.tiles) == self._store.block_rows:
                 self._write()
         self.entry.next_field, self.entry.next_tile = index + 1, 0
 
@@ -63,18 +64,17 @@ class TileWriter:
             raise nothing_left(self._plan.sheet)
         if len(stored) < self._store.rows:
             self._store.trim([self._plan.tile_id(t.position, t.y, t.x) for t in stored])
-        if self._tiles:
+        if self.entry.tiles:
             self._write()
         elif self.entry.skipped:
             self._entries.append(self.entry)
 
     def _write(self) -> None:
         block = len(self._entries)
-        self._store.write_block(block, np.stack(self._tiles))
+        self._store.write_block(block, self._block[: len(self.entry.tiles)])
         self._log.write(block, self.entry)
         self._entries.append(self.entry)
         self.entry = Entry(self.entry.next_field, self.entry.next_tile)
-        self._tiles = []
 
     def _skip_tile(self, position: int, place: TilePlace, reason: str) -> Skipped:
         sheet = self._plan.sheet
