@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import IO, Annotated, Any, Optional
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -53,7 +53,7 @@ class _Tee:
 @app.callback()
 def _global_options(
     log: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Copy messages, progress and errors into this file, too."),
     ] = None,
 ) -> None:
@@ -427,3 +427,63 @@ def check(
     study = Study.load(read_yaml(config), card_roots(), str(config))
     preflight(study)
     logger.info("%s is sound: %d representations to evaluate", config, len(study.probed()))
+
+
+@app.command()
+def sheet(
+    folder: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Names of the files, such as '{group}_{fov}.tif'."),
+    ] = None,
+    regex: Annotated[
+        str | None,
+        typer.Option(help="A regular expression with named groups, in place of --pattern."),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(help="raw=channel: what a raw channel name shows; once for each."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="table.csv:key_column:label_column: where labels are looked up."),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(help="A label that means no label, such as Unknown; once for each."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Sheet to write; samples.tsv in the folder, else."),
+    ] = None,
+) -> None:
+    """Write a sample sheet from a folder and a file-name pattern."""
+    from transferscope.sheet_builder import LabelTable, build_sheet
+
+    if (pattern is None) == (regex is None):
+        mend = "Write it as --pattern '{group}_{fov}.tif'."
+        raise UserError(Problem("transferscope sheet", "give --pattern or --regex", mend))
+    built = build_sheet(
+        folder,
+        pattern or regex or "",
+        output or folder / "samples.tsv",
+        regex=pattern is None,
+        channel_names=_channel_names(channel) if channel else None,
+        labels=LabelTable.parse(labels, unlabelled or ()) if labels else None,
+    )
+    logger.info("%s: %d rows, %d without a label", built.path, built.n_rows, built.n_unlabelled)
+    if built.n_unused:
+        logger.info("%d files match no part of the pattern and were left out", built.n_unused)
+    for key, values in (("channels", built.channels), ("labels", built.labels)):
+        if values:
+            logger.info("for the dataset card:  %s: [%s]", key, ", ".join(values))
+    if built.root is not None:
+        logger.info("for the dataset card:  roots: [%s]", built.root)
+
+
+def _channel_names(pairs: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if pair.count("=") != 1]
+    if wrong:
+        mend = "Write it as --channel red=microtubules."
+        raise UserError(Problem("--channel", f'"{wrong[0]}" names no raw name and channel', mend))
+    return dict(pair.split("=") for pair in pairs)
