@@ -297,7 +297,7 @@ def _saturation(evidence: Evidence, scheme: str, best: Any) -> str:
     if first["fraction"] == curve["fraction"].max():
         return (
             f"Only all training labels ({groups}) give {percent(SATURATED)} of the best store's "
-            "full score: the curve still rises, and more labels would probably help."
+            "full score, less does not: no plateau is seen, and more labels may still help."
         )
     return (
         f"With {percent(first['fraction'])} of the training groups ({groups}) the best store "
@@ -331,7 +331,7 @@ def _split_gap(evidence: Evidence) -> Iterator[str]:
                 f"{store_name(best['image'])} by image."
             )
         )
-    if (gaps["difference"] > 0).all():
+    if (gaps["significant"].astype(bool) & (gaps["difference"] > 0)).any():
         yield "A score from a split by image is no estimate for groups that were never seen."
 
 

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler, normalize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferscope.cards import DatasetCard
 from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
@@ -221,20 +221,20 @@ def _draw(
     lines = math.ceil(len(views) / columns)
     figure = new_figure(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines)
     grid: Any = figure.subplots(lines, columns, squeeze=False)
-    chance = math.nan
+    purities: dict[str, Purity] = {}
     with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
         for axes, view in zip(grid.flat, views, strict=False):
             embeddings = _read(view, tiles, rows)
-            purity = neighbour_purity(embeddings, labels, group, card.name)
-            chance = purity.chance
-            _scatter(axes, project(embeddings, card.name), colours, view.name, purity)
+            purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
+            places = project(embeddings, card.name)
+            _scatter(axes, places, colours, view.name, purities[view.name])
             bar.update()
     for axes in grid.flat[len(views) :]:
         axes.set_axis_off()
     _legend(grid[0, -1], colours, labels, card.labels)
-    annotate(
-        figure, f"{card.name}: embeddings of {len(rows):,} tiles", _footnote(chance, len(groups))
-    )
+    best = max(purities, key=lambda name: purities[name].value)
+    title = f"{card.name}, {len(rows):,} tiles: neighbours agree most in {best}"
+    annotate(figure, title, _footnote(purities[best].chance, len(groups)))
     return figure
 
 
