@@ -7,13 +7,18 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score
 
-from comparison_data import make_tiles, write_store, write_study
+from comparison_data import embed, make_tiles, write_store, write_study
+from transferscope.cards import DatasetCard
 from transferscope.compare import compare
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import holm
 from transferscope.compare.tables import read_summary
-from transferscope.config import CompareSettings
+from transferscope.config import CompareSettings, HeadSettings, KnnSettings, SplitSettings
 from transferscope.errors import UserError
+from transferscope.evaluation import ProbeData
+from transferscope.heads import score_heads
+from transferscope.knn import score_knn
+from transferscope.splits import make_splits
 
 SETTINGS = CompareSettings(bootstrap=200)
 STORES = [
@@ -317,3 +322,32 @@ def test_damaged_predictions_are_named(study, tmp_path):
     pq.write_table(bare, predictions)
     with pytest.raises(UserError, match="is no prediction table"):
         compare([scores], [predictions], SETTINGS, tmp_path, tmp_path / "s.csv", tmp_path / "s.md")
+
+
+def probe_data(tiles) -> ProbeData:
+    """Return a dataset as the probes read it, with real splits."""
+    ids = [f"t{i}" for i in range(len(tiles.group))]
+    labels = [";".join(np.array(tiles.classes)[row]) for row in tiles.true]
+    table = pd.DataFrame({"tile_id": ids, "group": tiles.group, "labels": labels, "fov": ids})
+    card = DatasetCard(name="cells", sheet="s.tsv", channels=["nucleus"], labels=tiles.classes)
+    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}))
+    metrics = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+    identity = {"dataset": "cells", "backbone": "dino", "channels": "map"}
+    x = embed(tiles, 1.0, 0).astype(np.float32)
+    return ProbeData.of(x, table, splits, [0.5, 1.0], metrics, identity)
+
+
+def test_tables_of_the_probes_are_understood(tmp_path, caplog):
+    """What the probes really write agrees with what follows from their predictions."""
+    data = probe_data(make_tiles())
+    scores = [tmp_path / probe / "map.parquet" for probe in ("heads", "knn")]
+    predictions = [path.with_name("map.predictions.parquet") for path in scores]
+    score_heads(data, HeadSettings(kinds=["linear"], epochs=2), scores[0], predictions[0])
+    score_knn(data, KnnSettings(k=[1, 5]), scores[1], predictions[1])
+    with caplog.at_level(logging.WARNING, logger="transferscope.compare"):
+        compare(scores, predictions, SETTINGS, tmp_path, tmp_path / "s.csv", tmp_path / "s.md")
+    assert not [r for r in caplog.records if r.name.startswith("transferscope.compare")]
+    summary = read_summary(tmp_path / "s.csv")
+    assert set(summary["head"]) == {"floor", "linear", "knn"}
+    assert summary.query("metric == 'macro_f1'")["ci_low"].notna().all()
+    assert "The floor, which knows the training labels alone" in (tmp_path / "s.md").read_text()

@@ -1,12 +1,15 @@
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_parts
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import StrictUndefined, Template
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
@@ -286,3 +289,18 @@ def test_maps_of_hardly_any_labels_say_so(tmp_path):
     renamed = card.model_copy(update={"labels": ["none", "of these"]})
     draw_embedding_maps(views, table, renamed, SETTINGS, [tmp_path / "map.svg"])
     assert "Too few labelled tiles" in texts_of(tmp_path / "map.svg")
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "embedding_maps", "summary", "workflow"])
+def test_captions_render(name):
+    """Each figure has a caption; Snakemake fills it by jinja2 and reads it by docutils."""
+    path = Path(__file__).parents[1] / "workflow" / "report" / f"{name}.rst"
+    known = SimpleNamespace(
+        config={"study": "my_study", "compare": {"bootstrap": 321, "confidence": 0.9}},
+        wildcards=SimpleNamespace(dataset="my_dataset"),
+    )
+    template = Template(path.read_text(encoding="utf-8"), undefined=StrictUndefined)
+    text = template.render(snakemake=known)
+    html = publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["html_body"]
+    expected = {"strategies": "321", "embedding_maps": "my_dataset", "workflow": "my_study"}
+    assert expected.get(name, "0.1" if name == "summary" else "interval") in html
