@@ -73,17 +73,16 @@ class Backbone(nn.Module):
         """Return the last features, and of each inner layer its map [B, D, h, w] and prefix."""
         if not self.layers:
             return self.network.forward_features(images), {}
-        found = self.network.forward_intermediates(
+        tokens = _has_tokens(self.network)
+        last, maps = self.network.forward_intermediates(
             images,
             indices=self.layers,
-            norm=_has_tokens(self.network),
-            output_dict=True,
-            **({"return_prefix_tokens": True} if _has_tokens(self.network) else {}),
+            norm=tokens,
+            **({"return_prefix_tokens": True} if tokens else {}),
         )
-        maps = found["image_intermediates"]
-        prefixes = found.get("image_intermediates_prefix") or [None] * len(maps)
-        inner = dict(zip(self.layers, zip(maps, prefixes, strict=True), strict=True))
-        return found["image_features"], inner
+        # Beside a layer's map its prefix tokens, where it has any.
+        pairs = [found if isinstance(found, tuple) else (found, None) for found in maps]
+        return last, dict(zip(self.layers, pairs, strict=True))
 
     def _pooled(self, output: Output, last: Tensor) -> Tensor:
         if output.pooling == "pool":
