@@ -18,7 +18,7 @@ rule heads:
         settings=plan.head_settings,
         protocol=PROTOCOLS["heads"],
     shell:
-        "transferscope --log {log:q} heads --embeddings {input.embeddings:q}"
+        "transferscope --log {log:q} {rule} --embeddings {input.embeddings:q}"
         " --representation {wildcards.representation} --channels {wildcards.channels}"
         " --table {input.table:q} --splits {input.splits:q} --card {params.card:q}"
         " --settings {params.settings:q} --threads {threads}"
