@@ -261,14 +261,14 @@ def test_embeddings_that_are_not_finite_name_their_tiles(
     def broken(self: Any, raw: torch.Tensor) -> torch.Tensor:
         found = batch(self, raw)
         seen.append(len(raw))
-        if len(seen) == 6:
+        if len(seen) == 5:
             found = found.clone()
             found[1, 0] = torch.nan
         return found
 
     one_thread = SETTINGS.model_copy(update={"threads": 1})
     monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", broken)
-    # Two batches are the sample; the sixth call is the fourth batch of eight tiles.
+    # One batch is the sample; the fifth call is the fourth batch of eight tiles.
     with pytest.raises(UserError, match="not finite: tile25") as caught:
         embedded(tiles, settings=one_thread)
     assert "tile24" not in str(caught.value)

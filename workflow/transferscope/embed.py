@@ -35,7 +35,7 @@ from transferscope.stores import (
 logger = logging.getLogger(__name__)
 
 # Tiles on which the number format is tried out, spread evenly over the dataset.
-SAMPLE_TILES = 16
+SAMPLE_TILES = 8
 # Tiles that are read at once, while the batches before them are computed.
 READ_BYTES = 64 * 2**20
 # A larger value in the sample might overflow float16 (65,504) in another tile.
