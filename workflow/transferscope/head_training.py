@@ -8,7 +8,7 @@ own generators, so that no head's result depends on which others are trained bes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,6 +74,7 @@ def fit_networks(
     hidden: Sequence[int],
     kind: str,
     settings: HeadSettings,
+    on_epoch: Callable[[int], object] = lambda _: None,
 ) -> HeadBatch:
     """Train heads of one chunk by AdamW, a cosine rate and early stopping on the validation loss.
 
@@ -92,12 +93,15 @@ def fit_networks(
         Name of the kind of head, for the seeds.
     settings
         Epochs, patience, rate and so on.
+    on_epoch
+        Called after each epoch with the number of heads that were trained in it.
     """
     widths = [problem.embeddings.shape[1], *hidden, problem.n_classes]
     training = _Training.start(problem, heads, scalers, widths, kind, settings)
     for epoch in range(settings.epochs):
         training.run_epoch(epoch)
         training.keep_best(epoch)
+        on_epoch(len(training.heads))
         if not training.drop_stopped(epoch):
             break
     return training.best

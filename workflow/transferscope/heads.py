@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,6 @@ from transferscope.metrics import best_thresholds
 from transferscope.progress import progress_bar
 
 FLOOR = "floor"
-
-logger = logging.getLogger(__name__)
 
 
 def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> ResultTables:
@@ -47,26 +44,18 @@ def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> R
     )
     heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
     scalers = Scalers.fit(problem.embeddings, heads)
-    total = len(heads) * (1 + len(settings.kinds))
-    with progress_bar(f"Heads on {data.identity['backbone']}", total, "heads") as bar:
-        for division in data.divisions:
-            results.add(FLOOR, None, division, *floor(data, division, settings))
-            bar.update()
+    for division in data.divisions:
+        results.add(FLOOR, None, division, *floor(data, division, settings))
+    total = len(heads) * len(settings.kinds) * settings.epochs
+    with progress_bar(f"Heads on {data.identity['backbone']}", total, "head epochs") as bar:
         for kind in settings.kinds:
             for chunk in _chunks(kind, problem, heads, settings):
+                done = bar.n
                 members = [heads[index] for index in chunk]
-                batch = fit(kind, problem, members, scalers.select(chunk), settings)
-                for place, index in enumerate(chunk):
-                    rows = heads[index].validation, heads[index].test
-                    scores = [batch.scores(place, one, problem) for one in rows]
-                    division = data.divisions[index]
-                    results.add(
-                        kind,
-                        None,
-                        division,
-                        *decide(data, division, scores[0], scores[1], settings),
-                    )
-                bar.update(len(chunk))
+                batch = fit(kind, problem, members, scalers.select(chunk), settings, bar.update)
+                _test(data, kind, batch, problem, heads, chunk, settings, results)
+                # What early stopping has saved, and logistic regression, which has no epochs.
+                bar.update(len(chunk) * settings.epochs - (bar.n - done))
     return results
 
 
@@ -87,12 +76,13 @@ def fit(
     heads: Sequence[HeadRows],
     scalers: Scalers,
     settings: HeadSettings,
+    on_epoch: Callable[[int], object] = lambda _: None,
 ) -> HeadBatch:
     """Train heads of one kind together; their order is that of `heads`."""
     if kind == "logreg":
         return logistic.fit_logistic(problem, heads, scalers, settings.logreg_c)
     hidden = settings.hidden if kind == "mlp" else []
-    return head_training.fit_networks(problem, heads, scalers, hidden, kind, settings)
+    return head_training.fit_networks(problem, heads, scalers, hidden, kind, settings, on_epoch)
 
 
 def _chunks(
@@ -104,6 +94,24 @@ def _chunks(
         return logistic.chunks(heads, n_features, n_classes)
     hidden = settings.hidden if kind == "mlp" else []
     return head_training.chunks(heads, [n_features, *hidden, n_classes], settings)
+
+
+def _test(
+    data: ProbeData,
+    kind: str,
+    batch: HeadBatch,
+    problem: Problem,
+    heads: Sequence[HeadRows],
+    chunk: list[int],
+    settings: HeadSettings,
+    results: ResultTables,
+) -> None:
+    """Add what the heads of one chunk predict for their test rows."""
+    for place, index in enumerate(chunk):
+        division, rows = data.divisions[index], heads[index]
+        validation = batch.scores(place, rows.validation, problem)
+        test = batch.scores(place, rows.test, problem)
+        results.add(kind, None, division, *decide(data, division, validation, test, settings))
 
 
 def decide(
