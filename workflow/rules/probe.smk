@@ -14,11 +14,12 @@ rule heads:
         ENVIRONMENT
     threads: plan.config.compute.threads
     params:
+        probe="heads",
         card=plan.dataset_card,
         settings=plan.head_settings,
         protocol=PROTOCOLS["heads"],
     shell:
-        "transferscope --log {log:q} {rule} --embeddings {input.embeddings:q}"
+        "transferscope --log {log:q} {params.probe} --embeddings {input.embeddings:q}"
         " --representation {wildcards.representation} --channels {wildcards.channels}"
         " --table {input.table:q} --splits {input.splits:q} --card {params.card:q}"
         " --settings {params.settings:q} --threads {threads}"
@@ -34,6 +35,7 @@ use rule heads as knn with:
     benchmark:
         paths.benchmark("knn/{dataset}/{representation}/{channels}")
     params:
+        probe="knn",
         card=plan.dataset_card,
         settings=plan.knn_settings,
         protocol=PROTOCOLS["knn"],
