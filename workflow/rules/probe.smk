@@ -12,7 +12,7 @@ rule heads:
         paths.benchmark("heads/{dataset}/{representation}/{channels}")
     conda:
         ENVIRONMENT
-    threads: plan.config.compute.threads
+    threads: plan.config.compute.probe_threads
     params:
         probe="heads",
         card=plan.dataset_card,

@@ -136,7 +136,10 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
-    threads: int = Field(2, ge=1, description="Processor cores a job may use.")
+    threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
+    probe_threads: int = Field(
+        1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
+    )
 
 
 class CompareSettings(Model):
