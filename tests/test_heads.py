@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -171,7 +172,9 @@ def plain_loop(data: ProbeData, index: int, hidden: list[int], settings: HeadSet
     with torch.no_grad():
         scores = network(features).sigmoid().numpy()
     truth = data.tiles.matrix
-    thresholds = best_thresholds(truth[division.validation], scores[division.validation], 5)
+    known, given = truth[division.validation], scores[division.validation]
+    shared = best_thresholds(known.reshape(-1, 1), given.reshape(-1, 1), 5)
+    thresholds = best_thresholds(known, given, 5, float(shared[0]))
     predicted = scores[division.test] >= thresholds
     return float(f1_score(truth[division.test], predicted, average="macro", zero_division=np.nan))
 
@@ -298,21 +301,35 @@ def test_a_class_that_every_training_tile_has_is_always_predicted_by_logreg() ->
     assert not batch.weights[0][0, :, 1].any()
 
 
-def test_floor_predicts_by_the_training_prior_alone() -> None:
+def test_floor_is_the_best_constant_answer_for_macro_f1() -> None:
     data = probe_data(fractions=(1.0,))
-    predicted, scores = floor(data, data.divisions[0], QUICK)
-    prior = data.tiles.matrix[data.divisions[0].train].mean(axis=0)
-    np.testing.assert_allclose(scores, np.broadcast_to(prior, scores.shape), rtol=1e-6)
-    assert (predicted == predicted[0]).all()
-    strict = QUICK.model_copy(update={"threshold_positives": 1000})
-    predicted, _ = floor(data, data.divisions[0], strict)
-    assert predicted.sum(axis=1).tolist() == [1] * len(predicted)
-    assert predicted[0, prior.argmax()]
+    division = data.divisions[0]
+    predicted, scores = floor(data, division)
+    truth = data.tiles.matrix[division.train]
+    np.testing.assert_allclose(scores, np.broadcast_to(truth.mean(axis=0), scores.shape), rtol=1e-6)
+    answers = list(itertools.product([False, True], repeat=truth.shape[1]))
+    values = [
+        f1_score(truth, np.broadcast_to(answer, truth.shape), average="macro", zero_division=0)
+        for answer in answers
+    ]
+    assert (predicted == answers[int(np.argmax(values))]).all()
+
+
+def test_classes_with_few_validation_positives_share_a_threshold() -> None:
+    data = probe_data(fractions=(1.0,))
+    division = data.divisions[0]
+    truth = data.tiles.matrix
+    scores = truth * 0.2 + 0.1 * np.random.default_rng(0).random(truth.shape)
+    scores = scores.astype(np.float32)
+    few = QUICK.model_copy(update={"threshold_positives": len(division.validation)})
+    predicted, _ = decide(data, division, scores[division.validation], scores[division.test], few)
+    np.testing.assert_array_equal(predicted, truth[division.test])
+    assert not (scores >= 0.5).any()
 
 
 def test_floor_of_exclusive_classes_is_the_majority() -> None:
     data = probe_data("single-label", fractions=(1.0,))
-    predicted, _ = floor(data, data.divisions[0], QUICK)
+    predicted, _ = floor(data, data.divisions[0])
     counts = data.tiles.matrix[data.divisions[0].train].sum(axis=0)
     assert predicted[:, counts.argmax()].all()
     assert predicted.sum() == len(predicted)

@@ -87,7 +87,9 @@ class HeadSettings(Model):
     threshold_positives: int = Field(
         5,
         ge=1,
-        description="A class with fewer validation positives keeps the threshold of 0.5.",
+        description=(
+            "A class with fewer validation positives shares one threshold with others of its kind."
+        ),
     )
 
 

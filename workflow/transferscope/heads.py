@@ -45,7 +45,7 @@ def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> R
     heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
     scalers = Scalers.fit(problem.embeddings, heads)
     for division in data.divisions:
-        results.add(FLOOR, None, division, *floor(data, division, settings))
+        results.add(FLOOR, None, division, *floor(data, division))
     total = len(heads) * len(settings.kinds) * settings.epochs
     with progress_bar(f"Heads on {data.identity['backbone']}", total, "head epochs") as bar:
         for kind in settings.kinds:
@@ -123,8 +123,10 @@ def decide(
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Turn a head's scores into predictions.
 
-    A multi-label class is predicted from the threshold on that is best on the validation rows; of
-    exclusive classes the likeliest is. A class without training positives is never predicted.
+    A multi-label class is predicted from the threshold on that has the best F1 on the validation
+    rows. Where these have too few of it, one threshold serves all such classes: the one with the
+    best F1 over all decisions on the validation rows. Of exclusive classes the likeliest is
+    predicted. A class without training positives never is.
 
     Parameters
     ----------
@@ -144,23 +146,24 @@ def decide(
     test = np.where(seen, test, np.float32(0))
     if not data.is_multi_label:
         return np.asarray(test.argmax(axis=1)[:, None] == np.arange(test.shape[1])), test
-    truth = data.tiles.matrix[division.validation]
-    thresholds = best_thresholds(truth, validation, settings.threshold_positives)
+    truth, minimum = data.tiles.matrix[division.validation], settings.threshold_positives
+    pooled = best_thresholds(
+        truth[:, seen].reshape(-1, 1), validation[:, seen].reshape(-1, 1), minimum
+    )
+    thresholds = best_thresholds(truth, validation, minimum, float(pooled[0]))
     return (test >= thresholds) & seen, test
 
 
 def floor(
-    data: ProbeData, division: Division, settings: HeadSettings
+    data: ProbeData, division: Division
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Predict each class by its share of the training rows, alike for every test row.
+    """Predict from the training labels alone, alike for every test row.
 
-    Thresholds are those of any head; where they would predict nothing at all, the most frequent
-    class is predicted.
+    Of exclusive classes the most frequent is predicted. Else every class is that occurs: of all
+    constant answers this has the best macro F1, 2p / (1 + p) for a class of prevalence p.
     """
-    prior = data.tiles.matrix[division.train].mean(axis=0, dtype=np.float64).astype(np.float32)
-    validation = np.broadcast_to(prior, (len(division.validation), len(prior)))
-    test = np.broadcast_to(prior, (len(division.test), len(prior)))
-    predicted, scores = decide(data, division, validation, test, settings)
-    if not predicted.any():
-        predicted[:, prior.argmax()] = True
-    return predicted, scores
+    labels = data.tiles.matrix[division.train]
+    prior = labels.mean(axis=0, dtype=np.float64).astype(np.float32)
+    chosen = prior > 0 if data.is_multi_label else np.arange(len(prior)) == prior.argmax()
+    shape = (len(division.test), len(prior))
+    return np.broadcast_to(chosen, shape).copy(), np.broadcast_to(prior, shape).copy()

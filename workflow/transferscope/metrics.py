@@ -107,7 +107,12 @@ class _Ranked:
         return cls(truth, scores, end, hits)
 
 
-def best_thresholds(truth: Bools, scores: npt.NDArray[Any], minimum: int) -> Floats:
+def best_thresholds(
+    truth: Bools,
+    scores: npt.NDArray[Any],
+    minimum: int,
+    otherwise: float = DEFAULT_THRESHOLD,
+) -> Floats:
     """Return the threshold of each class with the best F1, float64 [..., C].
 
     Candidates lie halfway between neighbouring distinct scores, and at the lowest score; of equals
@@ -118,10 +123,12 @@ def best_thresholds(truth: Bools, scores: npt.NDArray[Any], minimum: int) -> Flo
     truth, scores
         Validation tiles, [..., N, C]. A class is predicted where score >= threshold.
     minimum
-        A class with fewer positives or fewer negatives keeps `DEFAULT_THRESHOLD`.
+        A class with fewer positives or fewer negatives has no threshold of its own.
+    otherwise
+        The threshold of such a class.
     """
     if scores.shape[-2] == 0:
-        return np.full((*scores.shape[:-2], scores.shape[-1]), DEFAULT_THRESHOLD)
+        return np.full((*scores.shape[:-2], scores.shape[-1]), otherwise)
     ranked = _Ranked.of(truth, scores)
     positives = truth.sum(axis=-2, keepdims=True)
     f1 = _divide(2.0 * ranked.hits_at_end, ranked.end + 1.0 + positives)
@@ -132,4 +139,4 @@ def best_thresholds(truth: Bools, scores: npt.NDArray[Any], minimum: int) -> Flo
     thresholds = (pair[0].astype(np.float64) + pair[1].astype(np.float64)) / 2
     count = positives[..., 0, :]
     enough = (count >= minimum) & (scores.shape[-2] - count >= minimum)
-    return np.where(enough, thresholds, DEFAULT_THRESHOLD)
+    return np.where(enough, thresholds, otherwise)

@@ -168,7 +168,9 @@ class Plan:
         """Say where the results of a finished run are."""
         paths = self.paths
         if not all(target.exists() for target in self.targets()):
-            return f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
+            return (
+                f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
+            )
         lines = [
             ("What won, in sentences", paths.summary_md),
             ("All scores with intervals", paths.summary_csv),
