@@ -26,17 +26,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from transferscope.backbones.embed import embed
+from transferscope.backbones.network_embedder import NetworkEmbedder
+from transferscope.backbones.networks import Backbone
+from transferscope.backbones.precision import centred_cosine
+from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.cards import DatasetCard, TimmCard
 from transferscope.config import ComputeSettings
-from transferscope.embed import embed
-from transferscope.network_embedder import NetworkEmbedder
-from transferscope.networks import Backbone
-from transferscope.precision import centred_cosine
-from transferscope.preprocessing import Preprocessor
 from transferscope.stores import BlockStore, EmbeddingStore, TileStore, store_of
-from transferscope.tiles import make_tiles
+from transferscope.tiles.build import make_tiles
 
-FIELDS = 160
+FIELDS = 128
 ROUNDS = 3
 BATCH = 32
 WORKERS = THREADS = 2

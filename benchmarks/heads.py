@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from transferscope.config import HeadSettings
-from transferscope.evaluation import Division, ProbeData
-from transferscope.heads import run_heads
-from transferscope.metrics import best_thresholds, macro_f1
+from transferscope.probes.evaluation import Division, ProbeData
+from transferscope.probes.heads import run_heads
+from transferscope.probes.metrics import best_thresholds, macro_f1
 
 ROWS, WIDTH = 16_000, 384
 FOLDS = SEEDS = 5

@@ -14,8 +14,8 @@ from synthetic import CLASSES, one_division, probe_data
 from timing import Timed, in_turns, ratio
 
 from transferscope.config import KnnSettings
-from transferscope.evaluation import ProbeData
-from transferscope.knn import run_knn
+from transferscope.probes.evaluation import ProbeData
+from transferscope.probes.knn import run_knn
 
 N_TRAIN, N_TEST, WIDTH = 20_000, 2_000, 384
 KS = [1, 3, 5, 10, 20, 50, 100, 200]

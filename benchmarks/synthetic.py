@@ -12,8 +12,8 @@ import tifffile
 from sklearn.model_selection import KFold
 
 from transferscope.cards import Task
-from transferscope.evaluation import Division, ProbeData
-from transferscope.labels import LabelledTiles
+from transferscope.probes.evaluation import Division, ProbeData
+from transferscope.probes.labels import LabelledTiles
 from transferscope.simulate import simulate_dataset
 from transferscope.stores import EMBEDDING_BLOCK_ROWS, EMBEDDINGS_FORMAT, BlockStore, store_of
 

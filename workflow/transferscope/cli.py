@@ -136,7 +136,7 @@ def tiles(
     """Decode raw fields once, into a tile store."""
     from transferscope.cards import DatasetCard
     from transferscope.models import read_model
-    from transferscope.tiles import make_tiles
+    from transferscope.tiles.build import make_tiles
 
     make_tiles(
         sheet,
@@ -159,8 +159,8 @@ def contact_sheets(
 ) -> None:
     """Draw a contact sheet of tiles for each class."""
     from transferscope.cards import DatasetCard
-    from transferscope.contact_sheets import draw_contact_sheets
     from transferscope.models import read_model
+    from transferscope.tiles.contact_sheets import draw_contact_sheets
 
     draw_contact_sheets(tiles, table, read_model(card, DatasetCard), output)
 
@@ -177,7 +177,7 @@ def splits(
     from transferscope.config import SplitSettings
     from transferscope.models import read_model
     from transferscope.parquet import read_parquet
-    from transferscope.splits import make_splits, write_splits
+    from transferscope.probes.splits import make_splits, write_splits
 
     chosen = _settings(settings, SplitSettings)
     divided = make_splits(read_parquet(table), read_model(card, DatasetCard), chosen, str(table))
@@ -194,9 +194,9 @@ def embed(
     strategy_seed: Annotated[int, typer.Option(help="Seed of map-random's order.")] = 0,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
+    from transferscope.backbones.embed import embed as run
     from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings
-    from transferscope.embed import embed as run
     from transferscope.models import read_model
 
     chosen = _settings(settings, ComputeSettings)
@@ -236,7 +236,7 @@ def heads(
 ) -> None:
     """Train and test supervised heads on all folds, seeds and fractions of a store."""
     from transferscope.config import HeadProbe
-    from transferscope.heads import score_heads
+    from transferscope.probes.heads import score_heads
 
     probe = _settings(settings, HeadProbe)
     data = _probe_data(
@@ -260,7 +260,7 @@ def knn(
 ) -> None:
     """Classify by nearest neighbours, at every k, on all folds, seeds and fractions of a store."""
     from transferscope.config import KnnProbe
-    from transferscope.knn import score_knn
+    from transferscope.probes.knn import score_knn
 
     probe = _settings(settings, KnnProbe)
     data = _probe_data(
@@ -283,8 +283,8 @@ def _probe_data(
     import torch
 
     from transferscope.cards import DatasetCard
-    from transferscope.evaluation import ProbeData
     from transferscope.models import read_model
+    from transferscope.probes.evaluation import ProbeData
 
     # Results may differ in the last digit between thread counts: the workflow fixes the count.
     torch.set_num_threads(threads)
@@ -458,7 +458,7 @@ def sheet(
     ] = None,
 ) -> None:
     """Write a sample sheet from a folder and a file-name pattern."""
-    from transferscope.sheet_builder import LabelTable, build_sheet
+    from transferscope.raw.sheet_builder import LabelTable, build_sheet
 
     if (pattern is None) == (regex is None):
         mend = "Write it as --pattern '{group}_{fov}.tif'."

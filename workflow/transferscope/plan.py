@@ -10,8 +10,8 @@ from typing import Any
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config import HeadProbe, KnnProbe
 from transferscope.models import fingerprint
-from transferscope.raw_files import raw_digest
-from transferscope.sheets import read_sheet
+from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.sheets import read_sheet
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from transferscope import splits
 from transferscope.cards import BackboneCard, DatasetCard, FileCard, HandcraftedCard
 from transferscope.errors import Problem, UserError
-from transferscope.file_checks import check_files
 from transferscope.models import fingerprint
-from transferscope.raw_files import raw_digest
-from transferscope.sheets import read_sheet
+from transferscope.probes import splits
+from transferscope.raw.file_checks import check_files
+from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.sheets import read_sheet
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
 
@@ -101,7 +101,7 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     def check() -> list[Problem]:
         # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
-        from transferscope import networks
+        from transferscope.backbones import networks
 
         return networks.check_backbone(card, located.path)
 

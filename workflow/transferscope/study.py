@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from transferscope.backbones.channels import store_strategy, strategies_for
 from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
-from transferscope.channels import store_strategy, strategies_for
 from transferscope.config import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.models import read_model, validate

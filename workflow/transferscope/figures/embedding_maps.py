@@ -38,8 +38,8 @@ from transferscope.figures.style import (
     save,
     style,
 )
-from transferscope.labels import LabelledTiles
 from transferscope.parquet import read_parquet
+from transferscope.probes.labels import LabelledTiles
 from transferscope.progress import progress_bar
 from transferscope.seeds import derive_rng, derive_seed
 from transferscope.stores import EmbeddingStore

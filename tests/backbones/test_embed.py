@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from transferscope.backbones import network_embedder
+from transferscope.backbones.embed import embed, prefetched, storage_dtype
+from transferscope.backbones.networks import build_backbone, in_precision
+from transferscope.backbones.precision import centred_cosine
+from transferscope.cards import HandcraftedCard, TimmCard
+from transferscope.config import ComputeSettings
+from transferscope.errors import UserError
+from transferscope.stores import (
+    TILES_FORMAT,
+    BlockStore,
+    EmbeddingStore,
+    Manifest,
+    TileStore,
+)
+
+CHANNELS = ["nucleus", "protein", "er"]
+SETTINGS = ComputeSettings(device="cpu", precision="fp32", batch_size=8, threads=2)
+BF16 = SETTINGS.model_copy(update={"precision": "bf16"})
+N_TILES = 40
+
+
+def card(**changes: Any) -> TimmCard:
+    values: dict[str, Any] = {
+        "source": "timm",
+        "name": "tiny",
+        "architecture": "vit_tiny_patch16_224",
+        "arguments": {"depth": 2, "embed_dim": 48, "num_heads": 3},
+        "pretrained": False,
+        "input_size": 32,
+        "slots": [
+            {"name": "red", "accepts": ["microtubules"]},
+            {"name": "green", "accepts": ["protein"]},
+            {"name": "blue", "accepts": ["nucleus"]},
+        ],
+        "normalization": {"mean": [0.3, 0.4, 0.5], "std": [0.2, 0.25, 0.3]},
+        "outputs": [{"name": "cls"}, {"name": "mean", "pooling": "mean"}],
+    }
+    return TimmCard(**{**values, **changes})
+
+
+def write_tiles(folder: Path, n_tiles: int = N_TILES, seed: int = 0) -> Path:
+    """Write a tile store of uint16 tiles [n, 3, 32, 32] that differ a lot; return its manifest."""
+    rng = np.random.default_rng(seed)
+    tiles = rng.integers(0, 1000, (n_tiles, 3, 32, 32)) * rng.uniform(0.1, 3, (n_tiles, 3, 1, 1))
+    store = BlockStore.open_or_create(
+        folder / "cells.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
+        shape=tiles.shape, dtype="uint16", block_rows=16, chunks=(1, 3, 32, 32),
+        shards=(16, 3, 32, 32), compress=True, ids=[f"tile{i}" for i in range(n_tiles)],
+        attributes={"channels": CHANNELS, "intensity_range": [[0, 3000]] * 3},
+    )  # fmt: skip
+    for block, start, stop in store.blocks():
+        store.write_block(block, tiles[start:stop].astype(np.uint16))
+    store.finish(folder / "cells.json")
+    return folder / "cells.json"
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    return write_tiles(tmp_path)
+
+
+def embedded(
+    tiles: Path, wanted: Any = None, strategy: str = "replicate", name: str = "e", **changes: Any
+) -> EmbeddingStore:
+    manifest = tiles.parent / f"{name}.json"
+    settings = changes.pop("settings", SETTINGS)
+    embed(tiles, wanted or card(), strategy, manifest, settings, block_rows=16, **changes)
+    return EmbeddingStore(manifest)
+
+
+def by_hand(
+    tiles: Path, order: list[str | None], wanted: TimmCard | None = None
+) -> list[np.ndarray]:
+    """Return the outputs for channels fed by hand, without the package's preprocessing."""
+    wanted = wanted or card()
+    raw = TileStore(tiles).read(0, N_TILES).astype(np.float32) / 3000
+    x = np.zeros((N_TILES, 3, 32, 32), dtype=np.float32)
+    for slot, channel in enumerate(order):
+        if channel is not None:
+            mean, std = (getattr(wanted.normalization, k)[slot] for k in ("mean", "std"))
+            x[:, slot] = (raw[:, CHANNELS.index(channel)].clip(0, 1) - mean) / std
+    with torch.inference_mode():
+        return [v.numpy() for v in build_backbone(wanted, Path("x.yaml"))(torch.from_numpy(x))]
+
+
+def test_map_equals_feeding_the_slots_by_hand_with_exact_zeros(tiles: Path) -> None:
+    store = embedded(tiles, strategy="map")
+    for output, expected in zip(
+        ("cls", "mean"), by_hand(tiles, [None, "protein", "nucleus"]), strict=True
+    ):
+        np.testing.assert_allclose(store.read(output), expected, rtol=2e-3, atol=2e-3)
+    assert store.attributes["slots"] == [{"red": None, "green": "protein", "blue": "nucleus"}]
+    assert store.attributes["dropped_channels"] == ["er"]
+    assert store.tile_ids[:2] == ["tile0", "tile1"]
+
+
+def test_replicate_equals_separate_passes_concatenated(tiles: Path) -> None:
+    store = embedded(tiles)
+    passes = [by_hand(tiles, [channel] * 3) for channel in CHANNELS]
+    for i, output in enumerate(("cls", "mean")):
+        expected = np.concatenate([p[i] for p in passes], axis=1)
+        np.testing.assert_allclose(store.read(output), expected, rtol=2e-3, atol=2e-3)
+    average = np.mean([p[0] for p in passes], axis=0)
+    found = store.read("cls", average_channels=True)
+    np.testing.assert_allclose(found, average, rtol=2e-3, atol=2e-3)
+    assert [c.channel for c in store.columns] == [c for c in CHANNELS for _ in range(2)]
+    assert store.array.chunks == (16, 48)
+
+
+def test_map_random_follows_its_seed(tiles: Path) -> None:
+    stores = [
+        embedded(tiles, strategy="map-random", name=f"e{seed}", strategy_seed=seed)
+        for seed in (0, 0, 1, 2, 3)
+    ]
+    assert stores[0].manifest == stores[1].manifest
+    assert len({json.dumps(s.attributes["slots"]) for s in stores}) > 1
+
+
+def test_the_store_says_how_it_was_made(tiles: Path) -> None:
+    attributes = embedded(tiles, settings=BF16).attributes
+    expected = {
+        "backbone": "tiny", "card_fingerprint": card().fingerprint(), "strategy": "replicate",
+        "input_size": 32, "precision": "bf16", "requested_precision": "bf16", "protocol": 1,
+        "tiles_sha256": Manifest.read(tiles, TILES_FORMAT).content_sha256,
+        "layers": {"cls": None, "mean": None},
+    }  # fmt: skip
+    assert {key: attributes[key] for key in expected} == expected
+    assert len(attributes["weights_sha256"]) == 64
+    assert 0.99 <= attributes["centred_cosine"] <= 1
+
+
+def test_reduced_precision_agrees_with_fp32_over_the_whole_store(tiles: Path) -> None:
+    exact = embedded(tiles, strategy="map", name="exact").read("mean")
+    fast = embedded(tiles, strategy="map", name="fast", settings=BF16).read("mean")
+    assert centred_cosine(torch.from_numpy(exact), torch.from_numpy(fast)) > 0.99
+
+
+def test_the_guard_takes_over_where_the_fast_path_is_wrong(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fast path that swaps features, as a broken convolution does, must not reach the store."""
+    healthy = embedded(tiles, strategy="map", name="healthy").read()
+
+    def broken(backbone: Any, dtype: torch.dtype) -> Any:
+        reduced = in_precision(backbone, dtype)
+        project = reduced.network.patch_embed.proj
+        project.weight = torch.nn.Parameter(project.weight.flip(0), requires_grad=False)
+        return reduced
+
+    monkeypatch.setattr(network_embedder, "in_precision", broken)
+    store = embedded(tiles, strategy="map", name="guarded", settings=BF16)
+    assert store.attributes["precision"] == "fp32"
+    assert store.attributes["tried_precision"] == "bf16"
+    assert store.attributes["centred_cosine"] < 0.99
+    assert "fp32 takes over" in caplog.text
+    np.testing.assert_array_equal(store.read(), healthy)
+
+
+def test_batch_size_and_threads_change_nothing_that_matters(tiles: Path) -> None:
+    first = embedded(tiles, name="a").read()
+    other = SETTINGS.model_copy(update={"batch_size": 3, "threads": 1})
+    np.testing.assert_allclose(embedded(tiles, name="b", settings=other).read(), first, atol=2e-3)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from transferscope.stores import BlockStore
+import test_embed
+write, blocks = BlockStore.write_block, []
+def write_block(self, block, values):
+    if len(blocks) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    blocks.append(block)
+    write(self, block, values)
+BlockStore.write_block = write_block
+tiles = Path(sys.argv[1])
+test_embed.embed(
+    tiles, test_embed.card(), "replicate", tiles.parent / "killed.json", test_embed.BF16,
+    block_rows=16)
+"""
+
+
+def test_a_killed_job_resumes_to_the_same_bits(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(tiles)]
+    done = subprocess.run(command, cwd=Path(__file__).parent, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tiles.parent / "killed.json").exists()
+
+    rows = []
+    call = network_embedder.NetworkEmbedder.__call__
+    monkeypatch.setattr(
+        network_embedder.NetworkEmbedder,
+        "__call__",
+        lambda self, raw: rows.append(len(raw)) or call(self, raw),
+    )
+    embedded(tiles, name="killed", settings=BF16)
+    assert sum(rows) == 8  # the last block alone; no sample either, because it was decided before
+    embedded(tiles, name="whole", settings=BF16)
+    assert files_of(tiles.parent / "killed.zarr") == files_of(tiles.parent / "whole.zarr")
+    one, other = ((tiles.parent / f"{n}.json").read_bytes() for n in ("killed", "whole"))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"seed": 1}, SETTINGS),
+        ({"normalization": {"kind": "self"}}, SETTINGS),
+        ({}, SETTINGS.model_copy(update={"precision": "bf16"})),
+    ],
+)
+def test_another_card_or_precision_starts_over(tiles: Path, changes: dict, settings: Any) -> None:
+    before = embedded(tiles).manifest
+    after = embedded(tiles, card(**changes), settings=settings).manifest
+    assert after.fingerprint != before.fingerprint
+    assert after.content_sha256 != before.content_sha256
+
+
+def test_other_tiles_start_over(tmp_path: Path) -> None:
+    before = embedded(write_tiles(tmp_path / "a")).manifest
+    after = embedded(write_tiles(tmp_path / "b", seed=1)).manifest
+    assert after.fingerprint != before.fingerprint
+
+
+def test_where_batches_and_threads_change_nothing_is_done_again(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = embedded(tiles).manifest
+    monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", None)
+    other = SETTINGS.model_copy(update={"batch_size": 4, "threads": 1})
+    assert embedded(tiles, settings=other).manifest == before
+
+
+def test_embeddings_that_are_not_finite_name_their_tiles(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = network_embedder.NetworkEmbedder._batch
+    seen = []
+
+    def broken(self: Any, raw: torch.Tensor) -> torch.Tensor:
+        found = batch(self, raw)
+        seen.append(len(raw))
+        if len(seen) == 5:
+            found = found.clone()
+            found[1, 0] = torch.nan
+        return found
+
+    one_thread = SETTINGS.model_copy(update={"threads": 1})
+    monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", broken)
+    # One batch is the sample; the fifth call is the fourth batch of eight tiles.
+    with pytest.raises(UserError, match="not finite: tile25") as caught:
+        embedded(tiles, settings=one_thread)
+    assert "tile24" not in str(caught.value)
+    assert not (tiles.parent / "e.json").exists()
+
+
+def test_out_of_gpu_memory_halves_the_batch_and_loses_nothing(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transferscope.backbones.channels import assign
+
+    source = TileStore(tiles)
+    embedder = network_embedder.NetworkEmbedder(
+        card(), Path("x.yaml"), source.channels, source.intensity_range,
+        assign("map", source.channels, card().slots), SETTINGS,
+    )  # fmt: skip
+    batch = network_embedder.NetworkEmbedder._batch
+
+    def small_gpu(self: Any, raw: torch.Tensor) -> torch.Tensor:
+        if len(raw) > 3:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return batch(self, raw)
+
+    monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", small_gpu)
+    raw = source.read(0, 13)
+    found = torch.cat(embedder._batches_on_gpu(torch.from_numpy(raw)))
+    assert embedder.batch_size == 2
+    assert "batch of 2" in caplog.text
+    monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", batch)
+    np.testing.assert_allclose(found.numpy(), embedder(raw), atol=1e-4)
+    embedder.batch_size = 1
+    with pytest.raises(UserError, match="does not fit"):
+        embedder._halve_batch()
+    embedder.close()
+
+
+def test_the_handcrafted_baseline_fills_a_store_with_named_columns(tiles: Path) -> None:
+    baseline = HandcraftedCard(source="handcrafted", name="handcrafted", families=["intensity"])
+    store = embedded(tiles, baseline, "agnostic")
+    assert store.array.dtype == np.float32
+    assert len(store.attributes["feature_names"]) == store.read().shape[1] == 36
+    raw = (TileStore(tiles).read(0, N_TILES) / 3000).clip(0, 1)
+    column = store.attributes["feature_names"].index("intensity_er_mean")
+    np.testing.assert_allclose(store.read()[:, column], raw[:, 2].mean(axis=(1, 2)), rtol=1e-4)
+
+
+def test_a_channel_that_fits_nowhere_is_explained(tiles: Path) -> None:
+    with pytest.raises(UserError, match="fits a slot"):
+        embedded(tiles, card(slots=[{"name": "brightfield"}], normalization={}), "map")
+
+
+def test_a_gpu_that_is_not_there_is_explained(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="finds none"):
+        embedded(tiles, settings=SETTINGS.model_copy(update={"device": "cuda"}))
+
+
+def test_float16_is_used_only_where_it_keeps_the_differences_between_tiles() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(16, 32)).astype(np.float32)
+    assert storage_dtype(spread) == "float16"
+    assert storage_dtype(1000 + spread) == "float32"
+    assert storage_dtype(1 + 1e-3 * spread) == "float32"
+    assert storage_dtype(spread * 1e-7) == "float32"
+    assert storage_dtype(spread * 1e4) == "float32"
+
+
+def test_reading_is_one_item_ahead_and_in_order() -> None:
+    read: list[int] = []
+
+    def slow(item: int) -> int:
+        read.append(item)
+        return item * 10
+
+    found = []
+    for value in prefetched(slow, range(5)):
+        found.append(value)
+        assert len(read) <= len(found) + 1
+    assert found == [0, 10, 20, 30, 40]

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from transferscope.cards import DatasetCard
+from transferscope.config import SplitSettings
+from transferscope.errors import UserError
+from transferscope.parquet import write_parquet
+from transferscope.paths import store_of
+from transferscope.probes.evaluation import ProbeData, read_divisions, torch_device
+from transferscope.probes.splits import make_splits, write_splits
+from transferscope.stores import EMBEDDINGS_FORMAT, BlockStore
+
+CLASSES = ["er", "golgi"]
+CARD = DatasetCard(name="d", sheet="s.tsv", channels=["nucleus", "protein"], labels=CLASSES)
+COLUMNS = [
+    {"output": "cls", "channel": "nucleus", "start": 0, "stop": 3},
+    {"output": "mean", "channel": "nucleus", "start": 3, "stop": 6},
+    {"output": "cls", "channel": "protein", "start": 6, "stop": 9},
+    {"output": "mean", "channel": "protein", "start": 9, "stop": 12},
+]
+
+
+def tile_table() -> pd.DataFrame:
+    ids = [f"t{i}" for i in range(24)]
+    groups = [f"g{i // 2}" for i in range(24)]
+    labels = [CLASSES[i // 2 % 2] for i in range(24)]
+    return pd.DataFrame({"tile_id": ids, "group": groups, "labels": labels, "fov": ids})
+
+
+def write_store(folder: Path, embeddings: np.ndarray, ids: list[str]) -> Path:
+    manifest = folder / "replicate.json"
+    store = BlockStore.open_or_create(
+        store_of(manifest),
+        format=EMBEDDINGS_FORMAT,
+        array="embeddings",
+        fingerprint="f",
+        shape=embeddings.shape,
+        dtype="float32",
+        block_rows=len(embeddings),
+        chunks=embeddings.shape,
+        shards=None,
+        compress=False,
+        ids=ids,
+        attributes={"columns": COLUMNS},
+    )
+    store.write_block(0, embeddings)
+    store.finish(manifest)
+    return manifest
+
+
+def read(folder: Path, embeddings: np.ndarray, representation: str, channels: str) -> ProbeData:
+    table = tile_table()
+    write_parquet(table, folder / "tiles.parquet", {})
+    chosen = SplitSettings(folds={"group": 2, "image": 2})
+    write_splits(make_splits(table, CARD, chosen), folder / "splits.parquet")
+    return ProbeData.read(
+        write_store(folder, embeddings, table["tile_id"].tolist()),
+        representation,
+        channels,
+        folder / "tiles.parquet",
+        folder / "splits.parquet",
+        CARD,
+        [1.0],
+        ["macro_f1"],
+    )
+
+
+def random_embeddings() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(24, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("representation", "channels", "columns"),
+    [
+        ("vit", "replicate", [[0, 1, 2, 6, 7, 8]]),
+        ("vit@mean", "replicate", [[3, 4, 5, 9, 10, 11]]),
+        ("vit@mean", "mean", [[3, 4, 5], [9, 10, 11]]),
+    ],
+)
+def test_the_named_representation_is_read(
+    tmp_path: Path, representation: str, channels: str, columns: list[list[int]]
+) -> None:
+    embeddings = random_embeddings()
+    data = read(tmp_path, embeddings, representation, channels)
+    expected = np.mean([embeddings[:, part] for part in columns], axis=0)
+    np.testing.assert_allclose(data.embeddings, expected, rtol=1e-6)
+    assert data.identity == {
+        "dataset": "d",
+        "backbone": representation,
+        "channels": channels,
+        "task": "multi-label",
+    }
+
+
+def test_embeddings_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    embeddings = random_embeddings()
+    embeddings[5, 0] = np.inf
+    with pytest.raises(UserError, match="1 embeddings are not finite, first of tile t5"):
+        read(tmp_path, embeddings, "vit", "replicate")
+
+
+def test_a_store_of_other_tiles_is_refused(tmp_path: Path) -> None:
+    data = read(tmp_path, random_embeddings(), "vit", "replicate")
+    write_parquet(tile_table().iloc[::-1], tmp_path / "tiles.parquet", {})
+    with pytest.raises(UserError, match="holds other tiles than"):
+        ProbeData.read(
+            tmp_path / "replicate.json",
+            "vit",
+            "replicate",
+            tmp_path / "tiles.parquet",
+            tmp_path / "splits.parquet",
+            CARD,
+            [1.0],
+            data.metrics,
+        )
+
+
+def test_divisions_hold_what_the_fraction_allows() -> None:
+    table = tile_table()
+    splits = make_splits(table, CARD, SplitSettings(folds={"group": 2, "image": 2}))
+    shuffled = splits.sample(frac=1, random_state=0)
+    shuffled.attrs = splits.attrs
+    for division in read_divisions(shuffled, [1.0, 0.5]):
+        part = splits.query("scheme == @division.scheme and fold == @division.fold")
+        inside = part[part["share"] < division.fraction]
+        for role in ("train", "validation", "test"):
+            expected = inside.loc[inside["role"] == role, "row"].tolist()
+            assert getattr(division, role).tolist() == expected
+        assert (division.train_shares < division.fraction).all()
+
+
+def test_asking_for_a_missing_gpu_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert torch_device("auto").type == "cpu"
+    with pytest.raises(UserError, match="no usable GPU"):
+        torch_device("cuda")

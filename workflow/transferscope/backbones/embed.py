@@ -1,0 +1,286 @@
+"""The embedding step: every tile of a store through one backbone, into an embedding store.
+
+The store fills block by block. What was decided at its start (number format, assignment) is
+written into it, so that a job that was killed goes on exactly as it began.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.backbones.channels import assign
+from transferscope.cards import HandcraftedCard, NetworkCard
+from transferscope.config import ComputeSettings
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.paths import store_of
+from transferscope.progress import progress_bar
+from transferscope.protocols import PROTOCOLS
+from transferscope.stores import (
+    EMBEDDING_BLOCK_ROWS,
+    EMBEDDINGS_FORMAT,
+    BlockStore,
+    TileStore,
+    attributes_of,
+)
+
+logger = logging.getLogger(__name__)
+
+# Tiles on which the number format is tried out, spread evenly over the dataset.
+SAMPLE_TILES = 8
+# Tiles that are read at once, while the batches before them are computed.
+READ_BYTES = 64 * 2**20
+# A larger value in the sample might overflow float16 (65,504) in another tile.
+LARGEST_FLOAT16 = 1000.0
+# Most that rounding to float16 may add to the variance between tiles, as a share of it.
+ROUNDING_SHARE = 1e-4
+SHOWN_IDS = 10
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Tiles = npt.NDArray[Any]
+Embeddings = npt.NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """What turns tiles into rows of an embedding store."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the values depend on, beside the tiles."""
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Return which columns hold what, as `stores.Columns` has it."""
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the store says about itself."""
+
+    def decide(self, sample: Tiles) -> dict[str, Any]:
+        """Return what depends on the machine, from a few tiles; a resumed job reuses it."""
+
+    def start(self, decision: dict[str, Any]) -> None:
+        """Prepare for `__call__`, as decided."""
+
+    def __call__(self, tiles: Tiles) -> Embeddings:
+        """Return one row a tile."""
+
+    def close(self) -> None:
+        """Give back what `start` took."""
+
+
+def embed(
+    tiles: Path,
+    card: NetworkCard | HandcraftedCard,
+    strategy: str,
+    manifest: Path,
+    settings: ComputeSettings,
+    *,
+    strategy_seed: int = 0,
+    card_path: Path | None = None,
+    block_rows: int = EMBEDDING_BLOCK_ROWS,
+) -> None:
+    """Embed every tile with one backbone and one channel strategy.
+
+    Parameters
+    ----------
+    tiles
+        Manifest of the tile store.
+    card
+        The backbone.
+    strategy
+        Channel strategy; see `channels.assign`.
+    manifest
+        Manifest to write; the embedding store lies beside it.
+    settings
+        Device, number format, batch size and threads.
+    strategy_seed
+        Seed of ``map-random``.
+    card_path
+        File of the card, to which the path of its weights is relative; None: the working folder.
+    block_rows
+        Rows that a killed job may lose.
+
+    Raises
+    ------
+    UserError
+        Where tiles, card, weights or channels do not fit, or an embedding is not finite.
+    """
+    source = TileStore(tiles)
+    path = card_path or Path(f"{card.name}.yaml")
+    embedder = _embedder_for(card, path, source, strategy, strategy_seed, settings)
+    try:
+        store = _open_store(source, embedder, manifest, settings, block_rows)
+        _fill(
+            store, source, embedder, settings.batch_size, f"{tiles.stem}: {card.name}, {strategy}"
+        )
+    finally:
+        embedder.close()
+    store.finish(manifest)
+
+
+def _embedder_for(
+    card: NetworkCard | HandcraftedCard,
+    card_path: Path,
+    source: TileStore,
+    strategy: str,
+    strategy_seed: int,
+    settings: ComputeSettings,
+) -> Embedder:
+    if isinstance(card, HandcraftedCard):
+        from transferscope.backbones.handcrafted import HandcraftedEmbedder
+
+        return HandcraftedEmbedder(card, source.channels, source.intensity_range, settings.threads)
+    from transferscope.backbones.network_embedder import NetworkEmbedder
+
+    assignment = assign(strategy, source.channels, card.slots, strategy_seed)
+    return NetworkEmbedder(
+        card, card_path, source.channels, source.intensity_range, assignment, settings
+    )
+
+
+def _open_store(
+    source: TileStore,
+    embedder: Embedder,
+    manifest: Path,
+    settings: ComputeSettings,
+    block_rows: int,
+) -> BlockStore:
+    """Open the store to go on with it, or make it anew, and start the embedder as it was."""
+    identity = {
+        "tiles": source.manifest.content_sha256,
+        "tile_ids": source.manifest.ids_sha256,
+        "intensity_range": source.intensity_range.tolist(),
+        "precision": settings.precision,
+        "protocol": PROTOCOLS["embed"],
+        "columns": embedder.columns(),
+        **embedder.identity(),
+    }
+    digest = fingerprint(identity)
+    path = store_of(manifest)
+    found = attributes_of(path) if path.exists() else {}
+    if found.get("fingerprint") == digest:
+        decision = found["decision"]
+    else:
+        decision = embedder.decide(_sample(source))
+    embedder.start(decision)
+    columns = embedder.columns()
+    widths = {c["stop"] - c["start"] for c in columns}
+    total = columns[-1]["stop"]
+    rows = min(block_rows, len(source))
+    return BlockStore.open_or_create(
+        path,
+        format=EMBEDDINGS_FORMAT,
+        array="embeddings",
+        fingerprint=digest,
+        shape=(len(source), total),
+        dtype=decision["dtype"],
+        block_rows=block_rows,
+        chunks=(rows, widths.pop() if len(widths) == 1 else total),
+        shards=None,
+        compress=False,
+        ids=source.tile_ids,
+        attributes={
+            "columns": columns,
+            "requested_precision": settings.precision,
+            "protocol": PROTOCOLS["embed"],
+            "tiles_sha256": source.manifest.content_sha256,
+            **embedder.attributes(),
+            **decision,
+            "decision": decision,
+        },
+    )
+
+
+def _sample(source: TileStore) -> Tiles:
+    """Return a few tiles, spread evenly over the store: neighbours are of one field."""
+    rows = np.unique(np.linspace(0, len(source) - 1, SAMPLE_TILES).round().astype(int))
+    return np.concatenate([source.read(int(row), int(row) + 1) for row in rows])
+
+
+def _fill(
+    store: BlockStore, source: TileStore, embedder: Embedder, batch_size: int, description: str
+) -> None:
+    missing = store.missing()
+    done = store.rows - sum(stop - start for _, start, stop in missing)
+    if not missing:
+        return
+    if done:
+        logger.info("%s: going on after %d of %d tiles", description, done, store.rows)
+    spans = [
+        (block, first, last, stop)
+        for block, start, stop in missing
+        for first, last in _spans(start, stop, _rows_a_read(source, batch_size))
+    ]
+    parts: list[Embeddings] = []
+    with progress_bar(description, store.rows, "images", done) as bar:
+        reads = prefetched(lambda span: source.read(span[1], span[2]), spans)
+        for (block, first, last, stop), raw in zip(spans, reads, strict=True):
+            parts.append(embedder(raw))
+            bar.update(last - first)
+            if last == stop:
+                store.write_block(block, _checked(np.concatenate(parts), store, source, block))
+                parts = []
+
+
+def _rows_a_read(source: TileStore, batch_size: int) -> int:
+    """Return a whole number of batches, so that batches never depend on how much is read."""
+    tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * int(source.array.dtype.itemsize))
+    return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
+
+
+def _spans(start: int, stop: int, rows: int) -> list[tuple[int, int]]:
+    return [(first, min(first + rows, stop)) for first in range(start, stop, rows)]
+
+
+def prefetched(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield `read(item)` for each item, while a thread reads the next one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
+        coming = reader.submit(read, items[0])
+        for item in items[1:]:
+            ready, coming = coming, reader.submit(read, item)
+            yield ready.result()
+        yield coming.result()
+
+
+def _checked(
+    values: Embeddings, store: BlockStore, source: TileStore, block: int
+) -> npt.NDArray[Any]:
+    """Return a block in the type of the store, if every value is finite there."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(store.array.dtype)
+    bad = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
+    if not bad.size:
+        return rounded
+    start = store.blocks()[block][1]
+    ids = [source.tile_ids[start + row] for row in bad]
+    shown = ", ".join(ids[:SHOWN_IDS]) + (
+        f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    )
+    if np.isfinite(values).all():
+        what = f"embeddings are too large for {store.array.dtype}: {shown}"
+        mend = "Look at these tiles: their embeddings are far larger than those of the others."
+    else:
+        what = f"embeddings are not finite: {shown}"
+        mend = "Look at these tiles; if they are in order, set compute.precision to fp32."
+    raise UserError(Problem(str(store.path), what, mend))
+
+
+def storage_dtype(sample: Embeddings) -> str:
+    """Return float16 where it holds a sample of embeddings [N, D] without harm, else float32.
+
+    It does where no value comes near its range, and where rounding is far smaller than the spread
+    between tiles, which is what every probe lives on.
+    """
+    if not np.isfinite(sample).all() or np.abs(sample).max() > LARGEST_FLOAT16:
+        return "float32"
+    values = sample.astype(np.float64)
+    rounding = np.square(values.astype(np.float16) - values).sum()
+    spread = np.square(values - values.mean(axis=0)).sum()
+    return "float16" if rounding <= ROUNDING_SHARE * spread else "float32"

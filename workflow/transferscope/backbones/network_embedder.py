@@ -1,0 +1,243 @@
+"""Embedding tiles with a network: device, number format, batches."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transferscope.backbones.channels import Assignment, column_layout
+from transferscope.backbones.embed import Embeddings, Tiles, storage_dtype
+from transferscope.backbones.networks import (
+    Backbone,
+    build_backbone,
+    check_backbone,
+    in_precision,
+    output_widths,
+)
+from transferscope.backbones.precision import (
+    DTYPES,
+    LEAST_AGREEMENT,
+    centred_cosine,
+    choose_precision,
+)
+from transferscope.backbones.preprocessing import Preprocessor
+from transferscope.backbones.weights import weights_sha256
+from transferscope.cards import NetworkCard
+from transferscope.config import ComputeSettings
+from transferscope.errors import Problem, UserError
+
+logger = logging.getLogger(__name__)
+
+# On a processor each core takes images of its own: the features of this many stay in its cache,
+# and no core waits for another within a layer.
+IMAGES_A_CORE = 8
+
+
+def choose_device(requested: str) -> torch.device:
+    """Return the device to compute on: ``auto`` is the first GPU where there is one.
+
+    Raises
+    ------
+    UserError
+        Where a GPU is asked for and there is none.
+    """
+    if requested == "cuda" and not torch.cuda.is_available():
+        what = "a GPU is asked for, but torch finds none"
+        raise UserError(Problem("compute.device", what, "Use `auto` or `cpu`."))
+    if requested == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(requested)
+
+
+class NetworkEmbedder:
+    """Embeds tiles with the network of a backbone card.
+
+    Parameters
+    ----------
+    card, card_path
+        The backbone and its file.
+    channels, intensity_range
+        Channels of the tiles, and their raw values of black and white [C, 2].
+    assignment
+        Which channel goes into which slot, in which passes.
+    settings
+        Device, number format, batch size, threads.
+    """
+
+    def __init__(
+        self,
+        card: NetworkCard,
+        card_path: Path,
+        channels: list[str],
+        intensity_range: npt.NDArray[np.float32],
+        assignment: Assignment,
+        settings: ComputeSettings,
+    ) -> None:
+        if problems := check_backbone(card, card_path):
+            raise UserError(problems)
+        self.card = card
+        self.assignment = assignment
+        self.settings = settings
+        self.batch_size = settings.batch_size
+        self.device = choose_device(settings.device)
+        self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
+        self.reference = build_backbone(card, card_path)
+        self.weights_sha256 = weights_sha256(self.reference)
+        self.widths = output_widths(self.reference, len(card.slots), card.input_size)
+        self.reference.to(self.device)
+        self.backbone = self.reference
+        self.preprocessor = Preprocessor(
+            channels,
+            intensity_range,
+            card.input_size,
+            card.normalization,
+            len(card.slots),
+            self.device,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the values depend on, beside the tiles."""
+        return {
+            "card": self.card.fingerprint(),
+            "weights": self.weights_sha256,
+            "strategy": self.assignment.strategy,
+            "slots": self.assignment.slot_tables(),
+        }
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Return which columns hold what."""
+        return column_layout(self.assignment, self.widths)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the store says about itself."""
+        return {
+            "backbone": self.card.name,
+            "card_fingerprint": self.card.fingerprint(),
+            "weights_sha256": self.weights_sha256,
+            "strategy": self.assignment.strategy,
+            "slots": self.assignment.slot_tables(),
+            "dropped_channels": list(self.assignment.dropped),
+            "input_size": self.card.input_size,
+            "normalization": self.card.normalization.model_dump(mode="json"),
+            "layers": {output.name: output.layer for output in self.card.outputs},
+        }
+
+    def decide(self, sample: Tiles) -> dict[str, Any]:
+        """Return the number formats to use, after trying them on a few tiles.
+
+        Returns
+        -------
+        dict
+            ``precision`` of the network; ``tried_precision`` and its ``centred_cosine`` to fp32
+            (None where fp32 was chosen at once); ``dtype`` of the store.
+        """
+        tried = choose_precision(self.device, self.settings.precision)
+        wanted = self._embed_in("fp32", sample)
+        if tried == "fp32":
+            return _decision("fp32", None, None, wanted)
+        found = self._embed_in(tried, sample)
+        agreement = self._agreement(wanted, found)
+        if agreement >= LEAST_AGREEMENT:
+            return _decision(tried, tried, agreement, found)
+        logger.warning(
+            "%s: %s embeddings agree with fp32 to a centred cosine of %.4f only (%.2f is needed): "
+            "fp32 takes over",
+            self.card.name,
+            tried,
+            agreement,
+            LEAST_AGREEMENT,
+        )
+        return _decision("fp32", tried, agreement, wanted)
+
+    def start(self, decision: dict[str, Any]) -> None:
+        """Put the network into the number format that was decided."""
+        self.backbone = self._in(decision["precision"])
+        # Only one copy of the weights is needed from here on.
+        self.reference = self.backbone
+
+    def __call__(self, tiles: Tiles) -> Embeddings:
+        """Return embeddings [N, D] of raw tiles [N, C, H, W]."""
+        host = torch.from_numpy(np.ascontiguousarray(tiles))
+        if self.device.type == "cpu":
+            parts = torch.split(host, min(self.batch_size, IMAGES_A_CORE))
+            found = torch.cat(list(self._cores.map(self._batch, parts)))
+        else:
+            # Results stay on the device until the end, so that it never waits for the host.
+            found = torch.cat(self._batches_on_gpu(host.pin_memory()))
+        return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
+    def close(self) -> None:
+        """Stop the worker threads."""
+        self._cores.shutdown()
+        torch.set_num_threads(self.settings.threads)
+
+    def _batches_on_gpu(self, host: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
+        done = 0
+        while done < len(host):
+            batch = host[done : done + self.batch_size]
+            try:
+                found.append(self._batch(batch))
+            except torch.cuda.OutOfMemoryError:
+                self._halve_batch()
+                continue
+            done += len(batch)
+        return found
+
+    def _halve_batch(self) -> None:
+        if self.batch_size == 1:
+            what = f"{self.card.name} does not fit into the memory of {self.device}, even one image"
+            raise UserError(Problem("compute.device", what, "Use `cpu`, or a larger GPU."))
+        self.batch_size //= 2
+        torch.cuda.empty_cache()
+        logger.warning("out of GPU memory: going on with a batch of %d", self.batch_size)
+
+    @torch.inference_mode()
+    def _batch(self, raw: Tensor) -> Tensor:
+        """Return embeddings [B, D] on the device, from raw tiles on the host."""
+        resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
+        parts = []
+        for one in self.assignment.passes:
+            parts += self.backbone(self.preprocessor.fill(resized, one))
+        return torch.cat(parts, dim=1)
+
+    def _in(self, precision: Any) -> Backbone:
+        if precision == "fp32":
+            return self.reference
+        return in_precision(self.reference, DTYPES[precision])
+
+    def _embed_in(self, precision: Any, tiles: Tiles) -> Embeddings:
+        self.backbone = self._in(precision)
+        return self(tiles)
+
+    def _agreement(self, wanted: Embeddings, found: Embeddings) -> float:
+        """Return the smallest centred cosine over passes and outputs."""
+        return min(
+            centred_cosine(
+                torch.from_numpy(wanted[:, c["start"] : c["stop"]]),
+                torch.from_numpy(found[:, c["start"] : c["stop"]]),
+            )
+            for c in self.columns()
+        )
+
+
+def _use_one_core() -> None:
+    torch.set_num_threads(1)
+
+
+def _decision(
+    precision: str, tried: str | None, agreement: float | None, sample: Embeddings
+) -> dict[str, Any]:
+    return {
+        "precision": precision,
+        "tried_precision": tried,
+        "centred_cosine": agreement,
+        "dtype": storage_dtype(sample),
+    }

@@ -1,0 +1,147 @@
+"""From raw tiles to network input, on the device: scale, resize, normalise, fill the slots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from transferscope.backbones.channels import Pass
+from transferscope.cards import Normalization
+
+# A channel whose standard deviation over the tile is smaller than this, on a scale of 0 to 1, is
+# constant: 16-bit data cannot vary less. `self` normalisation makes it zero.
+CONSTANT = 1e-6
+# Added to the standard deviation by `self`, as the Human Protein Atlas DINO models were trained.
+SELF_EPSILON = 1e-7
+
+
+class Preprocessor:
+    """Turns raw integer tiles into what a network expects.
+
+    Parameters
+    ----------
+    channels
+        Channels of the tiles, in their order.
+    intensity_range
+        Raw values of black and white, [C, 2].
+    input_size
+        Side of the network's input in px; tiles that are not square are squeezed.
+    normalization
+        The backbone's normalisation.
+    n_slots
+        Number of the backbone's input slots.
+    device
+        Where the tensors lie.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[str],
+        intensity_range: npt.NDArray[np.float32],
+        input_size: int,
+        normalization: Normalization,
+        n_slots: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.channels = list(channels)
+        self.input_size = input_size
+        self.normalization = normalization
+        limits = torch.as_tensor(intensity_range, dtype=torch.float32, device=device)
+        self._low, self._high = (limits[None, :, i, None, None] for i in (0, 1))
+        self._mean = _a_slot(normalization.mean, n_slots, device)
+        self._std = _a_slot(normalization.std, n_slots, device)
+
+    def resize(self, raw: Tensor) -> Tensor:
+        """Return tiles with intensities from 0 to 1, at the size of the network's input.
+
+        Parameters
+        ----------
+        raw
+            Raw tiles [B, C, H, W] of any integer or floating type, on the device.
+
+        Returns
+        -------
+        Tensor
+            [B, C, S, S] float32. Values outside the intensity range are clipped to it before the
+            resize, so that a hot pixel does not bleed; the antialiased bicubic filter may then
+            overshoot 0 and 1 a little. With `self` normalisation, that is applied, too.
+        """
+        # Casting is all that torch does with uint16 on every device.
+        pixels = raw.to(torch.float32)
+        low, high = self._limits(pixels)
+        pixels = torch.minimum(torch.maximum(pixels, low), high)
+        if pixels.shape[-2:] != (self.input_size, self.input_size):
+            size = (self.input_size, self.input_size)
+            pixels = functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        # Scaling commutes with resizing and is cheaper on the smaller image.
+        span = high - low
+        scaled = torch.where(span > 0, (pixels - low) / span.clamp_min(1e-12), 0.0)
+        return _self_normalized(scaled) if self.normalization.kind == "self" else scaled
+
+    def fill(self, resized: Tensor, one: Pass) -> Tensor:
+        """Return the network's input for one pass, [B, slots, S, S] float32.
+
+        Parameters
+        ----------
+        resized
+            What `resize` returned.
+        one
+            Which channel goes into which slot; an empty slot is exactly zero.
+        """
+        batch, _, height, width = resized.shape
+        filled = resized.new_zeros((batch, len(one.slots), height, width))
+        for slot, channel in enumerate(one.slots.values()):
+            if channel is None:
+                continue
+            values = resized[:, self.channels.index(channel)]
+            if self.normalization.kind == "mean-std":
+                values = (values - self._mean[slot]) / self._std[slot]
+            filled[:, slot] = values
+        return filled
+
+    def _limits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.normalization.intensity == "range":
+            return self._low, self._high
+        low, high = percentiles(pixels, self.normalization.percentiles)
+        return low, high
+
+
+def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:
+    """Return percentiles of each tile and channel, interpolated as `numpy.percentile` does.
+
+    Parameters
+    ----------
+    pixels
+        [B, C, H, W] float32.
+    percents
+        0 to 100.
+
+    Returns
+    -------
+    list of Tensor
+        [B, C, 1, 1] each.
+    """
+    # Selection is linear in the pixels, and torch.quantile refuses more than 16 million values.
+    flat = pixels.flatten(2)
+    found = []
+    for percent in percents:
+        rank = percent / 100 * (flat.shape[-1] - 1)
+        below = flat.kthvalue(math.floor(rank) + 1, dim=-1, keepdim=True).values
+        above = flat.kthvalue(math.ceil(rank) + 1, dim=-1, keepdim=True).values
+        found.append(torch.lerp(below, above, rank - math.floor(rank)).unsqueeze(-1))
+    return found
+
+
+def _self_normalized(pixels: Tensor) -> Tensor:
+    std, mean = torch.std_mean(pixels, dim=(-2, -1), keepdim=True)
+    return torch.where(std > CONSTANT, (pixels - mean) / (std + SELF_EPSILON), 0.0)
+
+
+def _a_slot(values: Sequence[float], n_slots: int, device: torch.device | str) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).expand(n_slots)

@@ -1,0 +1,1 @@
+"""What is asked of embeddings: labels, splits, heads, neighbours and their metrics."""

@@ -1,0 +1,336 @@
+"""What every probe of an embedding store shares: its input, and its score and prediction tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from transferscope.cards import DatasetCard
+from transferscope.config import Metric
+from transferscope.errors import Problem, UserError
+from transferscope.parquet import read_parquet, write_parquet
+from transferscope.probes import metrics as m
+from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
+from transferscope.stores import EmbeddingStore
+
+Rows = npt.NDArray[np.int64]
+IDENTITY = ["dataset", "backbone", "channels", "task"]
+SCORE_COLUMNS = [
+    *IDENTITY,
+    "head",
+    "k",
+    "scheme",
+    "fold",
+    "seed",
+    "fraction",
+    "metric",
+    "class",
+    "value",
+    "n_train",
+    "n_train_groups",
+    "n_validation",
+    "n_test",
+]
+
+
+@dataclass(frozen=True)
+class Division:
+    """Rows of the embedding matrix for one scheme, seed, fold and fraction, each int64 and rising.
+
+    `train_shares`, float64 [n_train], tells the smallest fraction that each training row is inside.
+    """
+
+    scheme: str
+    seed: int
+    fold: int
+    fraction: float
+    train: Rows
+    validation: Rows
+    test: Rows
+    train_shares: npt.NDArray[np.float64]
+
+    @property
+    def names(self) -> tuple[object, ...]:
+        """What tells the division from others, without its seed."""
+        return (self.scheme, self.fold, self.fraction)
+
+
+def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Division]:
+    """Return every division of a split table, by scheme, seed, fold and rising fraction."""
+    ordered = splits.sort_values(["scheme", "seed", "fold", "row"], kind="stable")
+    divisions = []
+    for _, part in ordered.groupby(["scheme", "seed", "fold"], sort=True):
+        divisions += [_division(part, fraction) for fraction in sorted(fractions)]
+    return divisions
+
+
+def _division(part: pd.DataFrame, fraction: float) -> Division:
+    first, rows = part.iloc[0], part["row"].to_numpy()
+    roles, share = part["role"].to_numpy(), part["share"].to_numpy()
+    inside = {role: (roles == role) & (share < fraction) for role in (TRAIN, VALIDATION, TEST)}
+    return Division(
+        scheme=str(first["scheme"]),
+        seed=int(first["seed"]),
+        fold=int(first["fold"]),
+        fraction=float(fraction),
+        train=rows[inside[TRAIN]],
+        validation=rows[inside[VALIDATION]],
+        test=rows[inside[TEST]],
+        train_shares=share[inside[TRAIN]],
+    )
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """All that a probe reads.
+
+    Parameters
+    ----------
+    embeddings
+        [N, D] float32.
+    tiles
+        Labels over the classes of the splits, groups and names of the N tiles.
+    divisions
+        Every training, validation and test set.
+    metrics
+        Which scores to compute.
+    identity
+        Values of the columns `IDENTITY`.
+    """
+
+    embeddings: npt.NDArray[np.float32]
+    tiles: LabelledTiles
+    divisions: list[Division]
+    metrics: Sequence[Metric]
+    identity: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: npt.NDArray[np.float32],
+        tile_table: pd.DataFrame,
+        splits: pd.DataFrame,
+        fractions: Sequence[float],
+        metrics: Sequence[Metric],
+        identity: Mapping[str, str],
+    ) -> ProbeData:
+        """Join an embedding matrix with its tile table and the table of `make_splits`."""
+        classes, task = splits.attrs["classes"], splits.attrs["task"]
+        return cls(
+            embeddings=np.ascontiguousarray(embeddings, dtype=np.float32),
+            tiles=LabelledTiles.from_table(tile_table, classes, task),
+            divisions=read_divisions(splits, fractions),
+            metrics=metrics,
+            identity={**identity, "task": task},
+        )
+
+    @classmethod
+    def read(
+        cls,
+        manifest: Path,
+        representation: str,
+        channels: str,
+        tile_table: Path,
+        splits: Path,
+        card: DatasetCard,
+        fractions: Sequence[float],
+        metrics: Sequence[Metric],
+    ) -> ProbeData:
+        """Read a store and what belongs to it.
+
+        Parameters
+        ----------
+        manifest
+            Manifest of the embedding store; for the channels `mean` that of `replicate`.
+        representation
+            `backbone` or `backbone@output`.
+        channels
+            Name of the channel strategy.
+        tile_table, splits
+            Parquet tables of the tiles and of `make_splits`.
+        card
+            The dataset's card.
+        fractions, metrics
+            The study's `splits.fractions` and `metrics`.
+
+        Raises
+        ------
+        UserError
+            Where a file is missing or damaged, where store and table hold different tiles, or
+            where an embedding is not finite.
+        """
+        store = EmbeddingStore(manifest)
+        table = read_parquet(tile_table)
+        if table["tile_id"].tolist() != store.tile_ids:
+            what = f"holds other tiles than {tile_table.name}"
+            mend = "Delete the store and its manifest and run the workflow again."
+            raise UserError(Problem(str(manifest), what, mend))
+        output = representation.partition("@")[2] or None
+        embeddings = store.read(output, average_channels=channels == "mean")
+        _check_finite(embeddings, store)
+        identity = {"dataset": card.name, "backbone": representation, "channels": channels}
+        return cls.of(embeddings, table, read_splits(splits), fractions, metrics, identity)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a tile may have several labels."""
+        return self.tiles.task == "multi-label"
+
+
+def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) -> None:
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(bad):
+        what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
+        mend = "Delete the store and embed again with `compute.precision: fp32`."
+        raise UserError(Problem(str(store.path), what, mend))
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device that `compute.device` names.
+
+    Raises
+    ------
+    UserError
+        Where a GPU is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        mend = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
+        raise UserError(Problem("compute.device", "no usable GPU on this machine", mend))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass
+class ResultTables:
+    """Collects what the heads predict for the test rows of every division."""
+
+    data: ProbeData
+    _scores: list[dict[str, Any]] = field(default_factory=list)
+    _predictions: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        head: str,
+        k: int | None,
+        division: Division,
+        predicted: npt.NDArray[np.bool_],
+        scores: npt.NDArray[np.float32],
+    ) -> None:
+        """Add one head's predictions.
+
+        Parameters
+        ----------
+        head, k
+            Kind of the head, and its number of neighbours if it has one.
+        division
+            What it was trained and tested on.
+        predicted, scores
+            Of the division's test rows, [n_test, C].
+        """
+        truth = self.data.tiles.matrix[division.test]
+        groups = self.data.tiles.groups[division.train]
+        shared = {"head": head, "k": k, **_division_columns(division)}
+        sizes = {
+            "n_train": len(division.train),
+            "n_train_groups": len(set(groups)),
+            "n_validation": len(division.validation),
+            "n_test": len(division.test),
+        }
+        for metric, name, value in self._values(truth, predicted, scores):
+            named = {"metric": metric, "class": name, "value": value}
+            self._scores.append({**self.data.identity, **shared, **named, **sizes})
+        arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
+        self._predictions.append({**shared, **arrays})
+
+    def _values(
+        self,
+        truth: npt.NDArray[np.bool_],
+        predicted: npt.NDArray[np.bool_],
+        scores: npt.NDArray[np.float32],
+    ) -> list[tuple[str, str, float]]:
+        classes = self.data.tiles.classes
+        values: list[tuple[str, str, float]] = []
+        for metric in self.data.metrics:
+            if metric == "class_f1":
+                f1 = m.Counts.of(truth, predicted).f1()
+                values += [(metric, c, float(v)) for c, v in zip(classes, f1, strict=True)]
+            elif metric == "macro_average_precision":
+                mean = m.mean_of_defined(m.average_precision(truth, scores))
+                values.append((metric, "", float(mean)))
+            else:
+                function = {
+                    "macro_f1": m.macro_f1,
+                    "micro_f1": m.micro_f1,
+                    "accuracy": m.accuracy,
+                }[metric]
+                values.append((metric, "", float(function(truth, predicted))))
+        return values
+
+    def scores(self) -> pd.DataFrame:
+        """Return the tidy table of all scores, columns `SCORE_COLUMNS`."""
+        table = pd.DataFrame(self._scores, columns=SCORE_COLUMNS)
+        texts = dict.fromkeys([*IDENTITY, "head", "scheme", "metric", "class"], "str")
+        counts = [c for c in SCORE_COLUMNS if c.startswith("n_")]
+        numbers = dict.fromkeys(["fold", "seed", *counts], "int64")
+        return table.astype(
+            {**texts, **numbers, "k": "Int64", "fraction": "float64", "value": "float64"}
+        )
+
+    def predictions(self) -> pd.DataFrame:
+        """Return the table of all predictions: a row a head, division and test tile."""
+        parts = self._predictions
+        lengths = [len(part["row"]) for part in parts]
+        columns: dict[str, Any] = {
+            name: np.repeat(np.array([part[name] for part in parts], dtype=dtype), lengths)
+            for name, dtype in (
+                ("head", object),
+                ("k", object),
+                ("scheme", object),
+                ("seed", np.int64),
+                ("fold", np.int64),
+                ("fraction", np.float64),
+            )
+        }
+        rows = _concatenated(parts, "row", np.int64)
+        columns |= {
+            "row": rows,
+            "tile_id": self.data.tiles.tile_ids[rows],
+            "group": self.data.tiles.groups[rows],
+        }
+        for column in range(len(self.data.tiles.classes)):
+            for name, dtype in (("true", np.bool_), ("predicted", np.bool_), ("score", np.float32)):
+                columns[f"{name}_{column}"] = _concatenated(parts, name, dtype, column)
+        texts = dict.fromkeys(["head", "scheme", "tile_id", "group"], "str")
+        return pd.DataFrame(columns).astype({**texts, "k": "Int64"})
+
+    def write(self, scores: Path, predictions: Path) -> None:
+        """Write both tables by rename."""
+        described = {"classes": self.data.tiles.classes, "task": self.data.tiles.task}
+        write_parquet(self.predictions(), predictions, described)
+        write_parquet(self.scores(), scores, described)
+
+
+def _division_columns(division: Division) -> dict[str, Any]:
+    return {
+        "scheme": division.scheme,
+        "seed": division.seed,
+        "fold": division.fold,
+        "fraction": division.fraction,
+    }
+
+
+def _concatenated(
+    parts: list[dict[str, Any]], name: str, dtype: npt.DTypeLike, column: int | None = None
+) -> npt.NDArray[Any]:
+    """Return one array of every part, end to end; of a matrix one of its columns."""
+    chosen = [part[name] if column is None else part[name][:, column] for part in parts]
+    return np.concatenate(chosen, dtype=dtype) if chosen else np.empty(0, dtype=dtype)

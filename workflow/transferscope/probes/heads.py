@@ -1,0 +1,169 @@
+"""Supervised heads on frozen embeddings: all folds, seeds and fractions of a store together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferscope.config import HeadSettings
+from transferscope.probes import head_training, logistic
+from transferscope.probes.evaluation import Division, ProbeData, ResultTables, torch_device
+from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
+from transferscope.probes.metrics import best_thresholds
+from transferscope.progress import progress_bar
+
+FLOOR = "floor"
+
+
+def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> ResultTables:
+    """Train and test every kind of head on every division.
+
+    Scalers and weights see training rows only; early stopping and thresholds see validation rows.
+    Beside the kinds in the settings there is always the `floor`, which knows nothing but how often
+    each class occurs among the training rows.
+
+    Parameters
+    ----------
+    data
+        Embeddings, labels and divisions.
+    settings
+        Which heads, and how they are trained.
+    device
+        "auto", "cpu" or "cuda".
+    """
+    results = ResultTables(data)
+    where = torch_device(device)
+    problem = Problem(
+        embeddings=torch.from_numpy(data.embeddings).to(where),
+        targets=torch.from_numpy(data.tiles.matrix.astype(np.float32)).to(where),
+        is_multi_label=data.is_multi_label,
+    )
+    heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
+    scalers = Scalers.fit(problem.embeddings, heads)
+    for division in data.divisions:
+        results.add(FLOOR, None, division, *floor(data, division))
+    total = len(heads) * len(settings.kinds) * settings.epochs
+    with progress_bar(f"Heads on {data.identity['backbone']}", total, "head epochs") as bar:
+        for kind in settings.kinds:
+            for chunk in _chunks(kind, problem, heads, settings):
+                done = bar.n
+                members = [heads[index] for index in chunk]
+                batch = fit(kind, problem, members, scalers.select(chunk), settings, bar.update)
+                _test(data, kind, batch, problem, heads, chunk, settings, results)
+                # What early stopping has saved, and logistic regression, which has no epochs.
+                bar.update(len(chunk) * settings.epochs - (bar.n - done))
+    return results
+
+
+def score_heads(
+    data: ProbeData,
+    settings: HeadSettings,
+    scores: Path,
+    predictions: Path,
+    device: str = "cpu",
+) -> None:
+    """Run the heads and write both tables by rename."""
+    run_heads(data, settings, device).write(scores, predictions)
+
+
+def fit(
+    kind: str,
+    problem: Problem,
+    heads: Sequence[HeadRows],
+    scalers: Scalers,
+    settings: HeadSettings,
+    on_epoch: Callable[[int], object] = lambda _: None,
+) -> HeadBatch:
+    """Train heads of one kind together; their order is that of `heads`."""
+    if kind == "logreg":
+        return logistic.fit_logistic(problem, heads, scalers, settings.logreg_c)
+    hidden = settings.hidden if kind == "mlp" else []
+    return head_training.fit_networks(problem, heads, scalers, hidden, kind, settings, on_epoch)
+
+
+def _chunks(
+    kind: str, problem: Problem, heads: Sequence[HeadRows], settings: HeadSettings
+) -> Iterator[list[int]]:
+    """Yield indices of the heads that are trained together."""
+    n_features, n_classes = problem.embeddings.shape[1], problem.n_classes
+    if kind == "logreg":
+        return logistic.chunks(heads, n_features, n_classes)
+    hidden = settings.hidden if kind == "mlp" else []
+    return head_training.chunks(heads, [n_features, *hidden, n_classes], settings)
+
+
+def _test(
+    data: ProbeData,
+    kind: str,
+    batch: HeadBatch,
+    problem: Problem,
+    heads: Sequence[HeadRows],
+    chunk: list[int],
+    settings: HeadSettings,
+    results: ResultTables,
+) -> None:
+    """Add what the heads of one chunk predict for their test rows."""
+    for place, index in enumerate(chunk):
+        division, rows = data.divisions[index], heads[index]
+        validation = batch.scores(place, rows.validation, problem)
+        test = batch.scores(place, rows.test, problem)
+        results.add(kind, None, division, *decide(data, division, validation, test, settings))
+
+
+def decide(
+    data: ProbeData,
+    division: Division,
+    validation: npt.NDArray[np.float32],
+    test: npt.NDArray[np.float32],
+    settings: HeadSettings,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Turn a head's scores into predictions.
+
+    A multi-label class is predicted from the threshold on that has the best F1 on the validation
+    rows. Where these have too few of it, one threshold serves all such classes: the one with the
+    best F1 over all decisions on the validation rows. Of exclusive classes the likeliest is
+    predicted. A class without training positives never is.
+
+    Parameters
+    ----------
+    data, division
+        What the head was trained on.
+    validation, test
+        Scores of the division's rows, [n, C].
+    settings
+        Of the heads.
+
+    Returns
+    -------
+    tuple
+        Predictions and scores of the test rows, [n_test, C].
+    """
+    seen = data.tiles.matrix[division.train].any(axis=0)
+    test = np.where(seen, test, np.float32(0))
+    if not data.is_multi_label:
+        return np.asarray(test.argmax(axis=1)[:, None] == np.arange(test.shape[1])), test
+    truth, minimum = data.tiles.matrix[division.validation], settings.threshold_positives
+    pooled = best_thresholds(
+        truth[:, seen].reshape(-1, 1), validation[:, seen].reshape(-1, 1), minimum
+    )
+    thresholds = best_thresholds(truth, validation, minimum, float(pooled[0]))
+    return (test >= thresholds) & seen, test
+
+
+def floor(
+    data: ProbeData, division: Division
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Predict from the training labels alone, alike for every test row.
+
+    Of exclusive classes the most frequent is predicted. Else every class is that occurs: of all
+    constant answers this has the best macro F1, 2p / (1 + p) for a class of prevalence p.
+    """
+    labels = data.tiles.matrix[division.train]
+    prior = labels.mean(axis=0, dtype=np.float64).astype(np.float32)
+    chosen = prior > 0 if data.is_multi_label else np.arange(len(prior)) == prior.argmax()
+    shape = (len(division.test), len(prior))
+    return np.broadcast_to(chosen, shape).copy(), np.broadcast_to(prior, shape).copy()

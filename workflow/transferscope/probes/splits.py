@@ -1,0 +1,375 @@
+"""Division of the tiles into training, validation and test, once for all probes.
+
+Two schemes: `group` keeps each group (protein, well, patient) on one side; `image` divides fields
+of view and lets groups straddle, as older papers do. Both are stratified over all labels at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from transferscope.cards import DatasetCard
+from transferscope.config import Scheme, SplitSettings
+from transferscope.errors import Problem, UserError
+from transferscope.parquet import read_parquet, write_parquet
+from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.seeds import derive_rng, derive_seed
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+ROLES = np.array([TRAIN, VALIDATION, TEST], dtype=object)
+COLUMNS = ["scheme", "seed", "fold", "row", "role", "share"]
+UNIT_NAMES = {"group": "groups", "image": "fields of view"}
+SEED_LIMIT = 2**32
+NAMES_SHOWN = 5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What a scheme keeps together: groups or fields of view, sorted by name.
+
+    Parameters
+    ----------
+    codes
+        Unit of each row, int64 [N].
+    labels
+        Union of the labels of each unit's tiles, bool [U, C].
+    """
+
+    codes: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, names: npt.NDArray[Any], matrix: npt.NDArray[np.bool_]) -> _Units:
+        codes, distinct = pd.factorize(names, sort=True)
+        labels = np.zeros((len(distinct), matrix.shape[1]), dtype=bool)
+        np.logical_or.at(labels, codes, matrix)
+        return cls(codes.astype(np.int64), labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def _units(tiles: LabelledTiles, scheme: Scheme, rows: npt.NDArray[np.int64]) -> _Units:
+    names = tiles.groups if scheme == "group" else tiles.fovs
+    return _Units.of(names[rows], tiles.matrix[rows])
+
+
+def check_splits(
+    table: pd.DataFrame, card: DatasetCard, settings: SplitSettings, where: str
+) -> list[Problem]:
+    """Return why a sample sheet or tile table cannot be divided as the settings ask.
+
+    Counts only, so it is cheap enough to run before anything is computed.
+
+    Parameters
+    ----------
+    table
+        With columns `group` and `labels`; `fov` and `tile_id` are used where present.
+    card
+        The dataset's card: class list and task.
+    settings
+        The study's `splits`.
+    where
+        What to call the table in the problems.
+    """
+    problems = label_problems(table, card, where)
+    tiles = LabelledTiles.from_table(table, card.labels, card.task)
+    if not tiles.labelled.any():
+        mend = "Give labels to the tiles that are to be scored; empty labels mean unlabelled."
+        return [*problems, Problem(f"{where}, column labels", "no tile has a label", mend)]
+    classes, rare = _remaining_classes(tiles, settings, where)
+    problems += rare
+    tiles = LabelledTiles.from_table(table, classes, card.task)
+    if len(classes) < 2:
+        what = f"{len(classes)} of {len(card.labels)} classes are left, two are needed"
+        mend = "Lower splits.folds, or give more labelled groups."
+        return [*problems, Problem(f"{where}, column labels", what, mend)]
+    return problems + _unit_problems(tiles, settings, where)
+
+
+def _remaining_classes(
+    tiles: LabelledTiles, settings: SplitSettings, where: str
+) -> tuple[list[str], list[Problem]]:
+    """Return the classes that every scheme can spread over its folds, and the others' problems."""
+    rows = np.flatnonzero(tiles.labelled)
+    problems: dict[str, Problem] = {}
+    for scheme in settings.schemes:
+        counts = _units(tiles, scheme, rows).labels.sum(axis=0)
+        for name, count in zip(tiles.classes, counts, strict=True):
+            if count < settings.folds[scheme] and name not in problems:
+                problems[name] = _rare_class(name, int(count), scheme, settings, where)
+    remaining = [name for name in tiles.classes if name not in problems]
+    if settings.rare_classes == "drop":
+        return remaining, []
+    # Where the study stops anyway, the other checks go on with every class.
+    return tiles.classes, list(problems.values())
+
+
+def _rare_class(
+    name: str, count: int, scheme: Scheme, settings: SplitSettings, where: str
+) -> Problem:
+    folds = settings.folds[scheme]
+    what = f'class "{name}" has {count} {UNIT_NAMES[scheme]}, fewer than the {folds} folds'
+    lower = f"Lower splits.folds.{scheme} to {count}, set" if count >= 2 else "Set"
+    mend = f"{lower} `splits.rare_classes: drop`, or take the class off card and sheet."
+    return Problem(f"{where}, column labels", what, mend)
+
+
+def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) -> list[Problem]:
+    rows = np.flatnonzero(tiles.labelled)
+    problems = []
+    for scheme in settings.schemes:
+        count, folds = len(_units(tiles, scheme, rows)), settings.folds[scheme]
+        if count < folds:
+            what = f"{count} labelled {UNIT_NAMES[scheme]}, fewer than the {folds} folds"
+            mend = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
+            problems.append(Problem(where, what, mend))
+    pairs = pd.DataFrame({"fov": tiles.fovs, "group": tiles.groups}).drop_duplicates()
+    straddling = sorted(pairs["fov"][pairs["fov"].duplicated()].unique())
+    if straddling:
+        shown = ", ".join(straddling[:NAMES_SHOWN]) + (
+            ", ..." if len(straddling) > NAMES_SHOWN else ""
+        )
+        what = f"{len(straddling)} fields belong to several groups: {shown}"
+        mend = "Name each field once over all groups; tiles of one field belong to one group."
+        problems.append(Problem(f"{where}, column fov", what, mend))
+    return problems
+
+
+def make_splits(
+    tile_table: pd.DataFrame,
+    card: DatasetCard,
+    settings: SplitSettings,
+    where: str = "tile table",
+) -> pd.DataFrame:
+    """Divide the labelled tiles of a dataset, for every scheme, seed and fold.
+
+    Folds and validation sets are stratified over all labels at once (Sechidis et al. 2011,
+    doi:10.1007/978-3-642-23808-6_10). The result depends on the tiles' names, not on their order,
+    and no seed on another. Tiles without a label of a remaining class are in no split.
+
+    Parameters
+    ----------
+    tile_table
+        With columns `tile_id`, `group`, `labels`, `fov`.
+    card
+        The dataset's card.
+    settings
+        The study's `splits`.
+    where
+        What to call the table in the problems.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `COLUMNS`; a row is inside fraction f where share < f. `attrs` hold `classes`,
+        `dropped_classes`, `task` and `validation_unit` ("group", "fov" or "none", for each
+        "scheme/seed/fold").
+
+    Raises
+    ------
+    UserError
+        With everything that is in the way of the division.
+    """
+    if problems := check_splits(tile_table, card, settings, where):
+        raise UserError(problems)
+    everything = LabelledTiles.from_table(tile_table, card.labels, card.task)
+    classes, _ = _remaining_classes(everything, settings, where)
+    if dropped := [name for name in card.labels if name not in classes]:
+        logger.warning("%s: dropped as too rare for the folds: %s", card.name, ", ".join(dropped))
+    tiles = LabelledTiles.from_table(tile_table, classes, card.task)
+    parts, validation_unit = [], {}
+    for scheme in settings.schemes:
+        for seed in settings.seeds:
+            for fold, part in _divide(tiles, scheme, seed, card.name, settings, where):
+                parts.append(part.frame(scheme, seed, fold))
+                validation_unit[f"{scheme}/{seed}/{fold}"] = part.validation_unit
+    splits = pd.concat(parts, ignore_index=True)
+    splits.attrs = {
+        "classes": classes,
+        "dropped_classes": dropped,
+        "task": card.task,
+        "validation_unit": validation_unit,
+    }
+    return splits
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One fold: rows of the tile table, their roles (indices into `ROLES`) and shares."""
+
+    rows: npt.NDArray[np.int64]
+    roles: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float64]
+    validation_unit: str
+
+    def frame(self, scheme: Scheme, seed: int, fold: int) -> pd.DataFrame:
+        columns = {
+            "scheme": scheme,
+            "seed": np.int64(seed),
+            "fold": np.int64(fold),
+            "row": self.rows,
+            "role": ROLES[self.roles],
+            "share": self.shares,
+        }
+        return pd.DataFrame(columns).astype({"scheme": "str", "role": "str"})
+
+
+def _divide(
+    tiles: LabelledTiles,
+    scheme: Scheme,
+    seed: int,
+    dataset: str,
+    settings: SplitSettings,
+    where: str,
+) -> Iterator[tuple[int, _Part]]:
+    """Yield every fold of one scheme and seed."""
+    rows = np.flatnonzero(tiles.labelled)
+    units = _units(tiles, scheme, rows)
+    names = (seed, dataset, "splits", scheme)
+    fold_of_unit = _assign_folds(units, settings.folds[scheme], names)
+    _check_spread(units, fold_of_unit, tiles.classes, f"{where}, scheme {scheme}, seed {seed}")
+    for fold in range(settings.folds[scheme]):
+        is_test = fold_of_unit[units.codes] == fold
+        inner = rows[~is_test]
+        is_validation, unit = _choose_validation(
+            tiles, scheme, inner, settings.validation, (*names, fold)
+        )
+        roles = np.full(len(rows), 2)
+        roles[~is_test] = is_validation.astype(np.int64)
+        shares = _shares(tiles.groups[rows], roles, (*names, fold))
+        yield fold, _Part(rows, roles, shares, unit)
+
+
+def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> npt.NDArray[np.int64]:
+    """Return the test fold of each unit, int64 [U]."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+    seed = derive_seed(*names, "folds") % SEED_LIMIT
+    splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    assigned = np.empty(len(units), dtype=np.int64)
+    for fold, (_, test) in enumerate(splitter.split(units.labels, units.labels)):
+        assigned[test] = fold
+    return assigned
+
+
+def _check_spread(
+    units: _Units, fold_of_unit: npt.NDArray[np.int64], classes: list[str], where: str
+) -> None:
+    """Make sure that every class can be both learned and tested."""
+    problems = []
+    for column, name in enumerate(classes):
+        if len(set(fold_of_unit[units.labels[:, column]])) < 2:
+            mend = "Choose another seed, lower splits.folds, or set `splits.rare_classes: drop`."
+            problems.append(Problem(where, f'all of class "{name}" is in one fold', mend))
+    if problems:
+        raise UserError(problems)
+
+
+def _choose_validation(
+    tiles: LabelledTiles,
+    scheme: Scheme,
+    rows: npt.NDArray[np.int64],
+    share: float,
+    names: tuple[object, ...],
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Return which rows of the training side become validation, bool [n], and the unit chosen.
+
+    With too few groups to give one up, fields of the training groups are chosen instead.
+    """
+    attempts: list[tuple[Scheme, str]] = [("group", "group"), ("image", "fov")]
+    for kind, unit in attempts if scheme == "group" else attempts[1:]:
+        units = _units(tiles, kind, rows)
+        chosen = _stratified_subset(units.labels, share, (*names, "validation", kind))
+        if chosen.any():
+            return chosen[units.codes], unit
+    return np.zeros(len(rows), dtype=bool), "none"
+
+
+def _stratified_subset(
+    labels: npt.NDArray[np.bool_], share: float, names: tuple[object, ...]
+) -> npt.NDArray[np.bool_]:
+    """Return a stratified subset of the units, bool [U], that leaves a unit of every class."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+    chosen = np.zeros(len(labels), dtype=bool)
+    is_only_one = (labels & (labels.sum(axis=0) == 1)).any(axis=1)
+    candidates = np.flatnonzero(~is_only_one)
+    size = max(1, round(share * len(labels)))
+    if size >= len(candidates):
+        chosen[candidates] = True
+        return _leave_every_class(chosen, labels)
+    splitter = MultilabelStratifiedShuffleSplit(
+        n_splits=1,
+        test_size=size,
+        train_size=len(candidates) - size,
+        random_state=derive_seed(*names) % SEED_LIMIT,
+    )
+    _, subset = next(splitter.split(labels[candidates], labels[candidates]))
+    # Of few units the stratification may give all to the training side.
+    if not len(subset):
+        subset = derive_rng(*names).choice(len(candidates), size, replace=False)
+    chosen[candidates[subset]] = True
+    return _leave_every_class(chosen, labels)
+
+
+def _leave_every_class(
+    chosen: npt.NDArray[np.bool_], labels: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Take back units until every class has one that is not chosen."""
+    kept = chosen.copy()
+    for column in np.argsort(labels.sum(axis=0), kind="stable"):
+        having = np.flatnonzero(labels[:, column])
+        if len(having) and kept[having].all():
+            kept[having[0]] = False
+    return kept
+
+
+def _shares(
+    groups: npt.NDArray[Any], roles: npt.NDArray[np.int64], names: tuple[object, ...]
+) -> npt.NDArray[np.float64]:
+    """Return rank / number of each row's group within its role, float64 [n]; 0 for test rows.
+
+    A group has one random key for all roles, so that under the image scheme, where groups straddle
+    training and validation, a small fraction asks for the labels of few groups in both.
+    """
+    codes, distinct = pd.factorize(groups, sort=True)
+    keys = np.array([derive_seed(*names, "share", name) for name in distinct])
+    shares = np.zeros(len(groups))
+    for role in (0, 1):
+        present = np.unique(codes[roles == role])
+        share_of_group = np.zeros(len(distinct))
+        order = present[np.argsort(keys[present], kind="stable")]
+        share_of_group[order] = np.arange(len(order)) / max(len(order), 1)
+        shares[roles == role] = share_of_group[codes[roles == role]]
+    return shares
+
+
+def write_splits(splits: pd.DataFrame, path: Path) -> None:
+    """Write the table of `make_splits` by rename; its `attrs` become schema metadata."""
+    write_parquet(splits[COLUMNS], path, {str(key): value for key, value in splits.attrs.items()})
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """Read what `write_splits` wrote, with its `attrs`.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, damaged or no split table.
+    """
+    splits = read_parquet(path)
+    if list(splits.columns) != COLUMNS or "classes" not in splits.attrs:
+        mend = "Delete it and run the workflow again."
+        raise UserError(Problem(str(path), "is no split table", mend))
+    return splits

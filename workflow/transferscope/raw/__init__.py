@@ -1,0 +1,1 @@
+"""Raw data as labs have it: sample sheets, files and their formats."""

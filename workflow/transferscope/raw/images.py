@@ -1,0 +1,258 @@
+"""One field: its raw file or files become integers [C, H, W], channels in the card's order.
+
+Axes are taken from the file where it names them. Where it does not, a multi-channel file has its
+channel axis where the dataset card says (`channel_order`), or where the length fits; the extra
+axis of a file that holds one channel is z. Z is projected; time must have one point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem, UserError
+from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
+
+UNKNOWN_AXES = "QI"
+NAME_AXES = (
+    "Save it with named axes (OME-TIFF, or ImageJ hyperstack), or set `channel_order:` in the card."
+)
+
+
+@dataclass(frozen=True)
+class FieldHeader:
+    """What the headers of one field's files say.
+
+    Parameters
+    ----------
+    files
+        The headers of its files, in channel order.
+    shape
+        Height and width in px.
+    dtype
+        uint8 or uint16.
+    """
+
+    files: tuple[Header, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class _Arrangement:
+    """Which axis of a file is what; None: it has no such axis. `n_channels` are to be kept."""
+
+    c: int | None
+    z: int | None
+    y: int
+    x: int
+    n_channels: int
+
+
+def read_field_header(
+    files: Sequence[Path], card: DatasetCard, *, one_file_a_channel: bool = False
+) -> FieldHeader:
+    """Read the headers of one field and check them against the card.
+
+    Parameters
+    ----------
+    files
+        One multi-channel file, or one file a channel in the order of `card.channels`.
+    card
+        The dataset.
+    one_file_a_channel
+        Whether each file holds one channel.
+
+    Raises
+    ------
+    UserError
+        Naming the file, and the channel or axis that is wrong.
+    """
+    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    headers, planes, problems = [], [], []
+    for file in files:
+        try:
+            header = read_header(file)
+            axes = _arrange(header, n_channels, card)
+        except UserError as error:
+            problems += error.problems
+        else:
+            headers.append(header)
+            planes.append((header.shape[axes.y], header.shape[axes.x]))
+    if problems:
+        raise UserError(problems)
+    _check_alike(headers, planes, card)
+    return FieldHeader(tuple(headers), planes[0], headers[0].dtype)
+
+
+def decode_field(
+    files: Sequence[Path], card: DatasetCard, *, one_file_a_channel: bool = False
+) -> npt.NDArray[Any]:
+    """Decode one field.
+
+    Parameters
+    ----------
+    files
+        One multi-channel file, or one file a channel in the order of `card.channels`.
+    card
+        The dataset: channels, channel order, ignored channels and z projection.
+    one_file_a_channel
+        Whether each file holds one channel.
+
+    Returns
+    -------
+    ndarray
+        [C, H, W], uint8 or uint16 as in the files; a projected mean is rounded half to even.
+
+    Raises
+    ------
+    UserError
+        Naming the file, and the channel or axis that is wrong.
+    """
+    header = read_field_header(files, card, one_file_a_channel=one_file_a_channel)
+    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    parts = [_decode_file(file, n_channels, card) for file in header.files]
+    field = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if n_channels is not None and card.ignore_channels:
+        field = np.delete(field, card.ignore_channels, axis=0)
+    return np.ascontiguousarray(field)
+
+
+def _channels_in_file(card: DatasetCard) -> int:
+    return len(card.channels) + len(card.ignore_channels)
+
+
+def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> npt.NDArray[Any]:
+    axes = _arrange(header, n_channels, card)
+    pixels = read_pixels(header)
+    named = [axis for axis in (axes.c, axes.z, axes.y, axes.x) if axis is not None]
+    rest = [axis for axis in range(pixels.ndim) if axis not in named]
+    pixels = pixels.transpose(*rest, *named).reshape([pixels.shape[axis] for axis in named])
+    if axes.c is None:
+        pixels = pixels[np.newaxis]
+    if axes.z is not None:
+        pixels = _project(pixels, card.z_projection)
+    return pixels[: axes.n_channels]
+
+
+def _project(stack: npt.NDArray[Any], how: str) -> npt.NDArray[Any]:
+    """Project [C, Z, H, W] along z, in the type of the stack."""
+    if how == "max":
+        highest: npt.NDArray[Any] = stack.max(axis=1)
+        return highest
+    mean: npt.NDArray[Any] = np.rint(stack.mean(axis=1, dtype=np.float64)).astype(stack.dtype)
+    return mean
+
+
+def _check_alike(
+    headers: Sequence[Header], planes: Sequence[tuple[int, int]], card: DatasetCard
+) -> None:
+    """Refuse channel files of one field that differ in size or type."""
+    problems = []
+    for header, plane, channel in zip(headers, planes, card.channels, strict=False):
+        for what, first, found in (
+            ("size (height, width)", planes[0], plane),
+            ("type", headers[0].dtype.name, header.dtype.name),
+        ):
+            if found != first:
+                text = f"channel {channel} has {what} {found}, but {headers[0].path} has {first}"
+                problems.append(Problem(str(header.path), text, "Export all channels alike."))
+    if problems:
+        raise UserError(problems)
+
+
+def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
+    """Find the axes of a file; `n_channels` None: the file is one channel."""
+    axes = [(i, letter) for i, letter in enumerate(header.axes) if _matters(header, i, letter)]
+    letters = "".join(letter for _, letter in axes)
+    unnamed = any(letter in UNKNOWN_AXES for letter in letters)
+    overruled = "S" not in letters and n_channels is not None and (unnamed or n_channels > 1)
+    if overruled and card.channel_order != "auto":
+        found = _by_order(header, axes, n_channels or 1, card.channel_order)
+    elif unnamed:
+        found = _by_length(header, axes, n_channels)
+    else:
+        found = {letter.replace("S", "C"): i for i, letter in axes}
+        if len(found) < len(letters) or set(found) - set("CZYX") or not set("YX") <= set(found):
+            what = f"has axes {header.axes} of lengths {header.shape}"
+            mend = "Expected: Y and X, with one channel axis and one z axis at the most."
+            raise problem_with(header.path, what, mend)
+    kept = _count_channels(header, found.get("C"), n_channels, card)
+    return _Arrangement(found.get("C"), found.get("Z"), found["Y"], found["X"], kept)
+
+
+def _matters(header: Header, axis: int, letter: str) -> bool:
+    """Return whether an axis is more than a wrapper of length one."""
+    return letter in "YX" or header.shape[axis] > 1
+
+
+def _by_order(
+    header: Header, axes: list[tuple[int, str]], n_channels: int, order: str
+) -> dict[str, int]:
+    """Assign axes as the card says: channels before Y and X, or after them."""
+    where = [i for i, _ in axes]
+    if len(where) == 2:
+        return dict(zip("YX", where, strict=True))
+    if len(where) == 3:
+        return dict(zip("CYX" if order == "first" else "YXC", where, strict=True))
+    if len(where) == 4 and order == "last":
+        return dict(zip("ZYXC", where, strict=True))
+    leading = [i for i, letter in axes[:2] if letter == "C"] or [
+        i for i in where[:2] if header.shape[i] == n_channels
+    ]
+    if len(where) != 4 or len(leading) != 1:
+        what = f"cannot tell channels from z: axes {header.axes} of lengths {header.shape}"
+        raise problem_with(header.path, what, "Save it with named axes (OME-TIFF).")
+    z = where[1] if leading[0] == where[0] else where[0]
+    return {"C": leading[0], "Z": z, "Y": where[2], "X": where[3]}
+
+
+def _by_length(
+    header: Header, axes: list[tuple[int, str]], n_channels: int | None
+) -> dict[str, int]:
+    """Assign axes that the file does not name: the channel axis is the one whose length fits."""
+    where = [i for i, _ in axes]
+    unclear = f"its axes {header.axes} of lengths {header.shape} are not named"
+    if len(where) not in (3, 4) or any(letter in "SCTZ" for _, letter in axes):
+        raise problem_with(header.path, unclear, NAME_AXES)
+    if n_channels is None and len(where) == 3:
+        return dict(zip("ZYX", where, strict=True))
+    ends = [*where[: len(where) - 2], where[-1]]
+    fitting = [i for i in ends if header.shape[i] == n_channels]
+    if not fitting and len(where) == 3:
+        return dict(zip("CYX", where, strict=True))  # the count will be refused, and named
+    if len(fitting) != 1:
+        raise problem_with(header.path, unclear, NAME_AXES)
+    others = [i for i in where if i != fitting[0]]
+    names = "YX" if len(others) == 2 else "ZYX"
+    return {"C": fitting[0], **dict(zip(names, others, strict=True))}
+
+
+def _count_channels(
+    header: Header, channel_axis: int | None, n_channels: int | None, card: DatasetCard
+) -> int:
+    """Return how many channels to keep, which leaves out an opacity, or refuse the file."""
+    count = 1 if channel_axis is None else header.shape[channel_axis]
+    expected = 1 if n_channels is None else n_channels
+    if count == expected:
+        return count
+    if header.alpha and count == expected + 1 and expected in (1, 3):
+        return expected
+    mend = "Export each channel as grey values."
+    named = "one channel is expected in each file"
+    if n_channels is not None:
+        ignored = f" and ignores {len(card.ignore_channels)}" if card.ignore_channels else ""
+        named = f"the card names {len(card.channels)}{ignored}: {', '.join(card.channels)}"
+        mend = (
+            "Correct `channels:`, `ignore_channels:` or `channel_order:` in the dataset card; "
+            "a z-stack must name its axes (OME-TIFF, or ImageJ hyperstack)."
+        )
+    s = "" if count == 1 else "s"
+    what = f"has {count} channel{s} (axes {header.axes}, shape {header.shape}), but {named}"
+    raise problem_with(header.path, what, mend)

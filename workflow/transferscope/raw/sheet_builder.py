@@ -1,0 +1,388 @@
+"""A sample sheet from a folder of images and a pattern of their names.
+
+A pattern is a path below the folder with names in braces: `{group}/{well}_{site}_w{channel}.tif`.
+A name matches anything but `/`, as much as it can, so that a name with underscores is split from
+the right; a name that occurs again must match the same text. `{_}` matches anything and is
+forgotten. `{group}` is required; `{channel}` means one file a channel; `{tile_id}` and `{fov}` have
+their meaning of the sheet; every other name becomes a column.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.sheets import (
+    CHANNEL_PATH_PREFIX,
+    LABEL_SEPARATOR,
+    RESERVED_COLUMNS,
+    split_labels,
+)
+from transferscope.stores import write_atomically
+
+CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+FIELD_NAME = re.compile(r"\{([^{}]*)\}")
+FORGOTTEN = "_"
+SHOWN = 5
+# The separators that label tables use within a cell; `|` is the Human Protein Atlas's.
+TABLE_LABEL_SEPARATORS = re.compile(r"[;|]")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Where labels are looked up.
+
+    Parameters
+    ----------
+    path
+        A CSV or TSV.
+    key
+        Column that is compared with the pattern's field of that name, or else with the tile id,
+        the group and the file name.
+    label
+        Column of the labels, separated by `;` or `|`. A key may have several rows.
+    unlabelled
+        Values that mean no label, such as "Unknown".
+    """
+
+    path: Path
+    key: str
+    label: str
+    unlabelled: Collection[str] = ()
+
+    @classmethod
+    def parse(cls, text: str, unlabelled: Collection[str] = ()) -> LabelTable:
+        """Return the table that `path:key_column:label_column` means.
+
+        Raises
+        ------
+        UserError
+            Where the text has another form.
+        """
+        parts = text.rsplit(":", 2)
+        if len(parts) != 3 or not all(parts):
+            mend = "Write it as table.csv:key_column:label_column."
+            raise UserError(Problem("labels", f'"{text}" names no table and columns', mend))
+        return cls(Path(parts[0]), parts[1], parts[2], unlabelled)
+
+
+@dataclass(frozen=True)
+class BuiltSheet:
+    """What was written.
+
+    Parameters
+    ----------
+    path
+        The sheet.
+    channels
+        The channels, where each has a file of its own; empty for multi-channel files.
+    labels
+        The labels that occur, sorted: the card's class list.
+    n_rows, n_unlabelled, n_unused
+        Rows, rows without a label, and files that the pattern does not match.
+    root
+        The folder of the images, where the card must name it in `roots`; else None.
+    """
+
+    path: Path
+    channels: list[str]
+    labels: list[str]
+    n_rows: int
+    n_unlabelled: int
+    n_unused: int
+    root: Path | None
+
+
+@dataclass
+class _Row:
+    """One field: what its name says, and its file, or its file of each channel."""
+
+    values: dict[str, str]
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def build_sheet(
+    folder: Path,
+    pattern: str,
+    output: Path,
+    *,
+    regex: bool = False,
+    channel_names: Mapping[str, str] | None = None,
+    labels: LabelTable | None = None,
+) -> BuiltSheet:
+    r"""Write a sample sheet for the images of a folder.
+
+    Parameters
+    ----------
+    folder
+        Folder of the images.
+    pattern
+        Pattern of their paths below the folder, see the module; or a regular expression.
+    output
+        The sheet to write (TSV). Paths in it are relative if the folder lies below it.
+    regex
+        The pattern is a Python regular expression with named groups, `(?P<group>\w+)`, which must
+        match the whole path.
+    channel_names
+        What each raw channel name shows, such as `{"w1": "nucleus"}`; channels that are not named
+        are left out. None: raw names are used as they are.
+    labels
+        Where labels are looked up. None: the column stays empty, to be filled in.
+
+    Raises
+    ------
+    UserError
+        Where nothing matches, the pattern lacks a group, channel files are missing, names are not
+        unique, or the label table does not fit.
+    """
+    if not folder.is_dir():
+        raise UserError(Problem(str(folder), "the folder does not exist", "Check the path."))
+    matcher = _compile(pattern, regex=regex)
+    paths = list(_files_below(folder, output))
+    matches = [(path, m) for path in paths if (m := matcher.fullmatch(path.as_posix()))]
+    if not matches:
+        raise _nothing_matches(folder, pattern, paths)
+    rows = _rows(matches, matcher, channel_names)
+    raw = sorted({m["channel"] for _, m in matches}) if _has_channels(matcher) else []
+    channels = _check_channels(rows, raw, channel_names, folder) if raw else []
+    _check_ids(rows, folder)
+    found = _look_up(rows, labels, matcher) if labels else [""] * len(rows)
+    root = None if folder.resolve().is_relative_to(output.parent.resolve()) else folder.resolve()
+    table = _table(rows, found, channels, folder, output)
+    write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
+    return BuiltSheet(
+        path=output,
+        channels=channels,
+        labels=sorted({label for cell in found for label in split_labels(cell)}),
+        n_rows=len(rows),
+        n_unlabelled=found.count(""),
+        n_unused=len(paths) - sum(len(row.files) for row in rows),
+        root=root,
+    )
+
+
+def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:
+    """Return the regular expression of a pattern, with its names checked."""
+    where = f'pattern "{pattern}"'
+    try:
+        compiled = re.compile(pattern if regex else _as_regex(pattern, where))
+    except re.error as error:
+        mend = "Names in braces or groups are letters, digits and `_`, as in {group}."
+        raise UserError(Problem(where, f"is not valid: {error}", mend)) from None
+    if "group" not in compiled.groupindex:
+        mend = "Say which part of the name must not be on both sides of a split, as in {group}."
+        raise UserError(Problem(where, "names no group", mend))
+    if taken := sorted({*RESERVED_COLUMNS, "path", "labels"} & set(compiled.groupindex)):
+        what = f"uses the name {taken[0]}, which the sheet needs for itself"
+        raise UserError(Problem(where, what, "Choose another name."))
+    return compiled
+
+
+def _as_regex(pattern: str, where: str) -> str:
+    literals = FIELD_NAME.split(pattern)
+    seen: set[str] = set()
+    parts = []
+    for number, part in enumerate(literals):
+        if number % 2 == 0:
+            if "{" in part or "}" in part:
+                raise UserError(Problem(where, "has a brace without its partner", "Balance them."))
+            parts.append(re.escape(part))
+        elif part == FORGOTTEN:
+            parts.append("[^/]+")
+        else:
+            parts.append(f"(?P={part})" if part in seen else f"(?P<{part}>[^/]+)")
+            seen.add(part)
+    return "".join(parts)
+
+
+def _files_below(folder: Path, output: Path) -> Iterator[Path]:
+    """Yield the paths of all files relative to the folder, sorted; an OME-Zarr is one file."""
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        zarrs = [name for name in folders if name.endswith(".zarr")]
+        folders[:] = sorted(set(folders) - set(zarrs))
+        for name in sorted([*files, *zarrs]):
+            if not name.startswith(".") and here / name != output:
+                yield (here / name).relative_to(folder)
+
+
+def _nothing_matches(folder: Path, pattern: str, paths: Sequence[Path]) -> UserError:
+    if not paths:
+        return UserError(Problem(str(folder), "the folder holds no files", "Check the path."))
+    shown = ", ".join(f'"{path.as_posix()}"' for path in paths[:SHOWN])
+    what = f'none of {len(paths)} files matches "{pattern}"'
+    return UserError(Problem(str(folder), what, f"The first files are {shown}."))
+
+
+def _has_channels(matcher: re.Pattern[str]) -> bool:
+    return "channel" in matcher.groupindex
+
+
+def _rows(
+    matches: Sequence[tuple[Path, re.Match[str]]],
+    matcher: re.Pattern[str],
+    channel_names: Mapping[str, str] | None,
+) -> list[_Row]:
+    """Collect files into fields: those whose names differ in the channel only are one field."""
+    names = [name for name in matcher.groupindex if name != "channel"]
+    rows: dict[tuple[str, ...], _Row] = {}
+    problems = []
+    for path, match in matches:
+        values = {name: match[name] or "" for name in names}
+        raw = match["channel"] if _has_channels(matcher) else ""
+        if channel_names is not None and raw and raw not in channel_names:
+            continue
+        channel = (channel_names or {}).get(raw, raw)
+        row = rows.setdefault(tuple(values.values()), _Row(values))
+        if channel in row.files:
+            what = f'has the same fields as "{row.files[channel]}"'
+            mend = "Name the part in which they differ."
+            problems.append(Problem(str(path), what, mend))
+        row.files[channel] = path
+    if problems:
+        raise UserError(problems[:SHOWN])
+    return list(rows.values())
+
+
+def _check_channels(
+    rows: Sequence[_Row],
+    raw_names: Sequence[str],
+    channel_names: Mapping[str, str] | None,
+    folder: Path,
+) -> list[str]:
+    """Return the channels in order; each must be named well and be there for each field."""
+    found = sorted({channel for row in rows for channel in row.files})
+    channels = list(dict.fromkeys(channel_names.values())) if channel_names else found
+    problems = []
+    for raw in channel_names or {}:
+        if raw not in raw_names:
+            what = f'no file has the channel "{raw}"'
+            problems.append(Problem(str(folder), what, suggest(raw, raw_names)))
+    for channel in channels:
+        if not CHANNEL_NAME.fullmatch(channel):
+            what = f'"{channel}" cannot be the name of a channel'
+            mend = f"Say what it shows in lower case, such as --channel {channel}=nucleus."
+            problems.append(Problem(str(folder), what, mend))
+    problems += [] if problems else _missing_files(rows, channels, folder)
+    if problems:
+        raise UserError(problems)
+    return channels
+
+
+def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> list[Problem]:
+    incomplete = [row for row in rows if len(row.files) < len(channels)]
+    problems = []
+    for row in incomplete[:SHOWN]:
+        missing = ", ".join(channel for channel in channels if channel not in row.files)
+        there = next(iter(row.files.values())).as_posix()
+        mend = "Add the files, name the channels to use, or match what differs with {_}."
+        what = f'the field of "{there}" has no file for: {missing}'
+        problems.append(Problem(str(folder), what, mend))
+    if more := incomplete[SHOWN:]:
+        problems.append(Problem(str(folder), f"{len(more)} more fields lack channel files"))
+    return problems
+
+
+def _tile_id(row: _Row) -> str:
+    return row.values.get("tile_id") or "_".join(value for value in row.values.values() if value)
+
+
+def _fov(row: _Row) -> str:
+    """Return a name of the field that is unique: what stands before it in the pattern, and it."""
+    names = list(row.values)
+    return "_".join(row.values[name] for name in names[: names.index("fov") + 1])
+
+
+def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
+    first: dict[str, _Row] = {}
+    problems = []
+    for row in rows:
+        same = first.setdefault(_tile_id(row), row)
+        if same is not row:
+            paths = [next(iter(r.files.values())).as_posix() for r in (same, row)]
+            what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{_tile_id(row)}"'
+            mend = "Put {tile_id} around a part that is unique, or name another part."
+            problems.append(Problem(str(folder), what, mend))
+    if problems:
+        raise UserError(problems[:SHOWN])
+
+
+def _look_up(rows: Sequence[_Row], labels: LabelTable, matcher: re.Pattern[str]) -> list[str]:
+    """Return the labels cell of each row."""
+    known = _read_labels(labels)
+    found = []
+    for row in rows:
+        keys = _keys(row, labels.key, matcher)
+        key = next((key for key in keys if key in known), None)
+        found.append(LABEL_SEPARATOR.join(known[key]) if key is not None else "")
+    if not any(key in known for row in rows for key in _keys(row, labels.key, matcher)):
+        ours = _keys(rows[0], labels.key, matcher)[0]
+        what = f'no key of column "{labels.key}" fits an image, such as "{ours}"'
+        theirs = ", ".join(f'"{key}"' for key in list(known)[:SHOWN])
+        raise UserError(Problem(str(labels.path), what, f"The first keys are {theirs}."))
+    return found
+
+
+def _keys(row: _Row, column: str, matcher: re.Pattern[str]) -> list[str]:
+    if column in matcher.groupindex and column in row.values:
+        return [row.values[column]]
+    path = next(iter(row.files.values()))
+    return [_tile_id(row), row.values["group"], path.name, path.stem, path.as_posix()]
+
+
+def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
+    """Return the labels of each key, in the order of the table."""
+    try:
+        separator = "\t" if labels.path.suffix.lower() in (".tsv", ".tab") else ","
+        table = pd.read_csv(labels.path, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        mend = "Check the path; the table must be CSV or TSV in UTF-8."
+        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", mend)) from None
+    columns = list(table.columns)
+    problems = [
+        Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
+        for name in (labels.key, labels.label)
+        if name not in columns
+    ]
+    if problems:
+        raise UserError(problems)
+    known: dict[str, list[str]] = {}
+    for key, cell in zip(table[labels.key], table[labels.label], strict=True):
+        values = [value.strip() for value in TABLE_LABEL_SEPARATORS.split(cell)]
+        given = known.setdefault(key.strip(), [])
+        given += [v for v in values if v and v not in labels.unlabelled and v not in given]
+    return known
+
+
+def _table(
+    rows: Sequence[_Row], labels: list[str], channels: list[str], folder: Path, output: Path
+) -> pd.DataFrame:
+    """Return the sheet."""
+    lines = []
+    for row, cell in zip(rows, labels, strict=True):
+        line = {"tile_id": _tile_id(row)}
+        for channel in channels or [""]:
+            column = f"{CHANNEL_PATH_PREFIX}{channel}" if channels else "path"
+            line[column] = _written(folder / row.files[channel], output)
+        line |= {"group": row.values["group"], "labels": cell}
+        if "fov" in row.values:
+            line["fov"] = _fov(row)
+        lines.append({**line, **{k: v for k, v in row.values.items() if k not in line}})
+    table = pd.DataFrame(lines)
+    own = {"tile_id", "group", "labels", "fov"}
+    first = [c for c in table if c in own or c not in rows[0].values]
+    return table[[*first, *(c for c in table if c not in first)]]
+
+
+def _written(path: Path, output: Path) -> str:
+    """Return a path as the sheet writes it: relative below the sheet, else absolute."""
+    base = output.parent.resolve()
+    target = Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    return (target.relative_to(base) if target.is_relative_to(base) else target).as_posix()

@@ -1,0 +1,1 @@
+"""From raw fields to the tile store, its tables and its contact sheets."""

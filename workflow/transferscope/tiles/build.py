@@ -1,0 +1,213 @@
+"""Raw fields become a tile store: each file is decoded once, and a killed job goes on.
+
+Headers fix which rows there will be. Then fields are decoded in parallel and written in the order
+of the sheet, a block at a time, with a bounded number of fields in memory. Tiles that turn out to
+be unusable are left out on the way (`skip`), or all reported at the end (`stop`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.parquet import write_parquet
+from transferscope.paths import store_of
+from transferscope.progress import progress_bar
+from transferscope.protocols import PROTOCOLS
+from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.sheets import read_sheet
+from transferscope.stores import TILES_FORMAT, BlockStore, write_atomically
+from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile, Skipped
+from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
+from transferscope.tiles.plan import TilePlan, make_plan
+from transferscope.tiles.quality import Quality
+from transferscope.tiles.writer import TileWriter
+
+BLOCK_BYTES = 64 << 20
+MOST_BLOCK_ROWS = 4096
+
+logger = logging.getLogger(__name__)
+
+
+def make_tiles(
+    sheet_path: Path,
+    card: DatasetCard,
+    *,
+    manifest: Path,
+    tile_table: Path,
+    quality: Path,
+    skipped: Path,
+    bad_tiles: str = "stop",
+    workers: int = 2,
+) -> None:
+    """Decode the raw fields of a dataset into a tile store, and describe its tiles.
+
+    Parameters
+    ----------
+    sheet_path
+        The sample sheet.
+    card
+        The dataset.
+    manifest
+        Manifest to write, last of all; the store and its log lie beside it.
+    tile_table
+        Parquet to write: one row a tile in store order.
+    quality
+        CSV to write: one row a tile and channel, see `Quality`.
+    skipped
+        TSV to write: the fields and tiles left out, and why.
+    bad_tiles
+        What to do about an unusable field or a tile that is constant in every channel: `stop`
+        (all of them are named at the end) or `skip`.
+    workers
+        Fields decoded at a time.
+
+    Raises
+    ------
+    UserError
+        With every problem of the sheet, the headers or the pixels; with file and row.
+    """
+    skip = bad_tiles == "skip"
+    plan = make_plan(read_sheet(sheet_path, card), card, skip=skip)
+    store, log = _open(plan, manifest)
+    entries = log.read(store)
+    if not skip:
+        _refuse_earlier_skips(plan, entries)
+    _fill(plan, store, log, entries, skip=skip, workers=workers)
+    tiles = [tile for entry in entries for tile in entry.tiles]
+    left_out = [*plan.skipped, *(skip for entry in entries for skip in entry.skipped)]
+    write_parquet(_tile_table(plan, tiles), tile_table, {"dataset": card.name})
+    _write_csv(_quality_table(plan, tiles), quality, ",")
+    columns = [f.name for f in fields(Skipped)]
+    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
+    _write_csv(table.sort_values("row", kind="stable"), skipped, "\t")
+    if left_out:
+        logger.warning("%d fields or tiles were left out: see %s", len(left_out), skipped)
+    store.finish(manifest)
+
+
+def _refuse_earlier_skips(plan: TilePlan, entries: list[Entry]) -> None:
+    """Raise where an interrupted run, told to skip, has left out what must now stop."""
+    path = plan.sheet.path
+    problems = [
+        Problem(f"{path}, row {left_out.row}: {left_out.source}", left_out.reason, SKIP_MEND)
+        for entry in entries
+        for left_out in entry.skipped
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
+    """Open the store to go on with it, or make it anew where anything it depends on differs."""
+    path, ids = store_of(manifest), plan.tile_ids()
+    made_from = _fingerprint(plan, ids)
+    log = BlockLog(manifest.with_suffix(".blocks"), _inputs(plan, made_from))
+    if not log.belongs():
+        if path.exists():
+            logger.warning("the raw files or the card have changed: starting %s over", path)
+            shutil.rmtree(path)
+        log.start_over()
+    tile_bytes = int(np.prod(plan.tile_shape)) * plan.dtype.itemsize
+    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
+    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
+    with zarr.config.set({"threading.max_workers": 1}):
+        store = BlockStore.open_or_create(
+            path,
+            format=TILES_FORMAT,
+            array="images",
+            fingerprint=made_from,
+            shape=(len(ids), *plan.tile_shape),
+            dtype=plan.dtype,
+            block_rows=block_rows,
+            chunks=(1, *plan.tile_shape),
+            shards=(block_rows, *plan.tile_shape),
+            compress=True,
+            ids=ids,
+            attributes={
+                "channels": plan.card.channels,
+                "pixel_size_um": plan.pixel_size_um(),
+                "intensity_range": plan.intensity_range(),
+            },
+        )
+    return store, log
+
+
+def _fingerprint(plan: TilePlan, ids: list[str]) -> str:
+    """Digest what the tiles are made from, the same in every run on the same data."""
+    sources = [plan.sheet.source(planned.position) for planned in plan.fields]
+    return fingerprint([PROTOCOLS["tiles"], plan.card.image_fingerprint(), sources, ids])
+
+
+def _inputs(plan: TilePlan, made_from: str) -> str:
+    """Digest what tells whether a run can be gone on with; holds times, so the store has it not."""
+    return fingerprint([made_from, raw_digest(plan.sheet)])
+
+
+def _fill(
+    plan: TilePlan,
+    store: BlockStore,
+    log: BlockLog,
+    entries: list[Entry],
+    *,
+    skip: bool,
+    workers: int,
+) -> None:
+    """Write the blocks that are missing, appending their log entries to `entries`."""
+    writer = TileWriter(plan, store, log, entries)
+    problems: list[Problem] = []
+    first = writer.entry.next_field
+    description = f"Tiles of {plan.card.name}"
+    done = sum(len(p.places) for p in plan.fields[:first]) + writer.entry.next_tile
+    total = sum(len(p.places) for p in plan.fields)
+    with progress_bar(description, total, "tiles", initial=done) as bar:
+        for index, decoded in decode_from(plan, first, workers):
+            bar.update(len(plan.fields[index].places))
+            found = [] if skip else problems_of(plan, index, decoded)
+            for problem in found:
+                logger.error("%s", problem)
+            problems += found
+            if not problems:  # a row that is missing would move all that follow
+                writer.add(index, decoded)
+    if problems:
+        raise UserError(problems)
+    writer.finish()
+
+
+def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
+    """Return one row a tile: id, group, labels, fov, batch, carried columns, source, y and x."""
+    sheet = plan.sheet
+    table = sheet.table.iloc[[tile.position for tile in tiles]].reset_index(drop=True)
+    first = ["tile_id", "group", "labels", "fov", "batch"]
+    carried = [c for c in table.columns if c not in (*first, *sheet.file_columns)]
+    return table[[*first, *carried]].assign(
+        tile_id=[plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles],
+        source=[sheet.source(tile.position) for tile in tiles],
+        y=np.array([tile.y for tile in tiles], dtype=np.int64),
+        x=np.array([tile.x for tile in tiles], dtype=np.int64),
+    )
+
+
+def _quality_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
+    """Return one row a tile and channel."""
+    channels = plan.card.channels
+    values = np.array([tile.quality for tile in tiles]).reshape(len(tiles) * len(channels), -1)
+    table = pd.DataFrame(values, columns=[f.name for f in fields(Quality)])
+    table["constant"] = table["constant"] > 0
+    ids = [plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles]
+    table.insert(0, "tile_id", np.repeat(ids, len(channels)))
+    table.insert(1, "channel", channels * len(tiles))
+    return table
+
+
+def _write_csv(table: pd.DataFrame, path: Path, separator: str) -> None:
+    write_atomically(path, table.to_csv(index=False, sep=separator, float_format="%.6g"))

@@ -1,0 +1,117 @@
+"""Planned fields become tiles with their quality: in parallel, in order, a few fields ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import in_row
+from transferscope.raw.images import decode_field
+from transferscope.tiles.plan import PlannedField, TilePlan
+from transferscope.tiles.quality import measure
+from transferscope.tiles.tiling import padded, resample, resampled_shape, visible_part
+
+# Fields decoded ahead of the one being written, beyond those being decoded.
+FIELDS_AHEAD = 2
+CONSTANT = "every channel is constant"
+SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
+
+
+@dataclass
+class DecodedField:
+    """The tiles of one field, or the problems for which it has none.
+
+    Parameters
+    ----------
+    tiles
+        Tiles [C, H, W].
+    quality
+        `Quality.values()` of each tile and channel.
+    reasons
+        What makes a tile unusable; None for a good one.
+    problems
+        What is wrong with the whole field.
+    """
+
+    tiles: list[npt.NDArray[Any]] = field(default_factory=list)
+    quality: list[list[list[float]]] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int, DecodedField]]:
+    """Yield (index, decoded field) of the planned fields in order, from the first on.
+
+    Threads do: reading, decompressing and NumPy release the interpreter lock.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    first
+        Index of the field to begin with.
+    workers
+        Fields decoded at a time.
+    """
+    waiting: deque[tuple[int, Future[DecodedField]]] = deque()
+    _limit_torch_threads(plan)
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        for index in range(first, len(plan.fields)):
+            waiting.append((index, pool.submit(_decode, plan, plan.fields[index])))
+            if len(waiting) >= workers + FIELDS_AHEAD:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Problem]:
+    """Return what is wrong with a field, or with its bad tiles where others are good."""
+    planned, sheet = plan.fields[index], plan.sheet
+    where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
+    if decoded.problems:
+        return [Problem(p.where, p.what, f"{p.mend} {SKIP_MEND}") for p in decoded.problems]
+    reasons = zip(planned.places, decoded.reasons, strict=True)
+    bad = [place for place, reason in reasons if reason is not None]
+    mend = f"Mend or remove it. {SKIP_MEND}"
+    if bad and len(bad) == len(planned.places):
+        return [Problem(where, CONSTANT, mend)]
+    return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, mend) for p in bad]
+
+
+def _limit_torch_threads(plan: TilePlan) -> None:
+    """Let each worker resample on one core; torch would take all cores for each."""
+    if any(resampled_shape(p.shape, plan.card) != p.shape for p in plan.fields):
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _decode(plan: TilePlan, planned: PlannedField) -> DecodedField:
+    sheet, decoded = plan.sheet, DecodedField()
+    try:
+        image = decode_field(
+            sheet.files(planned.position), plan.card, one_file_a_channel=sheet.one_file_a_channel
+        )
+    except UserError as error:
+        decoded.problems = in_row(sheet, planned.position, error)
+        return decoded
+    image = resample(image, resampled_shape(planned.shape, plan.card))
+    whites = [white for _, white in plan.intensity_range()]
+    for place in planned.places:
+        part = visible_part(image, place)
+        measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
+        decoded.tiles.append(padded(part, place))
+        decoded.quality.append([channel.values() for channel in measured])
+        decoded.reasons.append(CONSTANT if all(c.constant for c in measured) else None)
+    return decoded

@@ -1,0 +1,155 @@
+"""What headers tell before any pixel is decoded: which tiles there will be, and of what type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import check_uniform, scan_headers
+from transferscope.raw.images import FieldHeader
+from transferscope.raw.sheets import SampleSheet
+from transferscope.tiles.blocks import Skipped
+from transferscope.tiles.tiling import TilePlace, plan_tiles
+
+
+@dataclass(frozen=True)
+class PlannedField:
+    """A field whose header is good.
+
+    Parameters
+    ----------
+    position
+        Position in the sheet, from 0.
+    shape
+        Height and width of the raw field in px.
+    places
+        Its tiles.
+    """
+
+    position: int
+    shape: tuple[int, int]
+    places: list[TilePlace]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All tiles of a dataset, in the order of the store.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    fields
+        The fields with good headers, in the order of the sheet; never empty.
+    cut
+        Positions of the fields that give several tiles.
+    dtype
+        uint8 or uint16, the same for all fields.
+    skipped
+        Fields that are left out because of their headers.
+    """
+
+    sheet: SampleSheet
+    card: DatasetCard
+    fields: list[PlannedField]
+    cut: frozenset[int]
+    dtype: np.dtype[Any]
+    skipped: list[Skipped]
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every tile."""
+        place = self.fields[0].places[0]
+        return len(self.card.channels), place.height, place.width
+
+    def tile_id(self, position: int, y: int, x: int) -> str:
+        """Return the id of a tile: the sheet's, and where in the field if that gives several."""
+        own = str(self.sheet.table["tile_id"].iloc[position])
+        return f"{own}_y{y}_x{x}" if position in self.cut else own
+
+    def tile_ids(self) -> list[str]:
+        """Return the ids of all planned tiles."""
+        return [
+            self.tile_id(planned.position, place.y, place.x)
+            for planned in self.fields
+            for place in planned.places
+        ]
+
+    def intensity_range(self) -> list[list[float]]:
+        """Return [C][2]: the card's range, or else that of the integer type."""
+        whole = (0.0, float(np.iinfo(self.dtype).max))
+        return [
+            [float(value) for value in self.card.intensity_range.get(channel, whole)]
+            for channel in self.card.channels
+        ]
+
+    def pixel_size_um(self) -> float | None:
+        """Return the pixel size of the tiles, or None where it is unknown or not the same."""
+        card = self.card
+        if card.pixel_size_um is None:
+            return None
+        if card.tiles.mode != "resize" or card.tiles.size is None:
+            return card.tiles.pixel_size_um or card.pixel_size_um
+        sides = {side for planned in self.fields for side in planned.shape}
+        return card.pixel_size_um * sides.pop() / card.tiles.size if len(sides) == 1 else None
+
+
+def make_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> TilePlan:
+    """Read all headers and plan the tiles.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    skip
+        Leave out fields with bad headers, in place of raising.
+
+    Raises
+    ------
+    UserError
+        Where headers are bad (unless skipped), fields differ in type or size, or none is left.
+    """
+    headers = scan_headers(sheet, card, range(len(sheet)))
+    good = {i: h for i, h in enumerate(headers) if isinstance(h, FieldHeader)}
+    bad = {i: h for i, h in enumerate(headers) if isinstance(h, list)}
+    problems = [] if skip else [p for found in bad.values() for p in found]
+    problems += check_uniform(sheet, card, good)
+    if problems:
+        raise UserError(problems)
+    if not good:
+        raise nothing_left(sheet)
+    fields = [PlannedField(i, h.shape, plan_tiles(h.shape, card)) for i, h in good.items()]
+    cut = frozenset(planned.position for planned in fields if len(planned.places) > 1)
+    left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
+    plan = TilePlan(sheet, card, fields, cut, next(iter(good.values())).dtype, left_out)
+    _check_unique(plan)
+    return plan
+
+
+def nothing_left(sheet: SampleSheet) -> UserError:
+    """Return the error for a dataset without a usable field."""
+    mend = "Look at the files: `bad_tiles: stop` in the study names the problem of each."
+    return UserError(Problem(str(sheet.path), "no usable field is left", mend))
+
+
+def skip_field(sheet: SampleSheet, position: int, problems: list[Problem]) -> Skipped:
+    """Return the record of a field that is left out."""
+    return Skipped(
+        tile_id=str(sheet.table["tile_id"].iloc[position]),
+        row=int(sheet.table.index[position]),
+        source=sheet.source(position),
+        reason="; ".join(problem.what for problem in problems),
+    )
+
+
+def _check_unique(plan: TilePlan) -> None:
+    """Refuse ids that become equal once the offsets of cut tiles are added."""
+    ids = pd.Index(plan.tile_ids())
+    if ids.has_duplicates:
+        what = f'two tiles would have the id "{ids[ids.duplicated()][0]}"'
+        raise UserError(Problem(str(plan.sheet.path), what, "Rename one of them in the sheet."))

@@ -1,0 +1,82 @@
+"""Decoded tiles become blocks of the store, in the order of the sheet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.stores import BlockStore
+from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile, Skipped
+from transferscope.tiles.decoding import DecodedField
+from transferscope.tiles.plan import TilePlan, nothing_left, skip_field
+from transferscope.tiles.tiling import TilePlace
+
+
+class TileWriter:
+    """Collects good tiles into blocks, and writes each block that is full.
+
+    Parameters
+    ----------
+    plan, store, log
+        The plan, the store and its log.
+    entries
+        Log entries of the blocks that are done; those written are appended.
+    """
+
+    def __init__(
+        self, plan: TilePlan, store: BlockStore, log: BlockLog, entries: list[Entry]
+    ) -> None:
+        self._plan, self._store, self._log, self._entries = plan, store, log, entries
+        shape = (store.block_rows, *plan.tile_shape)
+        self._block: npt.NDArray[Any] = np.empty(shape, plan.dtype)
+        self.entry = Entry()
+        if entries:
+            self.entry = Entry(entries[-1].next_field, entries[-1].next_tile)
+
+    def add(self, index: int, decoded: DecodedField) -> None:
+        """Add the tiles of a field, from the one on at which the next block begins."""
+        plan, planned = self._plan, self._plan.fields[index]
+        if decoded.problems:
+            self.entry.skipped.append(skip_field(plan.sheet, planned.position, decoded.problems))
+        begin = self.entry.next_tile if index == self.entry.next_field else 0
+        for tile in range(begin, len(decoded.tiles)):
+            place, reason = planned.places[tile], decoded.reasons[tile]
+            if reason is None:
+                self._block[len(self.entry.tiles)] = decoded.tiles[tile]
+                logged = LoggedTile(planned.position, place.y, place.x, decoded.quality[tile])
+                self.entry.tiles.append(logged)
+            else:
+                self.entry.skipped.append(self._skip_tile(planned.position, place, reason))
+            more = tile + 1 < len(decoded.tiles)
+            self.entry.next_field, self.entry.next_tile = (
+                (index, tile + 1) if more else (index + 1, 0)
+            )
+            if len(self.entry.tiles) == self._store.block_rows:
+                self._write()
+        self.entry.next_field, self.entry.next_tile = index + 1, 0
+
+    def finish(self) -> None:
+        """Write the last block; a store that was planned longer ends there."""
+        stored = [tile for entry in self._entries for tile in entry.tiles] + self.entry.tiles
+        if not stored:
+            raise nothing_left(self._plan.sheet)
+        if len(stored) < self._store.rows:
+            self._store.trim([self._plan.tile_id(t.position, t.y, t.x) for t in stored])
+        if self.entry.tiles:
+            self._write()
+        elif self.entry.skipped:
+            self._entries.append(self.entry)
+
+    def _write(self) -> None:
+        block = len(self._entries)
+        self._store.write_block(block, self._block[: len(self.entry.tiles)])
+        self._log.write(block, self.entry)
+        self._entries.append(self.entry)
+        self.entry = Entry(self.entry.next_field, self.entry.next_tile)
+
+    def _skip_tile(self, position: int, place: TilePlace, reason: str) -> Skipped:
+        sheet = self._plan.sheet
+        tile_id = self._plan.tile_id(position, place.y, place.x)
+        return Skipped(tile_id, int(sheet.table.index[position]), sheet.source(position), reason)
