@@ -12,9 +12,10 @@ from transferscope.cards import DatasetCard
 from transferscope.config import KnnSettings, SplitSettings
 from transferscope.parquet import read_parquet
 from transferscope.probes import knn
-from transferscope.probes.evaluation import SCORE_COLUMNS, ProbeData
+from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.knn import CosineSpace, majority, nearest, run_knn, score_knn
 from transferscope.probes.splits import make_splits
+from transferscope.score_table import SCORE_COLUMNS
 
 CLASSES = ["er", "golgi", "nucleus", "vesicles"]
 METRICS = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
-from transferscope.probes.labels import LabelledTiles, label_problems, split_labels
+from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.raw.sheets import split_labels
 
 CLASSES = ["er", "golgi", "nucleus"]
 

@@ -16,7 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from transferscope.compare.bootstrap import Floats, interval, mean_of_defined
-from transferscope.compare.tables import FLOOR, Head, Store
+from transferscope.compare.tables import Head, Store
+from transferscope.score_table import FLOOR
 
 FoldDraws = Mapping[tuple[int, int], Floats]
 StoreFolds = Mapping[Store, Mapping[tuple[Head, str], FoldDraws]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from transferscope.compare.tables import FLOOR, HEAD
+from transferscope.compare.tables import HEAD
+from transferscope.score_table import FLOOR
 
 RULE = (
     "One head stands for all stores of a dataset: of the heads that were run on the most stores "

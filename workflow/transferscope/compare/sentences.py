@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from transferscope.backbones.channels import AGNOSTIC
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
-from transferscope.compare.tables import AGNOSTIC, FLOOR, HEAD, Store
+from transferscope.compare.tables import HEAD, Store
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
@@ -26,6 +27,7 @@ from transferscope.compare.wording import (
     verdict,
 )
 from transferscope.config import CompareSettings
+from transferscope.score_table import FLOOR
 
 SATURATED = 0.95
 SUSPICIOUS = 0.98

@@ -27,7 +27,6 @@ from transferscope.compare.summary import (
 )
 from transferscope.compare.tables import (
     REMAKE,
-    STORE,
     Head,
     Store,
     read_scores,
@@ -39,6 +38,7 @@ from transferscope.compare.tally import CLASS_METRIC, groups_of, tally
 from transferscope.config import CompareSettings
 from transferscope.errors import Problem, UserError
 from transferscope.progress import progress_bar
+from transferscope.score_table import STORE
 from transferscope.stores import write_atomically
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from transferscope.compare.bootstrap import interval
-from transferscope.compare.tables import HEAD, STORE, SUMMARY_KEYS, Head, Store
+from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
+from transferscope.score_table import STORE
 
 SUMMARY_COLUMNS = [
     *SUMMARY_KEYS,

@@ -12,33 +12,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transferscope.backbones.channels import AGNOSTIC
 from transferscope.errors import Problem, UserError
+from transferscope.score_table import SCORE_COLUMNS, STORE
 
-STORE = ["dataset", "backbone", "channels"]
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
-SCORE_COLUMNS = [
-    *STORE,
-    "task",
-    *HEAD,
-    "scheme",
-    "fold",
-    "seed",
-    "fraction",
-    "metric",
-    "class",
-    "value",
-    "n_train",
-    "n_train_groups",
-    "n_validation",
-    "n_test",
-]
 SCORE_ORDER = [*STORE, "task", *HEAD, "scheme", *FOLD, "fraction", "metric", "class"]
 SUMMARY_KEYS = [*STORE, "task", *HEAD, "scheme", "fraction", "metric", "class"]
 TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class"]
 DECIMALS = 6
-AGNOSTIC = "agnostic"
-FLOOR = "floor"
 REMAKE = "Remove the file and give the same snakemake command again."
 
 

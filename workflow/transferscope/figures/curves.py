@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from transferscope.compare.tables import AGNOSTIC
+from transferscope.backbones.channels import AGNOSTIC
 from transferscope.figures.style import BLACK, GREY, MARKERS, OKABE_ITO, PALE, label_of
 
 HIGHLIGHTED = 5

@@ -10,10 +10,11 @@ import pandas as pd
 import pyarrow as pa
 
 from transferscope.compare.summary import head_of
-from transferscope.compare.tables import FLOOR, REMAKE, Head, Store, read_summary
+from transferscope.compare.tables import REMAKE, Head, Store, read_summary
 from transferscope.compare.wording import METRIC_NAMES, percent
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
+from transferscope.score_table import FLOOR
 
 TABLES = ["chosen", "differences", "confusion", "per_class"]
 

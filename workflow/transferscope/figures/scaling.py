@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import FLOOR, Head
+from transferscope.compare.tables import Head
 from transferscope.config import FigureSettings
 from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
 from transferscope.figures.results import Results
@@ -21,6 +21,7 @@ from transferscope.figures.style import (
     legend_beside,
     new_figure,
 )
+from transferscope.score_table import FLOOR
 
 STYLE_VERSION = 1
 SATURATED = 0.95

@@ -19,26 +19,10 @@ from transferscope.parquet import read_parquet, write_parquet
 from transferscope.probes import metrics as m
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
+from transferscope.score_table import IDENTITY, SCORE_COLUMNS
 from transferscope.stores import EmbeddingStore
 
 Rows = npt.NDArray[np.int64]
-IDENTITY = ["dataset", "backbone", "channels", "task"]
-SCORE_COLUMNS = [
-    *IDENTITY,
-    "head",
-    "k",
-    "scheme",
-    "fold",
-    "seed",
-    "fraction",
-    "metric",
-    "class",
-    "value",
-    "n_train",
-    "n_train_groups",
-    "n_validation",
-    "n_test",
-]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from transferscope.probes.evaluation import Division, ProbeData, ResultTables, t
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.progress import progress_bar
-
-FLOOR = "floor"
+from transferscope.score_table import FLOOR
 
 
 def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> ResultTables:

@@ -12,8 +12,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard, Task
 from transferscope.errors import Problem, suggest
-
-SEPARATOR = ";"
+from transferscope.raw.sheets import split_labels
 
 
 @dataclass(frozen=True)
@@ -79,17 +78,6 @@ class LabelledTiles:
 
 def _texts(column: pd.Series[Any]) -> npt.NDArray[Any]:
     return np.asarray(column.astype(object).where(column.notna(), "").map(str), dtype=object)
-
-
-def split_labels(text: str) -> list[str]:
-    """Return the labels in one cell of a sample sheet.
-
-    Examples
-    --------
-    >>> split_labels("golgi; er")
-    ['golgi', 'er']
-    """
-    return [label for part in text.split(SEPARATOR) if (label := part.strip())]
 
 
 def label_matrix(texts: npt.NDArray[Any], classes: Sequence[str]) -> npt.NDArray[np.bool_]:
