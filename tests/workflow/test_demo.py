@@ -49,7 +49,7 @@ def test_a_good_method_clearly_beats_the_floor(full, dataset, scheme):
     here = full[(full["dataset"] == dataset) & (full["scheme"] == scheme)]
     floor = here.loc[here["head"] == "floor", "mean"].max()
     best = here.loc[here["mean"].idxmax()]
-    assert float(best["ci_low"]) > floor + 0.15
+    assert float(best["ci_low"]) > floor + 0.05
 
 
 def test_a_split_of_images_flatters(full):
