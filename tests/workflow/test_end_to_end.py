@@ -59,7 +59,7 @@ def test_the_report_is_one_file_with_figures_and_captions(copied_study):
     report = folder / "report.html"
     run_snakemake(folder, "--report", str(report))
     text = report.read_text()
-    for part in ("strategies", "scaling", "summary.md"):
+    for part in ("strategies", "scaling", "summary.html"):
         assert part in text
 
 

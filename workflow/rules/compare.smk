@@ -5,8 +5,9 @@ rule compare:
     output:
         tables=plan.comparison_tables(),
         summary=paths.summary_csv,
-        sentences=report(
-            paths.summary_md, caption="../report/summary.rst", category="Summary"
+        sentences=paths.summary_md,
+        page=report(
+            paths.summary_html, caption="../report/summary.rst", category="Summary"
         ),
     log:
         paths.log("compare"),

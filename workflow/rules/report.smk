@@ -10,7 +10,7 @@ for figure in FIGURES:
             svg=report(
                 paths.figure(figure, "svg"),
                 caption=f"../report/{figure}.rst",
-                category="Results",
+                category="Figures",
                 labels={"figure": figure.replace("_", " ")},
             ),
             png=paths.figure(figure, "png"),

@@ -90,6 +90,11 @@ class StudyPaths:
         """What won, in sentences."""
         return self.root / "summary.md"
 
+    @property
+    def summary_html(self) -> Path:
+        """Page with the same sentences, for the report."""
+        return self.root / "summary.html"
+
     def figure(self, name: str, extension: str) -> Path:
         """Figure; `name` may hold folders."""
         return self.root / "figures" / f"{name}.{extension}"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from transferscope.compare.bootstrap import Floats, Weights, draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.differences import COLUMNS, differences
+from transferscope.compare.page import as_page
 from transferscope.compare.selection import at_full_fraction, choose
 from transferscope.compare.sentences import describe
 from transferscope.compare.summary import (
@@ -122,6 +123,7 @@ def compare(
     write_csv(summary.drop(columns="point"), summary_csv)
     text = describe(summary, tables["differences"], chosen, tables["per_class"], settings)
     write_atomically(summary_md, text)
+    write_atomically(summary_md.with_suffix(".html"), as_page(text, "What the comparison shows"))
 
 
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:

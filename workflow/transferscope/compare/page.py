@@ -1,0 +1,29 @@
+"""The summary as a page for the report; names from the user's tables are text, never markup."""
+
+from __future__ import annotations
+
+from markdown_it import MarkdownIt
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; }
+th, td { border-bottom: 1px solid #ccc; padding: 0.2rem 1rem 0.2rem 0; text-align: left; }
+code { background: #eee; padding: 0 0.2rem; }
+"""
+
+
+def as_page(markdown: str, title: str) -> str:
+    """Return Markdown as one HTML page that needs no other file.
+
+    Parameters
+    ----------
+    markdown
+        The text; HTML in it is escaped.
+    title
+        What the page is called.
+    """
+    # Raw HTML and links are off: a label may hold anything, and nothing here links anywhere.
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image"])
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    body = parser.render(markdown)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
