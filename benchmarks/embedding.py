@@ -19,7 +19,7 @@ import timm
 import torch
 from results import Part, Row, Table
 from synthetic import CLASSES, write_fields, write_sheet
-from timing import Timed, counted, in_turns, ratio
+from timing import PEAK_SIDE, Timed, counted, in_turns, peak_rate, ratio
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,7 +36,7 @@ from transferscope.config import ComputeSettings
 from transferscope.stores import BlockStore, EmbeddingStore, TileStore, store_of
 from transferscope.tiles.build import make_tiles
 
-FIELDS = 128
+FIELDS = 96
 ROUNDS = 3
 BATCH = 32
 WORKERS = THREADS = 2
@@ -46,8 +46,6 @@ LOW, HIGH = 100.0, 2500.0
 # trained ones do. Around ImageNet's mean such dark fields would all look alike to random weights.
 MEAN, STD = 0.04, 0.06
 ARCHITECTURE = "vit_small_patch16_224"
-PEAK_SIDE = 2048
-PEAK_REPEATS = 5
 CHANNELS = ["nucleus", "protein"]
 MAPPED = [{"green": "protein", "blue": "nucleus"}]
 REPLICATED = [dict.fromkeys(("red", "green", "blue"), channel) for channel in CHANNELS]
@@ -119,7 +117,7 @@ def run(folder: Path) -> Part:
     )
     tiles, tile_seconds = _tile_store(folder / "plain", raw)
     model = _plain_model()
-    peaks = {"fp32": _peak(torch.float32), "bf16": _peak(torch.bfloat16)}
+    peaks = {"fp32": peak_rate(torch.float32), "bf16": peak_rate(torch.bfloat16)}
     seconds: Counter[str] = Counter()
     ways: dict[str, Callable[[], Timed]] = {
         "plain": lambda: _plain(model, raw, MAPPED),
@@ -130,7 +128,7 @@ def run(folder: Path) -> Part:
         "ours replicate": lambda: _ours(tiles, folder, "replicate", "auto"),
     }
     timed = in_turns(ways, ROUNDS)
-    peaks = {name: max(peak, _peak(DTYPES[name])) for name, peak in peaks.items()}
+    peaks = {name: max(peak, peak_rate(DTYPES[name])) for name, peak in peaks.items()}
     rows = [*_speed_rows(timed), *_limit_rows(timed, peaks, _gflop(model))]
     rows.append(_tile_row(folder / "plain", raw, tile_seconds))
     return Part(_title(), rows, [_phase_table(seconds)])
@@ -317,10 +315,3 @@ def _gflop(model: torch.nn.Module) -> float:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, SIZE, SIZE))
     return counter.get_total_flops() / 1e9
-
-
-def _peak(kind: torch.dtype) -> float:
-    """Return the rate of a large matrix product in GFLOP/s, at its best."""
-    a, b = (torch.randn(PEAK_SIDE, PEAK_SIDE).to(kind) for _ in range(2))
-    timed = in_turns({"product": lambda: torch.mm(a, b)}, PEAK_REPEATS)
-    return 2 * PEAK_SIDE**3 / min(timed["product"].seconds) / 1e9

@@ -73,8 +73,9 @@ def run(folder: Path) -> Part:
     )
     remark = (
         f"Import of the libraries included. Probes: both schemes, {SPLITS['folds']['group']} "
-        f"folds, {len(FRACTIONS)} fractions. What grows beyond the matrix are the labels and the "
-        "predictions of every head for every test tile."
+        f"folds, {len(FRACTIONS)} fractions. Beyond the one matrix grow the predictions, a row for "
+        "each head, or k, and test tile, which each probe holds and `compare` reads; k-NN holds "
+        "the matrix at unit length, too."
     )
     return Part(title, tables=[Table(header, rows)], remark=remark)
 

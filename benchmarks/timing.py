@@ -13,6 +13,10 @@ from statistics import median
 from typing import Any
 
 import psutil
+import torch
+
+PEAK_SIDE = 2048
+PEAK_REPEATS = 5
 
 
 @dataclass
@@ -55,6 +59,13 @@ def in_turns(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Ti
 def ratio(slow: Timed, fast: Timed) -> float:
     """Return the median over rounds of how many times faster the second is."""
     return median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
+
+
+def peak_rate(kind: torch.dtype) -> float:
+    """Return the rate of a large matrix product in GFLOP/s, at its best, on torch's threads."""
+    a, b = (torch.randn(PEAK_SIDE, PEAK_SIDE).to(kind) for _ in range(2))
+    timed = in_turns({"product": lambda: torch.mm(a, b)}, PEAK_REPEATS)
+    return 2 * PEAK_SIDE**3 / min(timed["product"].seconds) / 1e9
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def test_ties_go_to_the_lower_row_however_many_there_are(copies: int) -> None:
     candidates = rng.permutation(100)
     queries = np.arange(100, 120)
     space = CosineSpace.of(torch.from_numpy(embeddings))
-    few, many = nearest(space, queries, candidates, [30, 100], [3, 20])
+    few, many = nearest(space, queries, candidates, [30, 100], [[3], [1, 7, 20]])
     for position, query in enumerate(queries):
         expected = brute_force(embeddings.astype(np.float64), query, candidates[:30], 3)
         assert sorted(few[position].tolist()) == expected

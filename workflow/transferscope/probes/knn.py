@@ -108,10 +108,10 @@ def _classify_fold(
     # Fractions are nested: sorted by share, each one is a prefix of the training rows.
     train = whole.train[np.argsort(whole.train_shares, kind="stable")]
     sizes = [len(division.train) for division in divisions]
-    largest = [max((k for k in ks if k <= size), default=0) for size in sizes]
-    neighbours = nearest(space, whole.test, train, sizes, largest)
-    for division, rows, limit in zip(divisions, neighbours, largest, strict=True):
-        if skipped := [k for k in ks if k > limit]:
+    possible = [[k for k in ks if k <= size] for size in sizes]
+    neighbours = nearest(space, whole.test, train, sizes, possible)
+    for division, rows, kept in zip(divisions, neighbours, possible, strict=True):
+        if skipped := ks[len(kept) :]:
             logger.info(
                 "%s, seed %d, fold %d, fraction %g: only %d training tiles, so no k of %s",
                 division.scheme,
@@ -121,7 +121,7 @@ def _classify_fold(
                 len(division.train),
                 ", ".join(map(str, skipped)),
             )
-        for k, votes in _votes(data.tiles.matrix, rows, [k for k in ks if k <= limit]):
+        for k, votes in _votes(data.tiles.matrix, rows, kept):
             predicted = majority(votes, k, data.is_multi_label)
             results.add("knn", k, division, predicted, (votes / k).astype(np.float32))
 
@@ -162,9 +162,12 @@ def nearest(
     queries: Rows,
     candidates: Rows,
     sizes: Sequence[int],
-    ks: Sequence[int],
+    ks: Sequence[Sequence[int]],
 ) -> list[Rows]:
     """Return the nearest rows of each query, among several prefixes of the candidates.
+
+    The first k rows are exactly the k nearest for every k that is asked for, which is all that a
+    vote needs; the order between two k is that of float32.
 
     Parameters
     ----------
@@ -173,23 +176,25 @@ def nearest(
     queries, candidates
         Row numbers, [Q] and [M].
     sizes, ks
-        For each search: how many candidates it sees, and how many neighbours it returns.
+        For each search: how many candidates it sees, and the numbers of neighbours, rising.
 
     Returns
     -------
     list of int64 arrays
-        [Q, k] row numbers for each search, nearest first, ties by rising row number.
+        [Q, largest k] row numbers for each search; ties go to the lower row number.
     """
     device = space.unit.device
     pool_rows = torch.from_numpy(candidates).to(device)
     pool = space.rows(pool_rows)
-    found: list[list[npt.NDArray[np.int64]]] = [[np.empty((0, k), dtype=np.int64)] for k in ks]
+    found: list[list[npt.NDArray[np.int64]]] = [
+        [np.empty((0, max(each, default=0)), dtype=np.int64)] for each in ks
+    ]
     block = max(1, BLOCK_BYTES // (4 * max(len(candidates), 1)))
     for start in range(0, len(queries), block):
         query = space.rows(torch.from_numpy(queries[start : start + block]).to(device))
         similarity = query.unit @ pool.unit.T
-        for search, (size, k) in enumerate(zip(sizes, ks, strict=True)):
-            columns = _ranked(similarity[:, :size], query, pool, pool_rows[:size], k)
+        for search, (size, each) in enumerate(zip(sizes, ks, strict=True)):
+            columns = _ranked(similarity[:, :size], query, pool, pool_rows[:size], each)
             found[search].append(pool_rows[columns].cpu().numpy())
     return [np.concatenate(blocks) for blocks in found]
 
@@ -199,15 +204,17 @@ def _ranked(
     query: CosineSpace,
     pool: CosineSpace,
     pool_rows: torch.Tensor,
-    k: int,
+    ks: Sequence[int],
 ) -> torch.Tensor:
-    """Return the columns of the k nearest, int64 [q, k], from float32 similarities [q, m]."""
-    count = len(pool_rows)
+    """Return the columns of the nearest, int64 [q, largest k], from float32 similarities [q, m]."""
+    count, k = len(pool_rows), max(ks, default=0)
     if k == 0:
         return torch.empty((len(query.unit), 0), dtype=torch.int64, device=similarity.device)
     top, columns = similarity.topk(min(k + MARGIN, count), dim=1)
     gaps = top[:, :-1] - top[:, 1:]
-    close = torch.nonzero((gaps[:, :k] < FLOAT32_ROUNDING).any(dim=1))[:, 0]
+    # Float32 may err on who is the last of the k nearest; the order among these is no matter.
+    last = torch.tensor([each - 1 for each in ks if each < top.shape[1]], device=gaps.device)
+    close = torch.nonzero((gaps[:, last] < FLOAT32_ROUNDING).any(dim=1))[:, 0]
     pairs = _similarity_of_pairs(query.rows(close), pool, columns[close])
     ranked = columns[:, :k].clone()
     ranked[close] = _settle(columns[close], pairs, pool_rows, k)
