@@ -50,7 +50,7 @@ def run(folder: Path) -> Part:
             f"{timed['raw'].median * 1e3:.0f} ms",
             ratio(timed["raw"], timed["file"]),
             "",
-            "what the operating system takes to hand over a cached file",
+            "one thread and one call; the store is read by several threads",
         ),
         Row(
             "`EmbeddingStore.read`, to float32",
