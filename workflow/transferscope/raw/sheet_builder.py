@@ -23,6 +23,7 @@ from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
     LABEL_SEPARATOR,
     RESERVED_COLUMNS,
+    absolute_path,
     split_labels,
 )
 from transferscope.stores import write_atomically
@@ -154,7 +155,8 @@ def build_sheet(
     channels = _check_channels(rows, raw, channel_names, folder) if raw else []
     _check_ids(rows, folder)
     found = _look_up(rows, labels, matcher) if labels else [""] * len(rows)
-    root = None if folder.resolve().is_relative_to(output.parent.resolve()) else folder.resolve()
+    absolute = absolute_path(folder)
+    root = None if absolute.is_relative_to(absolute_path(output.parent)) else absolute
     table = _table(rows, found, channels, folder, output)
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
@@ -383,6 +385,5 @@ def _table(
 
 def _written(path: Path, output: Path) -> str:
     """Return a path as the sheet writes it: relative below the sheet, else absolute."""
-    base = output.parent.resolve()
-    target = Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    base, target = absolute_path(output.parent), absolute_path(path)
     return (target.relative_to(base) if target.is_relative_to(base) else target).as_posix()

@@ -392,12 +392,17 @@ def _check_path(
     return _Finding(row, column, "no such file", f'"{cell}" does not exist', _nearest(target))
 
 
+def absolute_path(path: Path) -> Path:
+    """Return an absolute path without following links: what a user calls a folder is its name."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+
+
 def is_allowed(sheet: Path, cell: str, card: DatasetCard) -> bool:
     """Return whether a path of a sheet lies in the sheet's folder or in one of the card's roots."""
-    folder = os.path.abspath(sheet.parent)  # noqa: PTH100 (resolve() would follow links)
-    target = os.path.normpath(Path(folder) / cell)
+    folder = absolute_path(sheet.parent)
+    target = os.path.normpath(folder / cell)
     inside = any(
-        Path(target).is_relative_to(os.path.normpath(Path(folder) / root)) for root in card.roots
+        Path(target).is_relative_to(os.path.normpath(folder / root)) for root in card.roots
     )
     return inside or (not Path(cell).is_absolute() and Path(target).is_relative_to(folder))
 
