@@ -1,19 +1,24 @@
 """A finished tiny study, made once and copied by each test that changes something."""
 
+import fcntl
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from factories import run_snakemake, write_study
 
 
 @pytest.fixture(scope="session")
-def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study that ran to its end; not to be changed."""
-    folder = write_study(tmp_path_factory.mktemp("finished") / "study")
-    run_snakemake(folder)
+def finished_study(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder of a study that ran to its end; not to be changed. All workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            run_snakemake(write_study(folder.with_suffix(".new")))
+            folder.with_suffix(".new").rename(folder)
     return folder
 
 

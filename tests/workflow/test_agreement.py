@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from factories import CLASSES
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from factories import environment
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.workflow
 KEYS = ["dataset", "scheme", "backbone", "channels", "head"]
 
 

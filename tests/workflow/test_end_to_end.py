@@ -8,7 +8,7 @@ import zarr
 
 from factories import run_snakemake, write_study
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]
+pytestmark = pytest.mark.workflow
 
 
 def test_every_result_is_there(finished_study):

@@ -7,7 +7,7 @@ import yaml
 
 from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished_study")]
+pytestmark = pytest.mark.workflow
 
 COMPARISON = {
     "compare",
