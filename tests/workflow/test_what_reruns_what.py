@@ -37,9 +37,8 @@ def test_a_new_backbone_plans_its_own_jobs_and_the_comparison(copied_study):
         "knn": 2,
     }
     assert set(jobs) == COMPARISON
-    outputs = [
-        line for line in run_snakemake(folder, "--dry-run").stdout.splitlines() if "output:" in line
-    ]
+    dry = run_snakemake(folder, "--dry-run")
+    outputs = [line for line in (dry.stdout + dry.stderr).splitlines() if "output:" in line]
     assert any("/other/" in line for line in outputs)
     assert not any("/tiny/" in line for line in outputs)
 
