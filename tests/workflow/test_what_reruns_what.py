@@ -39,8 +39,8 @@ def test_a_new_backbone_plans_its_own_jobs_and_the_comparison(copied_study):
     assert set(jobs) == COMPARISON
     dry = run_snakemake(folder, "--dry-run")
     outputs = [line for line in (dry.stdout + dry.stderr).splitlines() if "output:" in line]
-    assert any("/other/" in line for line in outputs)
-    assert not any("/tiny/" in line for line in outputs)
+    assert any("/cells/other/" in line for line in outputs)
+    assert not any("/cells/tiny/" in line for line in outputs)
 
 
 def test_another_output_of_a_backbone_needs_no_embedding(copied_study):
