@@ -6,10 +6,11 @@ import pytest
 
 from transferscope.cards import DatasetCard
 from transferscope.config import SplitSettings
+from transferscope.devices import torch_device
 from transferscope.errors import UserError
 from transferscope.parquet import write_parquet
 from transferscope.paths import store_of
-from transferscope.probes.evaluation import ProbeData, read_divisions, torch_device
+from transferscope.probes.evaluation import ProbeData, read_divisions
 from transferscope.probes.splits import make_splits, write_splits
 from transferscope.stores import EMBEDDINGS_FORMAT, BlockStore
 

@@ -31,6 +31,7 @@ from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
 from transferscope.config import ComputeSettings
+from transferscope.devices import torch_device
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -38,22 +39,6 @@ logger = logging.getLogger(__name__)
 # On a processor each core takes images of its own: the features of this many stay in its cache,
 # and no core waits for another within a layer.
 IMAGES_A_CORE = 8
-
-
-def choose_device(requested: str) -> torch.device:
-    """Return the device to compute on: ``auto`` is the first GPU where there is one.
-
-    Raises
-    ------
-    UserError
-        Where a GPU is asked for and there is none.
-    """
-    if requested == "cuda" and not torch.cuda.is_available():
-        what = "a GPU is asked for, but torch finds none"
-        raise UserError(Problem("compute.device", what, "Use `auto` or `cpu`."))
-    if requested == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(requested)
 
 
 class NetworkEmbedder:
@@ -86,7 +71,7 @@ class NetworkEmbedder:
         self.assignment = assignment
         self.settings = settings
         self.batch_size = settings.batch_size
-        self.device = choose_device(settings.device)
+        self.device = torch_device(settings.device)
         self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
         self.reference = build_backbone(card, card_path)
         self.weights_sha256 = weights_sha256(self.reference)

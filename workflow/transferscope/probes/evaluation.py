@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from transferscope.cards import DatasetCard
 from transferscope.config import Metric
@@ -175,22 +174,6 @@ def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) ->
         what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
         mend = "Delete the store and embed again with `compute.precision: fp32`."
         raise UserError(Problem(str(store.path), what, mend))
-
-
-def torch_device(name: str) -> torch.device:
-    """Return the device that `compute.device` names.
-
-    Raises
-    ------
-    UserError
-        Where a GPU is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        mend = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
-        raise UserError(Problem("compute.device", "no usable GPU on this machine", mend))
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 @dataclass

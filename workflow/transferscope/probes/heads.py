@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from transferscope.config import HeadSettings
+from transferscope.devices import torch_device
 from transferscope.probes import head_training, logistic
-from transferscope.probes.evaluation import Division, ProbeData, ResultTables, torch_device
+from transferscope.probes.evaluation import Division, ProbeData, ResultTables
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.progress import progress_bar

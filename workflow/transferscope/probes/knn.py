@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from transferscope.config import KnnSettings
-from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Rows, torch_device
+from transferscope.devices import torch_device
+from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Rows
 from transferscope.progress import progress_bar
 
 # The similarities of a block of queries stay below this.
