@@ -17,7 +17,8 @@ def torch_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         mend = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
-        raise UserError(Problem("compute.device", "no usable GPU on this machine", mend))
+        what = "no usable GPU on this machine: one is asked for, but torch finds none"
+        raise UserError(Problem("compute.device", what, mend))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
