@@ -1,4 +1,4 @@
-"""Cards: what a dataset holds and what a backbone expects, both in named channels."""
+"""Dataset cards: what the channels, labels and pixels of a sample sheet mean."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model, fingerprint
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]
 IMAGE_KEYS = (
@@ -131,136 +130,3 @@ class DatasetCard(Model):
     def image_fingerprint(self) -> str:
         """Return a digest of what the tile images depend on; labels are not part of it."""
         return fingerprint(self.model_dump(mode="json", include=set(IMAGE_KEYS)))
-
-
-class Slot(Model):
-    """One input channel of a backbone, named by what it was trained to see."""
-
-    name: ChannelName
-    accepts: list[ChannelName] = Field(
-        default_factory=list, description="Dataset channels that naturally belong here."
-    )
-
-
-class Normalization(Model):
-    """From raw integers to what the weights expect; it belongs to the weights, not to the data."""
-
-    intensity: Literal["range", "tile"] = Field(
-        "range",
-        description=(
-            "range: the dataset's intensity range becomes 0 to 1; tile: each channel of each tile "
-            "is stretched between its own percentiles (loses absolute brightness)."
-        ),
-    )
-    percentiles: tuple[float, float] = Field(
-        (0.1, 99.9), description="Percentiles that `intensity: tile` maps to 0 and 1."
-    )
-    kind: Literal["mean-std", "self", "none"] = Field(
-        "mean-std",
-        description="mean-std: fixed, a slot; self: per tile and channel (x - mean) / std; none.",
-    )
-    mean: list[float] = Field([0.5], description="One value, or one a slot.")
-    std: list[float] = Field([0.5], description="One value, or one a slot.")
-
-    @model_validator(mode="after")
-    def _positive(self) -> Normalization:
-        if any(s <= 0 for s in self.std):
-            raise ValueError("std must be positive")
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100:
-            raise ValueError("percentiles must rise and lie within 0 to 100")
-        return self
-
-
-class Output(Model):
-    """One representation that a backbone gives out; several come out of one pass."""
-
-    name: Name = Field("cls", description="Chosen in a study as `backbone@name`.")
-    pooling: Literal["cls", "mean", "cls+mean", "pool"] = Field(
-        "cls",
-        description=(
-            "cls: class token; mean: mean of the patch tokens; cls+mean: both; pool: the network's "
-            "own pooled features (convolutional networks)."
-        ),
-    )
-    layer: int | None = Field(
-        None, description="Block to read, counted from 0; negative from the end. Null: the last."
-    )
-
-
-class _NetworkCard(Model):
-    """What all network backbones share."""
-
-    name: Name
-    description: str = ""
-    architecture: str = Field(description="A timm model name.")
-    arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Further keyword arguments of the architecture."
-    )
-    slots: list[Slot] = Field(
-        min_length=1, description="Input channels in the order of the weights."
-    )
-    input_size: int = Field(224, ge=16, description="Side in px to which tiles are resized.")
-    normalization: Normalization = Normalization()
-    outputs: list[Output] = Field([Output()], min_length=1)
-    licence: str = ""
-    citation: str = ""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> _NetworkCard:
-        for what, names in (
-            ("slots", [slot.name for slot in self.slots]),
-            ("outputs", [output.name for output in self.outputs]),
-        ):
-            if len(set(names)) != len(names):
-                raise ValueError(f"{what}: each name may occur only once")
-        for key in ("mean", "std"):
-            if len(getattr(self.normalization, key)) not in (1, len(self.slots)):
-                raise ValueError(f"normalization.{key}: give one value, or one for each slot")
-        return self
-
-
-class TimmCard(_NetworkCard):
-    """A timm model: weights from the hub, or random weights as a control."""
-
-    source: Literal["timm"]
-    pretrained: bool = Field(True, description="Hub weights; false: random weights from `seed`.")
-    seed: int = Field(0, ge=0, description="Seed of the random weights.")
-
-
-class FileCard(_NetworkCard):
-    """A timm architecture with weights from a file on this machine."""
-
-    source: Literal["file"]
-    weights: Path = Field(description="A .safetensors or .pth file, relative to the card.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checked where given.")
-    prefix: str = Field("", description="Stripped from every key, such as `module.backbone.`.")
-    state_key: str | None = Field(None, description="Key under which the file keeps the weights.")
-
-
-class HandcraftedCard(Model):
-    """Features that need no network: what a network has to beat."""
-
-    source: Literal["handcrafted"]
-    name: Name
-    description: str = ""
-    families: list[Literal["intensity", "texture", "granularity", "radial", "colocalization"]] = (
-        Field(
-            [
-                "intensity",
-                "texture",
-                "granularity",
-                "radial",
-                "colocalization",
-            ],
-            min_length=1,
-            description="Which families of features are computed.",
-        )
-    )
-    input_size: int = Field(128, ge=16, description="Larger tiles are shrunk to this side in px.")
-    licence: str = ""
-    citation: str = ""
-
-
-NetworkCard = TimmCard | FileCard
-BackboneCard = Annotated[TimmCard | FileCard | HandcraftedCard, Field(discriminator="source")]
