@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from transferscope.commands import study as study_commands
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
+
+app.add_typer(study_commands.app, name="study")
 
 ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
 CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
@@ -412,21 +415,6 @@ def schemas(
     from transferscope.schemas import write_schemas
 
     write_schemas(output)
-
-
-@app.command()
-def check(
-    config: Annotated[Path, typer.Argument(help="Study config (.yaml).")],
-) -> None:
-    """Check a study without Snakemake: config, cards, sample sheets, files and backbones."""
-    from transferscope.models import read_yaml
-    from transferscope.plan import card_roots
-    from transferscope.preflight import preflight
-    from transferscope.study import Study
-
-    study = Study.load(read_yaml(config), card_roots(), str(config))
-    preflight(study)
-    logger.info("%s is sound: %d representations to evaluate", config, len(study.probed()))
 
 
 @app.command()

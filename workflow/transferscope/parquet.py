@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,58 @@ def write_parquet(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) 
     metadata
         Plain data, kept as JSON in the schema's metadata under `METADATA_KEY`.
     """
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    own = {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
+    with parquet_parts(path, metadata) as write:
+        write(frame)
+
+
+@contextmanager
+def parquet_parts(
+    path: Path, metadata: Mapping[str, Any]
+) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that appends a part to a table, which is written by rename at the end.
+
+    Each part is at least one row group, so that large tables never are in memory as a whole. All
+    parts have the columns and types of the first. Nothing is left where an error ends it.
+
+    Parameters
+    ----------
+    path, metadata
+        As in `write_parquet`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
+    temporary = Path(name)
+    writer = _PartWriter(temporary, metadata)
     try:
-        pq.write_table(table, temporary, compression="zstd")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield writer
+        writer.close()
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        writer.close()
+        temporary.unlink(missing_ok=True)
         raise
+
+
+class _PartWriter:
+    """Appends frames to one Parquet file, with the schema of the first."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        self._path = path
+        self._own = {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+        self._writer: pq.ParquetWriter | None = None
+
+    def __call__(self, frame: pd.DataFrame) -> None:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._writer is None:
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), **self._own})
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table.cast(self._writer.schema))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

@@ -205,7 +205,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     if problems:
         return problems
     try:
-        network = _without_values(card)
+        network = network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} cannot be built: {_first_line(error)}"
         mend = "Mend `arguments`, `input_size` or `slots` of the card."
@@ -312,7 +312,11 @@ def _check_forward(card: NetworkCard, card_path: Path, network: nn.Module) -> li
     return []
 
 
-def _without_values(card: NetworkCard) -> nn.Module:
+def network_without_values(card: NetworkCard) -> nn.Module:
+    """Return the network of a card on the meta device: shapes alone, no memory, no weights.
+
+    Architectures that compute while they are built come with random weights instead.
+    """
     try:
         with torch.device("meta"):
             return _created(card)

@@ -1,11 +1,12 @@
 """From the predictions of one store to its bootstrap draws, one split at a time.
 
-Predictions of a large study do not fit into memory, so that each file is read one repeat of one
-split scheme at a time, and each fold is reduced at once to counts, and these to metrics a draw.
+Predictions of a large study do not fit into memory, so that each file is read one fold at a time,
+and each fold is reduced at once to counts, and these to metrics a draw.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from transferscope.compare.average_precision import weighted_average_precision
@@ -36,6 +36,9 @@ from transferscope.errors import Problem, UserError
 PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
 CLASS_METRIC = "class_f1"
 UNIT = ["head", "k", "scheme", "seed", "fold", "fraction"]
+FOLD = ["scheme", "seed", "fold"]
+KINDS = ("true", "predicted", "score")
+BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def groups_of(path: Path) -> set[str]:
     """
     found: set[str] = set()
     try:
-        for batch in pq.ParquetFile(path).iter_batches(columns=["group"], batch_size=1_000_000):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["group"], batch_size=BATCH_ROWS):
             found.update(map(str, pc.unique(batch.column("group")).to_pylist()))
     except (OSError, pa.ArrowException) as error:
         raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
@@ -83,7 +86,7 @@ def groups_of(path: Path) -> set[str]:
 
 
 def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
-    """Yield the units of each fold, one list a fold.
+    """Yield the units of each fold, one list a fold; no more than that is held in memory.
 
     Parameters
     ----------
@@ -93,31 +96,59 @@ def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
         All groups of the dataset, in the order of the weights.
     """
     n_classes = len(classes_of(path))
-    table = ds.dataset(path, format="parquet")
-    repeats = table.to_table(columns=["scheme", "seed"]).to_pandas().drop_duplicates()
     index = pd.Index(groups)
-    for scheme, seed in sorted(repeats.itertuples(index=False, name=None)):
-        chosen = (ds.field("scheme") == scheme) & (ds.field("seed") == seed)
-        yield from _folds_of(table.to_table(filter=chosen), n_classes, index)
+    with pq.ParquetFile(path) as file:
+        for fold in _folds_of(file):
+            yield list(_units_of(_rows_of(file, fold, n_classes), n_classes, index))
 
 
-def _folds_of(table: pa.Table, n_classes: int, groups: pd.Index) -> Iterator[list[Unit]]:
+def _folds_of(file: pq.ParquetFile) -> list[tuple[str, int, int]]:
+    """Return every scheme, seed and fold of a prediction table, in order."""
+    found: set[tuple[str, int, int]] = set()
+    for batch in file.iter_batches(columns=FOLD, batch_size=BATCH_ROWS):
+        kinds = pa.table(batch).group_by(FOLD).aggregate([]).to_pydict()
+        found.update(zip(*(kinds[name] for name in FOLD), strict=True))
+    return sorted(found)
+
+
+def _rows_of(file: pq.ParquetFile, fold: tuple[str, int, int], n_classes: int) -> pa.Table:
+    """Return the rows of one fold, reading one row group at a time."""
+    wanted = dict(zip(FOLD, fold, strict=True))
+    columns = [*UNIT, "group", *(f"{kind}_{j}" for j in range(n_classes) for kind in KINDS)]
+    parts = [file.schema_arrow.empty_table().select(columns)]
+    for number in range(file.num_row_groups):
+        if _may_hold(file.metadata.row_group(number), wanted):
+            part = file.read_row_group(number, columns=columns)
+            equal = [pc.equal(part[name], value) for name, value in wanted.items()]
+            parts.append(part.filter(functools.reduce(pc.and_, equal)))
+    return pa.concat_tables(parts)
+
+
+def _may_hold(row_group: pq.RowGroupMetaData, wanted: Mapping[str, Any]) -> bool:
+    """Tell by its statistics whether a row group may hold rows with the wanted values."""
+    for position in range(row_group.num_columns):
+        column = row_group.column(position)
+        value, statistics = wanted.get(column.path_in_schema), column.statistics
+        known = value is not None and statistics is not None and statistics.has_min_max
+        if known and not statistics.min <= value <= statistics.max:
+            return False
+    return True
+
+
+def _units_of(table: pa.Table, n_classes: int, groups: pd.Index) -> Iterator[Unit]:
     keys = table.select(UNIT).to_pandas()
     keys["k"] = keys["k"].fillna(0).astype(int)
     codes = groups.get_indexer(pd.Index(table["group"].to_pandas())).astype(np.int64)
     stacked = {
         kind: np.stack([table[f"{kind}_{j}"].to_numpy() for j in range(n_classes)], axis=1)
-        for kind in ("true", "predicted", "score")
+        for kind in KINDS
     }
-    units: dict[int, list[Unit]] = {}
     for key, rows in sorted(keys.groupby(UNIT, sort=True).indices.items()):
         head, k, scheme, seed, fold, fraction = key
         arrays: dict[str, Any] = {kind: values[rows] for kind, values in stacked.items()}
-        unit = Unit(
+        yield Unit(
             Head(head, int(k)), scheme, int(seed), int(fold), fraction, **arrays, group=codes[rows]
         )
-        units.setdefault(int(fold), []).append(unit)
-    yield from units.values()
 
 
 @dataclass

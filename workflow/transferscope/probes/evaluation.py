@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config import Metric
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import read_parquet, write_parquet
+from transferscope.parquet import parquet_parts, read_parquet, write_parquet
 from transferscope.probes import metrics as m
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
@@ -22,6 +22,9 @@ from transferscope.score_table import IDENTITY, SCORE_COLUMNS
 from transferscope.stores import EmbeddingStore
 
 Rows = npt.NDArray[np.int64]
+Sink = Callable[[pd.DataFrame], None]
+# Predictions that wait to be written: enough for a Parquet row group, little for memory.
+PART_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -178,11 +181,21 @@ def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) ->
 
 @dataclass
 class ResultTables:
-    """Collects what the heads predict for the test rows of every division."""
+    """Collects what the heads predict for the test rows of every division.
+
+    Parameters
+    ----------
+    data
+        What the heads are trained and tested on.
+    sink
+        Takes the table of predictions part by part, as they come; None: they are kept.
+    """
 
     data: ProbeData
+    sink: Sink | None = None
     _scores: list[dict[str, Any]] = field(default_factory=list)
     _predictions: list[dict[str, Any]] = field(default_factory=list)
+    _n_waiting: int = 0
 
     def add(
         self,
@@ -217,6 +230,16 @@ class ResultTables:
             self._scores.append({**self.data.identity, **shared, **named, **sizes})
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
         self._predictions.append({**shared, **arrays})
+        self._n_waiting += len(division.test)
+        if self.sink is not None and self._n_waiting >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the predictions that are waiting to the sink."""
+        if self.sink is not None:
+            self.sink(self.predictions())
+            self._predictions.clear()
+            self._n_waiting = 0
 
     def _values(
         self,
@@ -253,7 +276,7 @@ class ResultTables:
         )
 
     def predictions(self) -> pd.DataFrame:
-        """Return the table of all predictions: a row a head, division and test tile."""
+        """Return the table of the predictions that are kept: a row a head, division, test tile."""
         parts = self._predictions
         lengths = [len(part["row"]) for part in parts]
         columns: dict[str, Any] = {
@@ -279,11 +302,26 @@ class ResultTables:
         texts = dict.fromkeys(["head", "scheme", "tile_id", "group"], "str")
         return pd.DataFrame(columns).astype({**texts, "k": "Int64"})
 
-    def write(self, scores: Path, predictions: Path) -> None:
-        """Write both tables by rename."""
-        described = {"classes": self.data.tiles.classes, "task": self.data.tiles.task}
-        write_parquet(self.predictions(), predictions, described)
-        write_parquet(self.scores(), scores, described)
+
+def write_tables(
+    data: ProbeData, scores: Path, predictions: Path, run: Callable[[Sink], ResultTables]
+) -> None:
+    """Run a probe and write both of its tables by rename.
+
+    Parameters
+    ----------
+    data
+        What is probed.
+    scores, predictions
+        Where to.
+    run
+        Runs the probe, with predictions going to the sink that it is given.
+    """
+    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    with parquet_parts(predictions, described) as sink:
+        results = run(sink)
+        results.flush()
+    write_parquet(results.scores(), scores, described)
 
 
 def _division_columns(division: Division) -> dict[str, Any]:

@@ -12,14 +12,22 @@ import torch
 from transferscope.config import HeadSettings
 from transferscope.devices import torch_device
 from transferscope.probes import head_training, logistic
-from transferscope.probes.evaluation import Division, ProbeData, ResultTables
+from transferscope.probes.evaluation import (
+    Division,
+    ProbeData,
+    ResultTables,
+    Sink,
+    write_tables,
+)
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.progress import progress_bar
 from transferscope.score_table import FLOOR
 
 
-def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> ResultTables:
+def run_heads(
+    data: ProbeData, settings: HeadSettings, device: str = "cpu", sink: Sink | None = None
+) -> ResultTables:
     """Train and test every kind of head on every division.
 
     Scalers and weights see training rows only; early stopping and thresholds see validation rows.
@@ -34,8 +42,10 @@ def run_heads(data: ProbeData, settings: HeadSettings, device: str = "cpu") -> R
         Which heads, and how they are trained.
     device
         "auto", "cpu" or "cuda".
+    sink
+        Takes the predictions part by part; None: they are kept.
     """
-    results = ResultTables(data)
+    results = ResultTables(data, sink)
     where = torch_device(device)
     problem = Problem(
         embeddings=torch.from_numpy(data.embeddings).to(where),
@@ -67,7 +77,7 @@ def score_heads(
     device: str = "cpu",
 ) -> None:
     """Run the heads and write both tables by rename."""
-    run_heads(data, settings, device).write(scores, predictions)
+    write_tables(data, scores, predictions, lambda sink: run_heads(data, settings, device, sink))
 
 
 def fit(

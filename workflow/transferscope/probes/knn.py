@@ -17,7 +17,14 @@ import torch
 
 from transferscope.config import KnnSettings
 from transferscope.devices import torch_device
-from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Rows
+from transferscope.probes.evaluation import (
+    Division,
+    ProbeData,
+    ResultTables,
+    Rows,
+    Sink,
+    write_tables,
+)
 from transferscope.progress import progress_bar
 
 # The similarities of a block of queries stay below this.
@@ -33,10 +40,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CosineSpace:
-    """Embeddings [N, D] float32, the same at length 1, and their lengths [N] float64."""
+    """Embeddings [N, D] float32, and their lengths [N] float64."""
 
     embeddings: torch.Tensor
-    unit: torch.Tensor
     length: torch.Tensor
 
     @classmethod
@@ -44,14 +50,16 @@ class CosineSpace:
         """Measure embeddings; a row of zeros counts as of length 1, as in scikit-learn."""
         length = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float64)
         length[length == 0] = 1
-        return cls(embeddings, embeddings / length[:, None].float(), length)
+        return cls(embeddings, length)
 
-    def rows(self, rows: torch.Tensor) -> CosineSpace:
-        """Return some of the rows."""
-        return CosineSpace(self.embeddings[rows], self.unit[rows], self.length[rows])
+    def unit(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return some of the embeddings at length 1, float32."""
+        return self.embeddings[rows].div_(self.length[rows, None].float())
 
 
-def run_knn(data: ProbeData, settings: KnnSettings, device: str = "cpu") -> ResultTables:
+def run_knn(
+    data: ProbeData, settings: KnnSettings, device: str = "cpu", sink: Sink | None = None
+) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
     Training rows are those inside the division's fraction; validation rows are no neighbours. A k
@@ -65,8 +73,10 @@ def run_knn(data: ProbeData, settings: KnnSettings, device: str = "cpu") -> Resu
         The numbers of neighbours.
     device
         "auto", "cpu" or "cuda".
+    sink
+        Takes the predictions part by part; None: they are kept.
     """
-    results = ResultTables(data)
+    results = ResultTables(data, sink)
     if not settings.k:
         return results
     space = CosineSpace.of(torch.from_numpy(data.embeddings).to(torch_device(device)))
@@ -86,7 +96,7 @@ def score_knn(
     device: str = "cpu",
 ) -> None:
     """Run k-NN and write both tables by rename."""
-    run_knn(data, settings, device).write(scores, predictions)
+    write_tables(data, scores, predictions, lambda sink: run_knn(data, settings, device, sink))
 
 
 def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
@@ -184,72 +194,78 @@ def nearest(
     list of int64 arrays
         [Q, largest k] row numbers for each search; ties go to the lower row number.
     """
-    device = space.unit.device
+    device = space.embeddings.device
     pool_rows = torch.from_numpy(candidates).to(device)
-    pool = space.rows(pool_rows)
+    pool = space.unit(pool_rows)
     found: list[list[npt.NDArray[np.int64]]] = [
         [np.empty((0, max(each, default=0)), dtype=np.int64)] for each in ks
     ]
     block = max(1, BLOCK_BYTES // (4 * max(len(candidates), 1)))
     for start in range(0, len(queries), block):
-        query = space.rows(torch.from_numpy(queries[start : start + block]).to(device))
-        similarity = query.unit @ pool.unit.T
+        query_rows = torch.from_numpy(queries[start : start + block]).to(device)
+        similarity = space.unit(query_rows) @ pool.T
         for search, (size, each) in enumerate(zip(sizes, ks, strict=True)):
-            columns = _ranked(similarity[:, :size], query, pool, pool_rows[:size], each)
+            columns = _ranked(similarity[:, :size], space, query_rows, pool_rows[:size], each)
             found[search].append(pool_rows[columns].cpu().numpy())
     return [np.concatenate(blocks) for blocks in found]
 
 
 def _ranked(
     similarity: torch.Tensor,
-    query: CosineSpace,
-    pool: CosineSpace,
+    space: CosineSpace,
+    query_rows: torch.Tensor,
     pool_rows: torch.Tensor,
     ks: Sequence[int],
 ) -> torch.Tensor:
     """Return the columns of the nearest, int64 [q, largest k], from float32 similarities [q, m]."""
     count, k = len(pool_rows), max(ks, default=0)
     if k == 0:
-        return torch.empty((len(query.unit), 0), dtype=torch.int64, device=similarity.device)
+        return torch.empty((len(query_rows), 0), dtype=torch.int64, device=similarity.device)
     top, columns = similarity.topk(min(k + MARGIN, count), dim=1)
     gaps = top[:, :-1] - top[:, 1:]
     # Float32 may err on who is the last of the k nearest; the order among these is no matter.
     last = torch.tensor([each - 1 for each in ks if each < top.shape[1]], device=gaps.device)
     close = torch.nonzero((gaps[:, last] < FLOAT32_ROUNDING).any(dim=1))[:, 0]
-    pairs = _similarity_of_pairs(query.rows(close), pool, columns[close])
+    pairs = _similarity_of_pairs(space, query_rows[close], pool_rows[columns[close]])
     ranked = columns[:, :k].clone()
     ranked[close] = _settle(columns[close], pairs, pool_rows, k)
     open_ended = torch.nonzero(top[:, k - 1] - top[:, -1] < FLOAT32_ROUNDING)[:, 0]
     if k + MARGIN < count and len(open_ended):
         parts = 1 + len(open_ended) * 32 * count // BLOCK_BYTES
         for rows in torch.tensor_split(open_ended, parts):
-            ranked[rows] = _rank_whole_rows(query.rows(rows), pool, pool_rows, k)
+            ranked[rows] = _rank_whole_rows(space, query_rows[rows], pool_rows, k)
     return ranked
 
 
 def _similarity_of_pairs(
-    query: CosineSpace, pool: CosineSpace, columns: torch.Tensor
+    space: CosineSpace, query_rows: torch.Tensor, near_rows: torch.Tensor
 ) -> torch.Tensor:
-    """Return the cosine of each query with its candidate columns, float64 [q, c]."""
-    similarity = torch.empty(columns.shape, dtype=torch.float64, device=columns.device)
-    block = max(1, BLOCK_BYTES // (16 * columns.shape[1] * query.unit.shape[1]))
-    for start in range(0, len(columns), block):
+    """Return the cosine of each query [q] with rows near it [q, c], float64 [q, c]."""
+    similarity = torch.empty(near_rows.shape, dtype=torch.float64, device=near_rows.device)
+    block = max(1, BLOCK_BYTES // (16 * near_rows.shape[1] * space.embeddings.shape[1]))
+    for start in range(0, len(near_rows), block):
         part = slice(start, start + block)
-        near = pool.embeddings[columns[part]].double()
-        product = torch.bmm(near, query.embeddings[part].double()[:, :, None])[:, :, 0]
-        similarity[part] = product / pool.length[columns[part]] / query.length[part, None]
+        near = space.embeddings[near_rows[part]].double()
+        query = space.embeddings[query_rows[part]].double()
+        product = torch.bmm(near, query[:, :, None])[:, :, 0]
+        lengths = space.length[near_rows[part]] * space.length[query_rows[part], None]
+        similarity[part] = product / lengths
     return similarity
 
 
 def _rank_whole_rows(
-    query: CosineSpace, pool: CosineSpace, pool_rows: torch.Tensor, k: int
+    space: CosineSpace, query_rows: torch.Tensor, pool_rows: torch.Tensor, k: int
 ) -> torch.Tensor:
     """Rank every candidate of some queries in float64."""
-    count = len(pool_rows)
-    product = query.embeddings.double() @ pool.embeddings[:count].double().T
-    similarity = product / pool.length[:count] / query.length[:, None]
-    columns = torch.arange(count, device=pool_rows.device).expand(len(similarity), count)
-    return _settle(columns, similarity, pool_rows, k)
+    count, width = len(pool_rows), space.embeddings.shape[1]
+    query = space.embeddings[query_rows].double() / space.length[query_rows, None]
+    block = max(1, BLOCK_BYTES // (8 * width))
+    parts = [
+        query @ (space.embeddings[rows].double() / space.length[rows, None]).T
+        for rows in pool_rows.split(block)  # type: ignore[no-untyped-call]
+    ]
+    columns = torch.arange(count, device=pool_rows.device).expand(len(query), count)
+    return _settle(columns, torch.cat(parts, dim=1), pool_rows, k)
 
 
 def _settle(

@@ -1,0 +1,77 @@
+"""Hours and bytes follow from tiles, passes and sizes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from factories import DATASET_CARD, write_study, write_yaml
+from transferscope.commands.study import merged_config
+from transferscope.errors import UserError
+from transferscope.estimates.estimate import estimate
+from transferscope.estimates.fields import expected_fields
+from transferscope.estimates.networks import network_cost
+from transferscope.estimates.rates import Rates
+from transferscope.plan import SHIPPED, Plan
+from transferscope.study import Study
+
+RATES = Rates(embedding=1e9, heads=1e8, device="cpu", precision="fp32", measured=True)
+
+
+def plan_of(folder, **changes):
+    write_study(folder, **changes)
+    config = merged_config(folder / "study.yaml")
+    return Plan(Study.load(config, [folder, SHIPPED], "study.yaml"))
+
+
+def test_fields_of_a_sheet_are_counted_and_cut_tiles_too(tmp_path):
+    plan = plan_of(tmp_path)
+    found = expected_fields(plan.study, "cells")
+    assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36, (2, 64, 64))
+    assert found.tile_bytes == 36 * 2 * 64 * 64 * 2
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "tiles": {"size": 32}}
+    write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
+    config = merged_config(tmp_path / "study.yaml")
+    study = Study.load(config, [tmp_path, SHIPPED], "study.yaml")
+    cut = expected_fields(study, "cells")
+    assert (cut.n_fields, cut.n_tiles, cut.tile_shape) == (36, 144, (2, 32, 32))
+
+
+def test_fields_of_a_simulated_dataset_are_those_that_it_will_write(tmp_path):
+    plan = plan_of(tmp_path, datasets=["hpa-demo"], backbones=["handcrafted"])
+    found = expected_fields(plan.study, "hpa-demo")
+    assert (found.n_fields, found.tile_shape) == (180, (4, 128, 128))
+
+
+def test_a_first_file_that_is_broken_is_named(tmp_path):
+    plan = plan_of(tmp_path)
+    first = pd.read_csv(tmp_path / "raw/samples.tsv", sep="\t")["path"].iloc[0]
+    tifffile.imwrite(
+        tmp_path / "raw" / first, np.zeros((3, 8, 8), np.uint16), photometric="minisblack"
+    )
+    with pytest.raises(UserError, match=first):
+        expected_fields(plan.study, "cells")
+
+
+def test_hours_and_bytes_follow_from_passes_and_operations(tmp_path):
+    plan = plan_of(tmp_path)
+    found = estimate(plan, RATES)
+    cost = network_cost(plan.study.backbones["tiny"].card)
+    jobs = {(job.backbone, job.channels): job for job in found.embed}
+    assert jobs["tiny", "replicate"].passes == 2
+    assert jobs["tiny", "replicate"].hours == pytest.approx(36 * 2 * cost.operations / 1e9 / 3600)
+    assert jobs["tiny", "map"].store_bytes == 36 * 2 * 48 * 4
+    assert not jobs["handcrafted", "agnostic"].on_device
+    expected = sum(job.hours for key, job in jobs.items() if key[0] == "tiny")
+    assert found.device_hours == pytest.approx(expected)
+
+
+def test_more_heads_or_epochs_cost_more_and_a_shared_store_costs_nothing(tmp_path):
+    base = estimate(plan_of(tmp_path / "base"), RATES)
+    heads = {"kinds": ["logreg", "mlp"], "epochs": 6, "hidden": [16, 8]}
+    longer = estimate(plan_of(tmp_path / "longer", heads=heads), RATES)
+    assert longer.head_hours > base.head_hours
+    strategies = ["replicate", "map", "mean"]
+    shared = estimate(plan_of(tmp_path / "shared", channel_strategies=strategies), RATES)
+    assert shared.device_hours == base.device_hours
+    assert shared.head_hours > base.head_hours

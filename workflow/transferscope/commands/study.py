@@ -1,0 +1,148 @@
+"""The command `transferscope study`: whether a study is sound, and what it will take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from transferscope.estimates.estimate import Estimate
+    from transferscope.plan import Plan
+
+app = typer.Typer(help="Check a study before it runs.", no_args_is_help=True)
+GIB = 2**30
+BASE_CONFIG = "config.yaml"
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `check` a command of its own, though it is the only one."""
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="Study config (.yaml).")],
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "Rate of large matrix products of the GPU that the study is meant for, in 10^12 "
+                "operations a second; this machine is measured else."
+            )
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Check config, cards, sheets, files and backbones; say what the study will take."""
+    from transferscope.estimates.estimate import estimate
+    from transferscope.estimates.rates import machine_rates
+    from transferscope.plan import Plan, card_roots
+    from transferscope.preflight import preflight
+    from transferscope.study import Study
+
+    study = Study.load(merged_config(config), card_roots(), str(config))
+    preflight(study)
+    plan = Plan(study)
+    compute = study.config.compute
+    found = estimate(plan, machine_rates(compute.device, compute.precision, tflops))
+    if as_json:
+        typer.echo(json.dumps(_as_plain(found), indent=2))
+    else:
+        _show(plan, found)
+
+
+def merged_config(path: Path) -> dict[str, Any]:
+    """Return a config as Snakemake sees it: on top of `config.yaml`, which gives what it omits.
+
+    Raises
+    ------
+    UserError
+        Where a file cannot be read.
+    """
+    from snakemake.utils import update_config
+
+    from transferscope.models import read_yaml
+    from transferscope.plan import card_roots
+
+    bases = (root / BASE_CONFIG for root in card_roots())
+    merged = read_yaml(next(base for base in bases if base.is_file()))
+    update_config(merged, read_yaml(path))
+    return merged
+
+
+def _as_plain(found: Estimate) -> dict[str, Any]:
+    return {
+        **asdict(found),
+        "device_hours": found.device_hours,
+        "tile_bytes": found.tile_bytes,
+        "store_bytes": found.store_bytes,
+    }
+
+
+def _show(plan: Plan, found: Estimate) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=100, highlight=False)
+    console.print(f"Study {plan.config.study} is sound. It would take, if nothing is made yet:\n")
+    for title, columns, rows in _tables(found):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    console.print(_closing(plan, found), soft_wrap=True)
+
+
+def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
+    datasets = [
+        [name, f"{f.n_fields:,}", f"{f.n_tiles:,}", " x ".join(map(str, f.tile_shape)), f.source]
+        for name, f in found.fields.items()
+    ]
+    embed = [
+        [
+            f"{job.dataset}: {job.backbone}, {job.channels}",
+            str(job.passes),
+            f"{job.width:,}",
+            _hours(job.hours),
+            _size(job.store_bytes),
+        ]
+        for job in found.embed
+    ]
+    total = sum(found.jobs.values())
+    jobs = [[rule, f"{n:,}"] for rule, n in [*found.jobs.items(), ("all of them", total)]]
+    return [
+        ("Datasets", ["", "fields", "tiles", "tile", "known from"], datasets),
+        ("Embeddings", ["", "passes", "features", "time", "store"], embed),
+        ("Jobs", ["", "number"], jobs),
+    ]
+
+
+def _closing(plan: Plan, found: Estimate) -> str:
+    rates = found.rates
+    how = "measured just now" if rates.measured else "as stated"
+    lines = [
+        f"Networks, one after the other: {_hours(found.device_hours)} on {rates.device} in "
+        f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
+        f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
+        f"Disk: {_size(found.tile_bytes)} of tiles and at most {_size(found.store_bytes)} of "
+        "embeddings.",
+        f"Results would lie in {plan.paths.root}.",
+    ]
+    return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / GIB:.1f} GiB" if n_bytes >= GIB / 10 else f"{n_bytes / 2**20:.0f} MiB"

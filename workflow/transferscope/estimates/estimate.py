@@ -1,0 +1,205 @@
+"""What a whole study will take: jobs, downloads, hours and disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from transferscope.backbones.channels import assign
+from transferscope.cards import HandcraftedCard
+from transferscope.estimates.fields import Fields, expected_fields
+from transferscope.estimates.jobs import jobs_of_whole_study
+from transferscope.estimates.networks import NetworkCost, network_cost
+from transferscope.estimates.rates import Rates
+from transferscope.plan import Plan
+from transferscope.study import Study
+
+# Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
+TILE_STORE_SHARE = 0.55
+BYTES_A_VALUE = 4
+# Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
+HANDCRAFTED_SECONDS = 0.03
+HANDCRAFTED_WIDTH = 200
+# Logistic regression: seconds a head, training row, feature and class, measured on one core.
+LOGREG_SECONDS = 2.5e-9
+# Forward and backward products of one training step.
+PASSES_A_STEP = 3
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """One embedding job.
+
+    Parameters
+    ----------
+    dataset, backbone, channels
+        Which store it fills.
+    passes
+        Forward passes a tile.
+    width
+        Features a tile in the store.
+    hours
+        Expected hours on the device; on processor cores for hand-crafted features.
+    store_bytes
+        Size of the store, at the most.
+    """
+
+    dataset: str
+    backbone: str
+    channels: str
+    passes: int
+    width: int
+    hours: float
+    store_bytes: int
+    on_device: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study takes if nothing of it has been made yet.
+
+    Parameters
+    ----------
+    jobs
+        Rule -> number of jobs.
+    fields
+        Dataset -> its fields and tiles.
+    embed
+        The embedding jobs.
+    head_hours
+        Processor hours of all head jobs, at the most: early stopping is not counted on.
+    rates
+        What the hours were computed with.
+    """
+
+    jobs: dict[str, int]
+    fields: dict[str, Fields]
+    embed: Sequence[EmbedJob]
+    head_hours: float
+    rates: Rates
+
+    @property
+    def device_hours(self) -> float:
+        """Hours of all network embeddings, one after the other, on one device."""
+        return sum(job.hours for job in self.embed if job.on_device)
+
+    @property
+    def tile_bytes(self) -> int:
+        """Size of all tile stores."""
+        return round(TILE_STORE_SHARE * sum(found.tile_bytes for found in self.fields.values()))
+
+    @property
+    def store_bytes(self) -> int:
+        """Size of all embedding stores, at the most."""
+        return sum(job.store_bytes for job in self.embed)
+
+
+def estimate(plan: Plan, rates: Rates) -> Estimate:
+    """Return what a study takes.
+
+    Parameters
+    ----------
+    plan
+        The study's plan; its cards have passed `preflight`.
+    rates
+        How fast the machine is.
+
+    Raises
+    ------
+    UserError
+        Where a sample sheet cannot be read.
+    """
+    study = plan.study
+    fields = {dataset: expected_fields(study, dataset) for dataset in study.datasets}
+    costs = {
+        name: network_cost(located.card)
+        for name, located in study.backbones.items()
+        if not isinstance(located.card, HandcraftedCard)
+    }
+    jobs = [
+        _embed_job(study, fields[dataset], dataset, backbone, channels, costs, rates)
+        for dataset, backbone, channels in _stores(study)
+    ]
+    return Estimate(
+        jobs=jobs_of_whole_study(plan),
+        fields=fields,
+        embed=jobs,
+        head_hours=_head_hours(study, fields, jobs, rates),
+        rates=rates,
+    )
+
+
+def _stores(study: Study) -> list[tuple[str, str, str]]:
+    stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
+    return list(dict.fromkeys(stores))
+
+
+def _embed_job(
+    study: Study,
+    fields: Fields,
+    dataset: str,
+    backbone: str,
+    channels: str,
+    costs: dict[str, NetworkCost],
+    rates: Rates,
+) -> EmbedJob:
+    card = study.backbones[backbone].card
+    if isinstance(card, HandcraftedCard):
+        passes, width = 1, HANDCRAFTED_WIDTH
+        seconds = HANDCRAFTED_SECONDS * fields.tile_shape[0] * fields.n_tiles
+    else:
+        given = study.datasets[dataset].card.channels
+        passes = len(assign(channels, given, card.slots, study.config.strategy_seed).passes)
+        width = passes * costs[backbone].width
+        seconds = fields.n_tiles * passes * costs[backbone].operations / rates.embedding
+    return EmbedJob(
+        dataset,
+        backbone,
+        channels,
+        passes=passes,
+        width=width,
+        hours=seconds / 3600,
+        store_bytes=fields.n_tiles * width * BYTES_A_VALUE,
+        on_device=backbone in costs,
+    )
+
+
+def _head_hours(
+    study: Study, fields: dict[str, Fields], jobs: Sequence[EmbedJob], rates: Rates
+) -> float:
+    width_of = {(job.dataset, job.backbone, job.channels): job for job in jobs}
+    seconds = 0.0
+    for probed in study.probed():
+        job = width_of[probed.dataset, probed.backbone, probed.stored_channels]
+        outputs = _outputs(study, probed.backbone)
+        n_classes = len(study.datasets[probed.dataset].card.labels)
+        seconds += _head_seconds(
+            study, fields[probed.dataset].n_tiles, job.width // outputs, n_classes, rates
+        )
+    return seconds / 3600
+
+
+def _outputs(study: Study, backbone: str) -> int:
+    card = study.backbones[backbone].card
+    return 1 if isinstance(card, HandcraftedCard) else len(card.outputs)
+
+
+def _head_seconds(study: Study, n_tiles: int, width: int, n_classes: int, rates: Rates) -> float:
+    """Return the seconds of one head job; every fraction trains on its share of the tiles."""
+    splits, settings = study.config.splits, study.config.heads
+    n_divisions = len(splits.seeds) * sum(splits.folds[scheme] for scheme in splits.schemes)
+    rows = n_tiles * (1 - splits.validation) * sum(splits.fractions) * n_divisions
+    sizes = [width, *settings.hidden, n_classes]
+    layers = {
+        "linear": width * n_classes,
+        "mlp": sum(math.prod(pair) for pair in pairwise(sizes)),
+    }
+    seconds = 0.0
+    for kind in settings.kinds:
+        if kind == "logreg":
+            seconds += LOGREG_SECONDS * rows * width * n_classes
+        else:
+            seconds += PASSES_A_STEP * 2 * layers[kind] * rows * settings.epochs / rates.heads
+    return seconds

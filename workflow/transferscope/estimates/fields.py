@@ -1,0 +1,84 @@
+"""How many fields and tiles a dataset has, and how large they are, as far as it can be known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from transferscope.cards import DatasetCard, SimulateSettings
+from transferscope.errors import UserError
+from transferscope.raw.file_checks import scan_headers
+from transferscope.raw.images import FieldHeader
+from transferscope.raw.sheets import SampleSheet, read_sheet
+from transferscope.study import Study
+from transferscope.tiles.tiling import plan_tiles
+
+SIMULATED_BYTES_A_PIXEL = 2
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The raw fields of a dataset and the tiles that they become.
+
+    Parameters
+    ----------
+    n_fields
+        Raw fields.
+    n_tiles
+        Tiles.
+    tile_shape
+        Channels, height and width of a tile in px.
+    bytes_a_pixel
+        1 or 2.
+    source
+        How this is known.
+    """
+
+    n_fields: int
+    n_tiles: int
+    tile_shape: tuple[int, int, int]
+    bytes_a_pixel: int
+    source: str
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of all tiles, uncompressed."""
+        return self.n_tiles * math.prod(self.tile_shape) * self.bytes_a_pixel
+
+
+def expected_fields(study: Study, dataset: str) -> Fields:
+    """Return how many fields and tiles a dataset has or will have.
+
+    Raises
+    ------
+    UserError
+        Where the sample sheet or its first file cannot be read.
+    """
+    card = study.datasets[dataset].card
+    if card.simulate is not None:
+        return _simulated(card, card.simulate)
+    sheet = read_sheet(study.sheet_of(dataset), card, study.datasets[dataset].path)
+    return _listed(sheet, card)
+
+
+def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
+    n_fields = settings.n_groups * settings.fovs_per_group
+    side = settings.fov_size
+    return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_A_PIXEL, "simulated")
+
+
+def _listed(sheet: SampleSheet, card: DatasetCard) -> Fields:
+    """Judge by the first file: fields of one dataset nearly always have one size."""
+    header = scan_headers(sheet, card, range(1))[0]
+    if not isinstance(header, FieldHeader):
+        raise UserError(header)
+    source = "sample sheet, size of the first field"
+    return _tiled(card, len(sheet), header.shape, header.dtype.itemsize, source)
+
+
+def _tiled(
+    card: DatasetCard, n_fields: int, shape: tuple[int, int], bytes_a_pixel: int, source: str
+) -> Fields:
+    places = plan_tiles(shape, card)
+    tile = (len(card.channels), places[0].height, places[0].width)
+    return Fields(n_fields, n_fields * len(places), tile, bytes_a_pixel, source)

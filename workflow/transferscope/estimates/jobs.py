@@ -1,0 +1,37 @@
+"""How many jobs a whole study has, a rule, without asking Snakemake."""
+
+from __future__ import annotations
+
+from transferscope.plan import Plan
+
+
+def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
+    """Return rule -> number of jobs, if nothing of a study has been made yet.
+
+    Parameters
+    ----------
+    plan
+        The study's plan.
+
+    Returns
+    -------
+    dict
+        In the order in which data flows. The figures count as one rule, `figures`; Snakemake's
+        own target `all` is left out.
+    """
+    study = plan.study
+    probed = study.probed()
+    stores = {(p.dataset, p.backbone, p.stored_channels) for p in probed}
+    simulated = [d for d in study.datasets.values() if d.card.simulate is not None]
+    jobs = {
+        "simulate": len(simulated),
+        "tiles": len(study.datasets),
+        "contact_sheets": len(study.datasets),
+        "splits": len(study.datasets),
+        "embed": len(stores),
+        **{probe: len(probed) for probe in plan.probes()},
+        "compare": 1,
+        "figures": len(plan.figures()),
+        "embedding_maps": len(study.datasets),
+    }
+    return {rule: n for rule, n in jobs.items() if n}

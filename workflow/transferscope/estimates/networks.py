@@ -1,0 +1,51 @@
+"""What one image costs a backbone, from shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from transferscope.backbones.networks import Backbone, network_without_values
+from transferscope.cards import NetworkCard
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What a backbone needs.
+
+    Parameters
+    ----------
+    operations
+        Floating-point operations of one image in one pass; a multiply-add counts as two.
+    parameters
+        Number of weights.
+    width
+        Features that one pass gives, all outputs together.
+    """
+
+    operations: int
+    parameters: int
+    width: int
+
+
+def network_cost(card: NetworkCard) -> NetworkCost:
+    """Return what one pass of one image takes, without its weights.
+
+    Parameters
+    ----------
+    card
+        A card that `networks.check_backbone` has passed.
+    """
+    backbone = Backbone(network_without_values(card), card.outputs).eval()
+    parameters = list(backbone.parameters())
+    size = card.input_size
+    image = torch.zeros(1, len(card.slots), size, size, device=parameters[0].device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        found = backbone(image)
+    return NetworkCost(
+        operations=int(counter.get_total_flops()),
+        parameters=sum(p.numel() for p in parameters),
+        width=sum(values.shape[1] for values in found),
+    )
