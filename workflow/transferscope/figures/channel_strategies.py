@@ -16,12 +16,14 @@ from transferscope.backbones.strategies import (
     ADAPT,
     AGNOSTIC,
     MAP,
+    MAP_RANDOM,
     MEAN,
     REPLICATE,
+    seed_of,
     single_channel,
 )
 from transferscope.cards import DatasetCard, NetworkCard
-from transferscope.figures.style import BLACK, GREY, PALE, new_figure, strategy_label, text_colour
+from transferscope.figures.style import BLACK, GREY, PALE, new_figure, text_colour
 
 # Colours of the channels, in the dataset's order (Okabe and Ito).
 CHANNEL_COLOURS = ["#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#F0E442"]
@@ -104,12 +106,18 @@ def describe(strategy: str, assignment: Assignment) -> str:
     if strategy == REPLICATE:
         return f"{n} passes, each channel in all slots; features joined"
     if strategy == ADAPT:
-        return "one pass; the slots' input weights are fitted to the channels"
+        return "one pass; the channels take over the slots' input weights, in order"
     if strategy == AGNOSTIC:
         return "one pass; the network takes any channels"
     natural = "each channel in its own slot" if strategy == MAP else "no channel in its own slot"
     left_out = f"; not shown: {', '.join(assignment.dropped)}" if assignment.dropped else ""
     return f"one pass, {natural}{left_out}"
+
+
+def _title(strategy: str) -> str:
+    """Return the name as a study writes it."""
+    seed = seed_of(strategy)
+    return strategy if seed is None else f"{MAP_RANDOM} (order of seed {seed})"
 
 
 def _height(assignment: Assignment, n_channels: int) -> float:
@@ -121,7 +129,7 @@ def _draw_strategy(
     axes: Axes, strategy: str, assignment: Assignment, channels: Sequence[str]
 ) -> None:
     colours = {c: CHANNEL_COLOURS[i % len(CHANNEL_COLOURS)] for i, c in enumerate(channels)}
-    axes.text(0, 0.55, strategy_label(strategy), fontsize=10, fontweight="bold", va="center")
+    axes.text(0, 0.55, _title(strategy), fontsize=10, fontweight="bold", va="center")
     axes.text(0, 1.35, describe(strategy, assignment), fontsize=8, color=BLACK, va="center")
     depth = _height(assignment, len(channels)) - TITLE_HEIGHT - 0.4
     first = TITLE_HEIGHT + (depth - len(channels)) / 2
@@ -172,8 +180,8 @@ def _draw_slot(
     if channel is None:
         _box(axes, SLOTS_AT, y, f"{slot}: 0", "white", faded=faded)
         return
-    weights = assignment.adapted.get(channel)
-    name = f"as {' + '.join(weights)}" if weights else slot
+    weights = assignment.adapted.get(channel, ())
+    name = f"as {weights[0]}" if len(weights) == 1 else "as all slots" if weights else slot
     _box(axes, SLOTS_AT, y, name, colours[channel], faded=faded)
     axes.plot(
         [CHANNELS_AT + BOX_WIDTH + 0.08, SLOTS_AT - 0.08],
