@@ -31,7 +31,7 @@ STORES = [
     (LONG, "map", 0.8),
     ("dino", "map-random", 2.0),
     ("dino", "map", 1.0),
-    ("handcrafted", "agnostic", 2.5),
+    ("handcrafted", "features", 2.5),
 ]
 
 

@@ -51,9 +51,17 @@ def test_a_mean_is_read_from_the_store_of_replicate(plan_of):
     assert len(plan.embeddings_in(wildcards())) == 2
 
 
+def test_every_view_of_single_channels_is_read_from_one_store(plan_of):
+    views = ["mean", "only-nucleus", "only-protein"]
+    plan = plan_of(channel_strategies=views, backbones=["cards/backbones/tiny.yaml"])
+    read = {str(plan.embeddings_of(wildcards(representation="tiny", channels=v))) for v in views}
+    assert read == {str(path) for path in plan.embeddings_in(wildcards())}
+    assert len(read) == 1
+
+
 def test_a_thousand_stores_fit_into_a_shell_command(plan_of):
     nested = json.loads(plan_of().probed_in())
-    assert nested == {"cells": {"tiny": ["replicate", "map"], "handcrafted": ["agnostic"]}}
+    assert nested == {"cells": {"tiny": ["replicate", "map"], "handcrafted": ["features"]}}
 
 
 def test_fractions_do_not_divide_anew(plan_of):

@@ -3,6 +3,8 @@ import os
 import pytest
 
 from factories import CLASSES, STUDY, write_study
+from transferscope.backbones import networks
+from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
 from transferscope.preflight import Passed, preflight
 from transferscope.study import Study
@@ -64,3 +66,20 @@ def test_a_replaced_file_is_checked_again(folder, repository):
     os.utime(image, ns=(5, 5))
     with pytest.raises(UserError, match=r"P00_0\.tif"):
         preflight(study)
+
+
+def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(
+    folder, repository, monkeypatch
+):
+    study = {"backbones": ["cards/backbones/tiny.yaml"], "channel_strategies": ["adapt"]}
+    preflight(load(folder, repository, **study))
+    (folder / ".snakemake/transferscope/checked.json").unlink()
+
+    def refuse(*_):
+        raise AdaptationError("its first layer is no plain convolution over the input slots")
+
+    monkeypatch.setattr(networks, "input_convolutions", refuse)
+    preflight(load(folder, repository, **{**study, "channel_strategies": ["map"]}))
+    with pytest.raises(UserError, match="cannot serve the channel strategy adapt") as caught:
+        preflight(load(folder, repository, **study))
+    assert "no plain convolution" in str(caught.value)

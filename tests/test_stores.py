@@ -78,9 +78,20 @@ def test_outputs_are_views_of_the_columns(manifest):
     np.testing.assert_array_equal(store.read("cls"), VALUES[:, [0, 1, 3, 4]].astype(np.float32))
     np.testing.assert_array_equal(store.read(), store.read("cls"))
     expected = (VALUES[:, 2].astype(np.float32) + VALUES[:, 5]) / 2
-    np.testing.assert_allclose(store.read("mean", average_channels=True)[:, 0], expected)
+    np.testing.assert_allclose(store.read("mean", "mean")[:, 0], expected)
     with pytest.raises(UserError, match='Did you mean "mean"'):
         store.read("meen")
+
+
+def test_single_channels_and_their_average_are_views_too(manifest):
+    store = EmbeddingStore(manifest)
+    channels = [c.channel for c in store.columns if c.output == "cls"]
+    parts = [store.read("cls", f"only-{channel}") for channel in channels]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), store.read("cls", "replicate"))
+    np.testing.assert_allclose(np.mean(parts, axis=0), store.read("cls", "mean"))
+    with pytest.raises(UserError, match="no pass of the channel") as caught:
+        store.read("cls", f"only-{channels[0]}s")
+    assert f'Did you mean "{channels[0]}"?' in str(caught.value)
 
 
 def test_a_resumed_store_is_the_uninterrupted_one(tmp_path, manifest):

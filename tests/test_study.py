@@ -55,7 +55,7 @@ def test_each_representation_meets_the_strategies_that_it_can_serve(root):
         Probed("cells", "vit", "mean"),
         Probed("cells", "vit@mean", "replicate"),
         Probed("cells", "vit@mean", "mean"),
-        Probed("cells", "plain", "agnostic"),
+        Probed("cells", "plain", "features"),
     ]
 
 
@@ -95,6 +95,43 @@ def test_a_strategy_that_cannot_be_served_is_refused_with_the_reason(root):
     write(root / "b" / "vit.yaml", {**NETWORK, "slots": [{"name": "er"}]})
     (problem,) = problems_of(root, backbones=["vit"], channel_strategies=["map"])
     assert "map cannot be served by vit on cells" in problem
+
+
+def test_random_orders_are_repeats_with_a_store_each(root):
+    study = load(root, backbones=["vit"], channel_strategies=["map-random"], strategy_seeds=[4, 1])
+    assert [p.channels for p in study.probed()] == ["map-random-4", "map-random-1"]
+    assert [p.stored_channels for p in study.probed()] == ["map-random-4", "map-random-1"]
+
+
+def test_a_single_channel_that_one_dataset_lacks_is_refused_for_that_one(root):
+    write(root / "d" / "other.yaml", {**DATASET, "name": "other", "channels": ["nucleus", "er"]})
+    (problem,) = problems_of(
+        root,
+        datasets=["cells", "other"],
+        backbones=["vit"],
+        channel_strategies=["replicate", "only-protein"],
+    )
+    assert "only-protein cannot be served by vit on other" in problem
+    assert "no channel protein" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"), [("replicat", "replicate"), ("maprandom", "map-random"), ("adapted", "adapt")]
+)
+def test_a_strategy_that_does_not_exist_is_reported_with_the_nearest(root, name, mend):
+    (problem,) = problems_of(root, channel_strategies=["map", name])
+    assert "channel_strategies.1" in problem
+    assert f'Did you mean "{mend}"?' in problem
+
+
+def test_a_backbone_at_its_own_scale_needs_tiles_of_a_known_one(root):
+    card = {**NETWORK, "scale": "physical", "pixel_size_um": 0.32}
+    write(root / "b" / "vit.yaml", card)
+    (problem,) = problems_of(root, backbones=["vit"])
+    assert "cells.yaml, key pixel_size_um" in problem
+    assert "b/vit.yaml" in problem
+    write(root / "d" / "cells.yaml", {**DATASET, "pixel_size_um": 0.2})
+    assert load(root, backbones=["vit"]).probed()
 
 
 def test_a_card_named_otherwise_than_its_file_is_reported(root):

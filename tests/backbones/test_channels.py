@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.backbones.channels import assign, column_layout, store_strategy, strategies_for
-from transferscope.cards import HandcraftedCard, Slot, TimmCard
+from transferscope.backbones.channels import (
+    adapted_values,
+    assign,
+    column_layout,
+    strategies_for,
+)
+from transferscope.cards import HandcraftedCard, Slot, TimmCard, backbone
 from transferscope.errors import UserError
 
 NAMES = ["nucleus", "protein", "er", "microtubules", "actin", "mitochondria"]
@@ -33,9 +38,9 @@ def card_with(slots: list[Slot]) -> TimmCard:
     return TimmCard(source="timm", name="x", architecture="vit", slots=slots)
 
 
-def mapped(strategy: str, channels: list[str], slots: list[Slot], seed: int = 0):
+def mapped(strategy: str, channels: list[str], slots: list[Slot]):
     try:
-        return assign(strategy, channels, slots, seed)
+        return assign(strategy, channels, slots)
     except UserError:
         return None
 
@@ -50,9 +55,36 @@ def test_replicate_makes_one_pass_a_channel_that_fills_every_slot() -> None:
     assert assignment.dropped == ()
 
 
-def test_mean_reads_the_passes_of_replicate() -> None:
-    assert store_strategy("mean") == "replicate"
-    assert assign("mean", ["nucleus"], RGB) == assign("replicate", ["nucleus"], RGB)
+@pytest.mark.parametrize("view", ["mean", "only-nucleus"])
+def test_views_read_the_passes_of_replicate(view: str) -> None:
+    channels = ["nucleus", "protein"]
+    assert assign(view, channels, RGB) == assign("replicate", channels, RGB)
+
+
+def test_a_single_channel_that_the_dataset_lacks_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="no channel nuclues") as caught:
+        assign("only-nuclues", ["nucleus", "protein"], RGB)
+    assert 'Did you mean "nucleus"?' in str(caught.value)
+
+
+def test_adapt_names_the_inputs_by_the_channels_and_repeats_the_slots() -> None:
+    assignment = assign("adapt", ["er", "nucleus", "protein", "actin"], RGB)
+    assert assignment.slot_tables() == [
+        {"er": "er", "nucleus": "nucleus", "protein": "protein", "actin": "actin"}
+    ]
+    assert assignment.n_inputs == 4
+    assert assignment.adapted == {
+        "er": ("red",),
+        "nucleus": ("green",),
+        "protein": ("blue",),
+        "actin": ("red",),
+    }
+
+
+def test_adapt_to_one_channel_meets_all_slots() -> None:
+    assert assign("adapt", ["er"], RGB).adapted == {"er": ("red", "green", "blue")}
+    assert adapted_values([1.0, 2.0, 6.0], 1) == [3.0]
+    assert adapted_values([1.0, 2.0], 5) == [1.0, 2.0, 1.0, 2.0, 1.0]
 
 
 def test_map_fills_by_name_leaves_the_rest_empty_and_records_what_it_drops() -> None:
@@ -90,6 +122,16 @@ def test_agnostic_takes_every_channel_in_one_pass() -> None:
     assert assignment.slot_tables() == [{"nucleus": "nucleus", "protein": "protein"}]
 
 
+def test_without_slots_replicate_feeds_each_channel_alone() -> None:
+    tables = assign("replicate", ["nucleus", "protein"], []).slot_tables()
+    assert tables == [{"nucleus": "nucleus"}, {"protein": "protein"}]
+
+
+def test_fixed_slots_cannot_be_agnostic() -> None:
+    with pytest.raises(UserError, match="expect fixed slots"):
+        assign("agnostic", ["nucleus"], RGB)
+
+
 def test_no_fitting_channel_is_an_error_that_names_both_sides() -> None:
     with pytest.raises(UserError) as caught:
         assign("map", ["brightfield"], RGB)
@@ -99,7 +141,7 @@ def test_no_fitting_channel_is_an_error_that_names_both_sides() -> None:
 
 def test_one_slot_has_no_other_order() -> None:
     with pytest.raises(UserError, match="one slot"):
-        assign("map-random", ["nucleus"], [Slot(name="nucleus")])
+        assign("map-random-0", ["nucleus"], [Slot(name="nucleus")])
 
 
 def test_an_unknown_strategy_is_refused() -> None:
@@ -129,7 +171,7 @@ def test_map_ignores_the_order_of_channels_and_places_or_drops_each(channels, sl
 @given(channel_lists, slot_lists, st.integers(0, 2**31))
 def test_map_random_moves_every_channel_that_map_uses(channels, slots, seed):
     natural = mapped("map", channels, slots)
-    moved = mapped("map-random", channels, slots, seed)
+    moved = mapped(f"map-random-{seed}", channels, slots)
     if moved is None:
         assert natural is None or len(slots) == 1
         return
@@ -139,13 +181,13 @@ def test_map_random_moves_every_channel_that_map_uses(channels, slots, seed):
     assert moved.dropped == natural.dropped
     assert list(after) == [slot.name for slot in slots]
     assert all(after[s] is None or after[s] != before[s] for s in after)
-    again = assign("map-random", list(reversed(channels)), slots, seed)
+    again = assign(f"map-random-{seed}", list(reversed(channels)), slots)
     assert again.slot_tables() == moved.slot_tables()
 
 
 def test_map_random_reaches_every_order_that_is_free_of_natural_places() -> None:
     orders = {
-        tuple(assign("map-random", ["nucleus", "protein"], RGB, seed).slot_tables()[0].values())
+        tuple(assign(f"map-random-{seed}", ["nucleus", "protein"], RGB).slot_tables()[0].values())
         for seed in range(200)
     }
     assert orders == {
@@ -164,18 +206,38 @@ def test_replicate_never_drops(channels, slots):
 
 def test_the_handcrafted_baseline_always_has_exactly_one_store() -> None:
     card = HandcraftedCard(source="handcrafted", name="handcrafted")
-    assert strategies_for(card, ["replicate", "map", "mean"]) == (["agnostic"], {})
+    assert strategies_for(card, ["replicate", "map", "mean"]) == (["features"], {})
 
 
 def test_a_network_serves_what_its_slots_allow() -> None:
-    requested = ["replicate", "map", "map-random", "mean"]
+    requested = ["replicate", "map", "mean", "only-nucleus", "adapt"]
     assert strategies_for(card_with(RGB), requested) == (requested, {})
+    requested = [*requested, "map-random", "agnostic"]
     served, refused = strategies_for(card_with(RGB), requested, ["brightfield"])
-    assert served == ["replicate", "mean"]
-    assert set(refused) == {"map", "map-random"}
+    assert served == ["replicate", "mean", "adapt"]
+    assert set(refused) == {"map", "map-random", "only-nucleus", "agnostic"}
     served, refused = strategies_for(card_with([Slot(name="nucleus")]), requested)
-    assert served == ["replicate", "map", "mean"]
+    assert served == ["replicate", "map", "mean", "only-nucleus", "adapt"]
     assert "one slot" in refused["map-random"]
+
+
+def test_random_orders_have_their_seeds_in_their_names_and_none_comes_twice() -> None:
+    channels = ["nucleus", "protein"]
+    served, _ = strategies_for(card_with(RGB), ["map-random"], channels, range(40))
+    orders = [assign(name, channels, RGB).slot_tables() for name in served]
+    assert served[0] == "map-random-0"
+    assert len(served) == 3
+    assert all(orders.count(order) == 1 for order in orders)
+    two_slots = card_with([Slot(name="nucleus"), Slot(name="protein")])
+    assert strategies_for(two_slots, ["map-random"], channels, (5, 6)) == (["map-random-5"], {})
+
+
+def test_a_network_for_any_channels_takes_them_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbone, "ANY_CHANNEL_ARCHITECTURES", frozenset({"vit"}))
+    requested = ["replicate", "mean", "only-er", "map", "map-random", "adapt"]
+    served = strategies_for(card_with(RGB), requested, ["er", "brightfield"])
+    assert served == (["replicate", "mean", "only-er", "agnostic"], {})
+    assert strategies_for(card_with(RGB), ["agnostic"], ["er"]) == (["agnostic"], {})
 
 
 def test_columns_are_contiguous_with_passes_outermost() -> None:

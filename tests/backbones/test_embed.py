@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
-from transferscope.backbones import network_embedder
+from transferscope.backbones import network_embedder, networks
+from transferscope.backbones.channels import assign, strategies_for
 from transferscope.backbones.embed import embed, prefetched, storage_dtype
 from transferscope.backbones.networks import build_backbone, in_precision
 from transferscope.backbones.precision import centred_cosine
+from transferscope.backbones.preprocessing import Preprocessor
+from transferscope.backbones.strategies import store_strategy
 from transferscope.cards import HandcraftedCard, TimmCard
+from transferscope.cards import backbone as backbone_cards
 from transferscope.config import ComputeSettings
 from transferscope.errors import UserError
 from transferscope.stores import (
@@ -51,15 +57,20 @@ def card(**changes: Any) -> TimmCard:
     return TimmCard(**{**values, **changes})
 
 
-def write_tiles(folder: Path, n_tiles: int = N_TILES, seed: int = 0) -> Path:
-    """Write a tile store of uint16 tiles [n, 3, 32, 32] that differ a lot; return its manifest."""
+def write_tiles(
+    folder: Path, n_tiles: int = N_TILES, seed: int = 0, channels: int = 3, **attributes: Any
+) -> Path:
+    """Write a store of uint16 tiles that differ a lot; return its manifest."""
     rng = np.random.default_rng(seed)
-    tiles = rng.integers(0, 1000, (n_tiles, 3, 32, 32)) * rng.uniform(0.1, 3, (n_tiles, 3, 1, 1))
+    shape = (n_tiles, channels, 32, 32)
+    tiles = rng.integers(0, 1000, shape) * rng.uniform(0.1, 3, (*shape[:2], 1, 1))
     store = BlockStore.open_or_create(
         folder / "cells.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
-        shape=tiles.shape, dtype="uint16", block_rows=16, chunks=(1, 3, 32, 32),
-        shards=(16, 3, 32, 32), compress=True, ids=[f"tile{i}" for i in range(n_tiles)],
-        attributes={"channels": CHANNELS, "intensity_range": [[0, 3000]] * 3},
+        shape=shape, dtype="uint16", block_rows=16, chunks=(1, *shape[1:]),
+        shards=(16, *shape[1:]), compress=True, ids=[f"tile{i}" for i in range(n_tiles)],
+        attributes={
+            "channels": CHANNELS[:channels], "intensity_range": [[0, 3000]] * channels, **attributes
+        },
     )  # fmt: skip
     for block, start, stop in store.blocks():
         store.write_block(block, tiles[start:stop].astype(np.uint16))
@@ -114,19 +125,141 @@ def test_replicate_equals_separate_passes_concatenated(tiles: Path) -> None:
         expected = np.concatenate([p[i] for p in passes], axis=1)
         np.testing.assert_allclose(store.read(output), expected, rtol=2e-3, atol=2e-3)
     average = np.mean([p[0] for p in passes], axis=0)
-    found = store.read("cls", average_channels=True)
+    found = store.read("cls", "mean")
     np.testing.assert_allclose(found, average, rtol=2e-3, atol=2e-3)
+    for channel, one in zip(CHANNELS, passes, strict=True):
+        found = store.read("mean", f"only-{channel}")
+        np.testing.assert_allclose(found, one[1], rtol=2e-3, atol=2e-3)
     assert [c.channel for c in store.columns] == [c for c in CHANNELS for _ in range(2)]
     assert store.array.chunks == (16, 48)
 
 
-def test_map_random_follows_its_seed(tiles: Path) -> None:
+def test_a_random_order_follows_the_seed_in_its_name(tiles: Path) -> None:
     stores = [
-        embedded(tiles, strategy="map-random", name=f"e{seed}", strategy_seed=seed)
-        for seed in (0, 0, 1, 2, 3)
+        embedded(tiles, strategy=f"map-random-{seed}", name=f"e{i}")
+        for i, seed in enumerate((0, 0, 1, 2, 3))
     ]
     assert stores[0].manifest == stores[1].manifest
     assert len({json.dumps(s.attributes["slots"]) for s in stores}) > 1
+
+
+def test_an_empty_slot_adds_exactly_nothing(tiles: Path) -> None:
+    """The weights of an empty slot may be anything, for they meet exact zeros."""
+    wanted = card()
+    network = build_backbone(wanted, Path("x.yaml"))
+    with torch.inference_mode():
+        x = torch.rand(4, 3, 32, 32)
+        x[:, 0] = 0
+        expected = network(x)
+        projection = network.network.patch_embed.proj
+        changed = projection.weight.clone()
+        changed[:, 0] = torch.rand_like(changed[:, 0])
+        projection.weight = torch.nn.Parameter(changed, requires_grad=False)
+        np.testing.assert_array_equal(network(x)[0], expected[0])
+        # The slot can be taken away altogether.
+        projection.weight = torch.nn.Parameter(changed[:, 1:], requires_grad=False)
+        torch.testing.assert_close(network(x[:, 1:]), expected, rtol=1e-5, atol=1e-5)
+    zeros = Preprocessor(
+        CHANNELS, TileStore(tiles).intensity_range, 32, wanted.normalization, 3
+    ).fill(torch.rand(4, 3, 32, 32), assign("map", CHANNELS, wanted.slots).passes[0])[:, 0]
+    assert not zeros.any()
+
+
+def test_map_equals_timm_fed_by_hand(tiles: Path) -> None:
+    store = embedded(tiles, strategy="map")
+    wanted = card()
+    model = timm.create_model(wanted.architecture, num_classes=0, img_size=32, **wanted.arguments)
+    model.load_state_dict(build_backbone(wanted, Path("x.yaml")).network.state_dict())
+    raw = TileStore(tiles).read(0, N_TILES).astype(np.float32) / 3000
+    x = torch.zeros(N_TILES, 3, 32, 32)
+    for slot, channel in ((1, "protein"), (2, "nucleus")):
+        mean, std = wanted.normalization.mean[slot], wanted.normalization.std[slot]
+        x[:, slot] = torch.from_numpy((raw[:, CHANNELS.index(channel)].clip(0, 1) - mean) / std)
+    with torch.inference_mode():
+        expected = model.eval()(x).numpy()
+    np.testing.assert_allclose(store.read("cls"), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_adapt_equals_timm_s_own_adaptation(tiles: Path, tmp_path: Path) -> None:
+    """Timm loads a file of three channels into a network of two, and adapts it on its way."""
+    wanted = card()
+    state = build_backbone(wanted, Path("x.yaml")).network.state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "rgb.safetensors")
+    model = timm.create_model(
+        wanted.architecture,
+        pretrained=True,
+        pretrained_cfg_overlay={"file": str(tmp_path / "rgb.safetensors"), "num_classes": 0},
+        in_chans=2,
+        num_classes=0,
+        img_size=32,
+        **wanted.arguments,
+    )
+    two = write_tiles(tmp_path / "two", channels=2)
+    store = embedded(two, wanted, "adapt")
+    raw = torch.from_numpy(TileStore(two).read(0, N_TILES).astype(np.float32) / 3000).clip(0, 1)
+    mean, std = (
+        torch.tensor(values[:2])[:, None, None]
+        for values in (wanted.normalization.mean, wanted.normalization.std)
+    )
+    with torch.inference_mode():
+        expected = model.eval()((raw - mean) / std).numpy()
+    np.testing.assert_allclose(store.read("cls"), expected, rtol=2e-3, atol=2e-3)
+    assert store.attributes["slots"] == [{"nucleus": "nucleus", "protein": "protein"}]
+    assert store.attributes["adapted_from"] == {"nucleus": ["red"], "protein": ["green"]}
+    assert store.attributes["normalization"]["mean"] == [0.3, 0.4]
+
+
+class Anything(torch.nn.Module):
+    """A network for any channels: each is a token of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(0.5, 2, 4))
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = images.mean(dim=(2, 3))[..., None] * self.weight
+        return torch.cat([tokens.sum(dim=1, keepdim=True), tokens], dim=1)
+
+
+def test_a_network_for_any_channels_sees_all_of_them_at_once(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = card(
+        slots=[{"name": "any"}], normalization={"kind": "none"}, outputs=[{"name": "cls"}]
+    )
+    monkeypatch.setattr(backbone_cards, "ANY_CHANNEL_ARCHITECTURES", {wanted.architecture})
+    monkeypatch.setattr(network_embedder, "check_backbone", lambda *_: [])
+    monkeypatch.setattr(
+        network_embedder,
+        "build_backbone",
+        lambda card, *_: networks.Backbone(Anything(), card.outputs).eval(),
+    )
+    store = embedded(tiles, wanted, "agnostic")
+    raw = (TileStore(tiles).read(0, N_TILES).astype(np.float64) / 3000).clip(0, 1)
+    expected = raw.mean(axis=(2, 3)).sum(axis=1)[:, None] * np.linspace(0.5, 2, 4)
+    np.testing.assert_allclose(store.read(), expected, rtol=2e-3, atol=2e-3)
+    assert store.attributes["slots"] == [{channel: channel for channel in CHANNELS}]
+    alone = embedded(tiles, wanted, "replicate", name="alone")
+    assert alone.attributes["slots"] == [{channel: channel} for channel in CHANNELS]
+
+
+def test_replicate_mean_and_single_channels_cost_one_replicate(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = ["replicate", "mean", *(f"only-{channel}" for channel in CHANNELS)]
+    served, refused = strategies_for(card(), requested, CHANNELS)
+    assert (served, refused) == (requested, {})
+    images = []
+    forward = networks.Backbone.forward
+    monkeypatch.setattr(
+        networks.Backbone, "forward", lambda self, x: images.append(len(x)) or forward(self, x)
+    )
+    passes = {}
+    for strategy in dict.fromkeys(map(store_strategy, served)):
+        embedded(tiles, strategy=strategy, name=strategy)
+        passes[strategy] = sum(images)
+    blank, sample = 1, 8
+    assert passes == {"replicate": blank + len(CHANNELS) * (sample + N_TILES)}
 
 
 def test_the_store_says_how_it_was_made(tiles: Path) -> None:
@@ -278,8 +411,6 @@ def test_embeddings_that_are_not_finite_name_their_tiles(
 def test_out_of_gpu_memory_halves_the_batch_and_loses_nothing(
     tiles: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from transferscope.backbones.channels import assign
-
     source = TileStore(tiles)
     embedder = network_embedder.NetworkEmbedder(
         card(), Path("x.yaml"), source.channels, source.intensity_range,
@@ -307,12 +438,27 @@ def test_out_of_gpu_memory_halves_the_batch_and_loses_nothing(
 
 def test_the_handcrafted_baseline_fills_a_store_with_named_columns(tiles: Path) -> None:
     baseline = HandcraftedCard(source="handcrafted", name="handcrafted", families=["intensity"])
-    store = embedded(tiles, baseline, "agnostic")
+    store = embedded(tiles, baseline, "features")
     assert store.array.dtype == np.float32
     assert len(store.attributes["feature_names"]) == store.read().shape[1] == 36
     raw = (TileStore(tiles).read(0, N_TILES) / 3000).clip(0, 1)
     column = store.attributes["feature_names"].index("intensity_er_mean")
     np.testing.assert_allclose(store.read()[:, column], raw[:, 2].mean(axis=(1, 2)), rtol=1e-4)
+
+
+def test_a_physical_scale_sizes_the_input_by_the_tiles(tmp_path: Path) -> None:
+    source = write_tiles(tmp_path, pixel_size_um=0.5)
+    store = embedded(source, card(scale="physical", pixel_size_um=0.25), "map")
+    assert store.attributes["input_size"] == 64
+    assert store.attributes["tile_pixel_size_um"] == 0.5
+    expected = embedded(source, card(input_size=64), "map", name="by_size")
+    assert store.read().shape == expected.read().shape
+    np.testing.assert_array_equal(store.read(), expected.read())
+
+
+def test_a_physical_scale_of_unknown_tiles_is_refused(tiles: Path) -> None:
+    with pytest.raises(UserError, match="theirs is not known"):
+        embedded(tiles, card(scale="physical", pixel_size_um=0.25), "map")
 
 
 def test_a_channel_that_fits_nowhere_is_explained(tiles: Path) -> None:

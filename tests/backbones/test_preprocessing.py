@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from transferscope.backbones.channels import Pass
-from transferscope.backbones.preprocessing import Preprocessor, percentiles
-from transferscope.cards import Normalization
+from transferscope.backbones.channels import Pass, assign
+from transferscope.backbones.preprocessing import Preprocessor, normalization_for, percentiles
+from transferscope.cards import Normalization, Slot
 
 RANGE = np.array([[100, 3100], [0, 65535]], dtype=np.float32)
 CHANNELS = ["nucleus", "protein"]
@@ -101,3 +101,81 @@ def test_no_normalisation_hands_intensities_on() -> None:
     pre = preprocessor(kind="none")
     resized = pre.resize(torch.from_numpy(raw_tiles()))
     assert torch.equal(pre.fill(resized, Pass({"a": "nucleus"}))[:, 0], resized[:, 0])
+
+
+def test_fixed_numbers_equal_a_plain_transcription() -> None:
+    raw = raw_tiles(size=16)
+    pre = preprocessor(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    one = Pass({"red": "nucleus", "green": "nucleus", "blue": "protein"})
+    filled = pre.fill(pre.resize(torch.from_numpy(raw)), one).numpy()
+    x = scaled(raw)[:, [0, 0, 1]]
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = (x - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(filled, expected, atol=1e-5)
+
+
+def test_joint_min_max_equals_a_plain_transcription_over_the_channels_fed() -> None:
+    raw = raw_tiles(size=16)
+    raw[:, 1] //= 7
+    pre = preprocessor(intensity="joint", kind="none")
+    resized = pre.resize(torch.from_numpy(raw))
+    both = pre.fill(resized, Pass({"a": "nucleus", "b": None, "c": "protein"})).numpy()
+    x = raw.astype(np.float64)
+    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(both[:, [0, 2]], (x - low) / (high - low), atol=1e-6)
+    assert not both[:, 1].any()
+    alone = pre.fill(resized, Pass({"a": "protein", "b": "protein", "c": None})).numpy()
+    x = x[:, 1]
+    low, high = x.min(axis=(1, 2), keepdims=True), x.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(alone[:, 1], (x - low) / (high - low), atol=1e-6)
+
+
+def test_a_flat_tile_has_no_joint_range() -> None:
+    pre = preprocessor(intensity="joint", kind="none")
+    flat = pre.resize(torch.full((1, 2, 16, 16), 7, dtype=torch.uint16))
+    assert not pre.fill(flat, Pass({"a": "nucleus", "b": "protein", "c": None})).any()
+
+
+@pytest.mark.parametrize("size", [16, 40])
+def test_self_normalised_8_bit_input_equals_that_of_the_human_protein_atlas_models(
+    size: int,
+) -> None:
+    """An 8-bit image, resized as one, over 255; an image and channel: (x - mean) / (std + 1e-7)."""
+    raw = raw_tiles()
+    raw[0, 1] = 0
+    found = preprocessor(size, kind="self", bits=8).resize(torch.from_numpy(raw)).numpy()
+    image = np.round(255 * scaled(raw)).astype(np.uint8)
+    if size != image.shape[-1]:
+        levels = functional.interpolate(
+            torch.from_numpy(image).float(), (size, size), mode="bicubic", antialias=True
+        )
+        image = levels.round().clamp(0, 255).numpy().astype(np.uint8)
+    x = image.astype(np.float64) / 255
+    mean, std = x.mean(axis=(2, 3), keepdims=True), x.std(axis=(2, 3), keepdims=True, ddof=1)
+    np.testing.assert_allclose(found, (x - mean) / (std + 1e-7), atol=2e-3 if size == 16 else 1e-4)
+    assert not found[0, 1].any()
+
+
+def test_8_bit_input_has_256_levels() -> None:
+    found = preprocessor(size=40, bits=8, kind="none").resize(torch.from_numpy(raw_tiles()))
+    levels = found.double() * 255
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+    assert len(levels.round().unique()) > 200
+
+
+@pytest.mark.parametrize("changes", [{"kind": "self"}, {"bits": 8}])
+def test_joint_goes_with_nothing_that_undoes_it(changes: dict) -> None:
+    with pytest.raises(ValueError, match="joint goes with neither"):
+        Normalization(intensity="joint", **changes)
+
+
+def test_fixed_numbers_follow_the_weights_to_adapted_inputs() -> None:
+    slots = [Slot(name=name) for name in ("red", "green")]
+    fixed = Normalization(mean=[0.1, 0.3], std=[1.0, 3.0])
+    three = normalization_for(assign("adapt", ["a", "b", "c"], slots), fixed)
+    assert (three.mean, three.std) == ([0.1, 0.3, 0.1], [1.0, 3.0, 1.0])
+    one = normalization_for(assign("adapt", ["a"], slots), fixed)
+    assert (one.mean, one.std) == ([0.2], [2.0])
+    anything = normalization_for(assign("agnostic", ["a", "b", "c"], []), fixed)
+    assert (anything.mean, anything.std) == ([0.2], [2.0])
+    assert normalization_for(assign("replicate", ["a"], slots), fixed) == fixed

@@ -26,7 +26,7 @@ STORES = [
     ("dino", "map-random", 2.5),
     ("vit@cls", "map", 1.1),
     ("vit@cls", "map-random", 2.0),
-    ("handcrafted", "agnostic", 2.5),
+    ("handcrafted", "features", 2.5),
 ]
 
 
@@ -247,7 +247,7 @@ def test_sentences_where_only_the_floor_was_run(tmp_path):
 
 
 def test_sentences_where_hand_crafted_features_win(tmp_path):
-    stores = [("dino", "map", 5.0), ("handcrafted", "agnostic", 0.1)]
+    stores = [("dino", "map", 5.0), ("handcrafted", "features", 0.1)]
     text = text_of(tmp_path, stores, fractions=[1.0])
     assert "The best store is hand-crafted features" in text
 
@@ -351,3 +351,84 @@ def test_tables_of_the_probes_are_understood(tmp_path, caplog):
     assert set(summary["head"]) == {"floor", "linear", "knn"}
     assert summary.query("metric == 'macro_f1'")["ci_low"].notna().all()
     assert "The floor, which knows the training labels alone" in (tmp_path / "s.md").read_text()
+
+
+ORDERS = ["map-random-0", "map-random-3", "map-random-7"]
+
+
+@pytest.fixture(scope="module")
+def with_orders(tmp_path_factory):
+    stores = [("dino", "map", 0.8), *(("dino", order, 1.0 + i) for i, order in enumerate(ORDERS))]
+    made = write_study(tmp_path_factory.mktemp("orders"), make_tiles(), stores)
+    return made, run(made, made.folder)
+
+
+def test_random_orders_are_repeats_of_one_store(with_orders):
+    study, folder = with_orders
+    summary = read_summary(folder / "summary.csv")
+    assert set(summary["channels"]) == {"map", "map-random"}
+    at = "head == 'logreg' and scheme == 'group' and fraction == 1.0 and metric == 'macro_f1'"
+    row = summary.query(f"channels == 'map-random' and {at}")
+    scores = pd.concat([pd.read_parquet(path).query(at) for path in study.scores[1:]])
+    assert row["mean"].item() == pytest.approx(scores["value"].mean(), abs=1e-6)
+    assert row["n_scores"].item() == len(scores) == 9
+    kept = set(table(folder, "scores")["channels"])
+    assert kept == {"map", *ORDERS}
+
+
+def test_the_interval_of_random_orders_holds_groups_and_orders(with_orders):
+    """The whole chain against scikit-learn: groups and orders are drawn one after the other."""
+    study, folder = with_orders
+    at = "head == 'logreg' and scheme == 'group' and fraction == 1.0"
+    tables = [pd.read_parquet(path).query(at) for path in study.predictions[1:]]
+    names = sorted(tables[0]["group"].unique())
+    draws = draw_weights(len(names), SETTINGS.bootstrap, SETTINGS.seed, "cells")
+    orders = draw_weights(len(tables), SETTINGS.bootstrap, SETTINGS.seed, "map-random")
+    values = []
+    for weights, times in zip(draws, orders, strict=True):
+        of_orders = []
+        for rows in tables:
+            often = rows["group"].map(dict(zip(names, weights, strict=True))).astype(int)
+            drawn = rows.loc[rows.index.repeat(often)]
+            of_orders.append(np.mean([_macro_f1(fold) for _, fold in drawn.groupby("fold")]))
+        values.append(np.average(of_orders, weights=times))
+    point, drawn = values[0], np.array(values[1:])
+    low, high = np.quantile(drawn, [0.025, 0.975]) + point - drawn.mean()
+    row = read_summary(folder / "summary.csv").query(
+        f"channels == 'map-random' and metric == 'macro_f1' and {at}"
+    )
+    assert row["mean"].item() == pytest.approx(point, abs=1e-6)
+    assert row["ci_low"].item() == pytest.approx(low, abs=1e-6)
+    assert row["ci_high"].item() == pytest.approx(min(high, 1), abs=1e-6)
+
+
+def test_natural_mapping_is_compared_with_the_average_order(with_orders):
+    study, folder = with_orders
+    row = table(folder, "differences").query(
+        "kind == 'strategy' and head == 'logreg' and scheme == 'group'"
+    )
+    assert row["second_channels"].tolist() == ["map-random"]
+    at = "head == 'logreg' and scheme == 'group' and fraction == 1.0 and metric == 'macro_f1'"
+    means = [pd.read_parquet(path).query(at)["value"].mean() for path in study.scores]
+    assert row["difference"].item() == pytest.approx(means[0] - np.mean(means[1:]), abs=1e-6)
+    assert row["n_folds"].item() == 3
+    text = (folder / "summary.md").read_text()
+    assert "placing them at random (`map-random`)" in text
+    assert "map-random-3" not in text
+
+
+def test_tiles_of_random_orders_are_counted_once(with_orders):
+    counts = table(with_orders[1], "per_class").query("head == 'logreg' and scheme == 'group'")
+    per_store = counts.groupby("channels")["n_positive"].apply(list)
+    assert per_store["map"] == per_store["map-random"]
+
+
+def test_the_confusion_of_random_orders_is_over_all_of_them(tmp_path):
+    stores = [("dino", order, 0.5) for order in ORDERS[:2]]
+    small = write_study(tmp_path, make_tiles(n_groups=24), stores)
+    confusion = table(run(small, tmp_path), "confusion").query("scheme == 'group'")
+    tiles = confusion.groupby("true_class")["n_true"].first()
+    one = pd.read_parquet(small.predictions[0]).query(
+        "head == 'logreg' and scheme == 'group' and fraction == 1.0"
+    )
+    assert tiles.sum() == 2 * one.filter(regex="true_").to_numpy().sum()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.workflow
 def files(finished_study):
     """Return embeddings, truth, splits and the folder of the scores."""
     root = finished_study / "results/tiny"
-    store = zarr.open(root / "embeddings/cells/handcrafted/agnostic.zarr", mode="r")
+    store = zarr.open(root / "embeddings/cells/handcrafted/features.zarr", mode="r")
     table = pd.read_parquet(root / "tiles/cells.tiles.parquet")
     truth = np.array([[c in labels.split(";") for c in CLASSES] for labels in table["labels"]])
     splits = pd.read_parquet(root / "splits/cells.parquet")
@@ -36,7 +36,7 @@ def folds(splits):
 
 
 def score(path, **where):
-    table = pd.read_parquet(path / "cells/handcrafted/agnostic.parquet")
+    table = pd.read_parquet(path / "cells/handcrafted/features.parquet")
     for column, value in {**where, "fraction": 1.0, "metric": "macro_f1"}.items():
         table = table[table[column] == value]
     (found,) = table["value"]

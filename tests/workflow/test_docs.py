@@ -13,7 +13,7 @@ from factories import CLASSES, environment, write_raw
 
 pytestmark = pytest.mark.workflow
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-PAGES = ["your-own-images.md", "add-a-backbone.md", "results.md"]
+PAGES = ["your-own-images.md", "add-a-backbone.md", "channel-strategies.md", "results.md"]
 
 
 def blocks(text):

@@ -25,7 +25,7 @@ def test_every_result_is_there(finished_study):
 def test_the_summary_covers_the_whole_study(finished_study):
     summary = pd.read_csv(finished_study / "results/tiny/summary.csv", keep_default_na=False)
     assert set(summary["backbone"]) == {"tiny", "handcrafted"}
-    assert set(summary["channels"]) == {"replicate", "map", "agnostic"}
+    assert set(summary["channels"]) == {"replicate", "map", "features"}
     assert set(summary["scheme"]) == {"group", "image"}
     assert set(summary["head"]) == {"logreg", "mlp", "knn", "floor"}
 

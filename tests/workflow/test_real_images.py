@@ -1,8 +1,11 @@
 """The main job on real microscopy images."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import zarr
+from PIL import Image
 
 from factories import STUDY, run_snakemake, write_yaml
 
@@ -80,10 +83,11 @@ def test_the_floor_and_the_split_by_plate_row_are_reported(bbbc013):
     assert 0.33 < across_rows < best(bbbc013, "image", ["linear", "logreg", "mlp", "knn"])
 
 
-def test_four_channel_fields_meet_their_natural_slots(shared_data, tmp_path):
+def write_hpa_fov(data, folder):
+    """Write sheet and card of seven Human Protein Atlas fields, four colour files each."""
     colours = {"red": "microtubules", "green": "protein", "blue": "nucleus", "yellow": "er"}
-    images = shared_data / "hpa_fov/images"
-    fields = pd.read_csv(shared_data / "hpa_fov/labels.csv").set_index("ID")
+    images = data / "hpa_fov/images"
+    fields = pd.read_csv(data / "hpa_fov/labels.csv").set_index("ID")
     # Seven fields are too few for the localizations: their density stands in for a label.
     labels = (fields["n_cells"] > fields["n_cells"].median()).map({True: "dense", False: "sparse"})
     sheet = pd.DataFrame(
@@ -97,27 +101,70 @@ def test_four_channel_fields_meet_their_natural_slots(shared_data, tmp_path):
             },
         }
     )
-    sheet.to_csv(tmp_path / "samples.tsv", sep="\t", index=False)
+    sheet.to_csv(folder / "hpa-fov.tsv", sep="\t", index=False)
     card = {
         "name": "hpa-fov",
-        "sheet": "samples.tsv",
+        "sheet": "hpa-fov.tsv",
         "roots": [str(images)],
         "channels": list(colours.values()),
         "labels": ["dense", "sparse"],
         "tiles": {"size": 512, "mode": "cut"},
     }
-    write_yaml(tmp_path / "hpa-fov.yaml", card)
+    write_yaml(folder / "hpa-fov.yaml", card)
+
+
+def write_opencell(data, folder):
+    """Write images, sheet and card of fifteen OpenCell thumbnails, taken apart into channels."""
+    annotations = pd.read_csv(data / "opencell/localization_annotations.csv")
+    prominent = annotations[annotations["annotation_grade"] == 3]
+    nuclear = "nucle|chromatin"
+    inside = prominent[prominent["annotation_name"].str.contains(nuclear)]["target_name"]
+    rows = []
+    for path in sorted((data / "opencell/thumbnails").glob("*.png")):
+        # A composite shows the protein in grey over a blue nucleus.
+        red, _, blue = np.moveaxis(np.asarray(Image.open(path), dtype=np.int16), -1, 0)
+        image = np.stack([np.clip(blue - red, 0, 255), red]).astype(np.uint8)
+        tifffile.imwrite(folder / f"{path.stem}.tif", image, metadata={"axes": "CYX"})
+        label = "nuclear" if path.stem in set(inside) else "elsewhere"
+        rows.append((path.stem, f"{path.stem}.tif", path.stem, label))
+    sheet = pd.DataFrame(rows, columns=["tile_id", "path", "group", "labels"])
+    sheet.to_csv(folder / "opencell.tsv", sep="\t", index=False)
+    card = {
+        "name": "opencell",
+        "sheet": "opencell.tsv",
+        "channels": ["nucleus", "protein"],
+        "labels": ["nuclear", "elsewhere"],
+        "tiles": {"size": 150, "mode": "resize"},
+    }
+    write_yaml(folder / "opencell.yaml", card)
+
+
+def test_two_and_four_channel_fields_meet_their_natural_slots_in_one_backbone(
+    shared_data, tmp_path
+):
+    write_hpa_fov(shared_data, tmp_path)
+    write_opencell(shared_data, tmp_path)
     study = {
         **STUDY,
-        "datasets": ["hpa-fov.yaml"],
+        "datasets": ["hpa-fov.yaml", "opencell.yaml"],
         "backbones": ["vit-tiny-hpa-random"],
     }
     write_yaml(tmp_path / "study.yaml", study)
-    store = "results/tiny/embeddings/hpa-fov/vit-tiny-hpa-random/map"
-    run_snakemake(tmp_path, f"{store}.json")
-    group = zarr.open(tmp_path / f"{store}.zarr", mode="r")
-    slots = dict.fromkeys(colours.values())
-    assert group.attrs["slots"] == [{channel: channel for channel in slots}]
+    stores = {
+        name: f"results/tiny/embeddings/{name}/vit-tiny-hpa-random/map"
+        for name in ("hpa-fov", "opencell")
+    }
+    run_snakemake(tmp_path, *(f"{store}.json" for store in stores.values()))
+    hpa, opencell = (zarr.open(tmp_path / f"{store}.zarr", mode="r") for store in stores.values())
+    natural = {"microtubules": "microtubules", "protein": "protein", "nucleus": "nucleus"}
+    assert hpa.attrs["slots"] == [{**natural, "er": "er"}]
+    assert opencell.attrs["slots"] == [{**natural, "microtubules": None, "er": None}]
+    assert hpa.attrs["weights_sha256"] == opencell.attrs["weights_sha256"]
     tiles = pd.read_parquet(tmp_path / "results/tiny/tiles/hpa-fov.tiles.parquet")
-    assert group["embeddings"].shape[0] == len(tiles) == 6 * 16 + 36
+    assert hpa["embeddings"].shape[0] == len(tiles) == 6 * 16 + 36
     assert tiles.groupby("fov").size().tolist().count(36) == 1
+    values = opencell["embeddings"][:]
+    assert values.shape[0] == 15
+    assert np.isfinite(values).all()
+    # Every protein has an embedding of its own.
+    assert len(np.unique(values, axis=0)) == 15

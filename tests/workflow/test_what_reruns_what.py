@@ -43,6 +43,26 @@ def test_a_new_backbone_plans_its_own_jobs_and_the_comparison(copied_study):
     assert not any("/cells/tiny/" in line for line in outputs)
 
 
+def test_per_channel_strategies_reuse_the_embeddings_of_replicate(copied_study):
+    folder = copied_study()
+    views = ["mean", "only-protein", "only-nucleus"]
+    change_study(folder, channel_strategies=[*STUDY["channel_strategies"], *views])
+    jobs = planned_jobs(folder)
+    assert {name: jobs.pop(name) for name in ("heads", "knn")} == {"heads": 3, "knn": 3}
+    assert set(jobs) <= COMPARISON
+
+
+def test_each_random_order_and_an_adapted_input_are_embedded_once(copied_study):
+    folder = copied_study()
+    own = ["map-random", "adapt"]
+    change_study(folder, channel_strategies=[*STUDY["channel_strategies"], *own])
+    jobs = planned_jobs(folder)
+    orders = 3
+    assert jobs["embed"] == orders + 1
+    change_study(folder, channel_strategies=own[:1], strategy_seeds=[0])
+    assert planned_jobs(folder)["embed"] == 1
+
+
 def test_another_output_of_a_backbone_needs_no_embedding(copied_study):
     folder = copied_study()
     change_study(folder, backbones=[*STUDY["backbones"], "cards/backbones/tiny.yaml@mean"])

@@ -3,6 +3,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
+from transferscope.backbones.strategies import WILDCARD
 from transferscope.errors import UserError
 from transferscope.plan import EXTENSIONS, FIGURES, Plan, card_roots
 from transferscope.preflight import preflight
@@ -37,4 +38,4 @@ wildcard_constraints:
     dataset=alternatives(plan.study.datasets),
     backbone=alternatives(plan.study.backbones),
     representation=alternatives(plan.study.representations),
-    channels="replicate|map-random|map|agnostic|mean",
+    channels=WILDCARD,

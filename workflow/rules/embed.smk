@@ -16,9 +16,8 @@ rule embed:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
         settings=plan.embed_settings,
-        seed=plan.config.strategy_seed,
         protocol=PROTOCOLS["embed"],
     shell:
         "transferscope --log {log:q} embed --tiles {input.tiles:q} --backbone {params.card:q}"
         " --channels {wildcards.channels} --settings {params.settings:q}"
-        " --strategy-seed {params.seed} --manifest {output.manifest:q}"
+        " --manifest {output.manifest:q}"

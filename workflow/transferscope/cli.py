@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from transferscope.commands import study as study_commands
+from transferscope.commands import strategies, study
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ app = typer.Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-app.add_typer(study_commands.app, name="study")
+app.add_typer(strategies.app, name="strategies")
+app.add_typer(study.app, name="study")
 
 ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
 CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
@@ -191,10 +192,9 @@ def splits(
 def embed(
     tiles: ManifestIn,
     backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
-    channels: Annotated[str, typer.Option(help="Channel strategy.")],
+    channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
     manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
     settings: SettingsJson = "{}",
-    strategy_seed: Annotated[int, typer.Option(help="Seed of map-random's order.")] = 0,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
@@ -209,7 +209,6 @@ def embed(
         channels,
         manifest,
         chosen,
-        strategy_seed=strategy_seed,
         card_path=backbone,
         block_rows=chosen.block_rows,
     )
@@ -398,7 +397,7 @@ def embedding_maps(
             f"{p.representation} / {p.channels}",
             paths.embeddings(p.dataset, p.backbone, p.stored_channels),
             p.output,
-            average_channels=p.channels == "mean",
+            p.channels,
         )
         for p in _probed(stores)
     ]

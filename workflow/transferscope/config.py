@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from transferscope.backbones.strategies import REQUESTED, check_name
 from transferscope.cards import Name
 from transferscope.models import Model
 
 Scheme = Literal["group", "image"]
 HeadKind = Literal["linear", "logreg", "mlp"]
-Strategy = Literal["replicate", "map", "map-random", "mean"]
+Strategy = Annotated[
+    str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})
+]
 Metric = Literal["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
 METRICS: list[Metric] = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -181,12 +190,18 @@ class StudyConfig(Model):
         ["replicate", "map", "map-random"],
         min_length=1,
         description=(
-            "replicate: each channel fills all slots, one pass a channel, concatenated; map: each "
-            "channel goes to the slot that it belongs to; map-random: the same channels in other "
-            "slots, the control; mean: the average over replicate's passes."
+            "replicate: each channel fills all slots, one pass a channel, concatenated; mean: the "
+            "average over these passes; only-<channel>, such as only-protein: one of them; map: "
+            "each channel goes to the slot that it belongs to; map-random: the same channels in "
+            "other slots, the control; adapt: the input weights are made to fit the number of "
+            "channels; agnostic: all as they are, for backbones that take any channels."
         ),
     )
-    strategy_seed: int = Field(0, ge=0, description="Seed of map-random's order.")
+    strategy_seeds: list[Seed] = Field(
+        [0, 1, 2],
+        min_length=1,
+        description="Seeds of map-random, one an order: repeats, which are averaged.",
+    )
     bad_tiles: Literal["stop", "skip"] = Field(
         "stop", description="An unreadable, constant or NaN field: stop, or skip it and list it."
     )
@@ -202,11 +217,11 @@ class StudyConfig(Model):
     compare: CompareSettings = CompareSettings()
     figures: FigureSettings = FigureSettings()
 
-    @field_validator("datasets", "backbones", "channel_strategies", "metrics")
+    @field_validator("datasets", "backbones", "channel_strategies", "strategy_seeds", "metrics")
     @classmethod
-    def _unique(cls, values: list[str]) -> list[str]:
+    def _unique(cls, values: list[Any]) -> list[Any]:
         if repeated := sorted({v for v in values if values.count(v) > 1}):
-            raise ValueError(f"named twice: {', '.join(repeated)}")
+            raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
         return values
 
     @model_validator(mode="after")

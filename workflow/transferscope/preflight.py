@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from transferscope.cards import BackboneCard, DatasetCard, FileCard, HandcraftedCard
+from transferscope.backbones.strategies import ADAPT
+from transferscope.cards import (
+    BackboneCard,
+    DatasetCard,
+    FileCard,
+    HandcraftedCard,
+    accepts_any_channels,
+)
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.probes import splits
@@ -76,6 +83,8 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
             problems += _check_dataset(study, located, passed)
     for located_backbone in study.backbones.values():
         problems += _check_backbone(located_backbone, passed)
+        if ADAPT in study.config.channel_strategies:
+            problems += _check_adaptation(located_backbone, passed)
     if problems:
         raise UserError(problems)
 
@@ -107,6 +116,19 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     digest = fingerprint(["backbone", version("timm"), card.fingerprint(), _weights_stamp(located)])
     return passed.once(digest, check)
+
+
+def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+    card = located.card
+    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.backbones import networks
+
+        return networks.check_adaptation(card, located.path)
+
+    return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
 
 
 def _weights_stamp(located: Located[BackboneCard]) -> list[int]:

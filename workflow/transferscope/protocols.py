@@ -11,6 +11,6 @@ PROTOCOLS = {
     "embed": 1,
     "heads": 1,
     "knn": 1,
-    "compare": 1,
-    "figures": 1,
+    "compare": 2,
+    "figures": 2,
 }

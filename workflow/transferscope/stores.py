@@ -22,6 +22,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from transferscope.backbones.strategies import MEAN, single_channel
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.paths import store_of
 
@@ -357,6 +358,18 @@ class TileStore(_StoreReader):
         """Raw values of black and white, [C, 2]."""
         return np.asarray(self.attributes["intensity_range"], dtype=np.float32)
 
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of a tile in px."""
+        height, width = self.manifest.shape[-2:]
+        return height, width
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Pixel size in um; None where it is not known, or is not the same for all tiles."""
+        found = self.attributes.get("pixel_size_um")
+        return None if found is None else float(found)
+
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return tiles [stop - start, C, H, W] in the raw dtype."""
         return np.asarray(self.array[start:stop])
@@ -410,7 +423,7 @@ class EmbeddingStore(_StoreReader):
         return [Columns(**c) for c in self.attributes["columns"]]
 
     def read(
-        self, output: str | None = None, *, average_channels: bool = False
+        self, output: str | None = None, strategy: str | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the embeddings of one output, [N, D] float32.
 
@@ -418,27 +431,44 @@ class EmbeddingStore(_StoreReader):
         ----------
         output
             Name of the output; None: the first.
-        average_channels
-            Average over the per-channel passes in place of concatenating them (`mean`).
+        strategy
+            The channel strategy that reads the store: ``mean`` averages over the per-channel
+            passes, ``only-<channel>`` takes the pass of that channel; any other, or None,
+            concatenates all passes.
 
         Raises
         ------
         UserError
-            Where the store holds no such output.
+            Where the store holds no such output or no pass of that channel.
         """
+        chosen = self._of_channel(self._of_output(output), strategy)
+        whole = self.array[:] if len(chosen) == len(self.columns) else None
+        parts = [
+            whole[:, c.start : c.stop] if whole is not None else self.array[:, c.start : c.stop]
+            for c in chosen
+        ]
+        if strategy == MEAN:
+            mean: npt.NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
+            return mean
+        values = whole if whole is not None else np.concatenate(parts, axis=1)
+        return np.asarray(values, dtype=np.float32)
+
+    def _of_output(self, output: str | None) -> list[Columns]:
         outputs = [c.output for c in self.columns]
         name = outputs[0] if output is None else output
         chosen = [c for c in self.columns if c.output == name]
         if not chosen:
             what = f'holds no output "{name}"'
             raise UserError(Problem(str(self.path), what, suggest(name, sorted(set(outputs)))))
-        whole = self.array[:] if len(chosen) == len(outputs) else None
-        parts = [
-            whole[:, c.start : c.stop] if whole is not None else self.array[:, c.start : c.stop]
-            for c in chosen
-        ]
-        if average_channels:
-            mean: npt.NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
-            return mean
-        values = whole if whole is not None else np.concatenate(parts, axis=1)
-        return np.asarray(values, dtype=np.float32)
+        return chosen
+
+    def _of_channel(self, columns: list[Columns], strategy: str | None) -> list[Columns]:
+        channel = single_channel(strategy or "")
+        if channel is None:
+            return columns
+        chosen = [c for c in columns if c.channel == channel]
+        if not chosen:
+            what = f'holds no pass of the channel "{channel}" alone'
+            known = sorted({c.channel for c in columns if c.channel is not None})
+            raise UserError(Problem(str(self.path), what, suggest(channel, known)))
+        return chosen

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from transferscope.backbones.channels import store_strategy, strategies_for
+from transferscope.backbones.channels import strategies_for
+from transferscope.backbones.strategies import store_strategy
 from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
 from transferscope.config import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
@@ -45,7 +46,7 @@ class Probed:
     representation
         `backbone` or `backbone@output`.
     channels
-        Channel strategy.
+        Channel strategy; of a random order with its seed, `map-random-0`.
     """
 
     dataset: str
@@ -64,7 +65,7 @@ class Probed:
 
     @property
     def stored_channels(self) -> str:
-        """The strategy whose store holds the embeddings: `mean` is a view of `replicate`."""
+        """The strategy whose store holds the embeddings, of which others are views."""
         return store_strategy(self.channels)
 
 
@@ -144,7 +145,8 @@ class Study:
     def _strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         card = self.backbones[representation.partition("@")[0]].card
         channels = self.datasets[dataset].card.channels
-        return strategies_for(card, self.config.channel_strategies, channels)
+        config = self.config
+        return strategies_for(card, config.channel_strategies, channels, config.strategy_seeds)
 
     def _conflicts(self, where: str) -> list[Problem]:
         """Find what is right in each file alone, but not together."""
@@ -160,7 +162,20 @@ class Study:
                     place = f"{where}, key channel_strategies"
                     what = f"{strategy} cannot be served by {backbone} on {dataset}: {reason}"
                     problems.append(Problem(place, what, "Take one of the three out of the study."))
+        problems += [
+            _scale_problem(dataset, backbone)
+            for dataset in self.datasets.values()
+            for backbone in self.backbones.values()
+            if getattr(backbone.card, "scale", "fit") == "physical"
+            and dataset.card.pixel_size_um is None
+        ]
         return list(dict.fromkeys(problems))
+
+
+def _scale_problem(dataset: Located[DatasetCard], backbone: Located[BackboneCard]) -> Problem:
+    what = f"is not known, but {backbone.card.name} shows tiles at a pixel size (scale: physical)"
+    mend = f"Give it, or set `scale: fit` in {backbone.path}."
+    return Problem(f"{dataset.path}, key pixel_size_um", what, mend)
 
 
 def output_names(card: BackboneCard) -> list[str]:

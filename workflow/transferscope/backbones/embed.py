@@ -16,7 +16,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.backbones.channels import assign
+from transferscope.backbones.channels import assign, slots_of
+from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import HandcraftedCard, NetworkCard
 from transferscope.config import ComputeSettings
 from transferscope.errors import Problem, UserError
@@ -82,7 +83,6 @@ def embed(
     manifest: Path,
     settings: ComputeSettings,
     *,
-    strategy_seed: int = 0,
     card_path: Path | None = None,
     block_rows: int = EMBEDDING_BLOCK_ROWS,
 ) -> None:
@@ -100,8 +100,6 @@ def embed(
         Manifest to write; the embedding store lies beside it.
     settings
         Device, number format, batch size and threads.
-    strategy_seed
-        Seed of ``map-random``.
     card_path
         File of the card, to which the path of its weights is relative; None: the working folder.
     block_rows
@@ -114,7 +112,7 @@ def embed(
     """
     source = TileStore(tiles)
     path = card_path or Path(f"{card.name}.yaml")
-    embedder = _embedder_for(card, path, source, strategy, strategy_seed, settings)
+    embedder = _embedder_for(card, path, source, strategy, settings)
     try:
         store = _open_store(source, embedder, manifest, settings, block_rows)
         _fill(
@@ -130,7 +128,6 @@ def _embedder_for(
     card_path: Path,
     source: TileStore,
     strategy: str,
-    strategy_seed: int,
     settings: ComputeSettings,
 ) -> Embedder:
     if isinstance(card, HandcraftedCard):
@@ -139,7 +136,8 @@ def _embedder_for(
         return HandcraftedEmbedder(card, source.channels, source.intensity_range, settings.threads)
     from transferscope.backbones.network_embedder import NetworkEmbedder
 
-    assignment = assign(strategy, source.channels, card.slots, strategy_seed)
+    card = card_for_tiles(card, card_path, source.tile_size, source.pixel_size_um)
+    assignment = assign(strategy, source.channels, slots_of(card))
     return NetworkEmbedder(
         card, card_path, source.channels, source.intensity_range, assignment, settings
     )
@@ -191,6 +189,8 @@ def _open_store(
             "requested_precision": settings.precision,
             "protocol": PROTOCOLS["embed"],
             "tiles_sha256": source.manifest.content_sha256,
+            "tile_size": list(source.tile_size),
+            "tile_pixel_size_um": source.pixel_size_um,
             **embedder.attributes(),
             **decision,
             "decision": decision,

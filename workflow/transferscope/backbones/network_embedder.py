@@ -27,7 +27,8 @@ from transferscope.backbones.precision import (
     centred_cosine,
     choose_precision,
 )
-from transferscope.backbones.preprocessing import Preprocessor
+from transferscope.backbones.preprocessing import Preprocessor, normalization_for
+from transferscope.backbones.strategies import ADAPT
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
 from transferscope.config import ComputeSettings
@@ -73,17 +74,20 @@ class NetworkEmbedder:
         self.batch_size = settings.batch_size
         self.device = torch_device(settings.device)
         self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
-        self.reference = build_backbone(card, card_path)
+        n_inputs = assignment.n_inputs
+        n_adapted = n_inputs if assignment.strategy == ADAPT else None
+        self.reference = build_backbone(card, card_path, n_adapted)
         self.weights_sha256 = weights_sha256(self.reference)
-        self.widths = output_widths(self.reference, len(card.slots), card.input_size)
+        self.widths = output_widths(self.reference, n_inputs, card.input_size)
         self.reference.to(self.device)
         self.backbone = self.reference
+        self.normalization = normalization_for(assignment, card.normalization)
         self.preprocessor = Preprocessor(
             channels,
             intensity_range,
             card.input_size,
-            card.normalization,
-            len(card.slots),
+            self.normalization,
+            n_inputs,
             self.device,
         )
 
@@ -109,8 +113,9 @@ class NetworkEmbedder:
             "strategy": self.assignment.strategy,
             "slots": self.assignment.slot_tables(),
             "dropped_channels": list(self.assignment.dropped),
+            "adapted_from": {c: list(s) for c, s in self.assignment.adapted.items()},
             "input_size": self.card.input_size,
-            "normalization": self.card.normalization.model_dump(mode="json"),
+            "normalization": self.normalization.model_dump(mode="json"),
             "layers": {output.name: output.layer for output in self.card.outputs},
         }
 

@@ -14,6 +14,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from transferscope.backbones.input_adaptation import (
+    AdaptationError,
+    adapt_input,
+    input_convolutions,
+)
 from transferscope.backbones.patch_projection import PatchProjection, replace_patch_convolutions
 from transferscope.backbones.weights import check_weights_file, load_file_weights
 from transferscope.cards import FileCard, NetworkCard, Output, TimmCard
@@ -130,18 +135,20 @@ def known_architectures() -> list[str]:
     return [*timm.list_models(), *timm.list_pretrained()]
 
 
-def build_backbone(card: NetworkCard, card_path: Path) -> Backbone:
+def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = None) -> Backbone:
     """Build the network of a card with its weights, in fp32, on the processor, for inference.
 
     Parameters
     ----------
     card, card_path
         The card, and its file, to which the path of its weights is relative.
+    n_channels
+        Adapt the input weights to so many channels; None: leave them as they are.
 
     Raises
     ------
     UserError
-        Where the weights cannot be had, or do not fit the architecture.
+        Where the weights cannot be had, do not fit the architecture, or cannot be adapted.
     """
     if isinstance(card, FileCard):
         network = _created(card)
@@ -151,8 +158,32 @@ def build_backbone(card: NetworkCard, card_path: Path) -> Backbone:
     else:
         with _seeded(card.seed):
             network = _created(card)
+    if n_channels is not None:
+        try:
+            adapt_input(network, len(card.slots), n_channels)
+        except AdaptationError as error:
+            raise UserError(_not_adaptable(card_path, error)) from None
     replace_patch_convolutions(network)
     return Backbone(network, card.outputs).eval().requires_grad_(False)
+
+
+def check_adaptation(card: NetworkCard, card_path: Path) -> list[Problem]:
+    """Return why the input weights of a card cannot be adapted to other channels, if so."""
+    try:
+        input_convolutions(_without_values(card), len(card.slots))
+    except AdaptationError as error:
+        return [_not_adaptable(card_path, error)]
+    return []
+
+
+def _not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
+    what = f"this backbone cannot serve the channel strategy adapt: {error}"
+    return Problem(str(card_path), what, "Take adapt or this backbone out of the study.")
+
+
+def input_multiple(card: NetworkCard) -> int:
+    """Return the patch size in px, of which the input size is a multiple; 1 without patches."""
+    return _patch_size(_without_values(card)) or 1
 
 
 def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
@@ -174,11 +205,11 @@ def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     return reduced
 
 
-def output_widths(backbone: Backbone, n_slots: int, input_size: int) -> dict[str, int]:
+def output_widths(backbone: Backbone, n_inputs: int, input_size: int) -> dict[str, int]:
     """Return output name -> number of features, by one pass over a blank image."""
     parameter = next(backbone.parameters())
     with torch.inference_mode():
-        blank = torch.zeros(1, n_slots, input_size, input_size, device=parameter.device)
+        blank = torch.zeros(1, n_inputs, input_size, input_size, device=parameter.device)
         found = backbone(blank)
     return {o.name: v.shape[1] for o, v in zip(backbone.outputs, found, strict=True)}
 
@@ -269,13 +300,17 @@ def _is_cached(config: Any) -> bool:
 
 
 def _check_input_size(card: NetworkCard, card_path: Path, network: Any) -> list[Problem]:
-    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-    if patch is None or card.input_size % max(patch) == 0:
+    p = _patch_size(network)
+    if p is None or card.input_size % p == 0:
         return []
-    p = max(patch)
     nearest = max(p, round(card.input_size / p) * p)
     what = f"{card.input_size} px is not a multiple of the patch size, {p} px"
     return [Problem(f"{card_path}, key input_size", what, f"Use {nearest}, for example.")]
+
+
+def _patch_size(network: Any) -> int | None:
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    return None if patch is None else max(patch)
 
 
 def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem]:

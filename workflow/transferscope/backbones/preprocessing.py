@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.backbones.channels import Pass
+from transferscope.backbones.channels import Assignment, Pass, adapted_values
+from transferscope.backbones.strategies import ADAPT, AGNOSTIC
 from transferscope.cards import Normalization
 
 # A channel whose standard deviation over the tile is smaller than this, on a scale of 0 to 1, is
 # constant: 16-bit data cannot vary less. `self` normalisation makes it zero.
 CONSTANT = 1e-6
+# Levels of an 8-bit image above black.
+WHITE = 255
 # Added to the standard deviation by `self`, as the Human Protein Atlas DINO models were trained.
 SELF_EPSILON = 1e-7
 
@@ -34,8 +37,8 @@ class Preprocessor:
         Side of the network's input in px; tiles that are not square are squeezed.
     normalization
         The backbone's normalisation.
-    n_slots
-        Number of the backbone's input slots.
+    n_inputs
+        Number of the network's input channels.
     device
         Where the tensors lie.
     """
@@ -46,7 +49,7 @@ class Preprocessor:
         intensity_range: npt.NDArray[np.float32],
         input_size: int,
         normalization: Normalization,
-        n_slots: int,
+        n_inputs: int,
         device: torch.device | str = "cpu",
     ) -> None:
         self.channels = list(channels)
@@ -54,8 +57,8 @@ class Preprocessor:
         self.normalization = normalization
         limits = torch.as_tensor(intensity_range, dtype=torch.float32, device=device)
         self._low, self._high = (limits[None, :, i, None, None] for i in (0, 1))
-        self._mean = _a_slot(normalization.mean, n_slots, device)
-        self._std = _a_slot(normalization.std, n_slots, device)
+        self._mean = _an_input(normalization.mean, n_inputs, device)
+        self._std = _an_input(normalization.std, n_inputs, device)
 
     def resize(self, raw: Tensor) -> Tensor:
         """Return tiles with intensities from 0 to 1, at the size of the network's input.
@@ -70,18 +73,22 @@ class Preprocessor:
         Tensor
             [B, C, S, S] float32. Values outside the intensity range are clipped to it before the
             resize, so that a hot pixel does not bleed; the antialiased bicubic filter may then
-            overshoot 0 and 1 a little. With `self` normalisation, that is applied, too.
+            overshoot 0 and 1 a little. With `self` normalisation, that is applied, too. With
+            `joint` intensity the raw values are only resized: `fill` knows which channels count.
         """
         # Casting is all that torch does with uint16 on every device.
         pixels = raw.to(torch.float32)
+        if self.normalization.intensity == "joint":
+            return self._resized(pixels)
         low, high = self._limits(pixels)
         pixels = torch.minimum(torch.maximum(pixels, low), high)
-        if pixels.shape[-2:] != (self.input_size, self.input_size):
-            size = (self.input_size, self.input_size)
-            pixels = functional.interpolate(pixels, size, mode="bicubic", antialias=True)
-        # Scaling commutes with resizing and is cheaper on the smaller image.
-        span = high - low
-        scaled = torch.where(span > 0, (pixels - low) / span.clamp_min(1e-12), 0.0)
+        if self.normalization.bits is not None:
+            # An 8-bit file was rounded when it was written, and again when it was resized.
+            levels = self._resized(torch.round(WHITE * _between(pixels, low, high)))
+            scaled = torch.round(levels).clamp(0, WHITE) / WHITE
+        else:
+            # Scaling commutes with resizing and is cheaper on the smaller image.
+            scaled = _between(self._resized(pixels), low, high)
         return _self_normalized(scaled) if self.normalization.kind == "self" else scaled
 
     def fill(self, resized: Tensor, one: Pass) -> Tensor:
@@ -94,6 +101,8 @@ class Preprocessor:
         one
             Which channel goes into which slot; an empty slot is exactly zero.
         """
+        if self.normalization.intensity == "joint":
+            resized = _joint_range(resized, [self.channels.index(c) for c in _fed(one)])
         batch, _, height, width = resized.shape
         filled = resized.new_zeros((batch, len(one.slots), height, width))
         for slot, channel in enumerate(one.slots.values()):
@@ -104,6 +113,12 @@ class Preprocessor:
                 values = (values - self._mean[slot]) / self._std[slot]
             filled[:, slot] = values
         return filled
+
+    def _resized(self, pixels: Tensor) -> Tensor:
+        size = (self.input_size, self.input_size)
+        if pixels.shape[-2:] == size:
+            return pixels
+        return functional.interpolate(pixels, size, mode="bicubic", antialias=True)
 
     def _limits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if self.normalization.intensity == "range":
@@ -138,10 +153,47 @@ def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:
     return found
 
 
+def _fed(one: Pass) -> list[str]:
+    return sorted({channel for channel in one.slots.values() if channel is not None})
+
+
+def _between(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return pixels so that `low` is 0 and `high` is 1; zero where the two are equal."""
+    span = high - low
+    return torch.where(span > 0, (pixels - low) / span.clamp_min(1e-12), 0.0)
+
+
+def _joint_range(pixels: Tensor, fed: list[int]) -> Tensor:
+    """Return pixels [B, C, H, W] so that those of the channels fed span 0 to 1, a tile."""
+    low, high = pixels[:, fed].amin((1, 2, 3), True), pixels[:, fed].amax((1, 2, 3), True)
+    return _between(pixels, low, high)
+
+
 def _self_normalized(pixels: Tensor) -> Tensor:
     std, mean = torch.std_mean(pixels, dim=(-2, -1), keepdim=True)
     return torch.where(std > CONSTANT, (pixels - mean) / (std + SELF_EPSILON), 0.0)
 
 
-def _a_slot(values: Sequence[float], n_slots: int, device: torch.device | str) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).expand(n_slots)
+def _an_input(values: Sequence[float], n_inputs: int, device: torch.device | str) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).expand(n_inputs)
+
+
+def normalization_for(assignment: Assignment, normalization: Normalization) -> Normalization:
+    """Return the normalisation with one mean and deviation an input of the network.
+
+    Parameters
+    ----------
+    assignment
+        With `adapt`, the values of the slots are repeated over the channels as the weights are.
+        With `agnostic`, every channel gets their average: no slot is its own.
+    normalization
+        The backbone's, with one value, or one a slot.
+    """
+    n = assignment.n_inputs
+    if assignment.strategy == ADAPT:
+        fitted = {key: adapted_values(getattr(normalization, key), n) for key in ("mean", "std")}
+    elif assignment.strategy == AGNOSTIC:
+        fitted = {key: adapted_values(getattr(normalization, key), 1) for key in ("mean", "std")}
+    else:
+        return normalization
+    return normalization.model_copy(update=fitted)

@@ -9,6 +9,7 @@ from transferscope.cards.backbone import (
     Output,
     Slot,
     TimmCard,
+    accepts_any_channels,
 )
 from transferscope.cards.dataset import (
     DatasetCard,
@@ -35,4 +36,5 @@ __all__ = [
     "Task",
     "TileSettings",
     "TimmCard",
+    "accepts_any_channels",
 ]

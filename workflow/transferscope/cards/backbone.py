@@ -23,15 +23,24 @@ class Slot(Model):
 class Normalization(Model):
     """From raw integers to what the weights expect; it belongs to the weights, not to the data."""
 
-    intensity: Literal["range", "tile"] = Field(
+    intensity: Literal["range", "tile", "joint"] = Field(
         "range",
         description=(
             "range: the dataset's intensity range becomes 0 to 1; tile: each channel of each tile "
-            "is stretched between its own percentiles (loses absolute brightness)."
+            "is stretched between its own percentiles (loses absolute brightness); joint: one "
+            "minimum and one maximum over all channels of a tile that a pass is fed (keeps which "
+            "channel is brighter, loses absolute brightness)."
         ),
     )
     percentiles: tuple[float, float] = Field(
         (0.1, 99.9), description="Percentiles that `intensity: tile` maps to 0 and 1."
+    )
+    bits: Literal[8] | None = Field(
+        None,
+        description=(
+            "8: for weights that were trained on 8-bit images; intensities are rounded to 256 "
+            "levels before the resize and again after it, as an 8-bit image is. Null: not rounded."
+        ),
     )
     kind: Literal["mean-std", "self", "none"] = Field(
         "mean-std",
@@ -47,6 +56,8 @@ class Normalization(Model):
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError("percentiles must rise and lie within 0 to 100")
+        if self.intensity == "joint" and (self.kind == "self" or self.bits is not None):
+            raise ValueError("intensity joint goes with neither kind self nor bits")
         return self
 
 
@@ -79,6 +90,16 @@ class _NetworkCard(Model):
         min_length=1, description="Input channels in the order of the weights."
     )
     input_size: int = Field(224, ge=16, description="Side in px to which tiles are resized.")
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Pixel size in um of the images that the weights were trained on."
+    )
+    scale: Literal["fit", "physical"] = Field(
+        "fit",
+        description=(
+            "fit: tiles of any scale are resized to `input_size`; physical: tiles are resampled to "
+            "`pixel_size_um`, and the input size follows, rounded up to whole patches."
+        ),
+    )
     normalization: Normalization = Normalization()
     outputs: list[Output] = Field([Output()], min_length=1)
     licence: str = ""
@@ -95,6 +116,8 @@ class _NetworkCard(Model):
         for key in ("mean", "std"):
             if len(getattr(self.normalization, key)) not in (1, len(self.slots)):
                 raise ValueError(f"normalization.{key}: give one value, or one for each slot")
+        if self.scale == "physical" and self.pixel_size_um is None:
+            raise ValueError("scale physical needs pixel_size_um, to know the scale")
         return self
 
 
@@ -142,3 +165,13 @@ class HandcraftedCard(Model):
 
 NetworkCard = TimmCard | FileCard
 BackboneCard = Annotated[TimmCard | FileCard | HandcraftedCard, Field(discriminator="source")]
+
+# Networks that take any number of channels, each as a token stream of its own.
+ANY_CHANNEL_ARCHITECTURES: frozenset[str] = frozenset({"channel_agnostic_vit"})
+
+
+def accepts_any_channels(card: TimmCard | FileCard | HandcraftedCard) -> bool:
+    """Return whether a backbone takes any channels, so that no slot has to fit."""
+    if isinstance(card, HandcraftedCard):
+        return True
+    return card.architecture.partition(".")[0] in ANY_CHANNEL_ARCHITECTURES

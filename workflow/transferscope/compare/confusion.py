@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ CONFUSION_COLUMNS = [
 
 
 def confusion(
-    path: Path,
+    paths: Sequence[Path],
     groups: Sequence[str],
     weights: Weights,
     head: Head,
@@ -49,8 +50,8 @@ def confusion(
 
     Parameters
     ----------
-    path
-        Prediction table.
+    paths
+        Prediction tables of the store, one a random order of the channels.
     groups, weights
         All groups of the dataset, and [1 + draws, groups] from `draw_weights`.
     head, scheme, fraction
@@ -64,12 +65,12 @@ def confusion(
         One row a pair of classes: `true_class`, `predicted_class`, `n_true` (tiles, over all
         repeats), `count`, `share`, `ci_low`, `ci_high`, `share_true`.
     """
-    classes = classes_of(path)
+    classes = classes_of(paths[0])
     n = len(classes)
     together = np.zeros((len(groups), 2, n, n))
     positives = np.zeros((len(groups), n))
-    for units in read_units(path, groups):
-        for unit in units:
+    for path in paths:
+        for unit in chain.from_iterable(read_units(path, groups)):
             if (unit.head, unit.scheme, unit.fraction) == (head, scheme, fraction):
                 _count(unit, together, positives)
     draws = weights.astype(np.float64)

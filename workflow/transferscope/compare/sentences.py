@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.backbones.channels import AGNOSTIC
+from transferscope.backbones.strategies import FEATURES
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import HEAD, Store
@@ -24,6 +24,7 @@ from transferscope.compare.wording import (
     quoted,
     signed,
     store_name,
+    strategy_phrase,
     verdict,
 )
 from transferscope.config import CompareSettings
@@ -33,11 +34,6 @@ SATURATED = 0.95
 SUSPICIOUS = 0.98
 WIDE = 0.15
 FEW_GROUPS = 20
-STRATEGY_NAMES = {
-    "map-random": "placing them at random",
-    "replicate": "replicating each channel",
-    "mean": "averaging over the replicated channels",
-}
 
 
 @dataclass(frozen=True)
@@ -222,13 +218,13 @@ def _runner_up(evidence: Evidence, scheme: str, ranked: pd.DataFrame) -> Iterato
 
 def _handcrafted(evidence: Evidence, scheme: str, best: Any) -> Iterator[str]:
     ranked = evidence.of_scheme(scheme)
-    if not (ranked["channels"] == AGNOSTIC).any():
+    if not (ranked["channels"] == FEATURES).any():
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
-    if best["channels"] == AGNOSTIC:
+    if best["channels"] == FEATURES:
         yield "The best store is hand-crafted features: no network is needed for this score."
         return
-    baseline = ranked[ranked["channels"] == AGNOSTIC].iloc[0]
+    baseline = ranked[ranked["channels"] == FEATURES].iloc[0]
     gaps = evidence.gaps_of("handcrafted", scheme)
     direct = _from(_from(gaps, best, "first_"), baseline, "second_")
     if direct.empty:
@@ -265,7 +261,7 @@ def _mapping(evidence: Evidence, scheme: str) -> Iterator[str]:
     gaps = evidence.gaps_of("strategy", scheme)
     for strategy in sorted(gaps["second_channels"].unique()):
         rows = gaps[gaps["second_channels"] == strategy]
-        other = STRATEGY_NAMES.get(strategy, quoted(strategy))
+        other = strategy_phrase(strategy)
         if len(rows) == 1:
             row = rows.iloc[0]
             yield (

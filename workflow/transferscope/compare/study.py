@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transferscope.backbones.strategies import MAP_RANDOM, family_of
 from transferscope.compare.bootstrap import Floats, Weights, draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.differences import COLUMNS, differences
@@ -51,9 +52,17 @@ CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
 
 @dataclass(frozen=True)
 class Predictions:
-    """A prediction table and the store that it belongs to."""
+    """The prediction tables of one probe of one store.
 
-    path: Path
+    Parameters
+    ----------
+    paths
+        One table, or one a random order of the channels.
+    dataset, store
+        What they belong to.
+    """
+
+    paths: tuple[Path, ...]
     dataset: str
     store: Store
 
@@ -69,7 +78,7 @@ class Bootstrapped:
     folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
         default_factory=dict
     )
-    sources: dict[tuple[Store, Head, str], Path] = field(default_factory=dict)
+    sources: dict[tuple[Store, Head, str], tuple[Path, ...]] = field(default_factory=dict)
 
 
 def compare(
@@ -138,10 +147,10 @@ def _check_headline(scores: pd.DataFrame, metric: str) -> None:
 def _identify(
     score_paths: Sequence[Path], prediction_paths: Sequence[Path]
 ) -> dict[str, list[Predictions]]:
-    """Match each prediction table with the score table beside it."""
+    """Match each prediction table with the score table beside it, and orders with each other."""
     beside = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
     problems = []
-    found: dict[str, list[Predictions]] = {}
+    tables: dict[tuple[str, Store, Path], list[Path]] = {}
     for path in sorted(set(prediction_paths)):
         if path not in beside:
             what = "the score table beside it is not among those to compare"
@@ -153,12 +162,25 @@ def _identify(
             problems.append(Problem(str(beside[path]), f"cannot be read: {error}", REMAKE))
             continue
         for row in table:
-            store = Store(row["backbone"], row["channels"])
-            predictions = Predictions(path, row["dataset"], store)
-            found.setdefault(row["dataset"], []).append(predictions)
+            store = Store(row["backbone"], family_of(row["channels"]))
+            # The orders of one probe lie in one folder.
+            tables.setdefault((row["dataset"], store, path.parent), []).append(path)
     if problems:
         raise UserError(problems)
+    found: dict[str, list[Predictions]] = {}
+    for (dataset, store, _), paths in _of_one_order(tables):
+        found.setdefault(dataset, []).append(Predictions(tuple(paths), dataset, store))
     return found
+
+
+def _of_one_order(
+    tables: dict[tuple[str, Store, Path], list[Path]],
+) -> Iterator[tuple[tuple[str, Store, Path], list[Path]]]:
+    """Yield tables that belong together: several only where they are random orders."""
+    for key, paths in tables.items():
+        together = [paths] if key[1].channels == MAP_RANDOM else [[path] for path in paths]
+        for own in together:
+            yield key, own
 
 
 def _bootstrap(
@@ -168,7 +190,8 @@ def _bootstrap(
     total = sum(map(len, predictions.values()))
     with progress_bar("Drawing groups", total, "tables") as bar:
         for dataset, tables in sorted(predictions.items()):
-            groups = sorted(set().union(*(groups_of(t.path) for t in tables)))
+            paths = [path for table in tables for path in table.paths]
+            groups = sorted(set().union(*map(groups_of, paths)))
             weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
             result[dataset] = Bootstrapped(groups, weights)
             own = scores[scores["dataset"] == dataset]
@@ -182,9 +205,10 @@ def _reduce(
     table: Predictions, into: Bootstrapped, settings: CompareSettings, scores: pd.DataFrame
 ) -> None:
     counted = tally(
-        table.path,
+        table.paths,
         into.groups,
         into.weights,
+        draw_weights(len(table.paths), settings.bootstrap, settings.seed, MAP_RANDOM),
         settings.metric,
         float(scores["fraction"].max()),
         bool((scores["metric"] == "macro_average_precision").any()),
@@ -195,7 +219,7 @@ def _reduce(
     folds = into.folds.setdefault(table.store, {})
     for key, values in counted.folds.items():
         folds.setdefault(key, values)
-        into.sources.setdefault((table.store, *key), table.path)
+        into.sources.setdefault((table.store, *key), table.paths)
 
 
 def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:
@@ -251,9 +275,9 @@ def _confusions(
         store, head, scheme = Store(row["backbone"], row["channels"]), head_of(row), row["scheme"]
         if found is None or (store, head, scheme) not in found.sources:
             continue
-        path, fraction = found.sources[store, head, scheme], float(full[row["dataset"]])
+        paths, fraction = found.sources[store, head, scheme], float(full[row["dataset"]])
         table = confusion(
-            path, found.groups, found.weights, head, scheme, fraction, settings.confidence
+            paths, found.groups, found.weights, head, scheme, fraction, settings.confidence
         )
         named = table.assign(**{key: row[key] for key in STORE_KEYS})
         parts.append(named[CONFUSION_KEYS].astype({"k": "Int64"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from transferscope.backbones.strategies import family_of
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
@@ -37,7 +38,7 @@ INTERVAL_KEYS = [c for c in SUMMARY_KEYS if c != "task"]
 
 
 def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) -> pd.DataFrame:
-    """Return the bootstrap interval of every metric of one prediction table.
+    """Return the bootstrap interval of every metric of the predictions of one store.
 
     Returns
     -------
@@ -76,18 +77,19 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores
-        All scores, from `read_scores`.
+        All scores, from `read_scores`; those of random orders are averaged.
     intervals
         From `intervals_of`, of all prediction tables.
 
     Returns
     -------
     pandas.DataFrame
-        `SUMMARY_COLUMNS`; `std` is over folds and repeats (NaN where there is one score),
+        `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN where there is one score),
         `n_scores` counts the scores that are defined, `n_train`, `n_train_groups` and `n_test` are
         means a fold. Intervals are NaN where no predictions were given.
     """
-    grouped = scores.groupby(SUMMARY_KEYS, dropna=False, sort=True)
+    named = scores.assign(channels=scores["channels"].map(family_of))
+    grouped = named.groupby(SUMMARY_KEYS, dropna=False, sort=True)
     table = grouped.agg(
         mean=("value", "mean"),
         std=("value", "std"),
@@ -111,7 +113,7 @@ def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFram
     """
     parts = []
     for (head, scheme), counts in sorted(tally.class_counts.items()):
-        repeats = len({seed for seed, _ in tally.folds[head, scheme]})
+        repeats = tally.n_repeats(head, scheme)
         columns = {
             "dataset": dataset,
             "backbone": store.backbone,

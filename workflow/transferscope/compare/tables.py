@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.backbones.channels import AGNOSTIC
+from transferscope.backbones.strategies import FEATURES
 from transferscope.errors import Problem, UserError
 from transferscope.score_table import SCORE_COLUMNS, STORE
 
@@ -42,7 +42,7 @@ class Head:
 
 @dataclass(frozen=True, order=True)
 class Store:
-    """A representation and how the channels were fed to it."""
+    """A representation and how the channels were fed to it, all random orders being one."""
 
     backbone: str
     channels: str
@@ -50,7 +50,7 @@ class Store:
     @property
     def is_handcrafted(self) -> bool:
         """Whether it comes from hand-crafted features, which take any channels."""
-        return self.channels == AGNOSTIC
+        return self.channels == FEATURES
 
     def __str__(self) -> str:
         return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"

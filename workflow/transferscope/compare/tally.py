@@ -153,16 +153,25 @@ def _units_of(table: pa.Table, n_classes: int, groups: pd.Index) -> Iterator[Uni
 
 @dataclass
 class _Sums:
-    """Sums over folds and repeats of the metrics of each draw."""
+    """Sums over folds and repeats of the metrics of each draw, [1 + draws, ...]."""
 
     total: Floats
     defined: Floats
     groups: set[int] = field(default_factory=set)
 
-    def add(self, values: Floats, groups: Integers) -> None:
-        self.total += np.nan_to_num(values)
-        self.defined += np.isfinite(values)
+    @classmethod
+    def like(cls, values: Floats) -> _Sums:
+        return cls(np.zeros_like(values), np.zeros_like(values))
+
+    def add(self, values: Floats, groups: Integers, times: Floats) -> None:
+        """Add the values of one fold, each draw as often as it drew this order of the channels."""
+        often = times.reshape(-1, *[1] * (values.ndim - 1))
+        self.total += often * np.nan_to_num(values)
+        self.defined += often * np.isfinite(values)
         self.groups.update(groups.tolist())
+
+    def mean(self) -> Floats:
+        return ratio(self.total, self.defined)
 
 
 @dataclass(frozen=True)
@@ -202,14 +211,17 @@ class Tally:
         The fraction at which these are kept.
     with_precision
         Whether average precision, which costs the most, is wanted.
+    n_orders
+        Number of prediction tables, one a random order of the channels.
     """
 
     classes: list[str]
     headline: str
     full_fraction: float
     with_precision: bool = True
+    n_orders: int = 1
     sums: dict[tuple[Head, str, float], _Sums] = field(default_factory=dict)
-    folds: dict[tuple[Head, str], dict[tuple[int, int], Floats]] = field(default_factory=dict)
+    fold_sums: dict[tuple[Head, str], dict[tuple[int, int], _Sums]] = field(default_factory=dict)
     class_counts: dict[tuple[Head, str], ClassCounts] = field(default_factory=dict)
 
     def draws(self, head: Head, scheme: str, fraction: float) -> Floats:
@@ -220,10 +232,21 @@ class Tally:
         float64 [1 + draws, metrics]
             `PLAIN_METRICS`, then the F1 of each class; row 0 is the sample as it is.
         """
-        sums = self.sums[head, scheme, fraction]
-        return ratio(sums.total, sums.defined)
+        return self.sums[head, scheme, fraction].mean()
 
-    def add(self, units: list[Unit], weights: Weights) -> None:
+    @property
+    def folds(self) -> dict[tuple[Head, str], dict[tuple[int, int], Floats]]:
+        """Head and scheme -> repeat and fold -> headline metric [1 + draws], mean over orders."""
+        return {
+            key: {fold: sums.mean() for fold, sums in folds.items()}
+            for key, folds in self.fold_sums.items()
+        }
+
+    def n_repeats(self, head: Head, scheme: str) -> int:
+        """Return how often each tile was predicted: repeats of the division times orders."""
+        return self.n_orders * len({seed for seed, _ in self.fold_sums[head, scheme]})
+
+    def add(self, units: list[Unit], weights: Weights, times: Floats) -> None:
         """Reduce the units of one fold.
 
         Parameters
@@ -232,6 +255,8 @@ class Tally:
             All units of one fold.
         weights
             [1 + draws, groups], from `draw_weights`.
+        times
+            How often each draw drew the order of the channels, [1 + draws].
         """
         present = np.unique(np.concatenate([u.group for u in units]))
         counts = np.stack(
@@ -249,7 +274,7 @@ class Tally:
         for position, unit in enumerate(units):
             values = {name: of_units[:, position] for name, of_units in metrics.items()}
             values["macro_average_precision"] = self._precision(unit, present, inside)
-            self._keep(unit, values, present, weights.shape[1])
+            self._keep(unit, values, present, weights.shape[1], times)
 
     def _precision(self, unit: Unit, present: Integers, weights: Weights) -> Floats:
         if not self.with_precision:
@@ -259,16 +284,23 @@ class Tally:
         return mean_of_defined(of_classes, axis=1)
 
     def _keep(
-        self, unit: Unit, values: Mapping[str, Floats], groups: Integers, n_groups: int
+        self,
+        unit: Unit,
+        values: Mapping[str, Floats],
+        groups: Integers,
+        n_groups: int,
+        times: Floats,
     ) -> None:
         table = np.column_stack([*(values[m] for m in PLAIN_METRICS), values[CLASS_METRIC]])
         key = (unit.head, unit.scheme, unit.fraction)
         if key not in self.sums:
-            self.sums[key] = _Sums(np.zeros_like(table), np.zeros_like(table))
-        self.sums[key].add(table, groups)
+            self.sums[key] = _Sums.like(table)
+        self.sums[key].add(table, groups, times)
         if unit.fraction == self.full_fraction:
-            kept = self.folds.setdefault((unit.head, unit.scheme), {})
-            kept[unit.seed, unit.fold] = values[self.headline]
+            kept = self.fold_sums.setdefault((unit.head, unit.scheme), {})
+            headline = values[self.headline]
+            of_fold = kept.setdefault((unit.seed, unit.fold), _Sums.like(headline))
+            of_fold.add(headline, groups, times)
             self._count_classes(unit, n_groups)
 
     def _count_classes(self, unit: Unit, n_groups: int) -> None:
@@ -281,23 +313,27 @@ class Tally:
 
 
 def tally(
-    path: Path,
+    paths: Sequence[Path],
     groups: Sequence[str],
     weights: Weights,
+    order_weights: Weights,
     headline: str,
     full_fraction: float,
     with_precision: bool = True,
 ) -> Tally:
-    """Reduce one prediction table, one fold after the other.
+    """Reduce the prediction tables of one store, one fold after the other.
 
     Parameters
     ----------
-    path
-        Prediction table.
+    paths
+        Prediction tables: one, or one a random order of the channels, which are averaged.
     groups
         All groups of the dataset, in the order of the weights.
     weights
         [1 + draws, groups], from `draw_weights`.
+    order_weights
+        [1 + draws, paths], from `draw_weights`: the orders are drawn, too, so that intervals hold
+        how much depends on them.
     headline
         Metric whose value in each fold is kept.
     full_fraction
@@ -305,7 +341,9 @@ def tally(
     with_precision
         Whether average precision, which costs the most, is wanted.
     """
-    result = Tally(classes_of(path), headline, full_fraction, with_precision)
-    for units in read_units(path, groups):
-        result.add(units, weights)
+    classes = classes_of(paths[0])
+    result = Tally(classes, headline, full_fraction, with_precision, len(paths))
+    for path, times in zip(paths, order_weights.T.astype(np.float64), strict=True):
+        for units in read_units(path, groups):
+            result.add(units, weights, times)
     return result

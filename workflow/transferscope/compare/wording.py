@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from transferscope.backbones.strategies import single_channel
 from transferscope.compare.tables import Store
 
 METRIC_NAMES = {
@@ -13,6 +14,12 @@ METRIC_NAMES = {
     "class_f1": "F1",
     "macro_average_precision": "macro average precision",
     "accuracy": "accuracy",
+}
+STRATEGY_PHRASES = {
+    "map-random": "placing them at random",
+    "replicate": "replicating each channel",
+    "mean": "averaging over the replicated channels",
+    "adapt": "adapting the input weights",
 }
 SCHEME_NAMES = {
     "group": "Split by group (no group on both sides: the estimate for new groups)",
@@ -31,6 +38,20 @@ def quoted(name: object) -> str:
 def store_name(row: Any, side: str = "") -> str:
     """Return the quoted name of the store that a row names."""
     return quoted(Store(str(row[f"{side}backbone"]), str(row[f"{side}channels"])))
+
+
+def strategy_phrase(strategy: str) -> str:
+    """Return what a channel strategy does, as it stands after "against".
+
+    Examples
+    --------
+    >>> strategy_phrase("only-protein")
+    'the protein channel alone'
+    """
+    channel = single_channel(strategy)
+    if channel is not None:
+        return f"the {channel} channel alone"
+    return STRATEGY_PHRASES.get(strategy, quoted(strategy))
 
 
 def number(value: float) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from transferscope.backbones.channels import assign
+from transferscope.backbones.channels import assign, slots_of
+from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import HandcraftedCard
+from transferscope.cards.backbone import accepts_any_channels
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.jobs import jobs_of_whole_study
-from transferscope.estimates.networks import NetworkCost, network_cost
+from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
 from transferscope.plan import Plan
 from transferscope.study import Study
@@ -113,13 +115,8 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
     """
     study = plan.study
     fields = {dataset: expected_fields(study, dataset) for dataset in study.datasets}
-    costs = {
-        name: network_cost(located.card)
-        for name, located in study.backbones.items()
-        if not isinstance(located.card, HandcraftedCard)
-    }
     jobs = [
-        _embed_job(study, fields[dataset], dataset, backbone, channels, costs, rates)
+        _embed_job(study, fields[dataset], dataset, backbone, channels, rates)
         for dataset, backbone, channels in _stores(study)
     ]
     return Estimate(
@@ -137,23 +134,21 @@ def _stores(study: Study) -> list[tuple[str, str, str]]:
 
 
 def _embed_job(
-    study: Study,
-    fields: Fields,
-    dataset: str,
-    backbone: str,
-    channels: str,
-    costs: dict[str, NetworkCost],
-    rates: Rates,
+    study: Study, fields: Fields, dataset: str, backbone: str, channels: str, rates: Rates
 ) -> EmbedJob:
-    card = study.backbones[backbone].card
-    if isinstance(card, HandcraftedCard):
+    located = study.backbones[backbone]
+    if isinstance(located.card, HandcraftedCard):
         passes, width = 1, HANDCRAFTED_WIDTH
         seconds = HANDCRAFTED_SECONDS * fields.tile_shape[0] * fields.n_tiles
     else:
+        pixel_size = fields.pixel_size_um
+        card = card_for_tiles(located.card, located.path, fields.tile_shape[1:], pixel_size)
         given = study.datasets[dataset].card.channels
-        passes = len(assign(channels, given, card.slots, study.config.strategy_seed).passes)
-        width = passes * costs[backbone].width
-        seconds = fields.n_tiles * passes * costs[backbone].operations / rates.embedding
+        assignment = assign(channels, given, slots_of(card))
+        cost = network_cost(card, assignment.n_inputs if accepts_any_channels(card) else None)
+        passes = len(assignment.passes)
+        width = passes * cost.width
+        seconds = fields.n_tiles * passes * cost.operations / rates.embedding
     return EmbedJob(
         dataset,
         backbone,
@@ -162,7 +157,7 @@ def _embed_job(
         width=width,
         hours=seconds / 3600,
         store_bytes=fields.n_tiles * width * BYTES_A_VALUE,
-        on_device=backbone in costs,
+        on_device=not isinstance(located.card, HandcraftedCard),
     )
 
 

@@ -30,6 +30,8 @@ class Fields:
         Channels, height and width of a tile in px.
     bytes_a_pixel
         1 or 2.
+    pixel_size_um
+        Of the tiles; None: unknown.
     source
         How this is known.
     """
@@ -38,6 +40,7 @@ class Fields:
     n_tiles: int
     tile_shape: tuple[int, int, int]
     bytes_a_pixel: int
+    pixel_size_um: float | None
     source: str
 
     @property
@@ -81,4 +84,17 @@ def _tiled(
 ) -> Fields:
     places = plan_tiles(shape, card)
     tile = (len(card.channels), places[0].height, places[0].width)
-    return Fields(n_fields, n_fields * len(places), tile, bytes_a_pixel, source)
+    return Fields(
+        n_fields=n_fields,
+        n_tiles=n_fields * len(places),
+        tile_shape=tile,
+        bytes_a_pixel=bytes_a_pixel,
+        pixel_size_um=_tile_pixel_size(card, shape),
+        source=source,
+    )
+
+
+def _tile_pixel_size(card: DatasetCard, shape: tuple[int, int]) -> float | None:
+    if card.pixel_size_um is None or card.tiles.mode != "resize" or card.tiles.size is None:
+        return card.tiles.pixel_size_um or card.pixel_size_um
+    return card.pixel_size_um * max(shape) / card.tiles.size

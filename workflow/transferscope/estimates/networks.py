@@ -30,18 +30,21 @@ class NetworkCost:
     width: int
 
 
-def network_cost(card: NetworkCard) -> NetworkCost:
+def network_cost(card: NetworkCard, n_inputs: int | None = None) -> NetworkCost:
     """Return what one pass of one image takes, without its weights.
 
     Parameters
     ----------
     card
         A card that `networks.check_backbone` has passed.
+    n_inputs
+        Input channels of a network that takes any; None: as many as it has slots.
     """
     backbone = Backbone(network_without_values(card), card.outputs).eval()
     parameters = list(backbone.parameters())
     size = card.input_size
-    image = torch.zeros(1, len(card.slots), size, size, device=parameters[0].device)
+    channels = len(card.slots) if n_inputs is None else n_inputs
+    image = torch.zeros(1, channels, size, size, device=parameters[0].device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         found = backbone(image)
     return NetworkCost(

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from transferscope.backbones.channels import AGNOSTIC
+from transferscope.backbones.strategies import FEATURES
 from transferscope.figures.style import BLACK, GREY, MARKERS, OKABE_ITO, PALE, label_of
 
 HIGHLIGHTED = 5
@@ -27,9 +27,9 @@ def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
     ranked
         Stores at the full fraction, the best first.
     """
-    networks = ranked[ranked["channels"] != AGNOSTIC]["store"].head(HIGHLIGHTED)
+    networks = ranked[ranked["channels"] != FEATURES]["store"].head(HIGHLIGHTED)
     looks = {store: (OKABE_ITO[i], MARKERS[i]) for i, store in enumerate(dict.fromkeys(networks))}
-    baseline = ranked[ranked["channels"] == AGNOSTIC]["store"].head(1)
+    baseline = ranked[ranked["channels"] == FEATURES]["store"].head(1)
     return {**looks, **dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))}
 
 

@@ -67,14 +67,14 @@ class StoreView:
         Manifest of the embedding store.
     output
         Output of the backbone; None: the first.
-    average_channels
-        Average over the per-channel passes (`mean`).
+    strategy
+        The channel strategy that reads the store; None: all passes, concatenated.
     """
 
     name: str
     manifest: Path
     output: str | None = None
-    average_channels: bool = False
+    strategy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
         what = "does not hold the tiles of the tile table"
         mend = "Give the same snakemake command again: it remakes what is older."
         raise UserError(Problem(str(view.manifest), what, mend))
-    return store.read(view.output, average_channels=view.average_channels)[rows]
+    return store.read(view.output, view.strategy)[rows]
 
 
 def _draw(

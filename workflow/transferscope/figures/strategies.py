@@ -11,22 +11,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from transferscope.backbones.strategies import MAP_RANDOM
 from transferscope.config import FigureSettings
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     BLACK,
     SCHEME_LABELS,
-    STRATEGY_COLOURS,
-    STRATEGY_LABELS,
     annotate,
     label_of,
     legend_beside,
     new_figure,
+    strategy_colours,
+    strategy_label,
 )
 
 STYLE_VERSION = 1
 BAR_INCHES = 0.2
-OTHER_COLOUR = "#CC79A7"
 
 
 def draw(results: Results, settings: FigureSettings) -> Figure:
@@ -57,9 +57,15 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
     annotate(
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
-        results.footnote("Bars: means over test folds."),
+        results.footnote(_what_bars_show(results)),
     )
     return figure
+
+
+def _what_bars_show(results: Results) -> str:
+    if (results.summary["channels"] == MAP_RANDOM).any():
+        return "Bars: means over test folds, of map-random over its orders, too."
+    return "Bars: means over test folds."
 
 
 def _positions(results: Results, dataset: str) -> dict[tuple[str, str], float]:
@@ -67,15 +73,12 @@ def _positions(results: Results, dataset: str) -> dict[tuple[str, str], float]:
     ranked = results.full(dataset, results.schemes(dataset)[0])
     others = [results.full(dataset, s) for s in results.schemes(dataset)[1:]]
     rows = pd.concat([ranked, *others]).drop_duplicates(["backbone", "channels"])
-    strategies = list(STRATEGY_COLOURS)
+    strategies = list(strategy_colours(rows["channels"]))
     positions: dict[tuple[str, str], float] = {}
     height = 0.0
     for backbone in dict.fromkeys(rows["backbone"]):
         own = rows.loc[rows["backbone"] == backbone, "channels"]
-        known = sorted(
-            own, key=lambda c: (strategies.index(c) if c in strategies else len(strategies), c)
-        )
-        for channels in known:
+        for channels in sorted(own, key=strategies.index):
             positions[backbone, channels] = height
             height += 1
         height += 0.6
@@ -91,7 +94,8 @@ def _bars(
 ) -> None:
     rows = results.full(dataset, scheme)
     heights = [positions[key] for key in zip(rows["backbone"], rows["channels"], strict=True)]
-    colours = [STRATEGY_COLOURS.get(c, OTHER_COLOUR) for c in rows["channels"]]
+    colour_of = strategy_colours(results.summary["channels"])
+    colours = [colour_of[c] for c in rows["channels"]]
     axes.barh(
         heights,
         rows["mean"],
@@ -130,11 +134,9 @@ def _name_backbones(axes: Axes, positions: dict[tuple[str, str], float]) -> None
 
 
 def _handles(results: Results) -> list[Any]:
-    shown = set(results.summary["channels"])
+    colours = strategy_colours(results.summary["channels"])
     handles: list[Any] = [
-        Patch(color=STRATEGY_COLOURS.get(c, OTHER_COLOUR), label=STRATEGY_LABELS.get(c, c))
-        for c in [*STRATEGY_COLOURS, *sorted(shown - set(STRATEGY_COLOURS))]
-        if c in shown
+        Patch(color=colour, label=strategy_label(channels)) for channels, colour in colours.items()
     ]
     floors = [results.floor(d, s) for d in results.datasets for s in results.schemes(d)]
     if not np.isnan(floors).all():

@@ -9,7 +9,8 @@ import contextlib
 import re
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from transferscope.backbones.strategies import seed_of, single_channel
 from transferscope.errors import Problem, UserError
 
 STYLE_VERSION = 1
@@ -30,15 +32,20 @@ STRATEGY_COLOURS = {
     "map-random": "#D55E00",
     "replicate": "#E69F00",
     "mean": "#009E73",
-    "adaptive": "#CC79A7",
-    "agnostic": "#999999",
+    "adapt": "#CC79A7",
+    "agnostic": "#000000",
+    "features": "#999999",
 }
+# One after the other for single channels, which have names of any kind.
+SINGLE_COLOURS = ["#56B4E9", "#F0E442", "#B07AA1", "#8C6D31", "#5F5F5F"]
 STRATEGY_LABELS = {
     "map": "map (natural slots)",
     "map-random": "map-random (control)",
     "replicate": "replicate",
     "mean": "mean of replicate",
-    "agnostic": "hand-crafted features",
+    "adapt": "adapt (input weights fitted)",
+    "agnostic": "agnostic (any channels)",
+    "features": "hand-crafted features",
 }
 SCHEME_LABELS = {"group": "split by group", "image": "split by image"}
 SCHEME_COLOURS = {"group": "#0072B2", "image": "#E69F00"}
@@ -69,6 +76,36 @@ RC: Any = {
     "text.parse_math": False,
     "text.usetex": False,
 }
+
+
+def strategy_label(strategy: str) -> str:
+    """Return a channel strategy in words.
+
+    Examples
+    --------
+    >>> strategy_label("only-protein"), strategy_label("map-random-2")
+    ('protein only', 'map-random, order 2')
+    """
+    channel, seed = single_channel(strategy), seed_of(strategy)
+    if channel is not None:
+        return f"{channel} only"
+    if seed is not None:
+        return f"map-random, order {seed}"
+    return STRATEGY_LABELS.get(strategy, strategy)
+
+
+def strategy_colours(strategies: Iterable[str]) -> dict[str, str]:
+    """Return strategy -> colour, in the order of figures: known ones first, single channels last.
+
+    Parameters
+    ----------
+    strategies
+        All that a figure shows.
+    """
+    shown = set(strategies)
+    others = sorted(shown - set(STRATEGY_COLOURS))
+    known = {name: colour for name, colour in STRATEGY_COLOURS.items() if name in shown}
+    return known | dict(zip(others, cycle(SINGLE_COLOURS), strict=False))
 
 
 @contextlib.contextmanager

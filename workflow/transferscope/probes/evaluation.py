@@ -135,7 +135,7 @@ class ProbeData:
         Parameters
         ----------
         manifest
-            Manifest of the embedding store; for the channels `mean` that of `replicate`.
+            Manifest of the embedding store that the channel strategy reads.
         representation
             `backbone` or `backbone@output`.
         channels
@@ -160,7 +160,7 @@ class ProbeData:
             mend = "Delete the store and its manifest and run the workflow again."
             raise UserError(Problem(str(manifest), what, mend))
         output = representation.partition("@")[2] or None
-        embeddings = store.read(output, average_channels=channels == "mean")
+        embeddings = store.read(output, channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
         return cls.of(embeddings, table, read_splits(splits), fractions, metrics, identity)

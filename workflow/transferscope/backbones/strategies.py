@@ -1,0 +1,93 @@
+"""The names of the channel strategies: how a study writes them, and which of them share a store.
+
+What a strategy does is in `channels`; this module only reads and writes names, so that config,
+paths, tables and figures agree on them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from transferscope.errors import suggest
+
+REPLICATE = "replicate"
+MAP = "map"
+MAP_RANDOM = "map-random"
+MEAN = "mean"
+ADAPT = "adapt"
+AGNOSTIC = "agnostic"
+# What hand-crafted features get: they take all channels as they are.
+FEATURES = "features"
+ONLY = "only-"
+
+# What a study may ask for, beside `only-<channel>`.
+STRATEGIES = (REPLICATE, MAP, MAP_RANDOM, MEAN, ADAPT, AGNOSTIC)
+_CHANNEL = r"[a-z0-9][a-z0-9_-]*"
+REQUESTED = rf"^({'|'.join(STRATEGIES)}|{ONLY}{_CHANNEL})$"
+# What stands in the paths of a study: a random order has its seed in its name.
+WILDCARD = rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}|" + "|".join(
+    (REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES)
+)
+
+
+def check_name(name: str) -> str:
+    """Return the name of a strategy that a study may ask for.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such strategy, with the nearest one.
+    """
+    if re.match(REQUESTED, name):
+        return name
+    known = [*STRATEGIES, f"{ONLY}<channel>"]
+    raise ValueError(f"no such channel strategy. {suggest(name, known)}")
+
+
+def random_order(seed: int) -> str:
+    """Return the name of one random order.
+
+    Examples
+    --------
+    >>> random_order(2)
+    'map-random-2'
+    """
+    return f"{MAP_RANDOM}-{seed}"
+
+
+def seed_of(strategy: str) -> int | None:
+    """Return the seed of a random order; None for any other strategy."""
+    found = re.fullmatch(rf"{MAP_RANDOM}-(\d+)", strategy)
+    return int(found[1]) if found else None
+
+
+def family_of(strategy: str) -> str:
+    """Return the strategy of which a name is one repeat: all random orders are `map-random`.
+
+    Examples
+    --------
+    >>> family_of("map-random-2"), family_of("map")
+    ('map-random', 'map')
+    """
+    return strategy if seed_of(strategy) is None else MAP_RANDOM
+
+
+def single_channel(strategy: str) -> str | None:
+    """Return the channel that `only-<channel>` names; None for any other strategy.
+
+    Examples
+    --------
+    >>> single_channel("only-nucleus")
+    'nucleus'
+    """
+    return strategy.removeprefix(ONLY) if strategy.startswith(ONLY) else None
+
+
+def store_strategy(strategy: str) -> str:
+    """Return the strategy whose embedding store a strategy reads.
+
+    `mean` and `only-<channel>` are views of the `replicate` store, whose passes are one a channel:
+    each channel is embedded once, whatever is asked of it.
+    """
+    shares = strategy == MEAN or single_channel(strategy) is not None
+    return REPLICATE if shares else strategy
