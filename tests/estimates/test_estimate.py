@@ -61,7 +61,7 @@ def test_hours_and_bytes_follow_from_passes_and_operations(tmp_path):
     assert jobs["tiny", "replicate"].passes == 2
     assert jobs["tiny", "replicate"].hours == pytest.approx(36 * 2 * cost.operations / 1e9 / 3600)
     assert jobs["tiny", "map"].store_bytes == 36 * 2 * 48 * 4
-    assert not jobs["handcrafted", "agnostic"].on_device
+    assert not jobs["handcrafted", "features"].on_device
     expected = sum(job.hours for key, job in jobs.items() if key[0] == "tiny")
     assert found.device_hours == pytest.approx(expected)
 

@@ -170,7 +170,7 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
 def check_adaptation(card: NetworkCard, card_path: Path) -> list[Problem]:
     """Return why the input weights of a card cannot be adapted to other channels, if so."""
     try:
-        input_convolutions(_without_values(card), len(card.slots))
+        input_convolutions(network_without_values(card), len(card.slots))
     except AdaptationError as error:
         return [_not_adaptable(card_path, error)]
     return []
@@ -183,7 +183,7 @@ def _not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
 
 def input_multiple(card: NetworkCard) -> int:
     """Return the patch size in px, of which the input size is a multiple; 1 without patches."""
-    return _patch_size(_without_values(card)) or 1
+    return _patch_size(network_without_values(card)) or 1
 
 
 def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
