@@ -93,11 +93,12 @@ def test_inner_layers_equal_the_blocks_and_come_from_one_pass() -> None:
         {"name": "second", "layer": 1},
         {"name": "first", "layer": -3, "pooling": "mean"},
         {"name": "third", "layer": 2},
+        {"name": "both", "layer": 1, "pooling": "cls+mean"},
     ]
     backbone, model = reference(card(outputs=outputs))
     calls = []
     backbone.network.patch_embed.register_forward_hook(lambda *_: calls.append(1))
-    last, second, first, third = backbone(images())
+    last, second, first, third, both = backbone(images())
     assert len(calls) == 1
     x = model._pos_embed(model.patch_embed(images()))
     inner = []
@@ -107,6 +108,8 @@ def test_inner_layers_equal_the_blocks_and_come_from_one_pass() -> None:
     torch.testing.assert_close(second, inner[1][:, 0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(first, inner[0][:, 1:].mean(dim=1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(third, inner[2][:, 0], rtol=1e-5, atol=1e-5)
+    expected = torch.cat([inner[1][:, 0], inner[1][:, 1:].mean(dim=1)], dim=1)
+    torch.testing.assert_close(both, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(last, third)
 
 
