@@ -69,7 +69,8 @@ def serving(server: FileServer) -> Iterator[FileServer]:
     """Serve on a free port of this machine."""
     handler = type("Handler", (_Handler,), {"shared": server})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        http.daemon_threads = True
+        # Clients that hang up are part of the tests.
+        http.handle_error = lambda *_: None
         server.url = f"http://127.0.0.1:{http.server_address[1]}"
         thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
         thread.start()

@@ -42,11 +42,11 @@ def server():
 class Dataset:
     """A card in a folder, and where its data go."""
 
-    def __init__(self, folder, server, **settings):
-        self.path = folder / "opencell.yaml"
-        self.sheet = folder / "out/samples.tsv"
-        self.manifest = folder / "out/fetched.json"
-        self.files = folder / "out/files"
+    def __init__(self, place, server, **settings):
+        self.path = place / "opencell.yaml"
+        self.sheet = place / "out/samples.tsv"
+        self.manifest = place / "out/fetched.json"
+        self.files = place / "out/files"
         self.server = server
         self.write(**settings)
 
@@ -108,9 +108,10 @@ def test_everything_is_there_and_a_second_run_asks_for_nothing(dataset, server):
 def test_faults_end_in_all_files_or_in_a_clear_list(dataset, server, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     every = sorted(path for path in server.files if path.endswith("_proj.tif"))
+    server.files[every[1]] = b"x" * 100_000
     server.faults = {
         every[0]: [Status(500), Status(500)],
-        every[1]: [Cut(1000)],
+        every[1]: [Cut(70_000)],
         every[2]: [Status(429, retry_after="1")],
         every[3]: [Status(404)],
         every[4]: [Damage()],

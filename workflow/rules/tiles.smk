@@ -19,8 +19,9 @@ rule simulate:
 rule tiles:
     input:
         sheet=plan.given_sheet,
+        fetched=plan.fetched_anew,
         # Compared by content, which is part of `depends`.
-        fetched=ancient(plan.fetched),
+        kept=ancient(plan.fetched_before),
     output:
         manifest=paths.tiles(),
         table=paths.tile_table(),

@@ -9,7 +9,7 @@ from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config import HeadProbe, KnnProbe
-from transferscope.datasets.inputs import fetch_inputs
+from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.models import fingerprint
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
@@ -82,10 +82,24 @@ class Plan:
         fetched = self._dataset(wildcards).fetch is not None
         return [] if fetched else [self.sheet(wildcards)]
 
-    def fetched(self, wildcards: Any) -> list[Path]:
-        """Return the manifest of a dataset that is fetched."""
+    def fetched_anew(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a dataset whose fetch is to come, or has to be done again."""
+        return [] if self._is_fetched(wildcards) else self._manifest(wildcards)
+
+    def fetched_before(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a dataset that has been fetched as its card says now.
+
+        It counts by its content: a fetch that is merely repeated makes nothing again.
+        """
+        return self._manifest(wildcards) if self._is_fetched(wildcards) else []
+
+    def _manifest(self, wildcards: Any) -> list[Path]:
         fetched = self._dataset(wildcards).fetch is not None
         return [self.paths.fetched(wildcards.dataset)] if fetched else []
+
+    def _is_fetched(self, wildcards: Any) -> bool:
+        located = self.study.datasets[wildcards.dataset]
+        return is_fetched(located.card, located.path, self.paths.fetched(wildcards.dataset))
 
     def made_by(self, source: str) -> list[str]:
         """Return the datasets whose raw data come by `simulate`, or by `fetch`."""
@@ -98,8 +112,9 @@ class Plan:
         return fetch_inputs(located.card, located.path)
 
     def fetch_dependencies(self, wildcards: Any) -> str:
-        """Return a digest of what a fetched sample sheet depends on in its card."""
-        return self._dataset(wildcards).fetch_fingerprint()
+        """Return a digest of what a fetched sample sheet depends on."""
+        located = self.study.datasets[wildcards.dataset]
+        return fetch_fingerprint(located.card, located.path)
 
     def simulate_settings(self, wildcards: Any) -> str:
         """Return the simulator's settings as JSON."""
@@ -120,11 +135,9 @@ class Plan:
             return ""
         if card.fetch is None:
             return raw_digest(read_sheet(self.study.sheet_of(card.name), card))
-        # The manifest counts by its content, and not by its time: a fetch that is repeated and
-        # brings nothing new makes no tiles. Snakemake asks again after the fetch.
+        # Snakemake asks again after the fetch, so that this is never an older manifest.
         manifest = self.paths.fetched(card.name)
-        content = manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
-        return fingerprint([card.fetch_fingerprint(), content])
+        return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
 
     def label_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a dataset card says about labels."""

@@ -15,6 +15,7 @@ from transferscope.cards import DatasetCard, HpaFetch, OpenCellFetch
 from transferscope.cards.fetch import DownloadSettings
 from transferscope.datasets.annotations import read_annotations
 from transferscope.datasets.hpa import plan_hpa
+from transferscope.datasets.inputs import fetch_fingerprint
 from transferscope.datasets.opencell import plan_opencell
 from transferscope.datasets.planned import FILES, Planned
 from transferscope.downloads.addresses import is_remote, local_path
@@ -70,7 +71,7 @@ def fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> No
     if not sheet.is_file() or sheet.read_text(encoding="utf-8") != text:
         write_atomically(sheet, text)
     read_sheet(sheet, card, card_path)
-    write_atomically(manifest, _manifest(planned, text))
+    write_atomically(manifest, _manifest(planned, text, fetch_fingerprint(card, card_path)))
     logger.info("%s: %d fields", sheet, len(planned.table))
 
 
@@ -180,19 +181,20 @@ def _link(link: Path, root: Path) -> None:
     link.symlink_to(root.resolve(), target_is_directory=True)
 
 
-def _manifest(planned: Planned, sheet: str) -> str:
+def _manifest(planned: Planned, sheet: str, made_for: str) -> str:
     """Describe what was fetched; no times and no places, so that equal data have equal text."""
     checksums = {download.path: str(download.checksum or "") for download in planned.downloads}
-    files = []
-    for path in planned.files():
-        files.append([path.relative_to(planned.root).as_posix(), path.stat().st_size])
-        files[-1].append(checksums.get(path, ""))
+    paths = planned.files()
+    sizes = [path.stat().st_size for path in paths]
+    names = [path.relative_to(planned.root).as_posix() for path in paths]
+    files = list(zip(names, sizes, [checksums.get(path, "") for path in paths], strict=True))
     described = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
+        "made_for": made_for,
         "fields": len(planned.table),
         "groups": int(planned.table["group"].nunique()),
-        "bytes": sum(size for _, size, _ in files),
+        "bytes": sum(sizes),
         "files_fingerprint": fingerprint(files),
         "sheet_sha256": hashlib.sha256(sheet.encode()).hexdigest(),
     }

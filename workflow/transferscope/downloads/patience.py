@@ -48,7 +48,7 @@ class Patience:
             The header of that name: seconds, or a date.
         """
         asked = _seconds(retry_after)
-        longest = min(self.first_wait_s * 2 ** (failures - 1), self.longest_wait_s)
+        longest = min(self.first_wait_s * 2.0 ** (failures - 1), self.longest_wait_s)
         return min(max(asked, longest * random.uniform(0.5, 1.0)), self.longest_wait_s)
 
 
