@@ -31,7 +31,8 @@ ENVIRONMENT = "../../envs/transferscope.yaml"
 
 def alternatives(names):
     """Return a wildcard constraint that admits just these names."""
-    return "|".join(map(re.escape, names))
+    # Nothing matches (?!), while an empty constraint would admit an empty name.
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:

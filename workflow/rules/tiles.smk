@@ -3,6 +3,8 @@ rule simulate:
         sheet=paths.raw_sheet(),
     log:
         paths.log("simulate/{dataset}"),
+    wildcard_constraints:
+        dataset=alternatives(plan.made_by("simulate")),
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads
@@ -16,7 +18,10 @@ rule simulate:
 
 rule tiles:
     input:
-        sheet=plan.sheet,
+        sheet=plan.given_sheet,
+        fetched=plan.fetched_anew,
+        # Compared by content, which is part of `depends`.
+        kept=ancient(plan.fetched_before),
     output:
         manifest=paths.tiles(),
         table=paths.tile_table(),
@@ -30,12 +35,13 @@ rule tiles:
         ENVIRONMENT
     threads: plan.config.compute.threads
     params:
+        sheet=plan.sheet,
         card=plan.dataset_card,
         depends=plan.tile_dependencies,
         bad_tiles=plan.config.bad_tiles,
         protocol=PROTOCOLS["tiles"],
     shell:
-        "transferscope --log {log:q} tiles --sheet {input.sheet:q} --card {params.card:q}"
+        "transferscope --log {log:q} tiles --sheet {params.sheet:q} --card {params.card:q}"
         " --bad-tiles {params.bad_tiles} --manifest {output.manifest:q} --table {output.table:q}"
         " --quality {output.quality:q} --skipped {output.skipped:q} --workers {threads}"
 

@@ -127,6 +127,22 @@ def simulate(
 
 
 @app.command()
+def fetch(
+    card: CardPath,
+    sheet: Annotated[Path, typer.Option(help="Sample sheet to write; the files lie beside it.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="Manifest to write; fetched.json beside the sheet else.")
+    ] = None,
+) -> None:
+    """Fetch the raw files of a public dataset, and write its sample sheet."""
+    from transferscope.cards import DatasetCard
+    from transferscope.datasets.fetch import fetch as run
+    from transferscope.models import read_model
+
+    run(read_model(card, DatasetCard), card, sheet, manifest or sheet.with_name("fetched.json"))
+
+
+@app.command()
 def tiles(
     sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV).")],
     card: CardPath,

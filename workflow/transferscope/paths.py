@@ -19,8 +19,12 @@ class StudyPaths:
     root: Path
 
     def raw_sheet(self, dataset: str = "{dataset}") -> Path:
-        """Sample sheet of a simulated dataset."""
+        """Sample sheet of a dataset that is simulated or fetched."""
         return self.root / "raw" / dataset / "samples.tsv"
+
+    def fetched(self, dataset: str = "{dataset}") -> Path:
+        """Manifest of a fetched dataset: what its sheet and its raw files are."""
+        return self.root / "raw" / dataset / "fetched.json"
 
     def tiles(self, dataset: str = "{dataset}") -> Path:
         """Manifest of a tile store; see `store_of` for the store."""

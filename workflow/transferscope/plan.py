@@ -9,6 +9,7 @@ from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config import HeadProbe, KnnProbe
+from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.models import fingerprint
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
@@ -73,8 +74,47 @@ class Plan:
         ]
 
     def sheet(self, wildcards: Any) -> Path:
-        """Return the sample sheet of a dataset, the user's or the simulated one."""
+        """Return the sample sheet of a dataset: the user's, or that of the raw data made here."""
         return self.study.sheet_of(wildcards.dataset)
+
+    def given_sheet(self, wildcards: Any) -> list[Path]:
+        """Return the sample sheet of a dataset that is not fetched."""
+        fetched = self._dataset(wildcards).fetch is not None
+        return [] if fetched else [self.sheet(wildcards)]
+
+    def fetched_anew(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a dataset whose fetch is to come, or has to be done again."""
+        return [] if self._is_fetched(wildcards) else self._manifest(wildcards)
+
+    def fetched_before(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a dataset that has been fetched as its card says now.
+
+        It counts by its content: a fetch that is merely repeated makes nothing again.
+        """
+        return self._manifest(wildcards) if self._is_fetched(wildcards) else []
+
+    def _manifest(self, wildcards: Any) -> list[Path]:
+        fetched = self._dataset(wildcards).fetch is not None
+        return [self.paths.fetched(wildcards.dataset)] if fetched else []
+
+    def _is_fetched(self, wildcards: Any) -> bool:
+        located = self.study.datasets[wildcards.dataset]
+        return is_fetched(located.card, located.path, self.paths.fetched(wildcards.dataset))
+
+    def made_by(self, source: str) -> list[str]:
+        """Return the datasets whose raw data come by `simulate`, or by `fetch`."""
+        datasets = self.study.datasets
+        return [name for name in datasets if getattr(datasets[name].card, source) is not None]
+
+    def fetch_inputs(self, wildcards: Any) -> list[Path]:
+        """Return the files of this machine that a fetch reads: annotation table, or list."""
+        located = self.study.datasets[wildcards.dataset]
+        return fetch_inputs(located.card, located.path)
+
+    def fetch_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a fetched sample sheet depends on."""
+        located = self.study.datasets[wildcards.dataset]
+        return fetch_fingerprint(located.card, located.path)
 
     def simulate_settings(self, wildcards: Any) -> str:
         """Return the simulator's settings as JSON."""
@@ -88,9 +128,16 @@ class Plan:
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
         card = self._dataset(wildcards)
-        simulated = card.sheet is None
-        raw = "" if simulated else raw_digest(read_sheet(self.study.sheet_of(card.name), card))
-        return fingerprint([card.image_fingerprint(), raw])
+        return fingerprint([card.image_fingerprint(), self._raw_dependencies(card)])
+
+    def _raw_dependencies(self, card: DatasetCard) -> str:
+        if card.simulate is not None:
+            return ""
+        if card.fetch is None:
+            return raw_digest(read_sheet(self.study.sheet_of(card.name), card))
+        # Snakemake asks again after the fetch, so that this is never an older manifest.
+        manifest = self.paths.fetched(card.name)
+        return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
 
     def label_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a dataset card says about labels."""

@@ -81,6 +81,8 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     for located in study.datasets.values():
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed)
+        elif located.card.fetch is not None:
+            problems += _check_fetch(study, located)
     for located_backbone in study.backbones.values():
         problems += _check_backbone(located_backbone, passed)
         if ADAPT in study.config.channel_strategies:
@@ -101,6 +103,23 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
     raw = raw_digest(sheet)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
+
+
+def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
+    """Check what is fetched by table or list; headers are read by the job that decodes the files.
+
+    So a dry run opens none of the thousands of files.
+    """
+    # Imports an HTTP client: only for studies that fetch.
+    from transferscope.datasets.checks import check_fetch, check_fetched
+
+    name, paths = located.card.name, study.paths
+    sheet = study.sheet_of(name)
+    problems = check_fetch(located.card, located.path, sheet, study.config.splits)
+    if paths.tiles(name).is_file():
+        # The raw files have done their duty and may be deleted.
+        return problems
+    return problems + check_fetched(sheet, paths.fetched(name))
 
 
 def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:

@@ -5,6 +5,7 @@ Snakemake does not see a change inside an imported package; this is how it learn
 
 PROTOCOLS = {
     "simulate": 1,
+    "fetch": 1,
     "tiles": 1,
     "contact_sheets": 1,
     "splits": 1,

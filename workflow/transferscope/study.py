@@ -127,7 +127,7 @@ class Study:
         return StudyPaths(Path(self.config.results) / self.config.study)
 
     def sheet_of(self, dataset: str) -> Path:
-        """Return the sample sheet of a dataset, the user's or the simulated one."""
+        """Return the sample sheet of a dataset: the user's, or that of the raw data made here."""
         located = self.datasets[dataset]
         if located.card.sheet is None:
             return self.paths.raw_sheet(dataset)

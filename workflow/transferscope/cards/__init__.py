@@ -18,18 +18,28 @@ from transferscope.cards.dataset import (
     Task,
     TileSettings,
 )
+from transferscope.cards.fetch import (
+    DownloadSettings,
+    FetchSettings,
+    HpaFetch,
+    OpenCellFetch,
+)
 from transferscope.cards.names import ChannelName, Name
 
 __all__ = [
     "BackboneCard",
     "ChannelName",
     "DatasetCard",
+    "DownloadSettings",
+    "FetchSettings",
     "FileCard",
     "HandcraftedCard",
+    "HpaFetch",
     "Label",
     "Name",
     "NetworkCard",
     "Normalization",
+    "OpenCellFetch",
     "Output",
     "SimulateSettings",
     "Slot",

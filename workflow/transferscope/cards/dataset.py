@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model, fingerprint
 
@@ -22,6 +23,8 @@ IMAGE_KEYS = (
     "tiles",
     "simulate",
 )
+# Keys of `fetch` that change how files arrive, not what they are.
+ROUTE_KEYS = {"downloads", "folder", "s3_endpoint"}
 
 
 class SimulateSettings(Model):
@@ -58,7 +61,8 @@ class DatasetCard(Model):
     name: Name
     description: str = ""
     sheet: Path | None = Field(
-        None, description="Sample sheet (TSV or CSV), relative to the card. Null: simulated."
+        None,
+        description="Sample sheet (TSV or CSV), relative to the card. Null: simulated or fetched.",
     )
     roots: list[Path] = Field(
         default_factory=list,
@@ -69,6 +73,9 @@ class DatasetCard(Model):
     )
     simulate: SimulateSettings | None = Field(
         None, description="Make the raw data with the built-in simulator instead of `sheet`."
+    )
+    fetch: FetchSettings | None = Field(
+        None, description="Fetch the raw data from a public source instead of `sheet`."
     )
     channels: list[ChannelName] = Field(
         min_length=1, description="What each channel shows, in the order of the file."
@@ -116,8 +123,11 @@ class DatasetCard(Model):
         n_in_file = len(self.channels) + len(self.ignore_channels)
         if beyond := [i for i in self.ignore_channels if i >= n_in_file]:
             raise ValueError(f"ignore_channels: {beyond} of a file of {n_in_file} channels")
-        if (self.sheet is None) == (self.simulate is None):
-            raise ValueError("give either `sheet` or `simulate`")
+        given = [source for source in (self.sheet, self.simulate, self.fetch) if source is not None]
+        if len(given) != 1:
+            raise ValueError("give either `sheet`, `simulate` or `fetch`")
+        if isinstance(self.fetch, HpaFetch) and set(self.fetch.colours) != set(self.channels):
+            raise ValueError("fetch.colours must name each of `channels`, and nothing else")
         if unknown := sorted(set(self.intensity_range) - set(self.channels)):
             raise ValueError(f"intensity_range names no channel of this dataset: {unknown}")
         for channel, (low, high) in self.intensity_range.items():
@@ -126,6 +136,11 @@ class DatasetCard(Model):
         if self.tiles.pixel_size_um is not None and self.pixel_size_um is None:
             raise ValueError("tiles.pixel_size_um needs pixel_size_um, to know the scale")
         return self
+
+    def fetch_fingerprint(self) -> str:
+        """Return a digest of what the fetched sample sheet depends on in the card."""
+        source = self.fetch.model_dump(mode="json", exclude=ROUTE_KEYS) if self.fetch else {}
+        return fingerprint([source, self.channels, self.labels, self.task])
 
     def image_fingerprint(self) -> str:
         """Return a digest of what the tile images depend on; labels are not part of it."""

@@ -112,7 +112,7 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
     UserError
         With every problem that `check_sheet` finds.
     """
-    table, problems = _read_table(path)
+    table, problems = read_table(path)
     if table is not None:
         problems += _check_table(path, table, card, card_path)
     if table is None or problems:
@@ -132,7 +132,7 @@ def check_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) ->
     card_path
         File of the card, for error messages.
     """
-    table, problems = _read_table(path)
+    table, problems = read_table(path)
     if table is not None:
         problems += _check_table(path, table, card, card_path)
     return problems
@@ -153,9 +153,24 @@ def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _read_table(path: Path) -> tuple[pd.DataFrame | None, list[Problem]]:
-    """Return the cells, and what is wrong with the file as a table; no cells where unreadable."""
-    text, problem = _read_text(path)
+def read_table(path: Path, key: str = "sheet") -> tuple[pd.DataFrame | None, list[Problem]]:
+    """Return the cells, and what is wrong with the file as a table; no cells where unreadable.
+
+    Parameters
+    ----------
+    path
+        A table, TSV or CSV.
+    key
+        Key of the dataset card that names it, for error messages.
+
+    Returns
+    -------
+    table
+        All columns str and stripped; the index is the spreadsheet's row number.
+    problems
+        What is wrong.
+    """
+    text, problem = _read_text(path, key)
     if text is None:
         return None, [problem] if problem else []
     try:
@@ -177,17 +192,18 @@ def _read_table(path: Path) -> tuple[pd.DataFrame | None, list[Problem]]:
     return pd.DataFrame(cells, columns=header, index=index, dtype=str), []
 
 
-def _read_text(path: Path) -> tuple[str | None, Problem | None]:
+def _read_text(path: Path, key: str) -> tuple[str | None, Problem | None]:
     try:
         # utf-8-sig drops the byte order mark that spreadsheets put in front.
         return path.read_bytes().decode("utf-8-sig"), None
     except FileNotFoundError:
-        mend = "Check `sheet:` in the dataset card."
-        return None, Problem(str(path), "the sample sheet does not exist", mend)
+        mend = f"Check `{key}:` in the dataset card."
+        what = "the sample sheet does not exist" if key == "sheet" else "the file does not exist"
+        return None, Problem(str(path), what, mend)
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         what = f"not UTF-8 text: byte 0x{error.object[error.start]:02x}"
-        mend = "Save the sheet as UTF-8 (in a spreadsheet program: Save as, CSV UTF-8)."
+        mend = "Save it as UTF-8 (in a spreadsheet program: Save as, CSV UTF-8)."
         return None, Problem(f"{path}, line {line}", what, mend)
     except OSError as error:
         return None, Problem(str(path), f"cannot be read: {error.strerror}")

@@ -1,0 +1,180 @@
+"""Where a dataset is fetched from: the public sources that a dataset card can name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from transferscope.models import Model
+
+# The flat table of the OpenCell paper's repository, at a commit, so that it cannot change.
+OPENCELL_ANNOTATIONS = (
+    "https://raw.githubusercontent.com/czbiohub-sf/2021-opencell-figures/"
+    "e0bedae07e6c1870f54c501bfa9a9120c8c38e09/data/2021-09-29-public-annotations-flat.csv"
+)
+OPENCELL_ANNOTATIONS_SHA256 = "f50a385ddb9a3a090e1cd2d3350540e7795dfd02783901a642131a0936368dc5"
+Grades = Literal["3", "3+2", "any", "single"]
+# "Classes with more than 15 proteins" in OpenCell's own ground truth.
+SINGLE_MINIMUM_GROUPS = 16
+Colour = Literal["red", "green", "blue", "yellow"]
+
+
+class DownloadSettings(Model):
+    """How politely and how patiently files are fetched; no part of what is fetched."""
+
+    connections: int = Field(
+        4,
+        ge=1,
+        le=16,
+        description="Files fetched at a time. Few, because public servers are shared.",
+    )
+    attempts: int = Field(
+        6, ge=1, le=20, description="Tries of a file in a row that bring nothing new."
+    )
+    timeout_s: float = Field(60, gt=0, description="Longest silence of the server, in seconds.")
+
+
+class _FetchSettings(Model):
+    """What all sources share."""
+
+    folder: Path | None = Field(
+        None,
+        description=(
+            "Folder for the raw files, relative to the card, which several studies may share. "
+            "Null: below the results of the study."
+        ),
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Server for s3:// addresses. Null: Amazon's, without an account.",
+    )
+    unlabelled: Literal["keep", "leave-out"] = Field(
+        "leave-out",
+        description=(
+            "Fields without a label of the class list: leave-out does not fetch them; keep fetches "
+            "them, for pretraining."
+        ),
+    )
+    downloads: DownloadSettings = DownloadSettings()
+
+
+class OpenCellFetch(_FetchSettings):
+    """Fields of OpenCell from its public bucket, labelled by its graded annotation table."""
+
+    kind: Literal["opencell"]
+    url: str = Field(
+        "s3://czb-opencell/microscopy/raw/",
+        min_length=1,
+        description=(
+            "Where the images are: s3://bucket/prefix/, the bucket's https:// address, or a folder "
+            "of this machine, relative to the card."
+        ),
+    )
+    files: Literal["proj", "stack"] = Field(
+        "proj",
+        description="proj: maximum projections (1.4 MB a field); stack: z-stacks (100 to 150 MB).",
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Number of proteins. They are chosen class by class in turn, rarest class first, in an "
+            "order fixed by `seed`; a larger limit adds to a smaller one. Null: all."
+        ),
+    )
+    seed: int = Field(0, ge=0, description="Seed of the choice of proteins.")
+    annotations: str = Field(
+        OPENCELL_ANNOTATIONS,
+        min_length=1,
+        description=(
+            "Annotation table: URL, or path relative to the card. CSV with the columns ensg_id, "
+            "target_name, annotation_name and annotation_grade, or with one column a grade "
+            "(annotations_grade_3, ...) as the portal offers it."
+        ),
+    )
+    annotations_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Checksum of the annotation table. Null: that of the default table, if used.",
+    )
+    grades: Grades = Field(
+        "3",
+        description=(
+            "Which grades become labels: 3 (prominent), 3+2, any, or single: proteins with exactly "
+            "one label of grade 3, as in OpenCell's own ground truth; all others are unlabelled."
+        ),
+    )
+    minimum_groups: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "A class with fewer proteins is taken off all of them. Null: 16 for `grades: single` "
+            "(more than 15, as OpenCell has it), else 1."
+        ),
+    )
+
+    @field_validator("grades", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        # YAML reads an unquoted 3 as a number.
+        return str(value) if isinstance(value, int) else value
+
+    @property
+    def least_groups(self) -> int:
+        """Number of proteins below which a class is left out."""
+        if self.minimum_groups is not None:
+            return self.minimum_groups
+        return SINGLE_MINIMUM_GROUPS if self.grades == "single" else 1
+
+    @property
+    def known_sha256(self) -> str | None:
+        """Checksum of the annotation table, where it is known."""
+        default = self.annotations == OPENCELL_ANNOTATIONS
+        return self.annotations_sha256 or (OPENCELL_ANNOTATIONS_SHA256 if default else None)
+
+
+class HpaColumns(Model):
+    """Names of the columns of a list of Human Protein Atlas images."""
+
+    id: str = Field("id", min_length=1, description="Image id; it stands for {id} in `url`.")
+    labels: str = Field("labels", min_length=1, description="Labels; empty: unlabelled.")
+    group: str = Field("gene", min_length=1, description="The gene: what no split divides.")
+
+
+class HpaFetch(_FetchSettings):
+    """Fields of the Human Protein Atlas from a user's list: four colour files a field."""
+
+    kind: Literal["hpa"]
+    list: Path = Field(description="List of images, TSV or CSV, relative to the card.")
+    url: str = Field(
+        "https://images.proteinatlas.org/{id}_{colour}.tif.gz",
+        description=(
+            "Address of a file, with {id} and {colour} (red, green, blue, yellow): a URL, or a "
+            "path relative to the card. A .gz is unpacked."
+        ),
+    )
+    columns: HpaColumns = HpaColumns()
+    label_separator: str = Field(";", min_length=1, description="What stands between two labels.")
+    colours: dict[str, Colour] = Field(
+        {"microtubules": "red", "protein": "green", "nucleus": "blue", "er": "yellow"},
+        min_length=1,
+        description="Which colour shows which channel of the card.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        try:
+            names = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"not a template: {error}") from None
+        if names != {"id", "colour"}:
+            raise ValueError("needs {id} and {colour}, and no other name in braces")
+        return value
+
+
+FetchSettings = Annotated[OpenCellFetch | HpaFetch, Field(discriminator="kind")]

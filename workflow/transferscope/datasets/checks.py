@@ -1,0 +1,97 @@
+"""What can be known to be wrong with a fetch before it starts, and after it is done."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.cards import DatasetCard, OpenCellFetch
+from transferscope.config import SplitSettings
+from transferscope.datasets.annotations import read_annotations, unknown_classes
+from transferscope.datasets.fetch import annotation_file, plan
+from transferscope.downloads.addresses import is_remote
+from transferscope.downloads.cache import cached_path
+from transferscope.downloads.patience import QUICK
+from transferscope.errors import Problem, UserError
+from transferscope.probes.splits import check_splits
+
+logger = logging.getLogger(__name__)
+
+
+def check_fetch(
+    card: DatasetCard, card_path: Path, sheet: Path, settings: SplitSettings
+) -> list[Problem]:
+    """Check annotation table or list, class list and counts, without opening any image.
+
+    The one thing that may be fetched is the annotation table, which is small. Where it cannot be
+    had now, the log says so and the rest is left to the fetch.
+
+    Parameters
+    ----------
+    card, card_path
+        A card with `fetch`, and its file.
+    sheet
+        Where the sample sheet is, or will be.
+    settings
+        The study's `splits`.
+    """
+    source = card.fetch
+    try:
+        if isinstance(source, OpenCellFetch):
+            if not _table_is_here(source, card_path):
+                return []
+            annotations = read_annotations(annotation_file(source, card_path, QUICK))
+            if problems := unknown_classes(annotations, card.labels, str(card_path)):
+                return problems
+        planned = plan(card, card_path, sheet, patience=QUICK)
+    except UserError as error:
+        return error.problems
+    if planned.table.empty:
+        mend = "Check `labels`, `fetch.grades` and `fetch.limit`."
+        return [Problem(str(card_path), "the card asks for no field at all", mend)]
+    if not planned.complete:
+        # How many fields a protein has is not known yet.
+        schemes = [scheme for scheme in settings.schemes if scheme == "group"]
+        settings = settings.model_copy(update={"schemes": schemes})
+    return check_splits(planned.table, card, settings, f"{card_path}: what it fetches")
+
+
+def _table_is_here(source: OpenCellFetch, card_path: Path) -> bool:
+    """Try to have the annotation table; a machine without a network is no mistake of the user."""
+    if not is_remote(source.annotations):
+        return True
+    if cached_path(source.annotations, source.known_sha256).is_file():
+        return True
+    try:
+        annotation_file(source, card_path, QUICK)
+    except UserError as error:
+        logger.warning("not checked before the fetch: %s", error.problems[0])
+        return False
+    return True
+
+
+def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:
+    """Return whether raw files are gone that an earlier fetch has brought.
+
+    Parameters
+    ----------
+    sheet
+        The sample sheet of the fetch; where there is none, nothing has been fetched.
+    manifest
+        Its manifest.
+    """
+    if not sheet.is_file() or not manifest.is_file():
+        return []
+    table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False)
+    columns = [name for name in table.columns if name.partition("_")[0] == "path"]
+    gone = [name for name in table[columns].to_numpy().ravel() if not _is_there(sheet, name)]
+    if not gone:
+        return []
+    what = f"{len(gone)} fetched files are gone, first {gone[0]}"
+    return [Problem(str(sheet), what, f"Delete {manifest}: then what is missing is fetched again.")]
+
+
+def _is_there(sheet: Path, name: str) -> bool:
+    return (sheet.parent / name).exists()

@@ -1,0 +1,175 @@
+"""Human Protein Atlas fields: from a user's list to a sample sheet and a list of downloads.
+
+The atlas stores a field as one file a colour: `<id>_red`, `_green`, `_blue` and `_yellow`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from transferscope.cards import DatasetCard, HpaFetch
+from transferscope.cards.fetch import Colour
+from transferscope.datasets.planned import FILES, Planned
+from transferscope.downloads.addresses import https_url, inside, is_remote, local_path
+from transferscope.downloads.transfer import Download
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR, read_table
+
+PACKED = ".gz"
+MOST_SHOWN = 20
+# Filled here; further columns of the list are carried along, except those that would name files.
+OWN_COLUMNS = ("tile_id", "group", "labels", "fov", "path", "mask", "source", "y", "x")
+
+
+def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.DataFrame:
+    """Read the user's list of images.
+
+    Parameters
+    ----------
+    card, settings
+        The dataset card and its `fetch`.
+    card_path
+        File of the card, to which the list is relative.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `id`, `group`, `labels` (those of the card's class list, `;`-separated) and all other
+        columns of the list, str; the index is the spreadsheet's row number.
+
+    Raises
+    ------
+    UserError
+        With every problem of the list.
+    """
+    path = card_path.parent / settings.list
+    table, problems = read_table(path, "fetch.list")
+    if table is None:
+        raise UserError(problems)
+    wanted = settings.columns.model_dump()
+    columns = list(table.columns)
+    if missing := [(key, name) for key, name in wanted.items() if name not in columns]:
+        raise UserError(
+            Problem(
+                f"{path}, row 1",
+                f'the column "{name}" is missing',
+                f"{suggest(name, columns)} Or name it in `fetch.columns.{key}` of {card_path}.",
+            )
+            for key, name in missing
+        )
+    table = table.rename(columns={name: key for key, name in wanted.items()})
+    problems = _cell_problems(path, table) + _class_problems(table, card, settings, card_path)
+    if problems:
+        raise UserError(problems)
+    labels = [_labels(cell, card, settings) for cell in table["labels"]]
+    return table.assign(labels=labels)
+
+
+def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Path) -> Planned:
+    """Return the sample sheet of a list of atlas images and what has to be fetched for it.
+
+    Parameters
+    ----------
+    card, settings
+        The dataset card and its `fetch`.
+    card_path
+        File of the card, to which its paths are relative.
+    folder
+        Where downloads go, unless the card names a folder.
+
+    Raises
+    ------
+    UserError
+        With every problem of the list, and every id that would lead out of the folder.
+    """
+    listed = read_list(card, settings, card_path)
+    if settings.unlabelled == "leave-out":
+        listed = listed[listed["labels"] != ""]
+    local = not any(is_remote(_address(settings, image, "red")) for image in listed["id"])
+    root = _root(settings, card_path, folder, local)
+    colours = [settings.colours[channel] for channel in card.channels]
+    rows, problems = [], []
+    for row, image in zip(listed.index, listed["id"], strict=True):
+        try:
+            rows.append([_file(settings, image, colour, root, local) for colour in colours])
+        except UserError as error:
+            where = f"{card_path.parent / settings.list}, row {row}, column id"
+            problems += [Problem(where, p.what, "Give a plain id.") for p in error.problems]
+    if problems:
+        raise UserError(problems)
+    paths = [[f"{FILES}/{d.path.relative_to(root).as_posix()}" for d in files] for files in rows]
+    downloads = [] if local else [download for files in rows for download in files]
+    return Planned(_sheet(listed, card, paths), root, downloads)
+
+
+def _root(settings: HpaFetch, card_path: Path, folder: Path, local: bool) -> Path:
+    if local:
+        return local_path(_fixed_folder(settings.url) or ".", card_path.parent)
+    return card_path.parent / settings.folder if settings.folder else folder
+
+
+def _fixed_folder(template: str) -> str:
+    """Return what stands before the first part of an address that differs between images."""
+    return template.partition("{")[0].rpartition("/")[0]
+
+
+def _address(settings: HpaFetch, image: str, colour: Colour) -> str:
+    return settings.url.format(id=image, colour=colour)
+
+
+def _file(settings: HpaFetch, image: str, colour: Colour, root: Path, local: bool) -> Download:
+    """Return where a file is and where it goes, or already is."""
+    address = _address(settings, image, colour)
+    fixed = _fixed_folder(settings.url)
+    # An id may be a whole URL: then the host is no part of the name.
+    name = address.removeprefix(fixed) if fixed else urlsplit(address).path
+    name = name.removeprefix("/")
+    unpack = not local and name.endswith(PACKED)
+    path = inside(root, name.removesuffix(PACKED) if unpack else name)
+    return Download(https_url(address, settings.s3_endpoint), path, unpack=unpack)
+
+
+def _labels(cell: str, card: DatasetCard, settings: HpaFetch) -> str:
+    given = {label.strip() for label in cell.split(settings.label_separator)}
+    return LABEL_SEPARATOR.join(name for name in card.labels if name in given)
+
+
+def _sheet(listed: pd.DataFrame, card: DatasetCard, paths: list[list[str]]) -> pd.DataFrame:
+    columns = [f"{CHANNEL_PATH_PREFIX}{channel}" for channel in card.channels]
+    files = pd.DataFrame(paths, columns=columns, index=listed.index, dtype=str)
+    ids = listed["id"].str.rpartition("://")[2].str.replace("/", "_")
+    own = pd.DataFrame({"tile_id": ids, "group": listed["group"], "labels": listed["labels"]})
+    further = [
+        name
+        for name in listed.columns
+        if name not in ("id", *OWN_COLUMNS) and not name.startswith(CHANNEL_PATH_PREFIX)
+    ]
+    return pd.concat([own, files, listed[further]], axis=1).reset_index(drop=True)
+
+
+def _cell_problems(path: Path, table: pd.DataFrame) -> list[Problem]:
+    empty = [
+        Problem(f"{path}, row {row}, column {column}", "is empty", "Fill it, or remove the row.")
+        for column in ("id", "group")
+        for row in table.index[table[column] == ""][:MOST_SHOWN]
+    ]
+    again = table.index[table["id"].duplicated() & (table["id"] != "")]
+    return empty + [
+        Problem(f"{path}, row {row}, column id", "the id is already listed", "Remove one.")
+        for row in again[:MOST_SHOWN]
+    ]
+
+
+def _class_problems(
+    table: pd.DataFrame, card: DatasetCard, settings: HpaFetch, card_path: Path
+) -> list[Problem]:
+    cells = {label for cell in table["labels"] for label in cell.split(settings.label_separator)}
+    known = sorted({label.strip() for label in cells} - {""})
+    return [
+        Problem(f"{card_path}, key labels", f'"{n}" is no label of the list', suggest(n, known))
+        for n in card.labels
+        if n not in known
+    ]

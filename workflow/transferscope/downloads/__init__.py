@@ -1,0 +1,1 @@
+"""Files from elsewhere: resumed, verified, retried, and whole or absent."""

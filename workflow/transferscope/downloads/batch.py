@@ -1,0 +1,224 @@
+"""Many files: a few at a time, each by itself, and all failures told at the end.
+
+A record in the folder says what each file was when it was put in place, so that a second run
+fetches only what is missing or has changed at its source.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from transferscope.downloads.patience import Patience
+from transferscope.downloads.transfer import (
+    Download,
+    DownloadError,
+    UnreachableError,
+    download,
+    new_session,
+)
+from transferscope.errors import Problem
+from transferscope.progress import progress_bar
+from transferscope.stores import write_atomically
+
+RECORD = "fetched.tsv"
+FAILED = "failed.tsv"
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be fetched, and why."""
+
+    path: Path
+    url: str
+    reason: str
+
+
+class Record:
+    """What the files of a folder were when they were put in place, as a table in that folder.
+
+    Parameters
+    ----------
+    folder
+        The folder; names in the record are relative to it. A damaged or absent record means that
+        nothing is known of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: dict[str, tuple[str, str]] = {}
+        try:
+            text = (folder / RECORD).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return
+        rows = csv.reader(io.StringIO(text), delimiter="\t")
+        self._rows = {row[0]: (row[1], row[2]) for row in list(rows)[1:] if len(row) == 3}
+
+    def has(self, wanted: Download) -> bool:
+        """Return whether a file is there, in the version that is wanted.
+
+        Size and checksum are compared where they are known. The bytes are read only where the
+        record does not have the checksum, as after a run that was killed.
+        """
+        if not wanted.path.is_file():
+            return False
+        size = wanted.path.stat().st_size
+        recorded = self._rows.get(self._name(wanted))
+        if recorded is not None and recorded[0] != str(size):
+            return False
+        if recorded is not None and recorded[1] == str(wanted.checksum or ""):
+            return True
+        if wanted.unpack:
+            return recorded is None and wanted.checksum is None
+        if wanted.size is not None and wanted.size != size:
+            return False
+        return wanted.checksum is None or wanted.checksum.of(wanted.path) == wanted.checksum
+
+    def note(self, wanted: Sequence[Download]) -> None:
+        """Write down what these files are, which are all in place; sorted, without any times."""
+        for one in wanted:
+            size = str(one.path.stat().st_size)
+            self._rows[self._name(one)] = (size, str(one.checksum or ""))
+        lines = ["name\tsize\tchecksum"]
+        lines += ["\t".join([name, *self._rows[name]]) for name in sorted(self._rows)]
+        write_atomically(self._folder / RECORD, "\n".join(lines) + "\n")
+
+    def _name(self, wanted: Download) -> str:
+        return wanted.path.relative_to(self._folder).as_posix()
+
+
+def download_all(
+    wanted: Sequence[Download],
+    folder: Path,
+    description: str,
+    connections: int = 4,
+    patience: Patience | None = None,
+) -> list[Failure]:
+    """Fetch what is missing of many files.
+
+    Parameters
+    ----------
+    wanted
+        The files; all of them go into `folder` or below.
+    folder
+        Folder with the record of what has been fetched.
+    description
+        What is fetched, for the progress bar.
+    connections
+        Files fetched at a time.
+    patience
+        How often and how long to try each.
+
+    Returns
+    -------
+    list of Failure
+        Every file that could not be fetched, in the order of `wanted`; also written to
+        `failed.tsv` in the folder, which is absent where there is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = Record(folder)
+    missing = [one for one in wanted if not record.has(one)]
+    failures: dict[Path, Failure] = {}
+    with progress_bar(description, len(wanted), "files", len(wanted) - len(missing)) as bar:
+        for one, failure in _fetch_in_parallel(missing, connections, patience):
+            if failure is not None:
+                failures[one.path] = failure
+            bar.update()
+    record.note([one for one in wanted if one.path not in failures])
+    found = [failures[one.path] for one in wanted if one.path in failures]
+    _write_failures(folder, found)
+    return found
+
+
+class _Worker:
+    """Fetches one file at a time in any of several threads, each with a session of its own.
+
+    Parameters
+    ----------
+    patience
+        How often and how long to try each.
+    """
+
+    def __init__(self, patience: Patience | None) -> None:
+        self._patience = patience
+        self._of_thread = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._unreachable: dict[str, str] = {}
+
+    def fetch(self, wanted: Download) -> Failure | None:
+        """Fetch a file; return why not, if not."""
+        host = urlsplit(wanted.url).netloc
+        if host in self._unreachable:
+            reason = f"not tried, because another file failed: {self._unreachable[host]}"
+            return Failure(wanted.path, wanted.url, reason)
+        try:
+            download(wanted, self._patience, self._session())
+        except DownloadError as error:
+            if isinstance(error, UnreachableError):
+                self._unreachable[host] = error.reason
+            return Failure(wanted.path, wanted.url, error.reason)
+        except OSError as error:
+            return Failure(wanted.path, wanted.url, f"cannot be written: {error}")
+        return None
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._of_thread, "session"):
+            self._of_thread.session = new_session()
+            self._sessions.append(self._of_thread.session)
+        session: requests.Session = self._of_thread.session
+        return session
+
+    def close(self) -> None:
+        """End the connections of all threads."""
+        for session in self._sessions:
+            session.close()
+
+
+def _fetch_in_parallel(
+    wanted: Sequence[Download], connections: int, patience: Patience | None
+) -> Iterator[tuple[Download, Failure | None]]:
+    worker = _Worker(patience)
+    with ThreadPoolExecutor(connections) as pool:
+        jobs = {pool.submit(worker.fetch, one): one for one in wanted}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        finally:
+            # After an interruption only the files under way are finished.
+            pool.shutdown(cancel_futures=True)
+            worker.close()
+
+
+def _write_failures(folder: Path, failures: Sequence[Failure]) -> None:
+    if not failures:
+        (folder / FAILED).unlink(missing_ok=True)
+        return
+    rows = [f"{f.path.relative_to(folder).as_posix()}\t{f.url}\t{f.reason}" for f in failures]
+    write_atomically(folder / FAILED, "\n".join(["name\turl\treason", *rows]) + "\n")
+
+
+def as_problems(failures: Sequence[Failure], folder: Path) -> list[Problem]:
+    """Return failures as problems: the first of them one by one, the rest as a count.
+
+    Parameters
+    ----------
+    failures
+        What `download_all` returned.
+    folder
+        The folder that was given to it.
+    """
+    mend = "What has arrived is kept: give the same command again to fetch the rest."
+    problems = [Problem(str(f.path), f"{f.url}: {f.reason}", mend) for f in failures[:MOST_SHOWN]]
+    if more := len(failures) - len(problems):
+        what = f"{more} more files could not be fetched"
+        problems.append(Problem(str(folder / FAILED), what, "The table lists all of them."))
+    return problems

@@ -1,0 +1,141 @@
+"""The listing of a public S3 bucket over plain HTTP, and the copy of it that saves asking again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+from xml.etree import ElementTree
+
+from transferscope.downloads.addresses import bucket_url
+from transferscope.downloads.checksums import Checksum
+from transferscope.downloads.patience import Patience
+from transferscope.downloads.transfer import Download, DownloadError, download
+from transferscope.stores import write_atomically
+
+LISTING = "listing.json"
+
+
+@dataclass(frozen=True)
+class BucketFile:
+    """A file of a bucket.
+
+    Parameters
+    ----------
+    name
+        Its key, without the prefix that was listed.
+    url
+        Its http(s):// address.
+    size
+        Its length in bytes.
+    etag
+        What the bucket says of its content; see `Checksum.from_etag`.
+    """
+
+    name: str
+    url: str
+    size: int
+    etag: str
+
+    def download_to(self, path: Path) -> Download:
+        """Return the download of this file to a path, with all that is known to compare."""
+        return Download(self.url, path, self.size, Checksum.from_etag(self.etag))
+
+
+def saved_listing(url: str, folder: Path) -> list[BucketFile] | None:
+    """Return the listing of a bucket that an earlier run saved in a folder; None: there is none."""
+    try:
+        saved = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+        if saved["url"] != url:
+            return None
+        return [BucketFile(**entry) for entry in saved["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def list_bucket(
+    url: str, folder: Path, s3_endpoint: str | None = None, patience: Patience | None = None
+) -> list[BucketFile]:
+    """Return what a public bucket holds below a prefix, and save it; saved once, it is read.
+
+    Parameters
+    ----------
+    url
+        `s3://bucket/prefix/`, or the https:// address of a bucket with the prefix as its path.
+    folder
+        Where the listing is saved; delete `listing.json` there to list the bucket again.
+    s3_endpoint
+        Server of an s3:// address; None: Amazon's.
+    patience
+        How often and how long to try.
+
+    Raises
+    ------
+    DownloadError
+        Where the bucket cannot be reached or answers something else than a listing.
+    """
+    saved = saved_listing(url, folder)
+    if saved is not None:
+        return saved
+    root, prefix = _root_and_prefix(url, s3_endpoint)
+    files: list[BucketFile] = []
+    token: str | None = ""
+    while token is not None:
+        query = {"list-type": "2", "prefix": prefix, "continuation-token": token}
+        page = f"{root}/?{urlencode({k: v for k, v in query.items() if v})}"
+        entries, token = _parse(page, _get(page, folder, patience))
+        files += [_as_file(entry, root, prefix) for entry in entries if not entry[0].endswith("/")]
+    if not files:
+        raise DownloadError(url, "the bucket holds nothing there")
+    listing = {"url": url, "files": [asdict(file) for file in files]}
+    write_atomically(folder / LISTING, json.dumps(listing, indent=0) + "\n")
+    return files
+
+
+def _root_and_prefix(url: str, s3_endpoint: str | None) -> tuple[str, str]:
+    parts = urlsplit(url)
+    prefix = parts.path.lstrip("/")
+    if parts.scheme.lower() == "s3":
+        return bucket_url(parts.netloc, s3_endpoint), prefix
+    return f"{parts.scheme}://{parts.netloc}", prefix
+
+
+def _get(page: str, folder: Path, patience: Patience | None) -> bytes:
+    """Return one page of the listing, with the patience that files are fetched with."""
+    path = folder / ".listing.xml"
+    download(Download(page, path), patience)
+    body = path.read_bytes()
+    path.unlink()
+    return body
+
+
+Entry = tuple[str, int, str]
+
+
+def _parse(page: str, body: bytes) -> tuple[list[Entry], str | None]:
+    """Return (key, size, etag) of the entries of a page, and the token of the next page."""
+    try:
+        # Entities are what makes XML from a stranger dangerous. A listing declares none, so a
+        # document that could is refused; external ones are never fetched by this parser.
+        if b"<!DOCTYPE" in body:
+            raise ValueError("declares a document type")
+        root = ElementTree.fromstring(body)
+        if not root.tag.endswith("ListBucketResult"):
+            raise ValueError(root.tag)
+        entries = [
+            (_text(entry, "Key"), int(_text(entry, "Size")), _text(entry, "ETag"))
+            for entry in root.findall("{*}Contents")
+        ]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DownloadError(page, f"the answer is no listing of a bucket: {error}") from None
+    return entries, _text(root, "NextContinuationToken") or None
+
+
+def _text(element: ElementTree.Element, name: str) -> str:
+    return element.findtext(f"{{*}}{name}", "")
+
+
+def _as_file(entry: Entry, root: str, prefix: str) -> BucketFile:
+    key, size, etag = entry
+    return BucketFile(key.removeprefix(prefix), f"{root}/{quote(key)}", size, etag)

@@ -1,0 +1,162 @@
+"""Files that many jobs and studies share, such as weights: one folder, one file a URL.
+
+Only one process fetches a file; the others wait for it. On a machine without a network the message
+says which file to fetch elsewhere and where to put it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
+
+from transferscope.downloads.addresses import file_name, https_url, is_remote, local_path
+from transferscope.downloads.checksums import Checksum
+from transferscope.downloads.patience import Patience
+from transferscope.errors import Problem, UserError
+
+FOLDER_VARIABLE = "TRANSFERSCOPE_CACHE"
+OFFLINE_VARIABLES = ("TRANSFERSCOPE_OFFLINE", "HF_HUB_OFFLINE")
+OFF = ("", "0", "false", "no", "off")
+URL_DIGITS = 10
+LONGEST_NAME = 120
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Return the folder of shared files.
+
+    `TRANSFERSCOPE_CACHE`, else `transferscope/weights` in `XDG_CACHE_HOME`, else in `~/.cache`.
+    """
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "transferscope" / "weights"
+
+
+def is_offline() -> bool:
+    """Return whether the environment forbids the network."""
+    return any(os.environ.get(name, "").lower() not in OFF for name in OFFLINE_VARIABLES)
+
+
+def cached_path(url: str, sha256: str | None) -> Path:
+    """Return where the file of a URL lies, or will lie once it is fetched; asks no network.
+
+    Parameters
+    ----------
+    url
+        An http(s)://, s3:// or file:// URL. The file of a file:// URL is used where it is.
+    sha256
+        Its checksum, 64 hexadecimal digits; another checksum is another file. None: unknown.
+
+    Returns
+    -------
+    pathlib.Path
+        Named as the URL ends, with a short digest of the URL, so that no two files meet.
+    """
+    if not is_remote(url):
+        return local_path(url, Path())
+    name = PurePath(re.sub(r"[^A-Za-z0-9._-]", "_", file_name(url)) or urlsplit(url).netloc)
+    digest = hashlib.sha256("\n".join([url, (sha256 or "").lower()]).encode()).hexdigest()
+    return cache_folder() / f"{name.stem[:LONGEST_NAME]}-{digest[:URL_DIGITS]}{name.suffix}"
+
+
+def cached_file(url: str, sha256: str | None, patience: Patience | None = None) -> Path:
+    """Return the file of a URL, fetching it first where it is not there yet.
+
+    Parameters
+    ----------
+    url
+        An http(s)://, s3:// or file:// URL.
+    sha256
+        Its checksum, 64 hexadecimal digits. None: not checked.
+    patience
+        How often and how long to try.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be had; says what to fetch and where to put it.
+    """
+    path = cached_path(url, sha256)
+    if not is_remote(url):
+        if not path.is_file():
+            raise UserError(Problem(url, "the file does not exist", "Check the path."))
+        return _verified(path, url, sha256)
+    if path.is_file():
+        return _verified(path, url, sha256)
+    if is_offline():
+        variables = " or ".join(OFFLINE_VARIABLES)
+        raise UserError(
+            _how_to_get(url, sha256, path, f"the network is switched off ({variables})")
+        )
+    _fetch_alone(url, sha256, path, patience)
+    return path
+
+
+def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Problem:
+    check = f" Its sha256 is {sha256}." if sha256 else ""
+    mend = f"Fetch {url} on a machine with a network and put it at {path}.{check}"
+    return Problem(url, f"the file is not on this machine, and {reason}", mend)
+
+
+def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
+    """Fetch a file while no other process does; one that waited finds it there."""
+    # Imported here: `cached_path` is asked by commands that start fast.
+    from transferscope.downloads.locks import alone
+
+    try:
+        with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
+            if not path.is_file():
+                _fetch(url, sha256, path, patience)
+    except OSError as error:
+        mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
+        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
+
+
+def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
+    from transferscope.downloads.transfer import Download, DownloadError, download
+    from transferscope.progress import progress_bar
+
+    wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
+    logger.info("fetching %s", url)
+    try:
+        with progress_bar(file_name(url), None, "bytes") as bar:
+
+            def advance(n_bytes: int) -> None:
+                bar.update(n_bytes)
+
+            download(wanted, patience, advance=advance)
+    except DownloadError as error:
+        raise UserError(_how_to_get(url, sha256, path, error.reason)) from None
+
+
+def _verified(path: Path, url: str, sha256: str | None) -> Path:
+    """Return the path; a file that the user has put there is compared with its checksum once."""
+    wanted = Checksum.sha256(sha256)
+    if wanted is None:
+        return path
+    status = path.stat()
+    stamp = f"{wanted} {status.st_size} {status.st_mtime_ns}"
+    seen = cache_folder() / f".{path.name}.verified"
+    if seen.is_file() and seen.read_text(encoding="utf-8") == stamp:
+        return path
+    if (found := wanted.of(path)) != wanted:
+        what = f"the checksum is {found}, not the expected {wanted}"
+        raise UserError(Problem(str(path), what, f"Delete it; it belongs to {url}."))
+    _note(seen, stamp)
+    return path
+
+
+def _note(seen: Path, stamp: str) -> None:
+    from transferscope.stores import write_atomically
+
+    try:
+        write_atomically(seen, stamp)
+    except OSError:
+        # A cache that cannot be written only costs time: the file is compared again.
+        return

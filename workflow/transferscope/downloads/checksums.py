@@ -1,0 +1,51 @@
+"""Checksums of files: what a listing or a card says, and what a file has."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+MD5_ETAG = re.compile(r'^"?([0-9a-f]{32})"?$')
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum and how it is computed.
+
+    Parameters
+    ----------
+    algorithm
+        Name of the algorithm.
+    digest
+        Lower-case hexadecimal digits.
+    """
+
+    algorithm: Literal["md5", "sha256"]
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest}"
+
+    def of(self, path: Path) -> Checksum:
+        """Return the checksum that a file has, by the same algorithm."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, self.algorithm).hexdigest()
+        return Checksum(self.algorithm, digest)
+
+    @classmethod
+    def sha256(cls, digest: str | None) -> Checksum | None:
+        """Return a sha256, or None where none is known."""
+        return cls("sha256", digest.lower()) if digest else None
+
+    @classmethod
+    def from_etag(cls, etag: str) -> Checksum | None:
+        """Return the md5 that a bucket's ETag is, or None where it is something else.
+
+        The ETag of an S3 object that was uploaded in one piece is its md5; that of a multipart
+        upload ends in the number of parts and is no checksum of the content.
+        """
+        found = MD5_ETAG.match(etag)
+        return cls("md5", found.group(1)) if found else None

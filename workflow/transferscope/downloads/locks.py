@@ -1,0 +1,41 @@
+"""One process at a time works on a file or folder; the others wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone(lock_file: Path, what: str) -> Iterator[None]:
+    """Hold a lock; the system frees it when the process ends, however it ends.
+
+    Parameters
+    ----------
+    lock_file
+        File that stands for what is locked; made with its folder, and left there.
+    what
+        What another process may be doing, for the log.
+
+    Raises
+    ------
+    OSError
+        Where the folder cannot be written.
+    """
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for another process: %s", what)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
