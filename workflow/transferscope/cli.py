@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from transferscope.commands import backbone as backbone_commands
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
+
+app.add_typer(backbone_commands.app, name="backbone")
 
 ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
 CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]

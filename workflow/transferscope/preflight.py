@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from transferscope.cards import BackboneCard, DatasetCard, FileCard, HandcraftedCard
+from transferscope.cards import BackboneCard, DatasetCard, HandcraftedCard
+from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.probes import splits
@@ -105,16 +106,6 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
         return networks.check_backbone(card, located.path)
 
-    digest = fingerprint(["backbone", version("timm"), card.fingerprint(), _weights_stamp(located)])
+    found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
+    digest = fingerprint(["backbone", *found])
     return passed.once(digest, check)
-
-
-def _weights_stamp(located: Located[BackboneCard]) -> list[int]:
-    """Return size and time of a card's weight file, so that a replaced one is checked again."""
-    if not isinstance(located.card, FileCard):
-        return []
-    try:
-        status = (located.path.parent / located.card.weights).stat()
-    except OSError:
-        return [-1]
-    return [status.st_size, status.st_mtime_ns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,19 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import transferscope.backbones.architectures  # noqa: F401  registers them with timm
 from transferscope.backbones.patch_projection import PatchProjection, replace_patch_convolutions
-from transferscope.backbones.weights import check_weights_file, load_file_weights
-from transferscope.cards import FileCard, NetworkCard, Output, TimmCard
+from transferscope.backbones.transformers_network import check_transformers, transformers_network
+from transferscope.cards import (
+    ArchitectureCard,
+    CheckpointCard,
+    NetworkCard,
+    Output,
+    TimmCard,
+    TransformersCard,
+)
+from transferscope.checkpoints.loading import check_checkpoint, load_checkpoint
+from transferscope.checkpoints.sources import check_file, present_file
 from transferscope.errors import Problem, UserError, suggest
 
 # Arguments of timm's create_model that a card gives by keys of its own.
@@ -37,7 +47,9 @@ class Backbone(nn.Module):
     Parameters
     ----------
     network
-        A timm model without a classification layer.
+        A timm model without a classification layer, or one that is read out as timm's are:
+        ``forward_features``, ``forward_intermediates``, ``forward_head``, ``num_prefix_tokens``.
+        With ``leaves_out_empty_slots`` it is fed the filled slots alone, and told which they are.
     outputs
         What is read out. ``cls`` and ``mean`` come after the network's last layer norm, in inner
         layers too, as DINO does it.
@@ -52,15 +64,27 @@ class Backbone(nn.Module):
         self.layer_of = {o.name: o.layer % depth for o in outputs if o.layer is not None}
         self.layers = sorted(set(self.layer_of.values()))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return [B, D] float32 for each output, for images [B, slots, S, S] float32."""
-        if self.dtype == torch.float32:
-            return self._outputs(images)
-        with torch.autocast(images.device.type, self.dtype):
-            return self._outputs(images)
+    def forward(self, images: Tensor, filled: Sequence[int] | None = None) -> list[Tensor]:
+        """Return [B, D] float32 for each output.
 
-    def _outputs(self, images: Tensor) -> list[Tensor]:
-        last, inner = self._features(images)
+        Parameters
+        ----------
+        images
+            [B, slots, S, S] float32.
+        filled
+            Positions of the slots that are not empty, for networks that leave the others out;
+            None: all are filled.
+        """
+        if self.dtype == torch.float32:
+            return self._outputs(images, filled)
+        with torch.autocast(images.device.type, self.dtype):
+            return self._outputs(images, filled)
+
+    def _outputs(self, images: Tensor, filled: Sequence[int] | None) -> list[Tensor]:
+        chosen: dict[str, Any] = {}
+        if filled is not None and getattr(self.network, "leaves_out_empty_slots", False):
+            images, chosen = images[:, list(filled)], {"channels": filled}
+        last, inner = self._features(images, chosen)
         found = [
             self._pooled(o, last)
             if o.layer is None
@@ -69,16 +93,19 @@ class Backbone(nn.Module):
         ]
         return [values.float() for values in found]
 
-    def _features(self, images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor | None]]]:
+    def _features(
+        self, images: Tensor, chosen: dict[str, Any]
+    ) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor | None]]]:
         """Return the last features, and of each inner layer its map [B, D, h, w] and prefix."""
         if not self.layers:
-            return self.network.forward_features(images), {}
+            return self.network.forward_features(images, **chosen), {}
         tokens = _has_tokens(self.network)
         last, maps = self.network.forward_intermediates(
             images,
             indices=self.layers,
             norm=tokens,
             **({"return_prefix_tokens": True} if tokens else {}),
+            **chosen,
         )
         # Beside a layer's map its prefix tokens, where it has any.
         pairs = [found if isinstance(found, tuple) else (found, None) for found in maps]
@@ -143,9 +170,13 @@ def build_backbone(card: NetworkCard, card_path: Path) -> Backbone:
     UserError
         Where the weights cannot be had, or do not fit the architecture.
     """
-    if isinstance(card, FileCard):
-        network = _created(card)
-        load_file_weights(network, card, card_path)
+    network: nn.Module
+    if isinstance(card, TransformersCard):
+        network = transformers_network(card, card_path)
+    elif isinstance(card, CheckpointCard):
+        with _seeded(0):
+            network = _created(card)
+        load_checkpoint(network, card, card_path)
     elif card.pretrained:
         network = _from_hub(card, card_path)
     else:
@@ -198,6 +229,8 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         not where they should be. The network is built without values, so that this takes no
         memory.
     """
+    if isinstance(card, TransformersCard):
+        return check_transformers(card, card_path)
     if problem := _check_architecture(card, card_path):
         return [problem]
     problems = _check_own_keys(card, card_path)
@@ -205,17 +238,19 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     if problems:
         return problems
     try:
-        network = _without_values(card)
+        network = network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} cannot be built: {_first_line(error)}"
         mend = "Mend `arguments`, `input_size` or `slots` of the card."
         return [Problem(f"{card_path}, key arguments", what, mend)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
+    if isinstance(card, CheckpointCard) and (file := present_file(card, card_path)):
+        problems += check_checkpoint(network, card, file)
     return problems or _check_forward(card, card_path, network)
 
 
-def _check_architecture(card: NetworkCard, card_path: Path) -> Problem | None:
+def _check_architecture(card: ArchitectureCard, card_path: Path) -> Problem | None:
     where = f"{card_path}, key architecture"
     base, _, tag = card.architecture.partition(".")
     if not timm.is_model(base) or ":" in base:
@@ -227,11 +262,13 @@ def _check_architecture(card: NetworkCard, card_path: Path) -> Problem | None:
         return Problem(where, what, suggest(card.architecture, tagged))
     if isinstance(card, TimmCard) and card.pretrained and not tagged:
         what = f"timm has no pretrained weights for {base}"
-        return Problem(where, what, "Set `pretrained: false`, or use `source: file`.")
+        return Problem(
+            where, what, "Set `pretrained: false`, or use `source: file`, `url` or `hub`."
+        )
     return None
 
 
-def _check_own_keys(card: NetworkCard, card_path: Path) -> list[Problem]:
+def _check_own_keys(card: ArchitectureCard, card_path: Path) -> list[Problem]:
     return [
         Problem(
             f"{card_path}, key arguments.{argument}",
@@ -243,9 +280,9 @@ def _check_own_keys(card: NetworkCard, card_path: Path) -> list[Problem]:
     ]
 
 
-def _check_weights(card: NetworkCard, card_path: Path) -> list[Problem]:
-    if isinstance(card, FileCard):
-        return check_weights_file(card, card_path)
+def _check_weights(card: ArchitectureCard, card_path: Path) -> list[Problem]:
+    if isinstance(card, CheckpointCard):
+        return check_file(card, card_path, present_file(card, card_path))
     if not card.pretrained:
         return []
     config: Any = timm.get_pretrained_cfg(card.architecture)
@@ -268,7 +305,7 @@ def _is_cached(config: Any) -> bool:
     )
 
 
-def _check_input_size(card: NetworkCard, card_path: Path, network: Any) -> list[Problem]:
+def _check_input_size(card: ArchitectureCard, card_path: Path, network: Any) -> list[Problem]:
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     if patch is None or card.input_size % max(patch) == 0:
         return []
@@ -299,7 +336,7 @@ def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem
     return problems
 
 
-def _check_forward(card: NetworkCard, card_path: Path, network: nn.Module) -> list[Problem]:
+def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) -> list[Problem]:
     backbone = Backbone(network, card.outputs).eval()
     try:
         output_widths(backbone, len(card.slots), card.input_size)
@@ -312,7 +349,8 @@ def _check_forward(card: NetworkCard, card_path: Path, network: nn.Module) -> li
     return []
 
 
-def _without_values(card: NetworkCard) -> nn.Module:
+def network_without_values(card: ArchitectureCard) -> nn.Module:
+    """Return the network of a card, without memory for its weights where timm can do so."""
     try:
         with torch.device("meta"):
             return _created(card)
@@ -321,7 +359,7 @@ def _without_values(card: NetworkCard) -> nn.Module:
             return _created(card)
 
 
-def _created(card: NetworkCard, *, pretrained: bool = False) -> nn.Module:
+def _created(card: ArchitectureCard, *, pretrained: bool = False) -> nn.Module:
     arguments = {**card.arguments}
     base = timm.get_pretrained_cfg(card.architecture, allow_unregistered=True)
     # timm marks the architectures that are built for one image size, and take it as an argument.

@@ -1,14 +1,21 @@
 """Cards: what a dataset holds and what a backbone expects, both in named channels."""
 
 from transferscope.cards.backbone import (
+    ArchitectureCard,
     BackboneCard,
+    CheckpointCard,
     FileCard,
     HandcraftedCard,
+    HubCard,
+    LayoutName,
     NetworkCard,
     Normalization,
     Output,
     Slot,
     TimmCard,
+    TransformersCard,
+    UrlCard,
+    accepts_any_channels,
 )
 from transferscope.cards.dataset import (
     DatasetCard,
@@ -20,12 +27,16 @@ from transferscope.cards.dataset import (
 from transferscope.cards.names import ChannelName, Name
 
 __all__ = [
+    "ArchitectureCard",
     "BackboneCard",
     "ChannelName",
+    "CheckpointCard",
     "DatasetCard",
     "FileCard",
     "HandcraftedCard",
+    "HubCard",
     "Label",
+    "LayoutName",
     "Name",
     "NetworkCard",
     "Normalization",
@@ -35,4 +46,7 @@ __all__ = [
     "Task",
     "TileSettings",
     "TimmCard",
+    "TransformersCard",
+    "UrlCard",
+    "accepts_any_channels",
 ]
