@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
 
 # Dataset channels that belong into a slot, beside its own name.
@@ -47,12 +49,13 @@ def card_text(inspection: Inspection, name: str, folder: Path) -> str:
     converted = inspection.converted
     network = converted.network
     weights = os.path.relpath(inspection.path.resolve(), folder.resolve())
+    description = f"{network.architecture} with the weights of {inspection.path.name}."
     lines = [
         f"# {name}: {converted.layout} weights of {inspection.path.name}.",
         *(f"# To check: {remark}." for remark in converted.remarks),
         _line("source: file", "a checkpoint file on this machine"),
-        f"name: {name}",
-        f"description: {network.architecture} with the weights of {_quoted(inspection.path.name)}.",
+        f"name: {_quoted(name)}",
+        f"description: {_quoted(description)}",
         _line(f"weights: {_quoted(weights)}", "relative to this card"),
         _line(f"sha256: {inspection.sha256}", "the run stops where the file is another one"),
         _line(f"layout: {converted.layout}", "how the file names its weights"),
@@ -70,16 +73,13 @@ def card_text(inspection: Inspection, name: str, folder: Path) -> str:
 
 
 def _line(text: str, comment: str) -> str:
-    return f"{text:<{COMMENT_COLUMN}}# {comment}" if comment else text
+    return f"{text:<{COMMENT_COLUMN - 1}} # {comment}" if comment else text
 
 
 def _quoted(text: str) -> str:
-    # JSON's strings are YAML's, too; plain where nothing in them could be read as syntax.
-    return (
-        text
-        if re.fullmatch(r"[A-Za-z0-9._/-]*[A-Za-z_/-][A-Za-z0-9._/-]*", text)
-        else json.dumps(text)
-    )
+    """Return text as YAML, in quotes where it would be read as anything else."""
+    plain = re.fullmatch(r"[A-Za-z0-9._/ -]+", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text)  # JSON's strings are YAML's, too
 
 
 def _state_key(state_key: str | None) -> Iterable[str]:

@@ -17,13 +17,13 @@ from transferscope.checkpoints.reading import Checkpoint
 PATCH_WEIGHT = "patch_embed.proj.weight"
 HPA_SLOTS = ("microtubules", "protein", "nucleus", "er")
 RGB_SLOTS = ("red", "green", "blue")
-IMAGENET = {
+IMAGENET: dict[str, Any] = {
     "intensity": "range",
     "kind": "mean-std",
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
-SELF_STANDARDISED = {"intensity": "range", "kind": "self"}
+SELF_STANDARDISED: dict[str, Any] = {"intensity": "range", "kind": "self"}
 
 # Parts of a file that no embedding needs, by how their keys begin or what they hold.
 COMMON_LEFTOVERS = {
@@ -163,6 +163,11 @@ def recognised(layout: Layout, checkpoint: Checkpoint, state_key: str | None) ->
 def encoder_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights that belong to the encoder by their names."""
     return {name: tensor for name, tensor in tensors.items() if looks_like_encoder(name)}
+
+
+def usual_normalization(channels: int) -> Mapping[str, Any]:
+    """Return ImageNet's for the three colours, else each image's own."""
+    return IMAGENET if channels == len(RGB_SLOTS) else SELF_STANDARDISED
 
 
 def numbered_slots(channels: int) -> tuple[str, ...]:

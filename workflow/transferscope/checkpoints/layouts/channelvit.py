@@ -11,13 +11,12 @@ from torch import Tensor
 
 from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
-    IMAGENET,
     PATCH_WEIGHT,
-    SELF_STANDARDISED,
     Converted,
     Network,
     encoder_state,
     numbered_slots,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
@@ -54,7 +53,7 @@ class ChannelVit:
             network=_network(state),
             positions="scale-factor",
             slots=rgb(channels) if colours else numbered_slots(channels),
-            normalization=IMAGENET if colours else SELF_STANDARDISED,
+            normalization=usual_normalization(channels),
             outputs=TOKEN_OUTPUTS,
             remarks=()
             if colours

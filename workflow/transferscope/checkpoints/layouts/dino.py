@@ -13,7 +13,6 @@ from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts import resnet
 from transferscope.checkpoints.layouts.base import (
     HPA_SLOTS,
-    IMAGENET,
     PATCH_WEIGHT,
     RGB_SLOTS,
     SELF_STANDARDISED,
@@ -21,6 +20,7 @@ from transferscope.checkpoints.layouts.base import (
     Network,
     encoder_state,
     numbered_slots,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.vit import plain_vit
 from transferscope.checkpoints.location import AVERAGED, TRAINED, Located
@@ -133,7 +133,7 @@ def _converted(
     located: Located,
     network: Network,
     slots: tuple[str, ...],
-    normalization: Mapping[str, Any] = IMAGENET,
+    normalization: Mapping[str, Any] | None = None,
     remarks: list[str] | None = None,
 ) -> Converted:
     state = encoder_state(located.tensors)
@@ -145,7 +145,7 @@ def _converted(
         network=network,
         positions="scale-factor",
         slots=slots,
-        normalization=normalization,
+        normalization=normalization or usual_normalization(network.channels),
         outputs=TOKEN_OUTPUTS if network.patch_size else MAP_OUTPUTS,
         remarks=remarks or (),
     )

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
-    IMAGENET,
     PATCH_WEIGHT,
     SELF_STANDARDISED,
     Converted,
     Network,
     encoder_state,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import (
     TOKEN_OUTPUTS,
@@ -103,7 +103,7 @@ def _converted(located: Located, layout: LayoutName) -> Converted:
         network=_network(state),
         positions="antialiased" if REGISTERS in own else "scale-factor",
         slots=microscopy_slots(channels) if cell else rgb(channels),
-        normalization=SELF_STANDARDISED if cell else IMAGENET,
+        normalization=SELF_STANDARDISED if cell else usual_normalization(channels),
         outputs=TOKEN_OUTPUTS,
         remarks=[ONE_CHANNEL] if channels == 1 else remarks,
     )

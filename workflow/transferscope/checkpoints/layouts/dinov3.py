@@ -13,11 +13,11 @@ from torch import Tensor
 
 from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
-    IMAGENET,
     PATCH_WEIGHT,
     Converted,
     Network,
     encoder_state,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
@@ -77,7 +77,7 @@ class DinoV3:
             network=_network(state, located),
             positions="size",
             slots=rgb(state[PATCH_WEIGHT].shape[1]),
-            normalization=IMAGENET,
+            normalization=usual_normalization(state[PATCH_WEIGHT].shape[1]),
             outputs=TOKEN_OUTPUTS,
             leftovers=LEFTOVERS,
         )

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
-    IMAGENET,
     PATCH_WEIGHT,
-    SELF_STANDARDISED,
     Converted,
     encoder_state,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import microscopy_remarks, microscopy_slots, rgb
 from transferscope.checkpoints.layouts.vit import plain_vit
@@ -52,7 +51,7 @@ class Mae:
             network=network,
             positions="size",
             slots=microscopy_slots(network.channels) if cell else rgb(network.channels),
-            normalization=SELF_STANDARDISED if cell else IMAGENET,
+            normalization=usual_normalization(network.channels),
             outputs=tuned,
             remarks=microscopy_remarks(network.channels) if cell else (),
         )

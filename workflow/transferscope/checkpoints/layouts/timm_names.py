@@ -8,11 +8,11 @@ from typing import ClassVar
 from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts import resnet
 from transferscope.checkpoints.layouts.base import (
-    IMAGENET,
     PATCH_WEIGHT,
     Converted,
     Network,
     encoder_state,
+    usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import MAP_OUTPUTS, TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import plain_vit
@@ -99,7 +99,7 @@ def _converted(
         network=network,
         positions="antialiased",
         slots=rgb(network.channels),
-        normalization=IMAGENET,
+        normalization=usual_normalization(network.channels),
         outputs=outputs,
-        remarks=("the normalisation is ImageNet's: check that the weights were trained with it",),
+        remarks=("the normalisation is a guess: check what the weights were trained with",),
     )
