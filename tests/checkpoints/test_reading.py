@@ -118,6 +118,16 @@ def test_safetensors_are_read_and_told_by_their_content(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "misnamed.safetensors").format == "torch"
 
 
+def test_a_header_whose_length_begins_as_a_pickle_does_is_still_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for length in range(300):
+        save_file(WEIGHTS, path, metadata={"note": "x" * length})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"
+    assert read_checkpoint(path).format == "safetensors"
+
+
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_absent_and_damaged_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="does not exist"):

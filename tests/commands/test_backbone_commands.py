@@ -189,7 +189,7 @@ def test_the_architecture_is_given_where_no_layout_tells_it(tmp_path: Path) -> N
     found = json.loads(run("inspect", path, "--json", "--architecture", "convnext_atto"))
     assert (found["channels"], found["problem"]) == (4, None)
     assert found["left_over"] == {
-        "classification head": {"count": 2, "examples": ["head.fc.weight", "head.fc.bias"]}
+        "classification head": {"count": 2, "examples": ["head.fc.bias", "head.fc.weight"]}
     }
     with pytest.raises(UserError, match='Did you mean "convnext_atto"'):
         run("inspect", path, "--architecture", "convnext_ato")

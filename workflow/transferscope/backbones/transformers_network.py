@@ -37,7 +37,7 @@ class TransformersNetwork(nn.Module):
     def __init__(self, model: nn.Module, input_size: int, channels: int) -> None:
         super().__init__()
         self.model: Any = model
-        self._takes = inspect.signature(model.forward).parameters
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
         tokens, layers = self._measured(input_size, channels)
         self.output_fmt = "NCHW"
         # Names for the blocks, of which only the number matters.
@@ -127,25 +127,18 @@ def transformers_network(card: TransformersCard, card_path: Path) -> Transformer
     """
     if problems := check_transformers(card, card_path):
         raise UserError(problems)
-    from transformers import AutoModel
-
     try:
-        model, report = AutoModel.from_pretrained(
-            _place(card, card_path),
-            revision=card.revision,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-            **_settings(card),
-        )
+        model, report = _loaded(card, card_path)
+        lacking = [*report["missing_keys"], *map(str, report["mismatched_keys"])]
+        if absent := [name for name in lacking if not name.startswith(POOLING)]:
+            what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
+            mend = "Check `slots` and the model: these weights would be random."
+            raise UserError(Problem(f"{card_path}, key model", what, mend))
+        return TransformersNetwork(model.eval(), card.input_size, len(card.slots))
+    except UserError:
+        raise
     except Exception as error:  # hub, file and model errors have no common base
         raise UserError(_unusable(card, card_path, error)) from None
-    lacking = [*report["missing_keys"], *map(str, report["mismatched_keys"])]
-    if absent := [name for name in lacking if not name.startswith(POOLING)]:
-        what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
-        mend = "Check `slots` and the model: these weights would be random."
-        raise UserError(Problem(f"{card_path}, key model", what, mend))
-    return TransformersNetwork(model.eval(), card.input_size, len(card.slots))
 
 
 def check_transformers(card: TransformersCard, card_path: Path) -> list[Problem]:
@@ -165,9 +158,25 @@ def _place(card: TransformersCard, card_path: Path) -> str:
     return str(folder) if folder.is_dir() else card.model
 
 
-def _settings(card: TransformersCard) -> dict[str, Any]:
-    # `mask_ratio` is a masked autoencoder's: an embedding sees the whole image.
-    return {"num_channels": len(card.slots), "mask_ratio": 0.0}
+def _loaded(card: TransformersCard, card_path: Path) -> tuple[Any, Any]:
+    """Return the model, and what its file lacks of it."""
+    from transformers import AutoConfig, AutoModel
+
+    place = _place(card, card_path)
+    config = AutoConfig.from_pretrained(place, revision=card.revision, trust_remote_code=False)
+    # Of a masked autoencoder an embedding needs the whole image.
+    for key, value in (("num_channels", len(card.slots)), ("mask_ratio", 0.0)):
+        if hasattr(config, key):
+            setattr(config, key, value)
+    found: tuple[Any, Any] = AutoModel.from_pretrained(
+        place,
+        config=config,
+        revision=card.revision,
+        trust_remote_code=False,
+        weights_only=True,
+        output_loading_info=True,
+    )
+    return found
 
 
 def _unusable(card: TransformersCard, card_path: Path, error: Exception) -> Problem:

@@ -131,11 +131,15 @@ def count_values(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _is_torch_file(path: Path) -> bool:
-    # Some .safetensors files were written by torch.save, so that the name cannot be trusted.
+    # Some .safetensors files were written by torch.save, so that the name alone cannot be trusted.
     with path.open("rb") as file:
-        start = file.read(4)
-    named = path.suffix.lower() != ".safetensors"
-    return start == ZIP_SIGNATURE or start[:1] == PICKLE_PROTOCOL or named
+        start = file.read(9)
+    # A safetensors file begins with the length of its header, in 8 bytes of which the first may
+    # be a pickle's; the header is JSON.
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return False
+    is_pickle = start[:4] == ZIP_SIGNATURE or start[:1] == PICKLE_PROTOCOL
+    return is_pickle or path.suffix.lower() != ".safetensors"
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -176,8 +180,8 @@ def _unpickled(path: Path) -> Any:
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> Problem:
     found = REFUSED_GLOBAL.search(str(error))
-    asked = f"asks for `{found.group(1)}`" if found else _first_line(error)
-    what = f"holds more than weights, and unpickling that could run code: it {asked}"
+    asked = f"it asks for `{found.group(1)}`" if found else "it is no plain file of weights"
+    what = f"holds more than weights, and unpickling that could run code: {asked}"
     mend = "It was not loaded. Save its state dict alone, best as .safetensors."
     return Problem(str(path), what, mend)
 
