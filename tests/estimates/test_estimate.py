@@ -56,7 +56,8 @@ def test_a_first_file_that_is_broken_is_named(tmp_path):
 def test_hours_and_bytes_follow_from_passes_and_operations(tmp_path):
     plan = plan_of(tmp_path)
     found = estimate(plan, RATES)
-    cost = network_cost(plan.study.backbones["tiny"].card)
+    tiny = plan.study.backbones["tiny"]
+    cost = network_cost(tiny.card, tiny.path)
     jobs = {(job.backbone, job.channels): job for job in found.embed}
     assert jobs["tiny", "replicate"].passes == 2
     assert jobs["tiny", "replicate"].hours == pytest.approx(36 * 2 * cost.operations / 1e9 / 3600)

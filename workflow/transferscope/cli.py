@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from transferscope.commands import strategies, study
+from transferscope.commands import backbone, strategies, study
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
+app.add_typer(backbone.app, name="backbone")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")
 

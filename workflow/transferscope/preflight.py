@@ -11,10 +11,10 @@ from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
     DatasetCard,
-    FileCard,
     HandcraftedCard,
     accepts_any_channels,
 )
+from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.probes import splits
@@ -133,7 +133,8 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
         return networks.check_backbone(card, located.path)
 
-    digest = fingerprint(["backbone", version("timm"), card.fingerprint(), _weights_stamp(located)])
+    found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
+    digest = fingerprint(["backbone", *found])
     return passed.once(digest, check)
 
 
@@ -148,14 +149,3 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
         return networks.check_adaptation(card, located.path)
 
     return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
-
-
-def _weights_stamp(located: Located[BackboneCard]) -> list[int]:
-    """Return size and time of a card's weight file, so that a replaced one is checked again."""
-    if not isinstance(located.card, FileCard):
-        return []
-    try:
-        status = (located.path.parent / located.card.weights).stat()
-    except OSError:
-        return [-1]
-    return [status.st_size, status.st_mtime_ns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,24 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import transferscope.backbones.architectures  # noqa: F401  registers them with timm
 from transferscope.backbones.input_adaptation import (
     AdaptationError,
     adapt_input,
     input_convolutions,
 )
 from transferscope.backbones.patch_projection import PatchProjection, replace_patch_convolutions
-from transferscope.backbones.weights import check_weights_file, load_file_weights
-from transferscope.cards import FileCard, NetworkCard, Output, TimmCard
+from transferscope.backbones.transformers_network import check_transformers, transformers_network
+from transferscope.cards import (
+    ArchitectureCard,
+    CheckpointCard,
+    NetworkCard,
+    Output,
+    TimmCard,
+    TransformersCard,
+)
+from transferscope.checkpoints.loading import check_checkpoint, load_checkpoint
+from transferscope.checkpoints.sources import check_file, present_file
 from transferscope.errors import Problem, UserError, suggest
 
 # Arguments of timm's create_model that a card gives by keys of its own.
@@ -42,7 +52,9 @@ class Backbone(nn.Module):
     Parameters
     ----------
     network
-        A timm model without a classification layer.
+        A timm model without a classification layer, or one that is read out as timm's are:
+        ``forward_features``, ``forward_intermediates``, ``forward_head``, ``num_prefix_tokens``.
+        With ``leaves_out_empty_slots`` it is fed the filled slots alone, and told which they are.
     outputs
         What is read out. ``cls`` and ``mean`` come after the network's last layer norm, in inner
         layers too, as DINO does it.
@@ -57,15 +69,27 @@ class Backbone(nn.Module):
         self.layer_of = {o.name: o.layer % depth for o in outputs if o.layer is not None}
         self.layers = sorted(set(self.layer_of.values()))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return [B, D] float32 for each output, for images [B, slots, S, S] float32."""
-        if self.dtype == torch.float32:
-            return self._outputs(images)
-        with torch.autocast(images.device.type, self.dtype):
-            return self._outputs(images)
+    def forward(self, images: Tensor, filled: Sequence[int] | None = None) -> list[Tensor]:
+        """Return [B, D] float32 for each output.
 
-    def _outputs(self, images: Tensor) -> list[Tensor]:
-        last, inner = self._features(images)
+        Parameters
+        ----------
+        images
+            [B, slots, S, S] float32.
+        filled
+            Positions of the slots that are not empty, for networks that leave the others out;
+            None: all are filled.
+        """
+        if self.dtype == torch.float32:
+            return self._outputs(images, filled)
+        with torch.autocast(images.device.type, self.dtype):
+            return self._outputs(images, filled)
+
+    def _outputs(self, images: Tensor, filled: Sequence[int] | None) -> list[Tensor]:
+        chosen: dict[str, Any] = {}
+        if filled is not None and getattr(self.network, "leaves_out_empty_slots", False):
+            images, chosen = images[:, list(filled)], {"channels": filled}
+        last, inner = self._features(images, chosen)
         found = [
             self._pooled(o, last)
             if o.layer is None
@@ -74,16 +98,19 @@ class Backbone(nn.Module):
         ]
         return [values.float() for values in found]
 
-    def _features(self, images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor | None]]]:
+    def _features(
+        self, images: Tensor, chosen: dict[str, Any]
+    ) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor | None]]]:
         """Return the last features, and of each inner layer its map [B, D, h, w] and prefix."""
         if not self.layers:
-            return self.network.forward_features(images), {}
+            return self.network.forward_features(images, **chosen), {}
         tokens = _has_tokens(self.network)
         last, maps = self.network.forward_intermediates(
             images,
             indices=self.layers,
             norm=tokens,
             **({"return_prefix_tokens": True} if tokens else {}),
+            **chosen,
         )
         # Beside a layer's map its prefix tokens, where it has any.
         pairs = [found if isinstance(found, tuple) else (found, None) for found in maps]
@@ -150,9 +177,13 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
     UserError
         Where the weights cannot be had, do not fit the architecture, or cannot be adapted.
     """
-    if isinstance(card, FileCard):
-        network = _created(card)
-        load_file_weights(network, card, card_path)
+    network: nn.Module
+    if isinstance(card, TransformersCard):
+        network = transformers_network(card, card_path)
+    elif isinstance(card, CheckpointCard):
+        with _seeded(0):
+            network = _created(card)
+        load_checkpoint(network, card, card_path)
     elif card.pretrained:
         network = _from_hub(card, card_path)
     else:
@@ -169,6 +200,8 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
 
 def check_adaptation(card: NetworkCard, card_path: Path) -> list[Problem]:
     """Return why the input weights of a card cannot be adapted to other channels, if so."""
+    if isinstance(card, TransformersCard):
+        return []  # Only its weights tell.
     try:
         input_convolutions(network_without_values(card), len(card.slots))
     except AdaptationError as error:
@@ -183,6 +216,8 @@ def _not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
 
 def input_multiple(card: NetworkCard) -> int:
     """Return the patch size in px, of which the input size is a multiple; 1 without patches."""
+    if isinstance(card, TransformersCard):
+        return 1  # `scale: physical`, which asks, is not for these.
     return _patch_size(network_without_values(card)) or 1
 
 
@@ -229,6 +264,8 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         not where they should be. The network is built without values, so that this takes no
         memory.
     """
+    if isinstance(card, TransformersCard):
+        return check_transformers(card, card_path)
     if problem := _check_architecture(card, card_path):
         return [problem]
     problems = _check_own_keys(card, card_path)
@@ -243,10 +280,12 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         return [Problem(f"{card_path}, key arguments", what, mend)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
+    if isinstance(card, CheckpointCard) and (file := present_file(card, card_path)):
+        problems += check_checkpoint(network, card, file)
     return problems or _check_forward(card, card_path, network)
 
 
-def _check_architecture(card: NetworkCard, card_path: Path) -> Problem | None:
+def _check_architecture(card: ArchitectureCard, card_path: Path) -> Problem | None:
     where = f"{card_path}, key architecture"
     base, _, tag = card.architecture.partition(".")
     if not timm.is_model(base) or ":" in base:
@@ -258,11 +297,13 @@ def _check_architecture(card: NetworkCard, card_path: Path) -> Problem | None:
         return Problem(where, what, suggest(card.architecture, tagged))
     if isinstance(card, TimmCard) and card.pretrained and not tagged:
         what = f"timm has no pretrained weights for {base}"
-        return Problem(where, what, "Set `pretrained: false`, or use `source: file`.")
+        return Problem(
+            where, what, "Set `pretrained: false`, or use `source: file`, `url` or `hub`."
+        )
     return None
 
 
-def _check_own_keys(card: NetworkCard, card_path: Path) -> list[Problem]:
+def _check_own_keys(card: ArchitectureCard, card_path: Path) -> list[Problem]:
     return [
         Problem(
             f"{card_path}, key arguments.{argument}",
@@ -274,9 +315,9 @@ def _check_own_keys(card: NetworkCard, card_path: Path) -> list[Problem]:
     ]
 
 
-def _check_weights(card: NetworkCard, card_path: Path) -> list[Problem]:
-    if isinstance(card, FileCard):
-        return check_weights_file(card, card_path)
+def _check_weights(card: ArchitectureCard, card_path: Path) -> list[Problem]:
+    if isinstance(card, CheckpointCard):
+        return check_file(card, card_path, present_file(card, card_path))
     if not card.pretrained:
         return []
     config: Any = timm.get_pretrained_cfg(card.architecture)
@@ -299,7 +340,7 @@ def _is_cached(config: Any) -> bool:
     )
 
 
-def _check_input_size(card: NetworkCard, card_path: Path, network: Any) -> list[Problem]:
+def _check_input_size(card: ArchitectureCard, card_path: Path, network: Any) -> list[Problem]:
     p = _patch_size(network)
     if p is None or card.input_size % p == 0:
         return []
@@ -334,7 +375,7 @@ def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem
     return problems
 
 
-def _check_forward(card: NetworkCard, card_path: Path, network: nn.Module) -> list[Problem]:
+def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) -> list[Problem]:
     backbone = Backbone(network, card.outputs).eval()
     try:
         output_widths(backbone, len(card.slots), card.input_size)
@@ -347,7 +388,7 @@ def _check_forward(card: NetworkCard, card_path: Path, network: nn.Module) -> li
     return []
 
 
-def network_without_values(card: NetworkCard) -> nn.Module:
+def network_without_values(card: ArchitectureCard) -> nn.Module:
     """Return the network of a card on the meta device: shapes alone, no memory, no weights.
 
     Architectures that compute while they are built come with random weights instead.
@@ -360,7 +401,7 @@ def network_without_values(card: NetworkCard) -> nn.Module:
             return _created(card)
 
 
-def _created(card: NetworkCard, *, pretrained: bool = False) -> nn.Module:
+def _created(card: ArchitectureCard, *, pretrained: bool = False) -> nn.Module:
     arguments = {**card.arguments}
     base = timm.get_pretrained_cfg(card.architecture, allow_unregistered=True)
     # timm marks the architectures that are built for one image size, and take it as an argument.

@@ -1,14 +1,20 @@
 """Cards: what a dataset holds and what a backbone expects, both in named channels."""
 
 from transferscope.cards.backbone import (
+    ArchitectureCard,
     BackboneCard,
+    CheckpointCard,
     FileCard,
     HandcraftedCard,
+    HubCard,
+    LayoutName,
     NetworkCard,
     Normalization,
     Output,
     Slot,
     TimmCard,
+    TransformersCard,
+    UrlCard,
     accepts_any_channels,
 )
 from transferscope.cards.dataset import (
@@ -27,15 +33,19 @@ from transferscope.cards.fetch import (
 from transferscope.cards.names import ChannelName, Name
 
 __all__ = [
+    "ArchitectureCard",
     "BackboneCard",
     "ChannelName",
+    "CheckpointCard",
     "DatasetCard",
     "DownloadSettings",
     "FetchSettings",
     "FileCard",
     "HandcraftedCard",
     "HpaFetch",
+    "HubCard",
     "Label",
+    "LayoutName",
     "Name",
     "NetworkCard",
     "Normalization",
@@ -46,5 +56,7 @@ __all__ = [
     "Task",
     "TileSettings",
     "TimmCard",
+    "TransformersCard",
+    "UrlCard",
     "accepts_any_channels",
 ]

@@ -10,6 +10,23 @@ from pydantic import Field, model_validator
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model
 
+# Ways of naming weights in a checkpoint file, each a module of `checkpoints.layouts`.
+LayoutName = Literal[
+    "timm",
+    "dino",
+    "dino4cells",
+    "dinov2",
+    "dinov3",
+    "cell-dino",
+    "mae",
+    "openphenom",
+    "channelvit",
+    "subcell",
+]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# Architectures whose weights know no channel from another: each is a token stream of its own.
+CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
+
 
 class Slot(Model):
     """One input channel of a backbone, named by what it was trained to see."""
@@ -82,10 +99,6 @@ class _NetworkCard(Model):
 
     name: Name
     description: str = ""
-    architecture: str = Field(description="A timm model name.")
-    arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Further keyword arguments of the architecture."
-    )
     slots: list[Slot] = Field(
         min_length=1, description="Input channels in the order of the weights."
     )
@@ -121,7 +134,20 @@ class _NetworkCard(Model):
         return self
 
 
-class TimmCard(_NetworkCard):
+class _ArchitectureCard(_NetworkCard):
+    """What all networks share that are built from the name of an architecture."""
+
+    architecture: str = Field(
+        description=(
+            "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit, which timm lacks."
+        )
+    )
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Further keyword arguments of the architecture."
+    )
+
+
+class TimmCard(_ArchitectureCard):
     """A timm model: weights from the hub, or random weights as a control."""
 
     source: Literal["timm"]
@@ -129,14 +155,66 @@ class TimmCard(_NetworkCard):
     seed: int = Field(0, ge=0, description="Seed of the random weights.")
 
 
-class FileCard(_NetworkCard):
-    """A timm architecture with weights from a file on this machine."""
+class _CheckpointCard(_ArchitectureCard):
+    """What all networks share whose weights are one checkpoint file."""
+
+    layout: LayoutName | Literal["auto"] = Field(
+        "auto",
+        description=(
+            "How the file names its weights; auto: detected, as `transferscope backbone inspect` "
+            "tells."
+        ),
+    )
+    state_key: str | None = Field(
+        None,
+        description=(
+            "Which network of a file that holds several, such as `student`. Null: the teacher, "
+            "which is the moving average."
+        ),
+    )
+    sha256: Sha256 | None = Field(None, description="Digest of the file, checked where given.")
+
+
+class FileCard(_CheckpointCard):
+    """An architecture with weights from a file on this machine."""
 
     source: Literal["file"]
     weights: Path = Field(description="A .safetensors or .pth file, relative to the card.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checked where given.")
-    prefix: str = Field("", description="Stripped from every key, such as `module.backbone.`.")
-    state_key: str | None = Field(None, description="Key under which the file keeps the weights.")
+
+
+class UrlCard(_CheckpointCard):
+    """An architecture with weights that are downloaded once, into a cache that jobs share."""
+
+    source: Literal["url"]
+    url: str = Field(pattern="^https?://", description="Address of the file.")
+
+
+class HubCard(_CheckpointCard):
+    """An architecture with weights from a file of a repository on the Hugging Face hub."""
+
+    source: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Repository, as owner/name.")
+    filename: str = Field("model.safetensors", description="File within the repository.")
+    revision: str = Field("main", description="Branch, tag or commit; a commit never changes.")
+
+
+class TransformersCard(_NetworkCard):
+    """A vision model of the transformers library, which is an optional dependency."""
+
+    source: Literal["transformers"]
+    model: str = Field(
+        description=(
+            "Repository on the Hugging Face hub, as owner/name; or a folder, relative to the card, "
+            "that holds config.json and model.safetensors."
+        )
+    )
+    revision: str = Field("main", description="Branch, tag or commit of the repository.")
+
+    @model_validator(mode="after")
+    def _scale_fits(self) -> TransformersCard:
+        if self.scale == "physical":
+            raise ValueError("scale: a model of the transformers library takes `fit` only")
+        return self
 
 
 class HandcraftedCard(Model):
@@ -163,15 +241,17 @@ class HandcraftedCard(Model):
     citation: str = ""
 
 
-NetworkCard = TimmCard | FileCard
-BackboneCard = Annotated[TimmCard | FileCard | HandcraftedCard, Field(discriminator="source")]
+CheckpointCard = FileCard | UrlCard | HubCard
+ArchitectureCard = TimmCard | CheckpointCard
+NetworkCard = ArchitectureCard | TransformersCard
+BackboneCard = Annotated[
+    TimmCard | FileCard | UrlCard | HubCard | TransformersCard | HandcraftedCard,
+    Field(discriminator="source"),
+]
 
-# Networks that take any number of channels, each as a token stream of its own.
-ANY_CHANNEL_ARCHITECTURES: frozenset[str] = frozenset({"channel_agnostic_vit"})
 
-
-def accepts_any_channels(card: TimmCard | FileCard | HandcraftedCard) -> bool:
-    """Return whether a backbone takes any channels, so that no slot has to fit."""
+def accepts_any_channels(card: NetworkCard | HandcraftedCard) -> bool:
+    """Tell whether a backbone takes any number of channels at once, whatever they show."""
     if isinstance(card, HandcraftedCard):
         return True
-    return card.architecture.partition(".")[0] in ANY_CHANNEL_ARCHITECTURES
+    return isinstance(card, ArchitectureCard) and card.architecture in CHANNEL_AGNOSTIC

@@ -145,7 +145,8 @@ def _embed_job(
         card = card_for_tiles(located.card, located.path, fields.tile_shape[1:], pixel_size)
         given = study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
-        cost = network_cost(card, assignment.n_inputs if accepts_any_channels(card) else None)
+        n_inputs = assignment.n_inputs if accepts_any_channels(card) else None
+        cost = network_cost(card, located.path, n_inputs)
         passes = len(assignment.passes)
         width = passes * cost.width
         seconds = fields.n_tiles * passes * cost.operations / rates.embedding

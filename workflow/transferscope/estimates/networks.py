@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from transferscope.backbones.networks import Backbone, network_without_values
-from transferscope.cards import NetworkCard
+from transferscope.backbones.networks import Backbone, build_backbone, network_without_values
+from transferscope.cards import NetworkCard, TransformersCard
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,20 @@ class NetworkCost:
     width: int
 
 
-def network_cost(card: NetworkCard, n_inputs: int | None = None) -> NetworkCost:
-    """Return what one pass of one image takes, without its weights.
+def network_cost(card: NetworkCard, card_path: Path, n_inputs: int | None = None) -> NetworkCost:
+    """Return what one pass of one image takes; only the transformers library needs the weights.
 
     Parameters
     ----------
-    card
-        A card that `networks.check_backbone` has passed.
+    card, card_path
+        A card that `networks.check_backbone` has passed, and its file.
     n_inputs
         Input channels of a network that takes any; None: as many as it has slots.
     """
-    backbone = Backbone(network_without_values(card), card.outputs).eval()
+    if isinstance(card, TransformersCard):
+        backbone = build_backbone(card, card_path)
+    else:
+        backbone = Backbone(network_without_values(card), card.outputs).eval()
     parameters = list(backbone.parameters())
     size = card.input_size
     channels = len(card.slots) if n_inputs is None else n_inputs

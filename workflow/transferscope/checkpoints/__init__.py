@@ -1,0 +1,1 @@
+"""Checkpoint files: read as data, recognised by their layout, matched with a network in full."""

@@ -1,0 +1,124 @@
+"""A backbone card for a checkpoint file, with a comment on each key."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
+
+# Dataset channels that belong into a slot, beside its own name.
+ACCEPTS = {
+    "red": ["microtubules", "cytoskeleton"],
+    "green": ["protein"],
+    "blue": ["nucleus"],
+    "microtubules": ["cytoskeleton"],
+}
+POOLINGS = {
+    "cls": "the class token after the last layer norm",
+    "mean": "mean of the patch tokens",
+    "pool": "the network's own pooled features",
+}
+COMMENT_COLUMN = 32
+
+
+def card_name(path: Path) -> str:
+    """Return a name for the card of a file: its stem, with what a name may hold."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._").lower()
+    return name or "backbone"
+
+
+def card_text(inspection: Inspection, name: str, folder: Path) -> str:
+    """Return a commented card for a checkpoint file.
+
+    Parameters
+    ----------
+    inspection
+        What is known of the file.
+    name
+        Name of the card.
+    folder
+        Where the card will lie; the path of the file is relative to it.
+    """
+    converted = inspection.converted
+    network = converted.network
+    weights = os.path.relpath(inspection.path.resolve(), folder.resolve())
+    description = f"{network.architecture} with the weights of {inspection.path.name}."
+    lines = [
+        f"# {name}: {converted.layout} weights of {inspection.path.name}.",
+        *(f"# To check: {remark}." for remark in converted.remarks),
+        _line("source: file", "a checkpoint file on this machine"),
+        f"name: {_quoted(name)}",
+        f"description: {_quoted(description)}",
+        _line(f"weights: {_quoted(weights)}", "relative to this card"),
+        _line(f"sha256: {inspection.sha256}", "the run stops where the file is another one"),
+        _line(f"layout: {converted.layout}", "how the file names its weights"),
+        *_state_key(inspection.state_key),
+        _line(f"architecture: {network.architecture}", "a timm model name, or a registered one"),
+        *_arguments(network.arguments),
+        *_slots(converted.slots),
+        _line(f"input_size: {network.image_size or USUAL_SIZE}", _size_comment(inspection)),
+        *_normalization(converted.normalization),
+        *_outputs(converted.outputs),
+        _line("licence: unknown", "as the authors of the weights give it"),
+        _line('citation: ""', "the paper to cite"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str, comment: str) -> str:
+    return f"{text:<{COMMENT_COLUMN - 1}} # {comment}" if comment else text
+
+
+def _quoted(text: str) -> str:
+    """Return text as YAML, in quotes where it would be read as anything else."""
+    plain = re.fullmatch(r"[A-Za-z0-9._/ -]+", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text)  # JSON's strings are YAML's, too
+
+
+def _state_key(state_key: str | None) -> Iterable[str]:
+    if state_key is not None:
+        yield _line(f"state_key: {_quoted(state_key)}", "which network of the file")
+
+
+def _arguments(arguments: Any) -> Iterable[str]:
+    if not arguments:
+        return
+    yield _line("arguments:", "further arguments of the architecture, read off the weights")
+    for key, value in arguments.items():
+        comment = "cannot be read off: features / 64" if key == "num_heads" else ""
+        yield _line(f"  {key}: {json.dumps(value)}", comment)
+
+
+def _slots(slots: Iterable[str]) -> Iterable[str]:
+    yield _line("slots:", "input channels in the order of the weights")
+    for slot in slots:
+        yield f"  - name: {slot}"
+        if slot in ACCEPTS:
+            accepted = ", ".join(ACCEPTS[slot])
+            yield _line(f"    accepts: [{accepted}]", "dataset channels that belong here, too")
+
+
+def _size_comment(inspection: Inspection) -> str:
+    if inspection.converted.network.image_size is None:
+        return "side in px to which tiles are resized; the network takes any"
+    return "side in px to which tiles are resized: what the positions were made for"
+
+
+def _normalization(normalization: Any) -> Iterable[str]:
+    yield _line("normalization:", "from raw integers to what the weights expect")
+    for key, value in normalization.items():
+        yield f"  {key}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _outputs(outputs: Any) -> Iterable[str]:
+    yield _line("outputs:", "representations, all from one forward pass; the first is the default")
+    for name, pooling in outputs.items():
+        yield f"  - name: {name}"
+        yield _line(f"    pooling: {pooling}", POOLINGS[pooling])

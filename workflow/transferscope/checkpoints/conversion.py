@@ -1,0 +1,103 @@
+"""From a checkpoint file to weights under the names of a network here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from transferscope.cards import LayoutName
+from transferscope.checkpoints.layouts import LAYOUTS
+from transferscope.checkpoints.layouts.base import Converted, Layout, Network, recognised
+from transferscope.checkpoints.layouts.timm_names import convert_by_names
+from transferscope.checkpoints.location import Located, locate
+from transferscope.checkpoints.reading import Checkpoint
+from transferscope.errors import Problem, UserError
+
+SHOWN = 8
+AUTO = "auto"
+
+
+def convert(
+    checkpoint: Checkpoint,
+    layout: LayoutName | str = AUTO,
+    state_key: str | None = None,
+    network: Network | None = None,
+    wanted: Collection[str] = (),
+) -> Converted:
+    """Return the weights of a file under the names of a network here.
+
+    Parameters
+    ----------
+    checkpoint
+        The file.
+    layout
+        How the file names its weights; ``auto``: whichever recognises it first.
+    state_key
+        Which network of a file that holds several; None: the teacher.
+    network, wanted
+        A network and the names of its weights, by which they are looked up where no layout
+        recognises the file.
+
+    Raises
+    ------
+    UserError
+        Where no layout fits, or the weights are not what the layout promises.
+    """
+    for one, located in _candidates(checkpoint, layout, state_key):
+        try:
+            return _with_named(one.convert(located), wanted)
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise UserError(_unlike(checkpoint, one, error)) from None
+    if network is not None and layout in (AUTO, "timm"):
+        found = convert_by_names(checkpoint, state_key, wanted, network)
+        if found is not None:
+            return found
+    raise UserError(_unrecognised(checkpoint, layout, state_key))
+
+
+def _with_named(converted: Converted, wanted: Collection[str]) -> Converted:
+    """Add what the network has by the same name, where the names are timm's own."""
+    if converted.layout != "timm":
+        return converted
+    given = converted.located.tensors
+    named = {name: given[name] for name in wanted if name in given}
+    state = {**converted.state, **named}
+    return replace(converted, state=state, consumed=converted.consumed | set(named))
+
+
+def _candidates(
+    checkpoint: Checkpoint, layout: str, state_key: str | None
+) -> list[tuple[Layout, Located]]:
+    """Return the layouts to try, with where their weights are."""
+    if layout == AUTO:
+        found = ((one, recognised(one, checkpoint, state_key)) for one in LAYOUTS)
+        return [(one, located) for one, located in found if located is not None][:1]
+    named = [one for one in LAYOUTS if one.name == layout]
+    sure = [(one, recognised(one, checkpoint, state_key)) for one in named]
+    # Whoever names a layout is believed, where the file has what it needs at all.
+    likely = [(one, locate(checkpoint, one.anchor, state_key)) for one in named]
+    return [(one, located) for one, located in [*sure, *likely] if located is not None][:1]
+
+
+def _unlike(checkpoint: Checkpoint, layout: Layout, error: Exception) -> Problem:
+    what = f"is no complete file of the layout {layout.name}: {error or type(error).__name__}"
+    mend = "Download it again, or give another `layout` in the card."
+    return Problem(str(checkpoint.path), what, mend)
+
+
+def _unrecognised(checkpoint: Checkpoint, layout: str, state_key: str | None) -> Problem:
+    held = listed(list(checkpoint.tensors))
+    place = f" under `{state_key}`" if state_key else ""
+    if layout != AUTO:
+        what = f"holds no weights of the layout {layout}{place}; it holds {held}"
+        return Problem(str(checkpoint.path), what, "Use `layout: auto`, or mend `state_key`.")
+    what = f"holds no weights of a known layout{place}; it holds {held}"
+    known = ", ".join(dict.fromkeys(one.name for one in LAYOUTS))
+    mend = f"Known layouts: {known}. Give the architecture in a card, if timm has it."
+    return Problem(str(checkpoint.path), what, mend)
+
+
+def listed(names: list[str]) -> str:
+    """Return names as text, the first few of them where there are many."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,223 @@
+"""What a checkpoint file holds, and whether the network that it looks like takes all of it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+import transferscope.backbones.architectures  # noqa: F401  registers them with timm
+from transferscope.cards import FileCard, LayoutName
+from transferscope.checkpoints.conversion import convert
+from transferscope.checkpoints.layouts.base import Converted, Network
+from transferscope.checkpoints.loading import fitted, mismatch
+from transferscope.checkpoints.location import locate
+from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
+from transferscope.checkpoints.sources import file_sha256
+from transferscope.errors import Problem, UserError, suggest
+
+# Side in px of images for networks that take every size.
+USUAL_SIZE = 224
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a checkpoint file.
+
+    Parameters
+    ----------
+    path, format, sha256, n_bytes
+        The file.
+    state_key
+        Which network of the file was asked for; None: the teacher, or the only one.
+    converted
+        Its weights, as its layout has them.
+    parameters
+        How many numbers the network has.
+    matched
+        How many weights of the network the file holds.
+    problem
+        What keeps the network from taking the weights; None: nothing does.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    n_bytes: int
+    state_key: str | None
+    converted: Converted
+    parameters: int
+    matched: int
+    problem: Problem | None
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """Return what needs no place in the network: kind -> paths in the file."""
+        found = defaultdict(list)
+        for path, kind in self.converted.known_leftovers().items():
+            found[kind].append(path)
+        return dict(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, ready for JSON."""
+        network = self.converted.network
+        return {
+            "file": str(self.path),
+            "format": self.format,
+            "bytes": self.n_bytes,
+            "sha256": self.sha256,
+            "layout": self.converted.layout,
+            "prefix": self.converted.located.prefix,
+            "architecture": network.architecture,
+            "arguments": dict(network.arguments),
+            "patch_size": network.patch_size,
+            "image_size": network.image_size,
+            "positions": self.converted.positions if network.image_size else None,
+            "channels": network.channels,
+            "slots": list(self.converted.slots),
+            "embedding_dimension": network.embed_dim,
+            "depth": network.depth,
+            "parameters": self.parameters,
+            "matched": self.matched,
+            "left_over": {
+                kind: {"count": len(paths), "examples": paths[:EXAMPLES]}
+                for kind, paths in self.leftovers().items()
+            },
+            "unknown": self.converted.unknown_leftovers(),
+            "problem": str(self.problem) if self.problem else None,
+            "remarks": list(self.converted.remarks),
+        }
+
+
+def inspect_checkpoint(
+    path: Path,
+    layout: LayoutName | str = "auto",
+    state_key: str | None = None,
+    architecture: str | None = None,
+) -> Inspection:
+    """Read a checkpoint file and try its weights on the network that it looks like.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout, state_key
+        As in a card.
+    architecture
+        A timm model name, for files whose layout does not tell the architecture; None: that of a
+        config.json beside the file, as the hub has it, if there is one.
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read, or no layout recognises it.
+    """
+    checkpoint = read_checkpoint(path)
+    named = architecture or _beside(path)
+    if named is None:
+        converted = convert(checkpoint, layout, state_key)
+    else:
+        network, wanted = _named_network(checkpoint, named, state_key)
+        converted = convert(checkpoint, layout, state_key, network, wanted)
+        if converted.layout == "timm":
+            converted = _as_named(converted, network)
+    card = draft(path, converted, state_key)
+    model = without_values(card)
+    state = fitted(model, converted)
+    wanted_shapes = model.state_dict()
+    return Inspection(
+        path=path,
+        format=checkpoint.format,
+        sha256=file_sha256(path),
+        n_bytes=path.stat().st_size,
+        state_key=state_key,
+        converted=converted,
+        parameters=count_values(dict(model.named_parameters())),
+        matched=sum(
+            name in state and state[name].shape == tensor.shape
+            for name, tensor in wanted_shapes.items()
+        ),
+        problem=mismatch(model, state, converted, card, path),
+    )
+
+
+def draft(path: Path, converted: Converted, state_key: str | None) -> FileCard:
+    """Return the card that a file's layout suggests."""
+    network = converted.network
+    return FileCard(
+        source="file",
+        name="draft",
+        weights=path.resolve(),
+        layout=converted.layout,
+        state_key=state_key,
+        architecture=network.architecture,
+        arguments=dict(network.arguments),
+        slots=[{"name": name} for name in converted.slots],
+        input_size=network.image_size or USUAL_SIZE,
+        normalization=dict(converted.normalization),
+        outputs=[{"name": n, "pooling": pooling} for n, pooling in converted.outputs.items()],
+    )
+
+
+def without_values(card: FileCard) -> nn.Module:
+    """Return the network of a card without memory for its weights."""
+    from transferscope.backbones.networks import network_without_values
+
+    try:
+        return network_without_values(card)
+    except Exception as error:  # timm raises whatever its many model classes raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        what = f"looks like {card.architecture}, which cannot be built: {reason}"
+        raise UserError(Problem(str(card.weights), what)) from None
+
+
+def _beside(path: Path) -> str | None:
+    """Return the architecture that a config.json of timm's names, beside a file of weights."""
+    try:
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = config.get("architecture") if isinstance(config, dict) else None
+    return name if isinstance(name, str) and timm.is_model(name) else None
+
+
+def _named_network(
+    checkpoint: Checkpoint, architecture: str, state_key: str | None
+) -> tuple[Network, list[str]]:
+    """Return a network of timm's, with the input channels of the file, and its weights' names."""
+    if not timm.is_model(architecture):
+        what = f'timm {timm.__version__} knows no architecture "{architecture}"'
+        raise UserError(Problem("--architecture", what, suggest(architecture, timm.list_models())))
+    with torch.device("meta"):
+        model: Any = timm.create_model(architecture, num_classes=0)
+    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    channels, size = (config.input_size[0], config.input_size[1]) if config else (3, USUAL_SIZE)
+    first = getattr(config, "first_conv", None)
+    located = locate(checkpoint, f"{first}.weight", state_key) if isinstance(first, str) else None
+    if located is not None:
+        channels = located.tensors[f"{first}.weight"].shape[1]
+    network = Network(
+        architecture=architecture,
+        arguments={},
+        channels=channels,
+        embed_dim=model.num_features,
+        depth=len(getattr(model, "blocks", None) or getattr(model, "feature_info", None) or ()),
+        image_size=size,
+    )
+    return network, list(model.state_dict())
+
+
+def _as_named(converted: Converted, network: Network) -> Converted:
+    plain = converted.network
+    return replace(
+        converted,
+        network=replace(
+            network, patch_size=plain.patch_size, image_size=plain.image_size or network.image_size
+        ),
+    )

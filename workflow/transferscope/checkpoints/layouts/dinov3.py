@@ -1,0 +1,153 @@
+"""DINOv3: rotary position codes, storage tokens, and queries and values with a bias.
+
+Simeoni et al., 2025, arXiv 2508.10104. timm has the network, under names of its EVA family.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from transferscope.cards import LayoutName
+from transferscope.checkpoints.layouts.base import (
+    PATCH_WEIGHT,
+    Converted,
+    Network,
+    encoder_state,
+    usual_normalization,
+)
+from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
+from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
+from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.reading import Checkpoint
+from transferscope.errors import Problem, UserError
+
+STORAGE = "storage_tokens"
+PERIODS = "rope_embed.periods"
+# Base of the rotary periods, in the networks that were published and in timm.
+ROTARY_BASE = 100.0
+PERIOD_TOLERANCE = 0.01  # periods may be stored in bf16, which has three digits
+RENAMED = {
+    "storage_tokens": "reg_token",
+    ".ls1.gamma": ".gamma_1",
+    ".ls2.gamma": ".gamma_2",
+    ".mlp.w1.": ".mlp.fc1_g.",
+    ".mlp.w2.": ".mlp.fc1_x.",
+    ".mlp.w3.": ".mlp.fc2.",
+}
+# (features, blocks, gated feed-forward) -> timm's size.
+SIZES = {
+    (384, 12, False): "small",
+    (384, 12, True): "small_plus",
+    (768, 12, False): "base",
+    (1024, 24, False): "large",
+    (1280, 32, True): "huge_plus",
+    (4096, 40, True): "7b",
+}
+LEFTOVERS = {
+    r"rope_embed\.": "rotary periods, which follow from the size",
+    r"blocks\.\d+\.attn\.qkv\.bias_mask": "mask of the key bias",
+    r"local_cls_norm\.": "norm of local crops, for training alone",
+}
+
+
+class DinoV3:
+    """A transformer with storage tokens and rotary positions."""
+
+    name: ClassVar[LayoutName] = "dinov3"
+    anchor: ClassVar[str] = PATCH_WEIGHT
+
+    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+        """Tell whether these are DINOv3 weights."""
+        return {STORAGE, PERIODS} & set(located.tensors) != set()
+
+    def convert(self, located: Located) -> Converted:
+        """Return the weights under timm's names."""
+        own = encoder_state(located.tensors)
+        masks = {name for name in own if name.endswith(".bias_mask")}
+        state = _renamed(own, located.prefix)
+        return Converted(
+            layout=self.name,
+            located=located,
+            state=state,
+            consumed=frozenset(set(own) - masks),
+            network=_network(state, located),
+            positions="size",
+            slots=rgb(state[PATCH_WEIGHT].shape[1]),
+            normalization=usual_normalization(state[PATCH_WEIGHT].shape[1]),
+            outputs=TOKEN_OUTPUTS,
+            leftovers=LEFTOVERS,
+        )
+
+
+def _renamed(own: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        if name.endswith(".bias_mask"):
+            continue
+        if name.endswith("attn.qkv.bias"):
+            start = name.removesuffix("qkv.bias")
+            queries, values = _query_and_value_bias(tensor, own.get(f"{name}_mask"), prefix + name)
+            state[f"{start}q_bias"], state[f"{start}v_bias"] = queries, values
+            continue
+        for old, new in RENAMED.items():
+            name = name.replace(old, new)
+        state[name] = tensor
+    return state
+
+
+def _query_and_value_bias(bias: Tensor, mask: Tensor | None, path: str) -> tuple[Tensor, Tensor]:
+    """Return two of the three parts; the keys' has to be masked out, as timm has none."""
+    masked = bias if mask is None else torch.where(mask == 0, 0.0, bias.float())
+    queries, keys, values = masked.float().chunk(3)
+    if keys.any():
+        what = "biases the keys, which no published network of the family does"
+        raise UserError(Problem(path, what, "This network cannot be used."))
+    return queries, values
+
+
+def _network(state: dict[str, Tensor], located: Located) -> Network:
+    width, channels, patch = patch_shape(state[PATCH_WEIGHT])
+    depth = depth_of(state)
+    gated = "blocks.0.mlp.fc1_g.weight" in state
+    arguments: dict[str, Any] = {}
+    size = SIZES.get((width, depth, gated))
+    heads = _heads(width, located)
+    if size is None:
+        arguments = {"embed_dim": width, "depth": depth, "num_heads": heads}
+        hidden = state["blocks.0.mlp.fc2.weight"].shape[1]
+        if hidden != 4 * width:
+            arguments["mlp_ratio"] = mlp_ratio(width, hidden)
+    if "blocks.0.attn.q_bias" in state:
+        arguments["qkv_bias"] = True
+    if patch != 16:
+        arguments["patch_size"] = patch
+    registers = state["reg_token"].shape[1] if "reg_token" in state else 0
+    if registers != 4:
+        arguments["num_reg_tokens"] = registers
+    return Network(
+        architecture=f"vit_{size or ('small_plus' if gated else 'small')}_patch16_dinov3",
+        arguments=arguments,
+        channels=channels,
+        embed_dim=width,
+        depth=depth,
+        patch_size=patch,
+    )
+
+
+def _heads(width: int, located: Located) -> int:
+    """Return the number of heads, from the rotary periods where the file has them."""
+    periods = located.tensors.get(PERIODS)
+    if periods is None:
+        return heads_of(width)
+    n = len(periods)
+    expected = [ROTARY_BASE ** (i / n) for i in range(n)]
+    pairs = zip(periods.float().tolist(), expected, strict=True)
+    if not all(math.isclose(a, b, rel_tol=PERIOD_TOLERANCE) for a, b in pairs):
+        what = f"the rotary periods are not those of base {ROTARY_BASE:g}"
+        mend = "Published networks of the family have it; this one cannot be used."
+        raise UserError(Problem(located.prefix + PERIODS, what, mend))
+    return width // (4 * n)

@@ -1,0 +1,133 @@
+"""Weights of a file into a network: every weight of the encoder, or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from transferscope.cards import CheckpointCard
+from transferscope.checkpoints.conversion import convert, listed
+from transferscope.checkpoints.layouts.base import Converted, Network
+from transferscope.checkpoints.positions import resample_positions
+from transferscope.checkpoints.reading import read_checkpoint
+from transferscope.checkpoints.sources import checkpoint_file
+from transferscope.errors import Problem, UserError
+
+logger = logging.getLogger(__name__)
+
+POSITIONS = "pos_embed"
+# Counters of batch normalisation, which matter for training alone; old files lack them.
+COUNTER = "num_batches_tracked"
+
+
+def load_checkpoint(network: nn.Module, card: CheckpointCard, card_path: Path) -> Converted:
+    """Load a card's checkpoint into a network.
+
+    Parameters
+    ----------
+    network
+        The network without its classification layer; all of its weights must be in the file, and
+        all of the file's encoder in the network.
+    card, card_path
+        The card and its file.
+
+    Returns
+    -------
+    Converted
+        What was found in the file.
+
+    Raises
+    ------
+    UserError
+        Where the file is absent, changed, unreadable or asks to run code, or where a weight of the
+        encoder is missing, left over, or of another shape.
+    """
+    path = checkpoint_file(card, card_path)
+    converted = converted_for(network, card, path)
+    state = fitted(network, converted)
+    if problem := mismatch(network, state, converted, card, path):
+        raise UserError(problem)
+    wanted = network.state_dict()
+    network.load_state_dict(
+        {name: state[name].to(t.dtype) for name, t in wanted.items() if name in state}, strict=False
+    )
+    if unknown := converted.unknown_leftovers():
+        logger.warning("%s: not used, and of unknown purpose: %s", path, listed(unknown))
+    return converted
+
+
+def check_checkpoint(network: nn.Module, card: CheckpointCard, path: Path) -> list[Problem]:
+    """Return what is wrong with a file of weights for a network, which may be without values."""
+    try:
+        converted = converted_for(network, card, path)
+    except UserError as error:
+        return error.problems
+    problem = mismatch(network, fitted(network, converted), converted, card, path)
+    return [problem] if problem else []
+
+
+def converted_for(network: nn.Module, card: CheckpointCard, path: Path) -> Converted:
+    """Return the weights of a card's file under the names of its network."""
+    named = Network(card.architecture, card.arguments, len(card.slots), 0, 0)
+    wanted = list(network.state_dict())
+    return convert(read_checkpoint(path), card.layout, card.state_key, named, wanted)
+
+
+def fitted(network: Any, converted: Converted) -> dict[str, Tensor]:
+    """Return weights with the position embeddings resampled to the network's image size."""
+    state = dict(converted.state)
+    old, new = state.get(POSITIONS), getattr(network, POSITIONS, None)
+    if old is None or new is None or old.shape == new.shape or old.shape[-1] != new.shape[-1]:
+        return state
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    embeds_class = not getattr(network, "no_embed_class", False)
+    prefix = int(getattr(network, "num_prefix_tokens", 0)) if embeds_class else 0
+    if grid is not None:
+        try:
+            state[POSITIONS] = resample_positions(old, grid[0], prefix, converted.positions)
+        except ValueError:
+            return state  # no square grid: its shape is reported with the others
+    return state
+
+
+def mismatch(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    converted: Converted,
+    card: CheckpointCard,
+    path: Path,
+) -> Problem | None:
+    """Return how weights differ from those of a network, or None where they are the same set."""
+    wanted = network.state_dict()
+    missing = [n for n in wanted if n not in state and not n.endswith(COUNTER)]
+    misshapen = [
+        f"{n} {tuple(state[n].shape)} instead of {tuple(t.shape)}"
+        for n, t in wanted.items()
+        if n in state and state[n].shape != t.shape
+    ]
+    extra = [n for n in state if n not in wanted and not n.endswith(COUNTER)]
+    parts = [
+        f"{label}: {listed(names)}"
+        for label, names in (
+            ("missing", missing),
+            ("of another shape", misshapen),
+            ("not part of the network", extra),
+        )
+        if names
+    ]
+    if not parts:
+        return None
+    what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
+    return Problem(str(path), what, _advice(converted.network, path))
+
+
+def _advice(network: Network, path: Path) -> str:
+    arguments = f" with arguments {dict(network.arguments)}" if network.arguments else ""
+    return (
+        f"The file looks like {network.architecture}{arguments} and {network.channels} slots: mend "
+        f"the card, or let `transferscope backbone card {path}` write one."
+    )

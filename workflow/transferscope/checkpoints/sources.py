@@ -1,0 +1,138 @@
+"""Where the file behind a card is: on this machine, at an address, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from transferscope.cards import CheckpointCard, FileCard, HubCard, NetworkCard, TransformersCard
+from transferscope.cards.backbone import UrlCard
+from transferscope.errors import Problem, UserError
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_file(card: CheckpointCard, card_path: Path) -> Path:
+    """Return the file of a card, which is downloaded where it is not here yet.
+
+    Parameters
+    ----------
+    card, card_path
+        The card, and its file, to which the path of a `FileCard` is relative.
+
+    Raises
+    ------
+    UserError
+        Where it is absent, cannot be downloaded, or has another digest than the card says.
+    """
+    if isinstance(card, UrlCard):
+        from transferscope.downloads.cache import cached_file
+
+        return cached_file(card.url, card.sha256)
+    path = (
+        card_path.parent / card.weights
+        if isinstance(card, FileCard)
+        else _from_hub(card, card_path)
+    )
+    if problems := check_file(card, card_path, path):
+        raise UserError(problems)
+    return path
+
+
+def present_file(card: NetworkCard, card_path: Path) -> Path | None:
+    """Return the file of a card if it is on this machine, without asking the network.
+
+    For a model of the transformers library this is its config.json.
+    """
+    path: Path | None
+    if isinstance(card, FileCard):
+        path = card_path.parent / card.weights
+    elif isinstance(card, UrlCard):
+        from transferscope.downloads.cache import cached_path
+
+        path = cached_path(card.url, card.sha256)
+    elif isinstance(card, HubCard):
+        path = _in_hub_cache(card.repo, card.filename, card.revision)
+    elif isinstance(card, TransformersCard):
+        folder = card_path.parent / card.model
+        path = folder / "config.json"
+        if not folder.is_dir():
+            path = _in_hub_cache(card.model, "config.json", card.revision)
+    else:
+        path = None
+    return path if path is not None and path.is_file() else None
+
+
+def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list[Problem]:
+    """Return what is wrong with a card's file, short of opening it.
+
+    Parameters
+    ----------
+    card, card_path
+        The card and its file.
+    path
+        The file of weights; None: it is not on this machine.
+    """
+    if isinstance(card, FileCard) and (path is None or not path.is_file()):
+        what = f"the file {card_path.parent / card.weights} does not exist"
+        return [Problem(f"{card_path}, key weights", what, "Download it, or mend the path.")]
+    if isinstance(card, HubCard) and path is None and _is_offline():
+        return [_not_fetched(card, card_path, "the hub is switched off (HF_HUB_OFFLINE)")]
+    if path is not None and card.sha256 and (found := file_sha256(path)) != card.sha256:
+        what = f"{path} has sha256 {found}, not {card.sha256}"
+        return [Problem(f"{card_path}, key sha256", what, "Download it again, or mend the digest.")]
+    return []
+
+
+def stamp(card: NetworkCard, card_path: Path) -> list[int]:
+    """Return size and time of a card's file, so that a replaced one is noticed."""
+    path = present_file(card, card_path)
+    if path is None:
+        return [-1]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _from_hub(card: HubCard, card_path: Path) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.hf_hub_download(card.repo, card.filename, revision=card.revision)
+        )
+    except Exception as error:  # hub, network and file errors have no common base
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(_not_fetched(card, card_path, reason)) from None
+
+
+def _in_hub_cache(repo: str, filename: str, revision: str) -> Path | None:
+    import huggingface_hub
+
+    try:
+        found: Any = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
+    except ValueError:  # not the name of a repository
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _is_offline() -> bool:
+    import huggingface_hub.constants
+
+    return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
+def _not_fetched(card: HubCard, card_path: Path, reason: str) -> Problem:
+    import huggingface_hub.constants
+
+    what = f"{card.filename} of {card.repo} could not be fetched: {reason}"
+    mend = (
+        f"Check the network, or fetch it on another machine (`hf download {card.repo} "
+        f"{card.filename} --revision {card.revision}`) and copy it to the cache, "
+        f"{huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
+    )
+    return Problem(f"{card_path}, key repo", what, mend)

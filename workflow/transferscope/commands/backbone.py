@@ -1,0 +1,141 @@
+"""`transferscope backbone`: what a checkpoint file holds, and a card for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferscope.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from transferscope.checkpoints.inspection import Inspection
+
+app = typer.Typer(no_args_is_help=True, help="Look into checkpoint files, and write their cards.")
+
+CheckpointFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Checkpoint file (.safetensors, .pth, .pt, .ckpt).")
+]
+Layout = Annotated[str, typer.Option(help="How the file names its weights; auto: detected.")]
+StateKey = Annotated[
+    str | None, typer.Option(help="Which network of the file, such as student. Else the teacher.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="A timm model name, where the file does not tell it.")
+]
+
+
+@app.command()
+def inspect(
+    file: CheckpointFile,
+    layout: Layout = "auto",
+    state_key: StateKey = None,
+    architecture: Architecture = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a checkpoint file holds, without running anything of it."""
+    found = _inspected(file, layout, state_key, architecture)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        _show(_rows(found))
+
+
+@app.command()
+def card(
+    file: CheckpointFile,
+    name: Annotated[str | None, typer.Option(help="Name of the card; else the file's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Card to write; NAME.yaml in the working folder else.")
+    ] = None,
+    layout: Layout = "auto",
+    state_key: StateKey = None,
+    architecture: Architecture = None,
+) -> None:
+    """Write a backbone card for a checkpoint file, ready to use in a study."""
+    from transferscope.checkpoints.card_text import card_name, card_text
+    from transferscope.stores import write_atomically
+
+    found = _inspected(file, layout, state_key, architecture)
+    if found.problem is not None:
+        raise UserError(found.problem)
+    chosen = name or (output.stem if output else card_name(file))
+    path = output or Path(f"{chosen}.yaml")
+    if path.exists():
+        what = "the card exists already"
+        raise UserError(Problem(str(path), what, "Remove it, or give another --output."))
+    write_atomically(path, card_text(found, chosen, path.parent))
+    _check(path)
+    print(f"wrote {path}")
+    for remark in found.converted.remarks:
+        print(f"to check: {remark}")
+
+
+def _inspected(
+    file: Path, layout: str, state_key: str | None, architecture: str | None
+) -> Inspection:
+    from transferscope.checkpoints.conversion import AUTO
+    from transferscope.checkpoints.inspection import inspect_checkpoint
+    from transferscope.checkpoints.layouts import LAYOUTS
+    from transferscope.errors import suggest
+
+    known = [AUTO, *dict.fromkeys(one.name for one in LAYOUTS)]
+    if layout not in known:
+        problem = Problem("--layout", f'unknown layout "{layout}"', suggest(layout, known))
+        raise UserError(problem)
+    return inspect_checkpoint(file, layout, state_key, architecture)
+
+
+def _check(path: Path) -> None:
+    """Report at once what would keep a run from using the card."""
+    from transferscope.backbones.networks import check_backbone
+    from transferscope.cards import BackboneCard
+    from transferscope.models import read_model
+
+    if problems := check_backbone(read_model(path, BackboneCard), path):
+        raise UserError(problems)
+
+
+def _rows(found: Inspection) -> list[tuple[str, str]]:
+    """Return what is shown of a file, as label and text."""
+    converted, network = found.converted, found.converted.network
+    arguments = ", ".join(f"{key}: {value}" for key, value in network.arguments.items())
+    prefix = converted.located.prefix
+    rows = [
+        ("file", f"{found.path} ({found.format}, {found.n_bytes / 1e6:.1f} MB)"),
+        ("sha256", found.sha256),
+        ("layout", converted.layout + (f", weights under {prefix}" if prefix else "")),
+        ("architecture", network.architecture + (f" ({arguments})" if arguments else "")),
+        ("patch size", f"{network.patch_size} px" if network.patch_size else "none"),
+        ("image size", f"{network.image_size} px" if network.image_size else "any"),
+        ("input channels", str(network.channels)),
+        ("suggested slots", ", ".join(converted.slots)),
+        ("embedding", f"{network.embed_dim} features, {network.depth} blocks"),
+        ("parameters", f"{found.parameters:,}"),
+        ("matched weights", str(found.matched)),
+    ]
+    for kind, paths in found.leftovers().items():
+        shown = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
+        rows.append((f"left over: {kind}", f"{len(paths)}: {shown}"))
+    rows += [("warning", f"of unknown purpose: {n}") for n in converted.unknown_leftovers()]
+    rows += [("to check", remark) for remark in converted.remarks]
+    verdict = str(found.problem) if found.problem else "every weight of the encoder is matched"
+    return [*rows, ("verdict", verdict)]
+
+
+def _show(rows: list[tuple[str, str]]) -> None:
+    if not sys.stdout.isatty():
+        for label, text in rows:
+            print(f"{label}: {text}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for label, text in rows:
+        table.add_row(Text(label, style="bold"), Text(text))
+    Console().print(table)
