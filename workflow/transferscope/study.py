@@ -219,6 +219,33 @@ def _read_cards(
     return found
 
 
+def locate_card(
+    name: str, kind: Literal["datasets", "backbones"], model: Any, roots: Sequence[Path]
+) -> Located[Any]:
+    """Return a card by name, from the folders that a config has by default, or by path.
+
+    Parameters
+    ----------
+    name
+        Name or path.
+    kind, model
+        Which cards.
+    roots
+        Folders to which card folders and paths are relative; the first hit counts.
+
+    Raises
+    ------
+    UserError
+        Where there is no such card, or it is wrong.
+    """
+    folder = StudyConfig.model_fields["card_folders"].default[kind]
+    path = _locate(name, folder, roots)
+    if path is None:
+        what = f'unknown {kind.removesuffix("s")} "{name}"'
+        raise UserError(Problem(name, what, suggest(name, _known_cards(folder, roots))))
+    return Located(read_model(path, model), path)
+
+
 def _naming_problems(
     ref: str,
     name: str,

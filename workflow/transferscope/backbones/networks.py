@@ -326,10 +326,12 @@ def _check_weights(card: ArchitectureCard, card_path: Path) -> list[Problem]:
         what = f"the weights have {channels} input channels, the card has {len(card.slots)} slots"
         return [Problem(f"{card_path}, key slots", what, f"Name {channels} slots.")]
     offline = huggingface_hub.constants.HF_HUB_OFFLINE
-    return [_not_fetched(card, card_path)] if offline and not _is_cached(config) else []
+    return [_not_fetched(card, card_path)] if offline and not hub_weights_here(card) else []
 
 
-def _is_cached(config: Any) -> bool:
+def hub_weights_here(card: TimmCard) -> bool:
+    """Tell whether the hub weights of a timm card are in the cache, without asking the network."""
+    config: Any = timm.get_pretrained_cfg(card.architecture)
     if not config.hf_hub_id:
         return True
     names = ("model.safetensors", "pytorch_model.bin", config.hf_hub_filename)

@@ -1,9 +1,10 @@
-"""`transferscope backbone`: what a checkpoint file holds, and a card for it."""
+"""`transferscope backbone`: which cards there are, their weights, and cards for other files."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,14 @@ import typer
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
+    from transferscope.backbones.catalogue import Entry
     from transferscope.checkpoints.inspection import Inspection
 
-app = typer.Typer(no_args_is_help=True, help="Look into checkpoint files, and write their cards.")
+app = typer.Typer(
+    no_args_is_help=True, help="List backbones, fetch their weights, look into checkpoint files."
+)
+
+WIDE = 200
 
 CheckpointFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="Checkpoint file (.safetensors, .pth, .pt, .ckpt).")
@@ -26,6 +32,48 @@ StateKey = Annotated[
 Architecture = Annotated[
     str | None, typer.Option(help="A timm model name, where the file does not tell it.")
 ]
+
+
+@app.command("list")
+def list_cards(
+    folder: Annotated[
+        Path, typer.Option(help="Folder of cards, here and beside the workflow.")
+    ] = Path("resources/backbones"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List every backbone card: channels, size, features, licence, and where its weights are."""
+    from transferscope.backbones.catalogue import catalogue
+    from transferscope.plan import card_roots
+
+    entries = catalogue([root / folder for root in card_roots()])
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+    else:
+        _show_entries(entries)
+
+
+@app.command()
+def fetch(
+    cards: Annotated[list[str], typer.Argument(metavar="NAME...", help="Cards, by name or path.")],
+) -> None:
+    """Fetch the weights of backbones into the cache, for jobs on machines without a network."""
+    from transferscope.backbones.networks import build_backbone
+    from transferscope.cards import BackboneCard, HandcraftedCard
+    from transferscope.estimates.weights import weights_state
+    from transferscope.plan import card_roots
+    from transferscope.study import locate_card
+
+    problems: list[Problem] = []
+    for name in cards:
+        try:
+            found = locate_card(name, "backbones", BackboneCard, card_roots())
+            if not isinstance(found.card, HandcraftedCard):
+                build_backbone(found.card, found.path)
+            print(f"{found.card.name}: {weights_state(found.card, found.path)}")
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
 
 
 @app.command()
@@ -72,6 +120,22 @@ def card(
     print(f"wrote {path}")
     for remark in found.converted.remarks:
         print(f"to check: {remark}")
+
+
+def _show_entries(entries: list[Entry]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("backbone", "channels", "px", "features", "weights", "licence"):
+        table.add_column(column, justify="right" if column in ("px", "features") else "left")
+    for entry in entries:
+        features = "" if entry.features is None else str(entry.features)
+        texts = [entry.name, entry.channels, str(entry.input_size), features, entry.weights]
+        table.add_row(*(Text(text) for text in [*texts, entry.licence]))
+    # A table in a pipe is read by programs: no wrapping at the width of a terminal.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _inspected(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,7 +121,18 @@ def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
     return [
         ("Datasets", ["", "fields", "tiles", "tile", "known from"], datasets),
         ("Embeddings", ["", "passes", "features", "time", "store"], embed),
+        ("To fetch, about", ["", "size"], _sizes(found.downloads)),
         ("Jobs", ["", "number"], jobs),
+    ]
+
+
+def _sizes(downloads: dict[str, int]) -> list[list[str]]:
+    if not downloads:
+        return [["nothing", ""]]
+    total = sum(downloads.values())
+    return [
+        [what, _size(n) if n else "unknown"]
+        for what, n in [*downloads.items(), ("all of them", total)]
     ]
 
 
@@ -139,6 +151,8 @@ def _closing(plan: Plan, found: Estimate) -> str:
 
 
 def _hours(hours: float) -> str:
+    if not math.isfinite(hours):
+        return "unknown"
     if hours >= 1:
         return f"{hours:.1f} h"
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -15,6 +15,7 @@ from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.jobs import jobs_of_whole_study
 from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
+from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.plan import Plan
 from transferscope.study import Study
 
@@ -43,7 +44,8 @@ class EmbedJob:
     width
         Features a tile in the store.
     hours
-        Expected hours on the device; on processor cores for hand-crafted features.
+        Expected hours on the device; on processor cores for hand-crafted features. Not a number
+        where only the weights would tell.
     store_bytes
         Size of the store, at the most.
     """
@@ -70,6 +72,8 @@ class Estimate:
         Dataset -> its fields and tiles.
     embed
         The embedding jobs.
+    downloads
+        What has to be fetched, and about how many bytes that is.
     head_hours
         Processor hours of all head jobs, at the most: early stopping is not counted on.
     rates
@@ -79,13 +83,14 @@ class Estimate:
     jobs: dict[str, int]
     fields: dict[str, Fields]
     embed: Sequence[EmbedJob]
+    downloads: dict[str, int]
     head_hours: float
     rates: Rates
 
     @property
     def device_hours(self) -> float:
         """Hours of all network embeddings, one after the other, on one device."""
-        return sum(job.hours for job in self.embed if job.on_device)
+        return sum(job.hours for job in self.embed if job.on_device and math.isfinite(job.hours))
 
     @property
     def tile_bytes(self) -> int:
@@ -123,6 +128,7 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         jobs=jobs_of_whole_study(plan),
         fields=fields,
         embed=jobs,
+        downloads=_downloads(study, fields),
         head_hours=_head_hours(study, fields, jobs, rates),
         rates=rates,
     )
@@ -131,6 +137,18 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
 def _stores(study: Study) -> list[tuple[str, str, str]]:
     stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
     return list(dict.fromkeys(stores))
+
+
+def _downloads(study: Study, fields: dict[str, Fields]) -> dict[str, int]:
+    """Return what is not on this machine yet, images first."""
+    images = {f"images of {name}": found.bytes_to_fetch for name, found in fields.items()}
+    weights = {}
+    for name, located in study.backbones.items():
+        card, path = located.card, located.path
+        if not isinstance(card, HandcraftedCard) and weights_state(card, path) == "to fetch":
+            cost = network_cost(card, path)
+            weights[f"weights of {name}"] = cost.parameters * BYTES_A_WEIGHT if cost else 0
+    return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 
 def _embed_job(
@@ -148,8 +166,9 @@ def _embed_job(
         n_inputs = assignment.n_inputs if accepts_any_channels(card) else None
         cost = network_cost(card, located.path, n_inputs)
         passes = len(assignment.passes)
-        width = passes * cost.width
-        seconds = fields.n_tiles * passes * cost.operations / rates.embedding
+        width = passes * cost.width if cost else 0
+        operations = cost.operations if cost else math.nan
+        seconds = fields.n_tiles * passes * operations / rates.embedding
     return EmbedJob(
         dataset,
         backbone,

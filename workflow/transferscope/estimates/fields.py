@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from transferscope.cards import DatasetCard, SimulateSettings
+from transferscope.cards import DatasetCard, OpenCellFetch, SimulateSettings
 from transferscope.errors import UserError
 from transferscope.raw.file_checks import scan_headers
 from transferscope.raw.images import FieldHeader
@@ -14,6 +15,22 @@ from transferscope.study import Study
 from transferscope.tiles.tiling import plan_tiles
 
 SIMULATED_BYTES_A_PIXEL = 2
+
+
+@dataclass(frozen=True)
+class PublicImages:
+    """What is known of a public source before anything of it has been fetched."""
+
+    n_groups: int
+    fields_a_group: float
+    side: int
+    bytes_a_pixel: int
+
+
+# Cho et al., Science 2022: 6,301 fields of 1,310 proteins, projections of 600 px in 16 bit.
+OPENCELL = PublicImages(1310, 6301 / 1310, 600, 2)
+# Fields of 2,048 px in 8 bit; how many is in the user's own list.
+HUMAN_PROTEIN_ATLAS = PublicImages(0, 1.0, 2048, 1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,8 @@ class Fields:
         Of the tiles; None: unknown.
     source
         How this is known.
+    bytes_to_fetch
+        Size of the raw files that are yet to be fetched, uncompressed.
     """
 
     n_fields: int
@@ -42,6 +61,7 @@ class Fields:
     bytes_a_pixel: int
     pixel_size_um: float | None
     source: str
+    bytes_to_fetch: int = 0
 
     @property
     def tile_bytes(self) -> int:
@@ -57,17 +77,40 @@ def expected_fields(study: Study, dataset: str) -> Fields:
     UserError
         Where the sample sheet or its first file cannot be read.
     """
-    card = study.datasets[dataset].card
+    located, path = study.datasets[dataset], study.sheet_of(dataset)
+    card = located.card
     if card.simulate is not None:
         return _simulated(card, card.simulate)
-    sheet = read_sheet(study.sheet_of(dataset), card, study.datasets[dataset].path)
-    return _listed(sheet, card)
+    if card.fetch is not None and not path.is_file():
+        return _to_fetch(card, located.path, path)
+    return _listed(read_sheet(path, card, located.path), card)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
     n_fields = settings.n_groups * settings.fovs_per_group
     side = settings.fov_size
     return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_A_PIXEL, "simulated")
+
+
+def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path) -> Fields:
+    """Judge by annotation table or list; sizes are those that the source is known to have."""
+    from transferscope.datasets.fetch import plan
+    from transferscope.downloads.patience import QUICK
+
+    known = OPENCELL if isinstance(card.fetch, OpenCellFetch) else HUMAN_PROTEIN_ATLAS
+    try:
+        planned = plan(card, card_path, sheet, patience=QUICK)
+        n_fields, source = float(len(planned.table)), "annotation table or list"
+        n_fields *= 1 if planned.complete else known.fields_a_group
+    except UserError:
+        # Without a network the table may be out of reach; the published number is not.
+        limit = card.fetch.limit if isinstance(card.fetch, OpenCellFetch) else None
+        n_fields = known.fields_a_group * min(limit or known.n_groups, known.n_groups)
+        source = "published size of the dataset"
+    shape = (known.side, known.side)
+    found = _tiled(card, round(n_fields), shape, known.bytes_a_pixel, source)
+    pixels = len(card.channels) * known.side**2
+    return replace(found, bytes_to_fetch=round(n_fields) * pixels * known.bytes_a_pixel)
 
 
 def _listed(sheet: SampleSheet, card: DatasetCard) -> Fields:

@@ -22,9 +22,9 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
     study = plan.study
     probed = study.probed()
     stores = {(p.dataset, p.backbone, p.stored_channels) for p in probed}
-    simulated = [d for d in study.datasets.values() if d.card.simulate is not None]
     jobs = {
-        "simulate": len(simulated),
+        "simulate": len(plan.made_by("simulate")),
+        "fetch": len(plan.made_by("fetch")),
         "tiles": len(study.datasets),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),

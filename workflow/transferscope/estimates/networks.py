@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from transferscope.backbones.networks import Backbone, build_backbone, network_without_values
 from transferscope.cards import NetworkCard, TransformersCard
+from transferscope.checkpoints.sources import present_file
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class NetworkCost:
     width: int
 
 
-def network_cost(card: NetworkCard, card_path: Path, n_inputs: int | None = None) -> NetworkCost:
-    """Return what one pass of one image takes; only the transformers library needs the weights.
+def network_cost(
+    card: NetworkCard, card_path: Path, n_inputs: int | None = None
+) -> NetworkCost | None:
+    """Return what one pass of one image takes, from shapes alone.
+
+    None for a model of the transformers library that is not on this machine: only its files tell.
 
     Parameters
     ----------
@@ -42,6 +47,8 @@ def network_cost(card: NetworkCard, card_path: Path, n_inputs: int | None = None
         Input channels of a network that takes any; None: as many as it has slots.
     """
     if isinstance(card, TransformersCard):
+        if present_file(card, card_path) is None:
+            return None
         backbone = build_backbone(card, card_path)
     else:
         backbone = Backbone(network_without_values(card), card.outputs).eval()
