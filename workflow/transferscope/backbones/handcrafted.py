@@ -19,7 +19,7 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from transferscope.backbones.channels import AGNOSTIC
+from transferscope.backbones.strategies import FEATURES
 from transferscope.cards import HandcraftedCard
 
 Image = npt.NDArray[np.float32]
@@ -282,7 +282,7 @@ class HandcraftedEmbedder:
             "backbone": self.card.name,
             "card_fingerprint": self.card.fingerprint(),
             "weights_sha256": None,
-            "strategy": AGNOSTIC,
+            "strategy": FEATURES,
             "slots": [{channel: channel for channel in self.channels}],
             "dropped_channels": [],
             "input_size": self.card.input_size,
