@@ -20,7 +20,12 @@ from transferscope.config import CompareSettings, FigureSettings
 from transferscope.errors import UserError
 from transferscope.figures import FIGURES, StoreView, draw_embedding_maps, draw_figure
 from transferscope.figures.embedding_maps import colour_by_class, neighbour_purity
-from transferscope.figures.style import label_of, text_colour
+from transferscope.figures.style import (
+    STRATEGY_COLOURS,
+    label_of,
+    strategy_colours,
+    text_colour,
+)
 from transferscope.parquet import write_parquet
 from transferscope.stores import EMBEDDINGS_FORMAT, BlockStore, store_of
 
@@ -125,6 +130,24 @@ def test_bars_show_the_summary(study, tmp_path):
     for mean in best["mean"]:
         assert f"{float(mean):.2f}" in text
     assert "floor: labels alone" in text
+
+
+def test_random_orders_are_one_bar_and_folds_are_counted_once(tmp_path):
+    orders = [("dino", f"map-random-{seed}", 1.0) for seed in (0, 1)]
+    stores = [("dino", "map", 1.0), ("dino", "only-er", 2.0), *orders]
+    folder = compared(tmp_path, make_tiles(n_groups=24), stores, fractions=[1.0])
+    text, _ = draw(folder, "strategies", tmp_path)
+    assert text.split("\n").count("map-random (control)") == 1
+    assert "er only" in text
+    assert joined("of map-random over its orders") in joined(text)
+    assert joined("n = 24 groups, 3 test folds") in joined(text)
+
+
+@given(st.sets(st.sampled_from([*STRATEGY_COLOURS, "only-a", "only-b", "only-c"])))
+def test_strategies_of_one_figure_have_colours_of_their_own(strategies):
+    colours = strategy_colours(strategies)
+    assert set(colours) == strategies
+    assert len(set(colours.values())) == len(strategies)
 
 
 def test_scaling_counts_training_groups(study, tmp_path):

@@ -414,6 +414,7 @@ def test_natural_mapping_is_compared_with_the_average_order(with_orders):
     assert row["n_folds"].item() == 3
     text = (folder / "summary.md").read_text()
     assert "placing them at random (`map-random`)" in text
+    assert "stands for all random orders" in text
     assert "map-random-3" not in text
 
 

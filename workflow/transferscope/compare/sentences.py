@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.backbones.strategies import FEATURES
+from transferscope.backbones.strategies import FEATURES, MAP_RANDOM
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import HEAD, Store
@@ -33,6 +33,10 @@ from transferscope.score_table import FLOOR
 SATURATED = 0.95
 SUSPICIOUS = 0.98
 WIDE = 0.15
+RANDOM_ORDERS = (
+    "`map-random` stands for all random orders of the channels that were run: its scores are "
+    "averages over them, and its intervals hold that they were drawn."
+)
 FEW_GROUPS = 20
 
 
@@ -97,6 +101,8 @@ def describe(
         Metric, coverage and draws.
     """
     parts = ["# What the comparison shows", "", *_how_to_read(settings)]
+    if (summary["channels"] == MAP_RANDOM).any():
+        parts += ["", RANDOM_ORDERS]
     for dataset in sorted(summary["dataset"].unique()):
         parts += ["", f"## {quoted(dataset)}", ""]
         evidence = _evidence(dataset, summary, gaps, chosen, classes, settings)

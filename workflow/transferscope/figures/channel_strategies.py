@@ -23,7 +23,7 @@ from transferscope.backbones.strategies import (
     single_channel,
 )
 from transferscope.cards import DatasetCard, NetworkCard
-from transferscope.figures.style import BLACK, GREY, PALE, new_figure, text_colour
+from transferscope.figures.style import BLACK, GREY, PALE, new_figure, text_colour, wrapped
 
 # Colours of the channels, in the dataset's order (Okabe and Ito).
 CHANNEL_COLOURS = ["#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#F0E442"]
@@ -83,7 +83,8 @@ def draw_channel_strategies(
         f"{dataset.name} into {backbone.name}. Left to right: the channels of the dataset, the "
         "input slots of the network, the features of one tile. A box with 0 is an empty slot."
     )
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8).set_color("#444444")
+    lines = wrapped(note, figure.get_figwidth(), 8)
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=8).set_color("#444444")
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from transferscope.backbones.strategies import MAP_RANDOM
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, read_summary
 from transferscope.compare.wording import METRIC_NAMES, percent
@@ -142,11 +143,17 @@ class Results:
         for dataset in self.datasets:
             counts = [self.full(dataset, s) for s in self.schemes(dataset)]
             groups = max((t["n_groups"].max() for t in counts), default=pd.NA)
-            folds = "/".join(dict.fromkeys(str(int(t["n_scores"].max())) for t in counts))
+            folds = "/".join(dict.fromkeys(str(_n_folds(t)) for t in counts))
             known = "" if pd.isna(groups) else f"{int(groups):,} groups, "
             name = f"{dataset}: " if len(self.datasets) > 1 else ""
             texts.append(f"{name}n = {known}{folds} test folds (folds x repeats)")
         return "; ".join(texts)
+
+
+def _n_folds(rows: pd.DataFrame) -> int:
+    """Return the number of test folds; random orders, which repeat them, count only if alone."""
+    once = rows[rows["channels"] != MAP_RANDOM]
+    return int((rows if once.empty else once)["n_scores"].max())
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
