@@ -24,8 +24,6 @@ LayoutName = Literal[
     "subcell",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-# Architectures whose weights know no channel from another.
-CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 
 
 class Slot(Model):
@@ -220,9 +218,14 @@ BackboneCard = Annotated[
     Field(discriminator="source"),
 ]
 
+# Networks that take any number of channels, each as a token stream of its own.
+ANY_CHANNEL_ARCHITECTURES: frozenset[str] = frozenset({"channel_agnostic_vit"})
+
 
 def accepts_any_channels(card: NetworkCard | HandcraftedCard) -> bool:
-    """Tell whether a backbone takes any number of channels at once, whatever they show."""
+    """Return whether a backbone takes any channels, so that no slot has to fit."""
     if isinstance(card, HandcraftedCard):
         return True
-    return isinstance(card, ArchitectureCard) and card.architecture in CHANNEL_AGNOSTIC
+    if isinstance(card, TransformersCard):
+        return False
+    return card.architecture.partition(".")[0] in ANY_CHANNEL_ARCHITECTURES
