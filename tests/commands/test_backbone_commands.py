@@ -201,6 +201,11 @@ def test_the_architecture_is_given_where_no_layout_tells_it(tmp_path: Path) -> N
     assert check_backbone(card, tmp_path / "atto.yaml") == []
 
 
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="source: transformers"):
+        run("inspect", tmp_path)
+
+
 def test_an_unknown_layout_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='Did you mean "dinov2"'):
         run("inspect", plain(tmp_path), "--layout", "dinov22")
