@@ -24,6 +24,8 @@ LayoutName = Literal[
     "subcell",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# Architectures whose weights know no channel from another.
+CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 
 
 class Slot(Model):
@@ -218,14 +220,9 @@ BackboneCard = Annotated[
     Field(discriminator="source"),
 ]
 
-# Networks that take any number of channels, each as a token stream of its own.
-ANY_CHANNEL_ARCHITECTURES: frozenset[str] = frozenset({"channel_agnostic_vit"})
-
 
 def accepts_any_channels(card: NetworkCard | HandcraftedCard) -> bool:
-    """Return whether a backbone takes any channels, so that no slot has to fit."""
+    """Tell whether a backbone takes any number of channels at once, whatever they show."""
     if isinstance(card, HandcraftedCard):
         return True
-    if isinstance(card, TransformersCard):
-        return False
-    return card.architecture.partition(".")[0] in ANY_CHANNEL_ARCHITECTURES
+    return isinstance(card, ArchitectureCard) and card.architecture in CHANNEL_AGNOSTIC
