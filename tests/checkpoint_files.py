@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from transferscope.cards import FileCard
 from transferscope.checkpoints.conversion import convert
+from transferscope.checkpoints.positions import sincos_positions
 from transferscope.checkpoints.reading import read_checkpoint
 
 State = dict[str, Tensor]
@@ -86,6 +86,81 @@ def prefixed(state: State, prefix: str) -> State:
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
+def phenom_positions(side: int, width: int, channels: int) -> Tensor:
+    fixed = sincos_positions(side, width).repeat(1, channels, 1)
+    return torch.cat([torch.zeros(1, 1, width), fixed], dim=1)
+
+
+def phenom_state(width: int = 64, heads: int = 2, side: int = 3, patch: int = 16) -> State:
+    v = Values()
+    state = {
+        "cls_token": v(1, 1, width),
+        "pos_embed": phenom_positions(side, width, channels=11),
+        "patch_embed.proj.weight": v(width, 1, patch, patch, scale=1 / patch),
+        "patch_embed.proj.bias": v(width, scale=0.3),
+        **v.norm("fc_norm", width),
+    }
+    for i in range(2):
+        name = f"blocks.{i}"
+        state |= v.norm(f"{name}.in_norm", width)
+        state |= v.linear(f"{name}.in_proj", 7 * width, width, bias=False)
+        state[f"{name}.mlp_bias"] = v(4 * width, scale=0.3)
+        state |= v.norm(f"{name}.q_norm", width // heads) | v.norm(f"{name}.k_norm", width // heads)
+        state |= v.linear(f"{name}.attn_out_proj", width, width)
+        state |= v.linear(f"{name}.mlp_out_proj", width, 4 * width)
+        state[f"{name}.ls.gamma"] = v(width, scale=0.3, centre=0.5)
+    return state
+
+
+def phenom_file(state: State) -> State:
+    """Return the encoder with the decoder, as the hub's model.safetensors has them."""
+    v = Values(2)
+    return {
+        **prefixed(state, "encoder.vit_backbone."),
+        **v.linear("encoder_decoder_proj", 32, 64), **v.linear("decoder_pred", 256, 32),
+        "decoder.mask_token": v(1, 1, 32), "decoder.pos_embeddings": v(1, 55, 32),
+        "decoder.modality_tokens.0": v(1, 1, 32),
+        **v.linear("decoder.decoders.0.0.attn.qkv", 96, 32),
+    }  # fmt: skip
+
+
+def channelvit_file(state: State, channels: int, table: bool) -> State:
+    embedding = Values(3)(channels, 64)
+    if table:
+        return {**state, "patch_embed.channel_embed.weight": embedding}
+    return {**state, "patch_embed.channel_embed": embedding.T[None, :, :, None, None].clone()}
+
+
+def subcell_file(channels: int = 4, dropout: bool = True) -> tuple[State, State]:
+    """Return the weights under SubCell's names, and the pooling's as after training."""
+    plain, v = vit_state(channels=channels), Values(4)
+    state = {
+        "embeddings.cls_token": plain["cls_token"],
+        "embeddings.position_embeddings": plain["pos_embed"],
+        "embeddings.patch_embeddings.projection.weight": plain["patch_embed.proj.weight"],
+        "embeddings.patch_embeddings.projection.bias": plain["patch_embed.proj.bias"],
+        "layernorm.weight": plain["norm.weight"],
+        "layernorm.bias": plain["norm.bias"],
+    }
+    for i in range(2):
+        new, old = f"encoder.layer.{i}", f"blocks.{i}"
+        for kind in ("weight", "bias"):
+            parts = plain[f"{old}.attn.qkv.{kind}"].chunk(3)
+            for part, tensor in zip(("query", "key", "value"), parts, strict=True):
+                state[f"{new}.attention.attention.{part}.{kind}"] = tensor.clone()
+            for part, name in (
+                ("attention.output.dense", "attn.proj"), ("intermediate.dense", "mlp.fc1"),
+                ("output.dense", "mlp.fc2"), ("layernorm_before", "norm1"),
+                ("layernorm_after", "norm2"),
+            ):  # fmt: skip
+                state[f"{new}.{part}.{kind}"] = plain[f"{old}.{name}.{kind}"]
+    pooling = {
+        **v.linear("attention_v.1", 16, 64), **v.linear("attention_u.1", 16, 64),
+        **v.linear("attention", 2, 16),
+    }  # fmt: skip
+    return state, pooling
+
+
 def images(channels: int, size: int, n: int = 2) -> Tensor:
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(9))
 
@@ -131,6 +206,3 @@ def assert_tokens(
     torch.testing.assert_close(found["mean"], mean, rtol=1e-5, atol=1e-5)
     if first is not None:
         torch.testing.assert_close(found["first"], first, rtol=1e-5, atol=1e-5)
-
-
-Forward = Callable[[State, Tensor, int], Tensor]

@@ -168,5 +168,34 @@ def test_without_the_library_the_card_says_what_to_install(monkeypatch: pytest.M
         build_backbone(card("facebook/dino-vits16"), Path("x.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ({"name": "a", "layer": 3}, "no layer 3"),
+        ({"name": "a", "layer": 1, "pooling": "pool"}, "pools its last layer only"),
+    ],
+)
+def test_outputs_are_checked_before_the_run(
+    library: Any, tmp_path: Path, output: dict[str, Any], expected: str
+) -> None:
+    saved(library.ViTModel(library.ViTConfig(**SIZES)), tmp_path)
+    problems = check_backbone(card(tmp_path, outputs=[output]), Path("x.yaml"))
+    assert expected in str(problems[0])
+
+
+def test_a_pyramid_has_no_class_token(library: Any, tmp_path: Path) -> None:
+    config = library.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4
+    )
+    model = saved(library.SwinModel(config), tmp_path)
+    assert "no class token" in str(check_backbone(card(tmp_path, 32), Path("x.yaml"))[0])
+    mean = [{"name": "mean", "pooling": "mean"}]
+    x = images(3, 32)
+    with torch.inference_mode():
+        found = build_backbone(card(tmp_path, 32, outputs=mean), Path("x.yaml"))(x)[0]
+        expected = model(x).last_hidden_state.mean(dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_folder_without_a_model_is_named(library: Any, tmp_path: Path) -> None:
     assert "holds no config.json" in str(check_backbone(card(tmp_path), Path("x.yaml"))[0])

@@ -11,14 +11,17 @@ from torch import Tensor
 
 import reference_networks as reference
 from checkpoint_files import (
-    State,
-    Values,
     assert_tokens,
     card_for,
+    channelvit_file,
     embeddings,
     images,
+    phenom_file,
+    phenom_positions,
+    phenom_state,
     prefixed,
     save,
+    subcell_file,
     vit_state,
 )
 from transferscope.backbones.networks import build_backbone, check_backbone, in_precision
@@ -26,7 +29,6 @@ from transferscope.backbones.patch_projection import count_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.cards import FileCard, accepts_any_channels
 from transferscope.checkpoints.conversion import convert
-from transferscope.checkpoints.positions import sincos_positions
 from transferscope.checkpoints.reading import read_checkpoint
 
 HERE = Path("x.yaml")
@@ -34,44 +36,6 @@ HERE = Path("x.yaml")
 
 def mean_of(found: dict[str, Tensor], tokens: Tensor) -> None:
     torch.testing.assert_close(found["mean"], tokens[:, 1:].mean(dim=1), rtol=1e-5, atol=1e-5)
-
-
-def phenom_positions(side: int, width: int, channels: int) -> Tensor:
-    fixed = sincos_positions(side, width).repeat(1, channels, 1)
-    return torch.cat([torch.zeros(1, 1, width), fixed], dim=1)
-
-
-def phenom_state(width: int = 64, heads: int = 2, side: int = 3, patch: int = 16) -> State:
-    v = Values()
-    state = {
-        "cls_token": v(1, 1, width),
-        "pos_embed": phenom_positions(side, width, channels=11),
-        "patch_embed.proj.weight": v(width, 1, patch, patch, scale=1 / patch),
-        "patch_embed.proj.bias": v(width, scale=0.3),
-        **v.norm("fc_norm", width),
-    }
-    for i in range(2):
-        name = f"blocks.{i}"
-        state |= v.norm(f"{name}.in_norm", width)
-        state |= v.linear(f"{name}.in_proj", 7 * width, width, bias=False)
-        state[f"{name}.mlp_bias"] = v(4 * width, scale=0.3)
-        state |= v.norm(f"{name}.q_norm", width // heads) | v.norm(f"{name}.k_norm", width // heads)
-        state |= v.linear(f"{name}.attn_out_proj", width, width)
-        state |= v.linear(f"{name}.mlp_out_proj", width, 4 * width)
-        state[f"{name}.ls.gamma"] = v(width, scale=0.3, centre=0.5)
-    return state
-
-
-def phenom_file(state: State) -> State:
-    """Return the encoder with the decoder, as the hub's model.safetensors has them."""
-    v = Values(2)
-    return {
-        **prefixed(state, "encoder.vit_backbone."),
-        **v.linear("encoder_decoder_proj", 32, 64), **v.linear("decoder_pred", 256, 32),
-        "decoder.mask_token": v(1, 1, 32), "decoder.pos_embeddings": v(1, 55, 32),
-        "decoder.modality_tokens.0": v(1, 1, 32),
-        **v.linear("decoder.decoders.0.0.attn.qkv", 96, 32),
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 11, 12])
@@ -127,13 +91,6 @@ def test_openphenom_s_published_size_is_known(tmp_path: Path) -> None:
     assert found.unknown_leftovers() == []
 
 
-def channelvit_file(state: State, channels: int, table: bool) -> State:
-    embedding = Values(3)(channels, 64)
-    if table:
-        return {**state, "patch_embed.channel_embed.weight": embedding}
-    return {**state, "patch_embed.channel_embed": embedding.T[None, :, :, None, None].clone()}
-
-
 @pytest.mark.parametrize("table", [False, True])
 @pytest.mark.parametrize("filled", [None, [0, 3], [2], [4, 1]])
 @pytest.mark.parametrize("size", [48, 80])
@@ -162,36 +119,6 @@ def test_a_channelvit_of_a_training_run_is_its_teacher(tmp_path: Path) -> None:
     x = images(5, 48)
     expected = reference.channel_vit(teacher, x, list(range(5)), heads=1)
     assert_tokens(embeddings(card, x), expected)
-
-
-def subcell_file(channels: int = 4, dropout: bool = True) -> tuple[State, State]:
-    """Return the weights under SubCell's names, and the pooling's as after training."""
-    plain, v = vit_state(channels=channels), Values(4)
-    state = {
-        "embeddings.cls_token": plain["cls_token"],
-        "embeddings.position_embeddings": plain["pos_embed"],
-        "embeddings.patch_embeddings.projection.weight": plain["patch_embed.proj.weight"],
-        "embeddings.patch_embeddings.projection.bias": plain["patch_embed.proj.bias"],
-        "layernorm.weight": plain["norm.weight"],
-        "layernorm.bias": plain["norm.bias"],
-    }
-    for i in range(2):
-        new, old = f"encoder.layer.{i}", f"blocks.{i}"
-        for kind in ("weight", "bias"):
-            parts = plain[f"{old}.attn.qkv.{kind}"].chunk(3)
-            for part, tensor in zip(("query", "key", "value"), parts, strict=True):
-                state[f"{new}.attention.attention.{part}.{kind}"] = tensor.clone()
-            for part, name in (
-                ("attention.output.dense", "attn.proj"), ("intermediate.dense", "mlp.fc1"),
-                ("output.dense", "mlp.fc2"), ("layernorm_before", "norm1"),
-                ("layernorm_after", "norm2"),
-            ):  # fmt: skip
-                state[f"{new}.{part}.{kind}"] = plain[f"{old}.{name}.{kind}"]
-    pooling = {
-        **v.linear("attention_v.1", 16, 64), **v.linear("attention_u.1", 16, 64),
-        **v.linear("attention", 2, 16),
-    }  # fmt: skip
-    return state, pooling
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickle
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
@@ -158,3 +162,33 @@ def test_a_whole_pickled_network_is_refused_by_name(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"asks for `torch\.nn\.modules\.linear\.Linear`"):
         read_checkpoint(tmp_path / "w.pth")
+
+
+def valid_file() -> bytes:
+    buffer = io.BytesIO()
+    content = {"w": torch.ones(3), "best": np.float64(0.5), "args": argparse.Namespace(a=1)}
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+VALID = valid_file()
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    )
+)
+def test_a_damaged_file_is_read_or_refused_but_never_a_traceback(
+    tmp_path: Path, edits: list[tuple[int, int]]
+) -> None:
+    content = bytearray(VALID)
+    for place, value in edits:
+        content[place] = value
+    (tmp_path / "w.pth").write_bytes(content)
+    # Whatever it is, it is read, or refused with a message that names it.
+    with suppress(UserError):
+        assert read_checkpoint(tmp_path / "w.pth").tensors

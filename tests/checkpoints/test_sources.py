@@ -41,6 +41,10 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.asked: list[tuple[str, str | None]] = []
+        self.offline = False
+
+    def is_offline(self) -> bool:
+        return self.offline
 
     def cached_path(self, url: str, sha256: str | None) -> Path:
         return self.path
@@ -57,6 +61,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, weights: Path) -> Cache:
     found = Cache(weights)
     module: Any = types.ModuleType("transferscope.downloads.cache")
     module.cached_path, module.cached_file = found.cached_path, found.cached_file
+    module.is_offline = found.is_offline
     parent = types.ModuleType("transferscope.downloads")
     monkeypatch.setitem(sys.modules, "transferscope.downloads", parent)
     monkeypatch.setitem(sys.modules, "transferscope.downloads.cache", module)
@@ -95,6 +100,8 @@ def test_what_is_not_downloaded_yet_is_checked_without_the_network(
     assert cache.asked == []
     with pytest.raises(UserError, match="cannot be downloaded"):
         build_backbone(card, HERE)
+    cache.offline = True
+    assert "cannot be downloaded" in str(check_backbone(card, HERE)[0])
 
 
 def test_a_downloaded_file_that_does_not_fit_is_known_before_the_run(

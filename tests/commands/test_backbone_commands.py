@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,12 @@ import torch
 from typer.testing import CliRunner
 
 from checkpoint_files import Values, card_for, embeddings, images, prefixed, save, vit_state
-from factories import environment
 from transferscope.backbones.networks import build_backbone, check_backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard
 from transferscope.checkpoints.card_text import card_name
 from transferscope.checkpoints.sources import file_sha256
-from transferscope.cli import app
+from transferscope.cli import app, main
 from transferscope.errors import UserError
 from transferscope.models import read_model
 
@@ -201,26 +200,34 @@ def test_the_architecture_is_given_where_no_layout_tells_it(tmp_path: Path) -> N
     assert check_backbone(card, tmp_path / "atto.yaml") == []
 
 
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="source: transformers"):
+        run("inspect", tmp_path)
+
+
 def test_an_unknown_layout_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='Did you mean "dinov2"'):
         run("inspect", plain(tmp_path), "--layout", "dinov22")
 
 
-def test_a_hostile_file_is_refused_without_a_traceback(tmp_path: Path) -> None:
+class Bomb:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.trace}",)
+
+
+def test_a_hostile_file_is_refused_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Through the command itself: nothing runs, and the message names what was asked for."""
-    script = (
-        "import os, sys, torch\n"
-        "class Bomb:\n"
-        "    def __reduce__(self):\n"
-        f"        return os.system, ('touch {tmp_path / 'trace'}',)\n"
-        f"torch.save({{'teacher': {{}}, 'optimizer': Bomb()}}, {str(tmp_path / 'w.pth')!r})\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment())
-    done = subprocess.run(
-        ["transferscope", "backbone", "inspect", str(tmp_path / "w.pth")],
-        capture_output=True, text=True, check=False, env=environment(),
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "could run code: it asks for `posix.system`" in done.stderr
-    assert "Traceback" not in done.stderr
+    path = save({"teacher": {}, "optimizer": Bomb(tmp_path / "trace")}, tmp_path / "w.pth")
+    monkeypatch.setattr(sys, "argv", ["transferscope", "backbone", "inspect", str(path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    shown = capsys.readouterr().err
+    assert "could run code: it asks for `posix.system`" in shown
+    assert "Traceback" not in shown
     assert not (tmp_path / "trace").exists()

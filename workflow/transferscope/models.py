@@ -82,7 +82,9 @@ def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
 
 
 def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
-    location = [part for part in error["loc"] if not _is_union_tag(part, schema)]
+    location = list(error["loc"])
+    if location and _is_union_tag(location[0], schema):
+        del location[0]  # pydantic names the member of the union first; it is no key
     key = ".".join(map(str, location)) or "(top level)"
     if error["type"] == "extra_forbidden":
         known = sorted(_keys_at(schema, list(error["loc"][:-1])))

@@ -21,7 +21,11 @@ from transferscope.backbones.input_adaptation import (
     input_convolutions,
 )
 from transferscope.backbones.patch_projection import PatchProjection, replace_patch_convolutions
-from transferscope.backbones.transformers_network import check_transformers, transformers_network
+from transferscope.backbones.transformers_network import (
+    check_transformers,
+    transformers_network,
+    transformers_without_values,
+)
 from transferscope.cards import (
     ArchitectureCard,
     CheckpointCard,
@@ -265,7 +269,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         memory.
     """
     if isinstance(card, TransformersCard):
-        return check_transformers(card, card_path)
+        return check_transformers(card, card_path) or _check_transformers_outputs(card, card_path)
     if problem := _check_architecture(card, card_path):
         return [problem]
     problems = _check_own_keys(card, card_path)
@@ -283,6 +287,17 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     if isinstance(card, CheckpointCard) and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
     return problems or _check_forward(card, card_path, network)
+
+
+def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list[Problem]:
+    if present_file(card, card_path) is None:
+        return []
+    try:
+        network = transformers_without_values(card, card_path)
+    except Exception as error:  # the library raises whatever its many models raise
+        what = f"{card.model} cannot be built: {_first_line(error)}"
+        return [Problem(f"{card_path}, key model", what, "Mend `input_size` or `slots`.")]
+    return [p for output in card.outputs for p in _check_output(output, network, card_path)]
 
 
 def _check_architecture(card: ArchitectureCard, card_path: Path) -> Problem | None:

@@ -153,6 +153,28 @@ def check_transformers(card: TransformersCard, card_path: Path) -> list[Problem]
     return []
 
 
+def transformers_without_values(card: TransformersCard, card_path: Path) -> TransformersNetwork:
+    """Return the network of a card on the meta device, from its config.json alone."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(_config(card, card_path), trust_remote_code=False)
+        return TransformersNetwork(model.eval(), card.input_size, len(card.slots))
+
+
+def _config(card: TransformersCard, card_path: Path) -> Any:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        _place(card, card_path), revision=card.revision, trust_remote_code=False
+    )
+    # Of a masked autoencoder an embedding needs the whole image.
+    for key, value in (("num_channels", len(card.slots)), ("mask_ratio", 0.0)):
+        if hasattr(config, key):
+            setattr(config, key, value)
+    return config
+
+
 def _place(card: TransformersCard, card_path: Path) -> str:
     folder = card_path.parent / card.model
     return str(folder) if folder.is_dir() else card.model
@@ -160,17 +182,11 @@ def _place(card: TransformersCard, card_path: Path) -> str:
 
 def _loaded(card: TransformersCard, card_path: Path) -> tuple[Any, Any]:
     """Return the model, and what its file lacks of it."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    place = _place(card, card_path)
-    config = AutoConfig.from_pretrained(place, revision=card.revision, trust_remote_code=False)
-    # Of a masked autoencoder an embedding needs the whole image.
-    for key, value in (("num_channels", len(card.slots)), ("mask_ratio", 0.0)):
-        if hasattr(config, key):
-            setattr(config, key, value)
     found: tuple[Any, Any] = AutoModel.from_pretrained(
-        place,
-        config=config,
+        _place(card, card_path),
+        config=_config(card, card_path),
         revision=card.revision,
         trust_remote_code=False,
         weights_only=True,

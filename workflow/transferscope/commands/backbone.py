@@ -150,6 +150,12 @@ def _inspected(
     if layout not in known:
         problem = Problem("--layout", f'unknown layout "{layout}"', suggest(layout, known))
         raise UserError(problem)
+    if file.is_dir():
+        mend = (
+            "Give the file of weights in it; for a folder that transformers saved, write a card "
+            "with `source: transformers`."
+        )
+        raise UserError(Problem(str(file), "is a folder", mend))
     return inspect_checkpoint(file, layout, state_key, architecture)
 
 
@@ -175,6 +181,7 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
         ("architecture", network.architecture + (f" ({arguments})" if arguments else "")),
         ("patch size", f"{network.patch_size} px" if network.patch_size else "none"),
         ("image size", f"{network.image_size} px" if network.image_size else "any"),
+        ("other image sizes", _RESAMPLING[converted.positions] if network.image_size else "any"),
         ("input channels", str(network.channels)),
         ("suggested slots", ", ".join(converted.slots)),
         ("embedding", f"{network.embed_dim} features, {network.depth} blocks"),
@@ -188,6 +195,14 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
     rows += [("to check", remark) for remark in converted.remarks]
     verdict = str(found.problem) if found.problem else "every weight of the encoder is matched"
     return [*rows, ("verdict", verdict)]
+
+
+_RESAMPLING = {
+    "scale-factor": "positions resampled as DINO does it, bicubic by a scale factor",
+    "size": "positions resampled bicubically",
+    "antialiased": "positions resampled bicubically, with antialiasing",
+    "sin-cos": "fixed positions, computed anew",
+}
 
 
 def _show(rows: list[tuple[str, str]]) -> None:
