@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from factories import CLASSES, STUDY, write_study
+from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.errors import Problem, UserError
 from transferscope.preflight import Passed, preflight
 from transferscope.study import Study
@@ -64,3 +64,15 @@ def test_a_replaced_file_is_checked_again(folder, repository):
     os.utime(image, ns=(5, 5))
     with pytest.raises(UserError, match=r"P00_0\.tif"):
         preflight(study)
+
+
+def test_a_fetch_is_checked_before_it_is_done(folder, repository):
+    (folder / "table.csv").write_text(
+        "ensg_id,target_name,annotation_name,annotation_grade\nENSG1,A,membran,3\n"
+    )
+    fetch = {"kind": "opencell", "annotations": "table.csv"}
+    write_yaml(folder / "public.yaml", {**DATASET_CARD, "sheet": None, "fetch": fetch})
+    with pytest.raises(UserError) as caught:
+        preflight(load(folder, repository, datasets=["public.yaml"]))
+    assert 'Did you mean "membran"?' in str(caught.value)
+    assert len(caught.value.problems) == len(CLASSES)
