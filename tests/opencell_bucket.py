@@ -1,11 +1,16 @@
 """OpenCell's bucket in small: simulated fields under the names that OpenCell gives its files."""
 
 import io
+import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import tifffile
 
+from transferscope.cards import DatasetCard
+from transferscope.datasets.inputs import fetch_fingerprint
+from transferscope.models import read_model
 from transferscope.simulate import DOMAINS, draw_proteins, simulate_fov
 
 PREFIX = "microscopy/raw"
@@ -59,3 +64,31 @@ def simulated_bucket(n_proteins: int, n_fields: int) -> tuple[dict[str, bytes], 
             files[f"/{PREFIX}/{file_name(f'GENE{number}', number, fov)}"] = buffer.getvalue()
     labels = [protein.labels for protein in proteins]
     return files, annotation_table(labels), sorted({name for names in labels for name in names})
+
+
+def write_fetched(card_path: Path, sheet: Path, manifest: Path) -> None:
+    """Write what a fetch of all of OpenCell leaves behind, with empty images.
+
+    1,310 proteins with 4 or 5 fields each, 6,301 in all; the bucket's listing has stacks, too.
+    """
+    card = read_model(card_path, DatasetCard)
+    label = card.labels[0]
+    listing, rows = [], ["tile_id\tpath\tgroup\tlabels\tfov\tgene\tcell_line"]
+    for number in range(1, 1311):
+        folder = sheet.parent / "files" / ensembl_id(number)
+        folder.mkdir(parents=True)
+        for fov in range(5 if number <= 1061 else 4):
+            for files in ("proj", "stack"):
+                name = file_name(f"GENE{number}", number, fov, files)
+                listing.append(
+                    {"name": name, "url": f"https://a.org/{name}", "size": 0, "etag": ""}
+                )
+            image = name.rpartition("/")[2].replace("_stack", "_proj")
+            (folder / image).touch()
+            tile_id = image.removeprefix("OC-FOV_").removesuffix("_proj.tif")
+            path = f"files/{folder.name}/{image}"
+            rows.append(f"{tile_id}\t{path}\t{folder.name}\t{label}\t{tile_id}\tG\tC")
+    sheet.write_text("\n".join(rows) + "\n")
+    saved = {"url": card.fetch.url, "files": listing}
+    (sheet.parent / "files/listing.json").write_text(json.dumps(saved))
+    manifest.write_text(json.dumps({"made_for": fetch_fingerprint(card, card_path)}))

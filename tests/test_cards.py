@@ -1,8 +1,10 @@
 import pytest
+import yaml
 
-from transferscope.cards import DatasetCard, TimmCard
+from transferscope.cards import DatasetCard, HpaFetch, OpenCellFetch, TimmCard
+from transferscope.cards.fetch import DownloadSettings
 from transferscope.errors import UserError
-from transferscope.models import validate
+from transferscope.models import read_model, validate
 
 DATASET = {
     "name": "d",
@@ -16,8 +18,16 @@ BACKBONE = {"source": "timm", "name": "b", "architecture": "vit", "slots": [{"na
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"sheet": None}, "either `sheet` or `simulate`"),
-        ({"simulate": {"domain": "hpa"}}, "either `sheet` or `simulate`"),
+        ({"sheet": None}, "either `sheet`, `simulate` or `fetch`"),
+        ({"simulate": {"domain": "hpa"}}, "either `sheet`, `simulate` or `fetch`"),
+        ({"fetch": {"kind": "opencell"}}, "either `sheet`, `simulate` or `fetch`"),
+        ({"sheet": None, "fetch": {"kind": "opencel"}}, "fetch"),
+        ({"sheet": None, "fetch": {"kind": "opencell", "grades": 4}}, "fetch"),
+        (
+            {"sheet": None, "fetch": {"kind": "opencell", "limt": 4}},
+            r'fetch\.limt: unknown.*\n.*"limit"',
+        ),
+        ({"sheet": None, "fetch": {"kind": "hpa", "list": "a.tsv"}}, "fetch.colours"),
         ({"channels": ["a", "a"]}, "named twice: a"),
         ({"labels": ["a", "b;c"]}, "labels.1"),
         ({"intensity_range": {"er": [0, 1]}}, "no channel of this dataset"),
@@ -37,6 +47,38 @@ def test_labels_are_no_part_of_what_images_depend_on():
     resized = card.model_copy(update={"z_projection": "mean"})
     assert card.image_fingerprint() == relabelled.image_fingerprint()
     assert card.image_fingerprint() != resized.image_fingerprint()
+
+
+def test_a_grade_may_be_written_as_a_number():
+    card = validate(
+        {**DATASET, "sheet": None, "fetch": {"kind": "opencell", "grades": 3}}, DatasetCard, "d"
+    )
+    assert card.fetch.grades == "3"
+
+
+def test_how_files_arrive_is_no_part_of_what_is_fetched():
+    def digest(**settings):
+        fetch = {"kind": "opencell", **settings}
+        return validate({**DATASET, "sheet": None, "fetch": fetch}, DatasetCard, "d")
+
+    plain = digest().fetch_fingerprint()
+    assert digest(folder="raw", downloads={"connections": 1}).fetch_fingerprint() == plain
+    assert digest(limit=5).fetch_fingerprint() != plain
+    assert digest(grades="any").fetch_fingerprint() != plain
+
+
+@pytest.mark.parametrize(("name", "kind"), [("opencell", OpenCellFetch), ("hpa-fov", HpaFetch)])
+def test_the_cards_of_public_datasets_explain_every_key_where_it_stands(repository, name, kind):
+    path = repository / f"resources/datasets/{name}.yaml"
+    card = read_model(path, DatasetCard)
+    assert isinstance(card.fetch, kind)
+    given = yaml.safe_load(path.read_text())["fetch"]
+    assert set(given) == set(kind.model_fields)
+    assert set(given["downloads"]) == set(DownloadSettings.model_fields)
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("  ") and line.strip().partition(":")[0] in given:
+            assert "#" in lines[number - 1] or "#" in line, line
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 
-from factories import STUDY, write_study
+from factories import DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.plan import Plan
 from transferscope.study import Study
 
@@ -80,3 +81,59 @@ def test_the_closing_message_says_where_everything_is(plan_of, tmp_path, monkeyp
     message = plan.closing_message()
     for part in ("complete", "results/tiny/summary.md", "results/tiny/figures", "--report"):
         assert part in message
+
+
+@pytest.fixture
+def fetching(tmp_path, plan_of):
+    """Return a function that makes the plan of a study that fetches."""
+    (tmp_path / "table.csv").write_text("ensg_id\n")
+
+    def make(**settings):
+        fetch = {"kind": "opencell", "annotations": "table.csv", **settings}
+        card = {**DATASET_CARD, "sheet": None, "fetch": fetch}
+        write_yaml(tmp_path / "fetched.yaml", card)
+        return plan_of(datasets=["fetched.yaml"], results=str(tmp_path / "results"))
+
+    return make
+
+
+def write_manifest(plan):
+    path = plan.paths.fetched("cells")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"made_for": plan.fetch_dependencies(wildcards())}))
+    return path
+
+
+def test_tiles_wait_for_a_fetch_that_is_to_come_and_not_for_one_that_is_repeated(fetching):
+    plan = fetching()
+    manifest = plan.paths.fetched("cells")
+    assert plan.given_sheet(wildcards()) == plan.fetched_before(wildcards()) == []
+    assert plan.fetched_anew(wildcards()) == [manifest]
+    write_manifest(plan)
+    assert plan.fetched_anew(wildcards()) == []
+    assert plan.fetched_before(wildcards()) == [manifest]
+    assert fetching(downloads={"connections": 1}).fetched_before(wildcards()) == [manifest]
+    assert fetching(limit=3).fetched_anew(wildcards()) == [manifest]
+
+
+def test_another_annotation_table_is_another_fetch(fetching, tmp_path):
+    plan = fetching()
+    write_manifest(plan)
+    assert plan.fetch_inputs(wildcards()) == [tmp_path / "table.csv"]
+    (tmp_path / "table.csv").write_text("ensg_id,target_name\n")
+    assert plan.fetched_before(wildcards()) == []
+
+
+def test_what_was_fetched_counts_by_its_content(fetching):
+    plan = fetching()
+    before = plan.tile_dependencies(wildcards())
+    manifest = write_manifest(plan)
+    fetched = plan.tile_dependencies(wildcards())
+    assert fetched != before
+    os.utime(manifest, ns=(1, 1))
+    assert plan.tile_dependencies(wildcards()) == fetched
+
+
+def test_each_dataset_is_made_by_its_source(plan_of, fetching):
+    assert plan_of().made_by("fetch") == plan_of().made_by("simulate") == []
+    assert fetching().made_by("fetch") == ["cells"]

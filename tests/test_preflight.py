@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from factories import CLASSES, STUDY, write_study
+from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.backbones import networks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
@@ -83,3 +83,15 @@ def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(
     with pytest.raises(UserError, match="cannot serve the channel strategy adapt") as caught:
         preflight(load(folder, repository, **study))
     assert "no plain convolution" in str(caught.value)
+
+
+def test_a_fetch_is_checked_before_it_is_done(folder, repository):
+    (folder / "table.csv").write_text(
+        "ensg_id,target_name,annotation_name,annotation_grade\nENSG1,A,membran,3\n"
+    )
+    fetch = {"kind": "opencell", "annotations": "table.csv"}
+    write_yaml(folder / "public.yaml", {**DATASET_CARD, "sheet": None, "fetch": fetch})
+    with pytest.raises(UserError) as caught:
+        preflight(load(folder, repository, datasets=["public.yaml"]))
+    assert 'Did you mean "membran"?' in str(caught.value)
+    assert len(caught.value.problems) == len(CLASSES)

@@ -10,10 +10,19 @@ import timm
 from safetensors.torch import save_file
 
 from factories import CLASSES, environment, write_raw
+from file_server import FileServer, serving
+from opencell_bucket import PREFIX, simulated_bucket
+from transferscope.simulate import simulate_dataset
 
 pytestmark = pytest.mark.workflow
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-PAGES = ["your-own-images.md", "add-a-backbone.md", "channel-strategies.md", "results.md"]
+PAGES = [
+    "your-own-images.md",
+    "add-a-dataset.md",
+    "add-a-backbone.md",
+    "channel-strategies.md",
+    "results.md",
+]
 
 
 def blocks(text):
@@ -34,16 +43,42 @@ def checkout(repository, tmp_path_factory):
     labels = sheet.drop_duplicates("group")[["group", "labels"]]
     labels.columns = ["gene", "localization"]
     labels.to_csv(folder / "labels.csv", index=False)
+    write_hpa(folder)
     network = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0)
     save_file(network.state_dict(), folder / "resources/backbones/my-vit.safetensors")
     return folder
+
+
+def write_hpa(folder):
+    """Write fields as the Human Protein Atlas names them, and the list of a user."""
+    sheet = pd.read_csv(simulate_dataset("hpa", folder / "hpa", 12, 1, 64, workers=1), sep="\t")
+    (folder / "hpa/images").rename(folder / "hpa-images")
+    columns = {"tile_id": "id", "group": "gene", "labels": "labels"}
+    sheet[list(columns)].rename(columns=columns).to_csv(
+        folder / "hpa-list.tsv", sep="\t", index=False
+    )
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """Return a server with OpenCell's layout, in place of the public one."""
+    files, annotations, _ = simulated_bucket(60, 1)
+    with serving(FileServer({**files, "/annotations.csv": annotations.encode()})) as server:
+        yield server
+
+
+def from_here(content, server):
+    """Return a card of a page with the addresses of the local server."""
+    kind = "kind: opencell\n"
+    addresses = f"  url: {server.url}/{PREFIX}/\n  annotations: {server.url}/annotations.csv\n"
+    return content.replace(kind, kind + addresses)
 
 
 def run(command, folder):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder,
-        env=environment(),
+        env={**environment(), "HF_HUB_OFFLINE": "0", "TRANSFERSCOPE_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         check=False,
@@ -51,17 +86,20 @@ def run(command, folder):
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_pages_work_as_written(repository, checkout):
+def test_the_pages_work_as_written(repository, checkout, bucket):
     for page in PAGES:
         for language, content in blocks((repository / "docs" / page).read_text()):
             named = re.match(r"# (\S+\.yaml)\n", content)
             if language == "yaml" and named:
-                (checkout / named.group(1)).write_text(content)
+                (checkout / named.group(1)).write_text(from_here(content, bucket))
             elif language == "bash":
                 run(content, checkout)
             elif language == "python":
                 run(f"python - <<'END'\n{content}\nEND", checkout)
     assert (checkout / "results/my-study/summary.md").exists()
+    fetched = pd.read_csv(checkout / "results/my-opencell/raw/opencell-small/samples.tsv", sep="\t")
+    assert {"golgi", "membrane", "nucleoplasm", "vesicles"} <= set(fetched["labels"])
+    assert (checkout / "hpa-sheet/files").resolve() == checkout / "hpa-images"
     assert (checkout / "results/my-study/report.html").exists()
     summary = pd.read_csv(checkout / "results/my-backbones/summary.csv")
     assert {"my-vit", "my-vit@mean"} <= set(summary["backbone"])

@@ -1,12 +1,16 @@
 """A public dataset from its bucket to scores, against a server on this machine."""
 
+import resource
+import shutil
+
 import pandas as pd
 import pytest
+import yaml
 
 import factories
 from factories import STUDY, planned_jobs, run_snakemake, write_yaml
 from file_server import FileServer, Status, serving
-from opencell_bucket import PREFIX, simulated_bucket
+from opencell_bucket import PREFIX, annotation_table, simulated_bucket, write_fetched
 
 pytestmark = pytest.mark.workflow
 N_PROTEINS, N_FIELDS = 16, 2
@@ -100,3 +104,26 @@ def test_a_study_fetches_what_it_needs_and_only_once(server, study):
     # Other proteins: everything that is made of them.
     write_card(study, server, limit=12)
     assert set(planned_jobs(study, "--", SCORES)) == set(jobs)
+
+
+def test_all_of_opencell_is_planned_in_seconds(server, study, tmp_path):
+    (tmp_path / "table.csv").write_text(annotation_table([server.classes[:2]] * 1310))
+    write_card(tmp_path, server, annotations="table.csv")
+    card = yaml.safe_load((tmp_path / "opencell.yaml").read_text())
+    write_yaml(tmp_path / "opencell.yaml", {**card, "labels": server.classes[:2]})
+    shutil.copy(study / "study.yaml", tmp_path)
+    server.requests.clear()
+    assert planning_seconds(tmp_path, {"fetch", "tiles", "embed"}) < 10
+    raw = tmp_path / "results/tiny/raw/opencell"
+    write_fetched(tmp_path / "opencell.yaml", raw / "samples.tsv", raw / "fetched.json")
+    assert planning_seconds(tmp_path, {"tiles", "embed"}) < 10
+    assert server.requests == []
+
+
+def planning_seconds(folder, expected):
+    """Return the processor time of a dry run, which must plan the expected jobs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    jobs = planned_jobs(folder, "--", SCORES)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert set(jobs) - {"splits", "knn"} == expected
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

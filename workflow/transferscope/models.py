@@ -82,9 +82,7 @@ def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
 
 
 def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
-    location = list(error["loc"])
-    if location and _is_union_tag(location[0], schema):
-        del location[0]  # pydantic names the member of the union first; it is no key
+    location = _without_tags(list(error["loc"]), schema)
     key = ".".join(map(str, location)) or "(top level)"
     if error["type"] == "extra_forbidden":
         known = sorted(_keys_at(schema, list(error["loc"][:-1])))
@@ -103,9 +101,20 @@ def _mend_for(error: Any) -> str:
     return suggest(error["input"], choices)
 
 
-def _is_union_tag(part: object, schema: dict[str, Any]) -> bool:
-    mapping = schema.get("discriminator", {}).get("mapping", {})
-    return part in mapping
+def _without_tags(location: list[Any], schema: dict[str, Any]) -> list[Any]:
+    """Return the keys of a location in the data: pydantic also names the member of a union."""
+    nodes, keys = [schema], []
+    for part in location:
+        if not any(part in mapping for node in nodes for mapping in _mappings(node)):
+            keys.append(part)
+        nodes = [child for node in nodes for child in _children(node, schema, part)]
+    return keys
+
+
+def _mappings(node: dict[str, Any]) -> list[dict[str, str]]:
+    """Return from tag to model, if the node is a tagged union, or one that may be null."""
+    options = [node, *node.get("anyOf", [])]
+    return [option["discriminator"]["mapping"] for option in options if "discriminator" in option]
 
 
 def _keys_at(schema: dict[str, Any], location: list[Any]) -> set[str]:
@@ -126,9 +135,9 @@ def _resolved(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]
 
 
 def _children(node: dict[str, Any], root: dict[str, Any], part: Any) -> list[dict[str, Any]]:
-    mapping = node.get("discriminator", {}).get("mapping", {})
-    if part in mapping:
-        return [{"$ref": mapping[part]}]
+    for mapping in _mappings(node):
+        if part in mapping:
+            return [{"$ref": mapping[part]}]
     found = []
     for option in _resolved(node, root):
         if isinstance(part, int):

@@ -11,8 +11,7 @@ from transferscope.cards import DatasetCard, OpenCellFetch
 from transferscope.config import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
 from transferscope.datasets.fetch import annotation_file, plan
-from transferscope.downloads.addresses import is_remote
-from transferscope.downloads.cache import cached_path
+from transferscope.downloads.cache import NotNowError
 from transferscope.downloads.patience import QUICK
 from transferscope.errors import Problem, UserError
 from transferscope.probes.splits import check_splits
@@ -40,12 +39,14 @@ def check_fetch(
     source = card.fetch
     try:
         if isinstance(source, OpenCellFetch):
-            if not _table_is_here(source, card_path):
-                return []
             annotations = read_annotations(annotation_file(source, card_path, QUICK))
             if problems := unknown_classes(annotations, card.labels, str(card_path)):
                 return problems
         planned = plan(card, card_path, sheet, patience=QUICK)
+    except NotNowError as error:
+        # A machine without a network is no mistake of the user.
+        logger.warning("not checked before the fetch: %s", error.problems[0])
+        return []
     except UserError as error:
         return error.problems
     if planned.table.empty:
@@ -56,20 +57,6 @@ def check_fetch(
         schemes = [scheme for scheme in settings.schemes if scheme == "group"]
         settings = settings.model_copy(update={"schemes": schemes})
     return check_splits(planned.table, card, settings, f"{card_path}: what it fetches")
-
-
-def _table_is_here(source: OpenCellFetch, card_path: Path) -> bool:
-    """Try to have the annotation table; a machine without a network is no mistake of the user."""
-    if not is_remote(source.annotations):
-        return True
-    if cached_path(source.annotations, source.known_sha256).is_file():
-        return True
-    try:
-        annotation_file(source, card_path, QUICK)
-    except UserError as error:
-        logger.warning("not checked before the fetch: %s", error.problems[0])
-        return False
-    return True
 
 
 def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:

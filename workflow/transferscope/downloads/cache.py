@@ -27,6 +27,10 @@ LONGEST_NAME = 120
 logger = logging.getLogger(__name__)
 
 
+class NotNowError(UserError):
+    """A file that cannot be had now, though nothing is wrong with its address."""
+
+
 def cache_folder() -> Path:
     """Return the folder of shared files.
 
@@ -80,7 +84,8 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     Raises
     ------
     UserError
-        Where it cannot be had; says what to fetch and where to put it.
+        Where it cannot be had; says what to fetch and where to put it. `NotNowError` for want of a
+        network, or where the server is out of order.
     """
     path = cached_path(url, sha256)
     if not is_remote(url):
@@ -132,7 +137,8 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
 
             download(wanted, patience, advance=advance)
     except DownloadError as error:
-        raise UserError(_how_to_get(url, sha256, path, error.reason)) from None
+        kind = NotNowError if error.passing else UserError
+        raise kind(_how_to_get(url, sha256, path, error.reason)) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:

@@ -45,7 +45,8 @@ class Checksum:
         """Return the md5 that a bucket's ETag is, or None where it is something else.
 
         The ETag of an S3 object that was uploaded in one piece is its md5; that of a multipart
-        upload ends in the number of parts and is no checksum of the content.
+        upload ends in the number of parts and is no checksum of the content. (Objects that are
+        encrypted with a key have other ETags, but cannot be read without an account.)
         """
         found = MD5_ETAG.match(etag)
         return cls("md5", found.group(1)) if found else None

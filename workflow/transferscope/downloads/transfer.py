@@ -65,16 +65,22 @@ class DownloadError(Exception):
         Where it was looked for.
     reason
         Why it could not be fetched, in words.
+    passing
+        Whether it may be had another time: no network, or a busy server.
     """
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, *, passing: bool = False) -> None:
         super().__init__(f"{url}: {reason}")
         self.url = url
         self.reason = reason
+        self.passing = passing
 
 
 class UnreachableError(DownloadError):
     """No connection to the server could be made: other files of it need not be tried."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason, passing=True)
 
 
 class _TryFailedError(Exception):
@@ -177,7 +183,7 @@ class _Part:
             raise UnreachableError(url, failed.reason)
         if failures >= patience.attempts:
             tried = f" ({failures} tries in a row)" if failures > 1 else ""
-            raise DownloadError(url, f"{failed.reason}{tried}")
+            raise DownloadError(url, f"{failed.reason}{tried}", passing=True)
 
     def wait(self, failures: int, patience: Patience) -> None:
         """Wait before the next try."""
