@@ -211,6 +211,13 @@ def test_files_of_an_earlier_fetch_are_not_forgotten(tmp_path, dataset):
         dataset.fetch()
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, dataset):
+    (tmp_path / "taken").write_text("a file")
+    dataset.write(folder="taken/below")
+    with pytest.raises(UserError, match=r"taken.*cannot be read or written"):
+        dataset.fetch()
+
+
 def test_offline_what_is_here_is_enough(dataset, server, monkeypatch):
     monkeypatch.setenv("TRANSFERSCOPE_OFFLINE", "1")
     with pytest.raises(UserError, match="switched off"):

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from file_server import LAST_MODIFIED, Cut, Damage, FileServer, Silence, Status, serving
 from transferscope.downloads.checksums import Checksum
@@ -236,3 +238,15 @@ def test_waits_grow_stay_bounded_and_follow_the_server():
     assert patient.wait_s(1, "soon") <= 1
     in_ten = format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
     assert 8 < patient.wait_s(1, in_ten) <= 10
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} [\d:]{8} GMT"))
+def test_whatever_a_server_asks_for_the_wait_is_bounded(retry_after):
+    assert 0 <= Patience(longest_wait_s=30).wait_s(1, retry_after) <= 30
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 99 Foo 99999 25:61:61 GMT"])
+def test_an_odd_date_is_not_taken_over(server, wanted, monkeypatch, date):
+    monkeypatch.setattr("file_server.formatdate", lambda *_, **__: date)
+    download(wanted, HASTY)
+    assert wanted.path.read_bytes() == CONTENT

@@ -57,6 +57,15 @@ def fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> No
     UserError
         With every file that could not be fetched, or what is wrong with card, table or list.
     """
+    try:
+        _fetch(card, card_path, sheet, manifest)
+    except OSError as error:
+        where, what = str(error.filename or sheet.parent), error.strerror or str(error)
+        mend = "Check permissions and free space."
+        raise UserError(Problem(where, f"cannot be read or written: {what}", mend)) from None
+
+
+def _fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> None:
     link = sheet.parent / FILES
     if link.is_symlink():
         link.unlink()

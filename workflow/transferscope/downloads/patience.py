@@ -58,13 +58,11 @@ QUICK = Patience(attempts=1, connect_attempts=1, connect_timeout_s=3.0, read_tim
 def _seconds(retry_after: str | None) -> float:
     if retry_after is None:
         return 0.0
-    try:
-        return max(float(retry_after), 0.0)
-    except ValueError:
-        pass
+    if retry_after.isdecimal():
+        return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max((aware - datetime.now(UTC)).total_seconds(), 0.0)

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -208,10 +208,7 @@ class _Part:
         """Rename the verified bytes to the destination, dated as the server dates them."""
         if self._wanted.unpack:
             self._unpack()
-        if date := email.utils.parsedate_tz(self._last_modified):
-            # Fetched twice, a file looks the same, and nothing that was made of it is made again.
-            seconds = email.utils.mktime_tz(date)
-            os.utime(self._path, (seconds, seconds))
+        _set_date(self._path, self._last_modified)
         self._version.unlink(missing_ok=True)
         self._path.replace(self._wanted.path)
 
@@ -281,12 +278,12 @@ class _Part:
         if response.status_code == requests.codes.ok:
             length = response.headers.get("Content-Length", "")
             plain = response.headers.get("Content-Encoding", "identity") == "identity"
-            return int(length) if length.isdigit() and plain else None
+            return int(length) if length.isdecimal() and plain else None
         unit_and_range, _, total = response.headers.get("Content-Range", "").partition("/")
         if not unit_and_range.replace("=", " ").startswith(f"bytes {self.size}-"):
             self._discard()
             raise _TryFailedError("the server sent another part of the file than was asked for")
-        return int(total) if total.isdigit() else None
+        return int(total) if total.isdecimal() else None
 
     def _whole_already(self, response: requests.Response) -> int | None:
         """Accept a part that has every byte, as a process leaves it that dies before the rename."""
@@ -324,6 +321,17 @@ class _Part:
             self._discard()
             raise DownloadError(self._wanted.url, f"not a whole gzip file: {error}") from None
         unpacked.replace(self._path)
+
+
+def _set_date(path: Path, last_modified: str) -> None:
+    """Date a file as its server does, so that fetched twice it looks the same.
+
+    Otherwise everything that was made of it would be made again.
+    """
+    if date := email.utils.parsedate_tz(last_modified):
+        with suppress(ValueError, OverflowError, OSError):
+            seconds = email.utils.mktime_tz(date)
+            os.utime(path, (seconds, seconds))
 
 
 @contextmanager
