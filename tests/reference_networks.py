@@ -135,7 +135,9 @@ def channel_vit(w: Weights, images: Tensor, channels: list[int], heads: int) -> 
     for i, channel in enumerate(channels):
         tokens = patch_tokens(images[:, i : i + 1], weight, bias)
         side, old = math.isqrt(tokens.shape[1]), math.isqrt(w["pos_embed"].shape[1] - 1)
-        if side != old:
+        # The published code compares all tokens with the positions of one channel, so that several
+        # channels are resampled even to the size they have.
+        if side != old or len(channels) > 1:
             positions = resized_positions(w["pos_embed"], side, (side + 0.1) / old)
         parts.append(tokens + table[channel] + positions[:, 1:])
     first = (w["cls_token"] + positions[:, :1]).expand(len(images), -1, -1)

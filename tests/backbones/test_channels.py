@@ -233,7 +233,7 @@ def test_random_orders_have_their_seeds_in_their_names_and_none_comes_twice() ->
 
 
 def test_a_network_for_any_channels_takes_them_natively(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone, "ANY_CHANNEL_ARCHITECTURES", frozenset({"vit"}))
+    monkeypatch.setattr(backbone, "CHANNEL_AGNOSTIC", frozenset({"vit"}))
     requested = ["replicate", "mean", "only-er", "map", "map-random", "adapt"]
     served = strategies_for(card_with(RGB), requested, ["er", "brightfield"])
     assert served == (["replicate", "mean", "only-er", "agnostic"], {})

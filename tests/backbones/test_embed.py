@@ -227,7 +227,7 @@ def test_a_network_for_any_channels_sees_all_of_them_at_once(
     wanted = card(
         slots=[{"name": "any"}], normalization={"kind": "none"}, outputs=[{"name": "cls"}]
     )
-    monkeypatch.setattr(backbone_cards, "ANY_CHANNEL_ARCHITECTURES", {wanted.architecture})
+    monkeypatch.setattr(backbone_cards, "CHANNEL_AGNOSTIC", {wanted.architecture})
     monkeypatch.setattr(network_embedder, "check_backbone", lambda *_: [])
     monkeypatch.setattr(
         network_embedder,
@@ -252,7 +252,9 @@ def test_replicate_mean_and_single_channels_cost_one_replicate(
     images = []
     forward = networks.Backbone.forward
     monkeypatch.setattr(
-        networks.Backbone, "forward", lambda self, x: images.append(len(x)) or forward(self, x)
+        networks.Backbone,
+        "forward",
+        lambda self, x, *filled: images.append(len(x)) or forward(self, x, *filled),
     )
     passes = {}
     for strategy in dict.fromkeys(map(store_strategy, served)):

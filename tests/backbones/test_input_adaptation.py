@@ -73,7 +73,8 @@ def test_a_first_layer_that_is_not_known_or_no_convolution_is_refused_before_the
         adapt_input(network, 3, 2)
     assert check_adaptation(card("resnet18"), HERE) == []
     monkeypatch.setattr(
-        "transferscope.backbones.networks._without_values", lambda _: nn.Sequential(nn.Flatten())
+        "transferscope.backbones.networks.network_without_values",
+        lambda _: nn.Sequential(nn.Flatten()),
     )
     [problem] = check_adaptation(card("resnet18"), HERE)
     assert "cannot serve the channel strategy adapt" in str(problem)

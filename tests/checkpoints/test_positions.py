@@ -42,6 +42,10 @@ def test_positions_of_the_same_size_are_not_touched() -> None:
     positions = Values()(1, 10, 8)
     for rule in ("scale-factor", "size", "antialiased", "sin-cos"):
         assert resample_positions(positions, 3, 1, rule) is positions
+    moved = resample_positions(positions, 3, 1, "scale-factor-always")
+    expected = resized_positions(positions, 3, 3.1 / 3)
+    torch.testing.assert_close(moved, expected, rtol=1e-5, atol=1e-5)
+    assert (moved - positions).abs().max() > 1e-3
 
 
 def test_positions_off_a_square_grid_are_refused() -> None:

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from transferscope.cards import CheckpointCard
 from transferscope.checkpoints.conversion import convert, listed
 from transferscope.checkpoints.layouts.base import Converted, Network
-from transferscope.checkpoints.positions import resample_positions
+from transferscope.checkpoints.positions import PositionRule, resample_positions
 from transferscope.checkpoints.reading import read_checkpoint
 from transferscope.checkpoints.sources import checkpoint_file
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
 
+# Position embeddings, and for networks that have others for a single channel, those.
 POSITIONS = "pos_embed"
+SINGLE_POSITIONS = "single_pos_embed"
 # Counters of batch normalisation, which matter for training alone; old files lack them.
 COUNTER = "num_batches_tracked"
 
@@ -80,18 +82,23 @@ def converted_for(network: nn.Module, card: CheckpointCard, path: Path) -> Conve
 def fitted(network: Any, converted: Converted) -> dict[str, Tensor]:
     """Return weights with the position embeddings resampled to the network's image size."""
     state = dict(converted.state)
-    old, new = state.get(POSITIONS), getattr(network, POSITIONS, None)
-    if old is None or new is None or old.shape == new.shape or old.shape[-1] != new.shape[-1]:
-        return state
+    for name, rule in ((POSITIONS, converted.positions), (SINGLE_POSITIONS, "scale-factor")):
+        old, new = state.get(name), getattr(network, name, None)
+        if old is not None and new is not None and old.shape[-1] == new.shape[-1]:
+            state[name] = _resampled(network, old, rule)
+    return state
+
+
+def _resampled(network: Any, positions: Tensor, rule: PositionRule) -> Tensor:
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     embeds_class = not getattr(network, "no_embed_class", False)
     prefix = int(getattr(network, "num_prefix_tokens", 0)) if embeds_class else 0
-    if grid is not None:
-        try:
-            state[POSITIONS] = resample_positions(old, grid[0], prefix, converted.positions)
-        except ValueError:
-            return state  # no square grid: its shape is reported with the others
-    return state
+    if grid is None:
+        return positions
+    try:
+        return resample_positions(positions, grid[0], prefix, rule)
+    except ValueError:
+        return positions  # no square grid: its shape is reported with the others
 
 
 def mismatch(

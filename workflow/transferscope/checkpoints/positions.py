@@ -14,10 +14,12 @@ from torch.nn import functional
 #   what is built on them. The 0.1 kept a rounding error of old PyTorch versions from losing a row,
 #   and moves every sampling point a little, so that a plain bicubic resize differs from it by far
 #   more than rounding (timm's, which is antialiased, too: by 1e-2 of the values and more).
+# scale-factor-always: the same, even where n = m, which moves the sampling points alone. ChannelViT
+#   with more channels than one: its code compares the number of all tokens with that of positions.
 # size: bicubic to n x n, without antialiasing. MAE, and the ViTs of transformers.
 # antialiased: bicubic to n x n, antialiased. timm, and DINOv2 with registers.
 # sin-cos: fixed, computed anew for the grid. Channel-agnostic MAE.
-PositionRule = Literal["scale-factor", "size", "antialiased", "sin-cos"]
+PositionRule = Literal["scale-factor", "scale-factor-always", "size", "antialiased", "sin-cos"]
 SCALE_OFFSET = 0.1
 SINCOS_BASE = 10000.0
 
@@ -39,10 +41,11 @@ def resample_positions(positions: Tensor, side: int, prefix: int, rule: Position
     Returns
     -------
     Tensor
-        [1, prefix + n * n, D] float32; `positions` itself where n = m.
+        [1, prefix + n * n, D] float32; `positions` itself where n = m, but for the rule that
+        always resamples.
     """
     old = grid_side(positions, prefix)
-    if old == side:
+    if old == side and rule != "scale-factor-always":
         return positions
     fixed, patches = positions[:, :prefix].float(), positions[:, prefix:].float()
     if rule == "sin-cos":
@@ -53,7 +56,7 @@ def resample_positions(positions: Tensor, side: int, prefix: int, rule: Position
         )
         return resampled
     image = patches.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    if rule == "scale-factor":
+    if rule in ("scale-factor", "scale-factor-always"):
         factor = (side + SCALE_OFFSET) / old
         image = functional.interpolate(image, scale_factor=(factor, factor), mode="bicubic")
     else:

@@ -199,6 +199,7 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
 
 _RESAMPLING = {
     "scale-factor": "positions resampled as DINO does it, bicubic by a scale factor",
+    "scale-factor-always": "positions resampled as DINO does it, bicubic by a scale factor",
     "size": "positions resampled bicubically",
     "antialiased": "positions resampled bicubically, with antialiasing",
     "sin-cos": "fixed positions, computed anew",

@@ -104,6 +104,11 @@ class ChannelTokenVit(VisionTransformer):
         return self.norm(tokens), found
 
     def _tokens(self, images: Tensor, channels: Sequence[int] | None) -> Tensor:
-        patches = self.patch_embed.tokens(images, channels) + self.pos_embed[:, None, 1:]
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
+        positions = self.positions(images.shape[1])
+        patches = self.patch_embed.tokens(images, channels) + positions[:, None, 1:]
+        first = (self.cls_token + positions[:, :1]).expand(len(images), -1, -1)
         return torch.cat([first, patches.flatten(1, 2)], dim=1)
+
+    def positions(self, count: int) -> Tensor:
+        """Return the position embeddings [1, 1 + P, D] for so many channels."""
+        return self.pos_embed

@@ -51,7 +51,7 @@ class ChannelVit:
             state=state,
             consumed=frozenset(own),
             network=_network(state),
-            positions="scale-factor",
+            positions="scale-factor-always",
             slots=rgb(channels) if colours else numbered_slots(channels),
             normalization=usual_normalization(channels),
             outputs=TOKEN_OUTPUTS,
@@ -69,6 +69,7 @@ def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
     state[CHANNELS] = (
         own[CHANNEL_TABLE] if CHANNEL_TABLE in own else own[CHANNELS][0, :, :, 0, 0].T.contiguous()
     )
+    state["single_pos_embed"] = own["pos_embed"]
     return state
 
 

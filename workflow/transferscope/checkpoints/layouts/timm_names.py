@@ -101,5 +101,5 @@ def _converted(
         slots=rgb(network.channels),
         normalization=usual_normalization(network.channels),
         outputs=outputs,
-        remarks=("the normalisation is a guess: check what the weights were trained with",),
+        remarks=("the normalisation is a guess, as the file does not name it",),
     )
