@@ -77,10 +77,14 @@ def test_any_wrapping_of_the_backbone_alone_loads(
     assert_tokens(embeddings(card_for(path), images(4, 48)), dino(state, images(4, 48), 1))
 
 
-def test_blocks_whose_names_hold_the_prefix_keep_their_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", [None, "teacher"])
+def test_blocks_whose_names_hold_the_prefix_keep_their_weights(
+    tmp_path: Path, key: str | None
+) -> None:
     """Stripping `0.` wherever it stands would lose blocks 0 and 10, and leave them at random."""
     state = vit_state(width=32, depth=11, patch=8, side=2, channels=4)
-    path = save({"teacher": prefixed(state, "0.")}, tmp_path / "w.pth")
+    content = prefixed(state, "0.")
+    path = save({key: content} if key else content, tmp_path / "w.pth")
     card = card_for(path)
     assert card.arguments["depth"] == 11
     x = images(4, 16)
