@@ -23,7 +23,7 @@ IMAGENET: dict[str, Any] = {
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
-SELF_STANDARDISED: dict[str, Any] = {"intensity": "range", "kind": "self"}
+SELF_STANDARDISED: dict[str, Any] = {"intensity": "range", "bits": 8, "kind": "self"}
 
 # Parts of a file that no embedding needs, by how their keys begin or what they hold.
 COMMON_LEFTOVERS = {

@@ -50,7 +50,7 @@ SLOTS = {
     2: ("nucleus", "protein"),
 }
 # SubCell was trained with one minimum and maximum over all channels; this is the nearest.
-NORMALIZATION = {"intensity": "tile", "percentiles": [0.0, 100.0], "kind": "none"}
+NORMALIZATION = {"intensity": "joint", "kind": "none"}
 
 
 class SubCell:
