@@ -21,6 +21,7 @@ PAGES = [
     "add-a-dataset.md",
     "add-a-backbone.md",
     "channel-strategies.md",
+    "ready-studies.md",
     "results.md",
 ]
 
