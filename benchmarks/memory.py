@@ -73,9 +73,9 @@ def run(folder: Path) -> Part:
     )
     remark = (
         f"Import of the libraries included. Probes: both schemes, {SPLITS['folds']['group']} "
-        f"folds, {len(FRACTIONS)} fractions. Beyond the one matrix grow the predictions, a row for "
-        "each head, or k, and test tile, which each probe holds and `compare` reads; k-NN holds "
-        "the matrix at unit length, too."
+        f"folds, {len(FRACTIONS)} fractions. Predictions are written and read in parts; what grows "
+        "beyond the one matrix are labels, row numbers of the divisions, and k-NN's training rows "
+        "at unit length."
     )
     return Part(title, tables=[Table(header, rows)], remark=remark)
 
