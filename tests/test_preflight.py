@@ -3,7 +3,7 @@ import os
 import pytest
 
 from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
-from transferscope.backbones import networks
+from transferscope.backbones import checks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
 from transferscope.preflight import Passed, preflight
@@ -78,7 +78,7 @@ def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(
     def refuse(*_):
         raise AdaptationError("its first layer is no plain convolution over the input slots")
 
-    monkeypatch.setattr(networks, "input_convolutions", refuse)
+    monkeypatch.setattr(checks, "input_convolutions", refuse)
     preflight(load(folder, repository, **{**study, "channel_strategies": ["map"]}))
     with pytest.raises(UserError, match="cannot serve the channel strategy adapt") as caught:
         preflight(load(folder, repository, **study))

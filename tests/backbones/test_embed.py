@@ -13,12 +13,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from transferscope.backbones import network_embedder, networks
+from transferscope.backbones import network_embedder, readout
 from transferscope.backbones.channels import assign, strategies_for
 from transferscope.backbones.embed import embed, prefetched, storage_dtype
-from transferscope.backbones.networks import build_backbone, in_precision
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
+from transferscope.backbones.readout import in_precision
 from transferscope.backbones.strategies import store_strategy
 from transferscope.cards import HandcraftedCard, TimmCard
 from transferscope.cards import backbone as backbone_cards
@@ -232,7 +233,7 @@ def test_a_network_for_any_channels_sees_all_of_them_at_once(
     monkeypatch.setattr(
         network_embedder,
         "build_backbone",
-        lambda card, *_: networks.Backbone(Anything(), card.outputs).eval(),
+        lambda card, *_: readout.Backbone(Anything(), card.outputs).eval(),
     )
     store = embedded(tiles, wanted, "agnostic")
     raw = (TileStore(tiles).read(0, N_TILES).astype(np.float64) / 3000).clip(0, 1)
@@ -250,9 +251,9 @@ def test_replicate_mean_and_single_channels_cost_one_replicate(
     served, refused = strategies_for(card(), requested, CHANNELS)
     assert (served, refused) == (requested, {})
     images = []
-    forward = networks.Backbone.forward
+    forward = readout.Backbone.forward
     monkeypatch.setattr(
-        networks.Backbone,
+        readout.Backbone,
         "forward",
         lambda self, x, *filled: images.append(len(x)) or forward(self, x, *filled),
     )

@@ -7,12 +7,13 @@ import timm
 import torch
 from torch import nn
 
+from transferscope.backbones.checks import check_adaptation
 from transferscope.backbones.input_adaptation import (
     AdaptationError,
     adapt_input,
     input_convolutions,
 )
-from transferscope.backbones.networks import build_backbone, check_adaptation
+from transferscope.backbones.networks import build_backbone
 from transferscope.cards import TimmCard
 from transferscope.errors import UserError
 
@@ -73,7 +74,7 @@ def test_a_first_layer_that_is_not_known_or_no_convolution_is_refused_before_the
         adapt_input(network, 3, 2)
     assert check_adaptation(card("resnet18"), HERE) == []
     monkeypatch.setattr(
-        "transferscope.backbones.networks.network_without_values",
+        "transferscope.backbones.checks.network_without_values",
         lambda _: nn.Sequential(nn.Flatten()),
     )
     [problem] = check_adaptation(card("resnet18"), HERE)

@@ -8,15 +8,11 @@ import pytest
 import timm
 import torch
 
-from transferscope.backbones.networks import (
-    build_backbone,
-    check_backbone,
-    in_precision,
-    known_architectures,
-    output_widths,
-)
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import build_backbone, known_architectures
 from transferscope.backbones.patch_projection import count_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
+from transferscope.backbones.readout import in_precision, output_widths
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard, FileCard, TimmCard
 from transferscope.errors import UserError

@@ -11,8 +11,10 @@ import torch
 
 from checkpoint_files import images
 from transferscope.backbones import transformers_network
-from transferscope.backbones.networks import build_backbone, check_backbone, in_precision
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
+from transferscope.backbones.readout import in_precision
 from transferscope.cards import TransformersCard
 from transferscope.errors import UserError
 

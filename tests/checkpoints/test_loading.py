@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from checkpoint_files import card_for, prefixed, save, vit_state
-from transferscope.backbones.networks import build_backbone, check_backbone
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import UserError

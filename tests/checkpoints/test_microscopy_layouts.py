@@ -24,9 +24,11 @@ from checkpoint_files import (
     subcell_file,
     vit_state,
 )
-from transferscope.backbones.networks import build_backbone, check_backbone, in_precision
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.patch_projection import count_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
+from transferscope.backbones.readout import in_precision
 from transferscope.cards import FileCard, accepts_any_channels
 from transferscope.checkpoints.conversion import convert
 from transferscope.checkpoints.reading import read_checkpoint

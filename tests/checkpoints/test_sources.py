@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from checkpoint_files import card_for, save, vit_state
-from transferscope.backbones.networks import build_backbone, check_backbone
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard, FileCard, HubCard, TimmCard, UrlCard
 from transferscope.checkpoints.sources import checkpoint_file, file_sha256, present_file, stamp

@@ -129,9 +129,9 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     def check() -> list[Problem]:
         # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
-        from transferscope.backbones import networks
+        from transferscope.backbones import checks
 
-        return networks.check_backbone(card, located.path)
+        return checks.check_backbone(card, located.path)
 
     found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
     digest = fingerprint(["backbone", *found])
@@ -144,8 +144,8 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
         return []
 
     def check() -> list[Problem]:
-        from transferscope.backbones import networks
+        from transferscope.backbones import checks
 
-        return networks.check_adaptation(card, located.path)
+        return checks.check_adaptation(card, located.path)
 
     return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)

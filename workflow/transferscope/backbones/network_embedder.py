@@ -13,14 +13,9 @@ import torch
 from torch import Tensor
 
 from transferscope.backbones.channels import Assignment, column_layout
+from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.embed import Embeddings, Tiles, storage_dtype
-from transferscope.backbones.networks import (
-    Backbone,
-    build_backbone,
-    check_backbone,
-    in_precision,
-    output_widths,
-)
+from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
     DTYPES,
     LEAST_AGREEMENT,
@@ -28,6 +23,7 @@ from transferscope.backbones.precision import (
     choose_precision,
 )
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
+from transferscope.backbones.readout import Backbone, in_precision, output_widths
 from transferscope.backbones.strategies import ADAPT
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard

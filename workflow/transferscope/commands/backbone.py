@@ -161,7 +161,7 @@ def _inspected(
 
 def _check(path: Path) -> None:
     """Report at once what would keep a run from using the card."""
-    from transferscope.backbones.networks import check_backbone
+    from transferscope.backbones.checks import check_backbone
     from transferscope.cards import BackboneCard
     from transferscope.models import read_model
 

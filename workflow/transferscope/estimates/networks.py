@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from transferscope.backbones.networks import Backbone, build_backbone, network_without_values
+from transferscope.backbones.networks import network_without_values
+from transferscope.backbones.readout import Backbone
+from transferscope.backbones.transformers_network import transformers_without_values
 from transferscope.cards import NetworkCard, TransformersCard
 from transferscope.checkpoints.sources import present_file
 
@@ -42,16 +45,17 @@ def network_cost(
     Parameters
     ----------
     card, card_path
-        A card that `networks.check_backbone` has passed, and its file.
+        A card that `checks.check_backbone` has passed, and its file.
     n_inputs
         Input channels of a network that takes any; None: as many as it has slots.
     """
     if isinstance(card, TransformersCard):
         if present_file(card, card_path) is None:
             return None
-        backbone = build_backbone(card, card_path)
+        network: nn.Module = transformers_without_values(card, card_path)
     else:
-        backbone = Backbone(network_without_values(card), card.outputs).eval()
+        network = network_without_values(card)
+    backbone = Backbone(network, card.outputs).eval()
     parameters = list(backbone.parameters())
     size = card.input_size
     channels = len(card.slots) if n_inputs is None else n_inputs

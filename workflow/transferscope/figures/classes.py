@@ -20,8 +20,6 @@ from transferscope.figures.style import (
     note_that_nothing_is_shown,
 )
 
-STYLE_VERSION = 1
-
 
 def draw(results: Results, settings: FigureSettings) -> Figure:
     """Draw one heat map a dataset, by group where there is such a split.

@@ -21,8 +21,6 @@ from transferscope.figures.style import (
     note_that_nothing_is_shown,
 )
 
-STYLE_VERSION = 1
-
 
 def draw(results: Results, settings: FigureSettings) -> Figure:
     """Draw one matrix a dataset: the best store, by group where there is such a split.

@@ -44,7 +44,6 @@ from transferscope.progress import progress_bar
 from transferscope.seeds import derive_rng, derive_seed
 from transferscope.stores import EmbeddingStore
 
-STYLE_VERSION = 1
 NEIGHBOURS = 10
 PRINCIPAL_COMPONENTS = 50
 PERPLEXITY = 30

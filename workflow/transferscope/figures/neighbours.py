@@ -23,8 +23,6 @@ from transferscope.figures.style import (
     note_that_nothing_is_shown,
 )
 
-STYLE_VERSION = 1
-
 
 def draw(results: Results, settings: FigureSettings) -> Figure:
     """Draw k-NN curves for all datasets (rows) and split schemes (columns), full fraction.

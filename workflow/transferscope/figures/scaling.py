@@ -23,7 +23,6 @@ from transferscope.figures.style import (
 )
 from transferscope.score_table import FLOOR
 
-STYLE_VERSION = 1
 SATURATED = 0.95
 
 

@@ -24,7 +24,6 @@ from transferscope.figures.style import (
     note_that_nothing_is_shown,
 )
 
-STYLE_VERSION = 1
 ROW_INCHES = 0.3
 OFFSET = 0.16
 SCHEMES = ("group", "image")

@@ -25,7 +25,6 @@ from transferscope.figures.style import (
     strategy_label,
 )
 
-STYLE_VERSION = 1
 BAR_INCHES = 0.2
 
 

@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 from transferscope.backbones.strategies import seed_of, single_channel
 from transferscope.errors import Problem, UserError
 
-STYLE_VERSION = 1
 BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
