@@ -140,7 +140,7 @@ def _from_hub(card: TimmCard, card_path: Path) -> nn.Module:
 
 
 def not_fetched(card: TimmCard, card_path: Path, reason: str = "") -> Problem:
-    """Return the problem of hub weights that are not here, with what to fetch and where to put it."""
+    """Return the problem of hub weights that are absent, with what to fetch and where to."""
     config: Any = timm.get_pretrained_cfg(card.architecture)
     cache = huggingface_hub.constants.HF_HUB_CACHE
     what = f"the weights {config.hf_hub_id or config.url} could not be fetched"
