@@ -91,7 +91,8 @@ def _earlier(path: Path, dataset: DatasetCard, card: Path, table: pd.DataFrame) 
     if cells is None:
         return []
     columns = [name for name in ("tile_id", "labels", "labeller", "time") if name in cells]
-    return [EarlierRow(**row) for row in cells[columns].to_dict("records")]
+    rows = zip(*(cells[name] for name in columns), strict=True)
+    return [EarlierRow(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _draw(
