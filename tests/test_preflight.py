@@ -95,3 +95,62 @@ def test_a_fetch_is_checked_before_it_is_done(folder, repository):
         preflight(load(folder, repository, datasets=["public.yaml"]))
     assert 'Did you mean "membran"?' in str(caught.value)
     assert len(caught.value.problems) == len(CLASSES)
+
+
+def label_by_hand(folder, text, **changes):
+    """Write a label table, and name it in the dataset's card."""
+    (folder / "raw/hand.csv").write_text(text)
+    own = {"sheet": "../../raw/samples.tsv", "label_table": "../../raw/hand.csv"}
+    write_yaml(folder / "cards/datasets/cells.yaml", {**DATASET_CARD, **own, **changes})
+
+
+def labels_of(groups):
+    rows = [f"P{group:02d}_{fov},{CLASSES[group % 3]}" for group in groups for fov in range(3)]
+    return "\n".join(["tile_id,labels", *rows, ""])
+
+
+def test_labels_given_by_hand_are_checked_with_their_row(folder, repository):
+    label_by_hand(folder, labels_of(range(12)))
+    preflight(load(folder, repository))
+    label_by_hand(folder, labels_of(range(12)) + "P77_0,membran\n")
+    with pytest.raises(UserError) as caught:
+        preflight(load(folder, repository))
+    text = str(caught.value)
+    for part in ("hand.csv, row 38", 'unknown label "membran"', 'no tile "P77_0"'):
+        assert part in text
+
+
+def test_labels_given_by_hand_must_suffice_for_the_folds(folder, repository):
+    label_by_hand(folder, labels_of(range(4)))
+    with pytest.raises(UserError, match=r"hand\.csv.*fewer than the 2 folds"):
+        preflight(load(folder, repository))
+
+
+def test_the_sheet_may_be_without_labels_where_they_are_given_by_hand(folder, repository):
+    label_by_hand(folder, labels_of(range(12)))
+    sheet = folder / "raw/samples.tsv"
+    lines = [line.rpartition("\t")[0] for line in sheet.read_text().splitlines()[1:]]
+    sheet.write_text("\n".join(["tile_id\tpath\tgroup\tlabels", *(f"{x}\t" for x in lines)]))
+    preflight(load(folder, repository))
+
+
+def test_hand_labels_of_cut_tiles_wait_for_the_tiles(folder, repository):
+    cut = {"tiles": {"size": 32, "mode": "cut"}}
+    label_by_hand(folder, "tile_id,labels\nP00_0_y0_x32,membrane\n", **cut)
+    preflight(load(folder, repository))
+    label_by_hand(folder, "tile_id,labels\nP00_0_y0_x32,membran\n", **cut)
+    with pytest.raises(UserError, match="membran"):
+        preflight(load(folder, repository))
+
+
+def test_hand_labels_of_no_tile_are_left_out_where_bad_tiles_are(folder, repository):
+    label_by_hand(folder, labels_of(range(12)) + "P77_0,membrane\n")
+    preflight(load(folder, repository, bad_tiles="skip"))
+
+
+def test_the_label_table_of_a_simulated_dataset_is_checked(folder, repository):
+    label_by_hand(
+        folder, "tile_id,labels\nx,membran\n", sheet=None, simulate={"domain": "opencell"}
+    )
+    with pytest.raises(UserError, match="membran"):
+        preflight(load(folder, repository))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from factories import planned_jobs, write_study
+from factories import DATASET_CARD, planned_jobs, write_study, write_yaml
 from transferscope.commands.study import merged_config
 from transferscope.estimates.jobs import jobs_of_whole_study
 from transferscope.plan import Plan
@@ -16,10 +16,14 @@ from transferscope.study import Study
         {},
         {"channel_strategies": ["replicate", "mean"], "knn": {"k": []}},
         {"datasets": ["opencell-demo", "hpa-demo"], "backbones": ["handcrafted"]},
+        {"label_table": "../../raw/samples.tsv"},
     ],
 )
 def test_jobs_are_those_that_snakemake_plans(tmp_path, monkeypatch, changes):
+    label_table = changes.pop("label_table", None)
     folder = write_study(tmp_path, **changes)
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "label_table": label_table}
+    write_yaml(folder / "cards/datasets/cells.yaml", card)
     monkeypatch.chdir(folder)
     study = Study.load(merged_config(folder / "study.yaml"), _roots(folder), "study.yaml")
     expected = planned_jobs(folder)

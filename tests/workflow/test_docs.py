@@ -23,6 +23,7 @@ PAGES = [
     "channel-strategies.md",
     "ready-studies.md",
     "results.md",
+    "label-by-hand.md",
 ]
 
 
@@ -44,6 +45,9 @@ def checkout(repository, tmp_path_factory):
     labels = sheet.drop_duplicates("group")[["group", "labels"]]
     labels.columns = ["gene", "localization"]
     labels.to_csv(folder / "labels.csv", index=False)
+    # What a person would have saved from the page.
+    by_hand = sheet[["tile_id", "labels"]].assign(labeller="Jo", time="")
+    by_hand.iloc[:-3].to_csv(folder / "my-cells-labels.csv", index=False)
     write_hpa(folder)
     network = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0)
     save_file(network.state_dict(), folder / "resources/backbones/my-vit.safetensors")
@@ -98,6 +102,9 @@ def test_the_pages_work_as_written(repository, checkout, bucket):
             elif language == "python":
                 run(f"python - <<'END'\n{content}\nEND", checkout)
     assert (checkout / "results/my-study/summary.md").exists()
+    labelled = pd.read_parquet(checkout / "results/my-study/labels/my-cells.parquet")
+    assert (labelled["labels"] == "").sum() == 3
+    assert (labelled["labeller"] == "Jo").sum() == len(labelled) - 3
     fetched = pd.read_csv(checkout / "results/my-opencell/raw/opencell-small/samples.tsv", sep="\t")
     assert {"golgi", "membrane", "nucleoplasm", "vesicles"} <= set(fetched["labels"])
     assert (checkout / "hpa-sheet/files").resolve() == checkout / "hpa-images"

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -130,3 +131,36 @@ def test_relabelling_in_the_sheet_embeds_nothing_once_tiles_are_read(copied_stud
     jobs = planned_jobs(folder)
     assert "embed" not in jobs
     assert jobs["heads"] == 3
+
+
+RELABELLED = {"relabel", "contact_sheets", "splits", "heads", "knn"}
+
+
+def label_by_hand(folder, count):
+    """Write a label table of the first fields and name it in the card."""
+    sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t")
+    sheet[["tile_id", "labels"]].head(count).to_csv(folder / "hand.csv", index=False)
+    path = folder / "cards/datasets/cells.yaml"
+    card = yaml.safe_load(path.read_text())
+    write_yaml(path, {**card, "label_table": "../../hand.csv"})
+
+
+def test_labels_given_by_hand_divide_and_probe_again_but_decode_and_embed_nothing(copied_study):
+    folder = copied_study()
+    label_by_hand(folder, 30)
+    assert set(planned_jobs(folder)) == COMPARISON | RELABELLED
+    run_snakemake(folder)
+    assert planned_jobs(folder) == {}
+    splits = pd.read_parquet(folder / "results/tiny/splits/cells.parquet")
+    assert splits["row"].nunique() == 30
+    (folder / "hand.csv").write_text((folder / "hand.csv").read_text() + "P11_0,skip\n")
+    assert set(planned_jobs(folder)) == COMPARISON | RELABELLED
+
+
+def test_going_back_to_the_labels_of_the_sheet_divides_and_probes_again(copied_study):
+    folder = copied_study()
+    card = (folder / "cards/datasets/cells.yaml").read_text()
+    label_by_hand(folder, 30)
+    run_snakemake(folder, "results/tiny/splits/cells.parquet")
+    (folder / "cards/datasets/cells.yaml").write_text(card)
+    assert set(planned_jobs(folder)) == COMPARISON | RELABELLED - {"relabel"}

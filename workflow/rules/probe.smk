@@ -1,7 +1,7 @@
 rule heads:
     input:
         embeddings=plan.embeddings_of,
-        table=paths.tile_table(),
+        table=plan.labelled_table,
         splits=paths.splits(),
     output:
         scores=paths.scores("heads"),

@@ -31,7 +31,7 @@ for figure in FIGURES:
 rule embedding_maps:
     input:
         embeddings=plan.embeddings_in,
-        table=paths.tile_table(),
+        table=plan.labelled_table,
     output:
         svg=report(
             paths.figure("embedding_maps/{dataset}", "svg"),

@@ -46,10 +46,32 @@ rule tiles:
         " --quality {output.quality:q} --skipped {output.skipped:q} --workers {threads}"
 
 
+rule relabel:
+    input:
+        table=paths.tile_table(),
+        labels=plan.label_table,
+    output:
+        table=paths.relabelled(),
+    log:
+        paths.log("relabel/{dataset}"),
+    wildcard_constraints:
+        dataset=alternatives(plan.labelled_by_hand()),
+    conda:
+        ENVIRONMENT
+    params:
+        card=plan.dataset_card,
+        labels=plan.label_dependencies,
+        bad_tiles=plan.config.bad_tiles,
+        protocol=PROTOCOLS["relabel"],
+    shell:
+        "transferscope --log {log:q} relabel --table {input.table:q} --card {params.card:q}"
+        " --bad-tiles {params.bad_tiles} --output {output.table:q}"
+
+
 rule contact_sheets:
     input:
         tiles=paths.tiles(),
-        table=paths.tile_table(),
+        table=plan.labelled_table,
     output:
         report(
             directory(paths.contact_sheets()),
@@ -73,7 +95,7 @@ rule contact_sheets:
 
 rule splits:
     input:
-        table=paths.tile_table(),
+        table=plan.labelled_table,
     output:
         splits=paths.splits(),
     log:

@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from transferscope.commands import backbone, strategies, study
+from transferscope.commands import backbone, label, strategies, study
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 app.add_typer(backbone.app, name="backbone")
+app.add_typer(label.app, name="label")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")
 
@@ -169,6 +170,21 @@ def tiles(
         bad_tiles=bad_tiles,
         workers=workers,
     )
+
+
+@app.command()
+def relabel(
+    table: TableIn,
+    card: CardPath,
+    output: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
+    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for a label of no tile.")] = "stop",
+) -> None:
+    """Put the labels given by hand in place of those of a tile table."""
+    from transferscope.cards import DatasetCard
+    from transferscope.labelling.label_table import relabel as run
+    from transferscope.models import read_model
+
+    run(table, read_model(card, DatasetCard), card, output, skip=bad_tiles == "skip")
 
 
 @app.command("contact-sheets")

@@ -34,6 +34,10 @@ class StudyPaths:
         """Table of the tiles: id, group, labels, fov and carried metadata, in store order."""
         return self.root / "tiles" / f"{dataset}.tiles.parquet"
 
+    def relabelled(self, dataset: str = "{dataset}") -> Path:
+        """Tile table with the labels given by hand, of a dataset whose card names a label table."""
+        return self.root / "labels" / f"{dataset}.parquet"
+
     def quality(self, dataset: str = "{dataset}") -> Path:
         """Quality table of the tiles, one row a tile and channel."""
         return self.root / "tiles" / f"{dataset}.quality.csv"

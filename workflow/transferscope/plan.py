@@ -10,6 +10,7 @@ from typing import Any
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config import HeadProbe, KnnProbe
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
+from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
@@ -138,6 +139,22 @@ class Plan:
         # Snakemake asks again after the fetch, so that this is never an older manifest.
         manifest = self.paths.fetched(card.name)
         return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
+
+    def labelled_table(self, wildcards: Any) -> Path:
+        """Return the tile table whose labels count: with those given by hand, if there are any."""
+        name = wildcards.dataset
+        by_hand = self._dataset(wildcards).label_table is not None
+        return self.paths.relabelled(name) if by_hand else self.paths.tile_table(name)
+
+    def label_table(self, wildcards: Any) -> Path:
+        """Return the table of the labels given by hand."""
+        located = self.study.datasets[wildcards.dataset]
+        return label_table_of(located.card, located.path)
+
+    def labelled_by_hand(self) -> list[str]:
+        """Return the datasets whose cards name a label table."""
+        datasets = self.study.datasets
+        return [name for name in datasets if datasets[name].card.label_table is not None]
 
     def label_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a dataset card says about labels."""

@@ -16,11 +16,16 @@ from transferscope.cards import (
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
+from transferscope.labelling.label_table import (
+    check_label_table,
+    label_table_of,
+    with_hand_labels,
+)
 from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import read_sheet
+from transferscope.raw.sheets import SampleSheet, read_sheet
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
 
@@ -81,7 +86,9 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     for located in study.datasets.values():
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed)
-        elif located.card.fetch is not None:
+        else:
+            problems += check_label_table(located.card, located.path)
+        if located.card.fetch is not None:
             problems += _check_fetch(study, located)
     for located_backbone in study.backbones.values():
         problems += _check_backbone(located_backbone, passed)
@@ -97,12 +104,28 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
         sheet = read_sheet(path, located.card, located.path)
     except UserError as error:
         return error.problems
-    problems = splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
+    problems = _check_labels(study, located, sheet)
     if study.config.bad_tiles == "skip":
         return problems
     raw = raw_digest(sheet)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
+
+
+def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleSheet) -> list[Problem]:
+    """Check the labels that count, the sheet's or those given by hand, and their division."""
+    card, settings = located.card, study.config.splits
+    if card.label_table is None:
+        return splits.check_splits(sheet.table, card, settings, str(sheet.path))
+    if not card.tiles.one_a_field:
+        # The ids of the tiles are not known before the headers are: the job checks the rest.
+        return check_label_table(card, located.path)
+    skip = study.config.bad_tiles == "skip"
+    try:
+        table = with_hand_labels(sheet.table, card, located.path, skip=skip)
+    except UserError as error:
+        return error.problems
+    return splits.check_splits(table, card, settings, str(label_table_of(card, located.path)))
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:

@@ -54,6 +54,11 @@ class TileSettings(Model):
         None, gt=0, description="Resample every field to this pixel size first. Null: do not."
     )
 
+    @property
+    def one_a_field(self) -> bool:
+        """Whether each field gives just one tile, which then has the id of the sheet's row."""
+        return self.size is None or self.mode != "cut"
+
 
 class DatasetCard(Model):
     """A dataset: a sample sheet plus what its channels, labels and pixels mean."""
@@ -106,6 +111,14 @@ class DatasetCard(Model):
     task: Task = Field("multi-label", description="May a tile have several labels?")
     labels: list[Label] = Field(
         min_length=2, description="The class list, over which macro scores are averaged."
+    )
+    label_table: Path | None = Field(
+        None,
+        description=(
+            "Labels given by hand: a TSV or CSV, relative to the card, with the columns `tile_id` "
+            "and `labels`, as the page of `transferscope label` saves it. They replace the labels "
+            "of the sheet; tiles that are not in it are unlabelled. Null: the sheet's labels."
+        ),
     )
     tiles: TileSettings = TileSettings()
     licence: str = ""

@@ -52,6 +52,9 @@ def check_fetch(
     if planned.table.empty:
         mend = "Check `labels`, `fetch.grades` and `fetch.limit`."
         return [Problem(str(card_path), "the card asks for no field at all", mend)]
+    if card.label_table is not None:
+        # Its labels count, not those of the source; they are checked where the tiles are known.
+        return []
     if not planned.complete:
         # How many fields a protein has is not known yet.
         schemes = [scheme for scheme in settings.schemes if scheme == "group"]

@@ -26,6 +26,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "simulate": len(plan.made_by("simulate")),
         "fetch": len(plan.made_by("fetch")),
         "tiles": len(study.datasets),
+        "relabel": len(plan.labelled_by_hand()),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),
         "embed": len(stores),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
+LABEL_COLUMNS = ("tile_id", "labels")
 OPTIONAL_COLUMNS = ("fov", "batch", "mask")
 # The tile table fills these columns itself.
 RESERVED_COLUMNS = ("source", "y", "x")
 CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
+OWN_ID = "Give each row an id of its own."
 HEADER_ROW = 1
 MOST_ALIKE = 20
 MOST_ROWS_NAMED = 5
@@ -136,6 +138,44 @@ def check_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) ->
     if table is not None:
         problems += _check_table(path, table, card, card_path)
     return problems
+
+
+def check_label_rows(
+    path: Path,
+    table: pd.DataFrame,
+    card: DatasetCard,
+    card_path: Path | None,
+    known_ids: Iterable[str] | None = None,
+) -> list[Problem]:
+    """Return every problem of a table that gives tiles labels, by their ids.
+
+    Parameters
+    ----------
+    path, table
+        The file, and its cells as `read_table` returns them.
+    card, card_path
+        The dataset that it belongs to, and the file of its card.
+    known_ids
+        Ids of the dataset's tiles; None: not known yet.
+    """
+    problems = _missing_columns(f"{path}, row {HEADER_ROW}", list(table.columns), LABEL_COLUMNS)
+    findings = [
+        *_check_ids(table, "Keep one row a tile."),
+        *_check_labels(table, card, card_path),
+        *_check_known(table, known_ids),
+    ]
+    return problems + _as_problems(path, findings)
+
+
+def _check_known(table: pd.DataFrame, known_ids: Iterable[str] | None) -> Iterator[_Finding]:
+    if known_ids is None or "tile_id" not in table:
+        return
+    known = dict.fromkeys(known_ids)
+    mend = f'Ids are those of the tile table, such as "{next(iter(known), "")}".'
+    for row, tile_id in _cells(table, "tile_id"):
+        if tile_id and tile_id not in known:
+            what = f'the dataset has no tile "{tile_id}"'
+            yield _Finding(row, "tile_id", "unknown id", what, mend)
 
 
 def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
@@ -271,16 +311,24 @@ def _check_columns(
     path: Path, columns: list[str], card: DatasetCard, card_path: Path | None
 ) -> list[Problem]:
     where = f"{path}, row {HEADER_ROW}"
-    problems = []
-    for name in REQUIRED_COLUMNS:
-        if name not in columns:
-            mend = f'Add the column "{name}". {_suggest_column(name, columns)}'
-            problems.append(Problem(where, f'the column "{name}" is missing', mend))
+    problems = _missing_columns(where, columns, REQUIRED_COLUMNS)
     for name in RESERVED_COLUMNS:
         if name in columns:
             what = f'the column "{name}" is filled by transferscope itself'
             problems.append(Problem(f"{where}, column {name}", what, "Rename the column."))
     return problems + _check_path_columns(where, columns, card, card_path)
+
+
+def _missing_columns(where: str, columns: list[str], required: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(
+            where,
+            f'the column "{name}" is missing',
+            f'Add the column "{name}". {_suggest_column(name, columns)}',
+        )
+        for name in required
+        if name not in columns
+    ]
 
 
 def _suggest_column(name: str, columns: list[str]) -> str:
@@ -314,19 +362,19 @@ def _check_path_columns(
     return problems
 
 
-def _check_ids(table: pd.DataFrame) -> Iterator[_Finding]:
+def _check_ids(table: pd.DataFrame, mend: str = OWN_ID) -> Iterator[_Finding]:
     if "tile_id" not in table:
         return
     first: dict[str, int] = {}
     for row, tile_id in _cells(table, "tile_id"):
         if not tile_id:
-            yield _Finding(row, "tile_id", "no id", "is empty", "Give each row an id of its own.")
+            yield _Finding(row, "tile_id", "no id", "is empty", mend)
         elif not tile_id.isprintable():
             what = f"{tile_id!r} holds a control character"
             yield _Finding(row, "tile_id", "odd id", what, "Use printable characters.")
         elif tile_id in first:
             what = f'the id "{tile_id}" is already used in row {first[tile_id]}'
-            yield _Finding(row, "tile_id", "same id", what, "Give each row an id of its own.")
+            yield _Finding(row, "tile_id", "same id", what, mend)
         else:
             first[tile_id] = row
 

@@ -72,7 +72,7 @@ def draw_contact_sheets(
     rows_of = {c: np.flatnonzero(labels.map(lambda row, c=c: c in row)) for c in card.labels}
     rows_of[UNLABELLED] = np.flatnonzero(labels.map(len) == 0)
     present = {name: rows for name, rows in rows_of.items() if len(rows)}
-    limits = _limits(store, card)
+    limits = display_limits(store, card)
     figures = []
     with progress_bar(f"Contact sheets of {card.name}", len(present), "classes") as bar:
         for number, (name, rows) in enumerate(present.items()):
@@ -149,8 +149,16 @@ def bar_length_um(width_um: float) -> float:
     return float(max(step * power for step in BAR_STEPS if step * power <= most))
 
 
-def _limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
-    """Return black and white of each channel, [C, 2]: the card's, or percentiles of some tiles."""
+def display_limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
+    """Return black and white of each channel, [C, 2]: the card's, or percentiles of some tiles.
+
+    Parameters
+    ----------
+    store
+        The tiles.
+    card
+        The dataset, whose `intensity_range` counts where it names a channel.
+    """
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)

@@ -1,0 +1,143 @@
+"""Which tiles a person labels: random, as many of each class as of any other, over all groups.
+
+The draw depends on seed and tile ids alone, not on the order of the table.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from transferscope.probes.labels import label_matrix
+from transferscope.seeds import derive_rng
+
+Balance = Literal["labels", "none"]
+
+
+def draw_tiles(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    count: int,
+    *,
+    seed: int = 0,
+    balance: Balance = "labels",
+    exclude: Collection[str] = (),
+) -> list[int]:
+    """Draw tiles at random, balanced over the labels that they have now and spread over groups.
+
+    Each step takes a tile of the class of which the fewest were drawn so far, unlabelled counting
+    as a class; of that class, a tile of the group of which the fewest were drawn. A tile with
+    several labels counts for each of them.
+
+    Parameters
+    ----------
+    table
+        Tile table: `tile_id`, `group`, `labels`.
+    classes
+        Labels to balance over; others are ignored.
+    count
+        How many to draw; all that there are, where these are fewer.
+    seed
+        Another seed, another draw.
+    balance
+        `labels`; or `none`, for one draw over all tiles.
+    exclude
+        Ids of tiles that are not drawn.
+
+    Returns
+    -------
+    list of int
+        Positions in the table, in random order, so that the place tells nothing of the class.
+    """
+    rng = derive_rng(seed, "label", balance)
+    ids = table["tile_id"].map(str).to_numpy(dtype=object)
+    eligible = np.flatnonzero(~np.array(table["tile_id"].isin(list(exclude))))
+    rows = eligible[np.argsort(ids[eligible], kind="stable")]
+    strata = _strata(table["labels"].to_numpy(dtype=object)[rows], classes, balance)
+    groups = table["group"].map(str).to_numpy(dtype=object)[rows]
+    drawn = _draw(strata, groups, count, rng)
+    return [int(row) for row in rng.permutation(rows[drawn])]
+
+
+def _strata(
+    labels: npt.NDArray[np.object_], classes: Sequence[str], balance: Balance
+) -> npt.NDArray[np.bool_]:
+    """Return which tile belongs to which stratum, bool [N, S]; each to one at least."""
+    if balance == "none":
+        return np.ones((len(labels), 1), dtype=bool)
+    matrix = label_matrix(labels, classes)
+    return np.column_stack([matrix, ~matrix.any(axis=1)])
+
+
+def _draw(
+    strata: npt.NDArray[np.bool_],
+    groups: npt.NDArray[np.object_],
+    count: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """Return the tiles drawn, in turn."""
+    per_group: Counter[str] = Counter()
+    chosen: dict[int, None] = {}
+    pools = [_Pool(np.flatnonzero(column), groups, rng) for column in strata.T]
+    per_stratum = np.zeros(len(pools), dtype=np.int64)
+    open_pools = list(range(len(pools)))
+    while open_pools and len(chosen) < count:
+        stratum = min(open_pools, key=lambda number: (per_stratum[number], number))
+        row = pools[stratum].take(chosen, per_group)
+        if row is None:
+            open_pools.remove(stratum)
+            continue
+        chosen[row] = None
+        per_group[groups[row]] += 1
+        per_stratum += strata[row]
+    return np.array(list(chosen), dtype=np.int64)
+
+
+class _Pool:
+    """The tiles of one class that are left, by group.
+
+    Parameters
+    ----------
+    rows
+        Its tiles.
+    groups
+        Group of every tile.
+    rng
+        Shuffles the tiles of a group, and the groups.
+    """
+
+    def __init__(
+        self,
+        rows: npt.NDArray[np.int64],
+        groups: npt.NDArray[np.object_],
+        rng: np.random.Generator,
+    ) -> None:
+        self._left: dict[str, list[int]] = {}
+        for row in rng.permutation(rows):
+            self._left.setdefault(groups[row], []).append(int(row))
+        # Groups came in the order of a shuffle of tiles, in which large ones are early.
+        order = rng.permutation(len(self._left))
+        self._queue = [(0, int(o), group) for o, group in zip(order, self._left, strict=True)]
+        heapq.heapify(self._queue)
+
+    def take(self, chosen: Collection[int], per_group: Counter[str]) -> int | None:
+        """Return a tile of the group that was drawn from least; None where no tile is left."""
+        while self._queue:
+            drawn, order, group = heapq.heappop(self._queue)
+            if drawn != per_group[group]:
+                # Another class has drawn from the group since: it queues again.
+                heapq.heappush(self._queue, (per_group[group], order, group))
+                continue
+            left = self._left[group]
+            while left:
+                row = left.pop()
+                if row not in chosen:
+                    heapq.heappush(self._queue, (drawn + 1, order, group))
+                    return row
+        return None

@@ -1,0 +1,161 @@
+"""Labels given by hand, in a table by tile id, which count in place of those of the sample sheet.
+
+A tile that is not in the table is unlabelled, and so is one whose labels are empty or a mark: the
+person has seen it and could not, or would not, decide.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem, UserError
+from transferscope.parquet import read_parquet, write_parquet
+from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, read_table, split_labels
+
+MARKS = ("skip", "unsure")
+
+logger = logging.getLogger(__name__)
+
+
+def label_table_of(card: DatasetCard, card_path: Path) -> Path:
+    """Return the path of a dataset's label table.
+
+    Parameters
+    ----------
+    card, card_path
+        A card with `label_table`, and its file.
+    """
+    if card.label_table is None:
+        raise ValueError(f"{card.name} has no label table")
+    return card_path.parent / card.label_table
+
+
+def marks_of(classes: Iterable[str]) -> list[str]:
+    """Return what may stand in place of labels; a class of that name is a label like any other."""
+    taken = set(classes)
+    return [mark for mark in MARKS if mark not in taken]
+
+
+def read_label_table(
+    path: Path,
+    card: DatasetCard,
+    card_path: Path | None = None,
+    known_ids: Iterable[str] | None = None,
+) -> pd.DataFrame:
+    """Read a table of labels given by hand and check it.
+
+    Parameters
+    ----------
+    path
+        TSV or CSV with the columns `tile_id` and `labels`.
+    card, card_path
+        The dataset, and the file of its card.
+    known_ids
+        Ids of the dataset's tiles; None: they are not checked.
+
+    Returns
+    -------
+    pd.DataFrame
+        All columns str; `labels` is empty where the row has a mark.
+
+    Raises
+    ------
+    UserError
+        With every problem: a missing column, an unknown tile or label, a tile that occurs twice,
+        several labels in a single-label dataset.
+    """
+    table, problems = read_table(path, "label_table")
+    if table is not None:
+        if "labels" in table:
+            marked = table["labels"].isin(marks_of(card.labels))
+            table["labels"] = table["labels"].mask(marked, "").map(_tidy)
+        problems += check_label_rows(path, table, card, card_path, known_ids)
+    if table is None or problems:
+        raise UserError(problems)
+    return table
+
+
+def _tidy(cell: str) -> str:
+    return LABEL_SEPARATOR.join(split_labels(cell))
+
+
+def check_label_table(card: DatasetCard, card_path: Path) -> list[Problem]:
+    """Return what is wrong with a dataset's label table, if it has one, whatever its tiles are.
+
+    Parameters
+    ----------
+    card, card_path
+        A card, and its file.
+    """
+    if card.label_table is None:
+        return []
+    try:
+        read_label_table(label_table_of(card, card_path), card, card_path)
+    except UserError as error:
+        return error.problems
+    return []
+
+
+def with_hand_labels(
+    table: pd.DataFrame, card: DatasetCard, card_path: Path, *, skip: bool = False
+) -> pd.DataFrame:
+    """Return a tile table with the labels of the dataset's label table in place of its own.
+
+    Parameters
+    ----------
+    table
+        Tile table, or sample sheet of one tile a field: `tile_id`, `labels` and any others.
+    card, card_path
+        A card with `label_table`, and its file.
+    skip
+        Leave out labels of tiles that the dataset has not, and say so, in place of raising.
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows. Further columns of the label table are carried, as text; where both tables
+        have a column, the tile table's stays.
+
+    Raises
+    ------
+    UserError
+        With every problem of the label table.
+    """
+    path = label_table_of(card, card_path)
+    ids = table["tile_id"]
+    by_hand = read_label_table(path, card, card_path, None if skip else ids).set_index("tile_id")
+    if strangers := int((~by_hand.index.isin(ids)).sum()):
+        logger.warning("%s: %d rows were left out: no such tile", path, strangers)
+    carried = [name for name in by_hand.columns if name not in table]
+    columns = {name: ids.map(by_hand[name]).fillna("") for name in ["labels", *carried]}
+    return table.assign(**columns)
+
+
+def relabel(
+    tile_table: Path, card: DatasetCard, card_path: Path, output: Path, *, skip: bool = False
+) -> None:
+    """Write a tile table with the labels given by hand.
+
+    Parameters
+    ----------
+    tile_table
+        The tile table.
+    card, card_path, skip
+        As in `with_hand_labels`.
+    output
+        Parquet to write, with the rows of the tile table in their order.
+
+    Raises
+    ------
+    UserError
+        With every problem of the label table, or where the tile table cannot be read.
+    """
+    table = with_hand_labels(read_parquet(tile_table), card, card_path, skip=skip)
+    labelled = int((table["labels"] != "").sum())
+    logger.info("%s: %d of %d tiles have labels", card.name, labelled, len(table))
+    write_parquet(table, output, {"dataset": card.name})
