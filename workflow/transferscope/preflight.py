@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
+
 from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
@@ -18,6 +20,7 @@ from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.probes import splits
+from transferscope.probes.exclusion import exclusion_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
@@ -98,11 +101,17 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
     except UserError as error:
         return error.problems
     problems = splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
+    problems += _exclusion_problems(study, sheet.table, str(path))
     if study.config.bad_tiles == "skip":
         return problems
     raw = raw_digest(sheet)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
+
+
+def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
+    knn = study.config.knn
+    return exclusion_problems(table, knn.exclude, where) if knn.k else []
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:

@@ -72,7 +72,7 @@ def draw_contact_sheets(
     rows_of = {c: np.flatnonzero(labels.map(lambda row, c=c: c in row)) for c in card.labels}
     rows_of[UNLABELLED] = np.flatnonzero(labels.map(len) == 0)
     present = {name: rows for name, rows in rows_of.items() if len(rows)}
-    limits = _limits(store, card)
+    limits = drawing_limits(store, card)
     figures = []
     with progress_bar(f"Contact sheets of {card.name}", len(present), "classes") as bar:
         for number, (name, rows) in enumerate(present.items()):
@@ -149,7 +149,7 @@ def bar_length_um(width_um: float) -> float:
     return float(max(step * power for step in BAR_STEPS if step * power <= most))
 
 
-def _limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
+def drawing_limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
     """Return black and white of each channel, [C, 2]: the card's, or percentiles of some tiles."""
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
@@ -173,12 +173,12 @@ def _draw(
         cell.set_axis_off()
     for cell, position in zip(axes, chosen, strict=False):
         row = int(table.index[position])
-        tile = _shrunk(store.read(row, row + 1)[0])
+        tile = shrunk(store.read(row, row + 1)[0])
         shown = (composite(tile, limits, store.channels) * 255).round().astype(np.uint8)
         cell.imshow(shown, interpolation="nearest")
         cell.set_title(str(table["group"].iloc[position])[:24], fontsize=6, pad=2)
     if pixel_size := store.attributes.get("pixel_size_um"):
-        _add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
+        add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
     groups = table["group"].nunique()
     top = 1 - 0.5 / figure.get_figheight()
     figure.suptitle(f"{name}: {len(table)} tiles, {groups} groups", fontsize=10, y=0.995)
@@ -187,8 +187,8 @@ def _draw(
     return figure
 
 
-def _shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the tile in means over whole blocks of pixels, small enough to draw."""
+def shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a tile [C, H, W] in means over whole blocks of pixels, small enough to draw."""
     step = -(-max(tile.shape[1:]) // MOST_PIXELS)
     height, width = (length // step * step for length in tile.shape[1:])
     if step == 1:
@@ -198,7 +198,8 @@ def _shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return shrunk
 
 
-def _add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
+def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
+    """Draw a scale bar of a round length into an axes that shows a tile."""
     length_um = bar_length_um(pixel_size_um * width_px)
     share = length_um / (pixel_size_um * width_px)
     line = {"color": "white", "linewidth": 2, "solid_capstyle": "butt"}
