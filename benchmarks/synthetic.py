@@ -94,7 +94,7 @@ def probe_data(
     names = np.array([f"tile{row:06d}" for row in range(rows)], dtype=object)
     return ProbeData(
         embeddings=embeddings_of(labels, width, separation, rng),
-        tiles=LabelledTiles(labels, CLASSES, task, names, names, names),
+        tiles=LabelledTiles(labels, CLASSES, task, names, names, names, names),
         divisions=divisions,
         metrics=["macro_f1"],
         identity={"dataset": "bench", "backbone": "synthetic", "channels": "map", "task": task},

@@ -15,6 +15,7 @@ from transferscope.study import Study
     [
         {},
         {"channel_strategies": ["replicate", "mean"], "knn": {"k": []}},
+        {"aggregate": {"levels": ["fov"]}, "figures": {"gallery": 4}},
         {"datasets": ["opencell-demo", "hpa-demo"], "backbones": ["handcrafted"]},
         {"label_table": "../../raw/samples.tsv"},
     ],

@@ -10,10 +10,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from transferscope.cards import DatasetCard
 from transferscope.config import KnnSettings, SplitSettings
+from transferscope.errors import UserError
 from transferscope.parquet import read_parquet
-from transferscope.probes import knn
-from transferscope.probes.evaluation import ProbeData
-from transferscope.probes.knn import CosineSpace, majority, nearest, run_knn, score_knn
+from transferscope.probes import spaces
+from transferscope.probes.evaluation import Division, ProbeData
+from transferscope.probes.knn import majority, run_knn, score_knn
+from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.splits import make_splits
 from transferscope.score_table import SCORE_COLUMNS
 
@@ -68,13 +70,27 @@ def predictions_of(table: pd.DataFrame, k: int, division) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", ["multi-label", "single-label"])
-def test_predictions_equal_scikit_learn_on_the_same_folds(task: str) -> None:
+@pytest.mark.parametrize(
+    ("metric", "votes", "head"),
+    [
+        ("cosine", "majority", "knn"),
+        ("euclidean", "majority", "knn-euclidean"),
+        ("cosine", "distance", "knn-distance"),
+        ("euclidean", "distance", "knn-euclidean-distance"),
+    ],
+)
+def test_predictions_equal_scikit_learn_on_the_same_folds(
+    task: str, metric: str, votes: str, head: str
+) -> None:
     data = probe_data(task)
-    table = run_knn(data, KnnSettings(k=[10, 1, 5, 4])).predictions()
+    every = {"metrics": ["cosine", "euclidean"], "votes": ["majority", "distance"]}
+    table = run_knn(data, KnnSettings(k=[10, 1, 5, 4], **every)).predictions()
+    table = table[table["head"] == head]
+    weights = {"majority": "uniform", "distance": "distance"}[votes]
     features = data.embeddings.astype(np.float64)
     for division in data.divisions:
         for k in (1, 4, 5, 10):
-            reference = KNeighborsClassifier(k, metric="cosine", algorithm="brute")
+            reference = KNeighborsClassifier(k, metric=metric, weights=weights, algorithm="brute")
             if task == "multi-label":
                 reference.fit(features[division.train], data.tiles.matrix[division.train])
                 expected = reference.predict(features[division.test]).astype(bool)
@@ -99,34 +115,10 @@ def test_scores_are_the_shares_of_the_neighbours() -> None:
     np.testing.assert_allclose(first[[f"score_{j}" for j in range(4)]], expected, rtol=1e-6)
 
 
-def brute_force(embeddings: np.ndarray, query: int, candidates: np.ndarray, k: int) -> list[int]:
-    """Return the nearest rows by cosine, ties by row number."""
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    similarity = np.round(unit[candidates] @ unit[query], 9)
-    return sorted(candidates[np.lexsort((candidates, -similarity))][:k].tolist())
-
-
-@pytest.mark.parametrize("copies", [1, 3, 40])
-def test_ties_go_to_the_lower_row_however_many_there_are(copies: int) -> None:
-    rng = np.random.default_rng(1)
-    distinct = rng.integers(-2, 3, (120 // copies + 1, 6)) + 0.5
-    embeddings = distinct[rng.integers(0, len(distinct), 120)].astype(np.float32)
-    candidates = rng.permutation(100)
-    queries = np.arange(100, 120)
-    space = CosineSpace.of(torch.from_numpy(embeddings))
-    few, many = nearest(space, queries, candidates, [30, 100], [[3], [1, 7, 20]])
-    for position, query in enumerate(queries):
-        expected = brute_force(embeddings.astype(np.float64), query, candidates[:30], 3)
-        assert sorted(few[position].tolist()) == expected
-        for k in (1, 7, 20):
-            expected = brute_force(embeddings.astype(np.float64), query, candidates, k)
-            assert sorted(many[position, :k].tolist()) == expected
-
-
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = probe_data()
     whole = run_knn(data, KnnSettings(k=[1, 5])).predictions()
-    monkeypatch.setattr(knn, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(spaces, "BLOCK_BYTES", 1)
     pd.testing.assert_frame_equal(run_knn(data, KnnSettings(k=[1, 5])).predictions(), whole)
 
 
@@ -187,3 +179,107 @@ def test_no_k_means_no_rows() -> None:
     results = run_knn(probe_data(), KnnSettings(k=[]))
     assert results.scores().empty
     assert results.predictions().empty
+
+
+def straddling(exclude: str, k: list[int], **settings: object) -> tuple[pd.DataFrame, ProbeData]:
+    """Classify tiles whose fields lie on both sides: each field looks like no other field."""
+    rng = np.random.default_rng(2)
+    fovs = np.repeat(np.arange(30), 4)
+    table = pd.DataFrame(
+        {
+            "tile_id": [f"t{i}" for i in range(120)],
+            "group": [f"g{fov // 3}" for fov in fovs],
+            "fov": [f"f{fov}" for fov in fovs],
+            "batch": [f"b{fov % 2}" for fov in fovs],
+            # A field's label says nothing about any other field.
+            "labels": rng.choice(CLASSES, 30)[fovs],
+        }
+    )
+    embeddings = rng.normal(size=(30, 16))[fovs] + 0.1 * rng.normal(size=(120, 16))
+    data = ProbeData.of(
+        embeddings.astype(np.float32),
+        table,
+        pd.DataFrame(
+            {
+                "scheme": "image",
+                "seed": 0,
+                "fold": 0,
+                "row": np.arange(120),
+                "role": np.where(np.arange(120) % 4 == 0, "test", "train"),
+                "share": 0.0,
+            }
+        ).pipe(_with_attributes),
+        [1.0],
+        METRICS,
+        {"dataset": "d", "backbone": "b", "channels": "map"},
+    )
+    return run_knn(data, KnnSettings(k=k, exclude=exclude, **settings)).scores(), data
+
+
+def _with_attributes(splits: pd.DataFrame) -> pd.DataFrame:
+    splits.attrs = {"classes": CLASSES, "task": "single-label"}
+    return splits
+
+
+def accuracy(scores: pd.DataFrame, k: int) -> float:
+    chosen = scores[(scores["metric"] == "accuracy") & (scores["k"] == k)]
+    return float(chosen["value"].iloc[0])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_tiles_of_the_same_field_would_flatter_and_are_no_neighbours(metric: str) -> None:
+    leaking, _ = straddling("none", [1, 3], metrics=[metric])
+    honest, _ = straddling("fov", [1, 3], metrics=[metric])
+    assert accuracy(leaking, 1) == accuracy(leaking, 3) == 1.0
+    # Chance is 0.25 for four classes.
+    assert accuracy(honest, 1) < 0.6
+    assert accuracy(honest, 3) < 0.6
+
+
+@pytest.mark.parametrize("exclude", ["fov", "group", "batch"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_k_nearest_of_those_that_are_left_vote(exclude: str, metric: str) -> None:
+    scores, data = straddling(exclude, [1, 7, 30], metrics=[metric])
+    names = {"fov": data.tiles.fovs, "group": data.tiles.groups, "batch": data.tiles.batches}
+    division, features = data.divisions[0], data.embeddings.astype(np.float64)
+    truth = data.tiles.class_index()
+    for k in (1, 7, 30):
+        right = 0
+        for query in division.test:
+            other = names[exclude][division.train] != names[exclude][query]
+            train = division.train[other]
+            reference = KNeighborsClassifier(k, metric=metric, algorithm="brute")
+            reference.fit(features[train], truth[train])
+            right += int(reference.predict(features[[query]])[0] == truth[query])
+        assert accuracy(scores, k) == right / len(division.test)
+
+
+def test_a_k_beyond_the_tiles_that_are_left_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        scores, _ = straddling("batch", [1, 45, 46, 90])
+    assert set(scores["k"]) == {1, 45}
+    assert "only 45 training tiles to choose from, so no k of 46, 90" in caplog.text
+
+
+def test_batches_that_are_not_known_cannot_be_excluded() -> None:
+    with pytest.raises(UserError, match="160 tiles have no batch"):
+        run_knn(probe_data(), KnnSettings(k=[1], exclude="batch"))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equal_tiles_outvote_all_others(metric: str) -> None:
+    embeddings = np.array([[1, 0], [1, 0], [0.9, 0.1], [0.9, 0.1], [1, 0]], dtype=np.float32)
+    labels = ["er", "er", "golgi", "golgi", ""]
+    table = pd.DataFrame({"group": list("abcde"), "labels": labels})
+    tiles = LabelledTiles.from_table(table, CLASSES[:2], "single-label")
+    train = np.array([1, 2, 3])
+    division = Division(
+        "group", 0, 0, 1.0, train, np.empty(0, int), np.array([0]), np.zeros(len(train))
+    )
+    identity = {"dataset": "d", "backbone": "b", "channels": "map", "task": "single-label"}
+    data = ProbeData(embeddings, tiles, [division], ["accuracy"], identity)
+    found = run_knn(data, KnnSettings(k=[3], metrics=[metric], votes=["distance", "majority"]))
+    table = found.predictions().set_index("head")
+    name = "knn" if metric == "cosine" else "knn-euclidean"
+    assert table.loc[f"{name}-distance", ["score_0", "score_1"]].tolist() == [1, 0]
+    assert table.loc[name, ["predicted_0", "predicted_1"]].tolist() == [False, True]

@@ -24,3 +24,33 @@ rule compare:
     shell:
         "transferscope --log {log:q} compare --study-folder {params.folder:q}"
         " --stores {params.stores:q} {params.probes} --settings {params.settings:q}"
+
+
+rule aggregation:
+    input:
+        scores=plan.aggregate_files(),
+    output:
+        tables=plan.aggregate_tables(),
+        svg=report(
+            paths.figure("aggregation", "svg"),
+            caption="../report/aggregation.rst",
+            category="Figures",
+            labels={"figure": "aggregation"},
+        ),
+        png=paths.figure("aggregation", "png"),
+    log:
+        paths.log("aggregation"),
+    conda:
+        ENVIRONMENT
+    params:
+        folder=paths.root,
+        stores=plan.aggregated_json(),
+        aggregate=plan.config.aggregate.model_dump_json(),
+        compared=plan.config.compare.model_dump_json(),
+        settings=plan.figure_settings,
+        protocol=PROTOCOLS["aggregation"],
+    shell:
+        "transferscope --log {log:q} aggregation --study-folder {params.folder:q}"
+        " --stores {params.stores:q} --aggregate {params.aggregate:q}"
+        " --compared {params.compared:q} --settings {params.settings:q}"
+        " --output {output.svg:q} --output {output.png:q}"

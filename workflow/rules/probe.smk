@@ -39,3 +39,32 @@ use rule heads as knn with:
         card=plan.dataset_card,
         settings=plan.knn_settings,
         protocol=PROTOCOLS["knn"],
+
+
+rule aggregate:
+    input:
+        embeddings=plan.embeddings_of,
+        table=paths.tile_table(),
+        splits=paths.splits(),
+        fields=plan.fields_in,
+    output:
+        scores=paths.aggregate_scores(),
+        predictions=directory(paths.aggregate_predictions("tile").parent),
+    log:
+        paths.log("aggregate/{dataset}/{representation}/{channels}"),
+    benchmark:
+        paths.benchmark("aggregate/{dataset}/{representation}/{channels}")
+    conda:
+        ENVIRONMENT
+    threads: plan.config.compute.probe_threads
+    params:
+        card=plan.dataset_card,
+        fields=plan.fields_arguments,
+        settings=plan.aggregate_settings,
+        protocol=PROTOCOLS["aggregate"],
+    shell:
+        "transferscope --log {log:q} aggregate --embeddings {input.embeddings:q}"
+        " --representation {wildcards.representation} --channels {wildcards.channels}"
+        " --table {input.table:q} --splits {input.splits:q} --card {params.card:q}"
+        " {params.fields:q} --settings {params.settings:q} --threads {threads}"
+        " --scores {output.scores:q} --predictions {output.predictions:q}"

@@ -54,3 +54,35 @@ rule embedding_maps:
         "transferscope --log {log:q} embedding-maps --study-folder {params.folder:q}"
         " --stores {params.stores:q} --table {input.table:q} --card {params.card:q}"
         " --settings {params.settings:q} --output {output.svg:q} --output {output.png:q}"
+
+
+rule gallery:
+    input:
+        chosen=paths.comparison("chosen"),
+        tiles=paths.tiles(),
+        table=paths.tile_table(),
+        embeddings=plan.embeddings_in,
+    output:
+        svg=report(
+            paths.figure("gallery/{dataset}", "svg"),
+            caption="../report/gallery.rst",
+            category="Galleries",
+            labels={"dataset": "{dataset}"},
+        ),
+        png=paths.figure("gallery/{dataset}", "png"),
+    log:
+        paths.log("gallery/{dataset}"),
+    conda:
+        ENVIRONMENT
+    params:
+        card=plan.dataset_card,
+        folder=paths.root,
+        stores=plan.probed_in,
+        knn=plan.config.knn.model_dump_json(),
+        settings=plan.figure_settings,
+        protocol=PROTOCOLS["figures"],
+    shell:
+        "transferscope --log {log:q} gallery --study-folder {params.folder:q}"
+        " --stores {params.stores:q} --tiles {input.tiles:q} --table {input.table:q}"
+        " --card {params.card:q} --knn {params.knn:q} --settings {params.settings:q}"
+        " --output {output.svg:q} --output {output.png:q}"

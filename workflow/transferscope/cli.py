@@ -304,6 +304,44 @@ def knn(
     score_knn(data, probe.settings, scores, predictions)
 
 
+@app.command()
+def aggregate(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: Annotated[
+        Path, typer.Option(help="Folder to write a table of predictions a level into.")
+    ],
+    settings: SettingsJson = "{}",
+    threads: Threads = 2,
+    fields: Annotated[
+        Path | None, typer.Option(help="Manifest of the whole fields' embedding store.")
+    ] = None,
+    fields_table: Annotated[
+        Path | None, typer.Option(help="Tile table of the whole fields (.parquet).")
+    ] = None,
+) -> None:
+    """Score tiles, fields and groups of a store by the same head, on the same folds."""
+    from transferscope.config import AggregateProbe
+    from transferscope.probes.aggregation import read_fields, score_aggregates
+    from transferscope.probes.variants import variants_of
+
+    probe = _settings(settings, AggregateProbe)
+    data = _probe_data(
+        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
+    )
+    known = None
+    if fields is not None and fields_table is not None:
+        known = read_fields(fields, representation, channels, fields_table)
+    variants = variants_of(probe.settings, with_fields=known is not None)
+    files = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
+    score_aggregates(data, known, probe, scores, files)
+
+
 def _probe_data(
     embeddings: Path,
     representation: str,
@@ -387,6 +425,28 @@ def _probed(stores: str) -> list[Any]:
 
 
 @app.command()
+def aggregation(
+    study_folder: StudyFolder,
+    stores: StoresJson,
+    output: Outputs,
+    aggregate: SettingsJson = "{}",
+    compared: SettingsJson = "{}",
+    settings: SettingsJson = "{}",
+) -> None:
+    """Compare tiles, fields and groups: tables with paired differences, and a figure."""
+    from transferscope.compare.levels import compare_levels, levels_of
+    from transferscope.config import AggregateSettings, CompareSettings, FigureSettings
+    from transferscope.figures.aggregation import draw_aggregation
+    from transferscope.paths import StudyPaths
+
+    paths, chosen = StudyPaths(study_folder), _settings(compared, CompareSettings)
+    folder = paths.comparison("aggregate").parent
+    levels = levels_of(_probed(stores), _settings(aggregate, AggregateSettings), paths)
+    compare_levels(levels, chosen, folder)
+    draw_aggregation(folder, chosen, _settings(settings, FigureSettings), output)
+
+
+@app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="Name of the figure, such as `strategies`.")],
     study_folder: StudyFolder,
@@ -436,6 +496,36 @@ def embedding_maps(
     ]
     draw_embedding_maps(
         views, table, read_model(card, DatasetCard), _settings(settings, FigureSettings), output
+    )
+
+
+@app.command()
+def gallery(
+    study_folder: StudyFolder,
+    stores: StoresJson,
+    tiles: ManifestIn,
+    table: TableIn,
+    card: CardPath,
+    output: Outputs,
+    knn: SettingsJson = "{}",
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw tiles with their nearest neighbours in the best store of a dataset."""
+    from transferscope.cards import DatasetCard
+    from transferscope.config import FigureSettings, KnnSettings
+    from transferscope.figures.gallery import best_store, draw_gallery
+    from transferscope.models import read_model
+    from transferscope.paths import StudyPaths
+
+    paths = StudyPaths(study_folder)
+    draw_gallery(
+        best_store(paths.comparison("chosen"), _probed(stores), paths),
+        tiles,
+        table,
+        read_model(card, DatasetCard),
+        _settings(knn, KnnSettings),
+        _settings(settings, FigureSettings),
+        output,
     )
 
 

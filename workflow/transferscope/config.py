@@ -102,13 +102,78 @@ class HeadSettings(Model):
     )
 
 
+KnnMetric = Literal["cosine", "euclidean"]
+KnnVotes = Literal["majority", "distance"]
+KnnExclusion = Literal["none", "fov", "group", "batch"]
+
+
 class KnnSettings(Model):
-    """k nearest neighbours by cosine: one search at the largest k, every k from it."""
+    """k nearest neighbours: one search a metric at the largest k, every k from it."""
 
     k: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 5, 10, 20, 50],
         description="Numbers of neighbours. Empty: no k-NN.",
     )
+    metrics: list[KnnMetric] = Field(
+        ["cosine"],
+        min_length=1,
+        description="What near means: cosine or euclidean distance; each is a head of its own.",
+    )
+    votes: list[KnnVotes] = Field(
+        ["majority"],
+        min_length=1,
+        description=(
+            "majority: each neighbour has one vote; distance: a vote of 1 / its distance; each is "
+            "a head of its own."
+        ),
+    )
+    exclude: KnnExclusion = Field(
+        "fov",
+        description=(
+            "Training tiles that share this with a test tile are no neighbours of it: none, fov, "
+            "group or batch. The k nearest of the others vote."
+        ),
+    )
+
+    @field_validator("metrics", "votes")
+    @classmethod
+    def _unique(cls, values: list[str]) -> list[str]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value is repeated")
+        return values
+
+
+AggregationLevel = Literal["fov", "group"]
+AggregationMethod = Literal["mean", "median"]
+
+
+class AggregateSettings(Model):
+    """Levels above the tile at which embeddings are put together and scored."""
+
+    levels: list[AggregationLevel] = Field(
+        [],
+        description=(
+            "fov: the tiles, such as cells, of a field become one embedding; group: those of a "
+            "group. Single tiles are scored beside them. Empty: off."
+        ),
+    )
+    methods: list[AggregationMethod] = Field(
+        ["mean", "median"], min_length=1, description="How, value by value."
+    )
+    fields: dict[Name, Name] = Field(
+        {},
+        description=(
+            "Dataset of cells -> dataset of the whole fields that they were cut from, with the "
+            "same `fov` names: the fields' own embeddings are scored on the cells' folds."
+        ),
+    )
+
+    @field_validator("levels", "methods")
+    @classmethod
+    def _unique(cls, values: list[str]) -> list[str]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value is repeated")
+        return values
 
 
 class Probe(Model):
@@ -128,6 +193,17 @@ class KnnProbe(Probe):
     """Settings of the step `transferscope knn`."""
 
     settings: KnnSettings = KnnSettings()
+
+
+class AggregateProbe(Probe):
+    """Settings of the step `transferscope aggregate`; its heads are logistic regression and k-NN.
+
+    All training labels are used, whatever the study's fractions are.
+    """
+
+    settings: AggregateSettings = AggregateSettings()
+    heads: HeadSettings = HeadSettings()
+    knn: KnnSettings = KnnSettings()
 
 
 class ComputeSettings(Model):
@@ -167,6 +243,12 @@ class FigureSettings(Model):
 
     dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
     map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
+    gallery: int = Field(
+        0,
+        ge=0,
+        le=40,
+        description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
+    )
 
 
 class StudyConfig(Model):
@@ -208,6 +290,7 @@ class StudyConfig(Model):
     splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
+    aggregate: AggregateSettings = AggregateSettings()
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,

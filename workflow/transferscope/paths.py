@@ -84,6 +84,26 @@ class StudyPaths:
         folder = self.root / "scores" / probe / dataset / representation
         return folder / f"{channels}.predictions.parquet"
 
+    def aggregate_scores(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of one representation at every level of aggregation."""
+        return self.scores("aggregate", dataset, representation, channels)
+
+    def aggregate_predictions(
+        self,
+        variant: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Predictions of one representation at one level, such as `tiles-fov-mean`."""
+        folder = self.root / "scores" / "aggregate" / dataset / representation / channels
+        return folder / f"{variant}.predictions.parquet"
+
     def comparison(self, table: str) -> Path:
         """Table of the comparison."""
         return self.root / "compare" / f"{table}.parquet"

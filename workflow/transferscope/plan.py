@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.config import HeadProbe, KnnProbe
+from transferscope.config import AggregateProbe, HeadProbe, KnnProbe
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
+from transferscope.probes.variants import fields_of
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
+AGGREGATE_TABLES = ("aggregate", "aggregate_differences")
 TABLES = ("scores", "differences", "chosen", "confusion", "per_class")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
@@ -42,7 +44,10 @@ class Plan:
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of."""
         paths = self.paths
-        figures = [*self.figures(), *(f"embedding_maps/{d}" for d in self.study.datasets)]
+        datasets = self.study.datasets
+        figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
+        figures += [f"gallery/{d}" for d in self.galleries()]
+        figures += ["aggregation"] * bool(self.aggregated())
         return [
             paths.summary_csv,
             paths.summary_md,
@@ -60,6 +65,17 @@ class Plan:
             "split_gap": len(config.splits.schemes) > 1,
         }
         return [name for name in FIGURES if shown.get(name, True)]
+
+    def galleries(self) -> list[str]:
+        """Return the datasets of which a gallery is asked for."""
+        return list(self.study.datasets) if self.config.figures.gallery else []
+
+    def aggregated(self) -> list[Probed]:
+        """Return what is scored at several levels: no dataset that gives the fields of another."""
+        settings = self.config.aggregate
+        if not settings.levels:
+            return []
+        return [p for p in self.study.probed() if p.dataset not in settings.fields.values()]
 
     def probes(self) -> list[str]:
         """Return the probes that the config asks for."""
@@ -196,6 +212,49 @@ class Plan:
         """Return the settings of k-NN as JSON."""
         return KnnProbe(settings=self.config.knn, **self._shared()).model_dump_json()
 
+    def aggregate_settings(self, _: Any) -> str:
+        """Return the settings of the levels as JSON."""
+        config = self.config
+        probe = AggregateProbe(
+            fractions=[1.0],
+            metrics=config.metrics,
+            settings=config.aggregate,
+            heads=config.heads,
+            knn=config.knn,
+        )
+        return probe.model_dump_json()
+
+    def fields_in(self, wildcards: Any) -> list[Path]:
+        """Return manifest and tile table of the whole fields of a dataset of cells, if any."""
+        probed = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
+        fields = fields_of(probed, self.config.aggregate)
+        if fields is None or fields not in self.study.probed():
+            return []
+        manifest = self.paths.embeddings(fields.dataset, fields.backbone, fields.stored_channels)
+        return [manifest, self.paths.tile_table(fields.dataset)]
+
+    def fields_arguments(self, wildcards: Any) -> list[str]:
+        """Return the same as arguments of the step."""
+        options = ("--fields", "--fields-table")
+        paths = self.fields_in(wildcards)
+        pairs = zip(options, map(str, paths), strict=False)
+        return [text for pair in pairs for text in pair]
+
+    def aggregate_files(self) -> list[Path]:
+        """Return the score tables of everything that is scored at several levels."""
+        return [
+            self.paths.aggregate_scores(p.dataset, p.representation, p.channels)
+            for p in self.aggregated()
+        ]
+
+    def aggregate_tables(self) -> list[Path]:
+        """Return the tables that compare levels."""
+        return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
+
+    def aggregated_json(self) -> str:
+        """Return what is scored at several levels as JSON, nested as by `probed_in`."""
+        return _nested(self.aggregated())
+
     def _shared(self) -> dict[str, Any]:
         return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
 
@@ -213,12 +272,8 @@ class Plan:
         Nested, dataset over representation over channel strategies, because a shell command must
         stay below 128 KiB.
         """
-        nested: dict[str, dict[str, list[str]]] = {}
-        for p in self.study.probed():
-            if wildcards is None or p.dataset == wildcards.dataset:
-                representations = nested.setdefault(p.dataset, {})
-                representations.setdefault(p.representation, []).append(p.channels)
-        return json.dumps(nested, separators=(",", ":"))
+        probed = self.study.probed()
+        return _nested([p for p in probed if wildcards is None or p.dataset == wildcards.dataset])
 
     def comparison_tables(self) -> list[Path]:
         """Return the tables of the comparison."""
@@ -257,6 +312,13 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.datasets[wildcards.dataset].card
+
+
+def _nested(probed: Sequence[Probed]) -> str:
+    nested: dict[str, dict[str, list[str]]] = {}
+    for p in probed:
+        nested.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
+    return json.dumps(nested, separators=(",", ":"))
 
 
 def card_roots() -> Sequence[Path]:

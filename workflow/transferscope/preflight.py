@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
+
 from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
@@ -23,6 +25,7 @@ from transferscope.labelling.label_table import (
 )
 from transferscope.models import fingerprint
 from transferscope.probes import splits
+from transferscope.probes.exclusion import exclusion_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
@@ -105,6 +108,7 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
     except UserError as error:
         return error.problems
     problems = _check_labels(study, located, sheet)
+    problems += _exclusion_problems(study, sheet.table, str(path))
     if study.config.bad_tiles == "skip":
         return problems
     raw = raw_digest(sheet)
@@ -126,6 +130,11 @@ def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleShee
     except UserError as error:
         return error.problems
     return splits.check_splits(table, card, settings, str(label_table_of(card, located.path)))
+
+
+def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
+    knn = study.config.knn
+    return exclusion_problems(table, knn.exclude, where) if knn.k else []
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:

@@ -13,6 +13,8 @@ PROTOCOLS = {
     "embed": 1,
     "heads": 1,
     "knn": 1,
+    "aggregate": 1,
+    "aggregation": 1,
     "compare": 2,
     "figures": 2,
 }

@@ -21,3 +21,35 @@ SCORE_COLUMNS = [
     "n_test",
 ]
 FLOOR = "floor"
+KNN = "knn"
+KNN_METRICS = {"cosine": "", "euclidean": "Euclidean distance"}
+KNN_VOTES = {"majority": "", "distance": "votes weighted by distance"}
+
+
+def knn_head(metric: str, votes: str) -> str:
+    """Return the name of a kind of k-NN in the column `head`: `knn` is cosine and majority.
+
+    Examples
+    --------
+    >>> knn_head("cosine", "majority"), knn_head("euclidean", "distance")
+    ('knn', 'knn-euclidean-distance')
+    """
+    named = [metric] * bool(KNN_METRICS[metric]) + [votes] * bool(KNN_VOTES[votes])
+    return "-".join([KNN, *named])
+
+
+def knn_heads() -> dict[str, str]:
+    """Return every kind of k-NN and how it stands in a text.
+
+    Examples
+    --------
+    >>> knn_heads()["knn"], knn_heads()["knn-euclidean"]
+    ('k-NN', 'k-NN, Euclidean distance')
+    """
+    return {
+        knn_head(metric, votes): ", ".join(
+            ["k-NN", *filter(None, (KNN_METRICS[metric], KNN_VOTES[votes]))]
+        )
+        for metric in KNN_METRICS
+        for votes in KNN_VOTES
+    }

@@ -86,7 +86,7 @@ def differences(
         for kind, first, second in _pairs(sides, folds, head, scheme):
             names = {"kind": kind, "dataset": dataset, "scheme": scheme, "metric": metric}
             groups = n_groups[scheme]
-            found = _difference(first, second, groups, confidence, paired=kind != "scheme")
+            found = difference(first, second, groups, confidence, paired=kind != "scheme")
             rows.append({**names, **_names(head, first, second), **found, "n_groups": groups})
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"})
     if table.empty:
@@ -151,9 +151,22 @@ def _mean(folds: FoldDraws) -> Floats:
     return mean_of_defined(np.stack([folds[key] for key in sorted(folds)]), axis=0)
 
 
-def _difference(
-    first: Side, second: Side, n_groups: int, confidence: float, paired: bool
+def difference(
+    first: Side, second: Side, n_groups: int, confidence: float, paired: bool = True
 ) -> dict[str, Any]:
+    """Return the difference of two sides under the same draws, its interval and its p value.
+
+    Parameters
+    ----------
+    first, second
+        The two sides.
+    n_groups
+        Number of groups that were drawn.
+    confidence
+        Coverage of the interval.
+    paired
+        Whether the folds of both sides are the same.
+    """
     if paired:
         shared = sorted(set(first.folds) & set(second.folds))
         sides = [{key: side.folds[key] for key in shared} for side in (first, second)]

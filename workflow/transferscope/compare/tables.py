@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from transferscope.backbones.strategies import FEATURES
 from transferscope.errors import Problem, UserError
-from transferscope.score_table import SCORE_COLUMNS, STORE
+from transferscope.score_table import SCORE_COLUMNS, STORE, knn_heads
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
@@ -33,8 +33,8 @@ class Head:
     k: int = 0
 
     def __str__(self) -> str:
-        if self.kind == "knn":
-            return f"k-NN (k = {self.k})"
+        if self.kind in knn_heads():
+            return f"{knn_heads()[self.kind]} (k = {self.k})"
         return {"linear": "linear head", "logreg": "logistic regression", "mlp": "MLP"}.get(
             self.kind, self.kind
         )

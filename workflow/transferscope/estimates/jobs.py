@@ -31,8 +31,11 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "splits": len(study.datasets),
         "embed": len(stores),
         **{probe: len(probed) for probe in plan.probes()},
+        "aggregate": len(plan.aggregated()),
         "compare": 1,
+        "aggregation": int(bool(plan.aggregated())),
         "figures": len(plan.figures()),
         "embedding_maps": len(study.datasets),
+        "gallery": len(plan.galleries()),
     }
     return {rule: n for rule, n in jobs.items() if n}

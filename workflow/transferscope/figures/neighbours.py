@@ -1,4 +1,4 @@
-"""Curves: k-NN over the number of neighbours."""
+"""Curves: k-NN over the number of neighbours, one row of panels a kind of k-NN."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from transferscope.figures.style import (
     new_figure,
     note_that_nothing_is_shown,
 )
+from transferscope.score_table import KNN, knn_heads
 
 
 def draw(results: Results, settings: FigureSettings) -> Figure:
-    """Draw k-NN curves for all datasets (rows) and split schemes (columns), full fraction.
+    """Draw k-NN curves for all datasets and kinds of k-NN (rows) and split schemes (columns).
 
     Parameters
     ----------
@@ -36,19 +37,20 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
     """
     del settings
     schemes = results.all_schemes()
-    datasets = [d for d in results.datasets if len(_of_all_k(results, d, results.schemes(d)[0]))]
-    if not datasets:
+    kinds = [(d, kind) for d in results.datasets for kind in _kinds(results, d)]
+    if not kinds:
         return note_that_nothing_is_shown("k-NN was not run, so there is no curve over k.")
-    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(datasets))
-    grid: Any = figure.subplots(len(datasets), len(schemes), squeeze=False, sharey="row")
-    for row, dataset in enumerate(datasets):
-        ranked = _ranked(_of_all_k(results, dataset, results.schemes(dataset)[0]))
-        looks = highlighted(ranked)
+    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(kinds))
+    grid: Any = figure.subplots(len(kinds), len(schemes), squeeze=False, sharey="row")
+    for row, (dataset, kind) in enumerate(kinds):
+        looks, n_stores = _looks(results, dataset)
         for column, scheme in enumerate(schemes):
-            _panel(grid[row, column], results, dataset, scheme, looks)
+            _panel(grid[row, column], results, dataset, scheme, kind, looks)
         grid[row, 0].set_ylabel(results.metric_name)
         floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
-        legend_beside(grid[row, -1], handles_of(looks, len(ranked), floor), "Stores, best first")
+        legend_beside(grid[row, -1], handles_of(looks, n_stores, floor), "Stores, best first")
+    for dataset in dict.fromkeys(dataset for dataset, _ in kinds):
+        _share_limits([grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset])
     annotate(
         figure,
         f"{results.metric_name} of k nearest neighbours against k",
@@ -57,9 +59,24 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
     return figure
 
 
-def _of_all_k(results: Results, dataset: str, scheme: str) -> pd.DataFrame:
-    known = sorted(results.summary.loc[results.summary["head"] == "knn", "k"].dropna().unique())
-    parts = [results.full(dataset, scheme, Head("knn", int(k))) for k in known]
+def _kinds(results: Results, dataset: str) -> list[str]:
+    """Return the kinds of k-NN that were run on a dataset."""
+    rows = results.summary[results.summary["dataset"] == dataset]
+    run = set(rows["head"])
+    return [kind for kind in knn_heads() if kind in run]
+
+
+def _looks(results: Results, dataset: str) -> tuple[dict[str, tuple[str, str]], int]:
+    """Return how the stores look in all panels of a dataset, and how many there are."""
+    first = results.schemes(dataset)[0]
+    parts = [_of_all_k(results, dataset, first, kind) for kind in _kinds(results, dataset)]
+    ranked = _ranked(pd.concat(parts, ignore_index=True))
+    return highlighted(ranked), len(ranked)
+
+
+def _of_all_k(results: Results, dataset: str, scheme: str, kind: str) -> pd.DataFrame:
+    known = sorted(results.summary.loc[results.summary["head"] == kind, "k"].dropna().unique())
+    parts = [results.full(dataset, scheme, Head(kind, int(k))) for k in known]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -69,12 +86,27 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
     return order.drop_duplicates("store")
 
 
+def _share_limits(panels: list[Axes]) -> None:
+    """Give all kinds of k-NN of a dataset one scale, so that they can be compared."""
+    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
+    for axes in panels:
+        axes.set_ylim(min(low), max(high))
+
+
 def _panel(
-    axes: Axes, results: Results, dataset: str, scheme: str, looks: dict[str, tuple[str, str]]
+    axes: Axes,
+    results: Results,
+    dataset: str,
+    scheme: str,
+    kind: str,
+    looks: dict[str, tuple[str, str]],
 ) -> None:
-    rows = _of_all_k(results, dataset, scheme)
+    rows = _of_all_k(results, dataset, scheme, kind)
     axes.set_xlabel("Neighbours k")
-    axes.set_title(f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}")
+    title = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+    if kind != KNN:
+        title = f"{title}\n{knn_heads()[kind]}"
+    axes.set_title(title)
     if rows.empty:
         return
     draw_curves(axes, rows, "k", looks)
@@ -84,5 +116,4 @@ def _panel(
     ticks_at(axes, rows["k"].astype(float).tolist())
     axes.grid()
     best = _ranked(rows).iloc[0]
-    title = axes.get_title(loc="left")
     axes.set_title(f"{title}\nbest at k = {best['k']}: {label_of(best['store'], 34)}")

@@ -1,7 +1,7 @@
-"""k nearest neighbours by cosine: one search a fold at the largest k; every k is a prefix of it.
+"""k nearest neighbours: one search a fold and metric at the largest k; every k is a prefix of it.
 
-Equal to `sklearn.neighbors.KNeighborsClassifier(metric="cosine", algorithm="brute")`, but for ties
-in distance, which go to the lower row.
+Equal to `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, but for ties in distance,
+which go to the lower row.
 """
 
 from __future__ import annotations
@@ -15,46 +15,64 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.config import KnnSettings
+from transferscope.config import KnnSettings, KnnVotes
 from transferscope.devices import torch_device
 from transferscope.probes.evaluation import (
     Division,
     ProbeData,
     ResultTables,
-    Rows,
     Sink,
     write_tables,
 )
+from transferscope.probes.exclusion import exclusion_codes
+from transferscope.probes.nearest import Rows, fewest_allowed, nearest
+from transferscope.probes.spaces import SPACES, Space
 from transferscope.progress import progress_bar
-
-# The similarities of a block of queries stay below this.
-BLOCK_BYTES = 64 * 2**20
-# A float32 product finds the neighbours. Where two are within its rounding, float64 settles their
-# order among so many beyond k; where these are all that close, among the whole row.
-MARGIN = 8
-FLOAT32_ROUNDING = 2e-6
-FLOAT64_DECIMALS = 12
+from transferscope.score_table import knn_head
 
 logger = logging.getLogger(__name__)
+Votes = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class CosineSpace:
-    """Embeddings [N, D] float32, and their lengths [N] float64."""
+class _Search:
+    """One fold: its fractions, and the numbers of neighbours that each of them allows.
 
-    embeddings: torch.Tensor
-    length: torch.Tensor
+    Parameters
+    ----------
+    divisions
+        All fractions of one scheme, seed and fold.
+    train
+        Training rows of the largest fraction; each smaller one has a prefix of them.
+    codes
+        What a neighbour must not share with its query, int64 [N]; None: all are allowed.
+    ks
+        Possible numbers of neighbours of each division, rising.
+    """
+
+    divisions: list[Division]
+    train: Rows
+    codes: Rows | None
+    ks: list[list[int]]
 
     @classmethod
-    def of(cls, embeddings: torch.Tensor) -> CosineSpace:
-        """Measure embeddings; a row of zeros counts as of length 1, as in scikit-learn."""
-        length = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float64)
-        length[length == 0] = 1
-        return cls(embeddings, length)
+    def of(cls, divisions: list[Division], codes: Rows | None, ks: Sequence[int]) -> _Search:
+        whole = max(divisions, key=lambda division: division.fraction)
+        # Fractions are nested: sorted by share, each one is a prefix of the training rows.
+        train = whole.train[np.argsort(whole.train_shares, kind="stable")]
+        possible = []
+        for division in divisions:
+            allowed = fewest_allowed(division.test, division.train, codes)
+            possible.append([k for k in ks if k <= allowed])
+            if skipped := [k for k in ks if k > allowed]:
+                _say_what_is_skipped(division, allowed, skipped)
+        return cls(divisions, train, codes, possible)
 
-    def unit(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return some of the embeddings at length 1, float32."""
-        return self.embeddings[rows].div_(self.length[rows, None].float())
+    def neighbours(self, space: Space) -> list[Rows]:
+        """Return the nearest training rows of the test rows, for each division."""
+        sizes = [len(division.train) for division in self.divisions]
+        test = self.divisions[0].test
+        return nearest(space, test, self.train, sizes, self.ks, self.codes)
 
 
 def run_knn(
@@ -62,29 +80,39 @@ def run_knn(
 ) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
-    Training rows are those inside the division's fraction; validation rows are no neighbours. A k
-    larger than their number is left out for that fraction.
+    Training rows are those inside the division's fraction, but for those that `exclude` rules out;
+    validation rows are no neighbours. A k is left out for a fraction where a test row has fewer
+    neighbours to choose from.
 
     Parameters
     ----------
     data
         Embeddings, labels and divisions.
     settings
-        The numbers of neighbours.
+        Numbers of neighbours, metrics, votes, and what is no neighbour.
     device
         "auto", "cpu" or "cuda".
     sink
         Takes the predictions part by part; None: they are kept.
+
+    Raises
+    ------
+    UserError
+        Where batches are to be excluded that are not known.
     """
     results = ResultTables(data, sink)
     if not settings.k:
         return results
-    space = CosineSpace.of(torch.from_numpy(data.embeddings).to(torch_device(device)))
-    folds = _by_fold(data.divisions)
-    with progress_bar(f"k-NN on {data.identity['backbone']}", len(folds), "folds") as bar:
-        for divisions in folds:
-            _classify_fold(data, space, divisions, sorted(settings.k), results)
-            bar.update()
+    codes = exclusion_codes(data.tiles, settings.exclude, data.identity["dataset"])
+    folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
+    embeddings = torch.from_numpy(data.embeddings).to(torch_device(device))
+    total = len(folds) * len(settings.metrics)
+    with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
+        for metric in settings.metrics:
+            space = SPACES[metric](embeddings)
+            for search in folds:
+                _classify(data, space, search, metric, settings.votes, results)
+                bar.update()
     return results
 
 
@@ -107,173 +135,92 @@ def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
     return list(folds.values())
 
 
-def _classify_fold(
+def _say_what_is_skipped(division: Division, allowed: int, skipped: Sequence[int]) -> None:
+    logger.info(
+        "%s, seed %d, fold %d, fraction %g: only %d training tiles to choose from, so no k of %s",
+        division.scheme,
+        division.seed,
+        division.fold,
+        division.fraction,
+        allowed,
+        ", ".join(map(str, skipped)),
+    )
+
+
+def _classify(
     data: ProbeData,
-    space: CosineSpace,
-    divisions: list[Division],
-    ks: list[int],
+    space: Space,
+    search: _Search,
+    metric: str,
+    kinds: Sequence[KnnVotes],
     results: ResultTables,
 ) -> None:
-    """Classify the test rows of one fold at all fractions and k."""
-    whole = max(divisions, key=lambda division: division.fraction)
-    # Fractions are nested: sorted by share, each one is a prefix of the training rows.
-    train = whole.train[np.argsort(whole.train_shares, kind="stable")]
-    sizes = [len(division.train) for division in divisions]
-    possible = [[k for k in ks if k <= size] for size in sizes]
-    neighbours = nearest(space, whole.test, train, sizes, possible)
-    for division, rows, kept in zip(divisions, neighbours, possible, strict=True):
-        if skipped := ks[len(kept) :]:
-            logger.info(
-                "%s, seed %d, fold %d, fraction %g: only %d training tiles, so no k of %s",
-                division.scheme,
-                division.seed,
-                division.fold,
-                division.fraction,
-                len(division.train),
-                ", ".join(map(str, skipped)),
-            )
-        for k, votes in _votes(data.tiles.matrix, rows, kept):
-            predicted = majority(votes, k, data.is_multi_label)
-            results.add("knn", k, division, predicted, (votes / k).astype(np.float32))
+    """Classify the test rows of one fold at all fractions, votes and k."""
+    found = search.neighbours(space)
+    for division, rows, ks in zip(search.divisions, found, search.ks, strict=True):
+        for kind in kinds:
+            weights = _weights(space, division.test, rows) if kind == "distance" else None
+            for k, votes, total in _count(data.tiles.matrix, rows, ks, weights):
+                predicted = majority(votes, total, data.is_multi_label)
+                shares = (votes / total).astype(np.float32)
+                results.add(knn_head(metric, kind), k, division, predicted, shares)
 
 
-def _votes(
-    matrix: npt.NDArray[np.bool_], neighbours: Rows, ks: Sequence[int]
-) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Yield k and how many of the k nearest have each class, int64 [Q, C]."""
-    votes = np.zeros((len(neighbours), matrix.shape[1]), dtype=np.int64)
+def _weights(space: Space, queries: Rows, neighbours: Rows) -> npt.NDArray[np.float64]:
+    """Return 1 / distance of each neighbour, [Q, k].
+
+    Where a neighbour is at distance zero, those at zero weigh one and the others nothing, as in
+    scikit-learn.
+    """
+    if not neighbours.size:
+        return np.zeros(neighbours.shape)
+    device = space.embeddings.device
+    rows = (torch.from_numpy(each).to(device) for each in (queries, neighbours))
+    distance = space.distance(space.of_pairs(*rows)).cpu().numpy()
+    same = distance == 0
+    inverse = np.divide(1, distance, out=np.ones_like(distance), where=~same)
+    weights: npt.NDArray[np.float64] = np.where(same.any(axis=1, keepdims=True), same, inverse)
+    return weights
+
+
+def _count(
+    matrix: npt.NDArray[np.bool_],
+    neighbours: Rows,
+    ks: Sequence[int],
+    weights: npt.NDArray[np.float64] | None,
+) -> Iterator[tuple[int, Votes, Votes | int]]:
+    """Yield k, the votes of the k nearest for each class [Q, C], and all their votes, [Q, 1].
+
+    Without weights all votes are k.
+    """
+    votes = np.zeros((len(neighbours), matrix.shape[1]))
+    total = np.zeros((len(neighbours), 1))
     done = 0
     for k in ks:
         for column in range(done, k):
-            votes += matrix[neighbours[:, column]]
+            given = matrix[neighbours[:, column]]
+            if weights is None:
+                votes += given
+            else:
+                votes += given * weights[:, column, None]
+                total += weights[:, column, None]
         done = k
-        yield k, votes.copy()
+        yield k, votes.copy(), k if weights is None else total.copy()
 
 
-def majority(votes: npt.NDArray[np.int64], k: int, is_multi_label: bool) -> npt.NDArray[np.bool_]:
+def majority(votes: Votes, total: Votes | int, is_multi_label: bool) -> npt.NDArray[np.bool_]:
     """Return what the neighbours decide, bool [Q, C]; a tie goes to absence, or to the first class.
 
     Parameters
     ----------
     votes
-        How many of the k nearest have each class, [Q, C].
-    k
-        Number of neighbours.
+        Votes of the neighbours that have each class, [Q, C].
+    total
+        Votes of all neighbours, [Q, 1], or one number.
     is_multi_label
         Decide on each class by itself; else choose one.
     """
     if is_multi_label:
-        return np.asarray(2 * votes > k)
+        return np.asarray(2 * votes > total)
     winner = votes.argmax(axis=1)
     return np.asarray(winner[:, None] == np.arange(votes.shape[1]))
-
-
-def nearest(
-    space: CosineSpace,
-    queries: Rows,
-    candidates: Rows,
-    sizes: Sequence[int],
-    ks: Sequence[Sequence[int]],
-) -> list[Rows]:
-    """Return the nearest rows of each query, among several prefixes of the candidates.
-
-    The first k rows are exactly the k nearest for every k that is asked for, which is all that a
-    vote needs; the order between two k is that of float32.
-
-    Parameters
-    ----------
-    space
-        All embeddings.
-    queries, candidates
-        Row numbers, [Q] and [M].
-    sizes, ks
-        For each search: how many candidates it sees, and the numbers of neighbours, rising.
-
-    Returns
-    -------
-    list of int64 arrays
-        [Q, largest k] row numbers for each search; ties go to the lower row number.
-    """
-    device = space.embeddings.device
-    pool_rows = torch.from_numpy(candidates).to(device)
-    pool = space.unit(pool_rows)
-    found: list[list[npt.NDArray[np.int64]]] = [
-        [np.empty((0, max(each, default=0)), dtype=np.int64)] for each in ks
-    ]
-    block = max(1, BLOCK_BYTES // (4 * max(len(candidates), 1)))
-    for start in range(0, len(queries), block):
-        query_rows = torch.from_numpy(queries[start : start + block]).to(device)
-        similarity = space.unit(query_rows) @ pool.T
-        for search, (size, each) in enumerate(zip(sizes, ks, strict=True)):
-            columns = _ranked(similarity[:, :size], space, query_rows, pool_rows[:size], each)
-            found[search].append(pool_rows[columns].cpu().numpy())
-    return [np.concatenate(blocks) for blocks in found]
-
-
-def _ranked(
-    similarity: torch.Tensor,
-    space: CosineSpace,
-    query_rows: torch.Tensor,
-    pool_rows: torch.Tensor,
-    ks: Sequence[int],
-) -> torch.Tensor:
-    """Return the columns of the nearest, int64 [q, largest k], from float32 similarities [q, m]."""
-    count, k = len(pool_rows), max(ks, default=0)
-    if k == 0:
-        return torch.empty((len(query_rows), 0), dtype=torch.int64, device=similarity.device)
-    top, columns = similarity.topk(min(k + MARGIN, count), dim=1)
-    gaps = top[:, :-1] - top[:, 1:]
-    # Float32 may err on who is the last of the k nearest; the order among these is no matter.
-    last = torch.tensor([each - 1 for each in ks if each < top.shape[1]], device=gaps.device)
-    close = torch.nonzero((gaps[:, last] < FLOAT32_ROUNDING).any(dim=1))[:, 0]
-    pairs = _similarity_of_pairs(space, query_rows[close], pool_rows[columns[close]])
-    ranked = columns[:, :k].clone()
-    ranked[close] = _settle(columns[close], pairs, pool_rows, k)
-    open_ended = torch.nonzero(top[:, k - 1] - top[:, -1] < FLOAT32_ROUNDING)[:, 0]
-    if k + MARGIN < count and len(open_ended):
-        parts = 1 + len(open_ended) * 32 * count // BLOCK_BYTES
-        for rows in torch.tensor_split(open_ended, parts):
-            ranked[rows] = _rank_whole_rows(space, query_rows[rows], pool_rows, k)
-    return ranked
-
-
-def _similarity_of_pairs(
-    space: CosineSpace, query_rows: torch.Tensor, near_rows: torch.Tensor
-) -> torch.Tensor:
-    """Return the cosine of each query [q] with rows near it [q, c], float64 [q, c]."""
-    similarity = torch.empty(near_rows.shape, dtype=torch.float64, device=near_rows.device)
-    block = max(1, BLOCK_BYTES // (16 * near_rows.shape[1] * space.embeddings.shape[1]))
-    for start in range(0, len(near_rows), block):
-        part = slice(start, start + block)
-        near = space.embeddings[near_rows[part]].double()
-        query = space.embeddings[query_rows[part]].double()
-        product = torch.bmm(near, query[:, :, None])[:, :, 0]
-        lengths = space.length[near_rows[part]] * space.length[query_rows[part], None]
-        similarity[part] = product / lengths
-    return similarity
-
-
-def _rank_whole_rows(
-    space: CosineSpace, query_rows: torch.Tensor, pool_rows: torch.Tensor, k: int
-) -> torch.Tensor:
-    """Rank every candidate of some queries in float64."""
-    count, width = len(pool_rows), space.embeddings.shape[1]
-    query = space.embeddings[query_rows].double() / space.length[query_rows, None]
-    block = max(1, BLOCK_BYTES // (8 * width))
-    parts = [
-        query @ (space.embeddings[rows].double() / space.length[rows, None]).T
-        for rows in pool_rows.split(block)  # type: ignore[no-untyped-call]
-    ]
-    columns = torch.arange(count, device=pool_rows.device).expand(len(query), count)
-    return _settle(columns, torch.cat(parts, dim=1), pool_rows, k)
-
-
-def _settle(
-    columns: torch.Tensor, similarity: torch.Tensor, pool_rows: torch.Tensor, k: int
-) -> torch.Tensor:
-    """Order columns [q, c] by similarity, then by row number, and return the first k."""
-    by_row = pool_rows[columns].argsort(dim=1)
-    # Rounded, so that equal embeddings tie wherever the product put them.
-    rounded = similarity.gather(1, by_row).round(decimals=FLOAT64_DECIMALS)
-    order = rounded.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return columns.gather(1, by_row.gather(1, order))

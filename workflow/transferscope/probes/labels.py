@@ -27,8 +27,8 @@ class LabelledTiles:
         Names of the C classes.
     task
         May a tile have several labels?
-    tile_ids, groups, fovs
-        Names, str [N].
+    tile_ids, groups, fovs, batches
+        Names, str [N]; an unknown batch is empty.
     """
 
     matrix: npt.NDArray[np.bool_]
@@ -37,6 +37,7 @@ class LabelledTiles:
     tile_ids: npt.NDArray[Any]
     groups: npt.NDArray[Any]
     fovs: npt.NDArray[Any]
+    batches: npt.NDArray[Any]
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, classes: Sequence[str], task: Task) -> LabelledTiles:
@@ -46,7 +47,7 @@ class LabelledTiles:
         ----------
         table
             With columns `group` and `labels`. A missing `tile_id` is the row's number, a missing
-            `fov` the `tile_id`.
+            `fov` the `tile_id`, a missing `batch` empty.
         classes
             The class list, in the order of the matrix's columns.
         task
@@ -61,6 +62,7 @@ class LabelledTiles:
             tile_ids=tile_ids,
             groups=_texts(table["group"]),
             fovs=_texts(table["fov"]) if "fov" in table else tile_ids,
+            batches=_texts(table.get("batch", pd.Series("", index=table.index))),
         )
 
     @property

@@ -181,12 +181,12 @@ def _draw(
         cell.set_axis_off()
     for cell, position in zip(axes, chosen, strict=False):
         row = int(table.index[position])
-        tile = _shrunk(store.read(row, row + 1)[0])
+        tile = shrunk(store.read(row, row + 1)[0])
         shown = (composite(tile, limits, store.channels) * 255).round().astype(np.uint8)
         cell.imshow(shown, interpolation="nearest")
         cell.set_title(str(table["group"].iloc[position])[:24], fontsize=6, pad=2)
     if pixel_size := store.attributes.get("pixel_size_um"):
-        _add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
+        add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
     groups = table["group"].nunique()
     top = 1 - 0.5 / figure.get_figheight()
     figure.suptitle(f"{name}: {len(table)} tiles, {groups} groups", fontsize=10, y=0.995)
@@ -195,8 +195,8 @@ def _draw(
     return figure
 
 
-def _shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the tile in means over whole blocks of pixels, small enough to draw."""
+def shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a tile [C, H, W] in means over whole blocks of pixels, small enough to draw."""
     step = -(-max(tile.shape[1:]) // MOST_PIXELS)
     height, width = (length // step * step for length in tile.shape[1:])
     if step == 1:
@@ -206,7 +206,8 @@ def _shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return shrunk
 
 
-def _add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
+def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
+    """Draw a scale bar of a round length into an axes that shows a tile."""
     length_um = bar_length_um(pixel_size_um * width_px)
     share = length_um / (pixel_size_um * width_px)
     line = {"color": "white", "linewidth": 2, "solid_capstyle": "butt"}

@@ -1,0 +1,232 @@
+"""Levels of aggregation compared: single tiles, fields and groups, on the same folds and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from transferscope.backbones.strategies import MAP_RANDOM, family_of
+from transferscope.compare.bootstrap import Floats, draw_weights
+from transferscope.compare.differences import FoldDraws, Side, difference, holm
+from transferscope.compare.summary import intervals_of
+from transferscope.compare.tables import Head, Store, rounded, write_csv, write_parquet
+from transferscope.compare.tally import Tally, groups_of, tally
+from transferscope.config import AggregateSettings, CompareSettings
+from transferscope.paths import StudyPaths
+from transferscope.probes.variants import (
+    FIELDS,
+    TILE,
+    VARIANT,
+    Variant,
+    has_fields,
+    variants_of,
+)
+from transferscope.score_table import FLOOR, STORE
+from transferscope.study import Probed
+
+LEVEL_COLUMNS = [
+    *STORE,
+    *VARIANT,
+    "head",
+    "k",
+    "scheme",
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "n_groups",
+]
+DIFFERENCE_COLUMNS = [
+    "kind",
+    *STORE,
+    "head",
+    "k",
+    "scheme",
+    "metric",
+    *(f"first_{name}" for name in VARIANT),
+    *(f"second_{name}" for name in VARIANT),
+    "first_mean",
+    "second_mean",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "share_folds_won",
+    "n_folds",
+    "n_groups",
+    "p_value",
+    "p_holm",
+    "significant",
+]
+FAMILY = ["kind", "dataset", "head", "k", "scheme"]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Predictions of one store at every level.
+
+    Parameters
+    ----------
+    dataset, store
+        Which store; all random orders of its channels are one.
+    paths
+        Prediction tables of each variant: one, or one a random order.
+    """
+
+    dataset: str
+    store: Store
+    paths: Mapping[Variant, Sequence[Path]]
+
+
+def levels_of(
+    probed: Sequence[Probed], settings: AggregateSettings, paths: StudyPaths
+) -> list[Levels]:
+    """Return where the predictions of every store lie, the random orders of one store together.
+
+    Parameters
+    ----------
+    probed
+        Everything that was scored at several levels.
+    settings
+        Levels and methods.
+    paths
+        Paths of the study.
+    """
+    stores: dict[tuple[str, Store], dict[Variant, list[Path]]] = {}
+    for p in probed:
+        store = Store(p.representation, family_of(p.channels))
+        found = stores.setdefault((p.dataset, store), {})
+        for variant in variants_of(settings, has_fields(p, probed, settings)):
+            path = paths.aggregate_predictions(
+                variant.name, p.dataset, p.representation, p.channels
+            )
+            found.setdefault(variant, []).append(path)
+    return [Levels(dataset, store, found) for (dataset, store), found in stores.items()]
+
+
+def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: Path) -> None:
+    """Write `aggregate` and `aggregate_differences` (Parquet and CSV) of a study.
+
+    Parameters
+    ----------
+    stores
+        What was scored.
+    settings
+        Headline metric, number of draws, coverage and seed.
+    folder
+        Where the tables go.
+    """
+    scores: list[pd.DataFrame] = []
+    rows: list[dict[str, Any]] = []
+    for dataset in dict.fromkeys(levels.dataset for levels in stores):
+        own = [levels for levels in stores if levels.dataset == dataset]
+        paths = [path for levels in own for each in levels.paths.values() for path in each]
+        groups = sorted(set().union(*map(groups_of, paths)))
+        for levels in own:
+            found = _tallies(levels, groups, settings)
+            scores += [_scores(levels, *item, settings) for item in found.items()]
+            rows += _differences(levels, found, settings, len(groups))
+    tables = {
+        "aggregate": pd.concat(scores, ignore_index=True)[LEVEL_COLUMNS],
+        "aggregate_differences": _corrected(rows, settings.confidence),
+    }
+    for name, table in tables.items():
+        write_parquet(rounded(table), folder / f"{name}.parquet")
+        write_csv(table, folder / f"{name}.csv")
+
+
+def _tallies(levels: Levels, groups: list[str], settings: CompareSettings) -> dict[Variant, Tally]:
+    """Reduce each prediction table with the draws that `compare` makes for the dataset."""
+    weights = draw_weights(len(groups), settings.bootstrap, settings.seed, levels.dataset)
+    with_precision = settings.metric == "macro_average_precision"
+    return {
+        variant: tally(
+            paths,
+            groups,
+            weights,
+            draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM),
+            settings.metric,
+            1.0,
+            with_precision,
+        )
+        for variant, paths in levels.paths.items()
+    }
+
+
+def _scores(
+    levels: Levels, variant: Variant, counted: Tally, settings: CompareSettings
+) -> pd.DataFrame:
+    table = intervals_of(counted, levels.dataset, levels.store, settings.confidence)
+    table = table[table["metric"] == settings.metric].rename(columns={"point": "mean"})
+    return table.assign(**variant.columns)
+
+
+def _differences(
+    levels: Levels, found: Mapping[Variant, Tally], settings: CompareSettings, n_groups: int
+) -> Iterator[dict[str, Any]]:
+    sides = {variant: counted.folds for variant, counted in found.items()}
+    for kind, first, second in _pairs(list(found)):
+        for head, scheme in sorted(set(sides[first]) & set(sides[second])):
+            if head.kind == FLOOR:
+                continue
+            one, other = (_side(levels, sides[v], head, scheme) for v in (first, second))
+            yield {
+                "kind": kind,
+                "dataset": levels.dataset,
+                "backbone": levels.store.backbone,
+                "channels": levels.store.channels,
+                "head": head.kind,
+                "k": head.k or pd.NA,
+                "scheme": scheme,
+                "metric": settings.metric,
+                **{f"first_{name}": value for name, value in first.columns.items()},
+                **{f"second_{name}": value for name, value in second.columns.items()},
+                **difference(one, other, n_groups, settings.confidence),
+                "n_groups": n_groups,
+            }
+
+
+def _side(
+    levels: Levels, folds: Mapping[tuple[Head, str], FoldDraws], head: Head, scheme: str
+) -> Side:
+    return Side(levels.store, folds[head, scheme])
+
+
+def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]]:
+    """Yield what a reader asks for: aggregates against tiles, medians, and whole fields."""
+    for one in variants:
+        for other in variants:
+            if kind := _kind(one, other):
+                yield kind, one, other
+
+
+def _kind(one: Variant, other: Variant) -> str:
+    """Return what the difference of two variants tells; empty: nothing that is asked for."""
+    if one.level == TILE or other.level == TILE:
+        return "tile" if one.level != TILE else ""
+    if one.level != other.level:
+        return ""
+    if one.source == other.source:
+        return "method" if (one.method, other.method) == ("median", "mean") else ""
+    # A single field has one embedding, whatever the method.
+    comparable = one.level == "fov" or one.method == other.method
+    return "fields" if other.source == FIELDS and comparable else ""
+
+
+def _corrected(rows: list[dict[str, Any]], confidence: float) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
+    if table.empty:
+        return table
+
+    def corrected(p_values: pd.Series[float]) -> Floats:
+        return holm(np.asarray(p_values, dtype=np.float64))
+
+    families = table.groupby(FAMILY, dropna=False)["p_value"]
+    table["p_holm"] = families.transform(corrected)
+    excludes_zero = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+    table["significant"] = excludes_zero & (table["p_holm"] < 1 - confidence)
+    return table

@@ -1,0 +1,267 @@
+"""Gallery: tiles, such as cells, each with its nearest neighbours in the best store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.backbones.strategies import family_of
+from transferscope.cards import DatasetCard
+from transferscope.config import FigureSettings, KnnSettings
+from transferscope.figures.embedding_maps import StoreView
+from transferscope.figures.style import (
+    BLACK,
+    OKABE_ITO,
+    annotate,
+    check_outputs,
+    label_of,
+    new_figure,
+    note_that_nothing_is_shown,
+    save,
+    style,
+)
+from transferscope.parquet import read_parquet
+from transferscope.paths import StudyPaths
+from transferscope.probes.exclusion import exclusion_codes
+from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.nearest import Rows, fewest_allowed, nearest
+from transferscope.probes.spaces import SPACES
+from transferscope.seeds import derive_rng
+from transferscope.stores import EmbeddingStore, TileStore
+from transferscope.study import Probed
+from transferscope.tiles.contact_sheets import (
+    add_scale_bar,
+    composite,
+    display_limits,
+    drawn_channels,
+    shrunk,
+)
+
+STYLE_VERSION = 1
+NEIGHBOURS = 8
+TILE_INCHES = 0.95
+RIGHT, WRONG = OKABE_ITO[0], OKABE_ITO[1]
+SOLID, DASHED = "solid", (0, (2.5, 1.5))
+EXCLUDED = {
+    "none": "all other labelled tiles",
+    "fov": "labelled tiles of other fields",
+    "group": "labelled tiles of other groups",
+    "batch": "labelled tiles of other batches",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The rows of a gallery, the tile with the most neighbours of its class first.
+
+    Parameters
+    ----------
+    tiles
+        Rows of the tiles, int64 [n].
+    neighbours
+        Rows of their neighbours, the nearest first, int64 [n, k].
+    right
+        Which neighbours share a class with their tile, bool [n, k].
+    """
+
+    tiles: Rows
+    neighbours: Rows
+    right: npt.NDArray[np.bool_]
+
+
+def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> StoreView | None:
+    """Return the best store of a dataset, by group where the study has that scheme.
+
+    Parameters
+    ----------
+    chosen
+        Table of the comparison.
+    probed
+        What was evaluated on the dataset; of random orders, the first is shown.
+    paths
+        Paths of the study.
+    """
+    table = read_parquet(chosen)
+    own = table[table["dataset"] == probed[0].dataset].sort_values("scheme")
+    for _, best in own.iterrows():
+        for p in probed:
+            if (p.representation, family_of(p.channels)) == (best["backbone"], best["channels"]):
+                manifest = paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+                return StoreView(
+                    f"{p.representation} / {p.channels}", manifest, p.output, p.channels
+                )
+    return None
+
+
+def draw_gallery(
+    view: StoreView | None,
+    tiles: Path,
+    table: Path,
+    card: DatasetCard,
+    knn: KnnSettings,
+    settings: FigureSettings,
+    outputs: Sequence[Path],
+) -> None:
+    """Draw some tiles of each class with their nearest neighbours.
+
+    Parameters
+    ----------
+    view
+        The store in which neighbours are looked for; None: nothing but the floor was run.
+    tiles, table
+        Manifest of the tile store, and the tile table.
+    card
+        The dataset: its classes and intensity ranges.
+    knn
+        The first metric, and what is no neighbour.
+    settings
+        How many tiles, and the resolution.
+    outputs
+        Files to write, `.svg` or `.png`.
+
+    Raises
+    ------
+    UserError
+        Where a store or the table cannot be read, or a format is not known.
+    """
+    check_outputs(outputs)
+    labelled = LabelledTiles.from_table(read_parquet(table), card.labels, card.task)
+    with style():
+        shown = _search(view, labelled, knn, settings.gallery, card.name) if view else None
+        if view is None or shown is None:
+            figure = note_that_nothing_is_shown("Too few labelled tiles or stores for a gallery.")
+        else:
+            figure = _draw(view, shown, labelled, TileStore(tiles), card, knn)
+        save(figure, outputs, settings.dpi)
+
+
+def choose_tiles(labels: npt.NDArray[np.bool_], count: int, *names: object) -> Rows:
+    """Draw tiles at random, the classes in turn, so that rare ones are shown, too.
+
+    Parameters
+    ----------
+    labels
+        [N, C].
+    count
+        How many, at the most.
+    names
+        What the draw depends on.
+    """
+    rng = derive_rng("gallery", *names)
+    queues = [list(rng.permutation(np.flatnonzero(column))) for column in labels.T]
+    chosen: dict[int, None] = {}
+    while len(chosen) < count and any(queues):
+        for queue in queues:
+            while queue and int(queue[-1]) in chosen:
+                queue.pop()
+            if queue and len(chosen) < count:
+                chosen[int(queue.pop())] = None
+    return np.array(list(chosen), dtype=np.int64)
+
+
+def _search(
+    view: StoreView, tiles: LabelledTiles, knn: KnnSettings, count: int, dataset: str
+) -> Shown | None:
+    chosen = choose_tiles(tiles.matrix, count, dataset)
+    codes = exclusion_codes(tiles, knn.exclude, dataset)
+    # A tile is never its own neighbour.
+    codes = np.arange(len(tiles), dtype=np.int64) if codes is None else codes
+    candidates = np.flatnonzero(tiles.labelled)
+    k = min(NEIGHBOURS, fewest_allowed(chosen, candidates, codes))
+    if not len(chosen) or k < 1:
+        return None
+    embeddings = EmbeddingStore(view.manifest).read(view.output, view.strategy)
+    space = SPACES[knn.metrics[0]](torch.from_numpy(np.ascontiguousarray(embeddings)))
+    # Every k is asked for, so that the order is exact.
+    ks = [list(range(1, k + 1))]
+    (found,) = nearest(space, chosen, candidates, [len(candidates)], ks, codes)
+    own: npt.NDArray[np.bool_] = tiles.matrix[chosen][:, None]
+    right = np.asarray((tiles.matrix[found] & own).any(axis=2))
+    order = np.argsort(-right.sum(axis=1), kind="stable")
+    return Shown(chosen[order], found[order], right[order])
+
+
+def _draw(
+    view: StoreView,
+    shown: Shown,
+    tiles: LabelledTiles,
+    store: TileStore,
+    card: DatasetCard,
+    knn: KnnSettings,
+) -> Figure:
+    count, k = shown.neighbours.shape
+    figure = new_figure(1.5 + TILE_INCHES * (k + 1.3), 1.7 + (TILE_INCHES + 0.16) * count)
+    grid: Any = figure.subplots(
+        count, k + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * k], gridspec_kw={"wspace": 0.02}
+    )
+    limits = display_limits(store, card)
+    for row, axes in enumerate(grid):
+        _show(axes[0], store, limits, int(shown.tiles[row]))
+        _name_tile(axes[0], _classes(tiles, shown.tiles[row]), int(shown.right[row].sum()), k)
+        axes[1].set_axis_off()
+        for cell, neighbour, is_right in zip(
+            axes[2:], shown.neighbours[row], shown.right[row], strict=True
+        ):
+            _show(cell, store, limits, int(neighbour))
+            _frame(cell, bool(is_right), _classes(tiles, neighbour))
+    if pixel_size := store.attributes.get("pixel_size_um"):
+        add_scale_bar(grid[0, 0], float(pixel_size), store.array.shape[-1])
+    grid[0, 0].set_title("Tile", fontsize=8.5, fontweight="bold")
+    grid[0, 2].set_title("Nearest first", fontsize=8.5, fontweight="bold")
+    share = float(shown.right.mean())
+    title = f"{card.name}: {share:.0%} of the neighbours in {view.name} share a class"
+    annotate(figure, title, _footnote(count, k, store.channels, knn))
+    return figure
+
+
+def _footnote(count: int, k: int, channels: list[str], knn: KnnSettings) -> str:
+    colours = ", ".join(f"{_COLOUR_NAMES[c]}: {n}" for n, c in drawn_channels(channels).items())
+    return (
+        f"{count} tiles drawn at random, the classes in turn, those with the most right neighbours "
+        f"first; each with its {k} nearest ({knn.metrics[0]}) among {EXCLUDED[knn.exclude]}. "
+        "Solid blue frame: shares a class with the tile; dashed orange frame: shares none, its "
+        f"class is named below it. No split is involved. Colours: {colours}; all tiles are scaled "
+        "alike."
+    )
+
+
+_COLOUR_NAMES = {
+    (1.0, 1.0, 1.0): "grey",
+    (0.0, 0.45, 1.0): "blue",
+    (1.0, 0.8, 0.0): "yellow",
+    (0.9, 0.35, 0.7): "purple",
+}
+
+
+def _classes(tiles: LabelledTiles, row: int) -> str:
+    return ", ".join(np.array(tiles.classes)[tiles.matrix[row]])
+
+
+def _show(axes: Axes, store: TileStore, limits: npt.NDArray[np.float64], row: int) -> None:
+    image = composite(shrunk(store.read(row, row + 1)[0]), limits, store.channels)
+    axes.imshow((image * 255).round().astype(np.uint8), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _name_tile(axes: Axes, classes: str, n_right: int, k: int) -> None:
+    text = f"{label_of(classes, 16)}\n{n_right} of {k} right"
+    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
+
+
+def _frame(axes: Axes, is_right: bool, classes: str) -> None:
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(RIGHT if is_right else WRONG)
+    axes.spines[:].set_linewidth(1.8 if is_right else 2.4)
+    axes.spines[:].set_linestyle(SOLID if is_right else DASHED)
+    if not is_right:
+        axes.set_xlabel(label_of(classes, 17, 1), fontsize=6, color=WRONG, labelpad=2)

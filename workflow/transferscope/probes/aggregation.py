@@ -1,0 +1,275 @@
+"""From tiles to fields and groups: their embeddings, labels and divisions, and how they score.
+
+A field's embedding is the mean or the median of its tiles' embeddings, value by value, and so is a
+group's. Only tiles that the splits divide count. An aggregate has every class that one of its tiles
+has; where a tile has one class only, an aggregate whose tiles disagree is left out. It plays the
+role of its tiles, so that all levels are compared on the same folds: a group is therefore scored
+by the scheme `group` alone, for by `image` its tiles are on both sides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from transferscope.config import AggregateProbe, AggregationMethod
+from transferscope.errors import Problem, UserError
+from transferscope.parquet import parquet_parts, read_parquet, write_parquet
+from transferscope.probes.evaluation import Division, ProbeData, Sink
+from transferscope.probes.heads import run_heads
+from transferscope.probes.knn import run_knn
+from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
+from transferscope.score_table import SCORE_COLUMNS
+from transferscope.stores import EmbeddingStore
+
+Matrix = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """What the tiles of a dataset are put together to.
+
+    Parameters
+    ----------
+    names
+        Name of each aggregate, str [A].
+    codes
+        Aggregate of each tile, int64 [N]; -1 where it is in none.
+    data
+        Labels, groups and divisions of the aggregates; its embeddings are empty, [A, 0].
+    """
+
+    names: npt.NDArray[np.object_]
+    codes: Rows
+    data: ProbeData
+
+    @classmethod
+    def of(cls, tiles: ProbeData, level: str) -> Aggregates:
+        """Put the divided tiles of each field or group together.
+
+        Parameters
+        ----------
+        tiles
+            The tiles; their embeddings are not read.
+        level
+            `fov` or `group`.
+
+        Raises
+        ------
+        UserError
+            Where no aggregate is left for one of the folds.
+        """
+        dataset = tiles.identity["dataset"]
+        divisions = [d for d in tiles.divisions if level != "group" or d.scheme == "group"]
+        divided = np.unique(np.concatenate([_rows_of(d) for d in divisions] or [np.empty(0, int)]))
+        own = tiles.tiles.fovs if level == "fov" else tiles.tiles.groups
+        names, codes = _known_codes(own, divided, tiles, level)
+        found = replace(
+            tiles,
+            embeddings=np.empty((len(names), 0), dtype=np.float32),
+            tiles=_merged(tiles.tiles, names, codes),
+            divisions=[_of_aggregates(division, codes) for division in divisions],
+        )
+        if not divisions or any(not len(d.train) or not len(d.test) for d in found.divisions):
+            what = f"the tiles of a {level} have different classes, so that none is left to score"
+            mend = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
+            raise UserError(Problem(f"dataset {dataset}", what, mend))
+        return cls(names, codes, found)
+
+    def embed(self, embeddings: Matrix, method: AggregationMethod) -> ProbeData:
+        """Return what a probe reads, with the embeddings [N, D] of the tiles put together."""
+        merged = aggregate(embeddings, self.codes, len(self.names), method)
+        return replace(self.data, embeddings=merged)
+
+
+def aggregate(
+    embeddings: Matrix, codes: Rows, n_aggregates: int, method: AggregationMethod
+) -> Matrix:
+    """Return the mean or the median of each aggregate, value by value, [A, D] float32.
+
+    Parameters
+    ----------
+    embeddings
+        [N, D].
+    codes
+        Aggregate of each row, int64 [N]; negative: none. Each aggregate has a row.
+    n_aggregates
+        A.
+    method
+        `mean` or `median`.
+    """
+    order = np.argsort(codes, kind="stable")
+    order = order[codes[order] >= 0]
+    starts = np.searchsorted(codes[order], np.arange(n_aggregates))
+    merged = np.empty((n_aggregates, embeddings.shape[1]), dtype=np.float32)
+    for place, rows in enumerate(np.split(order, starts[1:])):
+        own = embeddings[rows].astype(np.float64)
+        merged[place] = own.mean(axis=0) if method == "mean" else np.median(own, axis=0)
+    return merged
+
+
+def score_aggregates(
+    data: ProbeData,
+    fields: tuple[Matrix, LabelledTiles] | None,
+    probe: AggregateProbe,
+    scores: Path,
+    predictions: Mapping[str, Path],
+) -> None:
+    """Score a store at every level, and write one score table and a table of predictions a level.
+
+    Parameters
+    ----------
+    data
+        The tiles, at the full fraction.
+    fields
+        Embeddings [F, D] of whole fields by the same backbone, and their tiles; None: there are
+        none.
+    probe
+        Levels, methods and heads.
+    scores
+        Where the scores go: `VARIANT`, then `SCORE_COLUMNS`.
+    predictions
+        Where the predictions of each variant go, by its name.
+
+    Raises
+    ------
+    UserError
+        Where nothing is left at a level, or a field is missing.
+    """
+    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    tables = []
+    for variant, own in _data_of_variants(data, fields, probe):
+        with parquet_parts(predictions[variant.name], described) as sink:
+            table = _score(own, probe, sink)
+        tables.append(table.assign(**variant.columns)[[*VARIANT, *SCORE_COLUMNS]])
+    write_parquet(pd.concat(tables, ignore_index=True), scores, described)
+
+
+def read_fields(
+    manifest: Path, representation: str, channels: str, table: Path
+) -> tuple[Matrix, LabelledTiles]:
+    """Read the embeddings [F, D] of whole fields, and their names.
+
+    Parameters
+    ----------
+    manifest, representation, channels
+        Embedding store, `backbone` or `backbone@output`, and channel strategy.
+    table
+        Tile table of the fields; its labels are not read.
+    """
+    embeddings = EmbeddingStore(manifest).read(representation.partition("@")[2] or None, channels)
+    return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
+
+
+def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
+    """Run logistic regression, the floor and k-NN."""
+    heads = probe.heads.model_copy(update={"kinds": ["logreg"]})
+    found = [run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)]
+    for results in found:
+        results.flush()
+    tables = [results.scores() for results in found]
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+
+def _data_of_variants(
+    data: ProbeData, fields: tuple[Matrix, LabelledTiles] | None, probe: AggregateProbe
+) -> Iterator[tuple[Variant, ProbeData]]:
+    levels: dict[str, Aggregates] = {
+        level: Aggregates.of(data, level) for level in probe.settings.levels
+    }
+    for variant in variants_of(probe.settings, with_fields=fields is not None):
+        if variant.level == TILE:
+            yield variant, data
+        elif variant.source != FIELDS:
+            yield variant, levels[variant.level].embed(data.embeddings, variant.method)
+        elif fields is not None:
+            found = levels[variant.level]
+            codes = _codes_of_fields(fields[1], data.tiles, found)
+            merged = aggregate(fields[0], codes, len(found.names), variant.method)
+            yield variant, replace(found.data, embeddings=merged)
+
+
+def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Rows:
+    """Return the aggregate of each field: that of the tiles which name it in `fov`."""
+    inside = found.codes >= 0
+    known = dict(zip(tiles.fovs[inside], found.codes[inside], strict=True))
+    if missing := sorted(set(known) - set(fields.fovs)):
+        what = f"{len(missing)} fields are not in the dataset of fields, first {missing[0]}"
+        mend = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
+        raise UserError(Problem("aggregate.fields", what, mend))
+    return np.array([known.get(fov, -1) for fov in fields.fovs], dtype=np.int64)
+
+
+def _rows_of(division: Division) -> Rows:
+    return np.concatenate([division.train, division.validation, division.test])
+
+
+def _known_codes(
+    own: npt.NDArray[np.object_], divided: Rows, tiles: ProbeData, level: str
+) -> tuple[npt.NDArray[np.object_], Rows]:
+    """Return the names of the aggregates, and the aggregate of each tile or -1."""
+    inside, names = pd.factorize(own[divided], sort=True)
+    kept = np.ones(len(names), dtype=bool)
+    if not tiles.is_multi_label:
+        kept = _labels(tiles.tiles.matrix[divided], inside, len(names)).sum(axis=1) == 1
+        if not kept.all():
+            logger.warning(
+                "%s: %d of %d of level %s have tiles of different classes and are left out",
+                tiles.identity["dataset"],
+                (~kept).sum(),
+                len(kept),
+                level,
+            )
+    renumbered = np.where(kept, np.cumsum(kept) - 1, -1)
+    codes = np.full(len(own), -1, dtype=np.int64)
+    codes[divided] = renumbered[inside]
+    return np.asarray(names, dtype=object)[kept], codes
+
+
+def _labels(matrix: npt.NDArray[np.bool_], codes: Rows, count: int) -> npt.NDArray[np.bool_]:
+    """Return the classes that any tile of each aggregate has, bool [A, C]."""
+    labels = np.zeros((count, matrix.shape[1]), dtype=bool)
+    np.logical_or.at(labels, codes, matrix)
+    return labels
+
+
+def _merged(tiles: LabelledTiles, names: npt.NDArray[np.object_], codes: Rows) -> LabelledTiles:
+    inside = np.flatnonzero(codes >= 0)
+    _, first = np.unique(codes[inside], return_index=True)
+    rows = inside[first]
+    return LabelledTiles(
+        matrix=_labels(tiles.matrix[inside], codes[inside], len(names)),
+        classes=tiles.classes,
+        task=tiles.task,
+        tile_ids=names,
+        groups=tiles.groups[rows],
+        fovs=names,
+        batches=tiles.batches[rows],
+    )
+
+
+def _of_aggregates(division: Division, codes: Rows) -> Division:
+    """Give each aggregate the role of its tiles."""
+    inside = codes[division.train] >= 0
+    train, first = np.unique(codes[division.train][inside], return_index=True)
+    return replace(
+        division,
+        train=train,
+        validation=_known(codes[division.validation]),
+        test=_known(codes[division.test]),
+        train_shares=division.train_shares[inside][first],
+    )
+
+
+def _known(codes: Rows) -> Rows:
+    distinct: Rows = np.unique(codes[codes >= 0])
+    return distinct

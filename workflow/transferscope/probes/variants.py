@@ -1,0 +1,90 @@
+"""At which levels a store is scored, and how tiles are put together there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from transferscope.config import AggregateSettings, AggregationMethod
+from transferscope.study import Probed
+
+TILES, FIELDS, TILE = "tiles", "fields", "tile"
+VARIANT = ["source", "level", "aggregation"]
+
+
+@dataclass(frozen=True, order=True)
+class Variant:
+    """One way to look at a store.
+
+    Parameters
+    ----------
+    source
+        `tiles` of the dataset itself, or `fields`: whole fields of another dataset.
+    level
+        What is scored: `tile`, `fov` or `group`.
+    method
+        How the embeddings of an aggregate become one.
+    """
+
+    source: str
+    level: str
+    method: AggregationMethod = "mean"
+
+    @property
+    def name(self) -> str:
+        """Name of its files.
+
+        Examples
+        --------
+        >>> Variant("tiles", "tile").name, Variant("fields", "group", "median").name
+        ('tile', 'fields-group-median')
+        """
+        if self.level == TILE:
+            return TILE
+        return f"{self.source}-{self.level}-{self.method}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Values of the columns `VARIANT`; single tiles have no aggregation."""
+        method = "" if self.level == TILE else self.method
+        return dict(zip(VARIANT, (self.source, self.level, method), strict=True))
+
+    def __str__(self) -> str:
+        if self.level == TILE:
+            return "single tiles"
+        target = {"fov": "field", "group": "group"}[self.level]
+        if self.source == FIELDS and self.level == "fov":
+            return "whole fields"
+        source = "whole fields" if self.source == FIELDS else "tiles"
+        return f"{self.method} of {source} a {target}"
+
+
+def variants_of(settings: AggregateSettings, with_fields: bool) -> list[Variant]:
+    """Return every variant that the settings ask for, single tiles first.
+
+    Parameters
+    ----------
+    settings
+        Levels and methods.
+    with_fields
+        Whether whole fields are scored, too. As a field has one embedding, only groups of fields
+        have a mean and a median.
+    """
+    found = [Variant(TILES, TILE)]
+    for level in settings.levels:
+        found += [Variant(TILES, level, method) for method in settings.methods]
+        if with_fields:
+            methods = settings.methods if level == "group" else settings.methods[:1]
+            found += [Variant(FIELDS, level, method) for method in methods]
+    return found
+
+
+def has_fields(probed: Probed, others: Collection[Probed], settings: AggregateSettings) -> bool:
+    """Tell whether the whole fields of a dataset were embedded in the same way as its tiles."""
+    return fields_of(probed, settings) in others
+
+
+def fields_of(probed: Probed, settings: AggregateSettings) -> Probed | None:
+    """Return the store of the whole fields that belongs to a store of cells, if one is named."""
+    dataset = settings.fields.get(probed.dataset)
+    return replace(probed, dataset=dataset) if dataset else None
