@@ -10,6 +10,7 @@ from pathlib import Path
 from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
+    CellposeSegmentation,
     DatasetCard,
     HandcraftedCard,
     accepts_any_channels,
@@ -19,6 +20,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.raw.file_checks import check_files
+from transferscope.raw.masks import check_mask_cells, mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.stores import write_atomically
@@ -79,6 +81,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     passed = passed or Passed()
     problems: list[Problem] = []
     for located in study.datasets.values():
+        problems += _check_segmentation(located)
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed)
         elif located.card.fetch is not None:
@@ -98,11 +101,23 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
     except UserError as error:
         return error.problems
     problems = splits.check_splits(sheet.table, located.card, study.config.splits, str(path))
+    problems += check_mask_cells(sheet, located.card)
     if study.config.bad_tiles == "skip":
         return problems
-    raw = raw_digest(sheet)
+    raw = raw_digest(sheet, mask_columns(sheet, located.card))
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
+
+
+def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
+    """Check that what a dataset's segmentation needs is installed."""
+    cells = located.card.cells
+    if cells is None or not isinstance(cells.segmentation, CellposeSegmentation):
+        return []
+    # Imports SciPy: only for a study that needs it.
+    from transferscope.cells.segmentation.cellpose import check_installed
+
+    return check_installed(f"{located.path}, key cells.segmentation.method")
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
