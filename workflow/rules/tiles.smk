@@ -29,6 +29,8 @@ rule tiles:
         skipped=paths.skipped(),
     log:
         paths.log("tiles/{dataset}"),
+    wildcard_constraints:
+        dataset=alternatives(plan.cut_into("tiles")),
     benchmark:
         paths.benchmark("tiles/{dataset}")
     conda:

@@ -187,6 +187,38 @@ def relabel(
     run(table, read_model(card, DatasetCard), card, output, skip=bad_tiles == "skip")
 
 
+@app.command()
+def cells(
+    sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV), one row a field.")],
+    card: CardPath,
+    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
+    table: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
+    quality: Annotated[Path, typer.Option(help="Quality table to write (.csv).")],
+    skipped: Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")],
+    plausibility: Annotated[Path, typer.Option(help="Table of the fields to write (.csv).")],
+    overlays: Annotated[Path, typer.Option(help="Folder to draw the cells' outlines into.")],
+    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for an unusable field.")] = "stop",
+    workers: Annotated[int, typer.Option(help="Fields at a time.")] = 2,
+) -> None:
+    """Segment raw fields, and cut one tile a cell into a tile store."""
+    from transferscope.cards import DatasetCard
+    from transferscope.cells.build import make_cells
+    from transferscope.models import read_model
+
+    make_cells(
+        sheet,
+        read_model(card, DatasetCard),
+        manifest=manifest,
+        tile_table=table,
+        quality=quality,
+        skipped=skipped,
+        plausibility=plausibility,
+        overlays=overlays,
+        bad_tiles=bad_tiles,
+        workers=workers,
+    )
+
+
 @app.command("contact-sheets")
 def contact_sheets(
     tiles: ManifestIn,

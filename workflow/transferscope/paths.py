@@ -46,6 +46,14 @@ class StudyPaths:
         """Table of the fields that were skipped, and why."""
         return self.root / "tiles" / f"{dataset}.skipped.tsv"
 
+    def plausibility(self, dataset: str = "{dataset}") -> Path:
+        """Table of how plausible the segmentation of each field is, for a cell dataset."""
+        return self.root / "cells" / f"{dataset}.plausibility.csv"
+
+    def overlays(self, dataset: str = "{dataset}") -> Path:
+        """Folder of the figures with the outlines of the cells, one a field."""
+        return self.root / "figures" / "segmentation" / dataset
+
     def contact_sheets(self, dataset: str = "{dataset}") -> Path:
         """Folder of the contact sheets, one a class."""
         return self.root / "figures" / "contact_sheets" / dataset

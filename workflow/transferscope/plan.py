@@ -13,6 +13,7 @@ from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fe
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.probes.variants import fields_of
+from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.study import Probed, Study
@@ -53,6 +54,8 @@ class Plan:
             paths.summary_md,
             *(paths.quality(dataset) for dataset in self.study.datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
+            *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
+            *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
             *(paths.figure(name, extension) for name in figures for extension in EXTENSIONS),
         ]
 
@@ -123,6 +126,11 @@ class Plan:
         datasets = self.study.datasets
         return [name for name in datasets if getattr(datasets[name].card, source) is not None]
 
+    def cut_into(self, what: str) -> list[str]:
+        """Return the datasets whose fields are cut into `cells`, or into `tiles`."""
+        datasets = self.study.datasets
+        return [n for n in datasets if (datasets[n].card.cells is not None) == (what == "cells")]
+
     def fetch_inputs(self, wildcards: Any) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
         located = self.study.datasets[wildcards.dataset]
@@ -147,11 +155,18 @@ class Plan:
         card = self._dataset(wildcards)
         return fingerprint([card.image_fingerprint(), self._raw_dependencies(card)])
 
+    def cell_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what the cells and their figures depend on beside the sheet."""
+        cells = self._dataset(wildcards).cells
+        overlays = cells.overlays if cells is not None else 0
+        return fingerprint([self.tile_dependencies(wildcards), overlays])
+
     def _raw_dependencies(self, card: DatasetCard) -> str:
         if card.simulate is not None:
             return ""
         if card.fetch is None:
-            return raw_digest(read_sheet(self.study.sheet_of(card.name), card))
+            sheet = read_sheet(self.study.sheet_of(card.name), card)
+            return raw_digest(sheet, mask_columns(sheet, card))
         # Snakemake asks again after the fetch, so that this is never an older manifest.
         manifest = self.paths.fetched(card.name)
         return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""

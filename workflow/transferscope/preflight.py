@@ -12,6 +12,7 @@ import pandas as pd
 from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
+    CellposeSegmentation,
     DatasetCard,
     HandcraftedCard,
     accepts_any_channels,
@@ -27,6 +28,7 @@ from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.raw.file_checks import check_files
+from transferscope.raw.masks import check_mask_cells, mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
 from transferscope.stores import write_atomically
@@ -87,6 +89,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     passed = passed or Passed()
     problems: list[Problem] = []
     for located in study.datasets.values():
+        problems += _check_segmentation(located)
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed)
         else:
@@ -109,9 +112,10 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
         return error.problems
     problems = _check_labels(study, located, sheet)
     problems += _exclusion_problems(study, sheet.table, str(path))
+    problems += check_mask_cells(sheet, located.card)
     if study.config.bad_tiles == "skip":
         return problems
-    raw = raw_digest(sheet)
+    raw = raw_digest(sheet, mask_columns(sheet, located.card))
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
     return problems + passed.once(digest, lambda: check_files(sheet, located.card))
 
@@ -121,8 +125,8 @@ def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleShee
     card, settings = located.card, study.config.splits
     if card.label_table is None:
         return splits.check_splits(sheet.table, card, settings, str(sheet.path))
-    if not card.tiles.one_a_field:
-        # The ids of the tiles are not known before the headers are: the job checks the rest.
+    if card.cells is not None or not card.tiles.one_a_field:
+        # The ids of the tiles are not known before the fields are read: the job checks the rest.
         return check_label_table(card, located.path)
     skip = study.config.bad_tiles == "skip"
     try:
@@ -135,6 +139,17 @@ def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleShee
 def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
     knn = study.config.knn
     return exclusion_problems(table, knn.exclude, where) if knn.k else []
+
+
+def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
+    """Check that what a dataset's segmentation needs is installed."""
+    cells = located.card.cells
+    if cells is None or not isinstance(cells.segmentation, CellposeSegmentation):
+        return []
+    # Imports SciPy: only for a study that needs it.
+    from transferscope.cells.segmentation.cellpose import check_installed
+
+    return check_installed(f"{located.path}, key cells.segmentation.method")
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:

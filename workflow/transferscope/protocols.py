@@ -7,6 +7,7 @@ PROTOCOLS = {
     "simulate": 1,
     "fetch": 1,
     "tiles": 1,
+    "cells": 1,
     "contact_sheets": 1,
     "relabel": 1,
     "splits": 1,

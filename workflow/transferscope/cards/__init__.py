@@ -17,6 +17,14 @@ from transferscope.cards.backbone import (
     UrlCard,
     accepts_any_channels,
 )
+from transferscope.cards.cells import (
+    CellposeSegmentation,
+    CellSettings,
+    CropSettings,
+    ProvidedMasks,
+    WatershedSegmentation,
+    WholeFields,
+)
 from transferscope.cards.dataset import (
     DatasetCard,
     Label,
@@ -35,8 +43,11 @@ from transferscope.cards.names import ChannelName, Name
 __all__ = [
     "ArchitectureCard",
     "BackboneCard",
+    "CellSettings",
+    "CellposeSegmentation",
     "ChannelName",
     "CheckpointCard",
+    "CropSettings",
     "DatasetCard",
     "DownloadSettings",
     "FetchSettings",
@@ -51,6 +62,7 @@ __all__ = [
     "Normalization",
     "OpenCellFetch",
     "Output",
+    "ProvidedMasks",
     "SimulateSettings",
     "Slot",
     "Task",
@@ -58,5 +70,7 @@ __all__ = [
     "TimmCard",
     "TransformersCard",
     "UrlCard",
+    "WatershedSegmentation",
+    "WholeFields",
     "accepts_any_channels",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferscope.cards.cells import CellposeSegmentation, CellSettings, WatershedSegmentation
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model, fingerprint
@@ -121,6 +122,10 @@ class DatasetCard(Model):
         ),
     )
     tiles: TileSettings = TileSettings()
+    cells: CellSettings | None = Field(
+        None,
+        description="Cut each field into single cells, one tile a cell. Null: tiles show fields.",
+    )
     licence: str = ""
     citation: str = ""
 
@@ -148,7 +153,26 @@ class DatasetCard(Model):
                 raise ValueError(f"intensity_range of {channel}: {low} is not below {high}")
         if self.tiles.pixel_size_um is not None and self.pixel_size_um is None:
             raise ValueError("tiles.pixel_size_um needs pixel_size_um, to know the scale")
+        if self.cells is not None:
+            self._check_cells(self.cells)
         return self
+
+    def _check_cells(self, cells: CellSettings) -> None:
+        method = cells.segmentation
+        if self.tiles != TileSettings():
+            raise ValueError("`cells.crop` says how tiles are cut: take `tiles` out")
+        if cells.crop.size_um is not None and self.pixel_size_um is None:
+            raise ValueError("cells.crop.size_um needs pixel_size_um, to know the scale")
+        if method.method == "provided" and self.sheet is None:
+            raise ValueError("cells.segmentation.method: provided needs a `sheet` with masks")
+        named: list[str] = []
+        if isinstance(method, WatershedSegmentation):
+            named = [method.nuclei, *method.cytoplasm]
+        elif isinstance(method, CellposeSegmentation):
+            named = method.channels
+        if unknown := [channel for channel in named if channel not in self.channels]:
+            known = ", ".join(self.channels)
+            raise ValueError(f"cells.segmentation names {unknown}, not among channels: {known}")
 
     def fetch_fingerprint(self) -> str:
         """Return a digest of what the fetched sample sheet depends on in the card."""
@@ -157,4 +181,7 @@ class DatasetCard(Model):
 
     def image_fingerprint(self) -> str:
         """Return a digest of what the tile images depend on; labels are not part of it."""
-        return fingerprint(self.model_dump(mode="json", include=set(IMAGE_KEYS)))
+        images = self.model_dump(mode="json", include=set(IMAGE_KEYS))
+        if self.cells is not None:
+            images["cells"] = self.cells.model_dump(mode="json", exclude={"overlays"})
+        return fingerprint(images)

@@ -101,7 +101,7 @@ def check_uniform(
         ("type", "Export all fields in one type.", _other_type),
         ("size", "Set `tiles.size` in the dataset card.", _other_size),
     ):
-        if what == "size" and card.tiles.size is not None:
+        if what == "size" and (card.tiles.size is not None or card.cells is not None):
             continue
         other = next((i for i, h in headers.items() if differs(h, first)), None)
         if other is not None:

@@ -11,8 +11,8 @@ import json
 import math
 import struct
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +38,8 @@ JPEG_TAIL_BYTES = 1 << 16
 NGFF_DEFAULT_AXES = "tczyx"
 PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 MAKE_AGAIN = "Copy or export the file again."
+IMAGE_TYPES = ("uint8", "uint16")
+MASK_TYPES = (*IMAGE_TYPES, "bool", "uint32", "int32", "int64")
 EXPORT_INTEGERS = "Export it as 8- or 16-bit unsigned integers."
 
 _zarr_config_lock = threading.Lock()
@@ -57,7 +59,7 @@ class Header:
     shape
         Length of each axis.
     dtype
-        uint8 or uint16, in native byte order.
+        uint8 or uint16, of a mask any integer or bool, in native byte order.
     alpha
         Whether the last sample is an opacity.
     """
@@ -74,18 +76,26 @@ def problem_with(path: Path, what: str, mend: str = "") -> UserError:
     return UserError(Problem(str(path), what, mend))
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, types: Sequence[str] = IMAGE_TYPES) -> Header:
     """Read the header of a raw file and check that all of the file is there.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder of an OME-Zarr.
+    types
+        Names of the types that its values may have.
 
     Raises
     ------
     UserError
-        Where the file is missing, no image, cut short, too large, or not 8- or 16-bit unsigned.
+        Where the file is missing, no image, cut short, too large, or not of one of the types.
     """
     reader = {"tiff": _tiff_header, "png": _png_header, "jpeg": _jpeg_header, "zarr": _zarr_header}
     kind = _kind_of(path)
     try:
         header = reader[kind](path)
+        dtype = _supported(path, header.dtype, types)
     except UserError:
         raise
     except Exception as error:  # foreign bytes: any library error means an unreadable file
@@ -93,7 +103,7 @@ def read_header(path: Path) -> Header:
         what = f"not a readable {kind.upper()} file, damaged or cut short: {reason}"
         raise problem_with(path, what, MAKE_AGAIN) from None
     _check_size(header)
-    return header
+    return replace(header, dtype=dtype)
 
 
 def read_pixels(header: Header) -> npt.NDArray[Any]:
@@ -148,12 +158,12 @@ def _check_size(header: Header) -> None:
         raise problem_with(header.path, what, "Split it, or export one field a file.")
 
 
-def _supported(path: Path, dtype: Any) -> np.dtype[Any]:
+def _supported(path: Path, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
     """Return the type in native byte order, or say why it is refused."""
     found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
-    if found in (np.uint8, np.uint16):
+    if found.name in types:
         return found
-    what = f"holds {found.name} values, not uint8 or uint16"
+    what = f"holds {found.name} values, not {' or '.join(types)}"
     if found.kind == "f":
         mend = (
             "Floats have no fixed black and white and may hold NaN: export the raw camera "
@@ -170,7 +180,7 @@ def _tiff_header(path: Path) -> Header:
     # Parts of an OME-TIFF in other files are not followed: they could lie anywhere.
     with tifffile.TiffFile(path, _multifile=False) as tiff:
         series = _only_series(path, tiff)
-        dtype = _supported(path, series.dtype)
+        dtype = np.dtype(series.dtype)
         _check_all_bytes_there(path, tiff, series)
         extra = [int(e) for e in series.keyframe.extrasamples]
         alpha = series.axes.endswith("S") and extra in ([1], [2])
@@ -291,8 +301,7 @@ def _jpeg_pixels(path: Path) -> npt.NDArray[Any]:
 
 def _zarr_header(path: Path) -> Header:
     array, axes = _full_resolution(path)
-    dtype = _supported(path, array.dtype)
-    return Header(path, axes.upper(), tuple(map(int, array.shape)), dtype)
+    return Header(path, axes.upper(), tuple(map(int, array.shape)), np.dtype(array.dtype))
 
 
 def _zarr_pixels(path: Path) -> npt.NDArray[Any]:

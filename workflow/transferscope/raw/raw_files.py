@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transferscope.models import fingerprint
 from transferscope.raw.sheets import SampleSheet
 
 
-def raw_digest(sheet: SampleSheet) -> str:
+def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:
     """Return a digest over name, size and modification time of every raw file of a sheet.
 
     Contents are not read: a study may have terabytes.
@@ -17,8 +18,10 @@ def raw_digest(sheet: SampleSheet) -> str:
     ----------
     sheet
         A sample sheet that has been checked, so that its files exist.
+    more_columns
+        Further columns that name files, such as masks.
     """
-    cells = sheet.table[list(sheet.file_columns)].to_numpy().ravel()
+    cells = sheet.table[[*sheet.file_columns, *more_columns]].to_numpy().ravel()
     return fingerprint([_stamp(sheet.path.parent, cell) for cell in cells])
 
 

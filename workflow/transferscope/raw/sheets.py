@@ -21,9 +21,14 @@ from transferscope.errors import Problem, UserError, suggest
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
 LABEL_COLUMNS = ("tile_id", "labels")
-OPTIONAL_COLUMNS = ("fov", "batch", "mask")
+MASK_COLUMNS = ("mask", "nucleus_mask")
+OPTIONAL_COLUMNS = ("fov", "batch", *MASK_COLUMNS)
 # The tile table fills these columns itself.
 RESERVED_COLUMNS = ("source", "y", "x")
+CELL_COLUMNS = (
+    *("cell", "centroid_y", "centroid_x", "area_px", "area_um2"),
+    *("box_top", "box_left", "box_bottom", "box_right", "touches_border"),
+)
 CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
 OWN_ID = "Give each row an id of its own."
@@ -312,7 +317,8 @@ def _check_columns(
 ) -> list[Problem]:
     where = f"{path}, row {HEADER_ROW}"
     problems = _missing_columns(where, columns, REQUIRED_COLUMNS)
-    for name in RESERVED_COLUMNS:
+    reserved = [*RESERVED_COLUMNS, *(CELL_COLUMNS if card.cells is not None else ())]
+    for name in reserved:
         if name in columns:
             what = f'the column "{name}" is filled by transferscope itself'
             problems.append(Problem(f"{where}, column {name}", what, "Rename the column."))
@@ -427,11 +433,11 @@ def _check_labels(
 def _check_paths(
     path: Path, table: pd.DataFrame, card: DatasetCard, card_path: Path | None
 ) -> Iterator[_Finding]:
-    for column in [*file_columns(list(table.columns), card), "mask"]:
+    for column in [*file_columns(list(table.columns), card), *MASK_COLUMNS]:
         if column not in table:
             continue
         for row, cell in _cells(table, column):
-            if not cell and column != "mask":
+            if not cell and column not in MASK_COLUMNS:
                 yield _Finding(row, column, "no file", "is empty", "Name the raw file.")
             elif cell and (finding := _check_path(path, cell, row, column, card, card_path)):
                 yield finding

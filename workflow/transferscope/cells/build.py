@@ -1,0 +1,193 @@
+"""Raw fields become a store of single-cell tiles: segmented first, then cut.
+
+How many cells there are is known only when all fields are segmented. So a first pass over the
+fields finds, measures and chooses the cells, and keeps a record of each field beside the store; a
+second one cuts the tiles, in the order of the sheet, a block at a time. Both go on after a kill,
+hold a few fields at a time and give equal bytes with any number of workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from transferscope.cards import DatasetCard
+from transferscope.cells.cutting import CutField, cut_blocks
+from transferscope.cells.field import record_field
+from transferscope.cells.ordered import in_order
+from transferscope.cells.overlays import draw_overlays
+from transferscope.cells.plan import CellPlan, make_cell_plan
+from transferscope.cells.plausibility import plausibility_table
+from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
+from transferscope.cells.tables import write_quality, write_skipped, write_tile_table
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.paths import store_of
+from transferscope.progress import progress_bar
+from transferscope.protocols import PROTOCOLS
+from transferscope.raw.masks import mask_columns
+from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.sheets import read_sheet
+from transferscope.stores import TILES_FORMAT, BlockStore, write_atomically
+from transferscope.tiles.blocks import BlockLog, Skipped
+from transferscope.tiles.build import BLOCK_BYTES, MOST_BLOCK_ROWS
+from transferscope.tiles.decoding import SKIP_MEND
+from transferscope.tiles.plan import skip_field
+
+logger = logging.getLogger(__name__)
+
+
+def make_cells(
+    sheet_path: Path,
+    card: DatasetCard,
+    *,
+    manifest: Path,
+    tile_table: Path,
+    quality: Path,
+    skipped: Path,
+    plausibility: Path,
+    overlays: Path,
+    bad_tiles: str = "stop",
+    workers: int = 2,
+) -> None:
+    """Segment the fields of a cell dataset and cut one tile a cell.
+
+    Parameters
+    ----------
+    sheet_path
+        The sample sheet, one row a field.
+    card
+        A dataset with `cells`.
+    manifest
+        Manifest to write, last of all; the store and the records of the fields lie beside it.
+    tile_table
+        Parquet to write: one row a tile in store order, with the measures of its cell.
+    quality
+        CSV to write: one row a tile and channel, see `Quality`.
+    skipped
+        TSV to write: the fields that give no tile, and why.
+    plausibility
+        CSV to write: one row a field.
+    overlays
+        Folder to draw outlines into; what it held is removed.
+    bad_tiles
+        What to do about an unusable field or mask: `stop` (all of them are named at the end) or
+        `skip`. A field in which no cell is found is left out in both cases, and said to be.
+    workers
+        Fields at a time.
+
+    Raises
+    ------
+    UserError
+        With every problem of the sheet, the headers, the masks or the pixels.
+    """
+    skip = bad_tiles == "skip"
+    plan = make_cell_plan(read_sheet(sheet_path, card), card, skip=skip)
+    folder = _records_of(plan, manifest)
+    left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
+    positions = [position for position in plan.positions if folder.has(position)]
+    with_cells, numbers = [], []
+    for position in positions:
+        record = folder.read(position)
+        if record.kept:
+            with_cells.append(CutField(position, record.kept))
+            numbers += [plan.tile_id(position, int(n)) for n in record.table[:, 0]]
+        else:
+            left_out.append(_without_cells(plan, position, record))
+    if not numbers:
+        what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
+        mend = "Check `cells.segmentation` and the limits in `cells.crop`."
+        raise UserError(Problem(str(sheet_path), what, mend))
+    store = _open(plan, manifest, numbers)
+    cut_blocks(plan, folder, store, with_cells, workers)
+    kept = [field.position for field in with_cells]
+    write_tile_table(plan, folder, kept, tile_table)
+    write_quality(plan, folder, kept, quality)
+    write_skipped(left_out, skipped)
+    table = plausibility_table(plan, folder, positions)
+    text = table.to_csv(index=False, float_format="%.6g")
+    write_atomically(plausibility, text)
+    draw_overlays(plan, folder, positions, overlays, workers)
+    if left_out:
+        logger.warning("%d fields were left out: see %s", len(left_out), skipped)
+    store.finish(manifest)
+
+
+def _records_of(plan: CellPlan, manifest: Path) -> RecordFolder:
+    """Return the folder of the records, emptied with the store where the input has changed."""
+    path, store = manifest.with_suffix(".fields"), store_of(manifest)
+    stamps = raw_digest(plan.sheet, mask_columns(plan.sheet, plan.card))
+    log = BlockLog(path, fingerprint([_made_from(plan), stamps]))
+    if not log.belongs():
+        if store.exists():
+            logger.warning("the raw files or the card have changed: starting %s over", store)
+            shutil.rmtree(store)
+        log.start_over()
+    return RecordFolder(path)
+
+
+def _made_from(plan: CellPlan) -> str:
+    """Digest what cells are made from, the same in every run on the same data."""
+    files = [*plan.sheet.file_columns, *mask_columns(plan.sheet, plan.card), "tile_id"]
+    sources = plan.sheet.table[files].to_numpy().tolist()
+    return fingerprint([PROTOCOLS["cells"], plan.card.image_fingerprint(), sources])
+
+
+def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) -> list[Skipped]:
+    """Make the records that are missing; return the fields that cannot be used."""
+    problems: list[Problem] = []
+    left_out: list[Skipped] = []
+    description = f"Segmentation of {plan.card.name}"
+
+    def record(position: int) -> list[Problem]:
+        return record_field(plan, folder, position)
+
+    with progress_bar(description, len(plan.positions), "fields") as bar:
+        for position, found in in_order(record, plan.positions, workers):
+            bar.update()
+            if found and skip:
+                left_out.append(skip_field(plan.sheet, position, found))
+            for problem in [] if skip else found:
+                logger.error("%s", problem)
+                mend = f"{problem.mend} {SKIP_MEND}"
+                problems.append(Problem(problem.where, problem.what, mend))
+    if problems:
+        raise UserError(problems)
+    return left_out
+
+
+def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skipped:
+    counts = [f"{record.dropped[name]} {name}" for name in DROPPED if record.dropped[name]]
+    what = f"all cells were dropped: {', '.join(counts)}" if counts else "no cell was found"
+    mentioned = Problem("", what)
+    return skip_field(plan.sheet, position, [mentioned])
+
+
+def _open(plan: CellPlan, manifest: Path, ids: list[str]) -> BlockStore:
+    """Open the store to go on with it, or make it."""
+    tile_bytes = int(np.prod(plan.tile_shape)) * plan.dtype.itemsize
+    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
+    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
+    with zarr.config.set({"threading.max_workers": 1}):
+        return BlockStore.open_or_create(
+            store_of(manifest),
+            format=TILES_FORMAT,
+            array="images",
+            fingerprint=fingerprint([_made_from(plan), ids]),
+            shape=(len(ids), *plan.tile_shape),
+            dtype=plan.dtype,
+            block_rows=block_rows,
+            chunks=(1, *plan.tile_shape),
+            shards=(block_rows, *plan.tile_shape),
+            compress=True,
+            ids=ids,
+            attributes={
+                "channels": plan.card.channels,
+                "pixel_size_um": plan.card.pixel_size_um,
+                "intensity_range": plan.intensity_range(),
+            },
+        )

@@ -1,0 +1,134 @@
+"""One field: decoded, segmented, measured, and its cells chosen."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.cards import DatasetCard, WholeFields
+from transferscope.cells.crops import background, cut_cell, place_around
+from transferscope.cells.measures import (
+    AREA_COLUMN,
+    BORDER_COLUMN,
+    Measures,
+    measure_cells,
+    nucleus_centroids,
+)
+from transferscope.cells.plan import CellPlan
+from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
+from transferscope.cells.segmentation import SegmentedField, segment
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import in_row
+from transferscope.raw.images import decode_field
+from transferscope.raw.sheets import SampleSheet
+from transferscope.tiles.quality import Quality, measure
+from transferscope.tiles.tiling import TilePlace
+
+KEPT = -1
+
+
+def decode(sheet: SampleSheet, card: DatasetCard, position: int) -> npt.NDArray[Any]:
+    """Return the field at a position of the sheet, [C, H, W]."""
+    return decode_field(sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel)
+
+
+def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Problem]:
+    """Segment and measure one field, and write what was found, unless that has been done.
+
+    Returns
+    -------
+    list of Problem
+        What is wrong with the field or its mask.
+    """
+    if folder.has(position):
+        return []
+    try:
+        field = decode(plan.sheet, plan.card, position)
+        segmented = segment(plan.sheet, position, field, plan.card)
+    except UserError as error:
+        return in_row(plan.sheet, position, error)
+    folder.write(position, describe(plan, field, segmented), segmented)
+    return []
+
+
+def describe(plan: CellPlan, field: npt.NDArray[Any], segmented: SegmentedField) -> FieldRecord:
+    """Return the record of a segmented field."""
+    measures = measure_cells(field, segmented, plan.card)
+    if isinstance(plan.settings.segmentation, WholeFields):
+        # The field is a cell that was cut out already: its border is no border of the image.
+        measures[BORDER_COLUMN] = np.zeros(segmented.count, np.bool_)
+    reasons = _reasons(plan, measures)
+    places = _places(plan, measures, segmented)
+    quality = np.zeros((0, len(plan.card.channels), len(fields(Quality))))
+    chosen = np.flatnonzero(reasons == KEPT)
+    if len(chosen):
+        quality = _qualities(plan, field, segmented, places, chosen)
+        constant = (quality[..., 1] > 0).all(axis=1)
+        reasons[chosen[constant]] = DROPPED.index("constant")
+        chosen, quality = chosen[~constant], quality[~constant]
+    table = np.stack([measures[name].astype(np.float64) for name in plan.columns], axis=1)
+    return FieldRecord(
+        table=table[chosen],
+        places=places[chosen],
+        quality=quality,
+        areas=measures["area_px"].astype(np.float64),
+        touching=int(measures[BORDER_COLUMN].sum()),
+        dropped={name: int((reasons == i).sum()) for i, name in enumerate(DROPPED)},
+        covered=float((segmented.cells > 0).mean()),
+    )
+
+
+def _reasons(plan: CellPlan, measures: Measures) -> npt.NDArray[np.int64]:
+    """Return [n]: why a cell is dropped, as an index into `DROPPED`, or `KEPT`."""
+    crop = plan.settings.crop
+    area = measures[AREA_COLUMN if AREA_COLUMN in measures else "area_px"]
+    reasons = np.full(len(area), KEPT)
+    if crop.maximum_area is not None:
+        reasons[area > crop.maximum_area] = DROPPED.index("large")
+    reasons[area < crop.minimum_area] = DROPPED.index("small")
+    if crop.border_cells == "drop":
+        reasons[measures[BORDER_COLUMN]] = DROPPED.index("border")
+    return reasons
+
+
+def _places(plan: CellPlan, measures: Measures, segmented: SegmentedField) -> npt.NDArray[np.int64]:
+    """Return [n, 2]: y and x of the upper left corner of each tile."""
+    centres = np.stack([measures["centroid_y"], measures["centroid_x"]], axis=1)
+    if plan.settings.crop.centre == "nucleus" and segmented.nuclei is not None:
+        nuclei = nucleus_centroids(segmented)
+        centres = np.where(np.isnan(nuclei), centres, nuclei)
+    places = [place_around(y, x, plan.side) for y, x in centres]
+    return np.array([(place.y, place.x) for place in places], np.int64).reshape(-1, 2)
+
+
+def _qualities(
+    plan: CellPlan,
+    field: npt.NDArray[Any],
+    segmented: SegmentedField,
+    places: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.intp],
+) -> npt.NDArray[np.float64]:
+    """Return [chosen, C, measures]: the quality of each tile as it will be stored."""
+    whites = [white for _, white in plan.intensity_range()]
+    fill = fill_values(plan, field, segmented.cells)
+    values = []
+    for index in chosen:
+        y, x = (int(value) for value in places[index])
+        place = TilePlace(y, x, plan.side, plan.side)
+        masked = plan.settings.crop.masked
+        _, part = cut_cell(field, segmented.cells, int(index) + 1, place, fill, masked=masked)
+        measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
+        values.append([channel.values() for channel in measured])
+    return np.array(values, np.float64)
+
+
+def fill_values(
+    plan: CellPlan, field: npt.NDArray[Any], labels: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Return [C]: what stands outside the field, and outside the cell if masked."""
+    if plan.settings.crop.fill == "zero":
+        return np.zeros(len(field), field.dtype)
+    return background(field, labels == 0)

@@ -1,0 +1,171 @@
+"""What is measured of each cell: place, size, and intensities in cell, nucleus and cytoplasm.
+
+All sums run once over the pixels of the field (`numpy.bincount`), however many cells there are.
+Intensities are raw values; nothing is subtracted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from transferscope.cards import DatasetCard, ProvidedMasks, WatershedSegmentation
+from transferscope.cells.segmentation import SegmentedField
+from transferscope.raw.masks import NUCLEUS_MASK, mask_columns
+from transferscope.raw.sheets import SampleSheet
+
+Measures = dict[str, npt.NDArray[Any]]
+PLACE_COLUMNS = ("cell", "centroid_y", "centroid_x", "area_px")
+AREA_COLUMN = "area_um2"
+BOX_COLUMNS = ("box_top", "box_left", "box_bottom", "box_right")
+BORDER_COLUMN = "touches_border"
+WHOLE_NUMBERS = ("cell", "area_px", *BOX_COLUMNS)
+
+
+def measure_columns(card: DatasetCard, *, with_nuclei: bool) -> list[str]:
+    """Return the columns that `measure_cells` gives, in the order of the tile table.
+
+    Parameters
+    ----------
+    card
+        The dataset.
+    with_nuclei
+        Whether nuclei are known beside the cells.
+    """
+    area = [AREA_COLUMN] if card.pixel_size_um is not None else []
+    columns = [*PLACE_COLUMNS, *area, *BOX_COLUMNS, BORDER_COLUMN]
+    for channel in card.channels:
+        columns += [f"mean_{channel}", f"total_{channel}"]
+        if with_nuclei:
+            columns += [f"nucleus_mean_{channel}", f"cytoplasm_mean_{channel}"]
+            columns += [f"nucleus_to_cytoplasm_{channel}"]
+    return columns
+
+
+def knows_nuclei(sheet: SampleSheet, card: DatasetCard) -> bool:
+    """Return whether the cells of a dataset come with nuclei."""
+    if card.cells is None:
+        return False
+    settings = card.cells.segmentation
+    if isinstance(settings, ProvidedMasks):
+        return NUCLEUS_MASK in mask_columns(sheet, card)
+    return isinstance(settings, WatershedSegmentation) and bool(settings.cytoplasm)
+
+
+def measure_cells(
+    field: npt.NDArray[Any], segmented: SegmentedField, card: DatasetCard
+) -> Measures:
+    """Measure all cells of a field.
+
+    Parameters
+    ----------
+    field
+        [C, H, W], uint8 or uint16.
+    segmented
+        Its cells.
+    card
+        The dataset: names of the channels, pixel size.
+
+    Returns
+    -------
+    dict
+        Column -> [n]; those of `measure_columns`. Centroids are means of pixel indices; boxes
+        exclude bottom and right. Means of a part that a cell does not have are NaN.
+    """
+    labels = segmented.cells
+    inside = np.flatnonzero(labels)
+    number = labels.ravel()[inside]
+    area = _sums(number, None, segmented.count)
+    measures = {"cell": segmented.numbers, **_centroids(labels.shape[1], inside, number, area)}
+    measures["area_px"] = area.astype(np.int64)
+    if card.pixel_size_um is not None:
+        measures[AREA_COLUMN] = area * card.pixel_size_um**2
+    measures |= _boxes(segmented)
+    in_nucleus = None if segmented.nuclei is None else segmented.nuclei.ravel()[inside]
+    for channel, plane in zip(card.channels, field, strict=True):
+        values = plane.ravel()[inside].astype(np.float64)
+        measures |= _intensities(channel, values, number, area, in_nucleus)
+    return measures
+
+
+def nucleus_centroids(segmented: SegmentedField) -> npt.NDArray[np.float64]:
+    """Return [n, 2], y and x of the nucleus of each cell; NaN where it has none.
+
+    Parameters
+    ----------
+    segmented
+        A field with nuclei.
+    """
+    labels = segmented.cells
+    assert segmented.nuclei is not None
+    inside = np.flatnonzero(segmented.nuclei & (labels > 0))
+    number = labels.ravel()[inside]
+    area = _sums(number, None, segmented.count)
+    found = _centroids(labels.shape[1], inside, number, area)
+    return np.stack([found["centroid_y"], found["centroid_x"]], axis=1)
+
+
+def _sums(
+    number: npt.NDArray[np.int32], values: npt.NDArray[np.float64] | None, count: int
+) -> npt.NDArray[np.float64]:
+    """Return [count], the sum of the values of each cell, or its number of pixels."""
+    return np.bincount(number, values, minlength=count + 1)[1:].astype(np.float64)
+
+
+def _centroids(
+    width: int,
+    inside: npt.NDArray[np.intp],
+    number: npt.NDArray[np.int32],
+    area: npt.NDArray[np.float64],
+) -> Measures:
+    y, x = np.divmod(inside, width)
+    return {
+        "centroid_y": _ratio(_sums(number, y.astype(np.float64), len(area)), area),
+        "centroid_x": _ratio(_sums(number, x.astype(np.float64), len(area)), area),
+    }
+
+
+def _boxes(segmented: SegmentedField) -> Measures:
+    """Return the bounding boxes, and which of them reach the border of the field."""
+    found = ndimage.find_objects(segmented.cells, max_label=segmented.count)
+    boxes = np.array(
+        [(y.start, x.start, y.stop, x.stop) for y, x in found], dtype=np.int64
+    ).reshape(-1, 4)
+    height, width = segmented.cells.shape
+    first = (boxes[:, :2] == 0).any(axis=1)
+    last = (boxes[:, 2:] == (height, width)).any(axis=1)
+    columns = dict(zip(BOX_COLUMNS, boxes.T, strict=True))
+    return {**columns, BORDER_COLUMN: first | last}
+
+
+def _intensities(
+    channel: str,
+    values: npt.NDArray[np.float64],
+    number: npt.NDArray[np.int32],
+    area: npt.NDArray[np.float64],
+    in_nucleus: npt.NDArray[np.bool_] | None,
+) -> Measures:
+    total = _sums(number, values, len(area))
+    measures: Measures = {f"mean_{channel}": _ratio(total, area), f"total_{channel}": total}
+    if in_nucleus is None:
+        return measures
+    nucleus = _sums(number[in_nucleus], values[in_nucleus], len(area))
+    nucleus_area = _sums(number[in_nucleus], None, len(area))
+    nucleus_mean = _ratio(nucleus, nucleus_area)
+    cytoplasm_mean = _ratio(total - nucleus, area - nucleus_area)
+    measures[f"nucleus_mean_{channel}"] = nucleus_mean
+    measures[f"cytoplasm_mean_{channel}"] = cytoplasm_mean
+    measures[f"nucleus_to_cytoplasm_{channel}"] = _ratio(nucleus_mean, cytoplasm_mean)
+    return measures
+
+
+def _ratio(
+    above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the ratio; NaN where there is nothing to divide by."""
+    ratio = np.full(len(above), np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio

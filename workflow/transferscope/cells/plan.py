@@ -1,0 +1,113 @@
+"""What headers tell before a cell is looked for: which fields are good, and of what type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transferscope.cards import CellSettings, DatasetCard
+from transferscope.cells.crops import crop_side
+from transferscope.cells.measures import knows_nuclei, measure_columns
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import check_uniform, scan_headers
+from transferscope.raw.images import FieldHeader
+from transferscope.raw.masks import check_mask_cells, check_masks
+from transferscope.raw.sheets import SampleSheet
+from transferscope.tiles.blocks import Skipped
+from transferscope.tiles.plan import nothing_left, skip_field
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """The fields of a cell dataset.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    settings
+        `card.cells`.
+    positions
+        Positions in the sheet of the fields with good headers; never empty.
+    dtype
+        uint8 or uint16, the same for all fields.
+    skipped
+        Fields that are left out because of their headers.
+    """
+
+    sheet: SampleSheet
+    card: DatasetCard
+    settings: CellSettings
+    positions: list[int]
+    dtype: np.dtype[Any]
+    skipped: list[Skipped]
+
+    @property
+    def side(self) -> int:
+        """Side of a tile in px."""
+        return crop_side(self.settings.crop, self.card.pixel_size_um)
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every tile."""
+        return len(self.card.channels), self.side, self.side
+
+    @property
+    def columns(self) -> list[str]:
+        """Measures of each cell, in the order of the tile table."""
+        return measure_columns(self.card, with_nuclei=knows_nuclei(self.sheet, self.card))
+
+    def tile_id(self, position: int, number: int) -> str:
+        """Return the id of a cell's tile: the field's, and the cell's number in its mask."""
+        return f"{self.sheet.table['tile_id'].iloc[position]}_c{number:05d}"
+
+    def intensity_range(self) -> list[list[float]]:
+        """Return [C][2]: the card's range, or else that of the integer type."""
+        whole = (0.0, float(np.iinfo(self.dtype).max))
+        return [
+            [float(value) for value in self.card.intensity_range.get(channel, whole)]
+            for channel in self.card.channels
+        ]
+
+
+def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> CellPlan:
+    """Read the headers of all fields and masks.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    skip
+        Leave out fields with bad headers or masks, in place of raising.
+
+    Raises
+    ------
+    UserError
+        Where headers are bad (unless skipped), fields differ in type, or none is left.
+    """
+    if card.cells is None:
+        mend = "Add the section `cells:` to the card, or use `transferscope tiles`."
+        raise UserError(Problem(card.name, "the dataset card has no section `cells`", mend))
+    if problems := check_mask_cells(sheet, card):
+        raise UserError(problems)
+    headers = scan_headers(sheet, card, range(len(sheet)))
+    good: dict[int, FieldHeader] = {}
+    bad: dict[int, list[Problem]] = {}
+    for position, header in enumerate(headers):
+        if isinstance(header, list):
+            bad[position] = header
+        elif found := check_masks(sheet, card, position, header.shape):
+            bad[position] = found
+        else:
+            good[position] = header
+    problems = [] if skip else [p for found in bad.values() for p in found]
+    problems += check_uniform(sheet, card, good)
+    if problems:
+        raise UserError(problems)
+    if not good:
+        raise nothing_left(sheet)
+    dtype = next(iter(good.values())).dtype
+    left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
+    return CellPlan(sheet, card, card.cells, list(good), dtype, left_out)

@@ -1,0 +1,134 @@
+"""What the segmentation of each field found, kept beside the store so that a killed job goes on.
+
+A folder with two files a field: its label image (TIFF, compressed; a second plane for nuclei), and
+its numbers (NPZ), which are written after it and by rename. A field with numbers is done.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from transferscope.cells.segmentation import SegmentedField
+
+DROPPED = ("border", "small", "large", "constant")
+
+
+@dataclass(frozen=True)
+class FieldRecord:
+    """The cells of one field.
+
+    Parameters
+    ----------
+    table
+        [kept, columns] float64: the measures of the cells that are kept.
+    places
+        [kept, 2] int64: y and x of each tile.
+    quality
+        [kept, C, measures] float64: `Quality.values()` of each tile and channel.
+    areas
+        [found] float64: area of every cell, kept or not, in px.
+    touching
+        Number of cells at the border of the field.
+    dropped
+        Number of cells dropped for each of `DROPPED`; the first reason counts.
+    covered
+        Share of the field that cells cover.
+    """
+
+    table: npt.NDArray[np.float64]
+    places: npt.NDArray[np.int64]
+    quality: npt.NDArray[np.float64]
+    areas: npt.NDArray[np.float64]
+    touching: int
+    dropped: dict[str, int]
+    covered: float
+
+    @property
+    def kept(self) -> int:
+        """Number of cells that become tiles."""
+        return len(self.table)
+
+
+class RecordFolder:
+    """The folder of the records.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, position: int) -> bool:
+        """Return whether the field at a position of the sheet is done."""
+        return self._numbers(position).is_file()
+
+    def write(self, position: int, record: FieldRecord, segmented: SegmentedField) -> None:
+        """Write a field's label image, then its numbers."""
+        planes = [_numbered(segmented)]
+        if segmented.nuclei is not None:
+            planes.append(segmented.nuclei.astype(np.uint32))
+        self.path.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(
+            self.label_image(position),
+            np.stack(planes),
+            photometric="minisblack",
+            compression="zlib",
+            metadata={"axes": "CYX"},
+            software=False,
+        )
+        temporary = self._numbers(position).with_suffix(".part")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                table=record.table,
+                places=record.places,
+                quality=record.quality,
+                areas=record.areas,
+                counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
+                covered=record.covered,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._numbers(position))
+
+    def read(self, position: int) -> FieldRecord:
+        """Return the record of a field that is done."""
+        with np.load(self._numbers(position), allow_pickle=False) as found:
+            touching, *dropped = (int(value) for value in found["counts"])
+            return FieldRecord(
+                found["table"],
+                found["places"],
+                found["quality"],
+                found["areas"],
+                touching,
+                dict(zip(DROPPED, dropped, strict=True)),
+                float(found["covered"]),
+            )
+
+    def labels(self, position: int) -> npt.NDArray[np.uint32]:
+        """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""
+        image = np.asarray(tifffile.imread(self.label_image(position)))
+        return image if image.ndim == 3 else image[None]
+
+    def label_image(self, position: int) -> Path:
+        """Return the path of a field's label image."""
+        return self.path / f"{position:06d}.tif"
+
+    def _numbers(self, position: int) -> Path:
+        return self.path / f"{position:06d}.npz"
+
+
+def _numbered(segmented: SegmentedField) -> npt.NDArray[Any]:
+    """Return [H, W] uint32, with the numbers that cells have in the mask that they come from."""
+    lookup = np.concatenate([[0], segmented.numbers]).astype(np.uint32)
+    return np.asarray(lookup[segmented.cells])

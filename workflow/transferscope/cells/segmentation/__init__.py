@@ -1,0 +1,6 @@
+"""How the cells of a field are found: one method a module, all with one result."""
+
+from transferscope.cells.segmentation.dispatch import segment
+from transferscope.cells.segmentation.segmented import SegmentedField
+
+__all__ = ["SegmentedField", "segment"]

@@ -1,0 +1,73 @@
+"""From a dataset's settings to the method that segments its fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from transferscope.cards import (
+    CellposeSegmentation,
+    DatasetCard,
+    ProvidedMasks,
+    WatershedSegmentation,
+)
+from transferscope.cells.segmentation.cellpose import cellpose_cells
+from transferscope.cells.segmentation.provided import cells_of_mask
+from transferscope.cells.segmentation.segmented import SegmentedField
+from transferscope.cells.segmentation.watershed import grow_cells
+from transferscope.cells.segmentation.whole import whole_field
+from transferscope.errors import Problem, UserError
+from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK, mask_columns, mask_file, read_mask
+from transferscope.raw.sheets import SampleSheet
+
+
+def segment(
+    sheet: SampleSheet, position: int, field: npt.NDArray[Any], card: DatasetCard
+) -> SegmentedField:
+    """Find the cells of one field.
+
+    Parameters
+    ----------
+    sheet
+        The sample sheet, which may name masks.
+    position
+        Position of the field in the sheet, from 0.
+    field
+        [C, H, W], uint8 or uint16.
+    card
+        A dataset with `cells`.
+
+    Raises
+    ------
+    UserError
+        Where a mask cannot be read or is empty, or a library is missing.
+    """
+    if card.cells is None:
+        raise ValueError(f"{card.name} is no cell dataset")
+    settings = card.cells.segmentation
+    if isinstance(settings, ProvidedMasks):
+        return _provided(sheet, position, (field.shape[1], field.shape[2]), card, settings)
+    if isinstance(settings, WatershedSegmentation):
+        return grow_cells(field, card.channels, settings, card.pixel_size_um)
+    if isinstance(settings, CellposeSegmentation):
+        return cellpose_cells(field, card.channels, settings, card.pixel_size_um)
+    return whole_field((field.shape[1], field.shape[2]))
+
+
+def _provided(
+    sheet: SampleSheet,
+    position: int,
+    shape: tuple[int, int],
+    card: DatasetCard,
+    settings: ProvidedMasks,
+) -> SegmentedField:
+    path = mask_file(sheet, position, CELL_MASK)
+    mask = read_mask(path, shape)
+    if not mask.any():
+        mend = "Remove the row, or mend the mask."
+        raise UserError(Problem(str(path), "the mask is empty: it holds no cell", mend))
+    nuclei = None
+    if NUCLEUS_MASK in mask_columns(sheet, card):
+        nuclei = read_mask(mask_file(sheet, position, NUCLEUS_MASK), shape) > 0
+    return cells_of_mask(mask, settings, nuclei)

@@ -1,0 +1,51 @@
+"""Cells from a mask that the sample sheet names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from transferscope.cards import ProvidedMasks
+from transferscope.cells.segmentation.segmented import Labels, Mask, SegmentedField, counted
+from transferscope.cells.segmentation.splitting import split_touching
+
+WHITES = (1, 255, 65535)
+
+
+def cells_of_mask(
+    mask: npt.NDArray[Any], settings: ProvidedMasks, nuclei: Mask | None = None
+) -> SegmentedField:
+    """Return the cells of a mask.
+
+    Parameters
+    ----------
+    mask
+        [H, W], bool or integer, not negative.
+    settings
+        How to read it.
+    nuclei
+        [H, W] bool, where a mask of the nuclei is given, too.
+    """
+    binary = settings.values == "binary" or (settings.values == "auto" and is_binary(mask))
+    if not binary:
+        return counted(mask, nuclei)
+    if settings.split:
+        return counted(split_touching(mask > 0), nuclei)
+    return counted(connected(mask > 0), nuclei)
+
+
+def is_binary(mask: npt.NDArray[Any]) -> bool:
+    """Return whether a mask holds one value beside 0, and one that means cell."""
+    if mask.dtype == np.bool_:
+        return True
+    highest = int(mask.max(initial=0))
+    return highest in WHITES and bool(((mask == 0) | (mask == highest)).all())
+
+
+def connected(mask: Mask) -> Labels:
+    """Return the connected pieces of a mask (neighbours across corners too), numbered from 1."""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)), output=np.int32)
+    return np.asarray(labels)

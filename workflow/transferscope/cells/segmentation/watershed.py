@@ -1,0 +1,110 @@
+"""Nuclei by threshold and distance, cells grown from them on the cytoplasm's channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from transferscope.cards import WatershedSegmentation
+from transferscope.cells.segmentation.segmented import Labels, Mask, SegmentedField, counted
+from transferscope.cells.segmentation.splitting import split_touching, usual_radius
+
+Plane = npt.NDArray[np.float32]
+# Objects below this share of the area of a usual nucleus are specks.
+SMALLEST_NUCLEUS = 0.15
+SCALED_PERCENTILES = (1.0, 99.0)
+# Growing weighs brightness against roundness; at this the borders follow dim valleys.
+COMPACTNESS = 0.0
+THRESHOLD_BINS = 256
+
+
+def grow_cells(
+    field: npt.NDArray[Any],
+    channels: list[str],
+    settings: WatershedSegmentation,
+    pixel_size_um: float | None,
+) -> SegmentedField:
+    """Segment one field.
+
+    Parameters
+    ----------
+    field
+        [C, H, W], uint8 or uint16.
+    channels
+        Name of each channel.
+    settings
+        Channels, thresholds and lengths.
+    pixel_size_um
+        Pixel size; None: lengths are in px.
+
+    Returns
+    -------
+    SegmentedField
+        With nuclei, unless the cells are the nuclei.
+    """
+    px = 1.0 if pixel_size_um is None else pixel_size_um
+    sigma = settings.smoothing / px
+    diameter = settings.nucleus_diameter / px if settings.nucleus_diameter else None
+    plane = _smoothed(field[channels.index(settings.nuclei)], sigma)
+    nuclei = find_nuclei(plane, settings.threshold, diameter)
+    if not settings.cytoplasm:
+        return counted(nuclei)
+    planes = [_scaled(_smoothed(field[channels.index(c)], sigma)) for c in settings.cytoplasm]
+    glow = np.stack(planes).mean(axis=0, dtype=np.float32)
+    cells = _grown(nuclei, glow, settings.cytoplasm_threshold)
+    return counted(cells, nuclei > 0)
+
+
+def find_nuclei(plane: Plane, threshold: str, diameter: float | None) -> Labels:
+    """Return the nuclei of a smoothed plane, numbered from 1.
+
+    Parameters
+    ----------
+    plane
+        [H, W].
+    threshold
+        `otsu` or `li`.
+    diameter
+        About how wide a nucleus is, in px; None: judged from the objects.
+    """
+    mask = ndimage.binary_fill_holes(_above(plane, threshold))
+    distance = np.asarray(ndimage.distance_transform_edt(mask), np.float32)
+    radius = diameter / 2 if diameter else usual_radius(mask, distance)
+    labels = split_touching(mask, 2 * radius)
+    areas = np.bincount(labels.ravel())
+    small = areas < SMALLEST_NUCLEUS * np.pi * radius**2
+    labels[small[labels]] = 0
+    return labels
+
+
+def _grown(nuclei: Labels, glow: Plane, threshold: str) -> Labels:
+    """Grow the nuclei over the cytoplasm, brightest pixels first, and fill the cells' holes."""
+    from skimage.segmentation import watershed
+
+    mask = _above(glow, threshold) | (nuclei > 0)
+    mask = ndimage.binary_fill_holes(mask)
+    return np.asarray(watershed(-glow, nuclei, mask=mask, compactness=COMPACTNESS), np.int32)
+
+
+def _smoothed(plane: npt.NDArray[Any], sigma: float) -> Plane:
+    values = plane.astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(values, sigma)) if sigma > 0 else values
+
+
+def _scaled(plane: Plane) -> Plane:
+    low, high = np.percentile(plane, SCALED_PERCENTILES)
+    return np.asarray(np.clip((plane - low) / max(high - low, 1e-6), 0, 1), np.float32)
+
+
+def _above(plane: Plane, threshold: str) -> Mask:
+    """Return the pixels above a threshold of the plane; none where it is flat."""
+    from skimage.filters import threshold_li, threshold_otsu
+
+    if plane.min() == plane.max():
+        return np.zeros(plane.shape, np.bool_)
+    if threshold == "li":
+        return np.asarray(plane > threshold_li(plane))
+    return np.asarray(plane > threshold_otsu(plane, nbins=THRESHOLD_BINS))

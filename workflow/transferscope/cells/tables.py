@@ -1,0 +1,99 @@
+"""The tables of a cell dataset, written a few fields at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from transferscope.cells.measures import BORDER_COLUMN, WHOLE_NUMBERS
+from transferscope.cells.plan import CellPlan
+from transferscope.cells.records import FieldRecord, RecordFolder
+from transferscope.parquet import parquet_parts
+from transferscope.stores import write_atomically
+from transferscope.tiles.blocks import Skipped
+from transferscope.tiles.quality import Quality
+
+FIELDS_A_PART = 256
+FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
+
+
+def write_tile_table(
+    plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
+) -> None:
+    """Write one row a tile: the columns of every tile table, then the measures of the cell.
+
+    Parameters
+    ----------
+    plan, folder
+        The dataset and the records of its fields.
+    positions
+        The fields with tiles, in the order of the sheet.
+    path
+        Parquet to write.
+    """
+    with parquet_parts(path, {"dataset": plan.card.name}) as write:
+        for part in _parts(positions):
+            frames = [_tiles(plan, position, folder.read(position)) for position in part]
+            write(pd.concat(frames, ignore_index=True))
+
+
+def write_quality(
+    plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
+) -> None:
+    """Write one row a tile and channel, see `Quality`; parameters as of `write_tile_table`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, part in enumerate(_parts(positions)):
+            frames = [_quality(plan, position, folder.read(position)) for position in part]
+            pd.concat(frames, ignore_index=True).to_csv(
+                file, index=False, header=number == 0, float_format="%.6g", lineterminator="\n"
+            )
+    temporary.replace(path)
+
+
+def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:
+    """Write the fields that give no tile, in the order of the sheet."""
+    columns = [f.name for f in fields(Skipped)]
+    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
+    table = table.sort_values("row", kind="stable")
+    write_atomically(path, table.to_csv(index=False, sep="\t"))
+
+
+def _parts(positions: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(positions), FIELDS_A_PART):
+        yield positions[start : start + FIELDS_A_PART]
+
+
+def _ids(plan: CellPlan, position: int, record: FieldRecord) -> list[str]:
+    return [plan.tile_id(position, int(number)) for number in record.table[:, 0]]
+
+
+def _tiles(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
+    """Return the rows of one field."""
+    sheet = plan.sheet
+    row = sheet.table.iloc[position]
+    carried = [str(c) for c in sheet.table if c not in (*FIRST_COLUMNS, *sheet.file_columns)]
+    table = pd.DataFrame({"tile_id": _ids(plan, position, record)})
+    for column in [*FIRST_COLUMNS[1:], *carried]:
+        table[column] = str(row[column])
+    table["source"] = sheet.source(position)
+    table["y"], table["x"] = record.places.T
+    measures = pd.DataFrame(record.table, columns=plan.columns)
+    kinds = {**dict.fromkeys(WHOLE_NUMBERS, np.int64), BORDER_COLUMN: np.bool_}
+    return pd.concat([table, measures.astype(kinds)], axis=1)
+
+
+def _quality(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
+    """Return the rows of one field, channels within tiles."""
+    channels = plan.card.channels
+    names = [f.name for f in fields(Quality)]
+    table = pd.DataFrame(record.quality.reshape(-1, len(names)), columns=names)
+    table["constant"] = table["constant"] > 0
+    table.insert(0, "tile_id", np.repeat(_ids(plan, position, record), len(channels)))
+    table.insert(1, "channel", channels * record.kept)
+    return table

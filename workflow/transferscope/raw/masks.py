@@ -1,0 +1,149 @@
+"""Masks of a field's cells: header checks before a run, and reading them as integers [H, W]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from transferscope.cards import DatasetCard
+from transferscope.cards.cells import ProvidedMasks
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import in_row
+from transferscope.raw.image_formats import (
+    JPEG_MAGIC,
+    MASK_TYPES,
+    Header,
+    problem_with,
+    read_header,
+    read_pixels,
+)
+from transferscope.raw.sheets import SampleSheet
+
+CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
+
+
+def mask_columns(sheet: SampleSheet, card: DatasetCard) -> list[str]:
+    """Return the columns of a sheet whose masks the dataset's cells are made from."""
+    if card.cells is None or not isinstance(card.cells.segmentation, ProvidedMasks):
+        return []
+    return [column for column in (CELL_MASK, NUCLEUS_MASK) if column in sheet.table]
+
+
+def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
+    """Return what is wrong with the mask columns of a sheet, without opening any file.
+
+    Parameters
+    ----------
+    sheet
+        A sheet that has passed `read_sheet`.
+    card
+        The dataset.
+    """
+    if card.cells is None or not isinstance(card.cells.segmentation, ProvidedMasks):
+        return []
+    if CELL_MASK not in sheet.table:
+        mend = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'
+        what = 'the column "mask" is missing, but `cells.segmentation.method` is provided'
+        return [Problem(str(sheet.path), what, mend)]
+    problems = []
+    for column in mask_columns(sheet, card):
+        problems += _check_column(sheet, column)
+    return problems
+
+
+def _check_column(sheet: SampleSheet, column: str) -> list[Problem]:
+    """Refuse rows without a mask, and one mask for two fields."""
+    cells = sheet.table[column].tolist()
+    images = {sheet.source(i) for i in range(len(sheet))}
+    first: dict[str, int] = {}
+    problems = []
+    for position, cell in enumerate(cells):
+        where = f"{sheet.place(position)}, column {column}"
+        if not cell:
+            problems.append(Problem(where, "is empty", "Name the mask, or remove the row."))
+        elif cell in images:
+            what = f'"{cell}" is a raw image of this sheet, not a mask'
+            problems.append(Problem(where, what, "Name the mask of the field."))
+        elif cell in first:
+            what = f'the mask "{cell}" is that of row {sheet.table.index[first[cell]]}, too'
+            problems.append(Problem(where, what, "Name the field's own mask."))
+        else:
+            first[cell] = position
+    return problems
+
+
+def check_masks(
+    sheet: SampleSheet, card: DatasetCard, position: int, shape: tuple[int, int]
+) -> list[Problem]:
+    """Return what the headers of a field's masks show to be wrong.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    position
+        Position of the field in the sheet, from 0.
+    shape
+        Height and width of the field in px.
+    """
+    problems: list[Problem] = []
+    for column in mask_columns(sheet, card):
+        try:
+            _checked_header(mask_file(sheet, position, column), shape)
+        except UserError as error:
+            problems += in_row(sheet, position, error)
+    return problems
+
+
+def mask_file(sheet: SampleSheet, position: int, column: str) -> Path:
+    """Return the path of a field's mask."""
+    return sheet.path.parent / str(sheet.table[column].iloc[position])
+
+
+def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Read a mask.
+
+    Parameters
+    ----------
+    path
+        A TIFF, PNG or OME-Zarr with one plane.
+    shape
+        Height and width that it must have.
+
+    Returns
+    -------
+    ndarray
+        [H, W], bool or integer, as in the file; never negative.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be read, has another shape or several channels, or holds negative values.
+    """
+    header = _checked_header(path, shape)
+    mask = read_pixels(header).reshape(shape)
+    if mask.dtype.kind == "i" and mask.min() < 0:
+        raise problem_with(path, "holds negative values", "Number cells from 1, with 0 elsewhere.")
+    return mask
+
+
+def _checked_header(path: Path, shape: tuple[int, int]) -> Header:
+    header = read_header(path, MASK_TYPES)
+    if path.is_file() and _starts_as_jpeg(path):
+        raise problem_with(path, "is a JPEG, which blurs numbers", "Save it as PNG or TIFF.")
+    sizes = dict(zip(header.axes, header.shape, strict=True))
+    others = {letter: size for letter, size in sizes.items() if letter not in "YX" and size > 1}
+    if others:
+        what = f"a mask has one channel, but this has axes {header.axes} of {header.shape}"
+        raise problem_with(path, what, "Save the mask as one plane of grey values.")
+    if (sizes["Y"], sizes["X"]) != shape:
+        what = f"the mask is {sizes['Y']} x {sizes['X']} px, but its field {shape[0]} x {shape[1]}"
+        raise problem_with(path, what, "Export the mask at the size of the field.")
+    return header
+
+
+def _starts_as_jpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(JPEG_MAGIC)) == JPEG_MAGIC
