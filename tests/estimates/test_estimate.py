@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from factories import DATASET_CARD, write_study, write_yaml
+from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.estimates.estimate import estimate
@@ -41,6 +41,20 @@ def test_fields_of_a_simulated_dataset_are_those_that_it_will_write(tmp_path):
     plan = plan_of(tmp_path, datasets=["hpa-demo"], backbones=["handcrafted"])
     found = expected_fields(plan.study, "hpa-demo")
     assert (found.n_fields, found.tile_shape) == (180, (4, 128, 128))
+
+
+def test_a_dataset_of_cells_has_tiles_of_their_size(tmp_path):
+    write_study(tmp_path)
+    crop = {"size_um": 24.0}
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "labels": CLASSES}
+    for method, n_tiles in (("whole", 36), ("watershed", 720)):
+        cells = {"segmentation": {"method": method}, "crop": crop}
+        write_yaml(tmp_path / "cards/datasets/cells.yaml", {**card, "cells": cells})
+        config = merged_config(tmp_path / "study.yaml")
+        study = Study.load(config, [tmp_path, SHIPPED], "study.yaml")
+        found = expected_fields(study, "cells")
+        assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, n_tiles, (2, 48, 48))
+        assert ("guess" in found.source) == (method == "watershed")
 
 
 def test_a_first_file_that_is_broken_is_named(tmp_path):

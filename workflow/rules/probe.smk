@@ -44,7 +44,7 @@ use rule heads as knn with:
 rule aggregate:
     input:
         embeddings=plan.embeddings_of,
-        table=paths.tile_table(),
+        table=plan.labelled_table,
         splits=paths.splits(),
         fields=plan.fields_in,
     output:

@@ -60,7 +60,7 @@ rule gallery:
     input:
         chosen=paths.comparison("chosen"),
         tiles=paths.tiles(),
-        table=paths.tile_table(),
+        table=plan.labelled_table,
         embeddings=plan.embeddings_in,
     output:
         svg=report(

@@ -25,17 +25,22 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
     jobs = {
         "simulate": len(plan.made_by("simulate")),
         "fetch": len(plan.made_by("fetch")),
-        "tiles": len(study.datasets),
+        "tiles": len(plan.cut_into("tiles")),
+        "cells": len(plan.cut_into("cells")),
+        "relabel": len(plan.labelled_by_hand()),
         "relabel": len(plan.labelled_by_hand()),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),
         "embed": len(stores),
         **{probe: len(probed) for probe in plan.probes()},
         "aggregate": len(plan.aggregated()),
+        "aggregate": len(plan.aggregated()),
         "compare": 1,
+        "aggregation": int(bool(plan.aggregated())),
         "aggregation": int(bool(plan.aggregated())),
         "figures": len(plan.figures()),
         "embedding_maps": len(study.datasets),
+        "gallery": len(plan.galleries()),
         "gallery": len(plan.galleries()),
     }
     return {rule: n for rule, n in jobs.items() if n}
