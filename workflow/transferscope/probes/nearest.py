@@ -13,7 +13,7 @@ from transferscope.probes import spaces
 from transferscope.probes.spaces import Space
 
 Rows = npt.NDArray[np.int64]
-# A float32 product finds the neighbours. Where two are within its rounding, float64 settles their
+# A float32 product finds the neighbours. Where two are within its rounding, or equal, float64 settles their
 # order among so many beyond k; where these are all that close, among the whole row.
 MARGIN = 8
 
@@ -120,10 +120,10 @@ def _ranked(
     # Float32 may err on who is the last of the k nearest; the order among these is no matter.
     ends = [each - 1 for each in ks if each < top.shape[1]]
     last = torch.tensor(ends, dtype=torch.int64, device=gaps.device)
-    close = torch.nonzero((gaps[:, last] < slack).any(dim=1))[:, 0]
+    close = torch.nonzero((gaps[:, last] <= slack).any(dim=1))[:, 0]
     ranked = columns[:, :k].clone()
     ranked[close] = _settle_near(query_rows[close], columns[close], pool, k)
-    open_ended = torch.nonzero(top[:, k - 1] - top[:, -1] < slack[:, 0])[:, 0]
+    open_ended = torch.nonzero(top[:, k - 1] - top[:, -1] <= slack[:, 0])[:, 0]
     if k + MARGIN < count and len(open_ended):
         parts = 1 + len(open_ended) * 32 * count // spaces.BLOCK_BYTES
         for rows in torch.tensor_split(open_ended, parts):
