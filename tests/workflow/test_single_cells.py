@@ -39,7 +39,8 @@ def write_dataset(cells, crops, folder):
         "sheet": "samples.tsv",
         "roots": [str(crops)],
         "channels": ["protein", "nucleus"],
-        "ignore_channels": [2],
+        # The red plane is empty; green is the protein, blue the DNA.
+        "ignore_channels": [0],
         "task": "single-label",
         "labels": LABELS["dose"],
         "tiles": {"size": 112, "mode": "resize"},
