@@ -44,7 +44,7 @@ rule aggregation:
         ENVIRONMENT
     params:
         folder=paths.root,
-        stores=plan.aggregated_json(),
+        stores=plan.probed_in(),
         aggregate=plan.config.aggregate.model_dump_json(),
         compared=plan.config.compare.model_dump_json(),
         settings=plan.figure_settings,

@@ -12,7 +12,7 @@ from transferscope.config import AggregateProbe, HeadProbe, KnnProbe
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
-from transferscope.probes.variants import fields_of
+from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
@@ -74,11 +74,8 @@ class Plan:
         return list(self.study.datasets) if self.config.figures.gallery else []
 
     def aggregated(self) -> list[Probed]:
-        """Return what is scored at several levels: no dataset that gives the fields of another."""
-        settings = self.config.aggregate
-        if not settings.levels:
-            return []
-        return [p for p in self.study.probed() if p.dataset not in settings.fields.values()]
+        """Return what is scored at several levels."""
+        return scored_at_levels(self.study.probed(), self.config.aggregate)
 
     def probes(self) -> list[str]:
         """Return the probes that the config asks for."""
@@ -266,10 +263,6 @@ class Plan:
         """Return the tables that compare levels."""
         return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
 
-    def aggregated_json(self) -> str:
-        """Return what is scored at several levels as JSON, nested as by `probed_in`."""
-        return _nested(self.aggregated())
-
     def _shared(self) -> dict[str, Any]:
         return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
 
@@ -287,8 +280,12 @@ class Plan:
         Nested, dataset over representation over channel strategies, because a shell command must
         stay below 128 KiB.
         """
-        probed = self.study.probed()
-        return _nested([p for p in probed if wildcards is None or p.dataset == wildcards.dataset])
+        nested: dict[str, dict[str, list[str]]] = {}
+        for p in self.study.probed():
+            if wildcards is None or p.dataset == wildcards.dataset:
+                representations = nested.setdefault(p.dataset, {})
+                representations.setdefault(p.representation, []).append(p.channels)
+        return json.dumps(nested, separators=(",", ":"))
 
     def comparison_tables(self) -> list[Path]:
         """Return the tables of the comparison."""
@@ -327,13 +324,6 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.datasets[wildcards.dataset].card
-
-
-def _nested(probed: Sequence[Probed]) -> str:
-    nested: dict[str, dict[str, list[str]]] = {}
-    for p in probed:
-        nested.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
-    return json.dumps(nested, separators=(",", ":"))
 
 
 def card_roots() -> Sequence[Path]:

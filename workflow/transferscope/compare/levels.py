@@ -24,6 +24,7 @@ from transferscope.probes.variants import (
     VARIANT,
     Variant,
     has_fields,
+    scored_at_levels,
     variants_of,
 )
 from transferscope.score_table import FLOOR, STORE
@@ -90,14 +91,14 @@ def levels_of(
     Parameters
     ----------
     probed
-        Everything that was scored at several levels.
+        Everything that was evaluated.
     settings
         Levels and methods.
     paths
         Paths of the study.
     """
     stores: dict[tuple[str, Store], dict[Variant, list[Path]]] = {}
-    for p in probed:
+    for p in scored_at_levels(probed, settings):
         store = Store(p.representation, family_of(p.channels))
         found = stores.setdefault((p.dataset, store), {})
         for variant in variants_of(settings, has_fields(p, probed, settings)):

@@ -49,7 +49,7 @@ STYLE_VERSION = 1
 NEIGHBOURS = 8
 TILE_INCHES = 0.95
 RIGHT, WRONG = OKABE_ITO[0], OKABE_ITO[1]
-SOLID, DASHED = "solid", (0, (2.5, 1.5))
+SOLID, DASHED = "solid", (0, (3.5, 2))
 EXCLUDED = {
     "none": "all other labelled tiles",
     "fov": "labelled tiles of other fields",
@@ -260,8 +260,10 @@ def _name_tile(axes: Axes, classes: str, n_right: int, k: int) -> None:
 
 def _frame(axes: Axes, is_right: bool, classes: str) -> None:
     axes.spines[:].set_visible(True)
+    # Outside the tile, where dashes are seen on white.
+    axes.spines[:].set_position(("outward", 1.6))
     axes.spines[:].set_color(RIGHT if is_right else WRONG)
-    axes.spines[:].set_linewidth(1.8 if is_right else 2.4)
+    axes.spines[:].set_linewidth(1.8)
     axes.spines[:].set_linestyle(SOLID if is_right else DASHED)
     if not is_right:
         axes.set_xlabel(label_of(classes, 17, 1), fontsize=6, color=WRONG, labelpad=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from transferscope.config import AggregateSettings, AggregationMethod
@@ -88,3 +88,10 @@ def fields_of(probed: Probed, settings: AggregateSettings) -> Probed | None:
     """Return the store of the whole fields that belongs to a store of cells, if one is named."""
     dataset = settings.fields.get(probed.dataset)
     return replace(probed, dataset=dataset) if dataset else None
+
+
+def scored_at_levels(probed: Sequence[Probed], settings: AggregateSettings) -> list[Probed]:
+    """Return what is scored at several levels: no dataset that gives the fields of another."""
+    if not settings.levels:
+        return []
+    return [p for p in probed if p.dataset not in settings.fields.values()]

@@ -1,0 +1,147 @@
+"""k-NN on 794 real single cells, by random folds and across the rows of their plate."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from factories import write_yaml
+from transferscope.backbones.embed import embed
+from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.config import ComputeSettings, KnnSettings, SplitSettings
+from transferscope.models import read_model
+from transferscope.parquet import read_parquet
+from transferscope.probes.evaluation import ProbeData
+from transferscope.probes.knn import run_knn
+from transferscope.probes.splits import make_splits
+from transferscope.stores import EmbeddingStore
+from transferscope.tiles.build import make_tiles
+
+pytestmark = pytest.mark.workflow
+KS = [1, 5, 10, 20, 50]
+LABELS = {"location": ["CytoplasmicGFP", "NuclearGFP"], "dose": ["0 nM", "150 nM"]}
+SPLITS = SplitSettings(folds={"group": 2, "image": 5})
+SETTINGS = KnnSettings(k=KS, metrics=["cosine", "euclidean"], votes=["majority", "distance"])
+
+
+def write_dataset(cells, crops, folder):
+    """Write sheet and card of the crops, whose group is the row of their well."""
+    sheet = pd.DataFrame(
+        {
+            "tile_id": cells["file"].str.removesuffix(".png"),
+            "path": str(crops) + "/" + cells["file"],
+            "group": cells["well"].str[0],
+            "labels": cells["wortmannin_nM"].astype(str) + " nM",
+        }
+    )
+    sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
+    card = {
+        "name": "bbbc013",
+        "sheet": "samples.tsv",
+        "roots": [str(crops)],
+        "channels": ["protein", "nucleus"],
+        # The red plane is empty; green is the protein, blue the DNA.
+        "ignore_channels": [0],
+        "task": "single-label",
+        "labels": LABELS["dose"],
+        "tiles": {"size": 112, "mode": "resize"},
+    }
+    return write_yaml(folder / "bbbc013.yaml", card)
+
+
+def backbones(repository, folder):
+    """Return cards: hand-crafted features, and a random ViT that standardises each channel."""
+    shipped = repository / "resources/backbones"
+    network = yaml.safe_load((shipped / "vit-small-random.yaml").read_text())
+    own = {"name": "vit-self", "normalization": {"intensity": "range", "kind": "self"}}
+    return {
+        "agnostic": shipped / "handcrafted.yaml",
+        "replicate": write_yaml(folder / "vit-self.yaml", {**network, **own}),
+    }
+
+
+@pytest.fixture(scope="module")
+def scores(shared_data, repository, tmp_path_factory):
+    """Return the macro F1 of k-NN: a row a store, labels, scheme, head, k and fold."""
+    folder = tmp_path_factory.mktemp("single_cells")
+    data = shared_data / "bbbc013"
+    cells = pd.read_csv(data / "cells.csv")
+    card = read_model(write_dataset(cells, data / "crops", folder), DatasetCard)
+    names = ("tiles.json", "tiles.parquet", "quality.csv", "skipped.tsv")
+    manifest, table, quality, skipped = (folder / name for name in names)
+    make_tiles(
+        folder / "samples.tsv",
+        card,
+        manifest=manifest,
+        tile_table=table,
+        quality=quality,
+        skipped=skipped,
+        workers=1,
+    )
+    compute = ComputeSettings(device="cpu", threads=1)
+    parts = []
+    for strategy, path in backbones(repository, folder).items():
+        store = folder / f"{path.stem}.json"
+        embed(manifest, read_model(path, BackboneCard), strategy, store, compute, card_path=path)
+        for output in dict.fromkeys(c.output for c in EmbeddingStore(store).columns):
+            embeddings = EmbeddingStore(store).read(output)
+            for what in LABELS:
+                found = classify(embeddings, read_parquet(table), cells, what)
+                parts.append(found.assign(backbone=f"{path.stem}@{output}", labels=what))
+    return pd.concat(parts, ignore_index=True)
+
+
+def classify(embeddings, table, cells, what):
+    by_file = cells.assign(tile_id=cells["file"].str.removesuffix(".png")).set_index("tile_id")
+    human = by_file["human_label"].loc[table["tile_id"]].to_numpy()
+    if what == "location":
+        table = table.assign(labels=[h if h in LABELS[what] else "" for h in human])
+    card = DatasetCard(
+        name="bbbc013", sheet="s", channels=["x"], task="single-label", labels=LABELS[what]
+    )
+    splits = make_splits(table, card, SPLITS)
+    identity = {"dataset": "bbbc013", "backbone": "b", "channels": "c"}
+    data = ProbeData.of(embeddings, table, splits, [1.0], ["macro_f1"], identity)
+    return run_knn(data, SETTINGS).scores()
+
+
+def best(scores, labels, scheme, **chosen):
+    """Return the best mean over folds of any store, kind of k-NN and k that every fold allows."""
+    rows = scores[(scores["labels"] == labels) & (scores["scheme"] == scheme)]
+    for column, value in chosen.items():
+        rows = rows[rows[column] == value]
+    means = rows.groupby(["backbone", "head", "k"])["value"].agg(["mean", "size"])
+    return means.loc[means["size"] == rows["fold"].nunique(), "mean"].max()
+
+
+def test_all_cells_take_part(scores):
+    tested = scores[(scores["head"] == "knn") & (scores["k"] == 1)]
+    tested = tested.groupby(["backbone", "labels", "scheme"])["n_test"].sum().unstack("labels")
+    assert set(tested["dose"]) == {794}
+    assert set(tested["location"]) == {139}
+
+
+def test_location_by_random_folds(scores):
+    assert best(scores, "location", "image") >= 0.95
+    assert best(scores, "location", "image", head="knn") >= 0.95
+
+
+def test_location_across_plate_rows(scores):
+    assert best(scores, "location", "group") >= 0.85
+    assert best(scores, "location", "group", head="knn") >= 0.85
+
+
+def test_dose_of_all_cells_across_plate_rows(scores):
+    assert best(scores, "dose", "group") >= 0.87
+    assert best(scores, "dose", "group", head="knn") >= 0.87
+
+
+def test_random_folds_flatter(scores):
+    for labels in LABELS:
+        assert best(scores, labels, "group") < best(scores, labels, "image")
+
+
+def test_fifty_neighbours_are_only_sought_where_there_are_fifty(scores):
+    across = scores[(scores["labels"] == "location") & (scores["scheme"] == "group")]
+    # Row B has 32 labelled cells, six of which are for validation.
+    assert (across[across["k"] == 50]["n_train"] > 50).all()
+    assert set(across[across["k"] == 20]["n_train"]) == {26, 86}
