@@ -19,10 +19,10 @@ rule cells:
         ),
     log:
         paths.log("cells/{dataset}"),
-    wildcard_constraints:
-        dataset=alternatives(plan.cut_into("cells")),
     benchmark:
         paths.benchmark("cells/{dataset}")
+    wildcard_constraints:
+        dataset=alternatives(plan.cut_into("cells")),
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads

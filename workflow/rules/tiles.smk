@@ -29,10 +29,10 @@ rule tiles:
         skipped=paths.skipped(),
     log:
         paths.log("tiles/{dataset}"),
-    wildcard_constraints:
-        dataset=alternatives(plan.cut_into("tiles")),
     benchmark:
         paths.benchmark("tiles/{dataset}")
+    wildcard_constraints:
+        dataset=alternatives(plan.cut_into("tiles")),
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads
