@@ -76,7 +76,7 @@ def test_measures_are_those_of_regionprops(made):
         at_border = top == 0 or left == 0 or bottom == height or right == width
         assert found["touches_border"][i] == at_border
         np.testing.assert_allclose(
-            [found["mean_nucleus"][i], found["mean_protein"][i]], p.mean_intensity
+            [found["mean_nucleus"][i], found["mean_protein"][i]], p.intensity_mean
         )
         own = labels == p.label
         inner, outer = own & nuclei, own & ~nuclei
