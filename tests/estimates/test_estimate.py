@@ -76,3 +76,14 @@ def test_more_heads_or_epochs_cost_more_and_a_shared_store_costs_nothing(tmp_pat
     shared = estimate(plan_of(tmp_path / "shared", channel_strategies=strategies), RATES)
     assert shared.device_hours == base.device_hours
     assert shared.head_hours > base.head_hours
+
+
+def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
+    plan_of(tmp_path)
+    cells = {"segmentation": {"method": "watershed"}, "crop": {"size_um": 10}}
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
+    write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
+    config = merged_config(tmp_path / "study.yaml")
+    found = expected_fields(Study.load(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
+    assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36 * 50, (2, 20, 20))
+    assert "50 cells a field assumed" in found.source
