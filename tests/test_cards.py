@@ -12,7 +12,13 @@ DATASET = {
     "channels": ["nucleus", "protein"],
     "labels": ["a", "b"],
 }
+SIMULATED = {"domain": "hpa"}
 BACKBONE = {"source": "timm", "name": "b", "architecture": "vit", "slots": [{"name": "nucleus"}]}
+
+
+def cells(**changes):
+    section = {"segmentation": {"method": "watershed"}, "crop": {"size": 64}, **changes}
+    return {"cells": section}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,18 @@ BACKBONE = {"source": "timm", "name": "b", "architecture": "vit", "slots": [{"na
         ({"intensity_range": {"protein": [5, 5]}}, "not below"),
         ({"tiles": {"pixel_size_um": 0.3}}, "needs pixel_size_um"),
         ({"channels": ["Nucleus!"]}, "channels.0"),
+        (cells(crop={}), "either `size` or `size_um`"),
+        (cells(crop={"size": 64, "size_um": 9}), "either `size` or `size_um`"),
+        (cells(crop={"size_um": 9}), "size_um needs pixel_size_um"),
+        (cells(crop={"size": 64, "minimum_area": 5, "maximum_area": 4}), "must be above"),
+        (cells(segmentation={"method": "watersed"}), "cells.segmentation"),
+        (cells(segmentation={"method": "watershed", "cytoplasm": ["er"]}), "names.*er"),
+        (cells(segmentation={"method": "cellpose", "channels": ["er"]}), "names.*er"),
+        ({**cells(), "tiles": {"size": 64}}, "take `tiles` out"),
+        (
+            {**cells(segmentation={"method": "provided"}), "sheet": None, "simulate": SIMULATED},
+            "needs a `sheet` with masks",
+        ),
     ],
 )
 def test_an_inconsistent_dataset_card_is_refused(change, expected):
@@ -94,3 +112,12 @@ def test_the_cards_of_public_datasets_explain_every_key_where_it_stands(reposito
 def test_an_inconsistent_backbone_card_is_refused(change, expected):
     with pytest.raises(UserError, match=expected):
         validate({**BACKBONE, **change}, TimmCard, "b.yaml")
+
+
+def test_cells_change_what_images_depend_on_but_not_of_other_datasets():
+    plain = validate(DATASET, DatasetCard, "d.yaml")
+    cut = validate({**DATASET, **cells()}, DatasetCard, "d.yaml")
+    drawn = validate({**DATASET, **cells(overlays=3)}, DatasetCard, "d.yaml")
+    larger = validate({**DATASET, **cells(crop={"size": 65})}, DatasetCard, "d.yaml")
+    assert len({c.image_fingerprint() for c in (plain, cut, larger)}) == 3
+    assert drawn.image_fingerprint() == cut.image_fingerprint()

@@ -47,14 +47,14 @@ def test_a_dataset_of_cells_has_tiles_of_their_size(tmp_path):
     write_study(tmp_path)
     crop = {"size_um": 24.0}
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "labels": CLASSES}
-    for method, n_tiles in (("whole", 36), ("watershed", 720)):
+    for method, n_tiles in (("whole", 36), ("watershed", 1800)):
         cells = {"segmentation": {"method": method}, "crop": crop}
         write_yaml(tmp_path / "cards/datasets/cells.yaml", {**card, "cells": cells})
         config = merged_config(tmp_path / "study.yaml")
         study = Study.load(config, [tmp_path, SHIPPED], "study.yaml")
         found = expected_fields(study, "cells")
         assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, n_tiles, (2, 48, 48))
-        assert ("guess" in found.source) == (method == "watershed")
+        assert ("assumed" in found.source) == (method == "watershed")
 
 
 def test_a_first_file_that_is_broken_is_named(tmp_path):
@@ -90,3 +90,14 @@ def test_more_heads_or_epochs_cost_more_and_a_shared_store_costs_nothing(tmp_pat
     shared = estimate(plan_of(tmp_path / "shared", channel_strategies=strategies), RATES)
     assert shared.device_hours == base.device_hours
     assert shared.head_hours > base.head_hours
+
+
+def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
+    plan_of(tmp_path)
+    cells = {"segmentation": {"method": "watershed"}, "crop": {"size_um": 10}}
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
+    write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
+    config = merged_config(tmp_path / "study.yaml")
+    found = expected_fields(Study.load(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
+    assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36 * 50, (2, 20, 20))
+    assert "50 cells a field assumed" in found.source

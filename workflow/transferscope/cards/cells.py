@@ -49,6 +49,11 @@ class WatershedSegmentation(Model):
     cytoplasm_threshold: Literal["otsu", "li"] = Field(
         "li", description="Threshold of the cytoplasm, found in each field."
     )
+    cytoplasm_factor: float = Field(
+        0.7,
+        gt=0,
+        description="The threshold of the cytoplasm is multiplied by this: cells end in thin rims.",
+    )
     smoothing: float = Field(
         1.0,
         ge=0,

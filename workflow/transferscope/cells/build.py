@@ -90,19 +90,20 @@ def make_cells(
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
     positions = [position for position in plan.positions if folder.has(position)]
-    with_cells, numbers = [], []
+    with_cells: list[CutField] = []
+    tile_ids: list[str] = []
     for position in positions:
         record = folder.read(position)
         if record.kept:
             with_cells.append(CutField(position, record.kept))
-            numbers += [plan.tile_id(position, int(n)) for n in record.table[:, 0]]
+            tile_ids += plan.tile_ids(position, record.table[:, 0])
         else:
             left_out.append(_without_cells(plan, position, record))
-    if not numbers:
+    if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
         mend = "Check `cells.segmentation` and the limits in `cells.crop`."
         raise UserError(Problem(str(sheet_path), what, mend))
-    store = _open(plan, manifest, numbers)
+    store = _open(plan, manifest, tile_ids)
     cut_blocks(plan, folder, store, with_cells, workers)
     kept = [field.position for field in with_cells]
     write_tile_table(plan, folder, kept, tile_table)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from transferscope.cards import CellSettings, DatasetCard
 from transferscope.cells.crops import crop_side
@@ -59,9 +60,10 @@ class CellPlan:
         """Measures of each cell, in the order of the tile table."""
         return measure_columns(self.card, with_nuclei=knows_nuclei(self.sheet, self.card))
 
-    def tile_id(self, position: int, number: int) -> str:
-        """Return the id of a cell's tile: the field's, and the cell's number in its mask."""
-        return f"{self.sheet.table['tile_id'].iloc[position]}_c{number:05d}"
+    def tile_ids(self, position: int, numbers: npt.NDArray[np.float64]) -> list[str]:
+        """Return the ids of tiles of a field: the field's, and the cell's number in its mask."""
+        field = self.sheet.table["tile_id"].iloc[position]
+        return [f"{field}_c{int(number):05d}" for number in numbers]
 
     def intensity_range(self) -> list[list[float]]:
         """Return [C][2]: the card's range, or else that of the integer type."""

@@ -70,7 +70,7 @@ def _parts(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _ids(plan: CellPlan, position: int, record: FieldRecord) -> list[str]:
-    return [plan.tile_id(position, int(number)) for number in record.table[:, 0]]
+    return plan.tile_ids(position, record.table[:, 0])
 
 
 def _tiles(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:

@@ -6,8 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferscope.cards import DatasetCard, OpenCellFetch, SimulateSettings
-from transferscope.cards.cells import CellSettings, WholeFields
+from transferscope.cards import (
+    CellSettings,
+    DatasetCard,
+    OpenCellFetch,
+    SimulateSettings,
+    WholeFields,
+)
 from transferscope.cells.crops import crop_side
 from transferscope.errors import UserError
 from transferscope.raw.file_checks import scan_headers
@@ -17,7 +22,7 @@ from transferscope.study import Study
 from transferscope.tiles.tiling import plan_tiles
 
 SIMULATED_BYTES_A_PIXEL = 2
-CELLS_A_FIELD = 20
+CELLS_A_FIELD = 50
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def _tiled(
     card: DatasetCard, n_fields: int, shape: tuple[int, int], bytes_a_pixel: int, source: str
 ) -> Fields:
     if card.cells is not None:
-        return _cells(card, card.cells, n_fields, bytes_a_pixel)
+        return _cells(card, card.cells, n_fields, bytes_a_pixel, source)
     places = plan_tiles(shape, card)
     tile = (len(card.channels), places[0].height, places[0].width)
     return Fields(
@@ -142,17 +147,19 @@ def _tiled(
     )
 
 
-def _cells(card: DatasetCard, settings: CellSettings, n_fields: int, bytes_a_pixel: int) -> Fields:
-    """Judge by a usual number of cells: before the segmentation nobody knows."""
-    whole = isinstance(settings.segmentation, WholeFields)
-    side = crop_side(settings.crop, card.pixel_size_um)
+def _cells(
+    card: DatasetCard, cells: CellSettings, n_fields: int, bytes_a_pixel: int, source: str
+) -> Fields:
+    """Assume a number of cells a field: only the segmentation can tell it."""
+    whole = isinstance(cells.segmentation, WholeFields)
+    side = crop_side(cells.crop, card.pixel_size_um)
     return Fields(
         n_fields=n_fields,
         n_tiles=n_fields * (1 if whole else CELLS_A_FIELD),
         tile_shape=(len(card.channels), side, side),
         bytes_a_pixel=bytes_a_pixel,
         pixel_size_um=card.pixel_size_um,
-        source="sample sheet" if whole else f"a guess: {CELLS_A_FIELD} cells a field",
+        source=source if whole else f"{source}; {CELLS_A_FIELD} cells a field assumed",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Quality:
 
     def values(self) -> list[float]:
         """Return all measures as floats, in the order of the fields."""
-        return [float(value) for value in astuple(self)]
+        return [float(getattr(self, name)) for name in self.__dataclass_fields__]
 
 
 def measure(plane: npt.NDArray[Any], white: float) -> Quality:

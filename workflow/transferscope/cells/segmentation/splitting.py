@@ -37,7 +37,8 @@ def split_touching(mask: Mask, diameter: float | None = None) -> Labels:
         return np.zeros(mask.shape, np.int32)
     smooth = ndimage.gaussian_filter(distance, DISTANCE_SMOOTHING * radius)
     seeds = _seeds(smooth, mask, max(1, round(SEED_RADIUS * radius)))
-    return np.asarray(watershed(-smooth, seeds, mask=mask), np.int32)
+    corners = np.ones((3, 3))
+    return np.asarray(watershed(-smooth, seeds, connectivity=corners, mask=mask), np.int32)
 
 
 def usual_radius(mask: Mask, distance: npt.NDArray[np.float32]) -> float:

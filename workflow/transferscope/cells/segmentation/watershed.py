@@ -16,8 +16,9 @@ Plane = npt.NDArray[np.float32]
 # Objects below this share of the area of a usual nucleus are specks.
 SMALLEST_NUCLEUS = 0.15
 SCALED_PERCENTILES = (1.0, 99.0)
-# Growing weighs brightness against roundness; at this the borders follow dim valleys.
-COMPACTNESS = 0.0
+# A cell grows first where it is near its nucleus and bright: full range of brightness counts as
+# much as this many radii of a nucleus.
+BRIGHTNESS_RADII = 2.0
 THRESHOLD_BINS = 256
 
 
@@ -54,7 +55,8 @@ def grow_cells(
         return counted(nuclei)
     planes = [_scaled(_smoothed(field[channels.index(c)], sigma)) for c in settings.cytoplasm]
     glow = np.stack(planes).mean(axis=0, dtype=np.float32)
-    cells = _grown(nuclei, glow, settings.cytoplasm_threshold)
+    mask = _above(glow, settings.cytoplasm_threshold, settings.cytoplasm_factor)
+    cells = _grown(nuclei, glow, mask)
     return counted(cells, nuclei > 0)
 
 
@@ -80,13 +82,18 @@ def find_nuclei(plane: Plane, threshold: str, diameter: float | None) -> Labels:
     return labels
 
 
-def _grown(nuclei: Labels, glow: Plane, threshold: str) -> Labels:
-    """Grow the nuclei over the cytoplasm, brightest pixels first, and fill the cells' holes."""
+def _grown(nuclei: Labels, glow: Plane, mask: Mask) -> Labels:
+    """Grow the nuclei over the mask, near and bright pixels first."""
     from skimage.segmentation import watershed
 
-    mask = _above(glow, threshold) | (nuclei > 0)
-    mask = ndimage.binary_fill_holes(mask)
-    return np.asarray(watershed(-glow, nuclei, mask=mask, compactness=COMPACTNESS), np.int32)
+    if not nuclei.any():
+        return nuclei
+    filled = ndimage.binary_fill_holes(mask | (nuclei > 0))
+    areas = np.bincount(nuclei.ravel())[1:]
+    radius = float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
+    distance = np.asarray(ndimage.distance_transform_edt(nuclei == 0), np.float32)
+    height = distance / np.float32(radius) - np.float32(BRIGHTNESS_RADII) * glow
+    return np.asarray(watershed(height, nuclei, mask=filled), np.int32)
 
 
 def _smoothed(plane: npt.NDArray[Any], sigma: float) -> Plane:
@@ -99,12 +106,12 @@ def _scaled(plane: Plane) -> Plane:
     return np.asarray(np.clip((plane - low) / max(high - low, 1e-6), 0, 1), np.float32)
 
 
-def _above(plane: Plane, threshold: str) -> Mask:
+def _above(plane: Plane, threshold: str, factor: float = 1.0) -> Mask:
     """Return the pixels above a threshold of the plane; none where it is flat."""
     from skimage.filters import threshold_li, threshold_otsu
 
     if plane.min() == plane.max():
         return np.zeros(plane.shape, np.bool_)
     if threshold == "li":
-        return np.asarray(plane > threshold_li(plane))
-    return np.asarray(plane > threshold_otsu(plane, nbins=THRESHOLD_BINS))
+        return np.asarray(plane > factor * threshold_li(plane))
+    return np.asarray(plane > factor * threshold_otsu(plane, nbins=THRESHOLD_BINS))

@@ -1,0 +1,70 @@
+"""A study of single cells from end to end, beside one of fields."""
+
+import pandas as pd
+import pytest
+
+from factories import DATASET_CARD, planned_jobs, run_snakemake, write_study, write_yaml
+from transferscope.parquet import read_parquet
+
+pytestmark = pytest.mark.workflow
+CELLS = {
+    "segmentation": {"method": "watershed", "cytoplasm": ["protein"]},
+    "crop": {"size": 48, "border_cells": "keep"},
+    "overlays": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = write_study(tmp_path_factory.mktemp("cells"), datasets=["fields.yaml", "cells.yaml"])
+    card = {**DATASET_CARD, "sheet": "raw/samples.tsv"}
+    write_yaml(folder / "fields.yaml", {**card, "name": "fields"})
+    write_yaml(folder / "cells.yaml", {**card, "cells": CELLS})
+    run_snakemake(folder)
+    return folder
+
+
+def test_cells_go_through_every_probe_as_fields_do(folder):
+    results = folder / "results/tiny"
+    summary = pd.read_csv(results / "summary.csv", keep_default_na=False)
+    counted = summary.groupby("dataset").size()
+    assert counted["cells"] == counted["fields"]
+    table = read_parquet(results / "tiles/cells.tiles.parquet")
+    sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t")
+    assert set(table["fov"]) <= set(sheet["tile_id"])
+    found = pd.read_csv(results / "cells/cells.plausibility.csv")
+    assert found["kept"].sum() == len(table)
+    assert len(list((results / "figures/segmentation/cells").glob("*.png"))) == 3
+    assert not (results / "cells/fields.plausibility.csv").exists()
+    assert planned_jobs(folder) == {}
+
+
+def test_the_number_of_overlays_reruns_the_cells_but_nothing_that_reads_them(folder):
+    card = {**DATASET_CARD, "sheet": "raw/samples.tsv"}
+    write_yaml(folder / "cells.yaml", {**card, "cells": {**CELLS, "overlays": 2}})
+    assert planned_jobs(folder)["cells"] == 1
+
+
+def test_a_mask_of_another_shape_is_reported_before_any_job(tmp_path):
+    folder = write_study(tmp_path)
+    sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t")
+    sheet["mask"] = [f"{name}_mask.tif" for name in sheet["tile_id"]]
+    sheet.to_csv(folder / "raw/samples.tsv", sep="\t", index=False)
+    write_masks(folder, sheet)
+    cells = {**CELLS, "segmentation": {"method": "provided"}}
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
+    write_yaml(folder / "cards/datasets/cells.yaml", card)
+    done = run_snakemake(folder, "--dry-run", check=False)
+    assert done.returncode != 0
+    assert "the mask is 63 x 64 px, but its field 64 x 64" in done.stderr
+    assert "row 4" in done.stderr
+
+
+def write_masks(folder, sheet):
+    import numpy as np
+    import tifffile
+
+    for i, name in enumerate(sheet["mask"]):
+        mask = np.zeros((63 if i == 2 else 64, 64), np.uint8)
+        mask[20:40, 20:40] = 1
+        tifffile.imwrite(folder / "raw" / name, mask)
