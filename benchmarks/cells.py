@@ -67,7 +67,7 @@ def run(folder: Path) -> Part:
     header = ["segmentation", "fields", "cells", "fields/s", "cells/s", "cores busy", "peak MiB"]
     title = f"Single cells from fields of {len(CHANNELS)} x {SIDE} x {SIDE} px"
     remark = (
-        f"{WORKERS} workers, cut to {CROP} px, masked, import of the libraries included; the fields "
+        f"{WORKERS} workers, cut to {CROP} px, masked, imports included; the fields "
         f"are {SIMULATED} simulated ones, turned and mirrored. Scaled up, {TARGET_FIELDS:,} fields "
         f"take {TARGET_FIELDS:,} / (fields/s) seconds."
     )

@@ -47,7 +47,7 @@ def test_cells_go_through_every_probe_as_fields_do(folder):
     assert planned_jobs(folder) == {}
 
 
-def test_the_number_of_overlays_reruns_the_cells_but_nothing_that_reads_them(folder):
+def test_another_number_of_overlays_reruns_the_cells(folder):
     card = {**DATASET_CARD, "sheet": "raw/samples.tsv"}
     write_yaml(folder / "cells.yaml", {**card, "cells": {**CELLS, "overlays": 2}})
     assert planned_jobs(folder)["cells"] == 1
