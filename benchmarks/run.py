@@ -26,12 +26,15 @@ import store_read
 from results import Part
 from timing import OtherLoad
 
+import cells
+
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PARTS: dict[str, Callable[[Path], Part]] = {
     "embedding": embedding.run,
     "heads": heads.run,
     "neighbours": neighbours.run,
     "store": store_read.run,
+    "cells": cells.run,
     "memory": memory.run,
 }
 LIBRARIES = ("torch", "timm", "zarr", "scikit-learn", "numpy")

@@ -22,6 +22,7 @@ PAGES = [
     "add-a-backbone.md",
     "channel-strategies.md",
     "ready-studies.md",
+    "single-cells.md",
     "results.md",
     "label-by-hand.md",
 ]

@@ -28,7 +28,7 @@ from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.raw.file_checks import check_files
-from transferscope.raw.masks import check_mask_cells, mask_columns
+from transferscope.raw.masks import check_all_masks, check_mask_cells, mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
 from transferscope.stores import write_atomically
@@ -112,12 +112,17 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
         return error.problems
     problems = _check_labels(study, located, sheet)
     problems += _exclusion_problems(study, sheet.table, str(path))
-    problems += check_mask_cells(sheet, located.card)
+    wrong_cells = check_mask_cells(sheet, located.card)
+    problems += wrong_cells
     if study.config.bad_tiles == "skip":
         return problems
     raw = raw_digest(sheet, mask_columns(sheet, located.card))
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
-    return problems + passed.once(digest, lambda: check_files(sheet, located.card))
+    problems += passed.once(digest, lambda: check_files(sheet, located.card))
+    if wrong_cells:
+        return problems
+    digest = fingerprint(["masks", digest])
+    return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card))
 
 
 def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleSheet) -> list[Problem]:

@@ -13,7 +13,7 @@ from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 
 # Beyond these, a field is worth a look.
 MOST_COVERED = 0.95
-MOST_AT_BORDER = 0.5
+MOST_AT_BORDER = 0.75
 TIMES_THE_USUAL = 5
 SPREAD_OF_AREAS = 100
 FEWEST_TO_COMPARE = 3

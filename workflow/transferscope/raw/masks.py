@@ -10,7 +10,7 @@ import numpy.typing as npt
 from transferscope.cards import DatasetCard
 from transferscope.cards.cells import ProvidedMasks
 from transferscope.errors import Problem, UserError
-from transferscope.raw.file_checks import in_row
+from transferscope.raw.file_checks import MOST_SHOWN, in_row, scan_headers
 from transferscope.raw.image_formats import (
     JPEG_MAGIC,
     MASK_TYPES,
@@ -19,6 +19,7 @@ from transferscope.raw.image_formats import (
     read_header,
     read_pixels,
 )
+from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
 
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
@@ -94,6 +95,29 @@ def check_masks(
             _checked_header(mask_file(sheet, position, column), shape)
         except UserError as error:
             problems += in_row(sheet, position, error)
+    return problems
+
+
+def check_all_masks(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
+    """Return what the headers of all masks show to be wrong; fields that are bad are passed over.
+
+    Parameters
+    ----------
+    sheet, card
+        A dataset that has passed `check_mask_cells`.
+    """
+    if not mask_columns(sheet, card):
+        return []
+    headers = scan_headers(sheet, card, range(len(sheet)))
+    found = [
+        problem
+        for position, header in enumerate(headers)
+        if isinstance(header, FieldHeader)
+        for problem in check_masks(sheet, card, position, header.shape)
+    ]
+    problems = found[:MOST_SHOWN]
+    if more := found[MOST_SHOWN:]:
+        problems.append(Problem(str(sheet.path), f"{len(more)} more masks have problems"))
     return problems
 
 
