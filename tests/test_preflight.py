@@ -95,3 +95,14 @@ def test_a_fetch_is_checked_before_it_is_done(folder, repository):
         preflight(load(folder, repository, datasets=["public.yaml"]))
     assert 'Did you mean "membran"?' in str(caught.value)
     assert len(caught.value.problems) == len(CLASSES)
+
+
+def test_batches_that_k_nn_needs_are_asked_for_before_the_run(folder, repository):
+    study = load(folder, repository, knn={"k": [1], "exclude": "batch"})
+    with pytest.raises(UserError, match=r"36 tiles have no batch, but `knn\.exclude: batch`"):
+        preflight(study)
+    sheet = folder / "raw/samples.tsv"
+    head, *rows = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([f"{head}\tbatch", *(f"{row}\tb{len(row)}" for row in rows)]))
+    preflight(load(folder, repository, knn={"k": [1], "exclude": "batch"}))
+    preflight(load(folder, repository, knn={"k": [], "exclude": "batch"}))
