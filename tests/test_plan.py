@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from factories import DATASET_CARD, STUDY, write_study, write_yaml
+from transferscope.errors import UserError
 from transferscope.plan import Plan
 from transferscope.study import Study
 
@@ -137,3 +138,36 @@ def test_what_was_fetched_counts_by_its_content(fetching):
 def test_each_dataset_is_made_by_its_source(plan_of, fetching):
     assert plan_of().made_by("fetch") == plan_of().made_by("simulate") == []
     assert fetching().made_by("fetch") == ["cells"]
+
+
+def test_levels_and_galleries_are_made_only_where_they_are_asked_for(plan_of):
+    assert plan_of().aggregated() == plan_of().galleries() == []
+    plan = plan_of(aggregate={"levels": ["fov"]}, figures={"gallery": 3})
+    names = {path.name for path in plan.targets()}
+    assert {"aggregation.svg", "aggregation.png", "cells.svg", "cells.png"} <= names
+    assert len(plan.aggregate_files()) == len(plan.aggregated()) == 3
+    values = wildcards(representation="tiny", channels="map")
+    assert plan.fields_in(values) == []
+    assert plan.fields_arguments(values) == []
+
+
+def test_whole_fields_are_read_and_not_scored_again(plan_of, tmp_path):
+    write_yaml(tmp_path / "quarters.yaml", {**DATASET_CARD, "name": "quarters"})
+    plan = plan_of(
+        datasets=["quarters.yaml", "cards/datasets/cells.yaml"],
+        aggregate={"levels": ["fov"], "fields": {"quarters": "cells"}},
+    )
+    assert {p.dataset for p in plan.aggregated()} == {"quarters"}
+    values = wildcards(dataset="quarters", representation="tiny@mean", channels="map")
+    assert plan.fields_in(values) == []
+    values.representation = "tiny"
+    manifest, table = plan.fields_in(values)
+    assert manifest.as_posix().endswith("embeddings/cells/tiny/map.json")
+    assert table.as_posix().endswith("tiles/cells.tiles.parquet")
+    assert plan.fields_arguments(values)[::2] == ["--fields", "--fields-table"]
+
+
+def test_whole_fields_of_no_dataset_are_reported(plan_of):
+    with pytest.raises(UserError, match='"cell" is no dataset of the study') as caught:
+        plan_of(aggregate={"levels": ["fov"], "fields": {"cell": "cells"}})
+    assert "cells" in str(caught.value)

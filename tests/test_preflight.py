@@ -154,3 +154,14 @@ def test_the_label_table_of_a_simulated_dataset_is_checked(folder, repository):
     )
     with pytest.raises(UserError, match="membran"):
         preflight(load(folder, repository))
+
+
+def test_batches_that_k_nn_needs_are_asked_for_before_the_run(folder, repository):
+    study = load(folder, repository, knn={"k": [1], "exclude": "batch"})
+    with pytest.raises(UserError, match=r"36 tiles have no batch, but `knn\.exclude: batch`"):
+        preflight(study)
+    sheet = folder / "raw/samples.tsv"
+    head, *rows = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([f"{head}\tbatch", *(f"{row}\tb{len(row)}" for row in rows)]))
+    preflight(load(folder, repository, knn={"k": [1], "exclude": "batch"}))
+    preflight(load(folder, repository, knn={"k": [], "exclude": "batch"}))

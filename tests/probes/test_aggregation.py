@@ -128,10 +128,10 @@ def test_noisy_cells_are_told_apart_together_but_not_one_by_one(tmp_path):
     by_level = table[(table["head"] == "logreg") & (table["scheme"] == "group")]
     mean = by_level.groupby(["level", "aggregation"])["value"].mean()
     assert mean["fov", "mean"] > mean["tile", ""] + 0.1
-    assert mean["fov", "median"] > mean["tile", ""] + 0.1
-    # Of groups there are few to train on.
     assert mean["group", "mean"] > mean["tile", ""] + 0.1
-    assert mean["group", "median"] > mean["tile", ""]
+    # Of normal noise the median takes less away.
+    assert mean["fov", "mean"] > mean["fov", "median"] > mean["tile", ""]
+    assert mean["group", "mean"] > mean["group", "median"] > mean["tile", ""]
     assert set(table["head"]) == {"floor", "logreg", "knn"}
     n_test = table.groupby(["scheme", "level"])["n_test"].first()
     # A third of the cells, fields and groups in each test fold.

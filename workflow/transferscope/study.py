@@ -169,7 +169,21 @@ class Study:
             if getattr(backbone.card, "scale", "fit") == "physical"
             and dataset.card.pixel_size_um is None
         ]
-        return list(dict.fromkeys(problems))
+        return list(dict.fromkeys([*problems, *self._unknown_fields(where)]))
+
+    def _unknown_fields(self, where: str) -> list[Problem]:
+        """Find datasets of cells or of whole fields that the study does not have."""
+        known = list(self.datasets)
+        pairs = self.config.aggregate.fields.items()
+        return [
+            Problem(
+                f"{where}, key aggregate.fields",
+                f'"{name}" is no dataset of the study',
+                suggest(name, known),
+            )
+            for name in dict.fromkeys(name for pair in pairs for name in pair)
+            if name not in known
+        ]
 
 
 def _scale_problem(dataset: Located[DatasetCard], backbone: Located[BackboneCard]) -> Problem:
