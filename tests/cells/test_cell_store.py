@@ -259,16 +259,20 @@ def test_problems_of_the_mask_column_are_named_together(tmp_path: Path) -> None:
 
 def test_a_mask_of_100_000_cells_goes_through(tmp_path: Path) -> None:
     labels = np.arange(1, 100_001, dtype=np.uint32).reshape(250, 400).repeat(3, 0).repeat(3, 1)
+    middles = labels[1::3, 1::3]
+    middles[middles <= 99_000] = 0  # 8 px in place of 9
     field = np.random.default_rng(0).integers(1, 200, (2, *labels.shape)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "f.tif", field, photometric="minisblack")
     tifffile.imwrite(tmp_path / "m.tif", labels, compression="zlib")
     rows = "tile_id\tpath\tgroup\tlabels\tmask\nt\tf.tif\tG\ter\tm.tif\n"
     (tmp_path / "samples.tsv").write_text(rows)
-    dataset = card({"size": 8})
+    dataset = card({"size": 8, "minimum_area": 9})
     shown = dataset.cells.model_copy(update={"overlays": 0})
     run(tmp_path, dataset.model_copy(update={"cells": shown}))
     table = read_parquet(tmp_path / "out/demo.tiles.parquet")
-    assert len(table) == 100_000
+    found = pd.read_csv(tmp_path / "out/demo.plausibility.csv").iloc[0]
+    assert (found["cells"], found["dropped_small"], found["kept"]) == (100_000, 99_000, 1000)
+    assert len(table) == 1000
     assert table["tile_id"].iloc[-1] == "t_c100000"
 
 
