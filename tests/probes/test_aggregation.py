@@ -21,7 +21,7 @@ from transferscope.probes.variants import variants_of
 from transferscope.score_table import SCORE_COLUMNS
 
 CLASSES = ["er", "golgi", "nucleus"]
-N_GROUPS, FOVS, CELLS = 36, 3, 5
+N_GROUPS, FOVS, CELLS = 18, 3, 5
 
 
 def cells(task: str = "single-label", noise: float = 4.0, odd: str = "") -> ProbeData:

@@ -34,7 +34,7 @@ def bbbc013(shared_data, tmp_path_factory):
         "sheet": "samples.tsv",
         "roots": [str(crops)],
         "channels": ["protein", "nucleus"],
-        "ignore_channels": [2],
+        "ignore_channels": [0],
         "task": "single-label",
         "labels": LABELS,
         "tiles": {"size": 112, "mode": "resize"},

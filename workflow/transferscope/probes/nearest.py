@@ -13,8 +13,8 @@ from transferscope.probes import spaces
 from transferscope.probes.spaces import Space
 
 Rows = npt.NDArray[np.int64]
-# A float32 product finds the neighbours. Where two are equal or within its rounding, float64 settles
-# their order among so many beyond k; where these are all that close, among the whole row.
+# A float32 product finds the neighbours. Where two are equal or within its rounding, float64
+# settles their order among so many beyond k; where these are all that close, among the whole row.
 MARGIN = 8
 
 
