@@ -75,9 +75,9 @@ def run(folder: Path) -> Part:
 
 
 def _cells(method: str, found: Found) -> list[str]:
-    rates = [f"{n / found.seconds:.2g}" for n in (found.fields, found.cells)]
+    rates = [f"{found.fields / found.seconds:.1f}", f"{found.cells / found.seconds:,.0f}"]
     cores = f"{found.busy / found.seconds:.1f} of {WORKERS}"
-    return [method, str(found.fields), str(found.cells), *rates, cores, f"{found.peak:.0f}"]
+    return [method, f"{found.fields:,}", f"{found.cells:,}", *rates, cores, f"{found.peak:.0f}"]
 
 
 def _simulated(folder: Path) -> list[tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]]:
