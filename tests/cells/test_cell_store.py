@@ -84,7 +84,7 @@ def content(output: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferscope.cells.build.MOST_BLOCK_ROWS", 7)
+    monkeypatch.setattr("transferscope.tiles.store.MOST_BLOCK_ROWS", 7)
 
 
 def test_each_tile_holds_its_cell_and_no_pixel_of_another(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import tifffile
 import zarr
 from scipy import ndimage
 
+from transferscope import ordered
 from transferscope.cards import DatasetCard
 from transferscope.errors import UserError
 from transferscope.parquet import read_parquet
@@ -84,7 +85,7 @@ def skipped_of(manifest: Path) -> pd.DataFrame:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferscope.tiles.build.MOST_BLOCK_ROWS", 4)
+    monkeypatch.setattr("transferscope.tiles.store.MOST_BLOCK_ROWS", 4)
 
 
 def test_store_and_tables(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_memory_is_bounded_by_fields_ahead(
     monkeypatch.setattr(tile_writer.TileWriter, "_write", slow)
     run(tmp_path, card(), workers=2)
     assert len(decoded) == 30, "each field is decoded once"
-    assert max(ahead) <= 2 + tile_decoding.FIELDS_AHEAD
+    assert max(ahead) <= 2 + ordered.ITEMS_AHEAD
 
 
 # Interruption
@@ -212,9 +213,9 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import transferscope.tiles.build, transferscope.tiles.writer
+import transferscope.tiles.store, transferscope.tiles.writer
 from test_build import card, run
-transferscope.tiles.build.MOST_BLOCK_ROWS = 4
+transferscope.tiles.store.MOST_BLOCK_ROWS = 4
 write = transferscope.tiles.writer.TileWriter._write
 def slow(self):
     write(self)

@@ -43,6 +43,11 @@ class UserError(Exception):
         return "\n".join([head, *(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))])
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error of a library says in its first line, or else its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def suggest(word: str, known: Sequence[str]) -> str:
     """Return a sentence that offers the nearest known word, or else lists the known ones.
 

@@ -217,19 +217,15 @@ def _read_cards(
     refs: list[str] = list(getattr(config, kind))
     for ref in refs:
         name = ref.partition("@")[0] if kind == "backbones" else ref
-        path = _locate(name, config.card_folders[kind], roots)
-        if path is None:
-            what = f'unknown {kind.removesuffix("s")} "{name}"'
-            known = _known_cards(config.card_folders[kind], roots)
-            problems.append(Problem(f"{where}, key {kind}", what, suggest(name, known)))
-            continue
         try:
-            card = read_model(path, model)
+            located = _find(
+                name, kind, model, config.card_folders[kind], roots, f"{where}, key {kind}"
+            )
         except UserError as error:
             problems += error.problems
             continue
-        problems += _naming_problems(ref, name, card.name, path, found, where)
-        found.append((ref, Located(card, path)))
+        problems += _naming_problems(ref, name, located, found, where)
+        found.append((ref, located))
     return found
 
 
@@ -253,25 +249,36 @@ def locate_card(
         Where there is no such card, or it is wrong.
     """
     folder = StudyConfig.model_fields["card_folders"].default[kind]
+    return _find(name, kind, model, folder, roots, name)
+
+
+def _find(
+    name: str,
+    kind: Literal["datasets", "backbones"],
+    model: Any,
+    folder: str,
+    roots: Sequence[Path],
+    where: str,
+) -> Located[Any]:
     path = _locate(name, folder, roots)
     if path is None:
         what = f'unknown {kind.removesuffix("s")} "{name}"'
-        raise UserError(Problem(name, what, suggest(name, _known_cards(folder, roots))))
+        raise UserError(Problem(where, what, suggest(name, _known_cards(folder, roots))))
     return Located(read_model(path, model), path)
 
 
 def _naming_problems(
     ref: str,
     name: str,
-    card_name: str,
-    path: Path,
+    located: Located[Any],
     found: Sequence[tuple[str, Located[Any]]],
     where: str,
 ) -> list[Problem]:
+    card_name, path = located.card.name, located.path
     if not _is_path(name) and card_name != name:
         what = f'the card is named "{card_name}", its file "{path.stem}"'
         return [Problem(f"{path}, key name", what, "Give both the same name.")]
-    others = [located.path for _, located in found if located.card.name == card_name]
+    others = [other.path for _, other in found if other.card.name == card_name]
     if any(other != path for other in others):
         what = f'two cards are named "{card_name}": {others[0]} and {path}'
         return [Problem(f"{where}, {ref}", what, "Rename one of them.")]

@@ -11,7 +11,6 @@ from torch import nn
 
 from transferscope.backbones.input_adaptation import AdaptationError, input_convolutions
 from transferscope.backbones.networks import (
-    first_line,
     hub_weights_here,
     known_architectures,
     network_without_values,
@@ -40,7 +39,7 @@ from transferscope.cards import (
 )
 from transferscope.checkpoints.loading import check_checkpoint
 from transferscope.checkpoints.sources import check_file, present_file
-from transferscope.errors import Problem, suggest
+from transferscope.errors import Problem, first_line, suggest
 
 # Arguments of timm's create_model that a card gives by keys of its own.
 OWN_KEYS = {

@@ -26,7 +26,7 @@ from transferscope.cards import (
     TransformersCard,
 )
 from transferscope.checkpoints.loading import load_checkpoint
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, first_line
 
 
 def known_architectures() -> list[str]:
@@ -160,8 +160,3 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says in its first line, or else its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

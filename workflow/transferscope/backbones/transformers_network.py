@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.cards import TransformersCard
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, first_line
 
 INSTALL = 'Install the extra: `pip install "transferscope[transformers]"`.'
 # What a checkpoint without a trained pooling lacks; nothing here reads it.
@@ -196,7 +196,7 @@ def _loaded(card: TransformersCard, card_path: Path) -> tuple[Any, Any]:
 
 
 def _unusable(card: TransformersCard, card_path: Path, error: Exception) -> Problem:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     what = f"the model {card.model} cannot be used: {reason}"
     mend = f"Check the name, or fetch it on another machine: `hf download {card.model}`."
     return Problem(f"{card_path}, key model", what, mend)

@@ -61,6 +61,18 @@ class _FetchSettings(Model):
     )
     downloads: DownloadSettings = DownloadSettings()
 
+    def root(self, card_path: Path, default: Path) -> Path:
+        """Return the folder for downloads: the card's, relative to its file, or else the default.
+
+        Parameters
+        ----------
+        card_path
+            File of the card.
+        default
+            Folder below the results of the study.
+        """
+        return card_path.parent / self.folder if self.folder else default
+
 
 class OpenCellFetch(_FetchSettings):
     """Fields of OpenCell from its public bucket, labelled by its graded annotation table."""

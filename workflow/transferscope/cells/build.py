@@ -9,34 +9,31 @@ hold a few fields at a time and give equal bytes with any number of workers.
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
-
-import numpy as np
-import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.cells.cutting import CutField, cut_blocks
 from transferscope.cells.field import record_field
-from transferscope.cells.ordered import in_order
 from transferscope.cells.overlays import draw_overlays
 from transferscope.cells.plan import CellPlan, make_cell_plan
 from transferscope.cells.plausibility import plausibility_table
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
-from transferscope.cells.tables import write_quality, write_skipped, write_tile_table
+from transferscope.cells.tables import write_quality, write_tile_table
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
+from transferscope.ordered import in_order
 from transferscope.paths import store_of
 from transferscope.progress import progress_bar
 from transferscope.protocols import PROTOCOLS
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import TILES_FORMAT, BlockStore, write_atomically
+from transferscope.stores import BlockStore, write_atomically
 from transferscope.tiles.blocks import BlockLog, Skipped
-from transferscope.tiles.build import BLOCK_BYTES, MOST_BLOCK_ROWS
 from transferscope.tiles.decoding import SKIP_MEND
 from transferscope.tiles.plan import skip_field
+from transferscope.tiles.store import drop_outdated, open_tile_store
+from transferscope.tiles.tables import write_skipped
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +120,7 @@ def _records_of(plan: CellPlan, manifest: Path) -> RecordFolder:
     path, store = manifest.with_suffix(".fields"), store_of(manifest)
     stamps = raw_digest(plan.sheet, mask_columns(plan.sheet, plan.card))
     log = BlockLog(path, fingerprint([_made_from(plan), stamps]))
-    if not log.belongs():
-        if store.exists():
-            logger.warning("the raw files or the card have changed: starting %s over", store)
-            shutil.rmtree(store)
-        log.start_over()
+    drop_outdated(log, store)
     return RecordFolder(path)
 
 
@@ -169,26 +162,12 @@ def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skippe
 
 
 def _open(plan: CellPlan, manifest: Path, ids: list[str]) -> BlockStore:
-    """Open the store to go on with it, or make it."""
-    tile_bytes = int(np.prod(plan.tile_shape)) * plan.dtype.itemsize
-    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
-    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
-    with zarr.config.set({"threading.max_workers": 1}):
-        return BlockStore.open_or_create(
-            store_of(manifest),
-            format=TILES_FORMAT,
-            array="images",
-            fingerprint=fingerprint([_made_from(plan), ids]),
-            shape=(len(ids), *plan.tile_shape),
-            dtype=plan.dtype,
-            block_rows=block_rows,
-            chunks=(1, *plan.tile_shape),
-            shards=(block_rows, *plan.tile_shape),
-            compress=True,
-            ids=ids,
-            attributes={
-                "channels": plan.card.channels,
-                "pixel_size_um": plan.card.pixel_size_um,
-                "intensity_range": plan.intensity_range(),
-            },
-        )
+    return open_tile_store(
+        manifest,
+        plan.card,
+        ids=ids,
+        tile_shape=plan.tile_shape,
+        dtype=plan.dtype,
+        pixel_size_um=plan.card.pixel_size_um,
+        made_from=fingerprint([_made_from(plan), ids]),
+    )

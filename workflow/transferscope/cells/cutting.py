@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
-from transferscope.cells.ordered import in_order
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
+from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 from transferscope.stores import BlockStore
 from transferscope.tiles.tiling import TilePlace

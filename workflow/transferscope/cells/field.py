@@ -25,6 +25,7 @@ from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.quality import Quality, measure
+from transferscope.tiles.store import intensity_range
 from transferscope.tiles.tiling import TilePlace
 
 KEPT = -1
@@ -112,7 +113,7 @@ def _qualities(
     chosen: npt.NDArray[np.intp],
 ) -> npt.NDArray[np.float64]:
     """Return [chosen, C, measures]: the quality of each tile as it will be stored."""
-    whites = [white for _, white in plan.intensity_range()]
+    whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     fill = fill_values(plan, field, segmented.cells)
     values = []
     for index in chosen:

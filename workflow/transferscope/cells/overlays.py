@@ -18,9 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cells.field import decode
-from transferscope.cells.ordered import in_order
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
+from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 
 Colours = npt.NDArray[np.float32]

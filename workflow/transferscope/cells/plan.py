@@ -65,14 +65,6 @@ class CellPlan:
         field = self.sheet.table["tile_id"].iloc[position]
         return [f"{field}_c{int(number):05d}" for number in numbers]
 
-    def intensity_range(self) -> list[list[float]]:
-        """Return [C][2]: the card's range, or else that of the integer type."""
-        whole = (0.0, float(np.iinfo(self.dtype).max))
-        return [
-            [float(value) for value in self.card.intensity_range.get(channel, whole)]
-            for channel in self.card.channels
-        ]
-
 
 def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> CellPlan:
     """Read the headers of all fields and masks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,9 @@ from transferscope.cells.measures import BORDER_COLUMN, WHOLE_NUMBERS
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import FieldRecord, RecordFolder
 from transferscope.parquet import parquet_parts
-from transferscope.stores import write_atomically
-from transferscope.tiles.blocks import Skipped
-from transferscope.tiles.quality import Quality
+from transferscope.tiles.tables import FIRST_COLUMNS, quality_table
 
 FIELDS_A_PART = 256
-FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
 
 
 def write_tile_table(
@@ -56,14 +52,6 @@ def write_quality(
     temporary.replace(path)
 
 
-def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:
-    """Write the fields that give no tile, in the order of the sheet."""
-    columns = [f.name for f in fields(Skipped)]
-    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
-    table = table.sort_values("row", kind="stable")
-    write_atomically(path, table.to_csv(index=False, sep="\t"))
-
-
 def _parts(positions: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(positions), FIELDS_A_PART):
         yield positions[start : start + FIELDS_A_PART]
@@ -89,11 +77,5 @@ def _tiles(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
 
 
 def _quality(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
-    """Return the rows of one field, channels within tiles."""
-    channels = plan.card.channels
-    names = [f.name for f in fields(Quality)]
-    table = pd.DataFrame(record.quality.reshape(-1, len(names)), columns=names)
-    table["constant"] = table["constant"] > 0
-    table.insert(0, "tile_id", np.repeat(_ids(plan, position, record), len(channels)))
-    table.insert(1, "channel", channels * record.kept)
-    return table
+    ids = _ids(plan, position, record)
+    return quality_table(ids, plan.card.channels, record.quality)

@@ -20,7 +20,7 @@ from transferscope.checkpoints.loading import fitted, mismatch
 from transferscope.checkpoints.location import locate
 from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
 from transferscope.checkpoints.sources import file_sha256
-from transferscope.errors import Problem, UserError, suggest
+from transferscope.errors import Problem, UserError, first_line, suggest
 
 # Side in px of images for networks that take every size.
 USUAL_SIZE = 224
@@ -172,7 +172,7 @@ def without_values(card: FileCard) -> nn.Module:
     try:
         return network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         what = f"looks like {card.architecture}, which cannot be built: {reason}"
         raise UserError(Problem(str(card.weights), what)) from None
 

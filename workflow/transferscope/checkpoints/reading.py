@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, first_line
 
 Format = Literal["safetensors", "torch"]
 # First bytes of the files that torch.save writes: a zip archive, or a pickle of protocol 2 and up.
@@ -160,7 +160,7 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, error)) from None
     except Exception as error:  # a damaged pickle may raise anything
-        what = f"not a readable PyTorch file: {_first_line(error)}"
+        what = f"not a readable PyTorch file: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Download it again.")) from None
     if not isinstance(content, Mapping):
         what = f"holds a {type(content).__name__}, not a mapping of weights"
@@ -195,7 +195,3 @@ def _flattened(node: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(node, Sequence) and not isinstance(node, str | bytes):
         for index, child in enumerate(node):
             yield from _flattened(child, f"{name}.{index}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from transferscope.cards import CheckpointCard, FileCard, HubCard, NetworkCard, TransformersCard
 from transferscope.cards.backbone import UrlCard
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, first_line
 
 
 def file_sha256(path: Path) -> str:
@@ -121,7 +121,7 @@ def _from_hub(card: HubCard, card_path: Path) -> Path:
             huggingface_hub.hf_hub_download(card.repo, card.filename, revision=card.revision)
         )
     except Exception as error:  # hub, network and file errors have no common base
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(_not_fetched(card, card_path, reason)) from None
 
 

@@ -6,7 +6,7 @@ interval of a difference is narrower than two separate intervals suggest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -23,13 +23,8 @@ FoldDraws = Mapping[tuple[int, int], Floats]
 StoreFolds = Mapping[Store, Mapping[tuple[Head, str], FoldDraws]]
 FAMILY = ["kind", "dataset", "scheme", "head", "k"]
 KINDS = ["stores", "handcrafted", "floor", "strategy", "scheme"]
-COLUMNS = [
-    *FAMILY,
-    "metric",
-    "first_backbone",
-    "first_channels",
-    "second_backbone",
-    "second_channels",
+# What is found of two sides, whatever they are.
+FOUND = [
     "first_mean",
     "second_mean",
     "difference",
@@ -41,6 +36,15 @@ COLUMNS = [
     "p_value",
     "p_holm",
     "significant",
+]
+COLUMNS = [
+    *FAMILY,
+    "metric",
+    "first_backbone",
+    "first_channels",
+    "second_backbone",
+    "second_channels",
+    *FOUND,
 ]
 
 
@@ -91,12 +95,26 @@ def differences(
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"})
     if table.empty:
         return table
-    table["p_holm"] = table.groupby(FAMILY, dropna=False)["p_value"].transform(
-        lambda p: holm(p.to_numpy())
-    )
-    excludes_zero = (table["ci_low"] > 0) | (table["ci_high"] < 0)
-    table["significant"] = excludes_zero & (table["p_holm"] < 1 - confidence)
+    table = corrected(table, FAMILY, confidence)
     return table.sort_values(COLUMNS[:10], kind="stable", ignore_index=True)
+
+
+def corrected(table: pd.DataFrame, family: Sequence[str], confidence: float) -> pd.DataFrame:
+    """Add `p_holm` and `significant` to a table of differences.
+
+    Parameters
+    ----------
+    table
+        Columns `p_value`, `ci_low`, `ci_high` and those of `family`; at least one row.
+    family
+        Comparisons that are alike in these columns are corrected for their number.
+    confidence
+        Coverage of the intervals.
+    """
+    families = table.groupby(list(family), dropna=False)["p_value"]
+    p_holm = families.transform(lambda p: holm(p.to_numpy()))
+    excludes_zero = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+    return table.assign(p_holm=p_holm, significant=excludes_zero & (p_holm < 1 - confidence))
 
 
 def holm(p_values: Floats) -> Floats:

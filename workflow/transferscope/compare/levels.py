@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from transferscope.backbones.strategies import MAP_RANDOM, family_of
-from transferscope.compare.bootstrap import Floats, draw_weights
-from transferscope.compare.differences import FoldDraws, Side, difference, holm
+from transferscope.compare.bootstrap import Weights, draw_weights
+from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Head, Store, rounded, write_csv, write_parquet
+from transferscope.compare.tables import Store, rounded, write_csv, write_parquet
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config import AggregateSettings, CompareSettings
 from transferscope.paths import StudyPaths
@@ -51,17 +50,7 @@ DIFFERENCE_COLUMNS = [
     "metric",
     *(f"first_{name}" for name in VARIANT),
     *(f"second_{name}" for name in VARIANT),
-    "first_mean",
-    "second_mean",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "share_folds_won",
-    "n_folds",
-    "n_groups",
-    "p_value",
-    "p_holm",
-    "significant",
+    *FOUND,
 ]
 FAMILY = ["kind", "dataset", "head", "k", "scheme"]
 
@@ -127,8 +116,10 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         own = [levels for levels in stores if levels.dataset == dataset]
         paths = [path for levels in own for each in levels.paths.values() for path in each]
         groups = sorted(set().union(*map(groups_of, paths)))
+        # The draws that `compare` makes for the dataset.
+        weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
         for levels in own:
-            found = _tallies(levels, groups, settings)
+            found = _tallies(levels, groups, weights, settings)
             scores += [_scores(levels, *item, settings) for item in found.items()]
             rows += _differences(levels, found, settings, len(groups))
     tables = {
@@ -140,9 +131,10 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         write_csv(table, folder / f"{name}.csv")
 
 
-def _tallies(levels: Levels, groups: list[str], settings: CompareSettings) -> dict[Variant, Tally]:
-    """Reduce each prediction table with the draws that `compare` makes for the dataset."""
-    weights = draw_weights(len(groups), settings.bootstrap, settings.seed, levels.dataset)
+def _tallies(
+    levels: Levels, groups: list[str], weights: Weights, settings: CompareSettings
+) -> dict[Variant, Tally]:
+    """Reduce each prediction table to its draws."""
     with_precision = settings.metric == "macro_average_precision"
     return {
         variant: tally(
@@ -174,7 +166,7 @@ def _differences(
         for head, scheme in sorted(set(sides[first]) & set(sides[second])):
             if head.kind == FLOOR:
                 continue
-            one, other = (_side(levels, sides[v], head, scheme) for v in (first, second))
+            one, other = (Side(levels.store, sides[v][head, scheme]) for v in (first, second))
             yield {
                 "kind": kind,
                 "dataset": levels.dataset,
@@ -189,12 +181,6 @@ def _differences(
                 **difference(one, other, n_groups, settings.confidence),
                 "n_groups": n_groups,
             }
-
-
-def _side(
-    levels: Levels, folds: Mapping[tuple[Head, str], FoldDraws], head: Head, scheme: str
-) -> Side:
-    return Side(levels.store, folds[head, scheme])
 
 
 def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]]:
@@ -220,14 +206,4 @@ def _kind(one: Variant, other: Variant) -> str:
 
 def _corrected(rows: list[dict[str, Any]], confidence: float) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
-    if table.empty:
-        return table
-
-    def corrected(p_values: pd.Series[float]) -> Floats:
-        return holm(np.asarray(p_values, dtype=np.float64))
-
-    families = table.groupby(FAMILY, dropna=False)["p_value"]
-    table["p_holm"] = families.transform(corrected)
-    excludes_zero = (table["ci_low"] > 0) | (table["ci_high"] < 0)
-    table["significant"] = excludes_zero & (table["p_holm"] < 1 - confidence)
-    return table
+    return table if table.empty else corrected(table, FAMILY, confidence)

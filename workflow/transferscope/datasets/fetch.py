@@ -116,7 +116,7 @@ def plan(
     if not isinstance(settings, OpenCellFetch):
         raise UserError(Problem(str(card_path), "has no `fetch`", "Name a source there."))
     annotations = read_annotations(annotation_file(settings, card_path, patience))
-    root = card_path.parent / settings.folder if settings.folder else folder
+    root = settings.root(card_path, folder)
     listing = _listing(settings, root, ask) if is_remote(settings.url) else None
     return plan_opencell(card, settings, card_path, folder, annotations, listing)
 

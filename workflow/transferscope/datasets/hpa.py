@@ -108,7 +108,7 @@ def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Pat
 def _root(settings: HpaFetch, card_path: Path, folder: Path, local: bool) -> Path:
     if local:
         return local_path(_fixed_folder(settings.url) or ".", card_path.parent)
-    return card_path.parent / settings.folder if settings.folder else folder
+    return settings.root(card_path, folder)
 
 
 def _fixed_folder(template: str) -> str:

@@ -141,7 +141,7 @@ def plan_opencell(
     if not is_remote(settings.url):
         root = local_path(settings.url, card_path.parent)
         return Planned(_sheet(_local_fields(root, settings), labels, settings, _name), root)
-    root = card_path.parent / settings.folder if settings.folder else folder
+    root = settings.root(card_path, folder)
     if listing is None:
         return Planned(_one_row_a_protein(labels, annotations, settings), root, complete=False)
     return _from_bucket(listing, labels, settings, root)

@@ -8,13 +8,10 @@ be unusable are left out on the way (`skip`), or all reported at the end (`stop`
 from __future__ import annotations
 
 import logging
-import shutil
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
@@ -25,15 +22,13 @@ from transferscope.progress import progress_bar
 from transferscope.protocols import PROTOCOLS
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import TILES_FORMAT, BlockStore, write_atomically
-from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile, Skipped
+from transferscope.stores import BlockStore, write_atomically
+from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan
-from transferscope.tiles.quality import Quality
+from transferscope.tiles.store import drop_outdated, open_tile_store
+from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_skipped
 from transferscope.tiles.writer import TileWriter
-
-BLOCK_BYTES = 64 << 20
-MOST_BLOCK_ROWS = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +81,9 @@ def make_tiles(
     tiles = [tile for entry in entries for tile in entry.tiles]
     left_out = [*plan.skipped, *(skip for entry in entries for skip in entry.skipped)]
     write_parquet(_tile_table(plan, tiles), tile_table, {"dataset": card.name})
-    _write_csv(_quality_table(plan, tiles), quality, ",")
-    columns = [f.name for f in fields(Skipped)]
-    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
-    _write_csv(table.sort_values("row", kind="stable"), skipped, "\t")
+    measured = _quality_table(plan, tiles).to_csv(index=False, float_format="%.6g")
+    write_atomically(quality, measured)
+    write_skipped(left_out, skipped)
     if left_out:
         logger.warning("%d fields or tiles were left out: see %s", len(left_out), skipped)
     store.finish(manifest)
@@ -112,33 +106,16 @@ def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
     path, ids = store_of(manifest), plan.tile_ids()
     made_from = _fingerprint(plan, ids)
     log = BlockLog(manifest.with_suffix(".blocks"), _inputs(plan, made_from))
-    if not log.belongs():
-        if path.exists():
-            logger.warning("the raw files or the card have changed: starting %s over", path)
-            shutil.rmtree(path)
-        log.start_over()
-    tile_bytes = int(np.prod(plan.tile_shape)) * plan.dtype.itemsize
-    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
-    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
-    with zarr.config.set({"threading.max_workers": 1}):
-        store = BlockStore.open_or_create(
-            path,
-            format=TILES_FORMAT,
-            array="images",
-            fingerprint=made_from,
-            shape=(len(ids), *plan.tile_shape),
-            dtype=plan.dtype,
-            block_rows=block_rows,
-            chunks=(1, *plan.tile_shape),
-            shards=(block_rows, *plan.tile_shape),
-            compress=True,
-            ids=ids,
-            attributes={
-                "channels": plan.card.channels,
-                "pixel_size_um": plan.pixel_size_um(),
-                "intensity_range": plan.intensity_range(),
-            },
-        )
+    drop_outdated(log, path)
+    store = open_tile_store(
+        manifest,
+        plan.card,
+        ids=ids,
+        tile_shape=plan.tile_shape,
+        dtype=plan.dtype,
+        pixel_size_um=plan.pixel_size_um(),
+        made_from=made_from,
+    )
     return store, log
 
 
@@ -187,9 +164,8 @@ def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
     """Return one row a tile: id, group, labels, fov, batch, carried columns, source, y and x."""
     sheet = plan.sheet
     table = sheet.table.iloc[[tile.position for tile in tiles]].reset_index(drop=True)
-    first = ["tile_id", "group", "labels", "fov", "batch"]
-    carried = [c for c in table.columns if c not in (*first, *sheet.file_columns)]
-    return table[[*first, *carried]].assign(
+    carried = [c for c in table.columns if c not in (*FIRST_COLUMNS, *sheet.file_columns)]
+    return table[[*FIRST_COLUMNS, *carried]].assign(
         tile_id=[plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles],
         source=[sheet.source(tile.position) for tile in tiles],
         y=np.array([tile.y for tile in tiles], dtype=np.int64),
@@ -198,16 +174,5 @@ def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
 
 
 def _quality_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
-    """Return one row a tile and channel."""
-    channels = plan.card.channels
-    values = np.array([tile.quality for tile in tiles]).reshape(len(tiles) * len(channels), -1)
-    table = pd.DataFrame(values, columns=[f.name for f in fields(Quality)])
-    table["constant"] = table["constant"] > 0
     ids = [plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles]
-    table.insert(0, "tile_id", np.repeat(ids, len(channels)))
-    table.insert(1, "channel", channels * len(tiles))
-    return table
-
-
-def _write_csv(table: pd.DataFrame, path: Path, separator: str) -> None:
-    write_atomically(path, table.to_csv(index=False, sep=separator, float_format="%.6g"))
+    return quality_table(ids, plan.card.channels, np.array([tile.quality for tile in tiles]))

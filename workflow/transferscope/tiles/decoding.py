@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
 from transferscope.errors import Problem, UserError
+from transferscope.ordered import in_order
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
+from transferscope.tiles.store import intensity_range
 from transferscope.tiles.tiling import padded, resample, resampled_shape, visible_part
 
-# Fields decoded ahead of the one being written, beyond those being decoded.
-FIELDS_AHEAD = 2
 CONSTANT = "every channel is constant"
 SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
 
@@ -59,20 +57,9 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     workers
         Fields decoded at a time.
     """
-    waiting: deque[tuple[int, Future[DecodedField]]] = deque()
     _limit_torch_threads(plan)
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
-        for index in range(first, len(plan.fields)):
-            waiting.append((index, pool.submit(_decode, plan, plan.fields[index])))
-            if len(waiting) >= workers + FIELDS_AHEAD:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    indices = range(first, len(plan.fields))
+    yield from in_order(lambda index: _decode(plan, plan.fields[index]), indices, workers)
 
 
 def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Problem]:
@@ -107,7 +94,7 @@ def _decode(plan: TilePlan, planned: PlannedField) -> DecodedField:
         decoded.problems = in_row(sheet, planned.position, error)
         return decoded
     image = resample(image, resampled_shape(planned.shape, plan.card))
-    whites = [white for _, white in plan.intensity_range()]
+    whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
         part = visible_part(image, place)
         measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]

@@ -80,14 +80,6 @@ class TilePlan:
             for place in planned.places
         ]
 
-    def intensity_range(self) -> list[list[float]]:
-        """Return [C][2]: the card's range, or else that of the integer type."""
-        whole = (0.0, float(np.iinfo(self.dtype).max))
-        return [
-            [float(value) for value in self.card.intensity_range.get(channel, whole)]
-            for channel in self.card.channels
-        ]
-
     def pixel_size_um(self) -> float | None:
         """Return the pixel size of the tiles, or None where it is unknown or not the same."""
         card = self.card

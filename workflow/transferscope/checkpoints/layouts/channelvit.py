@@ -5,7 +5,7 @@ Bao et al., ICLR 2024, arXiv 2309.16108. Empty channels are left out, not zeroed
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,15 +13,13 @@ from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
     PATCH_WEIGHT,
     Converted,
-    Network,
     encoder_state,
     numbered_slots,
     usual_normalization,
 )
 from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
-from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
+from transferscope.checkpoints.layouts.vit import own_vit
 from transferscope.checkpoints.location import Located
-from transferscope.checkpoints.positions import grid_side
 from transferscope.checkpoints.reading import Checkpoint
 
 CHANNELS = "patch_embed.channel_embed"
@@ -50,7 +48,7 @@ class ChannelVit:
             located=located,
             state=state,
             consumed=frozenset(own),
-            network=_network(state),
+            network=own_vit("channelvit", state, channels),
             positions="scale-factor-always",
             slots=rgb(channels) if colours else numbered_slots(channels),
             normalization=usual_normalization(channels),
@@ -71,26 +69,3 @@ def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
     )
     state["single_pos_embed"] = own["pos_embed"]
     return state
-
-
-def _network(state: dict[str, Tensor]) -> Network:
-    width, _, patch = patch_shape(state[PATCH_WEIGHT])
-    depth = depth_of(state)
-    hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
-    arguments: dict[str, Any] = {
-        "embed_dim": width,
-        "depth": depth,
-        "num_heads": heads_of(width),
-        "patch_size": patch,
-    }
-    if hidden != 4 * width:
-        arguments["mlp_ratio"] = mlp_ratio(width, hidden)
-    return Network(
-        architecture="channelvit",
-        arguments=arguments,
-        channels=state[CHANNELS].shape[0],
-        embed_dim=width,
-        depth=depth,
-        patch_size=patch,
-        image_size=grid_side(state["pos_embed"], 1) * patch,
-    )

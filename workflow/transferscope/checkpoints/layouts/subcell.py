@@ -6,16 +6,20 @@ Gupta et al., 2024, DOI 10.1101/2024.12.06.627299.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from transferscope.cards import LayoutName
-from transferscope.checkpoints.layouts.base import Converted, Network, numbered_slots
-from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
+from transferscope.checkpoints.layouts.base import (
+    PATCH_WEIGHT,
+    Converted,
+    Network,
+    numbered_slots,
+)
+from transferscope.checkpoints.layouts.vit import own_vit, patch_shape
 from transferscope.checkpoints.location import Located
-from transferscope.checkpoints.positions import grid_side
 from transferscope.checkpoints.reading import Checkpoint
 
 PATCH = "encoder.embeddings.patch_embeddings.projection.weight"
@@ -125,26 +129,9 @@ def _of_layer(located: Located, block: str, part: str, kind: str) -> dict[str, T
 
 
 def _network(state: dict[str, Tensor]) -> Network:
-    width, channels, patch = patch_shape(state["patch_embed.proj.weight"])
-    depth = depth_of(state)
-    hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
-    arguments: dict[str, Any] = {
-        "embed_dim": width,
-        "depth": depth,
-        "num_heads": heads_of(width),
-        "patch_size": patch,
-    }
-    if hidden != 4 * width:
-        arguments["mlp_ratio"] = mlp_ratio(width, hidden)
+    _, channels, _ = patch_shape(state[PATCH_WEIGHT])
+    pooling = {}
     if "pooler.attention.weight" in state:
-        pooling_heads, pooling_width = state["pooler.attention.weight"].shape
-        arguments.update({"pooling_heads": pooling_heads, "pooling_width": pooling_width})
-    return Network(
-        architecture="subcell_vit",
-        arguments=arguments,
-        channels=channels,
-        embed_dim=width,
-        depth=depth,
-        patch_size=patch,
-        image_size=grid_side(state["pos_embed"], 1) * patch,
-    )
+        heads, width = state["pooler.attention.weight"].shape
+        pooling = {"pooling_heads": heads, "pooling_width": width}
+    return own_vit("subcell_vit", state, channels, **pooling)

@@ -66,6 +66,43 @@ def plain_vit(tensors: Mapping[str, Tensor]) -> Network:
     )
 
 
+def own_vit(
+    architecture: str, state: Mapping[str, Tensor], channels: int, **arguments: Any
+) -> Network:
+    """Return the network of an architecture that timm lacks, a transformer with a class token.
+
+    Parameters
+    ----------
+    architecture
+        Its name.
+    state
+        Its weights, under the names of the network.
+    channels
+        Input channels.
+    arguments
+        What else the architecture has to be told.
+    """
+    width, _, patch = patch_shape(state[PATCH_WEIGHT])
+    depth, hidden = depth_of(state), state["blocks.0.mlp.fc1.weight"].shape[0]
+    sized: dict[str, Any] = {
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": heads_of(width),
+        "patch_size": patch,
+    }
+    if hidden != MLP_RATIO * width:
+        sized["mlp_ratio"] = mlp_ratio(width, hidden)
+    return Network(
+        architecture=architecture,
+        arguments={**sized, **arguments},
+        channels=channels,
+        embed_dim=width,
+        depth=depth,
+        patch_size=patch,
+        image_size=grid_side(state["pos_embed"], 1) * patch,
+    )
+
+
 def position_prefix(tensors: Mapping[str, Tensor]) -> int:
     """Return how many position embeddings belong to class and register tokens.
 

@@ -1,0 +1,93 @@
+"""Opening a tile store to fill it, whatever its tiles are cut from."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from transferscope.cards import DatasetCard
+from transferscope.paths import store_of
+from transferscope.stores import TILES_FORMAT, BlockStore
+from transferscope.tiles.blocks import BlockLog
+
+BLOCK_BYTES = 64 << 20
+MOST_BLOCK_ROWS = 4096
+
+logger = logging.getLogger(__name__)
+
+
+def drop_outdated(log: BlockLog, store: Path) -> None:
+    """Remove a store, and empty its log, where they were made from other input than the log's."""
+    if log.belongs():
+        return
+    if store.exists():
+        logger.warning("the raw files or the card have changed: starting %s over", store)
+        shutil.rmtree(store)
+    log.start_over()
+
+
+def intensity_range(card: DatasetCard, dtype: np.dtype[Any]) -> list[list[float]]:
+    """Return [C][2]: the card's range of each channel, or else that of the integer type."""
+    whole = (0.0, float(np.iinfo(dtype).max))
+    return [
+        [float(value) for value in card.intensity_range.get(channel, whole)]
+        for channel in card.channels
+    ]
+
+
+def open_tile_store(
+    manifest: Path,
+    card: DatasetCard,
+    *,
+    ids: list[str],
+    tile_shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    pixel_size_um: float | None,
+    made_from: str,
+) -> BlockStore:
+    """Open the tile store of a manifest to go on with it, or make it.
+
+    Parameters
+    ----------
+    manifest
+        Manifest that will describe it.
+    card
+        The dataset.
+    ids
+        Id of each tile, in store order.
+    tile_shape
+        Channels, height and width.
+    dtype
+        uint8 or uint16.
+    pixel_size_um
+        Of the tiles; None: unknown, or not the same for all.
+    made_from
+        Digest of what the tiles are made from.
+    """
+    tile_bytes = int(np.prod(tile_shape)) * dtype.itemsize
+    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
+    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
+    with zarr.config.set({"threading.max_workers": 1}):
+        return BlockStore.open_or_create(
+            store_of(manifest),
+            format=TILES_FORMAT,
+            array="images",
+            fingerprint=made_from,
+            shape=(len(ids), *tile_shape),
+            dtype=dtype,
+            block_rows=block_rows,
+            chunks=(1, *tile_shape),
+            shards=(block_rows, *tile_shape),
+            compress=True,
+            ids=ids,
+            attributes={
+                "channels": card.channels,
+                "pixel_size_um": pixel_size_um,
+                "intensity_range": intensity_range(card, dtype),
+            },
+        )

@@ -1,0 +1,47 @@
+"""The tables beside a tile store, whatever its tiles are cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from transferscope.stores import write_atomically
+from transferscope.tiles.blocks import Skipped
+from transferscope.tiles.quality import Quality
+
+FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
+
+
+def quality_table(
+    ids: Sequence[str], channels: list[str], values: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    """Return one row a tile and channel, channels within tiles.
+
+    Parameters
+    ----------
+    ids
+        Tiles, [N].
+    channels
+        Names of the C channels.
+    values
+        `Quality.values()` of each tile and channel; any shape that holds N x C of them in order.
+    """
+    names = [f.name for f in fields(Quality)]
+    table = pd.DataFrame(values.reshape(-1, len(names)), columns=names)
+    table["constant"] = table["constant"] > 0
+    table.insert(0, "tile_id", np.repeat(ids, len(channels)))
+    table.insert(1, "channel", channels * len(ids))
+    return table
+
+
+def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:
+    """Write the fields and tiles that are left out, in the order of the sheet."""
+    columns = [f.name for f in fields(Skipped)]
+    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
+    table = table.sort_values("row", kind="stable")
+    write_atomically(path, table.to_csv(index=False, sep="\t"))
