@@ -23,7 +23,10 @@ from transferscope.figures.embedding_maps import colour_by_class, neighbour_puri
 from transferscope.figures.style import (
     STRATEGY_COLOURS,
     label_of,
+    new_figure,
+    save,
     strategy_colours,
+    style,
     text_colour,
 )
 from transferscope.parquet import write_parquet
@@ -327,3 +330,21 @@ def test_captions_render(name):
     html = publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["html_body"]
     expected = {"strategies": "321", "embedding_maps": "my_dataset", "workflow": "my_study"}
     assert expected.get(name, "0.1" if name == "summary" else "interval") in html
+
+
+def test_what_the_solver_of_the_layout_leaves_open_changes_no_byte(tmp_path):
+    written = []
+    for number, nudge in enumerate((0.0, 1e-12, -1e-12)):
+        path = tmp_path / f"{number}.svg"
+        with style():
+            figure = new_figure(4, 3)
+            axes = figure.subplots()
+            axes.plot([0, 1], [0, 1])
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            box = axes.get_position(original=True)
+            axes.set_position(box.translated(nudge, nudge), which="original")
+            save(figure, [path], 60)
+        written.append(path.read_bytes())
+    assert b"clip-path" in written[0]
+    assert len(set(written)) == 1

@@ -33,6 +33,11 @@ CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
 SettingsJson = Annotated[
     str, typer.Option(help="Settings of this step as JSON; the defaults else.")
 ]
+ManifestOut = Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")]
+TileTableOut = Annotated[Path, typer.Option(help="Tile table to write (.parquet).")]
+QualityOut = Annotated[Path, typer.Option(help="Quality table to write (.csv).")]
+SkippedOut = Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")]
+BadFields = Annotated[str, typer.Option(help="stop or skip, for an unusable field.")]
 TableIn = Annotated[Path, typer.Option(help="Tile table (.parquet).")]
 
 
@@ -148,11 +153,11 @@ def fetch(
 def tiles(
     sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV).")],
     card: CardPath,
-    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
-    table: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
-    quality: Annotated[Path, typer.Option(help="Quality table to write (.csv).")],
-    skipped: Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")],
-    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for an unusable field.")] = "stop",
+    manifest: ManifestOut,
+    table: TileTableOut,
+    quality: QualityOut,
+    skipped: SkippedOut,
+    bad_tiles: BadFields = "stop",
     workers: Annotated[int, typer.Option(help="Fields decoded at a time.")] = 2,
 ) -> None:
     """Decode raw fields once, into a tile store."""
@@ -176,7 +181,7 @@ def tiles(
 def relabel(
     table: TableIn,
     card: CardPath,
-    output: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
+    output: TileTableOut,
     bad_tiles: Annotated[str, typer.Option(help="stop or skip, for a label of no tile.")] = "stop",
 ) -> None:
     """Put the labels given by hand in place of those of a tile table."""
@@ -191,13 +196,13 @@ def relabel(
 def cells(
     sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV), one row a field.")],
     card: CardPath,
-    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
-    table: Annotated[Path, typer.Option(help="Tile table to write (.parquet).")],
-    quality: Annotated[Path, typer.Option(help="Quality table to write (.csv).")],
-    skipped: Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")],
+    manifest: ManifestOut,
+    table: TileTableOut,
+    quality: QualityOut,
+    skipped: SkippedOut,
     plausibility: Annotated[Path, typer.Option(help="Table of the fields to write (.csv).")],
     overlays: Annotated[Path, typer.Option(help="Folder to draw the cells' outlines into.")],
-    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for an unusable field.")] = "stop",
+    bad_tiles: BadFields = "stop",
     workers: Annotated[int, typer.Option(help="Fields at a time.")] = 2,
 ) -> None:
     """Segment raw fields, and cut one tile a cell into a tile store."""
@@ -258,7 +263,7 @@ def embed(
     tiles: ManifestIn,
     backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
     channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
-    manifest: Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")],
+    manifest: ManifestOut,
     settings: SettingsJson = "{}",
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from transferscope.backbones.channels import assign, slots_of
 from transferscope.backbones.scale import card_for_tiles
-from transferscope.cards import HandcraftedCard
+from transferscope.cards import HandcraftedCard, NetworkCard
 from transferscope.cards.backbone import accepts_any_channels
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.jobs import jobs_of_whole_study
-from transferscope.estimates.networks import network_cost
+from transferscope.estimates.networks import NetworkCost, network_cost
 from transferscope.estimates.rates import Rates
 from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.plan import Plan
@@ -103,6 +104,22 @@ class Estimate:
         return sum(job.store_bytes for job in self.embed)
 
 
+class _Costs:
+    """Costs of networks, each of which is built once, however many stores it fills."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int | None], NetworkCost | None] = {}
+
+    def of(
+        self, card: NetworkCard, card_path: Path, n_inputs: int | None = None
+    ) -> NetworkCost | None:
+        """Return `network_cost` of the same arguments."""
+        key = card.fingerprint(), n_inputs
+        if key not in self._known:
+            self._known[key] = network_cost(card, card_path, n_inputs)
+        return self._known[key]
+
+
 def estimate(plan: Plan, rates: Rates) -> Estimate:
     """Return what a study takes.
 
@@ -120,15 +137,16 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
     """
     study = plan.study
     fields = {dataset: expected_fields(study, dataset) for dataset in study.datasets}
+    costs = _Costs()
     jobs = [
-        _embed_job(study, fields[dataset], dataset, backbone, channels, rates)
+        _embed_job(study, fields[dataset], dataset, backbone, channels, rates, costs)
         for dataset, backbone, channels in _stores(study)
     ]
     return Estimate(
         jobs=jobs_of_whole_study(plan),
         fields=fields,
         embed=jobs,
-        downloads=_downloads(study, fields),
+        downloads=_downloads(study, fields, costs),
         head_hours=_head_hours(study, fields, jobs, rates),
         rates=rates,
     )
@@ -139,20 +157,26 @@ def _stores(study: Study) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(stores))
 
 
-def _downloads(study: Study, fields: dict[str, Fields]) -> dict[str, int]:
+def _downloads(study: Study, fields: dict[str, Fields], costs: _Costs) -> dict[str, int]:
     """Return what is not on this machine yet, images first."""
     images = {f"images of {name}": found.bytes_to_fetch for name, found in fields.items()}
     weights = {}
     for name, located in study.backbones.items():
         card, path = located.card, located.path
         if not isinstance(card, HandcraftedCard) and weights_state(card, path) == "to fetch":
-            cost = network_cost(card, path)
+            cost = costs.of(card, path)
             weights[f"weights of {name}"] = cost.parameters * BYTES_A_WEIGHT if cost else 0
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 
 def _embed_job(
-    study: Study, fields: Fields, dataset: str, backbone: str, channels: str, rates: Rates
+    study: Study,
+    fields: Fields,
+    dataset: str,
+    backbone: str,
+    channels: str,
+    rates: Rates,
+    costs: _Costs,
 ) -> EmbedJob:
     located = study.backbones[backbone]
     if isinstance(located.card, HandcraftedCard):
@@ -164,7 +188,7 @@ def _embed_job(
         given = study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         n_inputs = assignment.n_inputs if accepts_any_channels(card) else None
-        cost = network_cost(card, located.path, n_inputs)
+        cost = costs.of(card, located.path, n_inputs)
         passes = len(assignment.passes)
         width = passes * cost.width if cost else 0
         operations = cost.operations if cost else math.nan

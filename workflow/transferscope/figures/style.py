@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from transferscope.backbones.strategies import seed_of, single_channel
 from transferscope.errors import Problem, UserError
@@ -200,6 +201,7 @@ def check_outputs(outputs: Sequence[Path]) -> None:
 def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:
     """Write a figure by rename; equal figures give equal bytes."""
     check_outputs(outputs)
+    _settle_layout(figure)
     nothing = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -208,3 +210,16 @@ def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:
             metadata: Any = nothing[output.suffix]
             figure.savefig(temporary, dpi=dpi, metadata=metadata)
             temporary.replace(output)
+
+
+def _settle_layout(figure: Figure) -> None:
+    """Lay a figure out once, and round where its axes came to lie.
+
+    The solver of the layout orders its variables by their addresses in memory: its last bits
+    change from run to run, and with them the names of the clipping paths in an SVG.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        box = axes.get_position(original=True)
+        axes.set_position(Bbox(box.get_points().round(6)), which="original")
