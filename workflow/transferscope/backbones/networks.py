@@ -115,8 +115,28 @@ def network_without_values(card: ArchitectureCard) -> nn.Module:
             return _created(card)
 
 
-def _created(card: ArchitectureCard, *, pretrained: bool = False) -> nn.Module:
-    arguments = {**card.arguments}
+def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Module:
+    """Return the network of a card with random weights, to be trained.
+
+    Parameters
+    ----------
+    card
+        The card.
+    seed
+        Seed of the weights.
+    **arguments
+        Further arguments of the architecture, beside the card's own.
+    """
+    with _seeded(seed):
+        network = _created(card, **arguments)
+    replace_patch_convolutions(network)
+    return network
+
+
+def _created(
+    card: ArchitectureCard, *, pretrained: bool = False, **further: Any
+) -> nn.Module:
+    arguments = {**card.arguments, **further}
     base = timm.get_pretrained_cfg(card.architecture, allow_unregistered=True)
     # timm marks the architectures that are built for one image size, and take it as an argument.
     if base is not None and base.fixed_input_size:
