@@ -262,7 +262,7 @@ class ComputeSettings(Model):
 
 
 class TrainingSettings(Model):
-    """How backbones are trained; nothing here changes what comes out."""
+    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
 
     processes: int = Field(
         1,
