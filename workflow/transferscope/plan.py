@@ -16,6 +16,7 @@ from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
+from transferscope.resources import Needs
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
@@ -41,6 +42,7 @@ class Plan:
         self.study = study
         self.paths = study.paths
         self.config = study.config
+        self.needs = Needs(study)
 
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of."""
