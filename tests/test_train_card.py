@@ -1,5 +1,7 @@
 """Cards of backbones that a study trains itself, and the studies that name them."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -88,7 +90,7 @@ def test_what_a_backbone_has_seen(study_of):
 
 def test_cells_and_their_fields_are_the_same_images(study_of):
     fields = write_yaml(
-        "fields.yaml", {**DATASET_CARD, "name": "fields", "sheet": "raw/samples.tsv"}
+        Path("fields.yaml"), {**DATASET_CARD, "name": "fields", "sheet": "raw/samples.tsv"}
     )
     study = study_of(
         {"datasets": ["fields"]},
@@ -126,7 +128,7 @@ def test_preflight_checks_the_network_and_needs_no_weights(study_of):
 
 def unlabelled(path):
     card = {**DATASET_CARD, "name": "more", "sheet": "raw/samples.tsv", "labels": []}
-    return str(write_yaml(path, card))
+    return str(write_yaml(Path(path), card))
 
 
 def test_a_dataset_that_is_only_trained_on_needs_no_labels(study_of, tmp_path):

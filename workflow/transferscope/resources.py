@@ -27,6 +27,7 @@ from transferscope.estimates.costs import (
     HANDCRAFTED_WIDTH,
     KnownCosts,
     NetworkCost,
+    training_operations,
 )
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
@@ -48,6 +49,9 @@ FIELD_COPIES, CELL_COPIES = 6, 12
 WEIGHT_COPIES = 3
 # Activations of a batch, in multiples of its input in float32.
 ACTIVATION_COPIES = 16
+# Of a training: bytes a raw pixel, copies of the weights (student, teacher, gradients, two moments
+# of the optimiser, head), and activations that wait for the way back, in multiples of the input.
+RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
 # Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
@@ -126,7 +130,7 @@ class Needs:
 
     def cells(self, wildcards: Any) -> Need:
         """Return the need of segmenting and cutting: the same, with masks and measures."""
-        cells = self.study.datasets[wildcards.dataset].card.cells
+        cells = self.study.all_datasets[wildcards.dataset].card.cells
         with_network = cells is not None and isinstance(cells.segmentation, CellposeSegmentation)
         base = IMAGES_MB + (CELLPOSE_MB if with_network else 0)
         return self._decoding(wildcards.dataset, base, CELL_COPIES, SEGMENT_SECONDS)
@@ -155,6 +159,21 @@ class Needs:
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         rate = GPU_RATE if on_gpu else threads * CORE_RATE
         return Need.of(memory, n_tiles * passes * cost.operations / rate)
+
+    def pretrain(self, wildcards: Any) -> Need:
+        """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
+        card = self.study.trained[wildcards.backbone]
+        sizes = [self._size(dataset) for dataset in card.datasets]
+        cost = self._known_cost(card, wildcards.backbone)
+        tiles = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
+        batch = card.batch_size * len(card.slots) * card.input_size**2
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        on_gpu = self.study.config.compute.device != "cpu"
+        base = TORCH_MB + (CUDA_MB if on_gpu else 0)
+        memory = base + (tiles + FLOAT_BYTES * copies) / MIB
+        rate = GPU_RATE if on_gpu else self.threads * CORE_RATE
+        operations = training_operations(card, cost, sum(n for n, _ in sizes))
+        return Need.of(self._processes * memory, operations / (rate * self._processes))
 
     def heads(self, wildcards: Any) -> Need:
         """Return the need of all heads of a store: its matrix, and the budget of their training."""
@@ -202,6 +221,10 @@ class Needs:
         """Cores of a job that reads pixels."""
         return self.study.config.compute.threads
 
+    @property
+    def _processes(self) -> int:
+        return self.study.config.training.processes
+
     @cached_property
     def _n_scored(self) -> int:
         return len(self.study.probed())
@@ -234,8 +257,7 @@ class Needs:
         self, card: NetworkCard, dataset: str, backbone: str, channels: str
     ) -> tuple[NetworkCost, int]:
         """Return what a pass costs, and the number of passes."""
-        costs = self._costs = self._costs or KnownCosts()
-        cost = costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
+        cost = self._known_cost(card, backbone)
         given = self.study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         size = self._enlargement(card, dataset)
@@ -243,6 +265,10 @@ class Needs:
             size *= assignment.n_inputs / len(card.slots)
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
+
+    def _known_cost(self, card: NetworkCard, backbone: str) -> NetworkCost:
+        costs = self._costs = self._costs or KnownCosts()
+        return costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
         """Return how many times the pixels of its own input a network is shown."""
