@@ -51,8 +51,7 @@ def test_every_patch_is_hidden_equally_often_and_independently_of_other_images()
 
 def test_the_same_generator_state_gives_the_same_mask():
     first, second, other = (
-        random_mask(2, 30, 0.5, torch.Generator().manual_seed(seed), CPU).kept
-        for seed in (0, 0, 1)
+        random_mask(2, 30, 0.5, torch.Generator().manual_seed(seed), CPU).kept for seed in (0, 0, 1)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)

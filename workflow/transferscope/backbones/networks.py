@@ -133,9 +133,7 @@ def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Mod
     return network
 
 
-def _created(
-    card: ArchitectureCard, *, pretrained: bool = False, **further: Any
-) -> nn.Module:
+def _created(card: ArchitectureCard, *, pretrained: bool = False, **further: Any) -> nn.Module:
     arguments = {**card.arguments, **further}
     base = timm.get_pretrained_cfg(card.architecture, allow_unregistered=True)
     # timm marks the architectures that are built for one image size, and take it as an argument.
