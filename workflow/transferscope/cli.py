@@ -265,23 +265,47 @@ def embed(
     channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
     manifest: ManifestOut,
     settings: SettingsJson = "{}",
+    weights: Annotated[
+        Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
+    ] = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
-    from transferscope.cards import BackboneCard
+    from transferscope.backbones.trained import trained_card
+    from transferscope.cards import BackboneCard, TrainCard
     from transferscope.config import ComputeSettings
     from transferscope.models import read_model
 
     chosen = _settings(settings, ComputeSettings)
+    card, card_path = read_model(backbone, BackboneCard), backbone
+    if isinstance(card, TrainCard) and weights is not None:
+        card, card_path = trained_card(card, weights)
     run(
         tiles,
-        read_model(backbone, BackboneCard),
+        card,
         channels,
         manifest,
         chosen,
-        card_path=backbone,
+        card_path=card_path,
         block_rows=chosen.block_rows,
     )
+
+
+@app.command()
+def pretrain(
+    backbone: Annotated[Path, typer.Option(help="Backbone card of `source: train` (.yaml).")],
+    manifest: Annotated[
+        Path, typer.Option(help="Manifest to write; the weights and the history lie beside it.")
+    ],
+    settings: Annotated[str, typer.Option(help="Datasets and settings of this step as JSON.")],
+) -> None:
+    """Train a backbone on tiles of the study, or go on with a training that was stopped."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import Pretraining
+    from transferscope.models import read_model
+    from transferscope.pretraining.run import pretrain as run
+
+    run(read_model(backbone, BackboneCard), backbone, _settings(settings, Pretraining), manifest)
 
 
 EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
@@ -407,6 +431,7 @@ def _probe_data(
         read_model(card, DatasetCard),
         probe.fractions,
         probe.metrics,
+        probe.leakage,
     )
 
 
@@ -503,6 +528,19 @@ def figure(
         _settings(settings, FigureSettings),
         output,
     )
+
+
+@app.command("training-curves")
+def training_curves(
+    manifest: Annotated[Path, typer.Option(help="Manifest of a backbone that was trained.")],
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw how the training of a backbone went."""
+    from transferscope.config import FigureSettings
+    from transferscope.figures.training import draw_training
+
+    draw_training(manifest, _settings(settings, FigureSettings), output)
 
 
 @app.command("embedding-maps")
