@@ -9,6 +9,8 @@ from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from transferscope.cards import BackboneCard, HeldOut
 from transferscope.config import Division, Leakage
 from transferscope.errors import UserError
+from transferscope.estimates.estimate import estimate
+from transferscope.estimates.rates import Rates
 from transferscope.models import validate
 from transferscope.plan import Plan
 from transferscope.preflight import preflight
@@ -124,6 +126,15 @@ def test_preflight_checks_the_network_and_needs_no_weights(study_of):
     preflight(study_of())
     with pytest.raises(UserError, match="multiple of the patch size"):
         preflight(study_of({"input_size": 40}))
+
+
+def test_the_estimate_counts_the_training(study_of):
+    rates = Rates(device="cpu", precision="fp32", embedding=1e9, heads=1e9, measured=False)
+    short, long = (
+        estimate(Plan(study_of({"epochs": epochs})), rates).training_hours for epochs in (2, 6)
+    )
+    assert long == pytest.approx(3 * short)
+    assert short > 0
 
 
 def unlabelled(path):

@@ -104,7 +104,14 @@ def _train(
 ) -> None:
     # The encoder has a seed of its own, as in a control; heads and decoders draw from torch's.
     torch.manual_seed(derive_seed(card.seed, card.objective.method, "weights"))
-    method = build_method(card, card.objective, card.augmentation, card.seed, batches.n_groups)
+    method = build_method(
+        card,
+        card.objective,
+        card.augmentation,
+        card.seed,
+        n_groups=batches.n_groups,
+        n_datasets=len(batches.datasets),
+    )
     n_steps = card.epochs * batches.steps_an_epoch
     task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
     plan = TrainingPlan(
