@@ -38,6 +38,8 @@ MIB = 2**20
 FLOAT_BYTES = 4
 # Peak of a step that has hardly anything to do: Python and its libraries, MiB.
 TABLES_MB, IMAGES_MB, TORCH_MB = 350, 450, 950
+# The two Snakemakes that a cluster runs around each step, and counts in.
+SNAKEMAKE_MB = 450
 # What CUDA and its libraries take of a node's memory beside that.
 CUDA_MB = 3_000
 # A segmentation by Cellpose: its network and what it holds of a field.
@@ -59,6 +61,8 @@ TABLE_BYTES = 4_000
 LEAST_MINUTES = 15
 # Seconds a byte of raw pixels, some ten times of what was measured on local disks.
 DECODE_SECONDS, SEGMENT_SECONDS, SIMULATE_SECONDS = 1e-7, 1e-6, 2e-5
+# The same of embeddings that are read and compared with their checksums.
+READ_SECONDS = 2e-8
 # Floating-point operations a second that the slowest usual GPU, and one core, reach in a network.
 GPU_RATE, CORE_RATE = 4e12, 2e10
 # Those that one core reaches in heads and neighbours.
@@ -85,7 +89,8 @@ class Need:
     @classmethod
     def of(cls, mem_mb: float, seconds: float = 0.0) -> Need:
         """Return a need, rounded up, with the time that any job is given."""
-        return cls(math.ceil(mem_mb / 50) * 50, LEAST_MINUTES + math.ceil(seconds / 60))
+        memory = math.ceil((mem_mb + SNAKEMAKE_MB) / 50) * 50
+        return cls(memory, LEAST_MINUTES + math.ceil(seconds / 60))
 
 
 class Needs:
@@ -137,7 +142,8 @@ class Needs:
 
     def contact_sheets(self, wildcards: Any) -> Need:
         """Return the need of drawing some tiles of each class."""
-        return Need.of(self.table(wildcards).mem_mb + IMAGES_MB)
+        table = self.table(wildcards)
+        return Need(table.mem_mb + IMAGES_MB, table.minutes)
 
     def embed(self, wildcards: Any) -> Need:
         """Return the need of an embedding: weights, a batch, a few reads and a block."""
@@ -155,6 +161,25 @@ class Needs:
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         rate = GPU_RATE if on_gpu else threads * CORE_RATE
         return Need.of(memory, n_tiles * passes * cost.operations / rate)
+
+    def embed_start(self, wildcards: Any) -> Need:
+        """Return the need of trying the number format on a few tiles."""
+        return Need(self.embed(wildcards).mem_mb, LEAST_MINUTES)
+
+    def embed_part(self, wildcards: Any) -> Need:
+        """Return the need of a part of an embedding: that of all, in a share of the time."""
+        compute, whole = self.study.config.compute, self.embed(wildcards)
+        rows = compute.block_rows * (compute.blocks_a_job or 1)
+        share = min(1.0, rows / max(1, self._size(wildcards.dataset)[0]))
+        minutes = LEAST_MINUTES + math.ceil(share * (whole.minutes - LEAST_MINUTES))
+        return Need(whole.mem_mb, minutes)
+
+    def embed_finish(self, wildcards: Any) -> Need:
+        """Return the need of reading an embedding store once, a block at a time."""
+        n_tiles, width = self._store(wildcards.dataset, wildcards.backbone, wildcards.channels)
+        n_outputs = len(output_names(self.study.backbones[wildcards.backbone].card))
+        n_bytes = FLOAT_BYTES * n_tiles * width * n_outputs
+        return Need.of(IMAGES_MB + self._block_mb(width * n_outputs), READ_SECONDS * n_bytes)
 
     def heads(self, wildcards: Any) -> Need:
         """Return the need of all heads of a store: its matrix, and the budget of their training."""
