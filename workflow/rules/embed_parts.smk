@@ -33,6 +33,7 @@ def parts_of(wildcards):
 rule embed_start:
     input:
         tiles=paths.tiles(),
+        weights=plan.trained_weights,
     output:
         started=paths.embedding_start(),
     log:
@@ -49,19 +50,21 @@ rule embed_start:
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
+        weights=plan.weights_arguments,
         settings=plan.embed_settings,
         manifest=paths.embeddings(),
         protocol=PROTOCOLS["embed"],
     shell:
         "transferscope --log {log:q} embed-start --tiles {input.tiles:q}"
         " --backbone {params.card:q} --channels {wildcards.channels}"
-        " --settings {params.settings:q} --manifest {params.manifest:q}"
+        " --settings {params.settings:q} {params.weights:q} --manifest {params.manifest:q}"
         " --output {output.started:q}"
 
 
 rule embed_part:
     input:
         tiles=paths.tiles(),
+        weights=plan.trained_weights,
         started=paths.embedding_start(),
     output:
         done=paths.embedding_part(),
@@ -80,13 +83,14 @@ rule embed_part:
         gpu=plan.gpus,
     params:
         card=plan.backbone_card,
+        weights=plan.weights_arguments,
         settings=plan.embed_settings,
         manifest=paths.embeddings(),
         blocks_a_job=plan.config.compute.blocks_a_job,
     shell:
         "transferscope --log {log:q} embed-part --tiles {input.tiles:q}"
         " --backbone {params.card:q} --channels {wildcards.channels}"
-        " --settings {params.settings:q} --manifest {params.manifest:q}"
+        " --settings {params.settings:q} {params.weights:q} --manifest {params.manifest:q}"
         " --started {input.started:q} --part {wildcards.part}"
         " --blocks-a-job {params.blocks_a_job} --output {output.done:q}"
 

@@ -259,6 +259,9 @@ def splits(
 
 
 BackboneCardPath = Annotated[Path, typer.Option(help="Backbone card (.yaml).")]
+TrainedWeights = Annotated[
+    Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
+]
 StrategyName = Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")]
 BlocksAJob = Annotated[int, typer.Option(help="Blocks that one job fills.")]
 PartOut = Annotated[Path, typer.Option(help="Note to write (.json).")]
@@ -272,23 +275,35 @@ def embed(
     channels: StrategyName,
     manifest: ManifestOut,
     settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
-    from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings
-    from transferscope.models import read_model
 
     chosen = _settings(settings, ComputeSettings)
+    card, card_path = _backbone(backbone, weights)
     run(
         tiles,
-        read_model(backbone, BackboneCard),
+        card,
         channels,
         manifest,
         chosen,
-        card_path=backbone,
+        card_path=card_path,
         block_rows=chosen.block_rows,
     )
+
+
+def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
+    """Return the card that loads a backbone, and the file to which its paths are relative."""
+    from transferscope.backbones.trained import trained_card
+    from transferscope.cards import BackboneCard, TrainCard
+    from transferscope.models import read_model
+
+    card = read_model(backbone, BackboneCard)
+    if isinstance(card, TrainCard) and weights is not None:
+        return trained_card(card, weights)
+    return card, backbone
 
 
 @app.command("embed-parts")
@@ -312,11 +327,12 @@ def embed_start(
     manifest: ManifestOut,
     output: PartOut,
     settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Make an empty embedding store, which several jobs will fill."""
     from transferscope.backbones.embed_parts import start_store
 
-    start_store(_embed_task(tiles, backbone, channels, manifest, settings), output)
+    start_store(_embed_task(tiles, backbone, channels, manifest, settings, weights), output)
 
 
 @app.command("embed-part")
@@ -330,11 +346,12 @@ def embed_part(
     blocks_a_job: BlocksAJob,
     output: PartOut,
     settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Fill one part of an embedding store that has been started."""
     from transferscope.backbones.embed_parts import fill_part
 
-    task = _embed_task(tiles, backbone, channels, manifest, settings)
+    task = _embed_task(tiles, backbone, channels, manifest, settings, weights)
     fill_part(task, started, part, blocks_a_job, output)
 
 
@@ -351,15 +368,37 @@ def embed_finish(
     finish_store(manifest, started, parts, blocks_a_job)
 
 
-def _embed_task(tiles: Path, backbone: Path, channels: str, manifest: Path, settings: str) -> Any:
+def _embed_task(
+    tiles: Path,
+    backbone: Path,
+    channels: str,
+    manifest: Path,
+    settings: str,
+    weights: Path | None,
+) -> Any:
     from transferscope.backbones.embed_parts import EmbedTask
-    from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings
-    from transferscope.models import read_model
 
-    card = read_model(backbone, BackboneCard)
+    card, card_path = _backbone(backbone, weights)
     chosen = _settings(settings, ComputeSettings)
-    return EmbedTask(tiles, card, backbone, channels, manifest, chosen)
+    return EmbedTask(tiles, card, card_path, channels, manifest, chosen)
+
+
+@app.command()
+def pretrain(
+    backbone: Annotated[Path, typer.Option(help="Backbone card of `source: train` (.yaml).")],
+    manifest: Annotated[
+        Path, typer.Option(help="Manifest to write; the weights and the history lie beside it.")
+    ],
+    settings: Annotated[str, typer.Option(help="Datasets and settings of this step as JSON.")],
+) -> None:
+    """Train a backbone on tiles of the study, or go on with a training that was stopped."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import Pretraining
+    from transferscope.models import read_model
+    from transferscope.pretraining.run import pretrain as run
+
+    run(read_model(backbone, BackboneCard), backbone, _settings(settings, Pretraining), manifest)
 
 
 EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
@@ -485,6 +524,7 @@ def _probe_data(
         read_model(card, DatasetCard),
         probe.fractions,
         probe.metrics,
+        probe.leakage,
     )
 
 
@@ -581,6 +621,19 @@ def figure(
         _settings(settings, FigureSettings),
         output,
     )
+
+
+@app.command("training-curves")
+def training_curves(
+    manifest: Annotated[Path, typer.Option(help="Manifest of a backbone that was trained.")],
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw how the training of a backbone went."""
+    from transferscope.config import FigureSettings
+    from transferscope.figures.training import draw_training
+
+    draw_training(manifest, _settings(settings, FigureSettings), output)
 
 
 @app.command("embedding-maps")

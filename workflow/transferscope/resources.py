@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from transferscope.backbones.channels import assign, slots_of
@@ -29,7 +30,7 @@ from transferscope.estimates.costs import (
     NetworkCost,
 )
 from transferscope.estimates.fields import Fields, expected_fields
-from transferscope.estimates.heads import head_seconds
+from transferscope.estimates.heads import PASSES_A_STEP, head_seconds
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names
@@ -50,6 +51,10 @@ FIELD_COPIES, CELL_COPIES = 6, 12
 WEIGHT_COPIES = 3
 # Activations of a batch, in multiples of its input in float32.
 ACTIVATION_COPIES = 16
+# The same in training: weights, gradient, two moments, a teacher, weights in half precision.
+TRAINING_COPIES = 6
+# Views of a tile in a step, and what is kept of each for its gradient, a byte an operation.
+VIEWS, BYTES_AN_OPERATION = 8, 0.02
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
 # Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
@@ -131,19 +136,33 @@ class Needs:
 
     def cells(self, wildcards: Any) -> Need:
         """Return the need of segmenting and cutting: the same, with masks and measures."""
-        cells = self.study.datasets[wildcards.dataset].card.cells
+        cells = self.study.all_datasets[wildcards.dataset].card.cells
         with_network = cells is not None and isinstance(cells.segmentation, CellposeSegmentation)
         base = IMAGES_MB + (CELLPOSE_MB if with_network else 0)
         return self._decoding(wildcards.dataset, base, CELL_COPIES, SEGMENT_SECONDS)
 
     def table(self, wildcards: Any) -> Need:
         """Return the need of steps on tables of a dataset: splits, labels given by hand."""
-        return Need.of(TABLES_MB + TABLE_BYTES * self._size(wildcards.dataset)[0] / MIB)
+        return Need.of(TABLES_MB + self._table_mb(self._size(wildcards.dataset)[0]))
 
     def contact_sheets(self, wildcards: Any) -> Need:
         """Return the need of drawing some tiles of each class."""
         table = self.table(wildcards)
         return Need(table.mem_mb + IMAGES_MB, table.minutes)
+
+    def pretrain(self, wildcards: Any) -> Need:
+        """Return the need of a training: weights, optimiser, and what a step keeps of its views."""
+        card, located = self.study.trained[wildcards.backbone], self.study.backbones
+        cost = self._known_cost(card, located[wildcards.backbone].path)
+        images = sum(self._size(dataset)[0] for dataset in card.datasets)
+        on_gpu = self._on_gpu
+        processes = self.study.config.training.processes
+        step = VIEWS * card.batch_size * cost.operations * BYTES_AN_OPERATION / MIB
+        weights = TRAINING_COPIES * FLOAT_BYTES * cost.parameters / MIB
+        memory = processes * (TORCH_MB + weights + (CUDA_MB if on_gpu else step))
+        rate = processes * (GPU_RATE if on_gpu else self.threads * CORE_RATE)
+        operations = PASSES_A_STEP * VIEWS * card.epochs * images * cost.operations
+        return Need.of(memory + self._table_mb(images), operations / rate)
 
     def embed(self, wildcards: Any) -> Need:
         """Return the need of an embedding: weights, a batch, a few reads and a block."""
@@ -155,7 +174,7 @@ class Needs:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / threads
             return Need.of(IMAGES_MB + self._block_mb(HANDCRAFTED_WIDTH), seconds)
         cost, passes = self._cost(card, dataset, wildcards.backbone, channels)
-        on_gpu = self.study.config.compute.device != "cpu"
+        on_gpu = self._on_gpu
         batch = self.study.config.compute.batch_size * len(slots_of(card)) * card.input_size**2
         memory = TORCH_MB + self._block_mb(passes * cost.width) + (CUDA_MB if on_gpu else 0)
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
@@ -209,7 +228,7 @@ class Needs:
         n_tiles = max(self._size(dataset)[0] for dataset in self.study.datasets)
         draws = self.study.config.compare.bootstrap
         seconds = 5 * self._n_scored * (1 + n_tiles / 10_000) * draws / 1000
-        return Need.of(TABLES_MB + self._n_scored + TABLE_BYTES * n_tiles / MIB, seconds)
+        return Need.of(TABLES_MB + self._n_scored + self._table_mb(n_tiles), seconds)
 
     def figure(self, _: Any) -> Need:
         """Return the need of a figure of the comparison."""
@@ -227,6 +246,10 @@ class Needs:
         """Cores of a job that reads pixels."""
         return self.study.config.compute.threads
 
+    @property
+    def _on_gpu(self) -> bool:
+        return self.study.config.compute.device != "cpu"
+
     @cached_property
     def _n_scored(self) -> int:
         return len(self.study.probed())
@@ -234,7 +257,7 @@ class Needs:
     def _decoding(self, dataset: str, base_mb: int, copies: int, seconds: float) -> Need:
         found = self._fields(dataset)
         field_mb = self._raw_bytes(dataset) / max(1, found.n_fields) / MIB
-        tables = TABLE_BYTES * found.n_tiles / MIB
+        tables = self._table_mb(found.n_tiles)
         memory = base_mb + copies * field_mb * self.threads + tables
         return Need.of(memory, seconds * self._raw_bytes(dataset))
 
@@ -259,8 +282,7 @@ class Needs:
         self, card: NetworkCard, dataset: str, backbone: str, channels: str
     ) -> tuple[NetworkCost, int]:
         """Return what a pass costs, and the number of passes."""
-        costs = self._costs = self._costs or KnownCosts()
-        cost = costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
+        cost = self._known_cost(card, self.study.backbones[backbone].path)
         given = self.study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         size = self._enlargement(card, dataset)
@@ -268,6 +290,10 @@ class Needs:
             size *= assignment.n_inputs / len(card.slots)
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
+
+    def _known_cost(self, card: NetworkCard, card_path: Path) -> NetworkCost:
+        costs = self._costs = self._costs or KnownCosts()
+        return costs.of(card, card_path) or UNKNOWN_COST
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
         """Return how many times the pixels of its own input a network is shown."""
@@ -292,6 +318,9 @@ class Needs:
 
     def _matrices_mb(self, n_tiles: int, width: int) -> float:
         return (MATRIX_COPIES * FLOAT_BYTES * width + TABLE_BYTES) * n_tiles / MIB
+
+    def _table_mb(self, n_tiles: int) -> float:
+        return TABLE_BYTES * n_tiles / MIB
 
     def _block_mb(self, width: int) -> float:
         return 3 * FLOAT_BYTES * self.study.config.compute.block_rows * width / MIB

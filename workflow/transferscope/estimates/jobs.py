@@ -32,6 +32,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "relabel": len(plan.labelled_by_hand()),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),
+        "pretrain": len(study.trained),
         "embed_parts": len(study.datasets) if in_parts else 0,
         "embed_start": len(stores) if in_parts else 0,
         "embed": len(stores),
@@ -42,5 +43,6 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "figures": len(plan.figures()),
         "embedding_maps": len(study.datasets),
         "gallery": len(plan.galleries()),
+        "training_curves": len(study.trained),
     }
     return {rule: n for rule, n in jobs.items() if n}
