@@ -255,6 +255,14 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
+    blocks_a_job: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
+            "a store. Null: one job a store."
+        ),
+    )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
         1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
