@@ -342,6 +342,47 @@ def knn(
 
 
 @app.command()
+def finetune(
+    tiles: ManifestIn,
+    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
+    mode: Annotated[str, typer.Option(help="full, last-<n>, lora or head.")],
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    history: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
+    settings: SettingsJson = "{}",
+    compute: SettingsJson = "{}",
+) -> None:
+    """Train a backbone with labels on all folds, seeds and fractions, and test it."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import ComputeSettings, FinetuneProbe
+    from transferscope.finetuning.modes import check_mode
+    from transferscope.finetuning.run import Tuned
+    from transferscope.finetuning.run import finetune as run
+    from transferscope.models import read_model
+
+    probe, machine = _settings(settings, FinetuneProbe), _settings(compute, ComputeSettings)
+    data = _probe_data(
+        embeddings,
+        representation,
+        channels,
+        table,
+        splits,
+        card,
+        probe=probe,
+        threads=machine.threads,
+    )
+    network = read_model(backbone, BackboneCard)
+    tuned = Tuned(network, backbone, check_mode(mode), tiles)
+    run(tuned, data, probe, machine, scores, predictions, history)
+
+
+@app.command()
 def aggregate(
     embeddings: EmbeddingsIn,
     representation: Representation,

@@ -14,6 +14,7 @@ PROTOCOLS = {
     "embed": 1,
     "heads": 1,
     "knn": 1,
+    "finetune": 1,
     "aggregate": 1,
     "aggregation": 1,
     "compare": 2,
