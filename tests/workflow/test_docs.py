@@ -25,6 +25,7 @@ PAGES = [
     "single-cells.md",
     "results.md",
     "label-by-hand.md",
+    "fine-tune.md",
 ]
 
 

@@ -345,7 +345,9 @@ def knn(
 def finetune(
     tiles: ManifestIn,
     backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
-    mode: Annotated[str, typer.Option(help="full, last-<n>, lora or head.")],
+    head: Annotated[
+        str, typer.Option(help="finetune-full, finetune-last-<n>, finetune-lora or finetune-head.")
+    ],
     embeddings: EmbeddingsIn,
     representation: Representation,
     channels: Channels,
@@ -354,14 +356,14 @@ def finetune(
     card: CardPath,
     scores: ScoresOut,
     predictions: PredictionsOut,
-    history: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
+    losses: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
     settings: SettingsJson = "{}",
     compute: SettingsJson = "{}",
 ) -> None:
     """Train a backbone with labels on all folds, seeds and fractions, and test it."""
     from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings, FinetuneProbe
-    from transferscope.finetuning.modes import check_mode
+    from transferscope.finetuning.modes import mode_of_head
     from transferscope.finetuning.run import Tuned
     from transferscope.finetuning.run import finetune as run
     from transferscope.models import read_model
@@ -378,8 +380,8 @@ def finetune(
         threads=machine.threads,
     )
     network = read_model(backbone, BackboneCard)
-    tuned = Tuned(network, backbone, check_mode(mode), tiles)
-    run(tuned, data, probe, machine, scores, predictions, history)
+    tuned = Tuned(network, backbone, mode_of_head(head), tiles)
+    run(tuned, data, probe, machine, scores, predictions, losses)
 
 
 @app.command()
@@ -464,6 +466,10 @@ def compare(
     stores: StoresJson,
     probe: Annotated[list[str], typer.Option(help="heads, knn; once for each.")],
     settings: SettingsJson = "{}",
+    tuned: Annotated[str, typer.Option(help="What was fine-tuned, as --stores has it.")] = "{}",
+    tuned_head: Annotated[
+        list[str] | None, typer.Option(help="finetune-full and so on; once for each mode.")
+    ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare import compare as run
@@ -471,14 +477,11 @@ def compare(
     from transferscope.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
-    evaluated = _probed(stores)
+    made = [(name, p) for p in _probed(stores) for name in probe]
+    made += [(name, p) for p in _probed(tuned) for name in tuned_head or []]
 
     def of_each(path_of: Any) -> list[Path]:
-        return [
-            path_of(name, p.dataset, p.representation, p.channels)
-            for p in evaluated
-            for name in probe
-        ]
+        return [path_of(name, p.dataset, p.representation, p.channels) for name, p in made]
 
     run(
         of_each(paths.scores),

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.config import AggregateProbe, HeadProbe, KnnProbe
+from transferscope.config import (
+    AggregateProbe,
+    FinetuneProbe,
+    FinetuneSettings,
+    HeadProbe,
+    KnnProbe,
+)
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
+from transferscope.finetuning.modes import head_of_mode
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.probes.variants import fields_of, scored_at_levels
@@ -21,7 +28,7 @@ from transferscope.study import Probed, Study
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
 AGGREGATE_TABLES = ("aggregate", "aggregate_differences")
-TABLES = ("scores", "differences", "chosen", "confusion", "per_class")
+TABLES = ("scores", "differences", "chosen", "confusion", "per_class", "finetuning")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
@@ -84,11 +91,16 @@ class Plan:
     def probe_files(self, kind: str) -> list[Path]:
         """Return the "scores" or the "predictions" of every probe of everything evaluated."""
         path_of = getattr(self.paths, kind)
+        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        tuned = [(head, p) for p in self.study.fine_tuned() for head in self.tuned_heads()]
         return [
-            path_of(probe, p.dataset, p.representation, p.channels)
-            for p in self.study.probed()
-            for probe in self.probes()
+            path_of(probe, p.dataset, p.representation, p.channels) for probe, p in frozen + tuned
         ]
+
+    def tuned_heads(self) -> list[str]:
+        """Return the modes of fine-tuning, as the tables and the paths name them."""
+        settings = self.config.finetune
+        return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
 
     def sheet(self, wildcards: Any) -> Path:
         """Return the sample sheet of a dataset: the user's, or that of the raw data made here."""
@@ -205,6 +217,34 @@ class Plan:
         """Return the settings of the embedding as JSON."""
         return self.config.compute.model_dump_json()
 
+    def tuned_card(self, wildcards: Any) -> Path:
+        """Return the path of the card of a backbone that is fine-tuned."""
+        return self.study.backbones[wildcards.representation.partition("@")[0]].path
+
+    def tuned_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a fine-tuning depends on in a backbone's card."""
+        return self.study.backbones[wildcards.representation.partition("@")[0]].card.fingerprint()
+
+    def finetune_settings(self, _: Any) -> str:
+        """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
+        settings = self.config.finetune.model_dump(exclude={"backbones", "channels", "modes"})
+        shared = self._shared()
+        probe = FinetuneProbe(
+            fractions=self.config.finetune.fractions or shared["fractions"],
+            metrics=shared["metrics"],
+            settings=FinetuneSettings(**settings),
+            heads=self.config.heads,
+        )
+        return probe.model_dump_json()
+
+    def tuning_compute(self, _: Any) -> str:
+        """Return where and how a fine-tuning runs, as JSON."""
+        return self.config.compute.model_dump_json(include={"device", "precision", "threads"})
+
+    def tuning_gpus(self, _: Any) -> int:
+        """Return how many GPUs a fine-tuning asks for."""
+        return 0 if self.config.compute.device == "cpu" else 1
+
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs an embedding asks for."""
         card = self.study.backbones[wildcards.backbone].card
@@ -280,12 +320,14 @@ class Plan:
         Nested, dataset over representation over channel strategies, because a shell command must
         stay below 128 KiB.
         """
-        nested: dict[str, dict[str, list[str]]] = {}
-        for p in self.study.probed():
-            if wildcards is None or p.dataset == wildcards.dataset:
-                representations = nested.setdefault(p.dataset, {})
-                representations.setdefault(p.representation, []).append(p.channels)
-        return json.dumps(nested, separators=(",", ":"))
+        return _nested(
+            p for p in self.study.probed() if wildcards is None or p.dataset == wildcards.dataset
+        )
+
+    def tuned_arguments(self) -> list[str]:
+        """Return what is fine-tuned as arguments of a step; none where nothing is."""
+        heads = [text for head in self.tuned_heads() for text in ("--tuned-head", head)]
+        return ["--tuned", _nested(self.study.fine_tuned()), *heads] if heads else []
 
     def comparison_tables(self) -> list[Path]:
         """Return the tables of the comparison."""
@@ -324,6 +366,13 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.datasets[wildcards.dataset].card
+
+
+def _nested(probed: Iterable[Probed]) -> str:
+    nested: dict[str, dict[str, list[str]]] = {}
+    for p in probed:
+        nested.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
+    return json.dumps(nested, separators=(",", ":"))
 
 
 def card_roots() -> Sequence[Path]:

@@ -143,11 +143,19 @@ def _closing(plan: Plan, found: Estimate) -> str:
         f"Networks, one after the other: {_hours(found.device_hours)} on {rates.device} in "
         f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
         f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
+        *_tuning(found),
         f"Disk: {_size(found.tile_bytes)} of tiles and at most {_size(found.store_bytes)} of "
         "embeddings.",
         f"Results would lie in {plan.paths.root}.",
     ]
     return "\n".join(lines)
+
+
+def _tuning(found: Estimate) -> list[str]:
+    n_jobs = found.jobs.get("finetune", 0)
+    if not n_jobs:
+        return []
+    return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
 
 
 def _hours(hours: float) -> str:

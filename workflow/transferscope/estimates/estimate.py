@@ -17,6 +17,7 @@ from transferscope.estimates.jobs import jobs_of_whole_study
 from transferscope.estimates.networks import NetworkCost, network_cost
 from transferscope.estimates.rates import Rates
 from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
+from transferscope.finetuning.modes import HEAD
 from transferscope.plan import Plan
 from transferscope.study import Study
 
@@ -30,6 +31,8 @@ HANDCRAFTED_WIDTH = 200
 LOGREG_SECONDS = 2.5e-9
 # Forward and backward products of one training step.
 PASSES_A_STEP = 3
+# Rate of the products of a training, in relation to those of an embedding job.
+TRAINING_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Estimate:
         What has to be fetched, and about how many bytes that is.
     head_hours
         Processor hours of all head jobs, at the most: early stopping is not counted on.
+    tuning_hours
+        Hours of all fine-tuning on the device, at the most.
     rates
         What the hours were computed with.
     """
@@ -86,6 +91,7 @@ class Estimate:
     embed: Sequence[EmbedJob]
     downloads: dict[str, int]
     head_hours: float
+    tuning_hours: float
     rates: Rates
 
     @property
@@ -148,6 +154,7 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         embed=jobs,
         downloads=_downloads(study, fields, costs),
         head_hours=_head_hours(study, fields, jobs, rates),
+        tuning_hours=_tuning_hours(study, jobs),
         rates=rates,
     )
 
@@ -218,6 +225,34 @@ def _head_hours(
             study, fields[probed.dataset].n_tiles, job.width // outputs, n_classes, rates
         )
     return seconds / 3600
+
+
+def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
+    """Return the hours of all trainings of backbones.
+
+    An embedding job shows each tile once; a training shows its share of the tiles in each epoch,
+    at three times the products, those of validation in each epoch, too, and tests once.
+    """
+    hours_of = {(job.dataset, job.backbone, job.channels): job.hours for job in jobs}
+    passes = sum(_tile_passes(study, mode) for mode in study.config.finetune.modes)
+    return sum(
+        passes * hours_of[p.dataset, p.backbone, p.stored_channels] for p in study.fine_tuned()
+    )
+
+
+def _tile_passes(study: Study, mode: str) -> float:
+    """Return how many forward passes over a whole dataset one mode takes, at the most."""
+    splits, settings = study.config.splits, study.config.finetune
+    total = 0.0
+    for scheme in settings.schemes or splits.schemes:
+        for fraction in settings.fractions or splits.fractions:
+            folds = splits.folds[scheme]
+            known = fraction * (1 - 1 / folds)
+            trained = PASSES_A_STEP * (1 - splits.validation) + splits.validation
+            epochs = 0 if mode == HEAD else settings.epochs / TRAINING_SHARE
+            once = splits.validation * known + 1 / folds
+            total += len(splits.seeds) * folds * (epochs * trained * known + once)
+    return total
 
 
 def _outputs(study: Study, backbone: str) -> int:

@@ -32,6 +32,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "splits": len(study.datasets),
         "embed": len(stores),
         **{probe: len(probed) for probe in plan.probes()},
+        "finetune": len(study.fine_tuned()) * len(plan.tuned_heads()),
         "aggregate": len(plan.aggregated()),
         "compare": 1,
         "aggregation": int(bool(plan.aggregated())),

@@ -17,7 +17,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.score_table import FLOOR
 
-TABLES = ["chosen", "differences", "confusion", "per_class"]
+TABLES = ["chosen", "differences", "confusion", "per_class", "finetuning"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Results:
 
     Parameters
     ----------
-    summary, chosen, differences, confusion, per_class
+    summary, chosen, differences, confusion, per_class, finetuning
         As `compare` writes them.
     """
 
@@ -35,6 +35,7 @@ class Results:
     differences: pd.DataFrame
     confusion: pd.DataFrame
     per_class: pd.DataFrame
+    finetuning: pd.DataFrame
 
     @classmethod
     def read(cls, summary: Path, folder: Path) -> Results:

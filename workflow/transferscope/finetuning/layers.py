@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from timm.models import group_parameters
-from timm.optim import param_groups_layer_decay
+from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from transferscope.finetuning.lora import add_low_rank_updates
@@ -89,7 +89,7 @@ def parameter_groups(
         `params`, `lr_scale`, and `wd_scale`: 0 for norms, biases and what the network itself
         excepts, else 1.
     """
-    excepted = getattr(network, "no_weight_decay", set)()
+    excepted: set[str] = getattr(network, "no_weight_decay", set)()
     found = param_groups_layer_decay(
         network, weight_decay=1.0, no_weight_decay_list=excepted, layer_decay=layer_decay
     )
@@ -108,5 +108,3 @@ def parameter_groups(
         {"params": decayed, "lr_scale": 1.0, "wd_scale": 1.0},
         {"params": others, "lr_scale": 1.0, "wd_scale": 0.0},
     ]
-
-

@@ -47,15 +47,33 @@ def head_of_mode(mode: str) -> str:
     return f"{_PREFIX}{mode}"
 
 
-def mode_of_head(head: str) -> str | None:
-    """Return the mode of a head that was trained with its backbone; None for a frozen one.
+def is_tuned(head: str) -> bool:
+    """Tell whether a head was trained with its backbone; else that one was frozen.
 
     Examples
     --------
-    >>> mode_of_head("finetune-last-2"), mode_of_head("mlp")
-    ('last-2', None)
+    >>> is_tuned("finetune-last-2"), is_tuned("mlp")
+    (True, False)
     """
-    return head.removeprefix(_PREFIX) if head.startswith(_PREFIX) else None
+    return head.startswith(_PREFIX)
+
+
+def mode_of_head(head: str) -> str:
+    """Return the mode of a head that was trained with its backbone.
+
+    Examples
+    --------
+    >>> mode_of_head("finetune-last-2")
+    'last-2'
+
+    Raises
+    ------
+    ValueError
+        Where it is no such head.
+    """
+    if not is_tuned(head):
+        raise ValueError(f"no head of a fine-tuning: {head}")
+    return check_mode(head.removeprefix(_PREFIX))
 
 
 def described(mode: str) -> str:

@@ -72,7 +72,9 @@ class TileInput:
         # An augmented tile has been scaled already.
         scale = np.array([BLACK_AND_WHITE] * len(channels), dtype=np.float32)
         self._augmented = preprocessor(scale)
-        self._augmentation = augmentation and Augmentation(augmentation, card.input_size, channels)
+        self._augmentation = (
+            Augmentation(augmentation, card.input_size, channels) if augmentation else None
+        )
 
     def evaluated(self, raw: Tensor) -> Tensor:
         """Return raw tiles [B, C, H, W] as `embed` shows them, [B, C, S, S] float32."""
@@ -147,8 +149,7 @@ class TunedNetwork(nn.Module):
     def embeddings(self, resized: Tensor) -> Tensor:
         """Return embeddings [B, D] of tiles from `TileInput.evaluated` or `.training`."""
         found = [
-            self.backbone(images, filled)[0]
-            for images, filled in self.source.of_each_pass(resized)
+            self.backbone(images, filled)[0] for images, filled in self.source.of_each_pass(resized)
         ]
         return torch.stack(found).mean(dim=0) if self.source.averages else torch.cat(found, dim=1)
 
@@ -198,7 +199,5 @@ def open_backbone(
     backbone = build_backbone(single, card_path, n_adapted).to(device)
     backbone.dtype = DTYPES[precision]
     limits = store.intensity_range
-    source = TileInput(
-        card, assignment, store.channels, limits, strategy, augmentation, device
-    )
+    source = TileInput(card, assignment, store.channels, limits, strategy, augmentation, device)
     return backbone, source

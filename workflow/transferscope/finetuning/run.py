@@ -48,6 +48,8 @@ from transferscope.training.tiles import TrainingTiles
 logger = logging.getLogger(__name__)
 
 START = "linear"
+# Settings of which the scores of a division do not depend.
+RERUNS_NOTHING = {"backbones", "channels", "modes", "schemes", "fractions", "checkpoint_minutes"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def finetune(
     compute: ComputeSettings,
     scores: Path,
     predictions: Path,
-    history: Path,
+    losses: Path,
 ) -> None:
     """Train and test a backbone on every division, and write the tables by rename.
 
@@ -98,8 +100,8 @@ def finetune(
         Device, number format and threads.
     scores, predictions
         Tables to write, as those of the heads.
-    history
-        Table of the losses to write; one row a step.
+    losses
+        Table of the losses to write, one row a step.
 
     Raises
     ------
@@ -109,9 +111,12 @@ def finetune(
     """
     wanted = probe.settings.schemes
     kept = [d for d in data.divisions if wanted is None or d.scheme in wanted]
+    if not kept:
+        what = f"there is no division by {', '.join(wanted or [])}"
+        raise UserError(Problem("finetune.schemes", what, "Name schemes of the splits."))
     job = _Job.open(tuned, replace(data, divisions=kept), probe, compute, Parts(_folder(scores)))
     write_tables(job.data, scores, predictions, job.run)
-    write_parquet(job.losses(), history, {})
+    write_parquet(job.losses(), losses, {})
     job.parts.remove()
 
 
@@ -171,7 +176,8 @@ class _Job:
             dict(data.identity),
             store.manifest.content_sha256,
             store.intensity_range.tolist(),
-            probe.model_dump(mode="json", exclude={"fractions": True, "metrics": True}),
+            probe.settings.model_dump(mode="json", exclude=RERUNS_NOTHING),
+            probe.heads.model_dump(mode="json"),
             precision,
             hashlib.sha256(data.embeddings.tobytes()).hexdigest(),
         ]
@@ -182,9 +188,7 @@ class _Job:
             alpha=settings.lora_alpha,
             seed=derive_seed("lora"),
         )
-        return cls(
-            tuned, data, probe, rows, backbone, source, fabric, parts, fingerprint(identity)
-        )
+        return cls(tuned, data, probe, rows, backbone, source, fabric, parts, fingerprint(identity))
 
     def run(self, sink: Sink) -> ResultTables:
         """Train and test on every division."""

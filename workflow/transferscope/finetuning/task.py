@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -157,7 +157,8 @@ class FinetuneTask:
             self._record.epoch.fill_(epoch + 1)
             self.best.load_state_dict(self.ema.module.state_dict())
         if epoch + 1 - int(self._record.epoch) >= self.settings.patience:
-            raise EarlyStop(f"no better validation loss in {self.settings.patience} epochs")
+            reason = f"no better validation loss in {self.settings.patience} epochs"
+            raise EarlyStop(reason, {"validation_loss": loss})
         return {"validation_loss": loss}
 
     def waited(self) -> float:
