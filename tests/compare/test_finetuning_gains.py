@@ -69,7 +69,7 @@ def test_what_helps_is_worth_it_and_what_harms_is_not(compared):
 
 
 def test_the_head_that_stands_for_all_stores_is_a_frozen_one(compared):
-    assert set(table(compared, "chosen")["head"]) == {"logreg"}
+    assert set(table(compared, "chosen")["head"]) <= {"logreg", "knn"}
 
 
 def test_the_summary_says_from_where_on_it_is_worth_it(compared):

@@ -99,8 +99,8 @@ def test_tiles_are_shown_as_the_embedding_step_shows_them(job, channels):
     raw = TrainingTiles.open(job.folder / "tiles.json").batch(np.arange(36))
     with torch.inference_mode():
         found = network.embeddings(source.evaluated(raw)).numpy()
-    spread = data.embeddings.std(axis=0).mean()
-    np.testing.assert_allclose(found, data.embeddings, atol=0.01 * spread)
+    # The store holds float16, and images are computed in other batches there.
+    np.testing.assert_allclose(found, data.embeddings, rtol=1e-3, atol=1e-3)
 
 
 def transcribed(task, embeddings, head, settings, n_steps):
@@ -160,7 +160,7 @@ def test_with_a_frozen_backbone_the_head_is_trained_as_on_embeddings(job, data, 
 
 
 def test_training_changes_the_scores_and_repeats_exactly(job, data, frozen):
-    settings = {"augmentation": {"crop_scale": [0.5, 1.0]}, "learning_rate": 0.01, "patience": 9}
+    settings = {"augment": True, "learning_rate": 0.01, "patience": 9}
     once = predictions(job.run(data, "full", "once", **settings))
     again = predictions(job.run(data, "full", "again", **settings))
     pd.testing.assert_frame_equal(once, again)

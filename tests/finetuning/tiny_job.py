@@ -26,7 +26,7 @@ DATASET = DatasetCard(
 )
 COMPUTE = ComputeSettings(device="cpu", threads=1, precision="fp32", batch_size=16)
 HEADS = HeadSettings(kinds=["linear"], epochs=8, patience=4, batch_size=8)
-FAST = {"epochs": 3, "patience": 3, "batch_size": 8, "augmentation": None, "ema": 0.5}
+FAST = {"epochs": 3, "patience": 3, "batch_size": 8, "augment": False, "ema": 0.5}
 
 
 @dataclass(frozen=True)

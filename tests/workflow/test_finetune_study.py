@@ -25,7 +25,7 @@ FINETUNE = {
     "schemes": ["group"],
     "epochs": 4,
     "batch_size": 8,
-    "augmentation": None,
+    "augment": False,
 }
 CHANGES = {
     "finetune": FINETUNE,

@@ -218,7 +218,7 @@ class FinetuneSettings(Model):
         None, description="At which of the study's fractions. Null: all."
     )
     epochs: int = Field(40, ge=1, description="Longest training.")
-    patience: int = Field(8, ge=1, description="Epochs without a better validation loss.")
+    patience: int = Field(8, ge=1, description="Epochs without a better validation score.")
     batch_size: int = Field(32, ge=1, description="Tiles a step.")
     learning_rate: float = Field(
         5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
@@ -252,9 +252,8 @@ class FinetuneSettings(Model):
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the updates of lora.")
     lora_alpha: float = Field(16.0, gt=0, description="The updates are scaled by alpha / rank.")
-    augmentation: AugmentationSettings | None = Field(
-        AugmentationSettings(), description="Random changes of training tiles. Null: none."
-    )
+    augment: bool = Field(True, description="Whether training tiles are changed at random.")
+    augmentation: AugmentationSettings = AugmentationSettings()
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="The running training is saved so often; finished ones are kept."
     )

@@ -161,7 +161,7 @@ class _Job:
             strategy,
             output,
             precision,
-            settings.augmentation,
+            settings.augmentation if settings.augment else None,
             fabric.device,
         )
         used = np.unique(np.concatenate([_all_rows(d) for d in data.divisions]))

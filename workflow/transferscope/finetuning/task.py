@@ -21,6 +21,7 @@ from transferscope.finetuning.layers import parameter_groups
 from transferscope.finetuning.network import TunedNetwork
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import row_losses, steps_per_epoch
+from transferscope.probes.metrics import average_precision, mean_of_defined
 from transferscope.training.loop import EarlyStop
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
@@ -53,23 +54,53 @@ class LabelledRows:
         return self.tiles.batch(np.searchsorted(self.tiles.rows, rows))
 
 
-class _Best(nn.Module):
-    """The lowest validation loss so far, and in which epoch: 0 is the start."""
+@dataclass(frozen=True, order=True)
+class Measures:
+    """How well validation rows are told apart: the higher the better, in this order.
 
-    loss: Tensor
+    Average precision comes first, because a network that knows little more than how often each
+    class occurs may have a lower loss than a head that is right more often, and too sure.
+
+    Parameters
+    ----------
+    precision
+        Mean over classes of the average precision, of those that occur; -inf where none does.
+    minus_loss
+        Minus the mean loss of a row; -inf where there is no row.
+    """
+
+    precision: float
+    minus_loss: float
+
+
+class _Best(nn.Module):
+    """The best measures so far, and after how many epochs: 0 is the start."""
+
+    values: Tensor
     epoch: Tensor
 
-    def __init__(self, loss: float) -> None:
+    def __init__(self, start: Measures) -> None:
         super().__init__()
-        self.register_buffer("loss", torch.tensor(loss, dtype=torch.float64))
+        values = torch.tensor([start.precision, start.minus_loss], dtype=torch.float64)
+        self.register_buffer("values", values)
         self.register_buffer("epoch", torch.tensor(0))
+
+    @property
+    def measures(self) -> Measures:
+        """The best measures so far."""
+        return Measures(*self.values.tolist())
+
+    def replace(self, measures: Measures, epoch: int) -> None:
+        """Take better ones."""
+        self.values.copy_(torch.tensor([measures.precision, measures.minus_loss]).double())
+        self.epoch.fill_(epoch)
 
 
 class FinetuneTask:
     """Training of a network and its classifier on the training rows of one division.
 
-    The weights of the epoch with the lowest validation loss are kept, the start being one of
-    them. A division without validation rows keeps the last.
+    The weights of the epoch with the best `Measures` are kept, the start being one of them. A
+    division without validation rows keeps the last.
 
     Parameters
     ----------
@@ -106,7 +137,7 @@ class FinetuneTask:
             self._class_weights = torch.from_numpy(found).float()
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True)
         self.best = copy.deepcopy(network)
-        self._record = _Best(self._validation_loss())
+        self._record = _Best(self._measured())
 
     @property
     def optimiser(self) -> OptimiserSettings:
@@ -151,15 +182,17 @@ class FinetuneTask:
 
     def at_epoch_end(self, epoch: int) -> dict[str, float]:
         """Keep the averaged weights if they are the best so far; stop where patience is over."""
-        loss = self._validation_loss()
-        if not loss >= float(self._record.loss) or math.isnan(loss):
-            self._record.loss.fill_(loss)
-            self._record.epoch.fill_(epoch + 1)
+        measures, done = self._measured(), epoch + 1
+        if measures > self._record.measures or not len(self.division.validation):
+            self._record.replace(measures, done)
             self.best.load_state_dict(self.ema.module.state_dict())
-        if epoch + 1 - int(self._record.epoch) >= self.settings.patience:
-            reason = f"no better validation loss in {self.settings.patience} epochs"
-            raise EarlyStop(reason, {"validation_loss": loss})
-        return {"validation_loss": loss}
+        found = {
+            "validation_precision": measures.precision,
+            "validation_loss": -measures.minus_loss,
+        }
+        if done - int(self._record.epoch) >= self.settings.patience:
+            raise EarlyStop(f"nothing better in {self.settings.patience} epochs", found)
+        return found
 
     def waited(self) -> float:
         """Return the seconds spent waiting for tiles."""
@@ -190,14 +223,17 @@ class FinetuneTask:
             return losses.mean(dim=1)
         return -(logits.log_softmax(dim=1) * targets * weights).sum(dim=1)
 
-    def _validation_loss(self) -> float:
-        """Return the mean loss over the validation rows, unweighted, of the averaged weights."""
+    def _measured(self) -> Measures:
+        """Measure the averaged weights on the validation rows; no class weighs more there."""
         rows = self.division.validation
         if not len(rows):
-            return math.nan
+            return Measures(-math.inf, -math.inf)
         logits = logits_of(self.ema.module, self.data, rows, self.settings.batch_size)
         losses = row_losses(logits[None], self._targets(rows)[None], self.data.is_multi_label)
-        return float(losses.double().mean())
+        scores = as_scores(logits, self.data.is_multi_label)
+        precision = float(mean_of_defined(average_precision(self.data.labels[rows], scores)))
+        known = -math.inf if math.isnan(precision) else precision
+        return Measures(known, -float(losses.double().mean()))
 
 
 @torch.inference_mode()
@@ -219,5 +255,10 @@ def class_scores(
     if not len(rows):
         return np.empty((0, data.labels.shape[1]), dtype=np.float32)
     logits = logits_of(network, data, rows, batch_size)
-    scores = logits.sigmoid() if data.is_multi_label else logits.softmax(dim=1)
+    return as_scores(logits, data.is_multi_label)
+
+
+def as_scores(logits: Tensor, is_multi_label: bool) -> npt.NDArray[np.float32]:
+    """Return class probabilities [n, C] of logits."""
+    scores = logits.sigmoid() if is_multi_label else logits.softmax(dim=1)
     return scores.cpu().numpy()
