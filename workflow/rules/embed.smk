@@ -1,6 +1,7 @@
 rule embed:
     input:
         tiles=paths.tiles(),
+        weights=plan.trained_weights,
     output:
         manifest=paths.embeddings(),
     log:
@@ -15,9 +16,10 @@ rule embed:
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
+        weights=plan.weights_arguments,
         settings=plan.embed_settings,
         protocol=PROTOCOLS["embed"],
     shell:
         "transferscope --log {log:q} embed --tiles {input.tiles:q} --backbone {params.card:q}"
         " --channels {wildcards.channels} --settings {params.settings:q}"
-        " --manifest {output.manifest:q}"
+        " {params.weights:q} --manifest {output.manifest:q}"

@@ -1,6 +1,7 @@
 rule finetune:
     input:
         tiles=paths.tiles(),
+        weights=plan.trained_weights,
         embeddings=plan.embeddings_of,
         table=plan.labelled_table,
         splits=paths.splits(),
@@ -18,17 +19,18 @@ rule finetune:
         ENVIRONMENT
     threads: plan.config.compute.threads
     resources:
-        gpu=plan.tuning_gpus,
+        gpu=plan.gpus,
     params:
-        backbone=plan.tuned_card,
-        depends=plan.tuned_dependencies,
+        backbone=plan.backbone_card,
+        depends=plan.backbone_dependencies,
+        weights=plan.weights_arguments,
         card=plan.dataset_card,
         settings=plan.finetune_settings,
         compute=plan.tuning_compute,
         protocol=PROTOCOLS["finetune"],
     shell:
         "transferscope --log {log:q} finetune --head {wildcards.tuned_head}"
-        " --tiles {input.tiles:q} --backbone {params.backbone:q}"
+        " --tiles {input.tiles:q} --backbone {params.backbone:q} {params.weights:q}"
         " --embeddings {input.embeddings:q} --representation {wildcards.representation}"
         " --channels {wildcards.channels} --table {input.table:q} --splits {input.splits:q}"
         " --card {params.card:q} --settings {params.settings:q} --compute {params.compute:q}"

@@ -258,6 +258,23 @@ def splits(
     write_splits(divided, splits)
 
 
+TrainedWeights = Annotated[
+    Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
+]
+
+
+def _backbone_card(path: Path, weights: Path | None) -> tuple[Any, Path]:
+    """Return a backbone's card and its file; of one that the study has trained, with its weights."""
+    from transferscope.backbones.trained import trained_card
+    from transferscope.cards import BackboneCard, TrainCard
+    from transferscope.models import read_model
+
+    card = read_model(path, BackboneCard)
+    if isinstance(card, TrainCard) and weights is not None:
+        return trained_card(card, weights)
+    return card, path
+
+
 @app.command()
 def embed(
     tiles: ManifestIn,
@@ -265,23 +282,40 @@ def embed(
     channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
     manifest: ManifestOut,
     settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
-    from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings
-    from transferscope.models import read_model
 
     chosen = _settings(settings, ComputeSettings)
+    card, card_path = _backbone_card(backbone, weights)
     run(
         tiles,
-        read_model(backbone, BackboneCard),
+        card,
         channels,
         manifest,
         chosen,
-        card_path=backbone,
+        card_path=card_path,
         block_rows=chosen.block_rows,
     )
+
+
+@app.command()
+def pretrain(
+    backbone: Annotated[Path, typer.Option(help="Backbone card of `source: train` (.yaml).")],
+    manifest: Annotated[
+        Path, typer.Option(help="Manifest to write; the weights and the history lie beside it.")
+    ],
+    settings: Annotated[str, typer.Option(help="Datasets and settings of this step as JSON.")],
+) -> None:
+    """Train a backbone on tiles of the study, or go on with a training that was stopped."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import Pretraining
+    from transferscope.models import read_model
+    from transferscope.pretraining.run import pretrain as run
+
+    run(read_model(backbone, BackboneCard), backbone, _settings(settings, Pretraining), manifest)
 
 
 EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
@@ -359,14 +393,13 @@ def finetune(
     losses: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
     settings: SettingsJson = "{}",
     compute: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Train a backbone with labels on all folds, seeds and fractions, and test it."""
-    from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings, FinetuneProbe
     from transferscope.finetuning.modes import mode_of_head
     from transferscope.finetuning.run import Tuned
     from transferscope.finetuning.run import finetune as run
-    from transferscope.models import read_model
 
     probe, machine = _settings(settings, FinetuneProbe), _settings(compute, ComputeSettings)
     data = _probe_data(
@@ -379,8 +412,8 @@ def finetune(
         probe=probe,
         threads=machine.threads,
     )
-    network = read_model(backbone, BackboneCard)
-    tuned = Tuned(network, backbone, mode_of_head(head), tiles)
+    network, network_path = _backbone_card(backbone, weights)
+    tuned = Tuned(network, network_path, mode_of_head(head), tiles)
     run(tuned, data, probe, machine, scores, predictions, losses)
 
 
@@ -450,6 +483,7 @@ def _probe_data(
         read_model(card, DatasetCard),
         probe.fractions,
         probe.metrics,
+        probe.leakage,
     )
 
 
@@ -547,6 +581,19 @@ def figure(
         _settings(settings, FigureSettings),
         output,
     )
+
+
+@app.command("training-curves")
+def training_curves(
+    manifest: Annotated[Path, typer.Option(help="Manifest of a backbone that was trained.")],
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw how the training of a backbone went."""
+    from transferscope.config import FigureSettings
+    from transferscope.figures.training import draw_training
+
+    draw_training(manifest, _settings(settings, FigureSettings), output)
 
 
 @app.command("embedding-maps")

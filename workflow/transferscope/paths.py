@@ -62,6 +62,10 @@ class StudyPaths:
         """Split table."""
         return self.root / "splits" / f"{dataset}.parquet"
 
+    def trained(self, backbone: str = "{backbone}") -> Path:
+        """Manifest of a backbone that is trained here; see `weights_of` for its weights."""
+        return self.root / "backbones" / f"{backbone}.json"
+
     def embeddings(
         self,
         dataset: str = "{dataset}",
@@ -164,3 +168,25 @@ def store_of(manifest: Path) -> Path:
     'demo.zarr'
     """
     return manifest.with_suffix(".zarr")
+
+
+def weights_of(manifest: Path) -> Path:
+    """Return the weights that the manifest of a trained backbone describes.
+
+    Examples
+    --------
+    >>> weights_of(Path("backbones/dino.json")).name
+    'dino.safetensors'
+    """
+    return manifest.with_suffix(".safetensors")
+
+
+def history_of(manifest: Path) -> Path:
+    """Return the table of the training of a backbone.
+
+    Examples
+    --------
+    >>> history_of(Path("backbones/dino.json")).name
+    'dino.history.parquet'
+    """
+    return manifest.with_suffix(".history.parquet")

@@ -14,6 +14,8 @@ from transferscope.config import (
     FinetuneSettings,
     HeadProbe,
     KnnProbe,
+    Pretraining,
+    TrainingSource,
 )
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.finetuning.modes import head_of_mode
@@ -56,10 +58,11 @@ class Plan:
         figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
         figures += [f"gallery/{d}" for d in self.galleries()]
         figures += ["aggregation"] * bool(self.aggregated())
+        figures += [f"training/{backbone}" for backbone in self.study.trained]
         return [
             paths.summary_csv,
             paths.summary_md,
-            *(paths.quality(dataset) for dataset in self.study.datasets),
+            *(paths.quality(dataset) for dataset in self.study.all_datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
             *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
@@ -127,27 +130,27 @@ class Plan:
         return [self.paths.fetched(wildcards.dataset)] if fetched else []
 
     def _is_fetched(self, wildcards: Any) -> bool:
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return is_fetched(located.card, located.path, self.paths.fetched(wildcards.dataset))
 
     def made_by(self, source: str) -> list[str]:
         """Return the datasets whose raw data come by `simulate`, or by `fetch`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [name for name in datasets if getattr(datasets[name].card, source) is not None]
 
     def cut_into(self, what: str) -> list[str]:
         """Return the datasets whose fields are cut into `cells`, or into `tiles`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [n for n in datasets if (datasets[n].card.cells is not None) == (what == "cells")]
 
     def fetch_inputs(self, wildcards: Any) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_inputs(located.card, located.path)
 
     def fetch_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a fetched sample sheet depends on."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_fingerprint(located.card, located.path)
 
     def simulate_settings(self, wildcards: Any) -> str:
@@ -157,7 +160,7 @@ class Plan:
 
     def dataset_card(self, wildcards: Any) -> Path:
         """Return the path of a dataset's card."""
-        return self.study.datasets[wildcards.dataset].path
+        return self.study.all_datasets[wildcards.dataset].path
 
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
@@ -188,7 +191,7 @@ class Plan:
 
     def label_table(self, wildcards: Any) -> Path:
         """Return the table of the labels given by hand."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return label_table_of(located.card, located.path)
 
     def labelled_by_hand(self) -> list[str]:
@@ -207,31 +210,79 @@ class Plan:
 
     def backbone_card(self, wildcards: Any) -> Path:
         """Return the path of a backbone's card."""
-        return self.study.backbones[wildcards.backbone].path
+        return self.study.backbones[_backbone(wildcards)].path
 
     def backbone_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a backbone's embeddings depend on in its card."""
-        return self.study.backbones[wildcards.backbone].card.fingerprint()
+        return self.study.backbones[_backbone(wildcards)].card.fingerprint()
+
+    def training_inputs(self, wildcards: Any) -> list[Path]:
+        """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
+        return [
+            path
+            for source in self._training_sources(wildcards)
+            for path in (source.tiles, source.table, source.splits)
+            if path is not None
+        ]
+
+    def training_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a training depends on in its card."""
+        return self.study.trained[wildcards.backbone].training_fingerprint()
+
+    def training_settings(self, wildcards: Any) -> str:
+        """Return the settings of a training as JSON."""
+        return Pretraining(
+            sources=self._training_sources(wildcards),
+            held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
+            compute=self.config.compute,
+            training=self.config.training,
+        ).model_dump_json()
+
+    def training_threads(self, _: Any) -> int:
+        """Return how many processor cores a training asks for."""
+        return self.config.compute.threads * self.config.training.processes
+
+    def training_gpus(self, _: Any) -> int:
+        """Return how many GPUs a training asks for."""
+        return 0 if self.config.compute.device == "cpu" else self.config.training.processes
+
+    def _training_sources(self, wildcards: Any) -> list[TrainingSource]:
+        card = self.study.trained[wildcards.backbone]
+        held_out = self.study.held_out(card) is not None
+        return [
+            TrainingSource(
+                dataset=name,
+                tiles=self.paths.tiles(name),
+                # Labels given by hand come later, and change no training.
+                table=self.paths.tile_table(name),
+                splits=self.paths.splits(name)
+                if held_out and name in self.study.datasets
+                else None,
+            )
+            for name in card.datasets
+        ]
+
+    def trained_weights(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a backbone that is trained here; nothing for any other."""
+        name = _backbone(wildcards)
+        return [self.paths.trained(name)] if name in self.study.trained else []
+
+    def weights_arguments(self, wildcards: Any) -> list[str]:
+        """Return the same as arguments of the step."""
+        return [
+            text for path in self.trained_weights(wildcards) for text in ("--weights", str(path))
+        ]
 
     def embed_settings(self, _: Any) -> str:
         """Return the settings of the embedding as JSON."""
         return self.config.compute.model_dump_json()
 
-    def tuned_card(self, wildcards: Any) -> Path:
-        """Return the path of the card of a backbone that is fine-tuned."""
-        return self.study.backbones[wildcards.representation.partition("@")[0]].path
-
-    def tuned_dependencies(self, wildcards: Any) -> str:
-        """Return a digest of what a fine-tuning depends on in a backbone's card."""
-        return self.study.backbones[wildcards.representation.partition("@")[0]].card.fingerprint()
-
-    def finetune_settings(self, _: Any) -> str:
+    def finetune_settings(self, wildcards: Any) -> str:
         """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
         settings = self.config.finetune.model_dump(exclude={"backbones", "channels", "modes"})
-        shared = self._shared()
+        shared = self._shared(wildcards)
         probe = FinetuneProbe(
-            fractions=self.config.finetune.fractions or shared["fractions"],
-            metrics=shared["metrics"],
+            **{**shared, "fractions": self.config.finetune.fractions or shared["fractions"]},
             settings=FinetuneSettings(**settings),
             heads=self.config.heads,
         )
@@ -241,13 +292,9 @@ class Plan:
         """Return where and how a fine-tuning runs, as JSON."""
         return self.config.compute.model_dump_json(include={"device", "precision", "threads"})
 
-    def tuning_gpus(self, _: Any) -> int:
-        """Return how many GPUs a fine-tuning asks for."""
-        return 0 if self.config.compute.device == "cpu" else 1
-
     def gpus(self, wildcards: Any) -> int:
-        """Return how many GPUs an embedding asks for."""
-        card = self.study.backbones[wildcards.backbone].card
+        """Return how many GPUs an embedding or a fine-tuning asks for."""
+        card = self.study.backbones[_backbone(wildcards)].card
         on_processor = self.config.compute.device == "cpu" or isinstance(card, HandcraftedCard)
         return 0 if on_processor else 1
 
@@ -256,20 +303,19 @@ class Plan:
         p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
         return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
 
-    def head_settings(self, _: Any) -> str:
+    def head_settings(self, wildcards: Any) -> str:
         """Return the settings of the heads as JSON."""
-        return HeadProbe(settings=self.config.heads, **self._shared()).model_dump_json()
+        return HeadProbe(settings=self.config.heads, **self._shared(wildcards)).model_dump_json()
 
-    def knn_settings(self, _: Any) -> str:
+    def knn_settings(self, wildcards: Any) -> str:
         """Return the settings of k-NN as JSON."""
-        return KnnProbe(settings=self.config.knn, **self._shared()).model_dump_json()
+        return KnnProbe(settings=self.config.knn, **self._shared(wildcards)).model_dump_json()
 
-    def aggregate_settings(self, _: Any) -> str:
+    def aggregate_settings(self, wildcards: Any) -> str:
         """Return the settings of the levels as JSON."""
         config = self.config
         probe = AggregateProbe(
-            fractions=[1.0],
-            metrics=config.metrics,
+            **{**self._shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
             heads=config.heads,
             knn=config.knn,
@@ -303,8 +349,13 @@ class Plan:
         """Return the tables that compare levels."""
         return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
 
-    def _shared(self) -> dict[str, Any]:
-        return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
+    def _shared(self, wildcards: Any) -> dict[str, Any]:
+        backbone = _backbone(wildcards)
+        return {
+            "fractions": self.config.splits.fractions,
+            "metrics": self.config.metrics,
+            "leakage": self.study.leakage(backbone, wildcards.dataset),
+        }
 
     def embeddings_in(self, wildcards: Any) -> list[Path]:
         """Return the manifests of every store of a dataset."""
@@ -365,7 +416,13 @@ class Plan:
         )
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
-        return self.study.datasets[wildcards.dataset].card
+        return self.study.all_datasets[wildcards.dataset].card
+
+
+def _backbone(wildcards: Any) -> str:
+    """Return the backbone of a job on a store, or on one of its representations."""
+    name: str = getattr(wildcards, "backbone", None) or wildcards.representation.partition("@")[0]
+    return name
 
 
 def _nested(probed: Iterable[Probed]) -> str:

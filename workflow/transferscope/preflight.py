@@ -88,7 +88,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     """
     passed = passed or Passed()
     problems: list[Problem] = []
-    for located in study.datasets.values():
+    for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed)
@@ -114,8 +114,10 @@ def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) 
         sheet = read_sheet(path, located.card, located.path)
     except UserError as error:
         return error.problems
-    problems = _check_labels(study, located, sheet)
-    problems += _exclusion_problems(study, sheet.table, str(path))
+    problems = []
+    if located.card.name in study.datasets:
+        problems += _check_labels(study, located, sheet)
+        problems += _exclusion_problems(study, sheet.table, str(path))
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
     if study.config.bad_tiles == "skip":

@@ -142,7 +142,7 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         Where a sample sheet cannot be read.
     """
     study = plan.study
-    fields = {dataset: expected_fields(study, dataset) for dataset in study.datasets}
+    fields = {dataset: expected_fields(study, dataset) for dataset in study.all_datasets}
     costs = _Costs()
     jobs = [
         _embed_job(study, fields[dataset], dataset, backbone, channels, rates, costs)

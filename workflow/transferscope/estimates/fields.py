@@ -85,7 +85,7 @@ def expected_fields(study: Study, dataset: str) -> Fields:
     UserError
         Where the sample sheet or its first file cannot be read.
     """
-    located, path = study.datasets[dataset], study.sheet_of(dataset)
+    located, path = study.all_datasets[dataset], study.sheet_of(dataset)
     card = located.card
     if card.simulate is not None:
         return _simulated(card, card.simulate)

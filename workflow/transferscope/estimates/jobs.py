@@ -30,6 +30,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "relabel": len(plan.labelled_by_hand()),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),
+        "pretrain": len(study.trained),
         "embed": len(stores),
         **{probe: len(probed) for probe in plan.probes()},
         "finetune": len(study.fine_tuned()) * len(plan.tuned_heads()),
@@ -39,5 +40,6 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "figures": len(plan.figures()),
         "embedding_maps": len(study.datasets),
         "gallery": len(plan.galleries()),
+        "training_curves": len(study.trained),
     }
     return {rule: n for rule, n in jobs.items() if n}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
-from torch import Tensor
+Batch = TypeVar("Batch")
 
 
-class BatchReader:
+class BatchReader(Generic[Batch]):
     """Batches by step, each read ahead of time by a thread.
 
     Parameters
@@ -18,13 +19,13 @@ class BatchReader:
         Returns the batch of a step.
     """
 
-    def __init__(self, read: Callable[[int], Tensor]) -> None:
+    def __init__(self, read: Callable[[int], Batch]) -> None:
         self._read = read
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
-        self._coming: dict[int, Future[Tensor]] = {}
+        self._coming: dict[int, Future[Batch]] = {}
         self.waited = 0.0
 
-    def __call__(self, step: int) -> Tensor:
+    def __call__(self, step: int) -> Batch:
         """Return the batch of a step, and start to read that of the next.
 
         The seconds that this takes are added to `waited`.
