@@ -264,7 +264,7 @@ TrainedWeights = Annotated[
 
 
 def _backbone_card(path: Path, weights: Path | None) -> tuple[Any, Path]:
-    """Return a backbone's card and its file; of one that the study has trained, with its weights."""
+    """Return a backbone and its file; of one that the study has trained, its weights."""
     from transferscope.backbones.trained import trained_card
     from transferscope.cards import BackboneCard, TrainCard
     from transferscope.models import read_model
