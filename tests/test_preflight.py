@@ -174,3 +174,35 @@ def test_batches_that_k_nn_needs_are_asked_for_before_the_run(folder, repository
     sheet.write_text("\n".join([f"{head}\tbatch", *(f"{row}\tb{len(row)}" for row in rows)]))
     preflight(load(folder, repository, knn={"k": [1], "exclude": "batch"}))
     preflight(load(folder, repository, knn={"k": [], "exclude": "batch"}))
+
+
+def finetune(folder, repository, backbones=("cards/backbones/tiny.yaml",), **changes):
+    listed = ["handcrafted", "cards/backbones/tiny.yaml"]
+    settings = {"backbones": list(backbones), **changes}
+    return load(folder, repository, backbones=listed, finetune=settings)
+
+
+def test_what_can_be_fine_tuned_passes(folder, repository):
+    modes = ["full", "last-2", "lora", "head"]
+    preflight(finetune(folder, repository, modes=modes, channels=["map", "replicate"]))
+
+
+def test_a_mode_that_a_backbone_cannot_serve_is_refused(folder, repository):
+    study = finetune(folder, repository, modes=["full", "last-9"])
+    with pytest.raises(UserError, match="last-9 cannot be served by tiny: it has 2 layers"):
+        preflight(study)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbones": ["handcrafted"]}, "handcrafted has no weights"),
+        ({"backbones": ["tiny"]}, "none of the backbones of the study"),
+        ({"channels": ["adapt"]}, "finetune.channels: adapt is not among the study's"),
+        ({"fractions": [0.3]}, "finetune.fractions: 0.3 is not among the study's: 0.5, 1.0"),
+        ({"modes": ["fulll"]}, "no such mode. Known: full, last-<number of layers>, lora, head"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_paired_is_refused_at_once(folder, repository, changes, message):
+    with pytest.raises(UserError, match=message):
+        finetune(folder, repository, **changes)

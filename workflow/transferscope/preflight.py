@@ -103,6 +103,10 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         problems += _check_backbone(located_backbone, passed, costs)
         if ADAPT in study.config.channel_strategies:
             problems += _check_adaptation(located_backbone, passed)
+    if not problems:
+        # A card that is wrong in itself would be reported twice.
+        for representation in study.tuned_representations:
+            problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
 
@@ -231,3 +235,20 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
         return checks.check_adaptation(card, located.path)
 
     return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
+
+
+def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
+    """Check that a backbone can be fine-tuned in each of the modes."""
+    name, _, output = representation.partition("@")
+    located = study.backbones[name]
+    card, modes = located.card, study.config.finetune.modes
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.finetuning.checks import check_tuning
+
+        return check_tuning(card, located.path, output or None, modes)
+
+    digest = fingerprint(["finetune", version("timm"), card.fingerprint(), output, modes])
+    return passed.once(digest, check)
