@@ -41,7 +41,7 @@ def alternatives(names):
 
 
 wildcard_constraints:
-    dataset=alternatives(plan.study.datasets),
+    dataset=alternatives(plan.study.all_datasets),
     backbone=alternatives(plan.study.backbones),
     representation=alternatives(plan.study.representations),
     channels=WILDCARD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +18,7 @@ from transferscope.cards import Name
 from transferscope.models import Model
 
 Scheme = Literal["group", "image"]
+SeenInTraining = Literal["no", "images", "images and groups"]
 HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Annotated[
     str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})
@@ -176,11 +178,30 @@ class AggregateSettings(Model):
         return values
 
 
+class Division(Model):
+    """One division of the tiles."""
+
+    scheme: Scheme
+    seed: Seed
+    fold: int = Field(ge=0)
+
+
+class Leakage(Model):
+    """What a backbone that was trained in the study has seen of a dataset."""
+
+    seen_in_training: SeenInTraining = "no"
+    only: Division | None = Field(
+        None,
+        description="The only division whose test groups it has not seen; None: any is as good.",
+    )
+
+
 class Probe(Model):
     """What every probe is told beside its own settings."""
 
     fractions: list[Fraction] = SplitSettings().fractions
     metrics: list[Metric] = METRICS
+    leakage: Leakage = Leakage()
 
 
 class HeadProbe(Probe):
@@ -206,6 +227,17 @@ class AggregateProbe(Probe):
     knn: KnnSettings = KnnSettings()
 
 
+class TrainingSource(Model):
+    """A dataset that a backbone is trained on, as the step `transferscope pretrain` finds it."""
+
+    dataset: Name
+    tiles: Path = Field(description="Manifest of the tile store.")
+    table: Path = Field(description="Tile table.")
+    splits: Path | None = Field(
+        None, description="Split table, where the test groups of a division are left out."
+    )
+
+
 class ComputeSettings(Model):
     """Where and how the networks run."""
 
@@ -223,9 +255,41 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
+    blocks_a_job: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
+            "a store. Null: one job a store."
+        ),
+    )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
         1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
+    )
+
+
+class TrainingSettings(Model):
+    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
+
+    processes: int = Field(
+        1,
+        ge=1,
+        description=(
+            "Processes that train one backbone together: each has a GPU of its own, or its share "
+            "of the processor."
+        ),
+    )
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="A killed training loses no more than this."
+    )
+    knn_tiles: int = Field(
+        512,
+        ge=0,
+        description=(
+            "Tiles that are classified by nearest neighbours after each epoch, for the curves. "
+            "0: none, and collapse goes unnoticed."
+        ),
     )
 
 
@@ -252,6 +316,15 @@ class FigureSettings(Model):
         le=40,
         description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
     )
+
+
+class Pretraining(Model):
+    """Settings of the step `transferscope pretrain`."""
+
+    sources: list[TrainingSource] = Field(min_length=1)
+    held_out: Division | None = None
+    compute: ComputeSettings = ComputeSettings()
+    training: TrainingSettings = TrainingSettings()
 
 
 class StudyConfig(Model):
@@ -287,6 +360,13 @@ class StudyConfig(Model):
         min_length=1,
         description="Seeds of map-random, one an order: repeats, which are averaged.",
     )
+    training_datasets: list[CardRef] = Field(
+        [],
+        description=(
+            "Further dataset cards: backbones with `source: train` may see their tiles, and "
+            "nothing is evaluated on them. They need no labels."
+        ),
+    )
     bad_tiles: Literal["stop", "skip"] = Field(
         "stop", description="An unreadable, constant or NaN field: stop, or skip it and list it."
     )
@@ -300,10 +380,18 @@ class StudyConfig(Model):
         description="Metrics of the score tables; accuracy counts exact matches of the label set.",
     )
     compute: ComputeSettings = ComputeSettings()
+    training: TrainingSettings = TrainingSettings()
     compare: CompareSettings = CompareSettings()
     figures: FigureSettings = FigureSettings()
 
-    @field_validator("datasets", "backbones", "channel_strategies", "strategy_seeds", "metrics")
+    @field_validator(
+        "datasets",
+        "training_datasets",
+        "backbones",
+        "channel_strategies",
+        "strategy_seeds",
+        "metrics",
+    )
     @classmethod
     def _unique(cls, values: list[Any]) -> list[Any]:
         if repeated := sorted({v for v in values if values.count(v) > 1}):

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.config import AggregateProbe, HeadProbe, KnnProbe
+from transferscope.config import AggregateProbe, HeadProbe, KnnProbe, Pretraining, TrainingSource
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
+from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
+from transferscope.resources import Needs
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
@@ -41,6 +43,7 @@ class Plan:
         self.study = study
         self.paths = study.paths
         self.config = study.config
+        self.needs = Needs(study)
 
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of."""
@@ -49,10 +52,11 @@ class Plan:
         figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
         figures += [f"gallery/{d}" for d in self.galleries()]
         figures += ["aggregation"] * bool(self.aggregated())
+        figures += [f"training/{backbone}" for backbone in self.study.trained]
         return [
             paths.summary_csv,
             paths.summary_md,
-            *(paths.quality(dataset) for dataset in self.study.datasets),
+            *(paths.quality(dataset) for dataset in self.study.all_datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
             *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
@@ -115,27 +119,27 @@ class Plan:
         return [self.paths.fetched(wildcards.dataset)] if fetched else []
 
     def _is_fetched(self, wildcards: Any) -> bool:
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return is_fetched(located.card, located.path, self.paths.fetched(wildcards.dataset))
 
     def made_by(self, source: str) -> list[str]:
         """Return the datasets whose raw data come by `simulate`, or by `fetch`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [name for name in datasets if getattr(datasets[name].card, source) is not None]
 
     def cut_into(self, what: str) -> list[str]:
         """Return the datasets whose fields are cut into `cells`, or into `tiles`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [n for n in datasets if (datasets[n].card.cells is not None) == (what == "cells")]
 
     def fetch_inputs(self, wildcards: Any) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_inputs(located.card, located.path)
 
     def fetch_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a fetched sample sheet depends on."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_fingerprint(located.card, located.path)
 
     def simulate_settings(self, wildcards: Any) -> str:
@@ -145,7 +149,7 @@ class Plan:
 
     def dataset_card(self, wildcards: Any) -> Path:
         """Return the path of a dataset's card."""
-        return self.study.datasets[wildcards.dataset].path
+        return self.study.all_datasets[wildcards.dataset].path
 
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
@@ -176,7 +180,7 @@ class Plan:
 
     def label_table(self, wildcards: Any) -> Path:
         """Return the table of the labels given by hand."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return label_table_of(located.card, located.path)
 
     def labelled_by_hand(self) -> list[str]:
@@ -201,9 +205,80 @@ class Plan:
         """Return a digest of what a backbone's embeddings depend on in its card."""
         return self.study.backbones[wildcards.backbone].card.fingerprint()
 
+    def training_inputs(self, wildcards: Any) -> list[Path]:
+        """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
+        return [
+            path
+            for source in self._training_sources(wildcards)
+            for path in (source.tiles, source.table, source.splits)
+            if path is not None
+        ]
+
+    def training_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a training depends on in its card."""
+        return self.study.trained[wildcards.backbone].training_fingerprint()
+
+    def training_settings(self, wildcards: Any) -> str:
+        """Return the settings of a training as JSON."""
+        return Pretraining(
+            sources=self._training_sources(wildcards),
+            held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
+            compute=self.config.compute,
+            training=self.config.training,
+        ).model_dump_json(exclude={"compute": {"blocks_a_job"}})
+
+    def training_threads(self, _: Any) -> int:
+        """Return how many processor cores a training asks for."""
+        return self.config.compute.threads * self.config.training.processes
+
+    def training_gpus(self, _: Any) -> int:
+        """Return how many GPUs a training asks for."""
+        return 0 if self.config.compute.device == "cpu" else self.config.training.processes
+
+    def _training_sources(self, wildcards: Any) -> list[TrainingSource]:
+        card = self.study.trained[wildcards.backbone]
+        held_out = self.study.held_out(card) is not None
+        return [
+            TrainingSource(
+                dataset=name,
+                tiles=self.paths.tiles(name),
+                # Labels given by hand come later, and change no training.
+                table=self.paths.tile_table(name),
+                splits=self.paths.splits(name)
+                if held_out and name in self.study.datasets
+                else None,
+            )
+            for name in card.datasets
+        ]
+
+    def trained_weights(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a backbone that is trained here; nothing for any other."""
+        trained = wildcards.backbone in self.study.trained
+        return [self.paths.trained(wildcards.backbone)] if trained else []
+
+    def weights_arguments(self, wildcards: Any) -> list[str]:
+        """Return the same as arguments of the step."""
+        return [
+            text for path in self.trained_weights(wildcards) for text in ("--weights", str(path))
+        ]
+
     def embed_settings(self, _: Any) -> str:
         """Return the settings of the embedding as JSON."""
-        return self.config.compute.model_dump_json()
+        # How the work is divided changes no embedding.
+        return self.config.compute.model_dump_json(exclude={"blocks_a_job"})
+
+    def part_files(self, wildcards: Any, parts: Path) -> list[Path]:
+        """Return what the jobs that fill a store write, given their number."""
+        w = wildcards
+        return [
+            self.paths.embedding_part(w.dataset, w.backbone, w.channels, str(part))
+            for part in range(read_parts(Path(parts)))
+        ]
+
+    def parts_folder(self, wildcards: Any) -> Path:
+        """Return the folder of these files."""
+        w = wildcards
+        return self.paths.embedding_start(w.dataset, w.backbone, w.channels).parent
 
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs an embedding asks for."""
@@ -216,20 +291,19 @@ class Plan:
         p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
         return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
 
-    def head_settings(self, _: Any) -> str:
+    def head_settings(self, wildcards: Any) -> str:
         """Return the settings of the heads as JSON."""
-        return HeadProbe(settings=self.config.heads, **self._shared()).model_dump_json()
+        return HeadProbe(settings=self.config.heads, **self._shared(wildcards)).model_dump_json()
 
-    def knn_settings(self, _: Any) -> str:
+    def knn_settings(self, wildcards: Any) -> str:
         """Return the settings of k-NN as JSON."""
-        return KnnProbe(settings=self.config.knn, **self._shared()).model_dump_json()
+        return KnnProbe(settings=self.config.knn, **self._shared(wildcards)).model_dump_json()
 
-    def aggregate_settings(self, _: Any) -> str:
+    def aggregate_settings(self, wildcards: Any) -> str:
         """Return the settings of the levels as JSON."""
         config = self.config
         probe = AggregateProbe(
-            fractions=[1.0],
-            metrics=config.metrics,
+            **{**self._shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
             heads=config.heads,
             knn=config.knn,
@@ -263,8 +337,13 @@ class Plan:
         """Return the tables that compare levels."""
         return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
 
-    def _shared(self) -> dict[str, Any]:
-        return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
+    def _shared(self, wildcards: Any) -> dict[str, Any]:
+        backbone = wildcards.representation.partition("@")[0]
+        return {
+            "fractions": self.config.splits.fractions,
+            "metrics": self.config.metrics,
+            "leakage": self.study.leakage(backbone, wildcards.dataset),
+        }
 
     def embeddings_in(self, wildcards: Any) -> list[Path]:
         """Return the manifests of every store of a dataset."""
@@ -323,7 +402,7 @@ class Plan:
         )
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
-        return self.study.datasets[wildcards.dataset].card
+        return self.study.all_datasets[wildcards.dataset].card
 
 
 def card_roots() -> Sequence[Path]:

@@ -15,10 +15,12 @@ from transferscope.cards import (
     CellposeSegmentation,
     DatasetCard,
     HandcraftedCard,
+    NetworkCard,
     accepts_any_channels,
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
+from transferscope.estimates.costs import KnownCosts, NetworkCost
 from transferscope.labelling.label_table import (
     check_label_table,
     label_table_of,
@@ -91,7 +93,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     """
     passed = passed or Passed()
     problems = _check_maps(study)
-    for located in study.datasets.values():
+    for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
@@ -99,8 +101,9 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
             problems += check_label_table(located.card, located.path)
         if located.card.fetch is not None:
             problems += _check_fetch(study, located)
+    costs = KnownCosts()
     for located_backbone in study.backbones.values():
-        problems += _check_backbone(located_backbone, passed)
+        problems += _check_backbone(located_backbone, passed, costs)
         if ADAPT in study.config.channel_strategies:
             problems += _check_adaptation(located_backbone, passed)
     if problems:
@@ -115,11 +118,13 @@ def _check_dataset(
         sheet = read_sheet(path, located.card, located.path)
     except UserError as error:
         return error.problems
-    if scored:
-        problems = _check_labels(study, located, sheet)
-    else:
-        problems = label_problems(sheet.table, located.card, str(path))
-    problems += _exclusion_problems(study, sheet.table, str(path))
+    problems: list[Problem] = []
+    if located.card.name in study.datasets:
+        if scored:
+            problems += _check_labels(study, located, sheet)
+        else:
+            problems += label_problems(sheet.table, located.card, str(path))
+        problems += _exclusion_problems(study, sheet.table, str(path))
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
     if study.config.bad_tiles == "skip":
@@ -192,7 +197,9 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     return problems + check_fetched(sheet, paths.fetched(name))
 
 
-def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+def _check_backbone(
+    located: Located[BackboneCard], passed: Passed, costs: KnownCosts
+) -> list[Problem]:
     card = located.card
     if isinstance(card, HandcraftedCard):
         return []
@@ -205,7 +212,20 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
     digest = fingerprint(["backbone", *found])
-    return passed.once(digest, check)
+    problems = passed.once(digest, check)
+    if not problems:
+        costs.learn(card, located.path, lambda: _cost(card, located.path))
+    return problems
+
+
+def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
+    """Return what a network costs, from shapes alone; None where only the real run can tell."""
+    from transferscope.estimates.networks import network_cost
+
+    try:
+        return network_cost(card, card_path)
+    except NotImplementedError:  # an operator without shapes-only arithmetic
+        return None
 
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.backbones.strategies import FEATURES, MAP_RANDOM
+from transferscope.compare.leakage import training_notes
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import HEAD, Store
@@ -110,6 +111,9 @@ def describe(
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
+        notes = training_notes(summary, dataset)
+        if notes:
+            parts += ["", "### Trained on this dataset", "", *(f"* {note}" for note in notes)]
     return "\n".join(parts) + "\n"
 
 

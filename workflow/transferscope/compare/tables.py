@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from transferscope.backbones.strategies import FEATURES
 from transferscope.errors import Problem, UserError
-from transferscope.score_table import SCORE_COLUMNS, STORE, knn_heads
+from transferscope.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
 SCORE_ORDER = [*STORE, "task", *HEAD, "scheme", *FOLD, "fraction", "metric", "class"]
 SUMMARY_KEYS = [*STORE, "task", *HEAD, "scheme", "fraction", "metric", "class"]
-TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class"]
+TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class", SEEN_IN_TRAINING]
 DECIMALS = 6
 REMAKE = "Remove the file and give the same snakemake command again."
 

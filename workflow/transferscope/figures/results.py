@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from transferscope.backbones.strategies import MAP_RANDOM
+from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, read_summary
 from transferscope.compare.wording import METRIC_NAMES, percent
@@ -114,7 +115,7 @@ class Results:
         return float(self.full(dataset, scheme, Head(FLOOR))["mean"].mean())
 
     def footnote(self, what: str, *, head: bool = True, first_scheme_only: bool = False) -> str:
-        """Say what is shown: the heads, the folds, the groups, the intervals and the splits."""
+        """Say what is shown: heads, folds, groups, intervals, splits, and what training saw."""
         parts = [what]
         if head:
             heads = {dataset: str(self.head(dataset)) for dataset in self.datasets}
@@ -135,6 +136,8 @@ class Results:
         if notes:
             text = "; ".join(notes)
             parts.append(f"{text[:1].upper()}{text[1:]}.")
+        for dataset in self.datasets:
+            parts += training_notes(self.summary, dataset)
         return " ".join(parts)
 
     def _n(self) -> str:
