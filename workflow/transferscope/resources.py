@@ -222,6 +222,7 @@ class Needs:
         """Return the need of a mode of fine-tuning: a training for each division, in a row."""
         p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
         card = self.study.backbones[p.backbone].card
+        assert not isinstance(card, HandcraftedCard)  # Refused with the config: no weights.
         cost, passes = self._cost(card, p.dataset, p.backbone, p.stored_channels)
         n_tiles, shape = self._size(p.dataset)
         config = self.study.config
