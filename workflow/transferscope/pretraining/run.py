@@ -150,7 +150,7 @@ def _probe(
         return None
     inputs = NetworkInputs(slots_of(card), card.normalization)
     n_tiles = settings.training.knn_tiles
-    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric.device)
+    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
 
 
 def _scaled_to_batch(card: TrainCard) -> OptimiserSettings:
