@@ -36,7 +36,7 @@ from transferscope.training.tiles import scaled
 
 FIELDS = 128
 BATCH = 32
-STEPS = 4
+STEPS = 8
 ROUNDS = 3
 WORKERS = THREADS = 2
 SIZE = 112

@@ -387,8 +387,8 @@ class TrainingSettings(Model):
         512,
         ge=0,
         description=(
-            "Tiles that are classified by nearest neighbours after each epoch, for the curves. "
-            "0: none, and collapse goes unnoticed."
+            "Tiles that are classified by nearest neighbours in up to 25 epochs, for the curves. "
+            "0: none, and embeddings that become all alike go unnoticed."
         ),
     )
 

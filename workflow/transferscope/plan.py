@@ -419,6 +419,8 @@ class Plan:
             ("Embedding stores (Zarr)", paths.root / "embeddings"),
             ("Logs, one a job", paths.root / "logs"),
         ]
+        if self.study.trained:
+            lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
         report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"

@@ -90,8 +90,9 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             held_out=None if settings.held_out is None else settings.held_out.model_dump(),
             epochs=card.epochs,
             steps=n_steps,
-            images=n_steps * card.batch_size,
+            images=n_steps * batches.batch_size,
         ).write(manifest)
+        _checkpoint_of(manifest).unlink(missing_ok=True)
 
 
 def _train(
@@ -118,17 +119,20 @@ def _train(
         name=card.name,
         n_steps=n_steps,
         steps_an_epoch=batches.steps_an_epoch,
-        batch_size=card.batch_size,
+        batch_size=batches.batch_size,
         seed=card.seed,
         fingerprint=digest,
-        checkpoint=manifest.with_suffix(".checkpoint.pt"),
+        checkpoint=_checkpoint_of(manifest),
         history=history_of(manifest),
         checkpoint_minutes=settings.training.checkpoint_minutes,
     )
-    train(task, _scaled_to_batch(card), plan, fabric)
+    train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
-        plan.checkpoint.unlink(missing_ok=True)
+
+
+def _checkpoint_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".checkpoint.pt")
 
 
 def _fingerprint(card: TrainCard, datasets: list[TrainingDataset], fabric: Fabric) -> str:
@@ -150,12 +154,12 @@ def _probe(
         return None
     inputs = NetworkInputs(slots_of(card), card.normalization)
     n_tiles = settings.training.knn_tiles
-    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric.device)
+    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
 
 
-def _scaled_to_batch(card: TrainCard) -> OptimiserSettings:
+def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:
     """Return the optimiser's settings with the rate that goes with the batch size."""
-    scale = card.batch_size / REFERENCE_BATCH
+    scale = batch_size / REFERENCE_BATCH
     rates = {
         key: scale * getattr(card.optimiser, key)
         for key in ("learning_rate", "final_learning_rate")
