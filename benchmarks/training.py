@@ -25,6 +25,7 @@ from transferscope.cards import DatasetCard, TrainCard
 from transferscope.config import ComputeSettings, Pretraining, TrainingSource
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.pretraining.methods.base import Batch, Method
+from transferscope.pretraining.methods.dino import Crops
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.stores import TileStore
@@ -35,7 +36,7 @@ from transferscope.training.tiles import scaled
 
 FIELDS = 128
 BATCH = 32
-STEPS = 4
+STEPS = 8
 ROUNDS = 3
 WORKERS = THREADS = 2
 SIZE = 112
@@ -220,4 +221,7 @@ def _collated(views: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         # [n, ...] of each tile -> [n B, ...]: the first crop of every tile, then the second.
         return torch.stack(list(views)).transpose(0, 1).flatten(0, 1)
-    return type(first)(_collated(part) for part in zip(*views, strict=True))
+    if isinstance(first, Crops):
+        sizes = zip(*(each.sizes for each in views), strict=True)
+        return Crops([_collated(crops) for crops in sizes], first.dataset)
+    return tuple(_collated(part) for part in zip(*views, strict=True))

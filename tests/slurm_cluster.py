@@ -229,16 +229,16 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _run_by(folder: Path) -> list[psutil.Process]:
-    """Return the processes that slurmd of this cluster has started, and all their children."""
-    found = []
+    """Return the processes of all jobs of this cluster, and those of Slurm that watch them."""
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
-        try:
-            own = str(folder) in process.environ().get("SLURM_CONF", "")
-            if own and process.name() == "slurmstepd":
-                found += [process, *process.children(recursive=True)]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            environment = process.environ()
+            own = environment.get("SLURM_CONF") == str(folder / "slurm.conf")
+            if own and "SLURM_JOB_ID" in environment:
+                watchers = [p for p in process.parents() if p.name() == "slurmstepd"]
+                found |= {p.pid: p for p in [*watchers, *process.children(True), process]}
+    return list(found.values())
 
 
 def _kill(processes: list[psutil.Process]) -> None:

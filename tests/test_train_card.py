@@ -1,5 +1,7 @@
 """Cards of backbones that a study trains itself, and the studies that name them."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -7,6 +9,8 @@ from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from transferscope.cards import BackboneCard, HeldOut
 from transferscope.config import Division, Leakage
 from transferscope.errors import UserError
+from transferscope.estimates.estimate import estimate
+from transferscope.estimates.rates import Rates
 from transferscope.models import validate
 from transferscope.plan import Plan
 from transferscope.preflight import preflight
@@ -88,7 +92,7 @@ def test_what_a_backbone_has_seen(study_of):
 
 def test_cells_and_their_fields_are_the_same_images(study_of):
     fields = write_yaml(
-        "fields.yaml", {**DATASET_CARD, "name": "fields", "sheet": "raw/samples.tsv"}
+        Path("fields.yaml"), {**DATASET_CARD, "name": "fields", "sheet": "raw/samples.tsv"}
     )
     study = study_of(
         {"datasets": ["fields"]},
@@ -124,9 +128,18 @@ def test_preflight_checks_the_network_and_needs_no_weights(study_of):
         preflight(study_of({"input_size": 40}))
 
 
+def test_the_estimate_counts_the_training(study_of):
+    rates = Rates(device="cpu", precision="fp32", embedding=1e9, heads=1e9, measured=False)
+    short, long = (
+        estimate(Plan(study_of({"epochs": epochs})), rates).training_hours for epochs in (2, 6)
+    )
+    assert long == pytest.approx(3 * short)
+    assert short > 0
+
+
 def unlabelled(path):
     card = {**DATASET_CARD, "name": "more", "sheet": "raw/samples.tsv", "labels": []}
-    return str(write_yaml(path, card))
+    return str(write_yaml(Path(path), card))
 
 
 def test_a_dataset_that_is_only_trained_on_needs_no_labels(study_of, tmp_path):

@@ -18,6 +18,7 @@ SOUND = {"embedding_spread": 0.3, "teacher_entropy": 0.7, "teacher_diversity": 0
         ({"embedding_spread": 1e-4}, "alike"),
         ({"teacher_entropy": 1.0}, "uniform"),
         ({"teacher_diversity": 0.0}, "same of every tile"),
+        ({"teacher_information": 0.0}, "no tile from another"),
     ],
 )
 def test_each_kind_of_collapse_stops_the_training_with_its_reason(changes, expected):

@@ -125,3 +125,17 @@ def test_a_card_that_is_not_trained_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match="is not trained here"):
         pretrain(timm_card, tmp_path / "t.yaml", settings_of(tmp_path), tmp_path / "t.json")
+
+
+def test_a_collapse_stops_the_job_with_its_reason_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    # No embeddings differ by so much: every measurement looks like a collapse.
+    monkeypatch.setattr("transferscope.pretraining.monitor.LEAST_SPREAD", 2.0)
+    own, path = card(tmp_path, epochs=6)
+    training = TrainingSettings(knn_tiles=12, checkpoint_minutes=0)
+    settings = settings_of(tmp_path).model_copy(update={"training": training})
+    with pytest.raises(UserError, match="embeddings of different tiles are alike"):
+        pretrain(own, path, settings, tmp_path / "own.json")
+    # The first fifth is not watched, and three measurements have to agree.
+    state = torch.load(tmp_path / "own.checkpoint.pt", weights_only=True)
+    assert state["done"] == 4 * 3 - 1
+    assert not (tmp_path / "own.json").exists()

@@ -21,6 +21,8 @@ from filelock import FileLock, Timeout
 # Variables by which schedulers say which GPUs a job has been given.
 ASSIGNED_BY = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu", "LSB_GPU_ALLOC")
 POLL_SECONDS = 0.5
+# Locks last until they are released or the process ends, whoever forgets about them.
+_HELD: set[FileLock] = set()
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Allotment:
         """Let others have the device."""
         if self.lock is not None:
             self.lock.release()
+            _HELD.discard(self.lock)
 
 
 def default_folder() -> Path:
@@ -97,5 +100,6 @@ def _first_free(locks: Sequence[FileLock]) -> Allotment | None:
             lock.acquire(timeout=0)
         except Timeout:
             continue
+        _HELD.add(lock)
         return Allotment(index, lock)
     return None

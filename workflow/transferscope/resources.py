@@ -27,6 +27,7 @@ from transferscope.estimates.costs import (
     HANDCRAFTED_WIDTH,
     KnownCosts,
     NetworkCost,
+    training_operations,
 )
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
@@ -38,6 +39,8 @@ MIB = 2**20
 FLOAT_BYTES = 4
 # Peak of a step that has hardly anything to do: Python and its libraries, MiB.
 TABLES_MB, IMAGES_MB, TORCH_MB = 350, 450, 950
+# The two Snakemakes that a cluster runs around each step, and counts in.
+SNAKEMAKE_MB = 450
 # What CUDA and its libraries take of a node's memory beside that.
 CUDA_MB = 3_000
 # A segmentation by Cellpose: its network and what it holds of a field.
@@ -48,6 +51,9 @@ FIELD_COPIES, CELL_COPIES = 6, 12
 WEIGHT_COPIES = 3
 # Activations of a batch, in multiples of its input in float32.
 ACTIVATION_COPIES = 16
+# Of a training: bytes a raw pixel, copies of the weights (student, teacher, gradients, two moments
+# of the optimiser, head), and activations that wait for the way back, in multiples of the input.
+RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
 # Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
@@ -59,6 +65,8 @@ TABLE_BYTES = 4_000
 LEAST_MINUTES = 15
 # Seconds a byte of raw pixels, some ten times of what was measured on local disks.
 DECODE_SECONDS, SEGMENT_SECONDS, SIMULATE_SECONDS = 1e-7, 1e-6, 2e-5
+# The same of embeddings that are read and compared with their checksums.
+READ_SECONDS = 2e-8
 # Floating-point operations a second that the slowest usual GPU, and one core, reach in a network.
 GPU_RATE, CORE_RATE = 4e12, 2e10
 # Those that one core reaches in heads and neighbours.
@@ -85,7 +93,8 @@ class Need:
     @classmethod
     def of(cls, mem_mb: float, seconds: float = 0.0) -> Need:
         """Return a need, rounded up, with the time that any job is given."""
-        return cls(math.ceil(mem_mb / 50) * 50, LEAST_MINUTES + math.ceil(seconds / 60))
+        memory = math.ceil((mem_mb + SNAKEMAKE_MB) / 50) * 50
+        return cls(memory, LEAST_MINUTES + math.ceil(seconds / 60))
 
 
 class Needs:
@@ -126,18 +135,19 @@ class Needs:
 
     def cells(self, wildcards: Any) -> Need:
         """Return the need of segmenting and cutting: the same, with masks and measures."""
-        cells = self.study.datasets[wildcards.dataset].card.cells
+        cells = self.study.all_datasets[wildcards.dataset].card.cells
         with_network = cells is not None and isinstance(cells.segmentation, CellposeSegmentation)
         base = IMAGES_MB + (CELLPOSE_MB if with_network else 0)
         return self._decoding(wildcards.dataset, base, CELL_COPIES, SEGMENT_SECONDS)
 
     def table(self, wildcards: Any) -> Need:
         """Return the need of steps on tables of a dataset: splits, labels given by hand."""
-        return Need.of(TABLES_MB + TABLE_BYTES * self._size(wildcards.dataset)[0] / MIB)
+        return Need.of(TABLES_MB + self._table_mb(self._size(wildcards.dataset)[0]))
 
     def contact_sheets(self, wildcards: Any) -> Need:
         """Return the need of drawing some tiles of each class."""
-        return Need.of(self.table(wildcards).mem_mb + IMAGES_MB)
+        table = self.table(wildcards)
+        return Need(table.mem_mb + IMAGES_MB, table.minutes)
 
     def embed(self, wildcards: Any) -> Need:
         """Return the need of an embedding: weights, a batch, a few reads and a block."""
@@ -149,12 +159,45 @@ class Needs:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / threads
             return Need.of(IMAGES_MB + self._block_mb(HANDCRAFTED_WIDTH), seconds)
         cost, passes = self._cost(card, dataset, wildcards.backbone, channels)
-        on_gpu = self.study.config.compute.device != "cpu"
+        on_gpu = self._on_gpu
         batch = self.study.config.compute.batch_size * len(slots_of(card)) * card.input_size**2
         memory = TORCH_MB + self._block_mb(passes * cost.width) + (CUDA_MB if on_gpu else 0)
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         rate = GPU_RATE if on_gpu else threads * CORE_RATE
         return Need.of(memory, n_tiles * passes * cost.operations / rate)
+
+    def pretrain(self, wildcards: Any) -> Need:
+        """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
+        card = self.study.trained[wildcards.backbone]
+        sizes = [self._size(dataset) for dataset in card.datasets]
+        cost = self._known_cost(card, wildcards.backbone)
+        tiles = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
+        batch = card.batch_size * len(card.slots) * card.input_size**2
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        base = TORCH_MB + (CUDA_MB if self._on_gpu else 0)
+        memory = base + (tiles + FLOAT_BYTES * copies) / MIB
+        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+        operations = training_operations(card, cost, sum(n for n, _ in sizes))
+        return Need.of(self._processes * memory, operations / (rate * self._processes))
+
+    def embed_start(self, wildcards: Any) -> Need:
+        """Return the need of trying the number format on a few tiles."""
+        return Need(self.embed(wildcards).mem_mb, LEAST_MINUTES)
+
+    def embed_part(self, wildcards: Any) -> Need:
+        """Return the need of a part of an embedding: that of all, in a share of the time."""
+        compute, whole = self.study.config.compute, self.embed(wildcards)
+        rows = compute.block_rows * (compute.blocks_a_job or 1)
+        share = min(1.0, rows / max(1, self._size(wildcards.dataset)[0]))
+        minutes = LEAST_MINUTES + math.ceil(share * (whole.minutes - LEAST_MINUTES))
+        return Need(whole.mem_mb, minutes)
+
+    def embed_finish(self, wildcards: Any) -> Need:
+        """Return the need of reading an embedding store once, a block at a time."""
+        n_tiles, width = self._store(wildcards.dataset, wildcards.backbone, wildcards.channels)
+        n_outputs = len(output_names(self.study.backbones[wildcards.backbone].card))
+        n_bytes = FLOAT_BYTES * n_tiles * width * n_outputs
+        return Need.of(IMAGES_MB + self._block_mb(width * n_outputs), READ_SECONDS * n_bytes)
 
     def heads(self, wildcards: Any) -> Need:
         """Return the need of all heads of a store: its matrix, and the budget of their training."""
@@ -184,7 +227,7 @@ class Needs:
         n_tiles = max(self._size(dataset)[0] for dataset in self.study.datasets)
         draws = self.study.config.compare.bootstrap
         seconds = 5 * self._n_scored * (1 + n_tiles / 10_000) * draws / 1000
-        return Need.of(TABLES_MB + self._n_scored + TABLE_BYTES * n_tiles / MIB, seconds)
+        return Need.of(TABLES_MB + self._n_scored + self._table_mb(n_tiles), seconds)
 
     def figure(self, _: Any) -> Need:
         """Return the need of a figure of the comparison."""
@@ -202,6 +245,14 @@ class Needs:
         """Cores of a job that reads pixels."""
         return self.study.config.compute.threads
 
+    @property
+    def _processes(self) -> int:
+        return self.study.config.training.processes
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.study.config.compute.device != "cpu"
+
     @cached_property
     def _n_scored(self) -> int:
         return len(self.study.probed())
@@ -209,7 +260,7 @@ class Needs:
     def _decoding(self, dataset: str, base_mb: int, copies: int, seconds: float) -> Need:
         found = self._fields(dataset)
         field_mb = self._raw_bytes(dataset) / max(1, found.n_fields) / MIB
-        tables = TABLE_BYTES * found.n_tiles / MIB
+        tables = self._table_mb(found.n_tiles)
         memory = base_mb + copies * field_mb * self.threads + tables
         return Need.of(memory, seconds * self._raw_bytes(dataset))
 
@@ -234,8 +285,7 @@ class Needs:
         self, card: NetworkCard, dataset: str, backbone: str, channels: str
     ) -> tuple[NetworkCost, int]:
         """Return what a pass costs, and the number of passes."""
-        costs = self._costs = self._costs or KnownCosts()
-        cost = costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
+        cost = self._known_cost(card, backbone)
         given = self.study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         size = self._enlargement(card, dataset)
@@ -243,6 +293,10 @@ class Needs:
             size *= assignment.n_inputs / len(card.slots)
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
+
+    def _known_cost(self, card: NetworkCard, backbone: str) -> NetworkCost:
+        costs = self._costs = self._costs or KnownCosts()
+        return costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
         """Return how many times the pixels of its own input a network is shown."""
@@ -267,6 +321,9 @@ class Needs:
 
     def _matrices_mb(self, n_tiles: int, width: int) -> float:
         return (MATRIX_COPIES * FLOAT_BYTES * width + TABLE_BYTES) * n_tiles / MIB
+
+    def _table_mb(self, n_tiles: int) -> float:
+        return TABLE_BYTES * n_tiles / MIB
 
     def _block_mb(self, width: int) -> float:
         return 3 * FLOAT_BYTES * self.study.config.compute.block_rows * width / MIB

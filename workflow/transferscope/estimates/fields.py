@@ -14,8 +14,8 @@ from transferscope.cards import (
     WholeFields,
 )
 from transferscope.cells.crops import crop_side
-from transferscope.errors import UserError
-from transferscope.raw.file_checks import scan_headers
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import header_at
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet, read_sheet
 from transferscope.study import Study
@@ -23,6 +23,8 @@ from transferscope.tiles.tiling import plan_tiles
 
 SIMULATED_BYTES_A_PIXEL = 2
 CELLS_A_FIELD = 50
+# Files that may be bad before the size of a dataset's fields counts as unknown.
+HEADERS_TRIED = 20
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
         return _simulated(card, card.simulate)
     if card.fetch is not None and not path.is_file():
         return _to_fetch(card, located.path, path, online=online)
-    return _listed(read_sheet(path, card, located.path), card)
+    tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
+    return _listed(read_sheet(path, card, located.path), card, tried)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
@@ -142,11 +145,16 @@ def _fields_in_source(
     return len(planned.table) * (1 if planned.complete else known.fields_a_group)
 
 
-def _listed(sheet: SampleSheet, card: DatasetCard) -> Fields:
-    """Judge by the first file: fields of one dataset nearly always have one size."""
-    header = scan_headers(sheet, card, range(1))[0]
-    if not isinstance(header, FieldHeader):
-        raise UserError(header)
+def _listed(sheet: SampleSheet, card: DatasetCard, tried: int) -> Fields:
+    """Judge by the first good file: fields of one dataset nearly always have one size."""
+    problems: list[Problem] = []
+    for position in range(min(tried, len(sheet))):
+        header = header_at(sheet, card, position)
+        if isinstance(header, FieldHeader):
+            break
+        problems += header
+    else:
+        raise UserError(problems)
     source = "sample sheet, size of the first field"
     return _tiled(card, len(sheet), header.shape, header.dtype.itemsize, source)
 
@@ -179,14 +187,15 @@ def _cells(
 ) -> Fields:
     """Assume a number of cells a field: only the segmentation can tell it."""
     whole = isinstance(cells.segmentation, WholeFields)
-    side = crop_side(cells.crop, card.pixel_size_um)
+    cut = crop_side(cells.crop, card.pixel_size_um)
+    side = cells.crop.tile_size_px or cut
     return Fields(
         n_fields=n_fields,
         n_tiles=n_fields * (1 if whole else CELLS_A_FIELD),
         field_shape=shape,
         tile_shape=(len(card.channels), side, side),
         bytes_a_pixel=bytes_a_pixel,
-        pixel_size_um=card.pixel_size_um,
+        pixel_size_um=card.pixel_size_um * cut / side if card.pixel_size_um else None,
         source=source if whole else f"{source}; {CELLS_A_FIELD} cells a field assumed",
     )
 
