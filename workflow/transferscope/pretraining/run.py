@@ -90,7 +90,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             held_out=None if settings.held_out is None else settings.held_out.model_dump(),
             epochs=card.epochs,
             steps=n_steps,
-            images=n_steps * card.batch_size,
+            images=n_steps * batches.batch_size,
         ).write(manifest)
 
 
@@ -118,14 +118,14 @@ def _train(
         name=card.name,
         n_steps=n_steps,
         steps_an_epoch=batches.steps_an_epoch,
-        batch_size=card.batch_size,
+        batch_size=batches.batch_size,
         seed=card.seed,
         fingerprint=digest,
         checkpoint=manifest.with_suffix(".checkpoint.pt"),
         history=history_of(manifest),
         checkpoint_minutes=settings.training.checkpoint_minutes,
     )
-    train(task, _scaled_to_batch(card), plan, fabric)
+    train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
         plan.checkpoint.unlink(missing_ok=True)
@@ -153,9 +153,9 @@ def _probe(
     return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
 
 
-def _scaled_to_batch(card: TrainCard) -> OptimiserSettings:
+def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:
     """Return the optimiser's settings with the rate that goes with the batch size."""
-    scale = card.batch_size / REFERENCE_BATCH
+    scale = batch_size / REFERENCE_BATCH
     rates = {
         key: scale * getattr(card.optimiser, key)
         for key in ("learning_rate", "final_learning_rate")
