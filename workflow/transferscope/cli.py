@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -68,7 +69,8 @@ def _global_options(
         typer.Option(help="Copy messages, progress and errors into this file, too."),
     ] = None,
 ) -> None:
-    if log is not None:
+    # The first of several processes that train together writes the log.
+    if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
         log.parent.mkdir(parents=True, exist_ok=True)
         sys.stderr = _Tee(sys.__stderr__ or sys.stderr, log.open("w", encoding="utf-8"))
     logging.basicConfig(

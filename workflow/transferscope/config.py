@@ -270,7 +270,7 @@ class ComputeSettings(Model):
 
 
 class TrainingSettings(Model):
-    """How backbones are trained; nothing here changes what comes out."""
+    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
 
     processes: int = Field(
         1,
@@ -306,6 +306,9 @@ class FigureSettings(Model):
     """How figures look; a change here replots and does nothing else."""
 
     dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    map: Literal["tsne", "umap"] = Field(
+        "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
+    )
     map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
     gallery: int = Field(
         0,

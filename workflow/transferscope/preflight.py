@@ -89,7 +89,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         With every problem found, each with file, row or key, and mend.
     """
     passed = passed or Passed()
-    problems: list[Problem] = []
+    problems = _check_maps(study)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
@@ -149,6 +149,16 @@ def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleShee
 def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
     knn = study.config.knn
     return exclusion_problems(table, knn.exclude, where) if knn.k else []
+
+
+def _check_maps(study: Study) -> list[Problem]:
+    """Check that what the maps of the embeddings need is installed."""
+    if study.config.figures.map == "tsne":
+        return []
+    # Imports scikit-learn: only for a study that needs it.
+    from transferscope.figures.projection import check_installed
+
+    return check_installed(study.config.figures.map)
 
 
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from transferscope.backbones.channels import assign, slots_of
@@ -28,9 +27,10 @@ from transferscope.estimates.costs import (
     HANDCRAFTED_WIDTH,
     KnownCosts,
     NetworkCost,
+    training_operations,
 )
 from transferscope.estimates.fields import Fields, expected_fields
-from transferscope.estimates.heads import PASSES_A_STEP, head_seconds
+from transferscope.estimates.heads import head_seconds
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names
@@ -51,10 +51,9 @@ FIELD_COPIES, CELL_COPIES = 6, 12
 WEIGHT_COPIES = 3
 # Activations of a batch, in multiples of its input in float32.
 ACTIVATION_COPIES = 16
-# The same in training: weights, gradient, two moments, a teacher, weights in half precision.
-TRAINING_COPIES = 6
-# Views of a tile in a step, and what is kept of each for its gradient, a byte an operation.
-VIEWS, BYTES_AN_OPERATION = 8, 0.02
+# Of a training: bytes a raw pixel, copies of the weights (student, teacher, gradients, two moments
+# of the optimiser, head), and activations that wait for the way back, in multiples of the input.
+RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
 # Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
@@ -150,20 +149,6 @@ class Needs:
         table = self.table(wildcards)
         return Need(table.mem_mb + IMAGES_MB, table.minutes)
 
-    def pretrain(self, wildcards: Any) -> Need:
-        """Return the need of a training: weights, optimiser, and what a step keeps of its views."""
-        card, located = self.study.trained[wildcards.backbone], self.study.backbones
-        cost = self._known_cost(card, located[wildcards.backbone].path)
-        images = sum(self._size(dataset)[0] for dataset in card.datasets)
-        on_gpu = self._on_gpu
-        processes = self.study.config.training.processes
-        step = VIEWS * card.batch_size * cost.operations * BYTES_AN_OPERATION / MIB
-        weights = TRAINING_COPIES * FLOAT_BYTES * cost.parameters / MIB
-        memory = processes * (TORCH_MB + weights + (CUDA_MB if on_gpu else step))
-        rate = processes * (GPU_RATE if on_gpu else self.threads * CORE_RATE)
-        operations = PASSES_A_STEP * VIEWS * card.epochs * images * cost.operations
-        return Need.of(memory + self._table_mb(images), operations / rate)
-
     def embed(self, wildcards: Any) -> Need:
         """Return the need of an embedding: weights, a batch, a few reads and a block."""
         dataset, channels = wildcards.dataset, wildcards.channels
@@ -180,6 +165,20 @@ class Needs:
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         rate = GPU_RATE if on_gpu else threads * CORE_RATE
         return Need.of(memory, n_tiles * passes * cost.operations / rate)
+
+    def pretrain(self, wildcards: Any) -> Need:
+        """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
+        card = self.study.trained[wildcards.backbone]
+        sizes = [self._size(dataset) for dataset in card.datasets]
+        cost = self._known_cost(card, wildcards.backbone)
+        tiles = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
+        batch = card.batch_size * len(card.slots) * card.input_size**2
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        base = TORCH_MB + (CUDA_MB if self._on_gpu else 0)
+        memory = base + (tiles + FLOAT_BYTES * copies) / MIB
+        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+        operations = training_operations(card, cost, sum(n for n, _ in sizes))
+        return Need.of(self._processes * memory, operations / (rate * self._processes))
 
     def embed_start(self, wildcards: Any) -> Need:
         """Return the need of trying the number format on a few tiles."""
@@ -247,6 +246,10 @@ class Needs:
         return self.study.config.compute.threads
 
     @property
+    def _processes(self) -> int:
+        return self.study.config.training.processes
+
+    @property
     def _on_gpu(self) -> bool:
         return self.study.config.compute.device != "cpu"
 
@@ -282,7 +285,7 @@ class Needs:
         self, card: NetworkCard, dataset: str, backbone: str, channels: str
     ) -> tuple[NetworkCost, int]:
         """Return what a pass costs, and the number of passes."""
-        cost = self._known_cost(card, self.study.backbones[backbone].path)
+        cost = self._known_cost(card, backbone)
         given = self.study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         size = self._enlargement(card, dataset)
@@ -291,9 +294,9 @@ class Needs:
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
 
-    def _known_cost(self, card: NetworkCard, card_path: Path) -> NetworkCost:
+    def _known_cost(self, card: NetworkCard, backbone: str) -> NetworkCost:
         costs = self._costs = self._costs or KnownCosts()
-        return costs.of(card, card_path) or UNKNOWN_COST
+        return costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
         """Return how many times the pixels of its own input a network is shown."""

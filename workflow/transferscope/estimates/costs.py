@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from transferscope.cards import NetworkCard
+from transferscope.cards import NetworkCard, TrainCard
 from transferscope.checkpoints.sources import stamp
 from transferscope.models import PROSE, fingerprint
 from transferscope.stores import write_atomically
@@ -17,6 +17,9 @@ CACHE = Path(".snakemake") / "transferscope" / "costs.json"
 # Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
 HANDCRAFTED_SECONDS = 0.03
 HANDCRAFTED_WIDTH = 200
+# Forward passes over a whole image that one training step takes an image, at the defaults: a way
+# back costs two of them, a small crop its share, and hidden patches nothing in the encoder.
+TRAINING_PASSES = {"dino": 13.0, "mae": 2.0, "ca-mae": 2.0, "mae-unet": 6.0, "weak": 3.0}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class NetworkCost:
     operations: int
     parameters: int
     width: int
+
+
+def training_operations(card: TrainCard, cost: NetworkCost, n_tiles: int) -> float:
+    """Return the operations of a whole training on so many tiles."""
+    return TRAINING_PASSES[card.objective.method] * cost.operations * card.epochs * n_tiles
 
 
 class KnownCosts:

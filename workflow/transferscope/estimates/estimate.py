@@ -15,6 +15,7 @@ from transferscope.estimates.costs import (
     HANDCRAFTED_SECONDS,
     HANDCRAFTED_WIDTH,
     NetworkCost,
+    training_operations,
 )
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
@@ -77,6 +78,8 @@ class Estimate:
         Processor hours of all head jobs, at the most: early stopping is not counted on.
     rates
         What the hours were computed with.
+    training_hours
+        Hours on the device of all trainings, one after the other.
     """
 
     jobs: dict[str, int]
@@ -85,6 +88,7 @@ class Estimate:
     downloads: dict[str, int]
     head_hours: float
     rates: Rates
+    training_hours: float = 0.0
 
     @property
     def device_hours(self) -> float:
@@ -147,7 +151,18 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         downloads=_downloads(study, fields, costs),
         head_hours=_head_hours(study, fields, jobs, rates),
         rates=rates,
+        training_hours=_training_hours(study, fields, rates, costs),
     )
+
+
+def _training_hours(study: Study, fields: dict[str, Fields], rates: Rates, costs: _Costs) -> float:
+    seconds = 0.0
+    for name, card in study.trained.items():
+        n_tiles = sum(fields[dataset].n_tiles for dataset in card.datasets)
+        cost = costs.of(card, study.backbones[name].path)
+        operations = training_operations(card, cost, n_tiles) if cost else math.nan
+        seconds += operations / rates.embedding
+    return seconds / 3600
 
 
 def _stores(study: Study) -> list[tuple[str, str, str]]:

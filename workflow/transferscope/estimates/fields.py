@@ -187,14 +187,15 @@ def _cells(
 ) -> Fields:
     """Assume a number of cells a field: only the segmentation can tell it."""
     whole = isinstance(cells.segmentation, WholeFields)
-    side = crop_side(cells.crop, card.pixel_size_um)
+    cut = crop_side(cells.crop, card.pixel_size_um)
+    side = cells.crop.tile_size_px or cut
     return Fields(
         n_fields=n_fields,
         n_tiles=n_fields * (1 if whole else CELLS_A_FIELD),
         field_shape=shape,
         tile_shape=(len(card.channels), side, side),
         bytes_a_pixel=bytes_a_pixel,
-        pixel_size_um=card.pixel_size_um,
+        pixel_size_um=card.pixel_size_um * cut / side if card.pixel_size_um else None,
         source=source if whole else f"{source}; {CELLS_A_FIELD} cells a field assumed",
     )
 

@@ -158,6 +158,7 @@ class Batches:
             images=self._scaled(chosen, raw),
             channels=tuple(self.datasets[chosen].tiles.channels),
             groups=groups.to(self._device),
+            dataset=chosen,
         )
 
     def _read(self, step: int) -> tuple[int, IntArray, Tensor]:

@@ -24,6 +24,8 @@ LEAST_SPREAD = 1e-3
 # Shares of the largest entropy. One output is uniform, or the mean of all is a single one.
 LARGEST_ENTROPY = 0.9999
 LEAST_DIVERSITY = 1e-3
+# Diversity less entropy: what an output tells of its image. It starts at about 0.01.
+LEAST_INFORMATION = 1e-3
 # Epochs in a row that have to look like a collapse: some begin with one, and recover.
 PATIENCE = 3
 
@@ -118,11 +120,15 @@ def collapse_signs(measured: Mapping[str, float]) -> list[str]:
     spread = measured.get("embedding_spread", 1.0)
     entropy = measured.get("teacher_entropy", 0.0)
     diversity = measured.get("teacher_diversity", 1.0)
+    information = measured.get("teacher_information", 1.0)
     signs = {
         f"embeddings of different tiles are alike (spread {spread:.1e})": spread < LEAST_SPREAD,
         f"the teacher's outputs are uniform (entropy {entropy:.4f})": entropy > LARGEST_ENTROPY,
         f"the teacher says the same of every tile (diversity {diversity:.1e})": (
             diversity < LEAST_DIVERSITY
+        ),
+        f"the teacher tells no tile from another (information {information:.1e})": (
+            information < LEAST_INFORMATION
         ),
     }
     return [text for text, present in signs.items() if present]

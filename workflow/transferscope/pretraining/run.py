@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnProbe
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.protocols import PROTOCOLS
+from transferscope.seeds import derive_seed
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.settings import OptimiserSettings
@@ -100,7 +102,16 @@ def _train(
     digest: str,
     fabric: Fabric,
 ) -> None:
-    method = build_method(card, card.objective, card.augmentation, card.seed, batches.n_groups)
+    # The encoder has a seed of its own, as in a control; heads and decoders draw from torch's.
+    torch.manual_seed(derive_seed(card.seed, card.objective.method, "weights"))
+    method = build_method(
+        card,
+        card.objective,
+        card.augmentation,
+        card.seed,
+        n_groups=batches.n_groups,
+        n_datasets=len(batches.datasets),
+    )
     n_steps = card.epochs * batches.steps_an_epoch
     task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
     plan = TrainingPlan(

@@ -11,6 +11,9 @@ from transferscope.pretraining.data import Batches
 from transferscope.pretraining.methods.base import Method
 from transferscope.pretraining.monitor import CollapseAlarm, KnnProbe
 
+# Share of a training after which the alarm listens: at first all embeddings may be much alike.
+WATCHED_FROM = 0.2
+
 
 class PretrainingTask:
     """A method, its tiles, and what is watched.
@@ -55,7 +58,8 @@ class PretrainingTask:
         measured = self.method.watch()
         if self.probe is not None:
             measured |= self.probe(self.method.encoder)
-        self.alarm.check(measured)
+        if (epoch + 1) * self.batches.steps_an_epoch > WATCHED_FROM * self.n_steps:
+            self.alarm.check(measured)
         return measured
 
     def waited(self) -> float:
