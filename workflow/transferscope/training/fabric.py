@@ -14,12 +14,10 @@ from torch import nn
 from transferscope.backbones.precision import choose_precision
 from transferscope.backbones.readout import FUSED_ATTENTION
 from transferscope.config import ComputeSettings
-from transferscope.devices import AllottedDevice, allotted_device, torch_device
+from transferscope.devices import allotted_device, torch_device
 
 logger = logging.getLogger(__name__)
 
-# A training has its GPU until its process ends.
-_ALLOTTED: list[AllottedDevice] = []
 # Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
 
@@ -37,9 +35,8 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
     """
     device = torch_device(settings.device)
     if device.type == "cuda" and processes == 1:
-        allotted = allotted_device(settings.device)
-        _ALLOTTED.append(allotted)
-        devices: int | list[int] = [allotted.device.index]
+        # Nobody releases it: a training has its GPU until its process ends.
+        devices: int | list[int] = [allotted_device(settings.device).device.index]
     else:
         devices = processes
     precision = choose_precision(device, settings.precision)
