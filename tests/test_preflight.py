@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 import pytest
@@ -83,6 +84,14 @@ def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(
     with pytest.raises(UserError, match="cannot serve the channel strategy adapt") as caught:
         preflight(load(folder, repository, **study))
     assert "no plain convolution" in str(caught.value)
+
+
+def test_a_missing_umap_is_refused_before_the_run(folder, repository, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "umap" else found(n))
+    preflight(load(folder, repository))
+    with pytest.raises(UserError, match=r"(?s)figures.map.*pip install 'transferscope\[umap\]'"):
+        preflight(load(folder, repository, figures={"map": "umap"}))
 
 
 def test_a_fetch_is_checked_before_it_is_done(folder, repository):

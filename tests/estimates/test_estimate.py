@@ -8,10 +8,11 @@ import tifffile
 from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
-from transferscope.estimates.estimate import TRAINING_SHARE, estimate
+from transferscope.estimates.estimate import estimate
 from transferscope.estimates.fields import expected_fields
 from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
+from transferscope.estimates.tuning import TRAINING_SHARE
 from transferscope.plan import SHIPPED, Plan
 from transferscope.study import Study
 

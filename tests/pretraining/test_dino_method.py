@@ -13,6 +13,7 @@ from torch import nn
 from transferscope.cards import Normalization, Slot
 from transferscope.pretraining.methods.base import Batch
 from transferscope.pretraining.methods.dino import (
+    Crops,
     Dino,
     entropies,
     teacher_momentum,
@@ -54,18 +55,19 @@ def unchanged(size, scale, channels):
     return lambda images, generator: images[..., :size, :size]
 
 
-def method(settings=SETTINGS, seed=0):
-    torch.manual_seed(seed)
+def method(settings=SETTINGS, n_datasets=1):
+    torch.manual_seed(0)
     inputs = NetworkInputs([Slot(name="nucleus"), Slot(name="protein")], Normalization(kind="none"))
-    return Dino(settings, Pooled, 8, 4, inputs, unchanged)
+    return Dino(settings, Pooled, 8, 4, inputs, unchanged, n_datasets)
 
 
-def views(seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return [
+def views(dataset=0):
+    generator = torch.Generator().manual_seed(1)
+    sizes = [
         torch.randn(2 * BATCH, 2, 8, 8, generator=generator),
         torch.randn(SETTINGS.local_crops * BATCH, 2, 4, 4, generator=generator),
     ]
+    return Crops(sizes, dataset)
 
 
 def published_head(network, images):
@@ -97,21 +99,21 @@ def published_loss(taught, learned, center):
 def test_the_loss_and_the_centre_are_those_that_were_published():
     dino = method()
     with torch.no_grad():
-        for parameter in dino.student.parameters():
+        for parameter in (p for p in dino.student.parameters() if p.requires_grad):
             parameter.add_(torch.randn(parameter.shape) * 0.1)
-        dino.criterion.center.copy_(torch.randn(1, 1, 7) * 0.02)
-    center = dino.criterion.center[0, 0].double().numpy()
+        dino.criteria[0].center.copy_(torch.randn(1, 1, 7) * 0.02)
+    center = dino.criteria[0].center[0, 0].double().numpy()
     crops = views()
     loss, parts = dino.loss(crops, 0.5, torch.Generator())
 
-    taught = published_head(dino.teacher, crops[0]).reshape(2, BATCH, -1)
-    learned = np.concatenate([published_head(dino.student, one) for one in crops])
+    taught = published_head(dino.teacher, crops.sizes[0]).reshape(2, BATCH, -1)
+    learned = np.concatenate([published_head(dino.student, one) for one in crops.sizes])
     expected = published_loss(taught, learned.reshape(4, BATCH, -1), center)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert parts["dino"].item() == loss.item()
     momentum = SETTINGS.center_momentum
     moved = momentum * center + (1 - momentum) * taught.mean(axis=(0, 1))
-    np.testing.assert_allclose(dino.criterion.center[0, 0].numpy(), moved, atol=1e-6)
+    np.testing.assert_allclose(dino.criteria[0].center[0, 0].numpy(), moved, atol=1e-6)
 
 
 def test_the_teacher_learns_from_the_student_alone():
@@ -157,13 +159,22 @@ def test_the_last_layer_is_kept_at_first(progress, moves):
     assert bool(dino.student[1].layers[0].weight.grad.any())
 
 
-def test_both_kinds_of_collapse_are_seen():
+def found_entropies(probabilities):
+    names = ["teacher_entropy", "teacher_diversity", "teacher_information"]
+    found = entropies(probabilities)
+    assert list(found) == names
+    return [value.item() for value in found.values()]
+
+
+def test_every_kind_of_collapse_is_seen():
     uniform = torch.full((6, 4), 0.25)
-    assert entropies(uniform) == pytest.approx({"teacher_entropy": 1, "teacher_diversity": 1})
+    assert found_entropies(uniform) == pytest.approx([1, 1, 0])
     one = torch.eye(4)[torch.zeros(6, dtype=torch.long)]
-    assert entropies(one) == pytest.approx({"teacher_entropy": 0, "teacher_diversity": 0})
-    spread = torch.eye(4)
-    assert entropies(spread) == pytest.approx({"teacher_entropy": 0, "teacher_diversity": 1})
+    assert found_entropies(one) == pytest.approx([0, 0, 0])
+    # What every image tells is neither uniform nor one output, but it is the same.
+    alike = torch.tensor([[0.5, 0.5, 0.0, 0.0]]).expand(6, -1)
+    assert found_entropies(alike) == pytest.approx([0.5, 0.5, 0])
+    assert found_entropies(torch.eye(4)) == pytest.approx([0, 1, 1])
 
 
 def test_what_is_watched_is_that_of_the_last_batch():
@@ -175,18 +186,27 @@ def test_what_is_watched_is_that_of_the_last_batch():
 
 def test_each_image_has_two_global_and_several_local_crops():
     batch = Batch(torch.rand(BATCH, 2, 8, 8), ("nucleus", "protein"))
-    shapes = [tuple(one.shape) for one in method().views(batch, torch.Generator())]
+    shapes = [tuple(one.shape) for one in method().views(batch, torch.Generator()).sizes]
     assert shapes == [(2 * BATCH, 2, 8, 8), (2 * BATCH, 2, 4, 4)]
     without = SETTINGS.model_copy(update={"local_crops": 0})
-    assert len(method(without).views(batch, torch.Generator())) == 1
+    assert len(method(without).views(batch, torch.Generator()).sizes) == 1
+
+
+def test_each_dataset_has_a_centre_of_its_own():
+    dino = method(n_datasets=2)
+    batch = Batch(torch.rand(BATCH, 2, 8, 8), ("nucleus", "protein"), dataset=1)
+    crops = dino.views(batch, torch.Generator())
+    dino.loss(crops, 0.5, torch.Generator())
+    assert not dino.criteria[0].center.any()
+    assert dino.criteria[1].center.any()
 
 
 def centre_of_one_process(rank, address, taught, found):
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     try:
         dino = method()
-        dino.criterion.update_center(taught[:, rank::2])
-        found[rank] = dino.criterion.center[0, 0]
+        dino.criteria[0].update_center(taught[:, rank::2])
+        found[rank] = dino.criteria[0].center[0, 0]
     finally:
         dist.destroy_process_group()
 
@@ -197,5 +217,5 @@ def test_two_processes_have_the_centre_of_the_whole_batch(tmp_path):
     address = f"file://{tmp_path / 'meeting-point'}"
     mp.spawn(centre_of_one_process, (address, taught, found), nprocs=2)
     alone = method()
-    alone.criterion.update_center(taught)
-    torch.testing.assert_close(found, alone.criterion.center[0].expand(2, -1))
+    alone.criteria[0].update_center(taught)
+    torch.testing.assert_close(found, alone.criteria[0].center[0].expand(2, -1))

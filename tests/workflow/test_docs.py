@@ -20,6 +20,7 @@ PAGES = [
     "your-own-images.md",
     "add-a-dataset.md",
     "add-a-backbone.md",
+    "train-a-backbone.md",
     "channel-strategies.md",
     "ready-studies.md",
     "single-cells.md",

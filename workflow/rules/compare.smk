@@ -15,6 +15,9 @@ rule compare:
         paths.benchmark("compare")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("compare"),
+        runtime=plan.needs.runtime("compare"),
     params:
         folder=paths.root,
         stores=plan.probed_in(),
@@ -44,6 +47,9 @@ rule aggregation:
         paths.log("aggregation"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("compare"),
+        runtime=plan.needs.runtime("compare"),
     params:
         folder=paths.root,
         stores=plan.probed_in(),

@@ -12,6 +12,8 @@ rule embed:
         ENVIRONMENT
     threads: plan.config.compute.threads
     resources:
+        mem_mb=plan.needs.mem_mb("embed"),
+        runtime=plan.needs.runtime("embed"),
         gpu=plan.gpus,
     params:
         card=plan.backbone_card,

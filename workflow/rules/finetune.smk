@@ -19,6 +19,8 @@ rule finetune:
         ENVIRONMENT
     threads: plan.config.compute.threads
     resources:
+        mem_mb=plan.needs.mem_mb("finetune"),
+        runtime=plan.needs.runtime("finetune"),
         gpu=plan.gpus,
     params:
         backbone=plan.backbone_card,

@@ -14,6 +14,8 @@ rule pretrain:
         ENVIRONMENT
     threads: plan.training_threads
     resources:
+        mem_mb=plan.needs.mem_mb("pretrain"),
+        runtime=plan.needs.runtime("pretrain"),
         gpu=plan.training_gpus,
     params:
         card=plan.backbone_card,
@@ -42,6 +44,9 @@ rule training_curves:
         backbone=alternatives(plan.study.trained),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("figure"),
+        runtime=plan.needs.runtime("figure"),
     params:
         settings=plan.figure_settings,
         protocol=PROTOCOLS["figures"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -68,7 +69,8 @@ def _global_options(
         typer.Option(help="Copy messages, progress and errors into this file, too."),
     ] = None,
 ) -> None:
-    if log is not None:
+    # The first of several processes that train together writes the log.
+    if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
         log.parent.mkdir(parents=True, exist_ok=True)
         sys.stderr = _Tee(sys.__stderr__ or sys.stderr, log.open("w", encoding="utf-8"))
     logging.basicConfig(
@@ -258,28 +260,21 @@ def splits(
     write_splits(divided, splits)
 
 
+BackboneCardPath = Annotated[Path, typer.Option(help="Backbone card (.yaml).")]
 TrainedWeights = Annotated[
     Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
 ]
-
-
-def _backbone_card(path: Path, weights: Path | None) -> tuple[Any, Path]:
-    """Return a backbone and its file; of one that the study has trained, its weights."""
-    from transferscope.backbones.trained import trained_card
-    from transferscope.cards import BackboneCard, TrainCard
-    from transferscope.models import read_model
-
-    card = read_model(path, BackboneCard)
-    if isinstance(card, TrainCard) and weights is not None:
-        return trained_card(card, weights)
-    return card, path
+StrategyName = Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")]
+BlocksAJob = Annotated[int, typer.Option(help="Blocks that one job fills.")]
+PartOut = Annotated[Path, typer.Option(help="Note to write (.json).")]
+Started = Annotated[Path, typer.Option(help="What embed-start wrote (.json).")]
 
 
 @app.command()
 def embed(
     tiles: ManifestIn,
-    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
-    channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
+    backbone: BackboneCardPath,
+    channels: StrategyName,
     manifest: ManifestOut,
     settings: SettingsJson = "{}",
     weights: TrainedWeights = None,
@@ -289,7 +284,7 @@ def embed(
     from transferscope.config import ComputeSettings
 
     chosen = _settings(settings, ComputeSettings)
-    card, card_path = _backbone_card(backbone, weights)
+    card, card_path = _backbone(backbone, weights)
     run(
         tiles,
         card,
@@ -299,6 +294,96 @@ def embed(
         card_path=card_path,
         block_rows=chosen.block_rows,
     )
+
+
+def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
+    """Return the card that loads a backbone, and the file to which its paths are relative."""
+    from transferscope.backbones.trained import trained_card
+    from transferscope.cards import BackboneCard, TrainCard
+    from transferscope.models import read_model
+
+    card = read_model(backbone, BackboneCard)
+    if isinstance(card, TrainCard) and weights is not None:
+        return trained_card(card, weights)
+    return card, backbone
+
+
+@app.command("embed-parts")
+def embed_parts(
+    tiles: ManifestIn,
+    block_rows: Annotated[int, typer.Option(help="Tiles a block.")],
+    blocks_a_job: BlocksAJob,
+    output: PartOut,
+) -> None:
+    """Say into how many parts the filling of a dataset's stores is divided."""
+    from transferscope.parts import write_parts
+
+    write_parts(tiles, block_rows, blocks_a_job, output)
+
+
+@app.command("embed-start")
+def embed_start(
+    tiles: ManifestIn,
+    backbone: BackboneCardPath,
+    channels: StrategyName,
+    manifest: ManifestOut,
+    output: PartOut,
+    settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Make an empty embedding store, which several jobs will fill."""
+    from transferscope.backbones.embed_parts import start_store
+
+    start_store(_embed_task(tiles, backbone, channels, manifest, settings, weights), output)
+
+
+@app.command("embed-part")
+def embed_part(
+    tiles: ManifestIn,
+    backbone: BackboneCardPath,
+    channels: StrategyName,
+    manifest: ManifestOut,
+    started: Started,
+    part: Annotated[int, typer.Option(help="Number of the part, from 0.")],
+    blocks_a_job: BlocksAJob,
+    output: PartOut,
+    settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Fill one part of an embedding store that has been started."""
+    from transferscope.backbones.embed_parts import fill_part
+
+    task = _embed_task(tiles, backbone, channels, manifest, settings, weights)
+    fill_part(task, started, part, blocks_a_job, output)
+
+
+@app.command("embed-finish")
+def embed_finish(
+    manifest: ManifestOut,
+    started: Started,
+    parts: Annotated[Path, typer.Option(help="Folder in which the parts say that they are done.")],
+    blocks_a_job: BlocksAJob,
+) -> None:
+    """Check an embedding store that several jobs have filled, and write its manifest."""
+    from transferscope.backbones.embed_parts import finish_store
+
+    finish_store(manifest, started, parts, blocks_a_job)
+
+
+def _embed_task(
+    tiles: Path,
+    backbone: Path,
+    channels: str,
+    manifest: Path,
+    settings: str,
+    weights: Path | None,
+) -> Any:
+    from transferscope.backbones.embed_parts import EmbedTask
+    from transferscope.config import ComputeSettings
+
+    card, card_path = _backbone(backbone, weights)
+    chosen = _settings(settings, ComputeSettings)
+    return EmbedTask(tiles, card, card_path, channels, manifest, chosen)
 
 
 @app.command()
@@ -412,7 +497,7 @@ def finetune(
         probe=probe,
         threads=machine.threads,
     )
-    network, network_path = _backbone_card(backbone, weights)
+    network, network_path = _backbone(backbone, weights)
     tuned = Tuned(network, network_path, mode_of_head(head), tiles)
     run(tuned, data, probe, machine, scores, predictions, losses)
 

@@ -355,6 +355,14 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
+    blocks_a_job: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
+            "a store. Null: one job a store."
+        ),
+    )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
         1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
@@ -362,7 +370,7 @@ class ComputeSettings(Model):
 
 
 class TrainingSettings(Model):
-    """How backbones are trained; nothing here changes what comes out."""
+    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
 
     processes: int = Field(
         1,
@@ -379,8 +387,8 @@ class TrainingSettings(Model):
         512,
         ge=0,
         description=(
-            "Tiles that are classified by nearest neighbours after each epoch, for the curves. "
-            "0: none, and collapse goes unnoticed."
+            "Tiles that are classified by nearest neighbours in up to 25 epochs, for the curves. "
+            "0: none, and embeddings that become all alike go unnoticed."
         ),
     )
 
@@ -398,6 +406,9 @@ class FigureSettings(Model):
     """How figures look; a change here replots and does nothing else."""
 
     dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    map: Literal["tsne", "umap"] = Field(
+        "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
+    )
     map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
     gallery: int = Field(
         0,

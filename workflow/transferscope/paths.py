@@ -75,6 +75,30 @@ class StudyPaths:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / "embeddings" / dataset / backbone / f"{channels}.json"
 
+    def embedding_parts(self, dataset: str = "{dataset}") -> Path:
+        """Return the path of the number of jobs that fill each embedding store of a dataset."""
+        return self.root / "parts" / f"{dataset}.json"
+
+    def embedding_start(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Return the path of what the jobs that fill one embedding store have to find."""
+        return self.root / "parts" / dataset / backbone / channels / "started.json"
+
+    def embedding_part(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+        part: str = "{part}",
+    ) -> Path:
+        """Return the path of the note of one of these jobs that it is done."""
+        folder = self.embedding_start(dataset, backbone, channels).parent
+        return folder / f"{part}.json"
+
     def scores(
         self,
         probe: str,

@@ -21,10 +21,12 @@ from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fe
 from transferscope.finetuning.modes import head_of_mode
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
+from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
+from transferscope.resources import Needs
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
@@ -50,6 +52,7 @@ class Plan:
         self.study = study
         self.paths = study.paths
         self.config = study.config
+        self.needs = Needs(study)
 
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of."""
@@ -236,7 +239,7 @@ class Plan:
             held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
             compute=self.config.compute,
             training=self.config.training,
-        ).model_dump_json()
+        ).model_dump_json(exclude={"compute": {"blocks_a_job"}})
 
     def training_threads(self, _: Any) -> int:
         """Return how many processor cores a training asks for."""
@@ -275,7 +278,21 @@ class Plan:
 
     def embed_settings(self, _: Any) -> str:
         """Return the settings of the embedding as JSON."""
-        return self.config.compute.model_dump_json()
+        # How the work is divided changes no embedding.
+        return self.config.compute.model_dump_json(exclude={"blocks_a_job"})
+
+    def part_files(self, wildcards: Any, parts: Path) -> list[Path]:
+        """Return what the jobs that fill a store write, given their number."""
+        w = wildcards
+        return [
+            self.paths.embedding_part(w.dataset, w.backbone, w.channels, str(part))
+            for part in range(read_parts(Path(parts)))
+        ]
+
+    def parts_folder(self, wildcards: Any) -> Path:
+        """Return the folder of these files."""
+        w = wildcards
+        return self.paths.embedding_start(w.dataset, w.backbone, w.channels).parent
 
     def finetune_settings(self, wildcards: Any) -> str:
         """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
@@ -402,6 +419,8 @@ class Plan:
             ("Embedding stores (Zarr)", paths.root / "embeddings"),
             ("Logs, one a job", paths.root / "logs"),
         ]
+        if self.study.trained:
+            lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
         report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"

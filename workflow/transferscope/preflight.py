@@ -15,10 +15,12 @@ from transferscope.cards import (
     CellposeSegmentation,
     DatasetCard,
     HandcraftedCard,
+    NetworkCard,
     accepts_any_channels,
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
+from transferscope.estimates.costs import KnownCosts, NetworkCost
 from transferscope.labelling.label_table import (
     check_label_table,
     label_table_of,
@@ -87,7 +89,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         With every problem found, each with file, row or key, and mend.
     """
     passed = passed or Passed()
-    problems: list[Problem] = []
+    problems = _check_maps(study)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
@@ -96,8 +98,9 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
             problems += check_label_table(located.card, located.path)
         if located.card.fetch is not None:
             problems += _check_fetch(study, located)
+    costs = KnownCosts()
     for located_backbone in study.backbones.values():
-        problems += _check_backbone(located_backbone, passed)
+        problems += _check_backbone(located_backbone, passed, costs)
         if ADAPT in study.config.channel_strategies:
             problems += _check_adaptation(located_backbone, passed)
     if not problems:
@@ -152,6 +155,16 @@ def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[P
     return exclusion_problems(table, knn.exclude, where) if knn.k else []
 
 
+def _check_maps(study: Study) -> list[Problem]:
+    """Check that what the maps of the embeddings need is installed."""
+    if study.config.figures.map == "tsne":
+        return []
+    # Imports scikit-learn: only for a study that needs it.
+    from transferscope.figures.projection import check_installed
+
+    return check_installed(study.config.figures.map)
+
+
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
     """Check that what a dataset's segmentation needs is installed."""
     cells = located.card.cells
@@ -180,7 +193,9 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     return problems + check_fetched(sheet, paths.fetched(name))
 
 
-def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+def _check_backbone(
+    located: Located[BackboneCard], passed: Passed, costs: KnownCosts
+) -> list[Problem]:
     card = located.card
     if isinstance(card, HandcraftedCard):
         return []
@@ -193,7 +208,20 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
     digest = fingerprint(["backbone", *found])
-    return passed.once(digest, check)
+    problems = passed.once(digest, check)
+    if not problems:
+        costs.learn(card, located.path, lambda: _cost(card, located.path))
+    return problems
+
+
+def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
+    """Return what a network costs, from shapes alone; None where only the real run can tell."""
+    from transferscope.estimates.networks import network_cost
+
+    try:
+        return network_cost(card, card_path)
+    except NotImplementedError:  # an operator without shapes-only arithmetic
+        return None
 
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:

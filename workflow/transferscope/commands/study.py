@@ -142,6 +142,7 @@ def _closing(plan: Plan, found: Estimate) -> str:
     lines = [
         f"Networks, one after the other: {_hours(found.device_hours)} on {rates.device} in "
         f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
+        *_training_line(found),
         f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
         *_tuning(found),
         f"Disk: {_size(found.tile_bytes)} of tiles and at most {_size(found.store_bytes)} of "
@@ -156,6 +157,12 @@ def _tuning(found: Estimate) -> list[str]:
     if not n_jobs:
         return []
     return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
+
+
+def _training_line(found: Estimate) -> list[str]:
+    if not found.training_hours:
+        return []
+    return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
 
 
 def _hours(hours: float) -> str:

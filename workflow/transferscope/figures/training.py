@@ -72,7 +72,14 @@ def draw(history: pd.DataFrame, trained: TrainedManifest) -> Figure:
 
 def panels_of(history: pd.DataFrame) -> list[Panel]:
     """Return the panels for which a history has columns."""
-    parts = [c for c in history.columns if c not in PLAIN_COLUMNS and c in _every_step(history)]
+    parts = [
+        c
+        for c in history.columns
+        # Of a loss with one part, the part is the loss.
+        if c not in PLAIN_COLUMNS
+        and c in _every_step(history)
+        and not history[c].equals(history.loss)
+    ]
     shares = [c for c in parts if c.startswith("teacher_") or c == "accuracy"]
     found = [
         Panel("Loss", "loss", ("loss", *(c for c in parts if c not in shares))),

@@ -136,6 +136,11 @@ class Batches:
         self.reader = BatchReader(self._read)
 
     @property
+    def batch_size(self) -> int:
+        """Tiles a step; fewer than asked for where the largest dataset has fewer."""
+        return max(order.batch_size for order in self._orders)
+
+    @property
     def steps_an_epoch(self) -> int:
         """Steps that show each tile once."""
         return sum(order.steps_an_epoch for order in self._orders)
@@ -158,6 +163,7 @@ class Batches:
             images=self._scaled(chosen, raw),
             channels=tuple(self.datasets[chosen].tiles.channels),
             groups=groups.to(self._device),
+            dataset=chosen,
         )
 
     def _read(self, step: int) -> tuple[int, IntArray, Tensor]:

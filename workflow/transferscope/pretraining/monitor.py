@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,7 +25,9 @@ LEAST_SPREAD = 1e-3
 # Shares of the largest entropy. One output is uniform, or the mean of all is a single one.
 LARGEST_ENTROPY = 0.9999
 LEAST_DIVERSITY = 1e-3
-# Epochs in a row that have to look like a collapse: some begin with one, and recover.
+# Diversity less entropy: what an output tells of its image. It starts at about 0.01.
+LEAST_INFORMATION = 1e-3
+# Measurements in a row that have to look like a collapse: some begin with one, and recover.
 PATIENCE = 3
 
 
@@ -43,8 +46,8 @@ class KnnProbe:
         What it is trained on.
     n_tiles
         Tiles that are taken of all datasets together, labelled ones where there are any.
-    device
-        Where the network runs.
+    fabric
+        Device and number format.
     """
 
     def __init__(
@@ -53,9 +56,9 @@ class KnnProbe:
         inputs: NetworkInputs,
         datasets: Sequence[TrainingDataset],
         n_tiles: int,
-        device: torch.device,
+        fabric: Fabric,
     ) -> None:
-        self.card, self.inputs, self.device = card, inputs, device
+        self.card, self.inputs, self.fabric = card, inputs, fabric
         share = n_tiles // len(datasets)
         self._parts = [(each, _chosen(each, share, card.seed)) for each in datasets]
 
@@ -78,11 +81,12 @@ class KnnProbe:
         size = (self.card.input_size, self.card.input_size)
         found = []
         for first in range(0, len(rows), BATCH):
-            raw = dataset.tiles.batch(rows[first : first + BATCH]).to(self.device)
+            raw = dataset.tiles.batch(rows[first : first + BATCH]).to(self.fabric.device)
             images = scaled(raw, dataset.tiles.intensity_range)
             images = functional.interpolate(images, size, mode="bicubic", antialias=True)
             channels = tuple(dataset.tiles.channels)
-            found.append(backbone(self.inputs(images.clamp(0, 1), channels))[0])
+            with self.fabric.autocast():
+                found.append(backbone(self.inputs(images.clamp(0, 1), channels))[0])
         encoder.train(training)
         return torch.cat(found)
 
@@ -90,7 +94,7 @@ class KnnProbe:
 class CollapseAlarm(nn.Module):
     """Stops a training whose network has come to say the same of every image.
 
-    It counts epochs in a row, and is part of a checkpoint.
+    It counts measurements in a row, and is part of a checkpoint.
     """
 
     suspicious: Tensor
@@ -105,12 +109,14 @@ class CollapseAlarm(nn.Module):
         Raises
         ------
         StopTraining
-            Where several epochs in a row look like a collapse.
+            Where several in a row look like a collapse.
         """
         reasons = collapse_signs(measured)
         self.suspicious = self.suspicious + 1 if reasons else torch.zeros_like(self.suspicious)
         if self.suspicious >= PATIENCE:
-            raise StopTraining(f"collapse: {'; '.join(reasons)}, for {PATIENCE} epochs")
+            raise StopTraining(
+                f"collapse: {'; '.join(reasons)}, in {PATIENCE} measurements in a row"
+            )
 
 
 def collapse_signs(measured: Mapping[str, float]) -> list[str]:
@@ -118,11 +124,15 @@ def collapse_signs(measured: Mapping[str, float]) -> list[str]:
     spread = measured.get("embedding_spread", 1.0)
     entropy = measured.get("teacher_entropy", 0.0)
     diversity = measured.get("teacher_diversity", 1.0)
+    information = measured.get("teacher_information", 1.0)
     signs = {
         f"embeddings of different tiles are alike (spread {spread:.1e})": spread < LEAST_SPREAD,
         f"the teacher's outputs are uniform (entropy {entropy:.4f})": entropy > LARGEST_ENTROPY,
         f"the teacher says the same of every tile (diversity {diversity:.1e})": (
             diversity < LEAST_DIVERSITY
+        ),
+        f"the teacher tells no tile from another (information {information:.1e})": (
+            information < LEAST_INFORMATION
         ),
     }
     return [text for text, present in signs.items() if present]

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnProbe
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.protocols import PROTOCOLS
+from transferscope.seeds import derive_seed
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.settings import OptimiserSettings
@@ -88,7 +90,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             held_out=None if settings.held_out is None else settings.held_out.model_dump(),
             epochs=card.epochs,
             steps=n_steps,
-            images=n_steps * card.batch_size,
+            images=n_steps * batches.batch_size,
         ).write(manifest)
 
 
@@ -100,21 +102,30 @@ def _train(
     digest: str,
     fabric: Fabric,
 ) -> None:
-    method = build_method(card, card.objective, card.augmentation, card.seed, batches.n_groups)
+    # The encoder has a seed of its own, as in a control; heads and decoders draw from torch's.
+    torch.manual_seed(derive_seed(card.seed, card.objective.method, "weights"))
+    method = build_method(
+        card,
+        card.objective,
+        card.augmentation,
+        card.seed,
+        n_groups=batches.n_groups,
+        n_datasets=len(batches.datasets),
+    )
     n_steps = card.epochs * batches.steps_an_epoch
     task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
     plan = TrainingPlan(
         name=card.name,
         n_steps=n_steps,
         steps_an_epoch=batches.steps_an_epoch,
-        batch_size=card.batch_size,
+        batch_size=batches.batch_size,
         seed=card.seed,
         fingerprint=digest,
         checkpoint=manifest.with_suffix(".checkpoint.pt"),
         history=history_of(manifest),
         checkpoint_minutes=settings.training.checkpoint_minutes,
     )
-    train(task, _scaled_to_batch(card), plan, fabric)
+    train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
         plan.checkpoint.unlink(missing_ok=True)
@@ -139,12 +150,12 @@ def _probe(
         return None
     inputs = NetworkInputs(slots_of(card), card.normalization)
     n_tiles = settings.training.knn_tiles
-    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric.device)
+    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
 
 
-def _scaled_to_batch(card: TrainCard) -> OptimiserSettings:
+def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:
     """Return the optimiser's settings with the rate that goes with the batch size."""
-    scale = card.batch_size / REFERENCE_BATCH
+    scale = batch_size / REFERENCE_BATCH
     rates = {
         key: scale * getattr(card.optimiser, key)
         for key in ("learning_rate", "final_learning_rate")

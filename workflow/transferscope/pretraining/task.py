@@ -11,6 +11,11 @@ from transferscope.pretraining.data import Batches
 from transferscope.pretraining.methods.base import Method
 from transferscope.pretraining.monitor import CollapseAlarm, KnnProbe
 
+# Epochs after which is measured, spread over a training: more would cost more than they tell.
+MEASUREMENTS = 25
+# Share of a training after which the alarm listens: at first all embeddings may be much alike.
+WATCHED_FROM = 0.2
+
 
 class PretrainingTask:
     """A method, its tiles, and what is watched.
@@ -24,7 +29,7 @@ class PretrainingTask:
     n_steps
         Steps of the whole training.
     probe
-        What is measured after each epoch; None: nothing but what the method itself tells.
+        What is measured after an epoch; None: nothing but what the method itself tells.
     """
 
     def __init__(
@@ -51,11 +56,15 @@ class PretrainingTask:
         self.method.after_step(step / self.n_steps)
 
     def at_epoch_end(self, epoch: int) -> dict[str, float]:
-        """Measure, and stop where the network has collapsed."""
+        """Measure, in some epochs, and stop where the network has collapsed."""
+        n_epochs = self.n_steps // self.batches.steps_an_epoch
+        if (n_epochs - epoch - 1) % -(-n_epochs // MEASUREMENTS):
+            return {}
         measured = self.method.watch()
         if self.probe is not None:
             measured |= self.probe(self.method.encoder)
-        self.alarm.check(measured)
+        if (epoch + 1) * self.batches.steps_an_epoch > WATCHED_FROM * self.n_steps:
+            self.alarm.check(measured)
         return measured
 
     def waited(self) -> float:

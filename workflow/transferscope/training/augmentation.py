@@ -55,7 +55,7 @@ class Augmentation:
         """
         with torch.autocast(images.device.type, enabled=False):
             images = self._reduced(images.float())
-            grid = self._grid(len(images), generator).to(images.device)
+            grid = self._grid(len(images), generator, images.device)
             crops = functional.grid_sample(
                 images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
             )
@@ -69,15 +69,22 @@ class Augmentation:
         factor = math.floor(typical / self.size)
         return functional.avg_pool2d(images, factor) if factor > 1 else images
 
-    def _grid(self, n: int, generator: Generator) -> Tensor:
-        """Return where each pixel of each crop lies in its image, [n, size, size, 2], -1 to 1."""
+    def _grid(self, n: int, generator: Generator, device: torch.device) -> Tensor:
+        """Return where each pixel of each crop lies in its image, [n, size, size, 2], -1 to 1.
+
+        Little is drawn on the processor; what has a value for each pixel is made on the device.
+        """
         low, high = self.settings.crop_scale
         side = _uniform((n,), low, high, generator).sqrt()
         centre = _uniform((n, 2), -1, 1, generator) * (1 - side)[:, None]
         turns = self._turns(n, generator) * side[:, None, None]
-        matrix = torch.cat([turns, centre[:, :, None]], dim=2)
+        matrix = torch.cat([turns, centre[:, :, None]], dim=2).to(device)
+        knots = self._knots(n, generator) * side[:, None, None, None]
         grid = functional.affine_grid(matrix, [n, 1, self.size, self.size], align_corners=False)
-        return grid + self._warp(n, generator) * side[:, None, None, None]
+        field = functional.interpolate(
+            knots.to(device), (self.size, self.size), mode="bilinear", align_corners=True
+        )
+        return grid + field.permute(0, 2, 3, 1)
 
     def _turns(self, n: int, generator: Generator) -> Tensor:
         """Return mirrored and turned axes, [n, 2, 2]."""
@@ -90,14 +97,10 @@ class Augmentation:
             axes = powers[torch.randint(4, (n,), generator=generator)] @ axes
         return axes
 
-    def _warp(self, n: int, generator: Generator) -> Tensor:
-        """Return a smooth displacement [n, size, size, 2], in halves of the crop's side."""
+    def _knots(self, n: int, generator: Generator) -> Tensor:
+        """Return displacements [n, 2, knots, knots] in halves of the crop's side."""
         longest = 2 * self.settings.warp
-        knots = _uniform((n, 2, WARP_KNOTS, WARP_KNOTS), -longest, longest, generator)
-        field = functional.interpolate(
-            knots, (self.size, self.size), mode="bilinear", align_corners=True
-        )
-        return field.permute(0, 2, 3, 1)
+        return _uniform((n, 2, WARP_KNOTS, WARP_KNOTS), -longest, longest, generator)
 
     def _factors(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return factors of contrast and of brightness, [n, C, 1, 1]; 0: the channel is blank."""

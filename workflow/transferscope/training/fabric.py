@@ -14,10 +14,12 @@ from torch import nn
 from transferscope.backbones.precision import choose_precision
 from transferscope.backbones.readout import FUSED_ATTENTION
 from transferscope.config import ComputeSettings
-from transferscope.devices import torch_device
+from transferscope.devices import AllottedDevice, allotted_device, torch_device
 
 logger = logging.getLogger(__name__)
 
+# A training has its GPU until its process ends.
+_ALLOTTED: list[AllottedDevice] = []
 # Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
 
@@ -34,11 +36,17 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
         beside the first are started here, with the command line of this one.
     """
     device = torch_device(settings.device)
+    if device.type == "cuda" and processes == 1:
+        allotted = allotted_device(settings.device)
+        _ALLOTTED.append(allotted)
+        devices: int | list[int] = [allotted.device.index]
+    else:
+        devices = processes
     precision = choose_precision(device, settings.precision)
     torch.set_num_threads(settings.threads)
     fabric = Fabric(
         accelerator=device.type,
-        devices=processes,
+        devices=devices,
         strategy="ddp" if processes > 1 else "auto",
         precision=PRECISIONS[precision],
         # On a cluster, too, a job starts its own processes: Slurm gives it one task.

@@ -29,11 +29,14 @@ class Batch:
         What the C channels show.
     groups
         Index of each tile's group, int64 [B]; None where the method reads no labels.
+    dataset
+        Which of the training's datasets they are from, counted from 0.
     """
 
     images: Tensor
     channels: tuple[str, ...]
     groups: Tensor | None = None
+    dataset: int = 0
 
 
 class Method(nn.Module, ABC):
@@ -44,6 +47,8 @@ class Method(nn.Module, ABC):
 
     # Whether `Batch.groups` is needed.
     reads_groups = False
+    # Side in px of the (largest) views.
+    input_size: int
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,22 @@ from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.settings import DinoSettings
 
 GLOBAL_CROPS = 2
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The views of a batch.
+
+    Parameters
+    ----------
+    sizes
+        Global crops [2 B, slots, S, S], then local ones [n B, slots, s, s], if there are any.
+    dataset
+        Which dataset they are from.
+    """
+
+    sizes: list[Tensor]
+    dataset: int
 
 
 class Dino(Method):
@@ -40,6 +57,9 @@ class Dino(Method):
         Normalises and fills the slots.
     augmentation
         Makes the views.
+    n_datasets
+        Number of datasets. Each has a centre of its own: one for all would be that of the dataset
+        before, so that the teacher would tell datasets apart in place of images.
     """
 
     def __init__(
@@ -50,6 +70,7 @@ class Dino(Method):
         local_size: int,
         inputs: NetworkInputs,
         augmentation: AugmentFactory,
+        n_datasets: int = 1,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -61,11 +82,14 @@ class Dino(Method):
         self.teacher = _with_head(build(), settings)
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        # It holds the centre, reduces it over processes, and averages over all pairs of crops.
-        self.criterion = DINOLoss(
-            output_dim=settings.output_width,
-            student_temp=settings.student_temperature,
-            center_momentum=settings.center_momentum,
+        # Each holds a centre, reduces it over processes, and averages over all pairs of crops.
+        self.criteria = nn.ModuleList(
+            DINOLoss(
+                output_dim=settings.output_width,
+                student_temp=settings.student_temperature,
+                center_momentum=settings.center_momentum,
+            )
+            for _ in range(n_datasets)
         )
         self._progress = 0.0
         self._watched: dict[str, Tensor] = {}
@@ -75,14 +99,15 @@ class Dino(Method):
     @property
     def encoder(self) -> nn.Module:
         """The teacher, which is better than the student throughout."""
-        return self.teacher[0]
+        network: nn.Module = self.teacher[0]
+        return network
 
     def trained(self) -> list[nn.Module]:
         """Return the student: the teacher only follows."""
         return [self.student]
 
-    def views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
-        """Return global crops [2 B, slots, S, S], then local ones [n B, slots, s, s], if any."""
+    def views(self, batch: Batch, generator: torch.Generator) -> Crops:
+        """Return two global and some local crops of each image."""
         kinds = [
             (GLOBAL_CROPS, self.input_size, self.settings.global_scale),
             (self.settings.local_crops, self.local_size, self.settings.local_scale),
@@ -93,21 +118,26 @@ class Dino(Method):
             crops = [augment(batch.images, generator) for _ in range(count)]
             if crops:
                 found.append(self.inputs(torch.cat(crops), batch.channels))
-        return found
+        return Crops(found, batch.dataset)
 
-    def loss(self, views: list[Tensor], progress: float, generator: torch.Generator) -> Losses:
+    def loss(self, views: Crops, progress: float, generator: torch.Generator) -> Losses:
         """Return the cross-entropy of the student's to the teacher's outputs."""
         self._progress = progress
-        size = len(views[0]) // GLOBAL_CROPS
+        criterion: Any = self.criteria[views.dataset]
+        global_crops = views.sizes[0]
+        size = len(global_crops) // GLOBAL_CROPS
         with torch.no_grad():
-            taught = self.teacher(views[0]).float()
-        learned = torch.cat([self.student(crops).float() for crops in views])
+            taught = self.teacher(global_crops).float()
+        learned = torch.cat([self.student(crops).float() for crops in views.sizes])
         temperature = teacher_temperature(self.settings, progress)
         # A sum over many outputs, which reduced precision would round.
         with torch.autocast(taught.device.type, enabled=False):
-            center = self.criterion.center.clone()
-            loss = self.criterion(list(taught.split(size)), list(learned.split(size)), temperature)
-            self._watched = entropies(((taught - center[0]) / temperature).softmax(dim=-1))
+            certain = ((taught - criterion.center[0]) / temperature).softmax(dim=-1)
+            # Moves the centre, too.
+            loss: Tensor = criterion(
+                list(torch.split(taught, size)), list(torch.split(learned, size)), temperature
+            )
+        self._watched = entropies(certain)
         return loss, {"dino": loss.detach(), **self._watched}
 
     @torch.no_grad()
@@ -149,24 +179,27 @@ def entropies(probabilities: Tensor) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to Tensor
-        ``teacher_entropy``, the mean entropy of an output: 1 where all are uniform, a collapse.
-        ``teacher_diversity``, the entropy of the mean output: 0 where all are the same one-hot
-        vector, the other collapse.
+        ``teacher_entropy``, the mean entropy of an output: 1 where all are uniform.
+        ``teacher_diversity``, the entropy of the mean output: 0 where one output wins for all.
+        ``teacher_information``, the second less the first, which is what an output tells of its
+        image: near 0 in every collapse.
     """
     largest = math.log(probabilities.shape[-1])
-    mean = probabilities.mean(dim=0)
+    entropy = torch.special.entr(probabilities).sum(dim=-1).mean() / largest
+    diversity = torch.special.entr(probabilities.mean(dim=0)).sum() / largest
     return {
-        "teacher_entropy": torch.special.entr(probabilities).sum(dim=-1).mean() / largest,
-        "teacher_diversity": torch.special.entr(mean).sum() / largest,
+        "teacher_entropy": entropy,
+        "teacher_diversity": diversity,
+        "teacher_information": diversity - entropy,
     }
 
 
-def _with_head(encoder: nn.Module, settings: DinoSettings) -> nn.Sequential:
+def _with_head(encoder: Any, settings: DinoSettings) -> nn.Sequential:
     with warnings.catch_warnings():
         # torch has another way to normalise weights, which lightly does not use yet.
         warnings.simplefilter("ignore", FutureWarning)
         head = DINOProjectionHead(
-            input_dim=int(encoder.num_features),  # type: ignore[arg-type]
+            input_dim=int(encoder.num_features),
             hidden_dim=settings.hidden_width,
             bottleneck_dim=settings.bottleneck_width,
             output_dim=settings.output_width,

@@ -111,7 +111,7 @@ class MaskedAutoencoder(Method):
     def __init__(
         self,
         settings: MaeSettings | ChannelAgnosticMaeSettings,
-        encoder: nn.Module,
+        encoder: Any,
         input_size: int,
         inputs: NetworkInputs,
         augmentation: AugmentFactory,
@@ -121,13 +121,13 @@ class MaskedAutoencoder(Method):
         self.input_size = input_size
         self.inputs = inputs
         self.augmentation = augmentation
-        self._encoder: Any = encoder
-        patches = self._encoder.patch_embed
+        self._encoder = encoder
+        patches = encoder.patch_embed
         self.patch_size = int(patches.patch_size[0])
         self.splits_channels = isinstance(encoder, ChannelTokenVit)
         seen = 1 if self.splits_channels else int(patches.proj.weight.shape[1])
         values = seen * self.patch_size**2
-        self.decoder = Decoder(self._encoder.embed_dim, patches.grid_size, values, settings)
+        self.decoder = Decoder(encoder.embed_dim, patches.grid_size, values, settings)
 
     @property
     def encoder(self) -> nn.Module:

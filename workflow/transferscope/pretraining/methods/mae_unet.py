@@ -86,7 +86,7 @@ class UnetAutoencoder(Method):
     def __init__(
         self,
         settings: UnetMaeSettings,
-        encoder: nn.Module,
+        encoder: Any,
         channels: int,
         input_size: int,
         inputs: NetworkInputs,
@@ -97,8 +97,8 @@ class UnetAutoencoder(Method):
         self.input_size = input_size
         self.inputs = inputs
         self.augmentation = augmentation
-        self._encoder: Any = encoder
-        widths = [level["num_chs"] for level in self._encoder.feature_info]
+        self._encoder = encoder
+        widths = [level["num_chs"] for level in encoder.feature_info]
         self.decoder = UnetDecoder(widths, settings.decoder_width, channels)
 
     @property

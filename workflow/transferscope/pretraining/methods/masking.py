@@ -121,8 +121,9 @@ def masked_losses(
 
 
 def _magnitudes(patches: Tensor, side: int) -> Tensor:
-    images = patches.unflatten(-1, (side, side, -1))
-    return torch.fft.fft2(images, dim=(2, 3)).abs()
+    images = patches.reshape(*patches.shape[:2], side, side, -1)
+    magnitudes: Tensor = torch.fft.fft2(images, dim=(2, 3)).abs()
+    return magnitudes
 
 
 def _mean_of_hidden(values: Tensor, hidden: Tensor) -> Tensor:

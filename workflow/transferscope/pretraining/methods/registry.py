@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
 from transferscope.backbones.channels import slots_of
 from transferscope.backbones.networks import fresh_network, patch_size
 from transferscope.cards import ArchitectureCard
@@ -35,6 +37,7 @@ def build_method(
     augmentation: AugmentationSettings,
     seed: int,
     n_groups: int = 0,
+    n_datasets: int = 1,
 ) -> Method:
     """Return a method with fresh weights.
 
@@ -50,35 +53,38 @@ def build_method(
         Seed of the encoder's weights, as in the card of a random control.
     n_groups
         Number of groups that `weak` tells apart.
+    n_datasets
+        Number of datasets that batches come from.
     """
 
     def augment(size: int, scale: tuple[float, float], channels: Sequence[str]) -> Augment:
         cropped = augmentation.model_copy(update={"crop_scale": scale})
         return Augmentation(cropped, size, channels)
 
+    # Position embeddings are resampled when the weights are loaded for another size.
+    size = getattr(settings, "crop_size", None) or card.input_size
+    card = card.model_copy(update={"input_size": size})
     inputs = NetworkInputs(slots_of(card), card.normalization)
+    encoder = _encoder(card, seed)
     if isinstance(settings, DinoSettings):
-        build = _many_sizes(card, seed)
-        local = settings.local_size or _local_size(card.input_size, build())
-        return Dino(settings, build, card.input_size, local, inputs, augment)
-    encoder = fresh_network(card, seed)
+        local = settings.local_size or _local_size(size, encoder)
+        return Dino(
+            settings, partial(_encoder, card, seed), size, local, inputs, augment, n_datasets
+        )
     if isinstance(settings, UnetMaeSettings):
         channels = len(card.slots)
-        return UnetAutoencoder(settings, encoder, channels, card.input_size, inputs, augment)
+        return UnetAutoencoder(settings, encoder, channels, size, inputs, augment)
     if isinstance(settings, WeakSettings):
-        return WeakClassifier(settings, encoder, n_groups, card.input_size, inputs, augment)
-    return MaskedAutoencoder(settings, encoder, card.input_size, inputs, augment)
+        return WeakClassifier(settings, encoder, n_groups, size, inputs, augment)
+    return MaskedAutoencoder(settings, encoder, size, inputs, augment)
 
 
-def _many_sizes(card: ArchitectureCard, seed: int) -> Any:
-    """Return what makes a network that takes local crops, too."""
-    has_patches = patch_size(fresh_network(card, seed)) is not None
-    arguments = {"dynamic_img_size": True} if has_patches else {}
-
-    def build() -> nn.Module:
-        return fresh_network(card, seed, **arguments)
-
-    return build
+def _encoder(card: ArchitectureCard, seed: int) -> nn.Module:
+    """Return a fresh network; a vision transformer takes images of other sizes, too."""
+    network = fresh_network(card, seed)
+    if isinstance(network, VisionTransformer) and not isinstance(network, ChannelTokenVit):
+        network = fresh_network(card, seed, dynamic_img_size=True)
+    return network
 
 
 def _local_size(input_size: int, network: nn.Module) -> int:

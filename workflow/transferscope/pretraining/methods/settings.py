@@ -12,7 +12,21 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
-class DinoSettings(Model):
+class _CroppedSettings(Model):
+    """Where the network takes images of several sizes."""
+
+    crop_size: int | None = Field(
+        None,
+        ge=8,
+        description=(
+            "Side in px of the crops that the network is trained on, such as half of `input_size` "
+            "with crops of a quarter of a tile: the same scale for a quarter of the time. Null: "
+            "`input_size`."
+        ),
+    )
+
+
+class DinoSettings(_CroppedSettings):
     """Self-distillation without labels (Caron et al., ICCV 2021, arXiv 2104.14294)."""
 
     method: Literal["dino"]
@@ -26,7 +40,7 @@ class DinoSettings(Model):
     local_size: int | None = Field(
         None,
         ge=8,
-        description="Side of a local crop in px. Null: 3/7 of `input_size`, in whole patches.",
+        description="Side of a local crop in px. Null: 3/7 of the global one, in whole patches.",
     )
     output_width: int = Field(65536, ge=2, description="Outputs of the projection head.")
     hidden_width: int = Field(2048, ge=1, description="Width of the projection head.")
@@ -75,7 +89,7 @@ class _MaskedSettings(Model):
     )
 
 
-class MaeSettings(_MaskedSettings):
+class MaeSettings(_CroppedSettings, _MaskedSettings):
     """Masked autoencoder of a vision transformer (He et al., CVPR 2022, arXiv 2111.06377)."""
 
     method: Literal["mae"]
@@ -93,7 +107,7 @@ class ChannelAgnosticMaeSettings(_MaskedSettings):
     decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
 
 
-class UnetMaeSettings(_MaskedSettings):
+class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
     """Masked autoencoder of a convolutional network, with the decoder of a U-Net."""
 
     method: Literal["mae-unet"]
@@ -101,7 +115,7 @@ class UnetMaeSettings(_MaskedSettings):
     decoder_width: int = Field(32, ge=4, description="Features of the decoder's finest level.")
 
 
-class WeakSettings(Model):
+class WeakSettings(_CroppedSettings):
     """A classifier of the group label, as the weakly supervised baseline."""
 
     method: Literal["weak"]

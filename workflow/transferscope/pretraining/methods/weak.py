@@ -37,7 +37,7 @@ class WeakClassifier(Method):
     def __init__(
         self,
         settings: WeakSettings,
-        encoder: nn.Module,
+        encoder: Any,
         n_groups: int,
         input_size: int,
         inputs: NetworkInputs,
@@ -48,8 +48,8 @@ class WeakClassifier(Method):
         self.input_size = input_size
         self.inputs = inputs
         self.augmentation = augmentation
-        self._encoder: Any = encoder
-        self.head = nn.Linear(int(self._encoder.num_features), n_groups)
+        self._encoder = encoder
+        self.head = nn.Linear(int(encoder.num_features), n_groups)
 
     @property
     def encoder(self) -> nn.Module:
