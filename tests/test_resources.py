@@ -108,6 +108,21 @@ def test_equal_networks_are_looked_at_once_and_remembered(tmp_path, needs_of):
     assert KnownCosts(path).of(renamed, located.path) is None
 
 
+def test_a_fine_tuning_needs_more_than_the_embedding_and_takes_longer_with_each_epoch(needs_of):
+    def need(epochs, mode="full"):
+        settings = {"backbones": ["cards/backbones/tiny.yaml"], "epochs": epochs}
+        needs = needs_of(LARGE, n_tiles=10**4, finetune=settings)
+        return needs.finetune(wildcards(tuned_head=f"finetune-{mode}")), needs
+
+    (short, needs), (long, _) = need(10), need(20)
+    embedding, once = needs.embed(wildcards()), need(10, "head")[0]
+    assert short.mem_mb > embedding.mem_mb
+    assert embedding.minutes < once.minutes < short.minutes
+    assert long.minutes - once.minutes == pytest.approx(
+        2 * (short.minutes - once.minutes), rel=0.01
+    )
+
+
 def test_every_rule_that_a_cluster_runs_says_what_it_needs(repository):
     rules = 0
     for path in (repository / "workflow/rules").glob("*.smk"):

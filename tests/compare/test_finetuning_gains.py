@@ -1,5 +1,7 @@
 """Fine-tuned minus the best frozen head: paired, at each fraction."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +90,15 @@ def test_the_scaling_figure_shows_frozen_and_fine_tuned_curves(compared, tmp_pat
     text = target.read_text()
     for shown in ("frozen, best head", "all layers: worth it from", "not shown to be worth it"):
         assert shown in text, shown
+
+
+def test_a_scheme_that_was_not_fine_tuned_is_said_to_be_so(compared, tmp_path):
+    folder = tmp_path / "compare"
+    shutil.copytree(compared / "compare", folder)
+    table(compared).query("scheme == 'group'").to_parquet(folder / "finetuning.parquet")
+    target = tmp_path / "scaling.svg"
+    draw_figure("scaling", compared / "summary.csv", folder, FigureSettings(dpi=60), [target])
+    assert "not fine-tuned with this split" in target.read_text()
 
 
 def test_the_interval_is_that_of_the_paired_draws():

@@ -208,6 +208,19 @@ def test_what_is_finished_and_what_is_running_survive_a_kill(job, data, monkeypa
     assert not predictions(other).equals(whole), "parts of other settings were used"
 
 
+def test_a_job_that_was_killed_while_writing_trains_nothing_again(job, data, monkeypatch):
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_parquet", die)
+        with pytest.raises(Killed):
+            job.run(data, "full", "unwritten", epochs=1)
+    monkeypatch.setattr(run_module, "train", die)
+    out = job.run(data, "full", "unwritten", epochs=1)
+    assert len(predictions(out)) == sum(len(d.test) for d in data.divisions)
+
+
 def test_a_division_without_validation_rows_keeps_the_last_weights(job, data):
     whole = [d.__class__(**{**vars(d), "validation": d.validation[:0]}) for d in data.divisions]
     without = data.__class__(**{**vars(data), "divisions": whole[-1:]})

@@ -31,7 +31,7 @@ from transferscope.estimates.costs import (
 )
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
-from transferscope.estimates.tuning import tile_passes
+from transferscope.estimates.tuning import tuning_passes
 from transferscope.finetuning.modes import mode_of_head
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.stores import TILES_FORMAT, Manifest
@@ -210,6 +210,25 @@ class Needs:
         seconds = head_seconds(self.study.config, n_tiles, width, n_classes, PROBE_RATE)
         return Need.of(memory, seconds)
 
+    def finetune(self, wildcards: Any) -> Need:
+        """Return the need of a fine-tuning: tiles in memory, weights, steps of a batch."""
+        dataset, backbone = wildcards.dataset, wildcards.representation.partition("@")[0]
+        card = self.study.backbones[backbone].card
+        if isinstance(card, HandcraftedCard):
+            raise ValueError(f"{backbone} is not fine-tuned")
+        cost, passes = self._cost(card, dataset, backbone, wildcards.channels)
+        n_tiles, shape = self._size(dataset)
+        settings = self.study.config.finetune
+        batch = passes * settings.batch_size * len(slots_of(card)) * card.input_size**2
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        raw = n_tiles * math.prod(shape) * RAW_BYTES
+        memory = TORCH_MB + (CUDA_MB if self._on_gpu else 0) + (raw + FLOAT_BYTES * copies) / MIB
+        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+        shown = n_tiles * tuning_passes(self.study.config, mode_of_head(wildcards.tuned_head))
+        heads = self.heads(wildcards)
+        seconds = shown * passes * cost.operations / rate + 60 * heads.minutes
+        return Need.of(memory + self._matrices_mb(*self._matrix(wildcards)), seconds)
+
     def knn(self, wildcards: Any) -> Need:
         """Return the need of all neighbours of a store: each fold against the others."""
         n_tiles, width = self._matrix(wildcards)
@@ -217,25 +236,6 @@ class Needs:
         searches = len(config.splits.schemes) * len(config.splits.seeds) * len(config.knn.metrics)
         seconds = 2 * n_tiles**2 * width * searches / PROBE_RATE
         return Need.of(TORCH_MB + self._matrices_mb(n_tiles, width), seconds)
-
-    def finetune(self, wildcards: Any) -> Need:
-        """Return the need of a mode of fine-tuning: a training for each division, in a row."""
-        p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
-        card = self.study.backbones[p.backbone].card
-        assert not isinstance(card, HandcraftedCard)  # Refused with the config: no weights.
-        cost, passes = self._cost(card, p.dataset, p.backbone, p.stored_channels)
-        n_tiles, shape = self._size(p.dataset)
-        config = self.study.config
-        batch = config.finetune.batch_size * passes * len(slots_of(card)) * card.input_size**2
-        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
-        pixels = RAW_BYTES * n_tiles * math.prod(shape)
-        base = TORCH_MB + (CUDA_MB if self._on_gpu else 0)
-        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
-        mode = mode_of_head(wildcards.tuned_head)
-        images = tile_passes(config, mode) * n_tiles * passes
-        return Need.of(
-            base + (pixels + FLOAT_BYTES * copies) / MIB, images * cost.operations / rate
-        )
 
     def aggregate(self, wildcards: Any) -> Need:
         """Return the need of the same head at several levels, one after the other."""

@@ -152,17 +152,17 @@ def _closing(plan: Plan, found: Estimate) -> str:
     return "\n".join(lines)
 
 
-def _training_line(found: Estimate) -> list[str]:
-    if not found.training_hours:
-        return []
-    return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
-
-
 def _tuning(found: Estimate) -> list[str]:
     n_jobs = found.jobs.get("finetune", 0)
     if not n_jobs:
         return []
     return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
+
+
+def _training_line(found: Estimate) -> list[str]:
+    if not found.training_hours:
+        return []
+    return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
 
 
 def _hours(hours: float) -> str:

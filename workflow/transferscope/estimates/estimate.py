@@ -22,7 +22,7 @@ from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.jobs import jobs_of_whole_study
 from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
-from transferscope.estimates.tuning import tile_passes
+from transferscope.estimates.tuning import tuning_passes
 from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.plan import Plan
 from transferscope.study import Study, output_names
@@ -77,12 +77,12 @@ class Estimate:
         What has to be fetched, and about how many bytes that is.
     head_hours
         Processor hours of all head jobs, at the most: early stopping is not counted on.
-    tuning_hours
-        Hours of all fine-tuning on the device, at the most.
     rates
         What the hours were computed with.
     training_hours
         Hours on the device of all trainings, one after the other.
+    tuning_hours
+        Hours on the device of all fine-tuning, at the most.
     """
 
     jobs: dict[str, int]
@@ -90,9 +90,9 @@ class Estimate:
     embed: Sequence[EmbedJob]
     downloads: dict[str, int]
     head_hours: float
-    tuning_hours: float
     rates: Rates
     training_hours: float = 0.0
+    tuning_hours: float = 0.0
 
     @property
     def device_hours(self) -> float:
@@ -238,9 +238,9 @@ def _head_hours(
 
 
 def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
-    """Return the hours of all trainings of backbones on labels."""
+    """Return the hours of all fine-tuning."""
     hours_of = {(job.dataset, job.backbone, job.channels): job.hours for job in jobs}
-    passes = sum(tile_passes(study.config, mode) for mode in study.config.finetune.modes)
+    passes = sum(tuning_passes(study.config, mode) for mode in study.config.finetune.modes)
     return sum(
         passes * hours_of[p.dataset, p.backbone, p.stored_channels] for p in study.fine_tuned()
     )

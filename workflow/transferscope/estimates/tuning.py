@@ -1,4 +1,4 @@
-"""How much a fine-tuning computes."""
+"""How much of a dataset a fine-tuning sees."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from transferscope.finetuning.modes import HEAD
 TRAINING_SHARE = 0.5
 
 
-def tile_passes(config: StudyConfig, mode: str) -> float:
-    """Return how many times as long as an embedding of its dataset a fine-tuning takes at most.
+def tuning_passes(config: StudyConfig, mode: str) -> float:
+    """Return how many embeddings of a whole dataset one mode takes as long as, at the most.
 
-    An embedding job shows each tile once; a training shows its share of the tiles in each epoch,
-    at three times the products, those of validation in each epoch, too, and tests once.
+    An embedding shows each tile once. A training shows its share of the tiles in each epoch, at
+    three times the products, those of validation in each epoch, too, and tests once; it may stop
+    early, which is not counted on.
 
     Parameters
     ----------
     config
-        The study's.
+        The study: divisions, fractions and epochs.
     mode
-        What is trained.
+        `full`, `last-<n>`, `lora` or `head`; the second and third are taken for the first.
     """
     splits, settings = config.splits, config.finetune
+    epochs = 0.0 if mode == HEAD else settings.epochs / TRAINING_SHARE
+    trained = PASSES_A_STEP * (1 - splits.validation) + splits.validation
     total = 0.0
     for scheme in settings.schemes or splits.schemes:
+        folds = splits.folds[scheme]
         for fraction in settings.fractions or splits.fractions:
-            folds = splits.folds[scheme]
             known = fraction * (1 - 1 / folds)
-            trained = PASSES_A_STEP * (1 - splits.validation) + splits.validation
-            epochs = 0 if mode == HEAD else settings.epochs / TRAINING_SHARE
             once = splits.validation * known + 1 / folds
             total += len(splits.seeds) * folds * (epochs * trained * known + once)
     return total

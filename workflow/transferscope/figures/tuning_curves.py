@@ -59,6 +59,10 @@ def draw_tuning(
         & (rows["backbone"] == store.backbone)
         & (rows["channels"] == store.channels)
     ]
+    if rows.empty:
+        axes.set_axis_off()
+        axes.set_title(f"{label_of(str(store), 44, 1)}\nnot fine-tuned with this split")
+        return
     verdicts = []
     for mode, part in rows.groupby("head", sort=True):
         colour, marker = looks[str(mode)]

@@ -149,38 +149,23 @@ class _Job:
     ) -> _Job:
         store = TileStore(tuned.tiles)
         _check_same_tiles(store, data)
-        fabric = training_fabric(compute)
-        precision = choose_precision(fabric.device, compute.precision)
-        settings = probe.settings
-        strategy = data.identity["channels"]
-        output = data.identity["backbone"].partition("@")[2] or None
+        fabric, settings = training_fabric(compute), probe.settings
+        chosen = choose_precision(fabric.device, compute.precision)
         backbone, source = open_backbone(
             store,
             tuned.card,
             tuned.card_path,
-            strategy,
-            output,
-            precision,
+            data.identity["channels"],
+            data.identity["backbone"].partition("@")[2] or None,
+            # Gradients in fp16 would need their loss scaled.
+            "fp32" if chosen == "fp16" else chosen,
             settings.augmentation if settings.augment else None,
             fabric.device,
         )
         used = np.unique(np.concatenate([_all_rows(d) for d in data.divisions]))
-        rows = LabelledRows(
-            TrainingTiles.open(tuned.tiles, used), data.tiles.matrix, data.is_multi_label
-        )
-        identity = [
-            PROTOCOLS["finetune"],
-            tuned.mode,
-            tuned.card.fingerprint(),
-            weights_sha256(backbone),
-            dict(data.identity),
-            store.manifest.content_sha256,
-            store.intensity_range.tolist(),
-            probe.settings.model_dump(mode="json", exclude=RERUNS_NOTHING),
-            probe.heads.model_dump(mode="json"),
-            precision,
-            hashlib.sha256(data.embeddings.tobytes()).hexdigest(),
-        ]
+        tiles = TrainingTiles.open(tuned.tiles, used)
+        rows = LabelledRows(tiles, data.tiles.matrix, data.is_multi_label)
+        identity = fingerprint(_identity(tuned, data, probe, store, backbone, chosen))
         prepare(
             backbone.network,
             tuned.mode,
@@ -188,7 +173,7 @@ class _Job:
             alpha=settings.lora_alpha,
             seed=derive_seed("lora"),
         )
-        return cls(tuned, data, probe, rows, backbone, source, fabric, parts, fingerprint(identity))
+        return cls(tuned, data, probe, rows, backbone, source, fabric, parts, identity)
 
     def run(self, sink: Sink) -> ResultTables:
         """Train and test on every division."""
@@ -218,7 +203,7 @@ class _Job:
         missing = [d for d, part in zip(self.data.divisions, known, strict=True) if part is None]
         if len(missing) < len(known):
             logger.info("%d of %d divisions are finished", len(known) - len(missing), len(known))
-        heads = iter(self._frozen_heads(missing))
+        heads = iter(self._frozen_heads(missing) if missing else [])
         for division, part in zip(self.data.divisions, known, strict=True):
             validation, test = part or self._train(division, next(heads))
             yield division, validation, test
@@ -231,14 +216,18 @@ class _Job:
         """Train on one division, and keep its scores."""
         network = TunedNetwork(copy.deepcopy(self.backbone), Classifier(head), self.source)
         network.to(self.fabric.device)
-        digest = self._fingerprint(division)
-        if self.tuned.mode != HEAD:
-            network = self._trained(network, division, digest)
-        batch_size = self.probe.settings.batch_size
-        validation, test = (
-            class_scores(network, self.rows, rows, batch_size)
-            for rows in (division.validation, division.test)
-        )
+        digest, batch_size = self._fingerprint(division), self.probe.settings.batch_size
+        try:
+            if self.tuned.mode != HEAD:
+                network = self._trained(network, division, digest)
+            validation, test = (
+                class_scores(network, self.rows, rows, batch_size)
+                for rows in (division.validation, division.test)
+            )
+        except torch.cuda.OutOfMemoryError:
+            what = f"{self.tuned.card.name} does not fit into the GPU's memory to be trained"
+            mend = "Make it smaller, or take a larger GPU."
+            raise UserError(Problem("finetune.batch_size", what, mend)) from None
         self.parts.store(digest, validation, test)
         return validation, test
 
@@ -261,10 +250,6 @@ class _Job:
         )
         try:
             train(task, task.optimiser, plan, self.fabric)
-        except torch.cuda.OutOfMemoryError:
-            what = f"{self.tuned.card.name} does not fit into the GPU's memory to be trained"
-            mend = "Make it smaller, or take a larger GPU."
-            raise UserError(Problem("finetune.batch_size", what, mend)) from None
         finally:
             task.close()
         return task.best
@@ -280,6 +265,30 @@ class _Job:
         labels = self.data.tiles.matrix[_all_rows(division)]
         digest = hashlib.sha256(labels.tobytes()).hexdigest()
         return fingerprint([self.identity, division.seed, *division.names, rows, digest])
+
+
+def _identity(
+    tuned: Tuned,
+    data: ProbeData,
+    probe: FinetuneProbe,
+    store: TileStore,
+    backbone: Backbone,
+    precision: str,
+) -> list[object]:
+    """Return what the scores of every division depend on, beside its rows and labels."""
+    return [
+        PROTOCOLS["finetune"],
+        tuned.mode,
+        tuned.card.fingerprint(),
+        weights_sha256(backbone),
+        dict(data.identity),
+        store.manifest.content_sha256,
+        store.intensity_range.tolist(),
+        probe.settings.model_dump(mode="json", exclude=RERUNS_NOTHING),
+        probe.heads.model_dump(mode="json"),
+        precision,
+        hashlib.sha256(data.embeddings.tobytes()).hexdigest(),
+    ]
 
 
 def _all_rows(division: Division) -> npt.NDArray[np.int64]:
