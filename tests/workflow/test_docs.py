@@ -26,6 +26,7 @@ PAGES = [
     "single-cells.md",
     "results.md",
     "label-by-hand.md",
+    "fine-tune.md",
 ]
 
 

@@ -461,6 +461,48 @@ def knn(
 
 
 @app.command()
+def finetune(
+    tiles: ManifestIn,
+    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
+    head: Annotated[
+        str, typer.Option(help="finetune-full, finetune-last-<n>, finetune-lora or finetune-head.")
+    ],
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    losses: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
+    settings: SettingsJson = "{}",
+    compute: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Train a backbone with labels on all folds, seeds and fractions, and test it."""
+    from transferscope.config import ComputeSettings, FinetuneProbe
+    from transferscope.finetuning.modes import mode_of_head
+    from transferscope.finetuning.run import Tuned
+    from transferscope.finetuning.run import finetune as run
+
+    probe, machine = _settings(settings, FinetuneProbe), _settings(compute, ComputeSettings)
+    data = _probe_data(
+        embeddings,
+        representation,
+        channels,
+        table,
+        splits,
+        card,
+        probe=probe,
+        threads=machine.threads,
+    )
+    network, network_path = _backbone(backbone, weights)
+    tuned = Tuned(network, network_path, mode_of_head(head), tiles)
+    run(tuned, data, probe, machine, scores, predictions, losses)
+
+
+@app.command()
 def aggregate(
     embeddings: EmbeddingsIn,
     representation: Representation,
@@ -543,6 +585,10 @@ def compare(
     stores: StoresJson,
     probe: Annotated[list[str], typer.Option(help="heads, knn; once for each.")],
     settings: SettingsJson = "{}",
+    tuned: Annotated[str, typer.Option(help="What was fine-tuned, as --stores has it.")] = "{}",
+    tuned_head: Annotated[
+        list[str] | None, typer.Option(help="finetune-full and so on; once for each mode.")
+    ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare import compare as run
@@ -550,14 +596,11 @@ def compare(
     from transferscope.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
-    evaluated = _probed(stores)
+    made = [(name, p) for p in _probed(stores) for name in probe]
+    made += [(name, p) for p in _probed(tuned) for name in tuned_head or []]
 
     def of_each(path_of: Any) -> list[Path]:
-        return [
-            path_of(name, p.dataset, p.representation, p.channels)
-            for p in evaluated
-            for name in probe
-        ]
+        return [path_of(name, p.dataset, p.representation, p.channels) for name, p in made]
 
     run(
         of_each(paths.scores),

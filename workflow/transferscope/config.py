@@ -15,7 +15,10 @@ from pydantic import (
 
 from transferscope.backbones.strategies import REQUESTED, check_name
 from transferscope.cards import Name
+from transferscope.finetuning.modes import PATTERN as MODES
+from transferscope.finetuning.modes import check_mode
 from transferscope.models import Model
+from transferscope.training.settings import AugmentationSettings
 
 Scheme = Literal["group", "image"]
 SeenInTraining = Literal["no", "images", "images and groups"]
@@ -178,6 +181,93 @@ class AggregateSettings(Model):
         return values
 
 
+FinetuneMode = Annotated[
+    str,
+    AfterValidator(check_mode),
+    WithJsonSchema({"type": "string", "pattern": f"^({MODES})$"}),
+]
+
+
+class FinetuneSettings(Model):
+    """Which backbones are fine-tuned, and how."""
+
+    backbones: list[CardRef] = Field(
+        [],
+        description=(
+            "Which of the study's backbones are trained on with labels, as `backbones` names them. "
+            "Empty: off."
+        ),
+    )
+    channels: list[Strategy] = Field(
+        ["map"],
+        min_length=1,
+        description="With which of the study's channel strategies. replicate: one pass a channel.",
+    )
+    modes: list[FinetuneMode] = Field(
+        ["full"],
+        min_length=1,
+        description=(
+            "What is trained beside the head; each is a head of its own in the tables. full: all "
+            "layers; last-<n>, such as last-2: the last n blocks and the norm after them; lora: "
+            "low-rank updates of the linear layers of vision transformers; head: nothing, which "
+            "equals the linear head on the embeddings."
+        ),
+    )
+    schemes: list[Scheme] | None = Field(
+        None, description="With which of the study's split schemes. Null: all."
+    )
+    fractions: list[Fraction] | None = Field(
+        None, description="At which of the study's fractions. Null: all."
+    )
+    epochs: int = Field(40, ge=1, description="Longest training.")
+    patience: int = Field(8, ge=1, description="Epochs without a better validation score.")
+    batch_size: int = Field(32, ge=1, description="Tiles a step.")
+    learning_rate: float = Field(
+        5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
+    )
+    backbone_rate: float = Field(
+        1.0,
+        ge=0,
+        description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
+    )
+    layer_decay: float = Field(
+        0.75, gt=0, le=1, description="Each layer learns at this share of the rate of the next."
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay.")
+    clip: float | None = Field(
+        1.0, gt=0, description="Longest gradient, all weights together. Null: not clipped."
+    )
+    ema: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of the weights, which is tested. 0: none.",
+    )
+    balance: Literal["none", "loss", "sampling"] = Field(
+        "none",
+        description=(
+            "Rare classes. loss: they weigh more; sampling: their tiles are drawn more often; none."
+        ),
+    )
+    lora_rank: int = Field(8, ge=1, description="Rank of the updates of lora.")
+    lora_alpha: float = Field(16.0, gt=0, description="The updates are scaled by alpha / rank.")
+    augment: bool = Field(True, description="Whether training tiles are changed at random.")
+    augmentation: AugmentationSettings = AugmentationSettings()
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="The running training is saved so often; finished ones are kept."
+    )
+
+    @field_validator("backbones", "channels", "modes", "schemes", "fractions")
+    @classmethod
+    def _unique(cls, values: list[object] | None) -> list[object] | None:
+        if values is not None and len(set(values)) != len(values):
+            raise ValueError("a value is repeated")
+        return values
+
+
 class Division(Model):
     """One division of the tiles."""
 
@@ -225,6 +315,16 @@ class AggregateProbe(Probe):
     settings: AggregateSettings = AggregateSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
+
+
+class FinetuneProbe(Probe):
+    """Settings of the step `transferscope finetune`, but for the compute settings.
+
+    The frozen linear head, which is where a training starts, is that of `heads`.
+    """
+
+    settings: FinetuneSettings = FinetuneSettings()
+    heads: HeadSettings = HeadSettings()
 
 
 class TrainingSource(Model):
@@ -374,6 +474,7 @@ class StudyConfig(Model):
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
     aggregate: AggregateSettings = AggregateSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -402,4 +503,20 @@ class StudyConfig(Model):
     def _headline_is_computed(self) -> StudyConfig:
         if self.compare.metric not in self.metrics:
             raise ValueError(f"compare.metric: {self.compare.metric} is not among `metrics`")
+        return self
+
+    @model_validator(mode="after")
+    def _finetuning_is_paired(self) -> StudyConfig:
+        """Check that all that is fine-tuned is also run frozen."""
+        known: dict[str, list[Any]] = {
+            "channels": self.channel_strategies,
+            "schemes": self.splits.schemes,
+            "fractions": self.splits.fractions,
+        }
+        for key, values in known.items():
+            wanted = getattr(self.finetune, key) if self.finetune.backbones else None
+            for value in wanted or []:
+                if value not in values:
+                    shown = ", ".join(map(str, values))
+                    raise ValueError(f"finetune.{key}: {value} is not among the study's: {shown}")
         return self

@@ -120,6 +120,17 @@ class StudyPaths:
         folder = self.root / "scores" / probe / dataset / representation
         return folder / f"{channels}.predictions.parquet"
 
+    def losses(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Losses of the trainings of one mode of fine-tuning, one row a step."""
+        folder = self.root / "scores" / probe / dataset / representation
+        return folder / f"{channels}.losses.parquet"
+
     def aggregate_scores(
         self,
         dataset: str = "{dataset}",

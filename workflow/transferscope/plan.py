@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.config import AggregateProbe, HeadProbe, KnnProbe, Pretraining, TrainingSource
+from transferscope.config import (
+    AggregateProbe,
+    FinetuneProbe,
+    FinetuneSettings,
+    HeadProbe,
+    KnnProbe,
+    Pretraining,
+    TrainingSource,
+)
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
+from transferscope.finetuning.modes import head_of_mode
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.parts import read_parts
@@ -23,7 +32,7 @@ from transferscope.study import Probed, Study
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
 AGGREGATE_TABLES = ("aggregate", "aggregate_differences")
-TABLES = ("scores", "differences", "chosen", "confusion", "per_class")
+TABLES = ("scores", "differences", "chosen", "confusion", "per_class", "finetuning")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
@@ -88,11 +97,16 @@ class Plan:
     def probe_files(self, kind: str) -> list[Path]:
         """Return the "scores" or the "predictions" of every probe of everything evaluated."""
         path_of = getattr(self.paths, kind)
+        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        tuned = [(head, p) for p in self.study.fine_tuned() for head in self.tuned_heads()]
         return [
-            path_of(probe, p.dataset, p.representation, p.channels)
-            for p in self.study.probed()
-            for probe in self.probes()
+            path_of(probe, p.dataset, p.representation, p.channels) for probe, p in frozen + tuned
         ]
+
+    def tuned_heads(self) -> list[str]:
+        """Return the modes of fine-tuning, as the tables and the paths name them."""
+        settings = self.config.finetune
+        return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
 
     def sheet(self, wildcards: Any) -> Path:
         """Return the sample sheet of a dataset: the user's, or that of the raw data made here."""
@@ -199,11 +213,11 @@ class Plan:
 
     def backbone_card(self, wildcards: Any) -> Path:
         """Return the path of a backbone's card."""
-        return self.study.backbones[wildcards.backbone].path
+        return self.study.backbones[_backbone(wildcards)].path
 
     def backbone_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a backbone's embeddings depend on in its card."""
-        return self.study.backbones[wildcards.backbone].card.fingerprint()
+        return self.study.backbones[_backbone(wildcards)].card.fingerprint()
 
     def training_inputs(self, wildcards: Any) -> list[Path]:
         """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
@@ -253,8 +267,8 @@ class Plan:
 
     def trained_weights(self, wildcards: Any) -> list[Path]:
         """Return the manifest of a backbone that is trained here; nothing for any other."""
-        trained = wildcards.backbone in self.study.trained
-        return [self.paths.trained(wildcards.backbone)] if trained else []
+        name = _backbone(wildcards)
+        return [self.paths.trained(name)] if name in self.study.trained else []
 
     def weights_arguments(self, wildcards: Any) -> list[str]:
         """Return the same as arguments of the step."""
@@ -280,9 +294,24 @@ class Plan:
         w = wildcards
         return self.paths.embedding_start(w.dataset, w.backbone, w.channels).parent
 
+    def finetune_settings(self, wildcards: Any) -> str:
+        """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
+        settings = self.config.finetune.model_dump(exclude={"backbones", "channels", "modes"})
+        shared = self._shared(wildcards)
+        probe = FinetuneProbe(
+            **{**shared, "fractions": self.config.finetune.fractions or shared["fractions"]},
+            settings=FinetuneSettings(**settings),
+            heads=self.config.heads,
+        )
+        return probe.model_dump_json()
+
+    def tuning_compute(self, _: Any) -> str:
+        """Return where and how a fine-tuning runs, as JSON."""
+        return self.config.compute.model_dump_json(include={"device", "precision", "threads"})
+
     def gpus(self, wildcards: Any) -> int:
-        """Return how many GPUs an embedding asks for."""
-        card = self.study.backbones[wildcards.backbone].card
+        """Return how many GPUs an embedding or a fine-tuning asks for."""
+        card = self.study.backbones[_backbone(wildcards)].card
         on_processor = self.config.compute.device == "cpu" or isinstance(card, HandcraftedCard)
         return 0 if on_processor else 1
 
@@ -338,7 +367,7 @@ class Plan:
         return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
 
     def _shared(self, wildcards: Any) -> dict[str, Any]:
-        backbone = wildcards.representation.partition("@")[0]
+        backbone = _backbone(wildcards)
         return {
             "fractions": self.config.splits.fractions,
             "metrics": self.config.metrics,
@@ -359,12 +388,14 @@ class Plan:
         Nested, dataset over representation over channel strategies, because a shell command must
         stay below 128 KiB.
         """
-        nested: dict[str, dict[str, list[str]]] = {}
-        for p in self.study.probed():
-            if wildcards is None or p.dataset == wildcards.dataset:
-                representations = nested.setdefault(p.dataset, {})
-                representations.setdefault(p.representation, []).append(p.channels)
-        return json.dumps(nested, separators=(",", ":"))
+        return _nested(
+            p for p in self.study.probed() if wildcards is None or p.dataset == wildcards.dataset
+        )
+
+    def tuned_arguments(self) -> list[str]:
+        """Return what is fine-tuned as arguments of a step; none where nothing is."""
+        heads = [text for head in self.tuned_heads() for text in ("--tuned-head", head)]
+        return ["--tuned", _nested(self.study.fine_tuned()), *heads] if heads else []
 
     def comparison_tables(self) -> list[Path]:
         """Return the tables of the comparison."""
@@ -405,6 +436,19 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.all_datasets[wildcards.dataset].card
+
+
+def _backbone(wildcards: Any) -> str:
+    """Return the backbone of a job on a store, or on one of its representations."""
+    name: str = getattr(wildcards, "backbone", None) or wildcards.representation.partition("@")[0]
+    return name
+
+
+def _nested(probed: Iterable[Probed]) -> str:
+    nested: dict[str, dict[str, list[str]]] = {}
+    for p in probed:
+        nested.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
+    return json.dumps(nested, separators=(",", ":"))
 
 
 def card_roots() -> Sequence[Path]:

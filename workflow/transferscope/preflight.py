@@ -29,6 +29,7 @@ from transferscope.labelling.label_table import (
 from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
+from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells, mask_columns
 from transferscope.raw.raw_files import raw_digest
@@ -73,7 +74,7 @@ class Passed:
             return
 
 
-def preflight(study: Study, passed: Passed | None = None) -> None:
+def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True) -> None:
     """Check sample sheets, raw files, labels, groups and backbones of a study.
 
     Parameters
@@ -82,6 +83,8 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         The study.
     passed
         Checks passed before; None: those of the working folder.
+    scored
+        Whether the run goes on to scores; if not, labels may be missing.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
-            problems += _check_dataset(study, located, passed)
+            problems += _check_dataset(study, located, passed, scored=scored)
         else:
             problems += check_label_table(located.card, located.path)
         if located.card.fetch is not None:
@@ -103,19 +106,28 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         problems += _check_backbone(located_backbone, passed, costs)
         if ADAPT in study.config.channel_strategies:
             problems += _check_adaptation(located_backbone, passed)
+    if not problems:
+        # A card that is wrong in itself would be reported twice.
+        for representation in study.tuned_representations:
+            problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
 
 
-def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
+def _check_dataset(
+    study: Study, located: Located[DatasetCard], passed: Passed, *, scored: bool
+) -> list[Problem]:
     path = study.sheet_of(located.card.name)
     try:
         sheet = read_sheet(path, located.card, located.path)
     except UserError as error:
         return error.problems
-    problems = []
+    problems: list[Problem] = []
     if located.card.name in study.datasets:
-        problems += _check_labels(study, located, sheet)
+        if scored:
+            problems += _check_labels(study, located, sheet)
+        else:
+            problems += label_problems(sheet.table, located.card, str(path))
         problems += _exclusion_problems(study, sheet.table, str(path))
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
@@ -231,3 +243,20 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
         return checks.check_adaptation(card, located.path)
 
     return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
+
+
+def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
+    """Check that a backbone can be fine-tuned in each of the modes."""
+    name, _, output = representation.partition("@")
+    located = study.backbones[name]
+    card, modes = located.card, study.config.finetune.modes
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.finetuning.checks import check_tuning
+
+        return check_tuning(card, located.path, output or None, modes)
+
+    digest = fingerprint(["finetune", version("timm"), card.fingerprint(), output, modes])
+    return passed.once(digest, check)

@@ -15,6 +15,7 @@ PROTOCOLS = {
     "embed": 1,
     "heads": 2,
     "knn": 2,
+    "finetune": 1,
     "aggregate": 2,
     "aggregation": 2,
     "compare": 3,

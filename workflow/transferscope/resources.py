@@ -31,6 +31,8 @@ from transferscope.estimates.costs import (
 )
 from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
+from transferscope.estimates.tuning import tile_passes
+from transferscope.finetuning.modes import mode_of_head
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names
@@ -215,6 +217,25 @@ class Needs:
         searches = len(config.splits.schemes) * len(config.splits.seeds) * len(config.knn.metrics)
         seconds = 2 * n_tiles**2 * width * searches / PROBE_RATE
         return Need.of(TORCH_MB + self._matrices_mb(n_tiles, width), seconds)
+
+    def finetune(self, wildcards: Any) -> Need:
+        """Return the need of a mode of fine-tuning: a training for each division, in a row."""
+        p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
+        card = self.study.backbones[p.backbone].card
+        assert not isinstance(card, HandcraftedCard)  # Refused with the config: no weights.
+        cost, passes = self._cost(card, p.dataset, p.backbone, p.stored_channels)
+        n_tiles, shape = self._size(p.dataset)
+        config = self.study.config
+        batch = config.finetune.batch_size * passes * len(slots_of(card)) * card.input_size**2
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        pixels = RAW_BYTES * n_tiles * math.prod(shape)
+        base = TORCH_MB + (CUDA_MB if self._on_gpu else 0)
+        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+        mode = mode_of_head(wildcards.tuned_head)
+        images = tile_passes(config, mode) * n_tiles * passes
+        return Need.of(
+            base + (pixels + FLOAT_BYTES * copies) / MIB, images * cost.operations / rate
+        )
 
     def aggregate(self, wildcards: Any) -> Need:
         """Return the need of the same head at several levels, one after the other."""

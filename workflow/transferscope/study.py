@@ -88,6 +88,8 @@ class Study:
         Cards by name, in the order of the config.
     representations
         `backbone` or `backbone@output`, in the order of the config.
+    tuned_representations
+        Those that are fine-tuned.
     training_datasets
         Cards of the datasets that are only trained on.
     """
@@ -96,6 +98,7 @@ class Study:
     datasets: Mapping[str, Located[DatasetCard]]
     backbones: Mapping[str, Located[BackboneCard]]
     representations: Sequence[str]
+    tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
 
     @classmethod
@@ -126,6 +129,11 @@ class Study:
             datasets={located.card.name: located for _, located in datasets},
             backbones={located.card.name: located for _, located in backbones},
             representations=[_representation(ref, found.card) for ref, found in backbones],
+            tuned_representations=[
+                _representation(ref, found.card)
+                for ref, found in backbones
+                if ref in parsed.finetune.backbones
+            ],
             training_datasets={located.card.name: located for _, located in only_trained},
         )
         problems += study._conflicts(where)
@@ -191,6 +199,18 @@ class Study:
             for channels in self._strategies(representation, dataset)[0]
         ]
 
+    def fine_tuned(self) -> list[Probed]:
+        """Return what is fine-tuned, in each of the modes; all of it is evaluated frozen, too."""
+        settings, seeds = self.config.finetune, self.config.strategy_seeds
+        chosen = []
+        for probed in self.probed():
+            card = self.backbones[probed.backbone].card
+            channels = self.datasets[probed.dataset].card.channels
+            served = strategies_for(card, settings.channels, channels, seeds)[0]
+            if probed.representation in self.tuned_representations and probed.channels in served:
+                chosen.append(probed)
+        return chosen
+
     def _strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         card = self.backbones[representation.partition("@")[0]].card
         channels = self.datasets[dataset].card.channels
@@ -218,7 +238,7 @@ class Study:
             if getattr(backbone.card, "scale", "fit") == "physical"
             and dataset.card.pixel_size_um is None
         ]
-        problems += self._unknown_fields(where)
+        problems += [*self._unknown_fields(where), *self._not_tunable(where)]
         problems += [
             Problem(
                 f"{located.path}, key labels",
@@ -276,6 +296,23 @@ class Study:
                 problems.append(
                     Problem(where, f"the study has no {key} {value}", f"Known: {shown}.")
                 )
+        return problems
+
+    def _not_tunable(self, where: str) -> list[Problem]:
+        """Find what cannot be fine-tuned, as far as it is known without building a network."""
+        place = f"{where}, key finetune.backbones"
+        known = self.config.backbones
+        wanted = self.config.finetune.backbones
+        problems = [
+            Problem(place, f'"{ref}" is none of the backbones of the study', suggest(ref, known))
+            for ref in wanted
+            if ref not in known
+        ]
+        for representation in self.tuned_representations:
+            card = self.backbones[representation.partition("@")[0]].card
+            if isinstance(card, HandcraftedCard):
+                what = f"{card.name} has no weights that could be trained"
+                problems.append(Problem(place, what, "Take it out of the list."))
         return problems
 
     def _unknown_fields(self, where: str) -> list[Problem]:

@@ -144,6 +144,7 @@ def _closing(plan: Plan, found: Estimate) -> str:
         f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
         *_training_line(found),
         f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
+        *_tuning(found),
         f"Disk: {_size(found.tile_bytes)} of tiles and at most {_size(found.store_bytes)} of "
         "embeddings.",
         f"Results would lie in {plan.paths.root}.",
@@ -155,6 +156,13 @@ def _training_line(found: Estimate) -> list[str]:
     if not found.training_hours:
         return []
     return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
+
+
+def _tuning(found: Estimate) -> list[str]:
+    n_jobs = found.jobs.get("finetune", 0)
+    if not n_jobs:
+        return []
+    return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
 
 
 def _hours(hours: float) -> str:

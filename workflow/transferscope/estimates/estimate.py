@@ -22,6 +22,7 @@ from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.jobs import jobs_of_whole_study
 from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
+from transferscope.estimates.tuning import tile_passes
 from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.plan import Plan
 from transferscope.study import Study, output_names
@@ -76,6 +77,8 @@ class Estimate:
         What has to be fetched, and about how many bytes that is.
     head_hours
         Processor hours of all head jobs, at the most: early stopping is not counted on.
+    tuning_hours
+        Hours of all fine-tuning on the device, at the most.
     rates
         What the hours were computed with.
     training_hours
@@ -87,6 +90,7 @@ class Estimate:
     embed: Sequence[EmbedJob]
     downloads: dict[str, int]
     head_hours: float
+    tuning_hours: float
     rates: Rates
     training_hours: float = 0.0
 
@@ -150,6 +154,7 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         embed=jobs,
         downloads=_downloads(study, fields, costs),
         head_hours=_head_hours(study, fields, jobs, rates),
+        tuning_hours=_tuning_hours(study, jobs),
         rates=rates,
         training_hours=_training_hours(study, fields, rates, costs),
     )
@@ -230,3 +235,12 @@ def _head_hours(
         n_tiles = fields[probed.dataset].n_tiles
         seconds += head_seconds(study.config, n_tiles, job.width // outputs, n_classes, rates.heads)
     return seconds / 3600
+
+
+def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
+    """Return the hours of all trainings of backbones on labels."""
+    hours_of = {(job.dataset, job.backbone, job.channels): job.hours for job in jobs}
+    passes = sum(tile_passes(study.config, mode) for mode in study.config.finetune.modes)
+    return sum(
+        passes * hours_of[p.dataset, p.backbone, p.stored_channels] for p in study.fine_tuned()
+    )

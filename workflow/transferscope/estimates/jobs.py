@@ -37,6 +37,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "embed_start": len(stores) if in_parts else 0,
         "embed": len(stores),
         **{probe: len(probed) for probe in plan.probes()},
+        "finetune": len(study.fine_tuned()) * len(plan.tuned_heads()),
         "aggregate": len(plan.aggregated()),
         "compare": 1,
         "aggregation": int(bool(plan.aggregated())),

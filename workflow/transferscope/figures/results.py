@@ -18,7 +18,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.score_table import FLOOR
 
-TABLES = ["chosen", "differences", "confusion", "per_class"]
+TABLES = ["chosen", "differences", "confusion", "per_class", "finetuning"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Results:
 
     Parameters
     ----------
-    summary, chosen, differences, confusion, per_class
+    summary, chosen, differences, confusion, per_class, finetuning
         As `compare` writes them.
     """
 
@@ -36,6 +36,7 @@ class Results:
     differences: pd.DataFrame
     confusion: pd.DataFrame
     per_class: pd.DataFrame
+    finetuning: pd.DataFrame
 
     @classmethod
     def read(cls, summary: Path, folder: Path) -> Results:

@@ -240,7 +240,7 @@ class ResultTables:
         """
         truth = self.data.tiles.matrix[division.test]
         groups = self.data.tiles.groups[division.train]
-        shared = {"head": head, "k": k, **_division_columns(division)}
+        shared = {"head": head, "k": k, **division_columns(division)}
         sizes = {
             "n_train": len(division.train),
             "n_train_groups": len(set(groups)),
@@ -348,7 +348,8 @@ def write_tables(
     write_parquet(results.scores(), scores, described)
 
 
-def _division_columns(division: Division) -> dict[str, Any]:
+def division_columns(division: Division) -> dict[str, Any]:
+    """Return the columns of a table that name a division."""
     return {
         "scheme": division.scheme,
         "seed": division.seed,
