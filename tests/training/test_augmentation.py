@@ -79,6 +79,17 @@ def test_the_protein_is_never_dropped_and_one_other_channel_is_at_most(images):
     assert blank[:, 2].any()
 
 
+def test_several_channels_are_dropped_where_that_is_asked_for(images):
+    four = torch.cat([images, images[:, :1]], dim=1)
+    changes = {"channels": [*CHANNELS, "microtubules"], "channel_dropout": 0.8}
+    blank = augmented(four, dropped_channels=3, **changes).amax(dim=(2, 3)) == 0
+    assert not blank[:, 1].any()
+    assert set(blank.sum(dim=1).tolist()) == {0, 1, 2, 3}
+    # A channel stays where none of three draws, each of one of three channels, is it.
+    expected = (1 - 0.8 / 3) ** 3
+    assert (~blank[:, [0, 2, 3]]).float().mean().item() == pytest.approx(expected, abs=0.08)
+
+
 def test_a_single_channel_is_never_dropped(images):
     found = augmented(images[:, :1], channels=["nucleus"], channel_dropout=1.0)
     torch.testing.assert_close(found, images[:, :1])

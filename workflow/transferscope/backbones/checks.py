@@ -41,6 +41,7 @@ from transferscope.cards import (
 from transferscope.checkpoints.loading import check_checkpoint
 from transferscope.checkpoints.sources import check_file, present_file
 from transferscope.errors import Problem, first_line, suggest
+from transferscope.pretraining.methods.fit import check_objective
 
 # Arguments of timm's create_model that a card gives by keys of its own.
 OWN_KEYS = {
@@ -85,6 +86,8 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
     if isinstance(card, CheckpointCard) and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
+    if isinstance(card, TrainCard):
+        problems += check_objective(card, card_path, network)
     return problems or _check_forward(card, card_path, network)
 
 

@@ -113,7 +113,8 @@ class Augmentation:
             factor = _uniform((n,), low, high, generator).exp()
             protein = brightness[:, self.channels.index(PROTEIN), 0, 0]
             protein *= torch.where(chosen, factor, 1.0)
-        if self._may_drop:
+        # Drawn with replacement, so that fewer than the most are blank, too.
+        for _ in range(settings.dropped_channels if self._may_drop else 0):
             chosen = torch.rand(n, generator=generator) < settings.channel_dropout
             which = torch.randint(len(self._may_drop), (n,), generator=generator)
             dropped = torch.tensor(self._may_drop)[which][chosen]

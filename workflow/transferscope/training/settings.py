@@ -45,6 +45,14 @@ class AugmentationSettings(Model):
         0.2,
         description="Chance that one channel of an image is blanked, never the protein channel.",
     )
+    dropped_channels: int = Field(
+        1,
+        ge=1,
+        description=(
+            "The most channels of an image that are blanked so: each is drawn with that chance. "
+            "More, for a backbone that is to serve images that lack several."
+        ),
+    )
     protein_rescale: Share = Field(
         0.2, description="Chance that the protein channel is multiplied by a half to two."
     )

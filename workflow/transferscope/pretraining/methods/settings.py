@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from transferscope.models import Model
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _rising(area: tuple[float, float]) -> tuple[float, float]:
+    low, high = area
+    if not 0 < low <= high <= 1:
+        raise ValueError("give two rising numbers above 0, at the most 1")
+    return area
+
+
+AreaRange = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class _CroppedSettings(Model):
@@ -30,11 +40,11 @@ class DinoSettings(_CroppedSettings):
     """Self-distillation without labels (Caron et al., ICCV 2021, arXiv 2104.14294)."""
 
     method: Literal["dino"]
-    global_scale: tuple[float, float] = Field(
+    global_scale: AreaRange = Field(
         (0.4, 1.0), description="Smallest and largest area of a global crop, as a share of a tile."
     )
     local_crops: int = Field(8, ge=0, description="Small crops of each tile, for the student.")
-    local_scale: tuple[float, float] = Field(
+    local_scale: AreaRange = Field(
         (0.05, 0.4), description="Smallest and largest area of a local crop."
     )
     local_size: int | None = Field(
@@ -60,14 +70,6 @@ class DinoSettings(_CroppedSettings):
     )
     warmup: Share = Field(0.0, description="Share of the training in which it does.")
 
-    @model_validator(mode="after")
-    def _rising(self) -> DinoSettings:
-        for key in ("global_scale", "local_scale"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= 1:
-                raise ValueError(f"{key}: two rising numbers above 0, at the most 1")
-        return self
-
 
 class _MaskedSettings(Model):
     """What the masked autoencoders share."""
@@ -84,27 +86,37 @@ class _MaskedSettings(Model):
             "have the rest."
         ),
     )
-    crop_scale: tuple[float, float] = Field(
+    crop_scale: AreaRange = Field(
         (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
     )
 
 
-class MaeSettings(_CroppedSettings, _MaskedSettings):
-    """Masked autoencoder of a vision transformer (He et al., CVPR 2022, arXiv 2111.06377)."""
+class _TransformerDecoder(Model):
+    """What decoders that are transformers share."""
 
-    method: Literal["mae"]
     decoder_width: int = Field(512, ge=16, description="Features a token of the decoder.")
     decoder_depth: int = Field(8, ge=1, description="Blocks of the decoder.")
     decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
 
+    @model_validator(mode="after")
+    def _divisible(self) -> _TransformerDecoder:
+        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
+            raise ValueError("decoder_width must be a multiple of decoder_heads, and of 4")
+        return self
 
-class ChannelAgnosticMaeSettings(_MaskedSettings):
+
+class MaeSettings(_CroppedSettings, _MaskedSettings, _TransformerDecoder):
+    """Masked autoencoder of a vision transformer (He et al., CVPR 2022, arXiv 2111.06377)."""
+
+    method: Literal["mae"]
+
+
+class ChannelAgnosticMaeSettings(_MaskedSettings, _TransformerDecoder):
     """Masked autoencoder for any channels (Kraus et al., CVPR 2024, arXiv 2404.10242)."""
 
     method: Literal["ca-mae"]
     decoder_width: int = Field(256, ge=16, description="Features a token of the decoder.")
     decoder_depth: int = Field(2, ge=1, description="Blocks of the decoder.")
-    decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
 
 
 class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
@@ -119,7 +131,7 @@ class WeakSettings(_CroppedSettings):
     """A classifier of the group label, as the weakly supervised baseline."""
 
     method: Literal["weak"]
-    crop_scale: tuple[float, float] = Field(
+    crop_scale: AreaRange = Field(
         (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
