@@ -52,7 +52,7 @@ rule embed_start:
         depends=plan.backbone_dependencies,
         weights=plan.weights_arguments,
         settings=plan.embed_settings,
-        manifest=paths.embeddings(),
+        manifest=plan.embedding_manifest,
         protocol=PROTOCOLS["embed"],
     shell:
         "transferscope --log {log:q} embed-start --tiles {input.tiles:q}"
@@ -85,7 +85,7 @@ rule embed_part:
         card=plan.backbone_card,
         weights=plan.weights_arguments,
         settings=plan.embed_settings,
-        manifest=paths.embeddings(),
+        manifest=plan.embedding_manifest,
         blocks_a_job=plan.config.compute.blocks_a_job,
     shell:
         "transferscope --log {log:q} embed-part --tiles {input.tiles:q}"

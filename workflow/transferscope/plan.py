@@ -289,6 +289,10 @@ class Plan:
             for part in range(read_parts(Path(parts)))
         ]
 
+    def embedding_manifest(self, wildcards: Any) -> Path:
+        """Return the manifest of the store that several jobs fill."""
+        return self.paths.embeddings(wildcards.dataset, wildcards.backbone, wildcards.channels)
+
     def parts_folder(self, wildcards: Any) -> Path:
         """Return the folder of these files."""
         w = wildcards
