@@ -143,6 +143,15 @@ def test_the_sheet_may_be_without_labels_where_they_are_given_by_hand(folder, re
     preflight(load(folder, repository))
 
 
+def test_nothing_needs_a_label_before_the_scores(folder, repository):
+    sheet = folder / "raw/samples.tsv"
+    lines = [line.rpartition("\t")[0] for line in sheet.read_text().splitlines()[1:]]
+    sheet.write_text("\n".join(["tile_id\tpath\tgroup\tlabels", *(f"{x}\t" for x in lines)]))
+    preflight(load(folder, repository), scored=False)
+    with pytest.raises(UserError, match=r"(?s)no tile has a label.*--until tiles"):
+        preflight(load(folder, repository))
+
+
 def test_hand_labels_of_cut_tiles_wait_for_the_tiles(folder, repository):
     cut = {"tiles": {"size": 32, "mode": "cut"}}
     label_by_hand(folder, "tile_id,labels\nP00_0_y0_x32,membrane\n", **cut)

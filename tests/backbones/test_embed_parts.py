@@ -171,9 +171,9 @@ def test_of_a_longer_or_shorter_dataset_only_what_is_new_is_embedded(
 def test_a_tile_that_is_replaced_is_embedded_again(tmp_path: Path, written: list[int]) -> None:
     images = TileStore(write_tiles(tmp_path / "whole", 64)).read(0, 64)
     embeddings(copy_tiles(images, tmp_path / "a"), tmp_path / "e.json")
-    written.clear()
     images[20] += 1
     later = copy_tiles(images, tmp_path / "b")
+    written.clear()
     found = embeddings(later, tmp_path / "e.json")
     assert written == [8]
     np.testing.assert_array_equal(found, embeddings(later, tmp_path / "anew.json"))

@@ -12,7 +12,7 @@ import torch
 from tiny_task import SETTINGS, TinyTask, run
 
 from transferscope.errors import UserError
-from transferscope.training.history import read_history
+from transferscope.parquet import read_parquet
 
 CLOCK = ["images_per_second", "data_wait"]
 
@@ -75,7 +75,7 @@ def test_terminated_anywhere_and_gone_on_with_equals_the_whole(whole, tmp_path, 
     history = run(task, tmp_path, checkpoint_minutes=1000)
     assert task.steps[0] == at + 1
     check_equal(whole, history, task)
-    stored = read_history(tmp_path / "tiny.history.parquet")
+    stored = read_parquet(tmp_path / "tiny.history.parquet")
     pd.testing.assert_frame_equal(without_clock(stored), whole[0], check_like=True)
 
 
@@ -182,5 +182,5 @@ def test_two_processes_train_as_one_does(tmp_path):
     state = torch.load(tmp_path / "two/tiny.checkpoint.pt", weights_only=True)
     for name, weight in alone.network.state_dict().items():
         torch.testing.assert_close(state["modules"]["network"][name], weight)
-    both = read_history(tmp_path / "two/tiny.history.parquet")
+    both = read_parquet(tmp_path / "two/tiny.history.parquet")
     np.testing.assert_allclose(both["loss"], history["loss"], rtol=1e-5)

@@ -86,7 +86,7 @@ def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
         return [job["JobId"] for job in jobs_of(cluster, rule) if job["JobState"] == "RUNNING"]
 
     try:
-        cluster.wait_for("tiles", lambda: running("tiles"))
+        cluster.wait_for("tiles", lambda: running("tiles"), SECONDS)
         cluster.lose_node()
         cluster.start_node()
         cluster.wait_for("embed", lambda: running("embed"), SECONDS)
@@ -101,6 +101,8 @@ def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
     assert [job["JobState"] for job in tried["embed"]] == ["CANCELLED", "COMPLETED"]
     assert len(tried["heads"]) > 1
     assert tried["heads"][-1]["JobState"] == "COMPLETED"
+    logs = (remote / ".snakemake/slurm_logs/rule_heads").rglob("*.log")
+    assert any("exceeded memory limit" in path.read_text() for path in logs)
     assert all(job["TresPerJob"] == "gres:gpu:1" for job in tried["embed"])
     assert not any("TresPerJob" in job for job in tried["heads"])
     run_snakemake(local, SCORES)

@@ -92,6 +92,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             steps=n_steps,
             images=n_steps * batches.batch_size,
         ).write(manifest)
+        _checkpoint_of(manifest).unlink(missing_ok=True)
 
 
 def _train(
@@ -121,14 +122,17 @@ def _train(
         batch_size=batches.batch_size,
         seed=card.seed,
         fingerprint=digest,
-        checkpoint=manifest.with_suffix(".checkpoint.pt"),
+        checkpoint=_checkpoint_of(manifest),
         history=history_of(manifest),
         checkpoint_minutes=settings.training.checkpoint_minutes,
     )
     train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
-        plan.checkpoint.unlink(missing_ok=True)
+
+
+def _checkpoint_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".checkpoint.pt")
 
 
 def _fingerprint(card: TrainCard, datasets: list[TrainingDataset], fabric: Fabric) -> str:

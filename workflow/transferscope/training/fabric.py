@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,10 +16,6 @@ from transferscope.backbones.readout import FUSED_ATTENTION
 from transferscope.config import ComputeSettings
 from transferscope.devices import AllottedDevice, allotted_device, torch_device
 
-logger = logging.getLogger(__name__)
-
-# A training has its GPU until its process ends.
-_ALLOTTED: list[AllottedDevice] = []
 # Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
 
@@ -36,12 +32,8 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
         beside the first are started here, with the command line of this one.
     """
     device = torch_device(settings.device)
-    if device.type == "cuda" and processes == 1:
-        allotted = allotted_device(settings.device)
-        _ALLOTTED.append(allotted)
-        devices: int | list[int] = [allotted.device.index]
-    else:
-        devices = processes
+    alone_on_gpu = device.type == "cuda" and processes == 1
+    devices: Any = [_own_device(settings.device).device.index] if alone_on_gpu else processes
     precision = choose_precision(device, settings.precision)
     torch.set_num_threads(settings.threads)
     fabric = Fabric(
@@ -54,6 +46,12 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+@cache
+def _own_device(name: str) -> AllottedDevice:
+    """Return the GPU of this process, which has it until it ends."""
+    return allotted_device(name)
 
 
 def prepare(modules: Iterable[nn.Module], fabric: Fabric) -> None:

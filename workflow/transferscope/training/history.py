@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferscope.parquet import read_parquet, write_parquet
+from transferscope.parquet import write_parquet
 
 Row = dict[str, float]
 
@@ -42,11 +42,6 @@ class History:
         counts = {name: "int64" for name in ("step", "epoch", "images") if name in frame}
         return frame.astype(counts)
 
-    def write(self, path: Path, metadata: Mapping[str, object] | None = None) -> None:
+    def write(self, path: Path) -> None:
         """Write the table by rename."""
-        write_parquet(self.frame(), path, metadata or {})
-
-
-def read_history(path: Path) -> pd.DataFrame:
-    """Read the table of a history."""
-    return read_parquet(path)
+        write_parquet(self.frame(), path, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import torch
 from torch import Tensor
 
 from transferscope.stores import TileStore
-
-logger = logging.getLogger(__name__)
 
 # Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.25
