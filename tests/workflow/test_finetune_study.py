@@ -28,10 +28,12 @@ FINETUNE = {
     "augment": False,
 }
 CHANGES = {
+    "backbones": ["cards/backbones/tiny.yaml"],
     "finetune": FINETUNE,
     "channel_strategies": ["map"],
     "heads": {"kinds": ["linear", "logreg"], "epochs": 3},
 }
+FIGURE = "results/tiny/figures/scaling.png"
 TUNED = "results/tiny/scores/finetune-full/cells/tiny"
 
 
@@ -55,7 +57,7 @@ def folder(tmp_path_factory):
     finished = [path.name for path in parts.glob("*.npz")]
     assert not (folder / TUNED / "map.parquet").exists()
     run_snakemake(folder, "--unlock")
-    run_snakemake(folder)
+    run_snakemake(folder, FIGURE)
     log = (folder / "results/tiny/logs/finetune-full/cells/tiny/map.log").read_text()
     assert f"{len(finished)} of 4 divisions are finished" in log
     return folder
@@ -99,7 +101,7 @@ def test_changes_rerun_what_they_must(folder):
     def planned(**changes):
         changed = {**CHANGES, "finetune": {**FINETUNE, **changes}}
         write_yaml(folder / "study.yaml", {**STUDY, **changed})
-        jobs = planned_jobs(folder)
+        jobs = planned_jobs(folder, FIGURE)
         return {name: jobs.get(name, 0) for name in ("embed", "heads", "finetune", "compare")}
 
     assert planned() == {"embed": 0, "heads": 0, "finetune": 0, "compare": 0}
