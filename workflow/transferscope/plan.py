@@ -13,9 +13,6 @@ from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fe
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.probes.variants import fields_of, scored_at_levels
-from transferscope.raw.masks import mask_columns
-from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import read_sheet
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
@@ -162,8 +159,7 @@ class Plan:
         if card.simulate is not None:
             return ""
         if card.fetch is None:
-            sheet = read_sheet(self.study.sheet_of(card.name), card)
-            return raw_digest(sheet, mask_columns(sheet, card))
+            return self.study.raw_digest(card.name)
         # Snakemake asks again after the fetch, so that this is never an older manifest.
         manifest = self.paths.fetched(card.name)
         return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""

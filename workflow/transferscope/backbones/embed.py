@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ from transferscope.stores import (
     TileStore,
     attributes_of,
 )
+from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
 
 logger = logging.getLogger(__name__)
 
@@ -219,14 +221,27 @@ def _fill(
         for first, last in _spans(start, stop, _rows_a_read(source, batch_size))
     ]
     parts: list[Embeddings] = []
-    with progress_bar(description, store.rows, "images", done) as bar:
-        reads = prefetched(lambda span: source.read(span[1], span[2]), spans)
+    read = CheckedReads(source)
+    with progress_bar(description, store.rows, "images", done) as bar, _distrusting(store):
+        reads = prefetched(lambda span: read(span[1], span[2]), spans)
         for (block, first, last, stop), raw in zip(spans, reads, strict=True):
             parts.append(embedder(raw))
             bar.update(last - first)
             if last == stop:
                 store.write_block(block, _checked(np.concatenate(parts), store, source, block))
                 parts = []
+
+
+@contextmanager
+def _distrusting(store: BlockStore) -> Iterator[None]:
+    """Forget what was made of tiles that turn out to be damaged."""
+    try:
+        yield
+    except DamagedTilesError as error:
+        for block, start, stop in store.blocks():
+            if start < error.damage.stop and error.damage.start < stop:
+                store.forget(block)
+        raise
 
 
 def _rows_a_read(source: TileStore, batch_size: int) -> int:
