@@ -62,9 +62,10 @@ def assert_named(error: UserError, file: str) -> None:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield where something can be put into plain data."""
     yield path
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in parts if isinstance(value, dict | list) else ():
-        yield from places(inner, (*path, key))
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in parts:
+            yield from places(inner, (*path, key))
 
 
 def with_value(base: dict[str, Any], path: tuple[Any, ...], value: Any) -> Any:

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -67,13 +68,21 @@ class SampleSheet:
 
     def files(self, position: int) -> list[Path]:
         """Return the raw files of the field at a position (from 0), in channel order."""
-        row = self.table.iloc[position]
-        return [self.path.parent / str(row[column]) for column in self.file_columns]
+        return [self.path.parent / cell for cell in self._file_cells[position]]
 
     def source(self, position: int) -> str:
         """Return the raw files of a field as the sheet writes them, joined by `;`."""
-        row = self.table.iloc[position]
-        return LABEL_SEPARATOR.join(str(row[column]) for column in self.file_columns)
+        return LABEL_SEPARATOR.join(self._file_cells[position])
+
+    @cached_property
+    def tile_ids(self) -> list[str]:
+        """Ids of the rows; a list, because single cells of a table are slow to look up."""
+        return [str(tile_id) for tile_id in self.table["tile_id"]]
+
+    @cached_property
+    def _file_cells(self) -> list[tuple[str, ...]]:
+        columns = (map(str, self.table[column]) for column in self.file_columns)
+        return list(zip(*columns, strict=True))
 
     def place(self, position: int) -> str:
         """Return file and row of the field at a position, for error messages."""
