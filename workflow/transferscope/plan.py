@@ -40,7 +40,11 @@ class Plan:
         self.config = study.config
 
     def targets(self) -> list[Path]:
-        """Return the files that a finished study consists of."""
+        """Return the files that a finished study consists of.
+
+        Stores and tables are among them, though figures need them anyway: what is lost or removed
+        as damaged is made again, also where all that follows from it is still there.
+        """
         paths = self.paths
         datasets = self.study.datasets
         figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
@@ -49,12 +53,24 @@ class Plan:
         return [
             paths.summary_csv,
             paths.summary_md,
+            *self.stores(),
+            *(paths.splits(dataset) for dataset in datasets),
+            *self.probe_files("scores"),
+            *self.probe_files("predictions"),
             *(paths.quality(dataset) for dataset in self.study.datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
             *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
             *(paths.figure(name, extension) for name in figures for extension in EXTENSIONS),
         ]
+
+    def stores(self) -> list[Path]:
+        """Return the manifests of all stores."""
+        paths = self.paths
+        embedded = (
+            paths.embeddings(p.dataset, p.backbone, p.stored_channels) for p in self.study.probed()
+        )
+        return [*map(paths.tiles, self.study.datasets), *dict.fromkeys(embedded)]
 
     def figures(self) -> list[str]:
         """Return the figures for which the config computes what they show."""

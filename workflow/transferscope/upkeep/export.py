@@ -98,7 +98,9 @@ def _results(root: Path, *, stores: bool) -> Iterator[Path]:
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") for part in parts)
         in_store = any(part.endswith((".zarr", ".blocks")) for part in parts)
-        if path.is_file() and not hidden and parts[0] not in RECORDS and (stores or not in_store):
+        # A link may lead to a file that is not of the study.
+        is_own = path.is_file() and not path.is_symlink() and not hidden
+        if is_own and parts[0] not in RECORDS and (stores or not in_store):
             yield path
 
 
