@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/.installed
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 SHELL := /bin/bash
 
-.PHONY: help install demo test test-fast lint format lock schemas bench clean
+.PHONY: help install demo test test-fast lint format lock schemas bench slurm-packages clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(INSTALLED): requirements/lock.txt requirements/uv.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'transferscope needs Python 3.11 or newer; set PYTHON=')"
@@ -45,13 +45,20 @@ format: $(INSTALLED)  ## Format the code and the workflow
 
 lock: $(INSTALLED)  ## Refresh the hashed lock files
 	$(BIN)/uv pip compile requirements/uv.in --upgrade --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/uv.txt
-	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra transformers --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra slurm --extra transformers --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
 
 schemas: $(INSTALLED)  ## Regenerate the JSON schemas from the config models
 	$(BIN)/transferscope schemas --output workflow/schemas
 
 bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
 	$(BIN)/python benchmarks/run.py --output docs/performance.md
+
+slurm-packages:  ## Install Debian's Slurm, for the tests of the Slurm profile; needs root
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! command -v slurmctld > /dev/null; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge > /dev/null \
+			|| echo "Slurm could not be installed: its tests will be skipped"; \
+	fi
 
 clean:  ## Remove the environment and every result
 	rm -rf $(VENV) results .snakemake

@@ -28,6 +28,7 @@ from results import Part
 from timing import OtherLoad
 
 import cells
+import training
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PARTS: dict[str, Callable[[Path], Part]] = {
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "heads": heads.run,
     "neighbours": neighbours.run,
     "store": store_read.run,
+    "training": training.run,
     "cells": cells.run,
     "memory": memory.run,
     "growth": growth.run,

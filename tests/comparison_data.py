@@ -204,6 +204,7 @@ def _write(
     names = "dataset backbone channels task head k scheme fold seed fraction metric class value"
     counts = "n_train n_train_groups n_validation n_test"
     table = pd.DataFrame(scores, columns=[*names.split(), *counts.split()]).astype({"k": "Int64"})
+    table["seen_in_training"] = "no"
     score_path = folder / f"{channels}.parquet"
     table.to_parquet(score_path, index=False)
     arrow = pa.Table.from_pandas(predictions, preserve_index=False)

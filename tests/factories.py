@@ -35,6 +35,21 @@ TINY_NETWORK = {
     "input_size": 32,
     "outputs": [{"name": "cls"}, {"name": "mean", "pooling": "mean"}],
 }
+TRAINED = {
+    **{key: value for key, value in TINY_NETWORK.items() if key != "pretrained"},
+    "source": "train",
+    "objective": {
+        "method": "dino",
+        "local_crops": 2,
+        "local_size": 16,
+        "output_width": 64,
+        "hidden_width": 32,
+        "bottleneck_width": 16,
+    },
+    "datasets": ["cells"],
+    "epochs": 2,
+    "batch_size": 8,
+}
 STUDY = {
     "study": "tiny",
     "datasets": ["cards/datasets/cells.yaml"],

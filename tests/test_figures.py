@@ -1,4 +1,5 @@
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from transferscope.config import CompareSettings, FigureSettings
 from transferscope.errors import UserError
 from transferscope.figures import FIGURES, StoreView, draw_embedding_maps, draw_figure
 from transferscope.figures.embedding_maps import colour_by_class, neighbour_purity
+from transferscope.figures.projection import project
 from transferscope.figures.style import (
     STRATEGY_COLOURS,
     label_of,
@@ -292,6 +294,37 @@ def test_embedding_maps(tmp_path):
     for name in ("map.svg", "map.png"):
         first, second = (tmp_path / folder / name for folder in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_maps_by_umap(tmp_path):
+    pytest.importorskip("umap", reason="the extra `umap` is not installed", exc_type=ImportError)
+    views, table, card = write_maps_input(tmp_path, make_tiles(n_groups=20), [0.3])
+    settings = SETTINGS.model_copy(update={"map": "umap"})
+    first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+    for output in (first, second):
+        draw_embedding_maps(views, table, card, settings, [output])
+    assert "Maps: UMAP of" in joined_lines(texts_of(first))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_umap_keeps_clusters_apart():
+    pytest.importorskip("umap", reason="the extra `umap` is not installed", exc_type=ImportError)
+    rng = np.random.default_rng(0)
+    side = np.arange(60) % 2 == 0
+    embeddings = (rng.normal(size=(60, 8)) + 20 * side[:, None]).astype(np.float32)
+    places = project(embeddings, "umap", "a name")
+    assert places.shape == (60, 2)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (side[apart.argmin(axis=1)] == side).all()
+    # The fewest that a map is drawn of.
+    assert project(embeddings[:5], "umap", "a name").shape == (5, 2)
+
+
+def test_umap_that_is_missing_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(UserError, match=r"pip install 'transferscope\[umap\]'"):
+        project(np.eye(8, dtype=np.float32), "umap")
 
 
 def joined_lines(text: str) -> str:

@@ -69,7 +69,8 @@ def test_a_thousand_stores_fit_into_a_shell_command(plan_of):
 def test_fractions_do_not_divide_anew(plan_of):
     first, second = plan_of(), plan_of(splits={**STUDY["splits"], "fractions": [0.1, 1.0]})
     assert first.split_settings(None) == second.split_settings(None)
-    assert first.head_settings(None) != second.head_settings(None)
+    probed = wildcards(representation="tiny")
+    assert first.head_settings(probed) != second.head_settings(probed)
 
 
 def test_the_closing_message_says_where_everything_is(plan_of, tmp_path, monkeypatch):

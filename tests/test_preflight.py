@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 import pytest
@@ -84,6 +85,14 @@ def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(
     assert "no plain convolution" in str(caught.value)
 
 
+def test_a_missing_umap_is_refused_before_the_run(folder, repository, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "umap" else found(n))
+    preflight(load(folder, repository))
+    with pytest.raises(UserError, match=r"(?s)figures.map.*pip install 'transferscope\[umap\]'"):
+        preflight(load(folder, repository, figures={"map": "umap"}))
+
+
 def test_a_fetch_is_checked_before_it_is_done(folder, repository):
     (folder / "table.csv").write_text(
         "ensg_id,target_name,annotation_name,annotation_grade\nENSG1,A,membran,3\n"
@@ -133,6 +142,15 @@ def test_the_sheet_may_be_without_labels_where_they_are_given_by_hand(folder, re
     preflight(load(folder, repository))
 
 
+def test_nothing_needs_a_label_before_the_scores(folder, repository):
+    sheet = folder / "raw/samples.tsv"
+    lines = [line.rpartition("\t")[0] for line in sheet.read_text().splitlines()[1:]]
+    sheet.write_text("\n".join(["tile_id\tpath\tgroup\tlabels", *(f"{x}\t" for x in lines)]))
+    preflight(load(folder, repository), scored=False)
+    with pytest.raises(UserError, match=r"(?s)no tile has a label.*--until tiles"):
+        preflight(load(folder, repository))
+
+
 def test_hand_labels_of_cut_tiles_wait_for_the_tiles(folder, repository):
     cut = {"tiles": {"size": 32, "mode": "cut"}}
     label_by_hand(folder, "tile_id,labels\nP00_0_y0_x32,membrane\n", **cut)
@@ -164,3 +182,35 @@ def test_batches_that_k_nn_needs_are_asked_for_before_the_run(folder, repository
     sheet.write_text("\n".join([f"{head}\tbatch", *(f"{row}\tb{len(row)}" for row in rows)]))
     preflight(load(folder, repository, knn={"k": [1], "exclude": "batch"}))
     preflight(load(folder, repository, knn={"k": [], "exclude": "batch"}))
+
+
+def finetune(folder, repository, backbones=("cards/backbones/tiny.yaml",), **changes):
+    listed = ["handcrafted", "cards/backbones/tiny.yaml"]
+    settings = {"backbones": list(backbones), **changes}
+    return load(folder, repository, backbones=listed, finetune=settings)
+
+
+def test_what_can_be_fine_tuned_passes(folder, repository):
+    modes = ["full", "last-2", "lora", "head"]
+    preflight(finetune(folder, repository, modes=modes, channels=["map", "replicate"]))
+
+
+def test_a_mode_that_a_backbone_cannot_serve_is_refused(folder, repository):
+    study = finetune(folder, repository, modes=["full", "last-9"])
+    with pytest.raises(UserError, match="last-9 cannot be served by tiny: it has 2 layers"):
+        preflight(study)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbones": ["handcrafted"]}, "handcrafted has no weights"),
+        ({"backbones": ["tiny"]}, "none of the backbones of the study"),
+        ({"channels": ["adapt"]}, "finetune.channels: adapt is not among the study's"),
+        ({"fractions": [0.3]}, "finetune.fractions: 0.3 is not among the study's: 0.5, 1.0"),
+        ({"modes": ["fulll"]}, "no such mode. Known: full, last-<number of layers>, lora, head"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_paired_is_refused_at_once(folder, repository, changes, message):
+    with pytest.raises(UserError, match=message):
+        finetune(folder, repository, **changes)

@@ -13,6 +13,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
 from transferscope.backbones import network_embedder, readout
 from transferscope.backbones.channels import assign, strategies_for
 from transferscope.backbones.embed import embed, prefetched, storage_dtype
@@ -23,60 +24,13 @@ from transferscope.backbones.readout import in_precision
 from transferscope.backbones.strategies import store_strategy
 from transferscope.cards import HandcraftedCard, TimmCard
 from transferscope.cards import backbone as backbone_cards
-from transferscope.config import ComputeSettings
 from transferscope.errors import UserError
 from transferscope.stores import (
     TILES_FORMAT,
-    BlockStore,
     EmbeddingStore,
     Manifest,
     TileStore,
 )
-
-CHANNELS = ["nucleus", "protein", "er"]
-SETTINGS = ComputeSettings(device="cpu", precision="fp32", batch_size=8, threads=2)
-BF16 = SETTINGS.model_copy(update={"precision": "bf16"})
-N_TILES = 40
-
-
-def card(**changes: Any) -> TimmCard:
-    values: dict[str, Any] = {
-        "source": "timm",
-        "name": "tiny",
-        "architecture": "vit_tiny_patch16_224",
-        "arguments": {"depth": 2, "embed_dim": 48, "num_heads": 3},
-        "pretrained": False,
-        "input_size": 32,
-        "slots": [
-            {"name": "red", "accepts": ["microtubules"]},
-            {"name": "green", "accepts": ["protein"]},
-            {"name": "blue", "accepts": ["nucleus"]},
-        ],
-        "normalization": {"mean": [0.3, 0.4, 0.5], "std": [0.2, 0.25, 0.3]},
-        "outputs": [{"name": "cls"}, {"name": "mean", "pooling": "mean"}],
-    }
-    return TimmCard(**{**values, **changes})
-
-
-def write_tiles(
-    folder: Path, n_tiles: int = N_TILES, seed: int = 0, channels: int = 3, **attributes: Any
-) -> Path:
-    """Write a store of uint16 tiles that differ a lot; return its manifest."""
-    rng = np.random.default_rng(seed)
-    shape = (n_tiles, channels, 32, 32)
-    tiles = rng.integers(0, 1000, shape) * rng.uniform(0.1, 3, (*shape[:2], 1, 1))
-    store = BlockStore.open_or_create(
-        folder / "cells.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
-        shape=shape, dtype="uint16", block_rows=16, chunks=(1, *shape[1:]),
-        shards=(16, *shape[1:]), compress=True, ids=[f"tile{i}" for i in range(n_tiles)],
-        attributes={
-            "channels": CHANNELS[:channels], "intensity_range": [[0, 3000]] * channels, **attributes
-        },
-    )  # fmt: skip
-    for block, start, stop in store.blocks():
-        store.write_block(block, tiles[start:stop].astype(np.uint16))
-    store.finish(folder / "cells.json")
-    return folder / "cells.json"
 
 
 @pytest.fixture
@@ -319,19 +273,18 @@ def files_of(folder: Path) -> dict[str, bytes]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from tile_stores import BF16, card
+from transferscope.backbones.embed import embed
 from transferscope.stores import BlockStore
-import test_embed
 write, blocks = BlockStore.write_block, []
-def write_block(self, block, values):
+def write_block(self, block, values, source):
     if len(blocks) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     blocks.append(block)
-    write(self, block, values)
+    write(self, block, values, source)
 BlockStore.write_block = write_block
 tiles = Path(sys.argv[1])
-test_embed.embed(
-    tiles, test_embed.card(), "replicate", tiles.parent / "killed.json", test_embed.BF16,
-    block_rows=16)
+embed(tiles, card(), "replicate", tiles.parent / "killed.json", BF16, block_rows=16)
 """
 
 
@@ -339,7 +292,7 @@ def test_a_killed_job_resumes_to_the_same_bits(
     tiles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [sys.executable, "-c", KILLED, str(tiles)]
-    done = subprocess.run(command, cwd=Path(__file__).parent, check=False, capture_output=True)
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL
     assert not (tiles.parent / "killed.json").exists()
 

@@ -1,6 +1,10 @@
 """Fields and masks to cell tiles: exact tiles, any interruption, any bad mask."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,8 @@ from transferscope.simulate import simulate_dataset
 from transferscope.stores import TileStore
 
 CHANNELS = ["nucleus", "protein"]
+# Where the neighbourhoods of the tile pixels (1, 1), (1, 6), (6, 1) and (4, 3) begin, shrunk by 3.
+CORNERS = [(2, 2), (2, 17), (17, 2), (11, 8)]
 
 
 def card(crop: dict | None = None, segmentation: dict | None = None, **changes) -> DatasetCard:
@@ -305,6 +311,26 @@ def test_whole_fields_are_cells(tmp_path: Path) -> None:
     assert not table["touches_border"].any()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_crop_is_resampled_to_the_size_of_a_tile(tmp_path: Path, masked: bool) -> None:
+    write_fields(tmp_path)
+    settings = {"masked": masked, "size_um": 12.0, "size": None}
+    scaled = {**settings, "tile_size_px": 8}
+    cut = TileStore(run(tmp_path, card(settings, pixel_size_um=0.5)))
+    small = TileStore(run(tmp_path, card(scaled, pixel_size_um=0.5), "small", workers=2))
+    assert (small.tile_size, small.pixel_size_um) == ((8, 8), 1.5)
+    assert small.tile_ids == cut.tile_ids
+    # Shrunk by 3, a pixel weighs its neighbourhood of 5 x 5 px by a triangle that ends at 3.
+    triangle = np.array([1, 2, 3, 2, 1])
+    weights = np.outer(triangle, triangle) / 81
+    for row in range(len(cut)):
+        whole, tile = cut.read(row, row + 1)[0], small.read(row, row + 1)[0]
+        inner = [(whole[:, y : y + 5, x : x + 5] * weights).sum((1, 2)) for y, x in CORNERS]
+        np.testing.assert_allclose(tile[:, [1, 1, 6, 4], [1, 6, 1, 3]].T, inner, atol=0.51)
+    first = read_parquet(tmp_path / "out/demo.tiles.parquet")
+    pd.testing.assert_frame_equal(first, read_parquet(tmp_path / "small/demo.tiles.parquet"))
+
+
 def test_the_reserved_columns_are_named(tmp_path: Path) -> None:
     write_fields(tmp_path)
     text = (tmp_path / "samples.tsv").read_text()
@@ -322,3 +348,50 @@ def test_the_plan_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plan = make_cell_plan(read_sheet(tmp_path / "samples.tsv", card()), card(), skip=False)
     assert plan.positions == list(range(6))
     assert dataclasses.is_dataclass(plan)
+
+
+# A run that is killed from outside, in the middle of segmenting or of cutting.
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import transferscope.tiles.store
+from transferscope.cells import cutting, field
+from test_cell_store import card, run
+transferscope.tiles.store.MOST_BLOCK_ROWS = 7
+def slowed(function):
+    def slow(*arguments, **options):
+        time.sleep({pause})
+        return function(*arguments, **options)
+    return slow
+{module}.{name} = slowed({module}.{name})
+run(Path({folder!r}), card(), "killed", workers=2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "pause", "done"),
+    [
+        ("field", "segment", 0.5, "demo.fields/*.npz"),
+        ("cutting", "cut_cell", 0.05, "demo.zarr/done/c/*"),
+    ],
+)
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, small_blocks: None, module: str, name: str, pause: float, done: str
+) -> None:
+    write_fields(tmp_path)
+    places = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
+    code = KILLED.format(**places, module=module, name=name, pause=pause)
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    while len(list((tmp_path / "killed").glob(done))) < 2:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed/demo.json").exists()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob(done)}
+    assert content(run(tmp_path, card(), "killed").parent) == content(
+        run(tmp_path, card(), "whole").parent
+    )
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what is done is kept"

@@ -12,6 +12,7 @@ from transferscope.estimates.estimate import estimate
 from transferscope.estimates.fields import expected_fields
 from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
+from transferscope.estimates.tuning import TRAINING_SHARE
 from transferscope.plan import SHIPPED, Plan
 from transferscope.study import Study
 
@@ -101,3 +102,14 @@ def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
     found = expected_fields(Study.load(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
     assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36 * 50, (2, 20, 20))
     assert "50 cells a field assumed" in found.source
+
+
+def test_hours_of_fine_tuning_follow_from_epochs_folds_and_fractions(tmp_path):
+    tuned = {"backbones": ["cards/backbones/tiny.yaml"], "schemes": ["group"], "epochs": 10}
+    found = estimate(plan_of(tmp_path, finetune=tuned), RATES)
+    (job,) = (job for job in found.embed if (job.backbone, job.channels) == ("tiny", "map"))
+    # Two folds of half of the tiles each, at fractions 0.5 and 1; 20 % of these are validation.
+    shown = 10 * (0.8 * 3 + 0.2) / TRAINING_SHARE
+    passes = sum(2 * (0.5 * fraction * (shown + 0.2) + 0.5) for fraction in (0.5, 1.0))
+    assert found.tuning_hours == pytest.approx(job.hours * passes)
+    assert estimate(plan_of(tmp_path / "off"), RATES).tuning_hours == 0

@@ -18,6 +18,7 @@ from transferscope.study import Study
         {"aggregate": {"levels": ["fov"]}, "figures": {"gallery": 4}},
         {"datasets": ["opencell-demo", "hpa-demo"], "backbones": ["handcrafted"]},
         {"label_table": "../../raw/samples.tsv"},
+        {"finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["full", "lora"]}},
     ],
 )
 def test_jobs_are_those_that_snakemake_plans(tmp_path, monkeypatch, changes):

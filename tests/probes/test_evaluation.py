@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
-from transferscope.config import SplitSettings
+from transferscope.config import Leakage, SplitSettings
 from transferscope.devices import torch_device
 from transferscope.errors import UserError
 from transferscope.parquet import write_parquet
 from transferscope.paths import store_of
-from transferscope.probes.evaluation import ProbeData, read_divisions
+from transferscope.probes.evaluation import ProbeData, evaluated_part, read_divisions
 from transferscope.probes.splits import make_splits, write_splits
 from transferscope.stores import EMBEDDINGS_FORMAT, BlockStore
 
@@ -138,3 +138,11 @@ def test_asking_for_a_missing_gpu_is_a_users_error(monkeypatch: pytest.MonkeyPat
     assert torch_device("auto").type == "cpu"
     with pytest.raises(UserError, match="no usable GPU"):
         torch_device("cuda")
+
+
+def test_a_backbone_that_was_kept_from_a_fold_is_evaluated_there_alone():
+    rows = [(s, d, f) for s in ("group", "image") for d in (0, 1) for f in (0, 1, 2)]
+    splits = pd.DataFrame(rows, columns=["scheme", "seed", "fold"])
+    assert evaluated_part(splits, Leakage(seen_in_training="images")) is splits
+    only = Leakage(only={"scheme": "group", "seed": 1, "fold": 2})
+    assert evaluated_part(splits, only).to_numpy().tolist() == [["group", 1, 2]]

@@ -366,7 +366,7 @@ def test_memory_bounds_the_heads_trained_together(monkeypatch: pytest.MonkeyPatc
     data = probe_data(fractions=(0.3, 1.0))
     whole = run_heads(data, QUICK).predictions()
     for module in ("head_training", "logistic"):
-        monkeypatch.setattr(f"transferscope.probes.{module}.MEMORY_BUDGET_BYTES", 1)
+        monkeypatch.setattr(f"transferscope.probes.{module}.HEADS_BYTES", 1)
     columns = [f"score_{j}" for j in range(4)]
     keys = ["head", "fold", "fraction", "row"]
     single = run_heads(data, QUICK).predictions()

@@ -68,6 +68,18 @@ def test_a_mask_of_another_shape_is_reported_before_any_job(tmp_path):
     assert "row 4" in done.stdout + done.stderr
 
 
+def test_fields_without_any_label_are_cut_so_that_cells_can_be_labelled(tmp_path):
+    folder = write_study(tmp_path)
+    sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t").assign(labels="")
+    sheet.to_csv(folder / "raw/samples.tsv", sep="\t", index=False)
+    card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": CELLS}
+    write_yaml(folder / "cards/datasets/cells.yaml", card)
+    assert planned_jobs(folder, "--until", "cells") == {"cells": 1}
+    refused = run_snakemake(folder, "--dry-run", check=False)
+    assert refused.returncode != 0
+    assert "--until cells" in refused.stdout + refused.stderr
+
+
 def write_masks(folder, sheet):
     for i, name in enumerate(sheet["mask"]):
         mask = np.zeros((63 if i == 2 else 64, 64), np.uint8)

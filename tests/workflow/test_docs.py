@@ -20,11 +20,13 @@ PAGES = [
     "your-own-images.md",
     "add-a-dataset.md",
     "add-a-backbone.md",
+    "train-a-backbone.md",
     "channel-strategies.md",
     "ready-studies.md",
     "single-cells.md",
     "results.md",
     "label-by-hand.md",
+    "fine-tune.md",
 ]
 
 

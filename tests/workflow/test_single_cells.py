@@ -1,5 +1,7 @@
 """k-NN on 794 real single cells, by random folds and across the rows of their plate."""
 
+import logging
+
 import pandas as pd
 import pytest
 import yaml
@@ -7,14 +9,14 @@ import yaml
 from factories import write_yaml
 from transferscope.backbones.embed import embed
 from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cells.build import make_cells
 from transferscope.config import ComputeSettings, KnnSettings, SplitSettings
 from transferscope.models import read_model
 from transferscope.parquet import read_parquet
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.knn import run_knn
 from transferscope.probes.splits import make_splits
-from transferscope.stores import EmbeddingStore
-from transferscope.tiles.build import make_tiles
+from transferscope.stores import EmbeddingStore, TileStore
 
 pytestmark = pytest.mark.workflow
 KS = [1, 5, 10, 20, 50]
@@ -43,7 +45,12 @@ def write_dataset(cells, crops, folder):
         "ignore_channels": [0],
         "task": "single-label",
         "labels": LABELS["dose"],
-        "tiles": {"size": 112, "mode": "resize"},
+        # Crops of 9 to 115 px: all are shown at one scale, and shown larger.
+        "cells": {
+            "segmentation": {"method": "whole"},
+            "crop": {"size": 64, "tile_size_px": 112},
+            "overlays": 0,
+        },
     }
     return write_yaml(folder / "bbbc013.yaml", card)
 
@@ -60,39 +67,51 @@ def backbones(repository, folder):
 
 
 @pytest.fixture(scope="module")
-def scores(shared_data, repository, tmp_path_factory):
-    """Return the macro F1 of k-NN: a row a store, labels, scheme, head, k and fold."""
+def cells(shared_data):
+    """Return the table of the crops: well, dose and human label of each."""
+    return pd.read_csv(shared_data / "bbbc013/cells.csv")
+
+
+@pytest.fixture(scope="module")
+def made(shared_data, cells, tmp_path_factory):
+    """Return the folder with the tiles of the cells."""
     folder = tmp_path_factory.mktemp("single_cells")
-    data = shared_data / "bbbc013"
-    cells = pd.read_csv(data / "cells.csv")
-    card = read_model(write_dataset(cells, data / "crops", folder), DatasetCard)
-    names = ("tiles.json", "tiles.parquet", "quality.csv", "skipped.tsv")
-    manifest, table, quality, skipped = (folder / name for name in names)
-    make_tiles(
+    card = read_model(write_dataset(cells, shared_data / "bbbc013/crops", folder), DatasetCard)
+    make_cells(
         folder / "samples.tsv",
         card,
-        manifest=manifest,
-        tile_table=table,
-        quality=quality,
-        skipped=skipped,
+        manifest=folder / "tiles.json",
+        tile_table=folder / "tiles.parquet",
+        quality=folder / "quality.csv",
+        skipped=folder / "skipped.tsv",
+        plausibility=folder / "plausibility.csv",
+        overlays=folder / "overlays",
         workers=1,
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scores(made, cells, repository):
+    """Return the macro F1 of k-NN: a row a store, labels, scheme, head, k and fold."""
     compute = ComputeSettings(device="cpu", threads=1)
+    table = read_parquet(made / "tiles.parquet")
     parts = []
-    for strategy, path in backbones(repository, folder).items():
-        store = folder / f"{path.stem}.json"
-        embed(manifest, read_model(path, BackboneCard), strategy, store, compute, card_path=path)
+    for strategy, path in backbones(repository, made).items():
+        store = made / f"{path.stem}.json"
+        card = read_model(path, BackboneCard)
+        embed(made / "tiles.json", card, strategy, store, compute, card_path=path)
         for output in dict.fromkeys(c.output for c in EmbeddingStore(store).columns):
             embeddings = EmbeddingStore(store).read(output)
             for what in LABELS:
-                found = classify(embeddings, read_parquet(table), cells, what)
+                found = classify(embeddings, table, cells, what)
                 parts.append(found.assign(backbone=f"{path.stem}@{output}", labels=what))
     return pd.concat(parts, ignore_index=True)
 
 
 def classify(embeddings, table, cells, what):
     by_file = cells.assign(tile_id=cells["file"].str.removesuffix(".png")).set_index("tile_id")
-    human = by_file["human_label"].loc[table["tile_id"]].to_numpy()
+    human = by_file["human_label"].loc[table["fov"]].to_numpy()
     if what == "location":
         table = table.assign(labels=[h if h in LABELS[what] else "" for h in human])
     card = DatasetCard(
@@ -111,6 +130,23 @@ def best(scores, labels, scheme, **chosen):
         rows = rows[rows[column] == value]
     means = rows.groupby(["backbone", "head", "k"])["value"].agg(["mean", "size"])
     return means.loc[means["size"] == rows["fold"].nunique(), "mean"].max()
+
+
+def test_every_crop_is_a_cell_tile_of_one_scale(made, cells):
+    table = read_parquet(made / "tiles.parquet")
+    assert table["fov"].tolist() == cells["file"].str.removesuffix(".png").tolist()
+    assert (table["tile_id"] == table["fov"] + "_c00001").all()
+    assert (table["area_px"].to_numpy() == (cells["height"] * cells["width"]).to_numpy()).all()
+    assert TileStore(made / "tiles.json").tile_size == (112, 112)
+
+
+def test_the_whole_table(scores):
+    """Print all of it (pytest -rP): the best only would flatter."""
+    means = scores.groupby(["labels", "scheme", "backbone", "head", "k"])["value"]
+    table = means.agg(["mean", "min", "size"]).round(3)
+    print(table.to_string())
+    # Two rows, five random folds, and one seed: a mean is over all of them or not taken.
+    assert set(table.loc[table.index.get_level_values("k") == 1, "size"]) == {2, 5}
 
 
 def test_all_cells_take_part(scores):
@@ -139,8 +175,12 @@ def test_random_folds_flatter_the_dose(scores):
     assert best(scores, "dose", "group") < best(scores, "dose", "image")
 
 
-def test_fifty_neighbours_are_only_sought_where_there_are_fifty(scores):
+def test_fifty_neighbours_are_only_sought_where_there_are_fifty(scores, made, cells, caplog):
     across = scores[(scores["labels"] == "location") & (scores["scheme"] == "group")]
     # Row B has 32 labelled cells, six of which are for validation.
     assert (across[across["k"] == 50]["n_train"] > 50).all()
     assert set(across[across["k"] == 20]["n_train"]) == {26, 86}
+    embeddings = EmbeddingStore(made / "handcrafted.json").read()
+    with caplog.at_level(logging.INFO, logger="transferscope.probes.knn"):
+        classify(embeddings, read_parquet(made / "tiles.parquet"), cells, "location")
+    assert "only 26 training tiles to choose from, so no k of 50" in caplog.text

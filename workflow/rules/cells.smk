@@ -26,6 +26,9 @@ rule cells:
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads
+    resources:
+        mem_mb=plan.needs.mem_mb("cells"),
+        runtime=plan.needs.runtime("cells"),
     params:
         sheet=plan.sheet,
         card=plan.dataset_card,

@@ -11,6 +11,9 @@ from transferscope.preflight import preflight
 from transferscope.protocols import PROTOCOLS
 from transferscope.study import Study
 
+# A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
+BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "contact_sheets"}
+
 
 def load_plan():
     """Read the config and its cards; check all input, but only once a run."""
@@ -18,7 +21,9 @@ def load_plan():
     try:
         study = Study.load(config, card_roots(), where)
         if workflow.is_main_process:
-            preflight(study)
+            settings = workflow.dag_settings
+            until = set(settings.until) if settings else set()
+            preflight(study, scored=not until or not until <= BEFORE_SCORES)
     except UserError as error:
         # Not chained: the user has made a mistake, and needs no traceback.
         raise WorkflowError(str(error)) from None
@@ -45,7 +50,7 @@ def alternatives(names):
 
 
 wildcard_constraints:
-    dataset=alternatives(plan.study.datasets),
+    dataset=alternatives(plan.study.all_datasets),
     backbone=alternatives(plan.study.backbones),
     representation=alternatives(plan.study.representations),
     channels=WILDCARD,

@@ -15,15 +15,20 @@ rule compare:
         paths.benchmark("compare")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("compare"),
+        runtime=plan.needs.runtime("compare"),
     params:
         folder=paths.root,
         stores=plan.probed_in(),
         probes=[f"--probe {probe}" for probe in plan.probes()],
+        tuned=plan.tuned_arguments(),
         settings=plan.config.compare.model_dump_json(),
         protocol=PROTOCOLS["compare"],
     shell:
         "transferscope --log {log:q} compare --study-folder {params.folder:q}"
-        " --stores {params.stores:q} {params.probes} --settings {params.settings:q}"
+        " --stores {params.stores:q} {params.probes} {params.tuned:q}"
+        " --settings {params.settings:q}"
 
 
 rule aggregation:
@@ -42,6 +47,9 @@ rule aggregation:
         paths.log("aggregation"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("compare"),
+        runtime=plan.needs.runtime("compare"),
     params:
         folder=paths.root,
         stores=plan.probed_in(),

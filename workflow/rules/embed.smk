@@ -1,6 +1,7 @@
 rule embed:
     input:
         tiles=paths.tiles(),
+        weights=plan.trained_weights,
     output:
         manifest=paths.embeddings(),
     log:
@@ -11,13 +12,16 @@ rule embed:
         ENVIRONMENT
     threads: plan.config.compute.threads
     resources:
+        mem_mb=plan.needs.mem_mb("embed"),
+        runtime=plan.needs.runtime("embed"),
         gpu=plan.gpus,
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
+        weights=plan.weights_arguments,
         settings=plan.embed_settings,
         protocol=PROTOCOLS["embed"],
     shell:
         "transferscope --log {log:q} embed --tiles {input.tiles:q} --backbone {params.card:q}"
         " --channels {wildcards.channels} --settings {params.settings:q}"
-        " --manifest {output.manifest:q}"
+        " {params.weights:q} --manifest {output.manifest:q}"

@@ -13,6 +13,9 @@ rule heads:
     conda:
         ENVIRONMENT
     threads: plan.config.compute.probe_threads
+    resources:
+        mem_mb=plan.needs.mem_mb("heads"),
+        runtime=plan.needs.runtime("heads"),
     params:
         probe="heads",
         card=plan.dataset_card,
@@ -34,6 +37,9 @@ use rule heads as knn with:
         paths.log("knn/{dataset}/{representation}/{channels}"),
     benchmark:
         paths.benchmark("knn/{dataset}/{representation}/{channels}")
+    resources:
+        mem_mb=plan.needs.mem_mb("knn"),
+        runtime=plan.needs.runtime("knn"),
     params:
         probe="knn",
         card=plan.dataset_card,
@@ -57,6 +63,9 @@ rule aggregate:
     conda:
         ENVIRONMENT
     threads: plan.config.compute.probe_threads
+    resources:
+        mem_mb=plan.needs.mem_mb("aggregate"),
+        runtime=plan.needs.runtime("aggregate"),
     params:
         card=plan.dataset_card,
         fields=plan.fields_arguments,

@@ -18,6 +18,9 @@ for figure in FIGURES:
             paths.log(f"figure/{figure}"),
         conda:
             ENVIRONMENT
+        resources:
+            mem_mb=plan.needs.mem_mb("figure"),
+            runtime=plan.needs.runtime("figure"),
         params:
             name=figure,
             folder=paths.root,
@@ -44,6 +47,9 @@ rule embedding_maps:
         paths.log("embedding_maps/{dataset}"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("embedding_figure"),
+        runtime=plan.needs.runtime("embedding_figure"),
     params:
         card=plan.dataset_card,
         folder=paths.root,
@@ -74,6 +80,9 @@ rule gallery:
         paths.log("gallery/{dataset}"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("embedding_figure"),
+        runtime=plan.needs.runtime("embedding_figure"),
     params:
         card=plan.dataset_card,
         folder=paths.root,

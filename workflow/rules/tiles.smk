@@ -8,6 +8,9 @@ rule simulate:
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads
+    resources:
+        mem_mb=plan.needs.mem_mb("simulate"),
+        runtime=plan.needs.runtime("simulate"),
     params:
         settings=plan.simulate_settings,
         protocol=PROTOCOLS["simulate"],
@@ -36,6 +39,9 @@ rule tiles:
     conda:
         ENVIRONMENT
     threads: plan.config.compute.threads
+    resources:
+        mem_mb=plan.needs.mem_mb("tiles"),
+        runtime=plan.needs.runtime("tiles"),
     params:
         sheet=plan.sheet,
         card=plan.dataset_card,
@@ -60,6 +66,9 @@ rule relabel:
         dataset=alternatives(plan.labelled_by_hand()),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("table"),
+        runtime=plan.needs.runtime("table"),
     params:
         card=plan.dataset_card,
         labels=plan.label_dependencies,
@@ -86,6 +95,9 @@ rule contact_sheets:
         paths.log("contact_sheets/{dataset}"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("contact_sheets"),
+        runtime=plan.needs.runtime("contact_sheets"),
     params:
         card=plan.dataset_card,
         labels=plan.label_dependencies,
@@ -104,6 +116,9 @@ rule splits:
         paths.log("splits/{dataset}"),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("table"),
+        runtime=plan.needs.runtime("table"),
     params:
         card=plan.dataset_card,
         labels=plan.label_dependencies,

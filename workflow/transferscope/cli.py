@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,8 @@ def _global_options(
     ] = None,
 ) -> None:
     _log_to_stderr()
-    if log is not None:
+    # The first of several processes that train together writes the log.
+    if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
         context.with_resource(_alone_with(log))
         with writing(log):
             copy = log.open("w", encoding="utf-8")
@@ -292,30 +294,147 @@ def splits(
     write_splits(divided, splits)
 
 
+BackboneCardPath = Annotated[Path, typer.Option(help="Backbone card (.yaml).")]
+TrainedWeights = Annotated[
+    Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
+]
+StrategyName = Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")]
+BlocksAJob = Annotated[int, typer.Option(help="Blocks that one job fills.")]
+PartOut = Annotated[Path, typer.Option(help="Note to write (.json).")]
+Started = Annotated[Path, typer.Option(help="What embed-start wrote (.json).")]
+
+
 @app.command()
 def embed(
     tiles: ManifestIn,
-    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
-    channels: Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")],
+    backbone: BackboneCardPath,
+    channels: StrategyName,
     manifest: ManifestOut,
     settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
-    from transferscope.cards import BackboneCard
     from transferscope.config import ComputeSettings
-    from transferscope.models import read_model
 
     chosen = _settings(settings, ComputeSettings)
+    card, card_path = _backbone(backbone, weights)
     run(
         tiles,
-        read_model(backbone, BackboneCard),
+        card,
         channels,
         manifest,
         chosen,
-        card_path=backbone,
+        card_path=card_path,
         block_rows=chosen.block_rows,
     )
+
+
+def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
+    """Return the card that loads a backbone, and the file to which its paths are relative."""
+    from transferscope.backbones.trained import trained_card
+    from transferscope.cards import BackboneCard, TrainCard
+    from transferscope.models import read_model
+
+    card = read_model(backbone, BackboneCard)
+    if isinstance(card, TrainCard) and weights is not None:
+        return trained_card(card, weights)
+    return card, backbone
+
+
+@app.command("embed-parts")
+def embed_parts(
+    tiles: ManifestIn,
+    block_rows: Annotated[int, typer.Option(help="Tiles a block.")],
+    blocks_a_job: BlocksAJob,
+    output: PartOut,
+) -> None:
+    """Say into how many parts the filling of a dataset's stores is divided."""
+    from transferscope.parts import write_parts
+
+    write_parts(tiles, block_rows, blocks_a_job, output)
+
+
+@app.command("embed-start")
+def embed_start(
+    tiles: ManifestIn,
+    backbone: BackboneCardPath,
+    channels: StrategyName,
+    manifest: ManifestOut,
+    output: PartOut,
+    settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Make an empty embedding store, which several jobs will fill."""
+    from transferscope.backbones.embed_parts import start_store
+
+    start_store(_embed_task(tiles, backbone, channels, manifest, settings, weights), output)
+
+
+@app.command("embed-part")
+def embed_part(
+    tiles: ManifestIn,
+    backbone: BackboneCardPath,
+    channels: StrategyName,
+    manifest: ManifestOut,
+    started: Started,
+    part: Annotated[int, typer.Option(help="Number of the part, from 0.")],
+    blocks_a_job: BlocksAJob,
+    output: PartOut,
+    settings: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Fill one part of an embedding store that has been started."""
+    from transferscope.backbones.embed_parts import fill_part
+
+    task = _embed_task(tiles, backbone, channels, manifest, settings, weights)
+    fill_part(task, started, part, blocks_a_job, output)
+
+
+@app.command("embed-finish")
+def embed_finish(
+    manifest: ManifestOut,
+    started: Started,
+    parts: Annotated[Path, typer.Option(help="Folder in which the parts say that they are done.")],
+    blocks_a_job: BlocksAJob,
+) -> None:
+    """Check an embedding store that several jobs have filled, and write its manifest."""
+    from transferscope.backbones.embed_parts import finish_store
+
+    finish_store(manifest, started, parts, blocks_a_job)
+
+
+def _embed_task(
+    tiles: Path,
+    backbone: Path,
+    channels: str,
+    manifest: Path,
+    settings: str,
+    weights: Path | None,
+) -> Any:
+    from transferscope.backbones.embed_parts import EmbedTask
+    from transferscope.config import ComputeSettings
+
+    card, card_path = _backbone(backbone, weights)
+    chosen = _settings(settings, ComputeSettings)
+    return EmbedTask(tiles, card, card_path, channels, manifest, chosen)
+
+
+@app.command()
+def pretrain(
+    backbone: Annotated[Path, typer.Option(help="Backbone card of `source: train` (.yaml).")],
+    manifest: Annotated[
+        Path, typer.Option(help="Manifest to write; the weights and the history lie beside it.")
+    ],
+    settings: Annotated[str, typer.Option(help="Datasets and settings of this step as JSON.")],
+) -> None:
+    """Train a backbone on tiles of the study, or go on with a training that was stopped."""
+    from transferscope.cards import BackboneCard
+    from transferscope.config import Pretraining
+    from transferscope.models import read_model
+    from transferscope.pretraining.run import pretrain as run
+
+    run(read_model(backbone, BackboneCard), backbone, _settings(settings, Pretraining), manifest)
 
 
 EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
@@ -373,6 +492,48 @@ def knn(
         embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
     )
     score_knn(data, probe.settings, scores, predictions)
+
+
+@app.command()
+def finetune(
+    tiles: ManifestIn,
+    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
+    head: Annotated[
+        str, typer.Option(help="finetune-full, finetune-last-<n>, finetune-lora or finetune-head.")
+    ],
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardPath,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    losses: Annotated[Path, typer.Option(help="Table of the losses to write (.parquet).")],
+    settings: SettingsJson = "{}",
+    compute: SettingsJson = "{}",
+    weights: TrainedWeights = None,
+) -> None:
+    """Train a backbone with labels on all folds, seeds and fractions, and test it."""
+    from transferscope.config import ComputeSettings, FinetuneProbe
+    from transferscope.finetuning.modes import mode_of_head
+    from transferscope.finetuning.run import Tuned
+    from transferscope.finetuning.run import finetune as run
+
+    probe, machine = _settings(settings, FinetuneProbe), _settings(compute, ComputeSettings)
+    data = _probe_data(
+        embeddings,
+        representation,
+        channels,
+        table,
+        splits,
+        card,
+        probe=probe,
+        threads=machine.threads,
+    )
+    network, network_path = _backbone(backbone, weights)
+    tuned = Tuned(network, network_path, mode_of_head(head), tiles)
+    run(tuned, data, probe, machine, scores, predictions, losses)
 
 
 @app.command()
@@ -441,6 +602,7 @@ def _probe_data(
         read_model(card, DatasetCard),
         probe.fractions,
         probe.metrics,
+        probe.leakage,
     )
 
 
@@ -457,6 +619,10 @@ def compare(
     stores: StoresJson,
     probe: Annotated[list[str], typer.Option(help="heads, knn; once for each.")],
     settings: SettingsJson = "{}",
+    tuned: Annotated[str, typer.Option(help="What was fine-tuned, as --stores has it.")] = "{}",
+    tuned_head: Annotated[
+        list[str] | None, typer.Option(help="finetune-full and so on; once for each mode.")
+    ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare import compare as run
@@ -464,14 +630,11 @@ def compare(
     from transferscope.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
-    evaluated = _probed(stores)
+    made = [(name, p) for p in _probed(stores) for name in probe]
+    made += [(name, p) for p in _probed(tuned) for name in tuned_head or []]
 
     def of_each(path_of: Any) -> list[Path]:
-        return [
-            path_of(name, p.dataset, p.representation, p.channels)
-            for p in evaluated
-            for name in probe
-        ]
+        return [path_of(name, p.dataset, p.representation, p.channels) for name, p in made]
 
     run(
         of_each(paths.scores),
@@ -537,6 +700,19 @@ def figure(
         _settings(settings, FigureSettings),
         output,
     )
+
+
+@app.command("training-curves")
+def training_curves(
+    manifest: Annotated[Path, typer.Option(help="Manifest of a backbone that was trained.")],
+    output: Outputs,
+    settings: SettingsJson = "{}",
+) -> None:
+    """Draw how the training of a backbone went."""
+    from transferscope.config import FigureSettings
+    from transferscope.figures.training import draw_training
+
+    draw_training(manifest, _settings(settings, FigureSettings), output)
 
 
 @app.command("embedding-maps")

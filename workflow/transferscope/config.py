@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,9 +15,13 @@ from pydantic import (
 
 from transferscope.backbones.strategies import REQUESTED, check_name
 from transferscope.cards import Name
+from transferscope.finetuning.modes import PATTERN as MODES
+from transferscope.finetuning.modes import check_mode
 from transferscope.models import Model
+from transferscope.training.settings import AugmentationSettings
 
 Scheme = Literal["group", "image"]
+SeenInTraining = Literal["no", "images", "images and groups"]
 HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Annotated[
     str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})
@@ -176,11 +181,117 @@ class AggregateSettings(Model):
         return values
 
 
+FinetuneMode = Annotated[
+    str,
+    AfterValidator(check_mode),
+    WithJsonSchema({"type": "string", "pattern": f"^({MODES})$"}),
+]
+
+
+class FinetuneSettings(Model):
+    """Which backbones are fine-tuned, and how."""
+
+    backbones: list[CardRef] = Field(
+        [],
+        description=(
+            "Which of the study's backbones are trained on with labels, as `backbones` names them. "
+            "Empty: off."
+        ),
+    )
+    channels: list[Strategy] = Field(
+        ["map"],
+        min_length=1,
+        description="With which of the study's channel strategies. replicate: one pass a channel.",
+    )
+    modes: list[FinetuneMode] = Field(
+        ["full"],
+        min_length=1,
+        description=(
+            "What is trained beside the head; each is a head of its own in the tables. full: all "
+            "layers; last-<n>, such as last-2: the last n blocks and the norm after them; lora: "
+            "low-rank updates of the linear layers of vision transformers; head: nothing, which "
+            "equals the linear head on the embeddings."
+        ),
+    )
+    schemes: list[Scheme] | None = Field(
+        None, description="With which of the study's split schemes. Null: all."
+    )
+    fractions: list[Fraction] | None = Field(
+        None, description="At which of the study's fractions. Null: all."
+    )
+    epochs: int = Field(40, ge=1, description="Longest training.")
+    patience: int = Field(8, ge=1, description="Epochs without a better validation score.")
+    batch_size: int = Field(32, ge=1, description="Tiles a step.")
+    learning_rate: float = Field(
+        5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
+    )
+    backbone_rate: float = Field(
+        1.0,
+        ge=0,
+        description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
+    )
+    layer_decay: float = Field(
+        0.75, gt=0, le=1, description="Each layer learns at this share of the rate of the next."
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay.")
+    clip: float | None = Field(
+        1.0, gt=0, description="Longest gradient, all weights together. Null: not clipped."
+    )
+    ema: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of the weights, which is tested. 0: none.",
+    )
+    balance: Literal["none", "loss", "sampling"] = Field(
+        "none",
+        description=(
+            "Rare classes. loss: they weigh more; sampling: their tiles are drawn more often; none."
+        ),
+    )
+    lora_rank: int = Field(8, ge=1, description="Rank of the updates of lora.")
+    lora_alpha: float = Field(16.0, gt=0, description="The updates are scaled by alpha / rank.")
+    augment: bool = Field(True, description="Whether training tiles are changed at random.")
+    augmentation: AugmentationSettings = AugmentationSettings()
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="The running training is saved so often; finished ones are kept."
+    )
+
+    @field_validator("backbones", "channels", "modes", "schemes", "fractions")
+    @classmethod
+    def _unique(cls, values: list[object] | None) -> list[object] | None:
+        if values is not None and len(set(values)) != len(values):
+            raise ValueError("a value is repeated")
+        return values
+
+
+class Division(Model):
+    """One division of the tiles."""
+
+    scheme: Scheme
+    seed: Seed
+    fold: int = Field(ge=0)
+
+
+class Leakage(Model):
+    """What a backbone that was trained in the study has seen of a dataset."""
+
+    seen_in_training: SeenInTraining = "no"
+    only: Division | None = Field(
+        None,
+        description="The only division whose test groups it has not seen; None: any is as good.",
+    )
+
+
 class Probe(Model):
     """What every probe is told beside its own settings."""
 
     fractions: list[Fraction] = SplitSettings().fractions
     metrics: list[Metric] = METRICS
+    leakage: Leakage = Leakage()
 
 
 class HeadProbe(Probe):
@@ -206,6 +317,27 @@ class AggregateProbe(Probe):
     knn: KnnSettings = KnnSettings()
 
 
+class FinetuneProbe(Probe):
+    """Settings of the step `transferscope finetune`, but for the compute settings.
+
+    The frozen linear head, which is where a training starts, is that of `heads`.
+    """
+
+    settings: FinetuneSettings = FinetuneSettings()
+    heads: HeadSettings = HeadSettings()
+
+
+class TrainingSource(Model):
+    """A dataset that a backbone is trained on, as the step `transferscope pretrain` finds it."""
+
+    dataset: Name
+    tiles: Path = Field(description="Manifest of the tile store.")
+    table: Path = Field(description="Tile table.")
+    splits: Path | None = Field(
+        None, description="Split table, where the test groups of a division are left out."
+    )
+
+
 class ComputeSettings(Model):
     """Where and how the networks run."""
 
@@ -223,9 +355,41 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
+    blocks_a_job: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
+            "a store. Null: one job a store."
+        ),
+    )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
         1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
+    )
+
+
+class TrainingSettings(Model):
+    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
+
+    processes: int = Field(
+        1,
+        ge=1,
+        description=(
+            "Processes that train one backbone together: each has a GPU of its own, or its share "
+            "of the processor."
+        ),
+    )
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="A killed training loses no more than this."
+    )
+    knn_tiles: int = Field(
+        512,
+        ge=0,
+        description=(
+            "Tiles that are classified by nearest neighbours in up to 25 epochs, for the curves. "
+            "0: none, and embeddings that become all alike go unnoticed."
+        ),
     )
 
 
@@ -242,6 +406,9 @@ class FigureSettings(Model):
     """How figures look; a change here replots and does nothing else."""
 
     dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    map: Literal["tsne", "umap"] = Field(
+        "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
+    )
     map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
     gallery: int = Field(
         0,
@@ -249,6 +416,15 @@ class FigureSettings(Model):
         le=40,
         description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
     )
+
+
+class Pretraining(Model):
+    """Settings of the step `transferscope pretrain`."""
+
+    sources: list[TrainingSource] = Field(min_length=1)
+    held_out: Division | None = None
+    compute: ComputeSettings = ComputeSettings()
+    training: TrainingSettings = TrainingSettings()
 
 
 class StudyConfig(Model):
@@ -284,6 +460,13 @@ class StudyConfig(Model):
         min_length=1,
         description="Seeds of map-random, one an order: repeats, which are averaged.",
     )
+    training_datasets: list[CardRef] = Field(
+        [],
+        description=(
+            "Further dataset cards: backbones with `source: train` may see their tiles, and "
+            "nothing is evaluated on them. They need no labels."
+        ),
+    )
     bad_tiles: Literal["stop", "skip"] = Field(
         "stop", description="An unreadable, constant or NaN field: stop, or skip it and list it."
     )
@@ -291,16 +474,25 @@ class StudyConfig(Model):
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
     aggregate: AggregateSettings = AggregateSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
         description="Metrics of the score tables; accuracy counts exact matches of the label set.",
     )
     compute: ComputeSettings = ComputeSettings()
+    training: TrainingSettings = TrainingSettings()
     compare: CompareSettings = CompareSettings()
     figures: FigureSettings = FigureSettings()
 
-    @field_validator("datasets", "backbones", "channel_strategies", "strategy_seeds", "metrics")
+    @field_validator(
+        "datasets",
+        "training_datasets",
+        "backbones",
+        "channel_strategies",
+        "strategy_seeds",
+        "metrics",
+    )
     @classmethod
     def _unique(cls, values: list[Any]) -> list[Any]:
         if repeated := sorted({v for v in values if values.count(v) > 1}):
@@ -311,4 +503,20 @@ class StudyConfig(Model):
     def _headline_is_computed(self) -> StudyConfig:
         if self.compare.metric not in self.metrics:
             raise ValueError(f"compare.metric: {self.compare.metric} is not among `metrics`")
+        return self
+
+    @model_validator(mode="after")
+    def _finetuning_is_paired(self) -> StudyConfig:
+        """Check that all that is fine-tuned is also run frozen."""
+        known: dict[str, list[Any]] = {
+            "channels": self.channel_strategies,
+            "schemes": self.splits.schemes,
+            "fractions": self.splits.fractions,
+        }
+        for key, values in known.items():
+            wanted = getattr(self.finetune, key) if self.finetune.backbones else None
+            for value in wanted or []:
+                if value not in values:
+                    shown = ", ".join(map(str, values))
+                    raise ValueError(f"finetune.{key}: {value} is not among the study's: {shown}")
         return self

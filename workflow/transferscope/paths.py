@@ -62,6 +62,10 @@ class StudyPaths:
         """Split table."""
         return self.root / "splits" / f"{dataset}.parquet"
 
+    def trained(self, backbone: str = "{backbone}") -> Path:
+        """Manifest of a backbone that is trained here; see `weights_of` for its weights."""
+        return self.root / "backbones" / f"{backbone}.json"
+
     def embeddings(
         self,
         dataset: str = "{dataset}",
@@ -70,6 +74,30 @@ class StudyPaths:
     ) -> Path:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / "embeddings" / dataset / backbone / f"{channels}.json"
+
+    def embedding_parts(self, dataset: str = "{dataset}") -> Path:
+        """Return the path of the number of jobs that fill each embedding store of a dataset."""
+        return self.root / "parts" / f"{dataset}.json"
+
+    def embedding_start(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Return the path of what the jobs that fill one embedding store have to find."""
+        return self.root / "parts" / dataset / backbone / channels / "started.json"
+
+    def embedding_part(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+        part: str = "{part}",
+    ) -> Path:
+        """Return the path of the note of one of these jobs that it is done."""
+        folder = self.embedding_start(dataset, backbone, channels).parent
+        return folder / f"{part}.json"
 
     def scores(
         self,
@@ -91,6 +119,17 @@ class StudyPaths:
         """Per-sample predictions of one probe on one representation."""
         folder = self.root / "scores" / probe / dataset / representation
         return folder / f"{channels}.predictions.parquet"
+
+    def losses(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Losses of the trainings of one mode of fine-tuning, one row a step."""
+        folder = self.root / "scores" / probe / dataset / representation
+        return folder / f"{channels}.losses.parquet"
 
     def aggregate_scores(
         self,
@@ -153,3 +192,25 @@ def store_of(manifest: Path) -> Path:
     'demo.zarr'
     """
     return manifest.with_suffix(".zarr")
+
+
+def weights_of(manifest: Path) -> Path:
+    """Return the weights that the manifest of a trained backbone describes.
+
+    Examples
+    --------
+    >>> weights_of(Path("backbones/dino.json")).name
+    'dino.safetensors'
+    """
+    return manifest.with_suffix(".safetensors")
+
+
+def history_of(manifest: Path) -> Path:
+    """Return the table of the training of a backbone.
+
+    Examples
+    --------
+    >>> history_of(Path("backbones/dino.json")).name
+    'dino.history.parquet'
+    """
+    return manifest.with_suffix(".history.parquet")

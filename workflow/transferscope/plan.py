@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from transferscope.cards import DatasetCard, HandcraftedCard
-from transferscope.config import AggregateProbe, HeadProbe, KnnProbe
+from transferscope.config import (
+    AggregateProbe,
+    FinetuneProbe,
+    FinetuneSettings,
+    HeadProbe,
+    KnnProbe,
+    Pretraining,
+    TrainingSource,
+)
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
+from transferscope.finetuning.modes import head_of_mode
 from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
+from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
+from transferscope.resources import Needs
 from transferscope.study import Probed, Study
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
 AGGREGATE_TABLES = ("aggregate", "aggregate_differences")
-TABLES = ("scores", "differences", "chosen", "confusion", "per_class")
+TABLES = ("scores", "differences", "chosen", "confusion", "per_class", "finetuning")
 PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
@@ -38,6 +49,7 @@ class Plan:
         self.study = study
         self.paths = study.paths
         self.config = study.config
+        self.needs = Needs(study)
 
     def targets(self) -> list[Path]:
         """Return the files that a finished study consists of.
@@ -50,6 +62,7 @@ class Plan:
         figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
         figures += [f"gallery/{d}" for d in self.galleries()]
         figures += ["aggregation"] * bool(self.aggregated())
+        figures += [f"training/{backbone}" for backbone in self.study.trained]
         return [
             paths.summary_csv,
             paths.summary_md,
@@ -57,7 +70,7 @@ class Plan:
             *(paths.splits(dataset) for dataset in datasets),
             *self.probe_files("scores"),
             *self.probe_files("predictions"),
-            *(paths.quality(dataset) for dataset in self.study.datasets),
+            *(paths.quality(dataset) for dataset in self.study.all_datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
             *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
@@ -70,7 +83,7 @@ class Plan:
         embedded = (
             paths.embeddings(p.dataset, p.backbone, p.stored_channels) for p in self.study.probed()
         )
-        return [*map(paths.tiles, self.study.datasets), *dict.fromkeys(embedded)]
+        return [*map(paths.tiles, self.study.all_datasets), *dict.fromkeys(embedded)]
 
     def figures(self) -> list[str]:
         """Return the figures for which the config computes what they show."""
@@ -97,11 +110,16 @@ class Plan:
     def probe_files(self, kind: str) -> list[Path]:
         """Return the "scores" or the "predictions" of every probe of everything evaluated."""
         path_of = getattr(self.paths, kind)
+        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        tuned = [(head, p) for p in self.study.fine_tuned() for head in self.tuned_heads()]
         return [
-            path_of(probe, p.dataset, p.representation, p.channels)
-            for p in self.study.probed()
-            for probe in self.probes()
+            path_of(probe, p.dataset, p.representation, p.channels) for probe, p in frozen + tuned
         ]
+
+    def tuned_heads(self) -> list[str]:
+        """Return the modes of fine-tuning, as the tables and the paths name them."""
+        settings = self.config.finetune
+        return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
 
     def sheet(self, wildcards: Any) -> Path:
         """Return the sample sheet of a dataset: the user's, or that of the raw data made here."""
@@ -128,27 +146,27 @@ class Plan:
         return [self.paths.fetched(wildcards.dataset)] if fetched else []
 
     def _is_fetched(self, wildcards: Any) -> bool:
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return is_fetched(located.card, located.path, self.paths.fetched(wildcards.dataset))
 
     def made_by(self, source: str) -> list[str]:
         """Return the datasets whose raw data come by `simulate`, or by `fetch`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [name for name in datasets if getattr(datasets[name].card, source) is not None]
 
     def cut_into(self, what: str) -> list[str]:
         """Return the datasets whose fields are cut into `cells`, or into `tiles`."""
-        datasets = self.study.datasets
+        datasets = self.study.all_datasets
         return [n for n in datasets if (datasets[n].card.cells is not None) == (what == "cells")]
 
     def fetch_inputs(self, wildcards: Any) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_inputs(located.card, located.path)
 
     def fetch_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a fetched sample sheet depends on."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return fetch_fingerprint(located.card, located.path)
 
     def simulate_settings(self, wildcards: Any) -> str:
@@ -158,7 +176,7 @@ class Plan:
 
     def dataset_card(self, wildcards: Any) -> Path:
         """Return the path of a dataset's card."""
-        return self.study.datasets[wildcards.dataset].path
+        return self.study.all_datasets[wildcards.dataset].path
 
     def tile_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a tile store depends on beside the sheet."""
@@ -188,7 +206,7 @@ class Plan:
 
     def label_table(self, wildcards: Any) -> Path:
         """Return the table of the labels given by hand."""
-        located = self.study.datasets[wildcards.dataset]
+        located = self.study.all_datasets[wildcards.dataset]
         return label_table_of(located.card, located.path)
 
     def labelled_by_hand(self) -> list[str]:
@@ -207,19 +225,105 @@ class Plan:
 
     def backbone_card(self, wildcards: Any) -> Path:
         """Return the path of a backbone's card."""
-        return self.study.backbones[wildcards.backbone].path
+        return self.study.backbones[_backbone(wildcards)].path
 
     def backbone_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what a backbone's embeddings depend on in its card."""
-        return self.study.backbones[wildcards.backbone].card.fingerprint()
+        return self.study.backbones[_backbone(wildcards)].card.fingerprint()
+
+    def training_inputs(self, wildcards: Any) -> list[Path]:
+        """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
+        return [
+            path
+            for source in self._training_sources(wildcards)
+            for path in (source.tiles, source.table, source.splits)
+            if path is not None
+        ]
+
+    def training_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what a training depends on in its card."""
+        return self.study.trained[wildcards.backbone].training_fingerprint()
+
+    def training_settings(self, wildcards: Any) -> str:
+        """Return the settings of a training as JSON."""
+        return Pretraining(
+            sources=self._training_sources(wildcards),
+            held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
+            compute=self.config.compute,
+            training=self.config.training,
+        ).model_dump_json(exclude={"compute": {"blocks_a_job"}})
+
+    def training_threads(self, _: Any) -> int:
+        """Return how many processor cores a training asks for."""
+        return self.config.compute.threads * self.config.training.processes
+
+    def training_gpus(self, _: Any) -> int:
+        """Return how many GPUs a training asks for."""
+        return 0 if self.config.compute.device == "cpu" else self.config.training.processes
+
+    def _training_sources(self, wildcards: Any) -> list[TrainingSource]:
+        card = self.study.trained[wildcards.backbone]
+        held_out = self.study.held_out(card) is not None
+        return [
+            TrainingSource(
+                dataset=name,
+                tiles=self.paths.tiles(name),
+                # Labels given by hand come later, and change no training.
+                table=self.paths.tile_table(name),
+                splits=self.paths.splits(name)
+                if held_out and name in self.study.datasets
+                else None,
+            )
+            for name in card.datasets
+        ]
+
+    def trained_weights(self, wildcards: Any) -> list[Path]:
+        """Return the manifest of a backbone that is trained here; nothing for any other."""
+        name = _backbone(wildcards)
+        return [self.paths.trained(name)] if name in self.study.trained else []
+
+    def weights_arguments(self, wildcards: Any) -> list[str]:
+        """Return the same as arguments of the step."""
+        return [
+            text for path in self.trained_weights(wildcards) for text in ("--weights", str(path))
+        ]
 
     def embed_settings(self, _: Any) -> str:
         """Return the settings of the embedding as JSON."""
-        return self.config.compute.model_dump_json()
+        # How the work is divided changes no embedding.
+        return self.config.compute.model_dump_json(exclude={"blocks_a_job"})
+
+    def part_files(self, wildcards: Any, parts: Path) -> list[Path]:
+        """Return what the jobs that fill a store write, given their number."""
+        w = wildcards
+        return [
+            self.paths.embedding_part(w.dataset, w.backbone, w.channels, str(part))
+            for part in range(read_parts(Path(parts)))
+        ]
+
+    def parts_folder(self, wildcards: Any) -> Path:
+        """Return the folder of these files."""
+        w = wildcards
+        return self.paths.embedding_start(w.dataset, w.backbone, w.channels).parent
+
+    def finetune_settings(self, wildcards: Any) -> str:
+        """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
+        settings = self.config.finetune.model_dump(exclude={"backbones", "channels", "modes"})
+        shared = self._shared(wildcards)
+        probe = FinetuneProbe(
+            **{**shared, "fractions": self.config.finetune.fractions or shared["fractions"]},
+            settings=FinetuneSettings(**settings),
+            heads=self.config.heads,
+        )
+        return probe.model_dump_json()
+
+    def tuning_compute(self, _: Any) -> str:
+        """Return where and how a fine-tuning runs, as JSON."""
+        return self.config.compute.model_dump_json(include={"device", "precision", "threads"})
 
     def gpus(self, wildcards: Any) -> int:
-        """Return how many GPUs an embedding asks for."""
-        card = self.study.backbones[wildcards.backbone].card
+        """Return how many GPUs an embedding or a fine-tuning asks for."""
+        card = self.study.backbones[_backbone(wildcards)].card
         on_processor = self.config.compute.device == "cpu" or isinstance(card, HandcraftedCard)
         return 0 if on_processor else 1
 
@@ -228,20 +332,19 @@ class Plan:
         p = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
         return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
 
-    def head_settings(self, _: Any) -> str:
+    def head_settings(self, wildcards: Any) -> str:
         """Return the settings of the heads as JSON."""
-        return HeadProbe(settings=self.config.heads, **self._shared()).model_dump_json()
+        return HeadProbe(settings=self.config.heads, **self._shared(wildcards)).model_dump_json()
 
-    def knn_settings(self, _: Any) -> str:
+    def knn_settings(self, wildcards: Any) -> str:
         """Return the settings of k-NN as JSON."""
-        return KnnProbe(settings=self.config.knn, **self._shared()).model_dump_json()
+        return KnnProbe(settings=self.config.knn, **self._shared(wildcards)).model_dump_json()
 
-    def aggregate_settings(self, _: Any) -> str:
+    def aggregate_settings(self, wildcards: Any) -> str:
         """Return the settings of the levels as JSON."""
         config = self.config
         probe = AggregateProbe(
-            fractions=[1.0],
-            metrics=config.metrics,
+            **{**self._shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
             heads=config.heads,
             knn=config.knn,
@@ -275,8 +378,13 @@ class Plan:
         """Return the tables that compare levels."""
         return [self.paths.comparison(table) for table in AGGREGATE_TABLES]
 
-    def _shared(self) -> dict[str, Any]:
-        return {"fractions": self.config.splits.fractions, "metrics": self.config.metrics}
+    def _shared(self, wildcards: Any) -> dict[str, Any]:
+        backbone = _backbone(wildcards)
+        return {
+            "fractions": self.config.splits.fractions,
+            "metrics": self.config.metrics,
+            "leakage": self.study.leakage(backbone, wildcards.dataset),
+        }
 
     def embeddings_in(self, wildcards: Any) -> list[Path]:
         """Return the manifests of every store of a dataset."""
@@ -292,12 +400,14 @@ class Plan:
         Nested, dataset over representation over channel strategies, because a shell command must
         stay below 128 KiB.
         """
-        nested: dict[str, dict[str, list[str]]] = {}
-        for p in self.study.probed():
-            if wildcards is None or p.dataset == wildcards.dataset:
-                representations = nested.setdefault(p.dataset, {})
-                representations.setdefault(p.representation, []).append(p.channels)
-        return json.dumps(nested, separators=(",", ":"))
+        return _nested(
+            p for p in self.study.probed() if wildcards is None or p.dataset == wildcards.dataset
+        )
+
+    def tuned_arguments(self) -> list[str]:
+        """Return what is fine-tuned as arguments of a step; none where nothing is."""
+        heads = [text for head in self.tuned_heads() for text in ("--tuned-head", head)]
+        return ["--tuned", _nested(self.study.fine_tuned()), *heads] if heads else []
 
     def comparison_tables(self) -> list[Path]:
         """Return the tables of the comparison."""
@@ -321,6 +431,8 @@ class Plan:
             ("Embedding stores (Zarr)", paths.root / "embeddings"),
             ("Logs, one a job", paths.root / "logs"),
         ]
+        if self.study.trained:
+            lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
         report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"
@@ -335,7 +447,20 @@ class Plan:
         )
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
-        return self.study.datasets[wildcards.dataset].card
+        return self.study.all_datasets[wildcards.dataset].card
+
+
+def _backbone(wildcards: Any) -> str:
+    """Return the backbone of a job on a store, or on one of its representations."""
+    name: str = getattr(wildcards, "backbone", None) or wildcards.representation.partition("@")[0]
+    return name
+
+
+def _nested(probed: Iterable[Probed]) -> str:
+    nested: dict[str, dict[str, list[str]]] = {}
+    for p in probed:
+        nested.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
+    return json.dumps(nested, separators=(",", ":"))
 
 
 def card_roots() -> Sequence[Path]:

@@ -15,10 +15,12 @@ from transferscope.cards import (
     CellposeSegmentation,
     DatasetCard,
     HandcraftedCard,
+    NetworkCard,
     accepts_any_channels,
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
+from transferscope.estimates.costs import KnownCosts, NetworkCost
 from transferscope.labelling.label_table import (
     check_label_table,
     label_table_of,
@@ -27,6 +29,7 @@ from transferscope.labelling.label_table import (
 from transferscope.models import fingerprint
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
+from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
 from transferscope.raw.sheets import SampleSheet
@@ -73,7 +76,7 @@ class Passed:
             return
 
 
-def preflight(study: Study, passed: Passed | None = None) -> None:
+def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True) -> None:
     """Check sample sheets, raw files, labels, groups and backbones of a study.
 
     Parameters
@@ -82,6 +85,8 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         The study.
     passed
         Checks passed before; None: those of the working folder.
+    scored
+        Whether the run goes on to scores; if not, labels may be missing.
 
     Raises
     ------
@@ -89,31 +94,43 @@ def preflight(study: Study, passed: Passed | None = None) -> None:
         With every problem found, each with file, row or key, and mend.
     """
     passed = passed or Passed()
-    problems: list[Problem] = []
-    for located in study.datasets.values():
+    problems = _check_maps(study)
+    for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
-            problems += _check_dataset(study, located, passed)
+            problems += _check_dataset(study, located, passed, scored=scored)
         else:
             problems += check_label_table(located.card, located.path)
         if located.card.fetch is not None:
             problems += _check_fetch(study, located)
+    costs = KnownCosts()
     for located_backbone in study.backbones.values():
-        problems += _check_backbone(located_backbone, passed)
+        problems += _check_backbone(located_backbone, passed, costs)
         if ADAPT in study.config.channel_strategies:
             problems += _check_adaptation(located_backbone, passed)
+    if not problems:
+        # A card that is wrong in itself would be reported twice.
+        for representation in study.tuned_representations:
+            problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
 
 
-def _check_dataset(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
+def _check_dataset(
+    study: Study, located: Located[DatasetCard], passed: Passed, *, scored: bool
+) -> list[Problem]:
     path = study.sheet_of(located.card.name)
     try:
         sheet = study.sheet(located.card.name)
     except UserError as error:
         return error.problems
-    problems = _check_labels(study, located, sheet)
-    problems += _exclusion_problems(study, sheet.table, str(path))
+    problems: list[Problem] = []
+    if located.card.name in study.datasets:
+        if scored:
+            problems += _check_labels(study, located, sheet)
+        else:
+            problems += label_problems(sheet.table, located.card, str(path))
+        problems += _exclusion_problems(study, sheet.table, str(path))
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
     if study.config.bad_tiles == "skip":
@@ -148,6 +165,16 @@ def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[P
     return exclusion_problems(table, knn.exclude, where) if knn.k else []
 
 
+def _check_maps(study: Study) -> list[Problem]:
+    """Check that what the maps of the embeddings need is installed."""
+    if study.config.figures.map == "tsne":
+        return []
+    # Imports scikit-learn: only for a study that needs it.
+    from transferscope.figures.projection import check_installed
+
+    return check_installed(study.config.figures.map)
+
+
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
     """Check that what a dataset's segmentation needs is installed."""
     cells = located.card.cells
@@ -176,7 +203,9 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     return problems + check_fetched(sheet, paths.fetched(name))
 
 
-def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+def _check_backbone(
+    located: Located[BackboneCard], passed: Passed, costs: KnownCosts
+) -> list[Problem]:
     card = located.card
     if isinstance(card, HandcraftedCard):
         return []
@@ -189,7 +218,20 @@ def _check_backbone(located: Located[BackboneCard], passed: Passed) -> list[Prob
 
     found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
     digest = fingerprint(["backbone", *found])
-    return passed.once(digest, check)
+    problems = passed.once(digest, check)
+    if not problems:
+        costs.learn(card, located.path, lambda: _cost(card, located.path))
+    return problems
+
+
+def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
+    """Return what a network costs, from shapes alone; None where only the real run can tell."""
+    from transferscope.estimates.networks import network_cost
+
+    try:
+        return network_cost(card, card_path)
+    except Exception:  # the card has passed its checks: what cannot be counted is no mistake in it
+        return None
 
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
@@ -203,3 +245,20 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
         return checks.check_adaptation(card, located.path)
 
     return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
+
+
+def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
+    """Check that a backbone can be fine-tuned in each of the modes."""
+    name, _, output = representation.partition("@")
+    located = study.backbones[name]
+    card, modes = located.card, study.config.finetune.modes
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.finetuning.checks import check_tuning
+
+        return check_tuning(card, located.path, output or None, modes)
+
+    digest = fingerprint(["finetune", version("timm"), card.fingerprint(), output, modes])
+    return passed.once(digest, check)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 STORE = ["dataset", "backbone", "channels"]
+# What a backbone that was trained in the study has seen of the dataset: "no", "images", or "images
+# and groups". What published weights have seen is not known here, and counts as "no".
+SEEN_IN_TRAINING = "seen_in_training"
 IDENTITY = [*STORE, "task"]
 SCORE_COLUMNS = [
     *IDENTITY,
@@ -19,6 +22,7 @@ SCORE_COLUMNS = [
     "n_train_groups",
     "n_validation",
     "n_test",
+    SEEN_IN_TRAINING,
 ]
 FLOOR = "floor"
 KNN = "knn"

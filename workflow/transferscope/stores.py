@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,7 @@ class BlockStore:
         self.block_rows = int(attributes["block_rows"])
         self._done: Any = self.group["done"]
         self._digests: Any = self.group["digest"]
+        self._sources: Any = self.group.get("source")
 
     @classmethod
     def open_or_create(
@@ -158,8 +159,12 @@ class BlockStore:
         compress: bool,
         ids: Sequence[str],
         attributes: Mapping[str, Any],
+        recipe: str | None = None,
+        source_of: Callable[[int, int], bytes] | None = None,
     ) -> BlockStore:
         """Open a store to go on with it, or make it anew where its fingerprint differs.
+
+        Where only the rows differ, and not the recipe, blocks made from the same rows are kept.
 
         Parameters
         ----------
@@ -175,15 +180,33 @@ class BlockStore:
             Tile ids, in row order.
         attributes
             Further attributes of the store.
+        recipe
+            What a block depends on beside its source; None: blocks are not kept.
+        source_of
+            With `recipe`: returns the digest of what rows [start, stop) are made from; see
+            `write_block`.
         """
+        final = {
+            **attributes,
+            "format": format,
+            "version": FORMAT_VERSION,
+            "block_rows": block_rows,
+            "recipe": recipe,
+            "fingerprint": fingerprint,
+        }
         if path.exists():
-            found = attributes_of(path).get("fingerprint")
+            found = attributes_of(path)
             linked = any(part.is_symlink() for part in path.rglob("*"))
-            if found == fingerprint and not linked:
+            if found.get("fingerprint") == fingerprint and not linked:
                 return cls(path, array)
+            if source_of is not None and found.get("recipe") == recipe and not linked:
+                store = cls(path, array)
+                if store._fits(shape, dtype, block_rows, chunks):
+                    store._renew(shape[0], source_of, ids, final)
+                    return store
             if linked:
                 logger.warning("%s holds symbolic links, which it never does: made anew", path)
-            elif found is not None:
+            elif found.get("fingerprint") is not None:
                 logger.warning("%s was made from other input or settings: starting it over", path)
             shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,25 +223,61 @@ class BlockStore:
         blocks = -(-shape[0] // block_rows)
         # One chunk a flag, so that writers of different blocks never touch the same file.
         group.create_array("done", shape=(blocks,), dtype="uint8", chunks=(1,), compressors=None)
-        group.create_array(
-            "digest",
-            shape=(blocks, DIGEST_BYTES),
-            dtype="uint8",
-            chunks=(1, DIGEST_BYTES),
-            compressors=None,
-        )
+        for name in ("digest", "source") if recipe is not None else ("digest",):
+            group.create_array(
+                name,
+                shape=(blocks, DIGEST_BYTES),
+                dtype="uint8",
+                chunks=(1, DIGEST_BYTES),
+                compressors=None,
+            )
         _write_ids(group, ids)
         # The fingerprint comes last: a store without it was never whole and is made anew.
-        group.attrs.update(
-            {
-                **attributes,
-                "format": format,
-                "version": FORMAT_VERSION,
-                "block_rows": block_rows,
-                "fingerprint": fingerprint,
-            }
-        )
+        group.attrs.update(final)
         return cls(path, array)
+
+    def _fits(
+        self,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        block_rows: int,
+        chunks: tuple[int, ...],
+    ) -> bool:
+        """Tell whether blocks of this store may stand in one of that layout."""
+        mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
+        return mine == (shape[1:], np.dtype(dtype), block_rows, chunks)
+
+    def _renew(
+        self,
+        rows: int,
+        source_of: Callable[[int, int], bytes],
+        ids: Sequence[str],
+        attributes: dict[str, Any],
+    ) -> None:
+        """Take over other rows; only blocks that are made from them already stay done.
+
+        Flags are cleared first and the fingerprint is written last, so that an interruption costs
+        time only.
+        """
+        missing = {block for block, _, _ in self.missing()}
+        before = {block: stop for block, _, stop in self.blocks() if block not in missing}
+        n_blocks = -(-rows // self.block_rows)
+        kept = 0
+        for block, stop in before.items():
+            start = block * self.block_rows
+            unchanged = stop <= rows and min(start + self.block_rows, rows) == stop
+            if unchanged and self._sources[block].tobytes() == source_of(start, stop):
+                kept += 1
+            else:
+                self._done[block] = 0
+        self._resize(rows)
+        for block in set(range(n_blocks)) - set(before):
+            self._done[block] = 0
+        _write_ids(self.group, ids)
+        self.group.attrs.update(attributes)
+        logger.info(
+            "%s: the rows have changed; %d blocks of %d are kept", self.path, kept, n_blocks
+        )
 
     @property
     def rows(self) -> int:
@@ -235,15 +294,29 @@ class BlockStore:
         done = self._done[:]
         return [block for block in self.blocks() if not done[block[0]]]
 
-    def write_block(self, block: int, values: npt.NDArray[Any]) -> None:
-        """Write one whole block, then its digest, then its flag."""
+    def write_block(
+        self, block: int, values: npt.NDArray[Any], source: bytes | None = None
+    ) -> None:
+        """Write one whole block, then its digest, then its flag.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+        values
+            Its rows.
+        source
+            Digest of what it is made from, in a store with a recipe.
+        """
         _, start, stop = self.blocks()[block]
         if values.shape[0] != stop - start:
             raise ValueError(f"block {block} has {stop - start} rows, got {values.shape[0]}")
         values = np.ascontiguousarray(values, dtype=self.array.dtype)
         with writing(self.path):
             self.array[start:stop] = values
-            self._digests[block] = np.frombuffer(_digest(values), dtype=np.uint8)
+            self._digests[block] = np.frombuffer(content_digest([values]), dtype=np.uint8)
+            if source is not None:
+                self._sources[block] = np.frombuffer(source, dtype=np.uint8)
             self._done[block] = 1
 
     def forget(self, block: int) -> None:
@@ -262,11 +335,34 @@ class BlockStore:
         ids
             The tile ids, in row order.
         """
-        blocks = -(-len(ids) // self.block_rows)
-        self.array.resize((len(ids), *self.array.shape[1:]))
+        self._resize(len(ids))
+        _write_ids(self.group, ids)
+
+    def _resize(self, rows: int) -> None:
+        blocks = -(-rows // self.block_rows)
+        self.array.resize((rows, *self.array.shape[1:]))
         self._done.resize((blocks,))
         self._digests.resize((blocks, DIGEST_BYTES))
-        _write_ids(self.group, ids)
+        if self._sources is not None:
+            self._sources.resize((blocks, DIGEST_BYTES))
+
+    def damaged(self) -> list[int]:
+        """Read all done blocks and return those that are not finite or not what was written."""
+        missing = {block for block, _, _ in self.missing()}
+        return [
+            block
+            for block, start, stop in self.blocks()
+            if block not in missing and not self._is_sound(block, self.array[start:stop])
+        ]
+
+    def _is_sound(self, block: int, values: npt.NDArray[Any]) -> bool:
+        digest = hashlib.sha256(np.ascontiguousarray(values).data).digest()
+        return digest == self._digests[block].tobytes() and bool(np.isfinite(values).all())
+
+    def reopen(self, blocks: Sequence[int]) -> None:
+        """Mark blocks as not done, so that they are made again."""
+        for block in blocks:
+            self._done[block] = 0
 
     def finish(self, manifest: Path) -> Manifest:
         """Write the manifest of a store whose blocks are all done."""
@@ -284,8 +380,12 @@ class BlockStore:
         return described
 
 
-def _digest(values: npt.NDArray[Any]) -> bytes:
-    return hashlib.sha256(values.data).digest()
+def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
+    """Return a sha256 over the values of arrays in a row, `DIGEST_BYTES` long."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
@@ -299,7 +399,8 @@ def attributes_of(path: Path) -> dict[str, Any]:
 def blocks_done(path: Path) -> tuple[int, int] | None:
     """Return how many blocks of a store are done, and how many it has; None where it is none."""
     try:
-        done = zarr.open_group(path, mode="r")["done"][:]  # type: ignore[index]
+        group: Any = zarr.open_group(path, mode="r")
+        done = group["done"][:]
     except (OSError, ValueError, KeyError, RuntimeError):
         return None
     return int((done > 0).sum()), len(done)
@@ -385,7 +486,7 @@ class StoreReader:
             except (OSError, ValueError, RuntimeError) as error:
                 yield Damage(block, start, stop, f"cannot be read ({first_line(error)})")
                 continue
-            if _digest(values) != self.digest(block):
+            if content_digest([values]) != self.digest(block):
                 yield Damage(block, start, stop, DIFFERS)
 
     @property
@@ -467,6 +568,11 @@ class TileStore(StoreReader):
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
             raise UserError(Problem(str(self.path), what, _mend(self.manifest_path))) from None
+
+    def digest_of(self, start: int, stop: int, rows: int) -> bytes:
+        """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
+        parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
+        return content_digest(parts)
 
     def batches(self, size: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield (start row, tiles) in blocks of `size` rows."""

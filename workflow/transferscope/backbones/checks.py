@@ -35,6 +35,7 @@ from transferscope.cards import (
     NetworkCard,
     Output,
     TimmCard,
+    TrainCard,
     TransformersCard,
 )
 from transferscope.checkpoints.loading import check_checkpoint
@@ -142,7 +143,7 @@ def _check_own_keys(card: ArchitectureCard, card_path: Path) -> list[Problem]:
 def _check_weights(card: ArchitectureCard, card_path: Path) -> list[Problem]:
     if isinstance(card, CheckpointCard):
         return check_file(card, card_path, present_file(card, card_path))
-    if not card.pretrained:
+    if isinstance(card, TrainCard) or not card.pretrained:
         return []
     config: Any = timm.get_pretrained_cfg(card.architecture)
     channels = config.input_size[0]

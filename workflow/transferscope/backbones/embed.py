@@ -6,11 +6,13 @@ written into it, so that a job that was killed goes on exactly as it began.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -112,17 +114,130 @@ def embed(
     UserError
         Where tiles, card, weights or channels do not fit, or an embedding is not finite.
     """
-    source = TileStore(tiles)
-    path = card_path or Path(f"{card.name}.yaml")
-    embedder = _embedder_for(card, path, source, strategy, settings)
+    job = StoreFilling.of(tiles, card, strategy, manifest, settings, card_path, block_rows)
     try:
-        store = _open_store(source, embedder, manifest, settings, block_rows)
-        _fill(
-            store, source, embedder, settings.batch_size, f"{tiles.stem}: {card.name}, {strategy}"
-        )
+        store = job.start()
+        job.fill(store, store.missing())
     finally:
-        embedder.close()
+        job.close()
     store.finish(manifest)
+
+
+@dataclass(frozen=True)
+class StoreFilling:
+    """All that filling one embedding store takes.
+
+    Parameters
+    ----------
+    source
+        The tiles.
+    embedder
+        What turns them into rows.
+    store_path
+        Folder of the embedding store.
+    settings
+        Device, number format, batch size and threads.
+    block_rows
+        Rows a block.
+    description
+        For progress bar and log.
+    """
+
+    source: TileStore
+    embedder: Embedder
+    store_path: Path
+    settings: ComputeSettings
+    block_rows: int
+    description: str
+
+    @classmethod
+    def of(
+        cls,
+        tiles: Path,
+        card: NetworkCard | HandcraftedCard,
+        strategy: str,
+        manifest: Path,
+        settings: ComputeSettings,
+        card_path: Path | None,
+        block_rows: int,
+    ) -> StoreFilling:
+        """Read the tiles' store and build the network; the arguments are those of `embed`."""
+        source = TileStore(tiles)
+        path = card_path or Path(f"{card.name}.yaml")
+        embedder = _embedder_for(card, path, source, strategy, settings)
+        description = f"{tiles.stem}: {card.name}, {strategy}"
+        return cls(source, embedder, store_of(manifest), settings, block_rows, description)
+
+    def start(self) -> BlockStore:
+        """Open the store to go on with it, or make it anew, and start the embedder as it was."""
+        found = attributes_of(self.store_path) if self.store_path.exists() else {}
+        if found.get("recipe") == self.recipe:
+            decision = found["decision"]
+        else:
+            decision = self.embedder.decide(_sample(self.source))
+        self.embedder.start(decision)
+        return self._open(decision)
+
+    @property
+    def recipe(self) -> str:
+        """Digest of what an embedding depends on beside its tile."""
+        return fingerprint(
+            {
+                "intensity_range": self.source.intensity_range.tolist(),
+                "precision": self.settings.precision,
+                "protocol": PROTOCOLS["embed"],
+                "columns": self.embedder.columns(),
+                **self.embedder.identity(),
+            }
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what the store depends on."""
+        tiles = self.source.manifest
+        return fingerprint([self.recipe, tiles.content_sha256, tiles.ids_sha256])
+
+    def _open(self, decision: dict[str, Any]) -> BlockStore:
+        source, embedder, block_rows = self.source, self.embedder, self.block_rows
+        columns = embedder.columns()
+        widths = {c["stop"] - c["start"] for c in columns}
+        total, n_tiles = columns[-1]["stop"], len(source)
+        rows = min(block_rows, n_tiles)
+        rows_a_read = _rows_a_read(source, self.settings.batch_size)
+        return BlockStore.open_or_create(
+            self.store_path,
+            format=EMBEDDINGS_FORMAT,
+            array="embeddings",
+            fingerprint=self.fingerprint,
+            shape=(n_tiles, total),
+            dtype=decision["dtype"],
+            block_rows=block_rows,
+            chunks=(rows, widths.pop() if len(widths) == 1 else total),
+            shards=None,
+            compress=False,
+            ids=source.tile_ids,
+            attributes={
+                "columns": columns,
+                "requested_precision": self.settings.precision,
+                "protocol": PROTOCOLS["embed"],
+                "tiles_sha256": source.manifest.content_sha256,
+                "tile_size": list(source.tile_size),
+                "tile_pixel_size_um": source.pixel_size_um,
+                **embedder.attributes(),
+                **decision,
+                "decision": decision,
+            },
+            recipe=self.recipe,
+            source_of=lambda start, stop: source.digest_of(start, stop, rows_a_read),
+        )
+
+    def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
+        """Embed blocks that are missing, each given by number, start row and stop row."""
+        _fill(store, self.source, self.embedder, missing, self.settings, self.description)
+
+    def close(self) -> None:
+        """Give back what the embedder took."""
+        self.embedder.close()
 
 
 def _embedder_for(
@@ -145,61 +260,6 @@ def _embedder_for(
     )
 
 
-def _open_store(
-    source: TileStore,
-    embedder: Embedder,
-    manifest: Path,
-    settings: ComputeSettings,
-    block_rows: int,
-) -> BlockStore:
-    """Open the store to go on with it, or make it anew, and start the embedder as it was."""
-    identity = {
-        "tiles": source.manifest.content_sha256,
-        "tile_ids": source.manifest.ids_sha256,
-        "intensity_range": source.intensity_range.tolist(),
-        "precision": settings.precision,
-        "protocol": PROTOCOLS["embed"],
-        "columns": embedder.columns(),
-        **embedder.identity(),
-    }
-    digest = fingerprint(identity)
-    path = store_of(manifest)
-    found = attributes_of(path) if path.exists() else {}
-    if found.get("fingerprint") == digest:
-        decision = found["decision"]
-    else:
-        decision = embedder.decide(_sample(source))
-    embedder.start(decision)
-    columns = embedder.columns()
-    widths = {c["stop"] - c["start"] for c in columns}
-    total = columns[-1]["stop"]
-    rows = min(block_rows, len(source))
-    return BlockStore.open_or_create(
-        path,
-        format=EMBEDDINGS_FORMAT,
-        array="embeddings",
-        fingerprint=digest,
-        shape=(len(source), total),
-        dtype=decision["dtype"],
-        block_rows=block_rows,
-        chunks=(rows, widths.pop() if len(widths) == 1 else total),
-        shards=None,
-        compress=False,
-        ids=source.tile_ids,
-        attributes={
-            "columns": columns,
-            "requested_precision": settings.precision,
-            "protocol": PROTOCOLS["embed"],
-            "tiles_sha256": source.manifest.content_sha256,
-            "tile_size": list(source.tile_size),
-            "tile_pixel_size_um": source.pixel_size_um,
-            **embedder.attributes(),
-            **decision,
-            "decision": decision,
-        },
-    )
-
-
 def _sample(source: TileStore) -> Tiles:
     """Return a few tiles, spread evenly over the store: neighbours are of one field."""
     rows = np.unique(np.linspace(0, len(source) - 1, SAMPLE_TILES).round().astype(int))
@@ -207,29 +267,38 @@ def _sample(source: TileStore) -> Tiles:
 
 
 def _fill(
-    store: BlockStore, source: TileStore, embedder: Embedder, batch_size: int, description: str
+    store: BlockStore,
+    source: TileStore,
+    embedder: Embedder,
+    missing: Sequence[tuple[int, int, int]],
+    settings: ComputeSettings,
+    description: str,
 ) -> None:
-    missing = store.missing()
-    done = store.rows - sum(stop - start for _, start, stop in missing)
     if not missing:
         return
+    done = store.rows - sum(stop - start for _, start, stop in store.missing())
     if done:
         logger.info("%s: going on after %d of %d tiles", description, done, store.rows)
+    batch_size = settings.batch_size
     spans = [
         (block, first, last, stop)
         for block, start, stop in missing
         for first, last in _spans(start, stop, _rows_a_read(source, batch_size))
     ]
     parts: list[Embeddings] = []
+    seen = hashlib.sha256()
     read = CheckedReads(source)
-    with progress_bar(description, store.rows, "images", done) as bar, _distrusting(store):
+    rows = sum(stop - start for _, start, stop in missing)
+    with progress_bar(description, rows, "images") as bar, _distrusting(store):
         reads = prefetched(lambda span: read(span[1], span[2]), spans)
         for (block, first, last, stop), raw in zip(spans, reads, strict=True):
             parts.append(embedder(raw))
+            seen.update(np.ascontiguousarray(raw).data)
             bar.update(last - first)
             if last == stop:
-                store.write_block(block, _checked(np.concatenate(parts), store, source, block))
-                parts = []
+                values = _checked(np.concatenate(parts), store, source, block)
+                store.write_block(block, values, seen.digest())
+                parts, seen = [], hashlib.sha256()
 
 
 @contextmanager

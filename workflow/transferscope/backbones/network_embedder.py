@@ -28,7 +28,7 @@ from transferscope.backbones.strategies import ADAPT
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
 from transferscope.config import ComputeSettings
-from transferscope.devices import torch_device
+from transferscope.devices import allotted_device
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class NetworkEmbedder:
         self.assignment = assignment
         self.settings = settings
         self.batch_size = settings.batch_size
-        self.device = torch_device(settings.device)
+        self._allotted = allotted_device(settings.device)
+        self.device = self._allotted.device
         self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
         n_inputs = assignment.n_inputs
         n_adapted = n_inputs if assignment.strategy == ADAPT else None
@@ -160,8 +161,9 @@ class NetworkEmbedder:
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def close(self) -> None:
-        """Stop the worker threads."""
+        """Stop the worker threads, and give the device back."""
         self._cores.shutdown()
+        self._allotted.release()
         torch.set_num_threads(self.settings.threads)
 
     def _batches_on_gpu(self, host: Tensor) -> list[Tensor]:

@@ -23,6 +23,7 @@ from transferscope.cards import (
     CheckpointCard,
     NetworkCard,
     TimmCard,
+    TrainCard,
     TransformersCard,
 )
 from transferscope.checkpoints.loading import load_checkpoint
@@ -56,6 +57,8 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
         with _seeded(0):
             network = _created(card)
         load_checkpoint(network, card, card_path)
+    elif isinstance(card, TrainCard):
+        raise UserError(not_trained(card, card_path))
     elif card.pretrained:
         network = _from_hub(card, card_path)
     else:
@@ -68,6 +71,13 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
             raise UserError(not_adaptable(card_path, error)) from None
     replace_patch_convolutions(network)
     return Backbone(network, card.outputs).eval().requires_grad_(False)
+
+
+def not_trained(card: TrainCard, card_path: Path) -> Problem:
+    """Return the problem of a backbone whose weights are made by a study, where none is at hand."""
+    what = f"{card.name} has no weights of its own: a study trains it"
+    mend = "Give --weights, the manifest <results>/<study>/backbones/<name>.json."
+    return Problem(str(card_path), what, mend)
 
 
 def not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
@@ -115,8 +125,26 @@ def network_without_values(card: ArchitectureCard) -> nn.Module:
             return _created(card)
 
 
-def _created(card: ArchitectureCard, *, pretrained: bool = False) -> nn.Module:
-    arguments = {**card.arguments}
+def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Module:
+    """Return the network of a card with random weights, to be trained.
+
+    Parameters
+    ----------
+    card
+        The card.
+    seed
+        Seed of the weights.
+    **arguments
+        Further arguments of the architecture, beside the card's own.
+    """
+    with _seeded(seed):
+        network = _created(card, **arguments)
+    replace_patch_convolutions(network)
+    return network
+
+
+def _created(card: ArchitectureCard, *, pretrained: bool = False, **further: Any) -> nn.Module:
+    arguments = {**card.arguments, **further}
     base = timm.get_pretrained_cfg(card.architecture, allow_unregistered=True)
     # timm marks the architectures that are built for one image size, and take it as an argument.
     if base is not None and base.fixed_input_size:

@@ -9,9 +9,6 @@ from transferscope.cards.backbone import (
     HubCard,
     LayoutName,
     NetworkCard,
-    Normalization,
-    Output,
-    Slot,
     TimmCard,
     TransformersCard,
     UrlCard,
@@ -39,6 +36,8 @@ from transferscope.cards.fetch import (
     OpenCellFetch,
 )
 from transferscope.cards.names import ChannelName, Name
+from transferscope.cards.network import Normalization, Output, Slot
+from transferscope.cards.train import HeldOut, TrainCard
 
 __all__ = [
     "ArchitectureCard",
@@ -53,6 +52,7 @@ __all__ = [
     "FetchSettings",
     "FileCard",
     "HandcraftedCard",
+    "HeldOut",
     "HpaFetch",
     "HubCard",
     "Label",
@@ -68,6 +68,7 @@ __all__ = [
     "Task",
     "TileSettings",
     "TimmCard",
+    "TrainCard",
     "TransformersCard",
     "UrlCard",
     "WatershedSegmentation",

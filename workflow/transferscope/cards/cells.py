@@ -107,9 +107,17 @@ class CropSettings(Model):
     centre: Literal["nucleus", "cell"] = Field(
         "cell", description="What lies in the middle; the cell where it has no nucleus."
     )
-    size: int | None = Field(None, ge=8, description="Side of a tile in px.")
-    size_um: float | None = Field(
-        None, gt=0, description="Side of a tile in um, in place of `size`."
+    size: int | None = Field(
+        None, ge=8, description="Side of what is cut around a cell, in px of the field."
+    )
+    size_um: float | None = Field(None, gt=0, description="The same in um, in place of `size`.")
+    tile_size_px: int | None = Field(
+        None,
+        ge=8,
+        description=(
+            "Side of the tile that each cut is resampled to, the same scale for every cell. Null: "
+            "as it is cut."
+        ),
     )
     masked: bool = Field(
         True, description="Whether all that is not of the cell is replaced by `fill`."

@@ -111,7 +111,10 @@ class DatasetCard(Model):
     z_projection: Literal["max", "mean"] = Field("max", description="How z-stacks are projected.")
     task: Task = Field("multi-label", description="May a tile have several labels?")
     labels: list[Label] = Field(
-        min_length=2, description="The class list, over which macro scores are averaged."
+        description=(
+            "The class list, over which macro scores are averaged: at least two. None, `[]`, is "
+            "for a dataset that backbones are only trained on (`training_datasets`)."
+        )
     )
     label_table: Path | None = Field(
         None,

@@ -168,6 +168,6 @@ def _open(plan: CellPlan, manifest: Path, ids: list[str]) -> BlockStore:
         ids=ids,
         tile_shape=plan.tile_shape,
         dtype=plan.dtype,
-        pixel_size_um=plan.card.pixel_size_um,
+        pixel_size_um=plan.pixel_size_um,
         made_from=fingerprint([_made_from(plan), ids]),
     )

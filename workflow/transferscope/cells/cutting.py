@@ -16,7 +16,7 @@ from transferscope.cells.records import RecordFolder
 from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 from transferscope.stores import BlockStore
-from transferscope.tiles.tiling import TilePlace
+from transferscope.tiles.tiling import TilePlace, limit_torch_threads, resample
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class _Piece:
     field: CutField
     first: int
     last: int
-    block: int
 
 
 def cut_blocks(
@@ -52,7 +51,7 @@ def cut_blocks(
     fields: Sequence[CutField],
     workers: int,
 ) -> None:
-    """Write the blocks of the store that are missing.
+    """Write the blocks of the store that are missing, each by one worker from end to end.
 
     Parameters
     ----------
@@ -63,53 +62,54 @@ def cut_blocks(
     fields
         The fields with tiles, in the order of the sheet.
     workers
-        Fields at a time.
+        Blocks at a time, and so in memory.
     """
-    missing = {block: (start, stop) for block, start, stop in store.missing()}
-    pieces = [piece for piece in _pieces(store, fields) if piece.block in missing]
-    buffer: npt.NDArray[Any] = np.empty((store.block_rows, *plan.tile_shape), plan.dtype)
-    filled = 0
+    if plan.tile_side != plan.side:
+        limit_torch_threads()
+    pieces = _pieces(store, fields)
+    missing = store.missing()
 
-    def cut(piece: _Piece) -> npt.NDArray[Any]:
-        return _cut(plan, folder, piece)
+    def write(block: tuple[int, int, int]) -> None:
+        number, start, stop = block
+        tiles = np.empty((stop - start, *plan.tile_shape), plan.dtype)
+        filled = 0
+        for piece in pieces[number]:
+            count = piece.last - piece.first
+            _cut(plan, folder, piece, tiles[filled : filled + count])
+            filled += count
+        store.write_block(number, tiles)
 
-    done = store.rows - sum(stop - start for start, stop in missing.values())
+    done = store.rows - sum(stop - start for _, start, stop in missing)
     description = f"Cells of {plan.card.name}"
     with progress_bar(description, store.rows, "cells", initial=done) as bar:
-        for piece, tiles in in_order(cut, pieces, workers):
-            buffer[filled : filled + len(tiles)] = tiles
-            filled += len(tiles)
-            start, stop = missing[piece.block]
-            if filled == stop - start:
-                store.write_block(piece.block, buffer[:filled])
-                filled = 0
-            bar.update(len(tiles))
+        for (_, start, stop), _ in in_order(write, missing, workers):
+            bar.update(stop - start)
 
 
-def _pieces(store: BlockStore, fields: Sequence[CutField]) -> list[_Piece]:
-    """Divide the tiles of the fields where blocks end."""
-    pieces, row = [], 0
+def _pieces(store: BlockStore, fields: Sequence[CutField]) -> dict[int, list[_Piece]]:
+    """Divide the tiles of the fields where blocks end; return the pieces of each block."""
+    pieces: dict[int, list[_Piece]] = {}
+    row = 0
     for field in fields:
         first = 0
         while first < field.count:
             block = (row + first) // store.block_rows
             last = min(field.count, (block + 1) * store.block_rows - row)
-            pieces.append(_Piece(field, first, last, block))
+            pieces.setdefault(block, []).append(_Piece(field, first, last))
             first = last
         row += field.count
     return pieces
 
 
-def _cut(plan: CellPlan, folder: RecordFolder, piece: _Piece) -> npt.NDArray[Any]:
-    """Return the tiles of a piece, [n, C, side, side]."""
+def _cut(plan: CellPlan, folder: RecordFolder, piece: _Piece, tiles: npt.NDArray[Any]) -> None:
+    """Cut the tiles of a piece into the rows [n, C, side, side] that wait for them."""
     position = piece.field.position
     field, labels = decode(plan.sheet, plan.card, position), folder.labels(position)[0]
     record = folder.read(position)
     fill = fill_values(plan, field, labels)
-    tiles = np.empty((piece.last - piece.first, *plan.tile_shape), plan.dtype)
     for row, index in enumerate(range(piece.first, piece.last)):
         y, x = (int(value) for value in record.places[index])
         place = TilePlace(y, x, plan.side, plan.side)
         number, masked = int(record.table[index, 0]), plan.settings.crop.masked
-        tiles[row], _ = cut_cell(field, labels, number, place, fill, masked=masked)
-    return tiles
+        cut, _ = cut_cell(field, labels, number, place, fill, masked=masked)
+        tiles[row] = resample(cut, (plan.tile_side, plan.tile_side))

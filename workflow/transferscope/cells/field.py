@@ -112,7 +112,7 @@ def _qualities(
     places: npt.NDArray[np.int64],
     chosen: npt.NDArray[np.intp],
 ) -> npt.NDArray[np.float64]:
-    """Return [chosen, C, measures]: the quality of each tile as it will be stored."""
+    """Return [chosen, C, measures]: the quality of each tile, before it is resampled."""
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     fill = fill_values(plan, field, segmented.cells)
     values = []

@@ -32,6 +32,8 @@ TITLE_INCHES = 0.6
 SMALLEST_INCHES = 4.0
 DRAWN_PERCENTILES = (0.5, 99.8)
 LONGEST_NAME = 80
+# Of PNG: noise gets no smaller by higher levels, which take three times as long.
+COMPRESSION = 3
 
 
 def draw_overlays(
@@ -133,7 +135,8 @@ def _save(image: Colours, title: str, plan: CellPlan, path: Path) -> None:
         text.set_bbox(box)
     FigureCanvasAgg(figure)
     # Without the software's name and version, equal data give equal files.
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    encoding = {"compress_level": COMPRESSION}
+    figure.savefig(path, dpi=DPI, metadata={"Software": None}, pil_kwargs=encoding)
 
 
 def _has_nuclei(plan: CellPlan) -> bool:

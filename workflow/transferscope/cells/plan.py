@@ -47,13 +47,24 @@ class CellPlan:
 
     @property
     def side(self) -> int:
-        """Side of a tile in px."""
+        """Side of what is cut around a cell, in px of the field."""
         return crop_side(self.settings.crop, self.card.pixel_size_um)
+
+    @property
+    def tile_side(self) -> int:
+        """Side of a tile in px."""
+        return self.settings.crop.tile_size_px or self.side
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Pixel size of the tiles; None: unknown."""
+        size = self.card.pixel_size_um
+        return None if size is None else size * self.side / self.tile_side
 
     @property
     def tile_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every tile."""
-        return len(self.card.channels), self.side, self.side
+        return len(self.card.channels), self.tile_side, self.tile_side
 
     @property
     def columns(self) -> list[str]:

@@ -39,18 +39,15 @@ def strategies(
 
 
 def _cards(dataset: str, backbone: str) -> tuple[Any, Any]:
+    from transferscope.cards import BackboneCard, DatasetCard
     from transferscope.plan import card_roots
-    from transferscope.study import Study
+    from transferscope.study import locate_card
 
-    config = {
-        "study": "strategies",
-        "datasets": [dataset],
-        "backbones": [backbone],
-        "channel_strategies": ["replicate"],
-    }
-    study = Study.load(config, card_roots(), "transferscope strategies")
-    [located_dataset], [located_backbone] = study.datasets.values(), study.backbones.values()
-    return located_dataset.card, located_backbone.card
+    roots = card_roots()
+    return (
+        locate_card(dataset, "datasets", DatasetCard, roots).card,
+        locate_card(backbone, "backbones", BackboneCard, roots).card,
+    )
 
 
 def _served(dataset: Any, backbone: Any, strategies: list[str] | None, seed: int) -> list[str]:

@@ -142,12 +142,27 @@ def _closing(plan: Plan, found: Estimate) -> str:
     lines = [
         f"Networks, one after the other: {_hours(found.device_hours)} on {rates.device} in "
         f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
+        *_training_line(found),
         f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
+        *_tuning(found),
         f"Disk: {size_text(found.tile_bytes)} of tiles and at most "
         f"{size_text(found.store_bytes)} of embeddings.",
         f"Results would lie in {plan.paths.root}.",
     ]
     return "\n".join(lines)
+
+
+def _tuning(found: Estimate) -> list[str]:
+    n_jobs = found.jobs.get("finetune", 0)
+    if not n_jobs:
+        return []
+    return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
+
+
+def _training_line(found: Estimate) -> list[str]:
+    if not found.training_hours:
+        return []
+    return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
 
 
 def _hours(hours: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from transferscope.compare.tables import HEAD
+from transferscope.finetuning.modes import is_tuned
 from transferscope.score_table import FLOOR
 
 RULE = (
@@ -25,7 +26,7 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Choose one head a dataset, and the best store a split scheme with it.
 
     The head is not chosen a store, so that all stores are treated alike and every comparison is
-    between equal heads.
+    between equal heads, on frozen backbones.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         on which nothing but the floor was run have none.
     """
     rows = at_full_fraction(summary, metric)
-    rows = rows[(rows["head"] != FLOOR) & rows["mean"].notna()]
+    frozen = ~rows["head"].map(is_tuned) & (rows["head"] != FLOOR)
+    rows = rows[frozen & rows["mean"].notna()]
     parts = [_choose_one(table) for _, table in rows.groupby("dataset", sort=True)]
     if not parts:
         return pd.DataFrame(columns=CHOSEN_COLUMNS)

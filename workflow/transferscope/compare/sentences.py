@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from transferscope.backbones.strategies import FEATURES, MAP_RANDOM
+from transferscope.compare.finetuning import KEYS as TUNED_KEYS
+from transferscope.compare.finetuning import best_frozen
+from transferscope.compare.leakage import training_notes
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
-from transferscope.compare.tables import HEAD, Store
+from transferscope.compare.tables import HEAD, Head, Store
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
@@ -56,6 +59,8 @@ class Evidence:
         The best store of each scheme.
     classes
         The class table, chosen head.
+    tuned
+        What fine-tuning gains.
     settings
         Metric and coverage.
     """
@@ -65,6 +70,7 @@ class Evidence:
     gaps: pd.DataFrame
     chosen: pd.DataFrame
     classes: pd.DataFrame
+    tuned: pd.DataFrame
     settings: CompareSettings
 
     @property
@@ -89,14 +95,15 @@ def describe(
     gaps: pd.DataFrame,
     chosen: pd.DataFrame,
     classes: pd.DataFrame,
+    tuned: pd.DataFrame,
     settings: CompareSettings,
 ) -> str:
     """Write the comparison as Markdown.
 
     Parameters
     ----------
-    summary, gaps, chosen, classes
-        From `summarise`, `differences`, `choose` and `class_table`.
+    summary, gaps, chosen, classes, tuned
+        From `summarise`, `differences`, `choose`, `class_table` and `gains`.
     settings
         Metric, coverage and draws.
     """
@@ -105,11 +112,14 @@ def describe(
         parts += ["", RANDOM_ORDERS]
     for dataset in sorted(summary["dataset"].unique()):
         parts += ["", f"## {quoted(dataset)}", ""]
-        evidence = _evidence(dataset, summary, gaps, chosen, classes, settings)
+        evidence = _evidence(dataset, summary, gaps, chosen, classes, tuned, settings)
         if evidence is None:
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
+        notes = training_notes(summary, dataset)
+        if notes:
+            parts += ["", "### Trained on this dataset", "", *(f"* {note}" for note in notes)]
     return "\n".join(parts) + "\n"
 
 
@@ -134,6 +144,7 @@ def _evidence(
     gaps: pd.DataFrame,
     chosen: pd.DataFrame,
     classes: pd.DataFrame,
+    tuned: pd.DataFrame,
     settings: CompareSettings,
 ) -> Evidence | None:
     best = chosen[chosen["dataset"] == dataset]
@@ -150,6 +161,7 @@ def _evidence(
         classes=_with_head(classes[classes["dataset"] == dataset], head)
         if len(classes)
         else classes,
+        tuned=tuned[tuned["dataset"] == dataset],
         settings=settings,
     )
 
@@ -184,6 +196,7 @@ def _of_scheme(evidence: Evidence, scheme: str) -> Iterator[str]:
     yield from _floor(evidence, scheme, ranked.iloc[0])
     yield from _mapping(evidence, scheme)
     yield _saturation(evidence, scheme, ranked.iloc[0])
+    yield from _fine_tuning(evidence, scheme)
 
 
 def _winner(ranked: pd.DataFrame, settings: CompareSettings) -> str:
@@ -307,6 +320,44 @@ def _saturation(evidence: Evidence, scheme: str, best: Any) -> str:
         f"With {percent(first['fraction'])} of the training groups ({groups}) the best store "
         f"reaches {number(first['mean'])}, at least {percent(SATURATED)} of its full score."
     )
+
+
+def _fine_tuning(evidence: Evidence, scheme: str) -> Iterator[str]:
+    """Say what fine-tuning adds to the best frozen head, and from which fraction on."""
+    tuned = evidence.tuned[evidence.tuned["scheme"] == scheme]
+    for _, rows in tuned.groupby(TUNED_KEYS, sort=True):
+        last = rows.sort_values("fraction").iloc[-1]
+        name = store_name(last)
+        labels = (
+            "all training labels"
+            if last["fraction"] == evidence.curve["fraction"].max()
+            else f"{percent(last['fraction'])} of the training groups"
+        )
+        yield (
+            f"{_capitalised(str(Head(last['head'])))} of {name} reaches "
+            f"{number(last['tuned_mean'])} with {labels}, against {number(last['frozen_mean'])} of "
+            f"the best head on the frozen backbone ({best_frozen(last)}): a difference of "
+            f"{gap(last)}. {_worth(rows)}"
+        )
+
+
+def _worth(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]["worth_from"]
+    if np.isnan(first):
+        return (
+            "From no fraction on does the paired interval of the difference stay above zero, so "
+            "that it is not shown to be worth it."
+        )
+    groups = rows.loc[rows["fraction"] == first, "n_train_groups"].iloc[0]
+    return (
+        f"It is worth it from {percent(first)} of the training groups on "
+        f"({count(round(groups), 'training group')}): from there the paired interval of the "
+        "difference stays above zero."
+    )
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _split_gap(evidence: Evidence) -> Iterator[str]:

@@ -16,6 +16,8 @@ from transferscope.backbones.strategies import MAP_RANDOM, family_of
 from transferscope.compare.bootstrap import Floats, Weights, draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.differences import COLUMNS, differences
+from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
+from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.page import as_page
 from transferscope.compare.selection import at_full_fraction, choose
 from transferscope.compare.sentences import describe
@@ -36,7 +38,7 @@ from transferscope.compare.tables import (
     write_csv,
     write_parquet,
 )
-from transferscope.compare.tally import CLASS_METRIC, groups_of, tally
+from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config import CompareSettings
 from transferscope.errors import Problem, UserError
 from transferscope.progress import progress_bar
@@ -79,6 +81,7 @@ class Bootstrapped:
         default_factory=dict
     )
     sources: dict[tuple[Store, Head, str], tuple[Path, ...]] = field(default_factory=dict)
+    curves: dict[Store, dict[tuple[Head, str, float], Floats]] = field(default_factory=dict)
 
 
 def compare(
@@ -91,8 +94,8 @@ def compare(
 ) -> None:
     """Compare all stores of a study.
 
-    Writes `scores`, `differences` (also as CSV), `chosen`, `confusion` and `per_class` (Parquet)
-    into `folder`, and the summary as a table and in sentences.
+    Writes `scores`, `differences` (also as CSV), `chosen`, `confusion`, `per_class` and
+    `finetuning` (Parquet) into `folder`, and the summary as a table and in sentences.
 
     Parameters
     ----------
@@ -125,12 +128,20 @@ def compare(
         "chosen": _with_settings(chosen, settings),
         "confusion": _confusions(bootstrapped, chosen, summary, settings),
         "per_class": _concatenate(classes, CLASS_COLUMNS),
+        "finetuning": _gains(bootstrapped, summary, settings),
     }
     for name, table in tables.items():
         write_parquet(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
     write_csv(tables["differences"], folder / "differences.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
-    text = describe(summary, tables["differences"], chosen, tables["per_class"], settings)
+    text = describe(
+        summary,
+        tables["differences"],
+        chosen,
+        tables["per_class"],
+        tables["finetuning"],
+        settings,
+    )
     write_atomically(summary_md, text)
     write_atomically(summary_md.with_suffix(".html"), as_page(text, "What the comparison shows"))
 
@@ -195,15 +206,21 @@ def _bootstrap(
             weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
             result[dataset] = Bootstrapped(groups, weights)
             own = scores[scores["dataset"] == dataset]
+            tuned = {
+                Store(backbone, family_of(channels)) for _, backbone, channels in tuned_stores(own)
+            }
             for table in tables:
-                _reduce(table, result[dataset], settings, own)
+                counted = _reduce(table, result[dataset], settings, own)
+                if table.store in tuned:
+                    curves = result[dataset].curves.setdefault(table.store, {})
+                    curves |= _headline_draws(counted)
                 bar.update()
     return result
 
 
 def _reduce(
     table: Predictions, into: Bootstrapped, settings: CompareSettings, scores: pd.DataFrame
-) -> None:
+) -> Tally:
     counted = tally(
         table.paths,
         into.groups,
@@ -220,6 +237,23 @@ def _reduce(
     for key, values in counted.folds.items():
         folds.setdefault(key, values)
         into.sources.setdefault((table.store, *key), table.paths)
+    return counted
+
+
+def _headline_draws(counted: Tally) -> dict[tuple[Head, str, float], Floats]:
+    """Return the headline metric [1 + draws] of every head, scheme and fraction."""
+    column = PLAIN_METRICS.index(counted.headline)
+    return {key: counted.draws(*key)[:, column] for key in counted.sums}
+
+
+def _gains(
+    bootstrapped: dict[str, Bootstrapped], summary: pd.DataFrame, settings: CompareSettings
+) -> pd.DataFrame:
+    parts = [
+        gains(found.curves, dataset, summary, settings.confidence)
+        for dataset, found in sorted(bootstrapped.items())
+    ]
+    return _concatenate(parts, TUNED_COLUMNS)
 
 
 def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:

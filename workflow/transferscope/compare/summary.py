@@ -8,7 +8,7 @@ from transferscope.backbones.strategies import family_of
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
-from transferscope.score_table import STORE
+from transferscope.score_table import SEEN_IN_TRAINING, STORE
 
 SUMMARY_COLUMNS = [
     *SUMMARY_KEYS,
@@ -21,6 +21,7 @@ SUMMARY_COLUMNS = [
     "n_train",
     "n_train_groups",
     "n_test",
+    SEEN_IN_TRAINING,
 ]
 CLASS_COLUMNS = [
     *STORE,
@@ -97,6 +98,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
         n_train=("n_train", "mean"),
         n_train_groups=("n_train_groups", "mean"),
         n_test=("n_test", "mean"),
+        **{SEEN_IN_TRAINING: (SEEN_IN_TRAINING, "first")},
     ).reset_index()
     table = table.merge(intervals, on=INTERVAL_KEYS, how="left", validate="one_to_one")
     return table.astype({"n_groups": "Int64"})[[*SUMMARY_COLUMNS, "point"]]

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 
 from transferscope.backbones.strategies import FEATURES
 from transferscope.errors import Problem, UserError
-from transferscope.score_table import SCORE_COLUMNS, STORE, knn_heads
+from transferscope.finetuning.modes import described, is_tuned, mode_of_head
+from transferscope.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
 SCORE_ORDER = [*STORE, "task", *HEAD, "scheme", *FOLD, "fraction", "metric", "class"]
 SUMMARY_KEYS = [*STORE, "task", *HEAD, "scheme", "fraction", "metric", "class"]
-TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class"]
+TEXT_COLUMNS = [*STORE, "task", "head", "scheme", "metric", "class", SEEN_IN_TRAINING]
 DECIMALS = 6
 REMAKE = "Remove the file and give the same snakemake command again."
 
@@ -35,6 +36,8 @@ class Head:
     def __str__(self) -> str:
         if self.kind in knn_heads():
             return f"{knn_heads()[self.kind]} (k = {self.k})"
+        if is_tuned(self.kind):
+            return f"fine-tuning of {described(mode_of_head(self.kind))}"
         return {"linear": "linear head", "logreg": "logistic regression", "mlp": "MLP"}.get(
             self.kind, self.kind
         )

@@ -5,31 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from transferscope.backbones.channels import assign, slots_of
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import HandcraftedCard, NetworkCard
 from transferscope.cards.backbone import accepts_any_channels
+from transferscope.estimates.costs import (
+    HANDCRAFTED_SECONDS,
+    HANDCRAFTED_WIDTH,
+    NetworkCost,
+    training_operations,
+)
 from transferscope.estimates.fields import Fields, expected_fields
+from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.jobs import jobs_of_whole_study
-from transferscope.estimates.networks import NetworkCost, network_cost
+from transferscope.estimates.networks import network_cost
 from transferscope.estimates.rates import Rates
+from transferscope.estimates.tuning import tuning_passes
 from transferscope.estimates.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.plan import Plan
-from transferscope.study import Study
+from transferscope.study import Study, output_names
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
 TILE_STORE_SHARE = 0.55
 BYTES_A_VALUE = 4
-# Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
-HANDCRAFTED_SECONDS = 0.03
-HANDCRAFTED_WIDTH = 200
-# Logistic regression: seconds a head, training row, feature and class, measured on one core.
-LOGREG_SECONDS = 2.5e-9
-# Forward and backward products of one training step.
-PASSES_A_STEP = 3
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ class Estimate:
         Processor hours of all head jobs, at the most: early stopping is not counted on.
     rates
         What the hours were computed with.
+    training_hours
+        Hours on the device of all trainings, one after the other.
+    tuning_hours
+        Hours on the device of all fine-tuning, at the most.
     """
 
     jobs: dict[str, int]
@@ -87,6 +91,8 @@ class Estimate:
     downloads: dict[str, int]
     head_hours: float
     rates: Rates
+    training_hours: float = 0.0
+    tuning_hours: float = 0.0
 
     @property
     def device_hours(self) -> float:
@@ -136,7 +142,7 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         Where a sample sheet cannot be read.
     """
     study = plan.study
-    fields = {dataset: expected_fields(study, dataset) for dataset in study.datasets}
+    fields = {dataset: expected_fields(study, dataset) for dataset in study.all_datasets}
     costs = _Costs()
     jobs = [
         _embed_job(study, fields[dataset], dataset, backbone, channels, rates, costs)
@@ -148,8 +154,20 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
         embed=jobs,
         downloads=_downloads(study, fields, costs),
         head_hours=_head_hours(study, fields, jobs, rates),
+        tuning_hours=_tuning_hours(study, jobs),
         rates=rates,
+        training_hours=_training_hours(study, fields, rates, costs),
     )
+
+
+def _training_hours(study: Study, fields: dict[str, Fields], rates: Rates, costs: _Costs) -> float:
+    seconds = 0.0
+    for name, card in study.trained.items():
+        n_tiles = sum(fields[dataset].n_tiles for dataset in card.datasets)
+        cost = costs.of(card, study.backbones[name].path)
+        operations = training_operations(card, cost, n_tiles) if cost else math.nan
+        seconds += operations / rates.embedding
+    return seconds / 3600
 
 
 def _stores(study: Study) -> list[tuple[str, str, str]]:
@@ -212,33 +230,17 @@ def _head_hours(
     seconds = 0.0
     for probed in study.probed():
         job = width_of[probed.dataset, probed.backbone, probed.stored_channels]
-        outputs = _outputs(study, probed.backbone)
+        outputs = len(output_names(study.backbones[probed.backbone].card))
         n_classes = len(study.datasets[probed.dataset].card.labels)
-        seconds += _head_seconds(
-            study, fields[probed.dataset].n_tiles, job.width // outputs, n_classes, rates
-        )
+        n_tiles = fields[probed.dataset].n_tiles
+        seconds += head_seconds(study.config, n_tiles, job.width // outputs, n_classes, rates.heads)
     return seconds / 3600
 
 
-def _outputs(study: Study, backbone: str) -> int:
-    card = study.backbones[backbone].card
-    return 1 if isinstance(card, HandcraftedCard) else len(card.outputs)
-
-
-def _head_seconds(study: Study, n_tiles: int, width: int, n_classes: int, rates: Rates) -> float:
-    """Return the seconds of one head job; every fraction trains on its share of the tiles."""
-    splits, settings = study.config.splits, study.config.heads
-    n_divisions = len(splits.seeds) * sum(splits.folds[scheme] for scheme in splits.schemes)
-    rows = n_tiles * (1 - splits.validation) * sum(splits.fractions) * n_divisions
-    sizes = [width, *settings.hidden, n_classes]
-    layers = {
-        "linear": width * n_classes,
-        "mlp": sum(math.prod(pair) for pair in pairwise(sizes)),
-    }
-    seconds = 0.0
-    for kind in settings.kinds:
-        if kind == "logreg":
-            seconds += LOGREG_SECONDS * rows * width * n_classes
-        else:
-            seconds += PASSES_A_STEP * 2 * layers[kind] * rows * settings.epochs / rates.heads
-    return seconds
+def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
+    """Return the hours of all fine-tuning."""
+    hours_of = {(job.dataset, job.backbone, job.channels): job.hours for job in jobs}
+    passes = sum(tuning_passes(study.config, mode) for mode in study.config.finetune.modes)
+    return sum(
+        passes * hours_of[p.dataset, p.backbone, p.stored_channels] for p in study.fine_tuned()
+    )

@@ -14,8 +14,8 @@ from transferscope.cards import (
     WholeFields,
 )
 from transferscope.cells.crops import crop_side
-from transferscope.errors import UserError
-from transferscope.raw.file_checks import scan_headers
+from transferscope.errors import Problem, UserError
+from transferscope.raw.file_checks import header_at
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet, read_sheet
 from transferscope.study import Study
@@ -23,6 +23,8 @@ from transferscope.tiles.tiling import plan_tiles
 
 SIMULATED_BYTES_A_PIXEL = 2
 CELLS_A_FIELD = 50
+# Files that may be bad before the size of a dataset's fields counts as unknown.
+HEADERS_TRIED = 20
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Fields:
         Raw fields.
     n_tiles
         Tiles.
+    field_shape
+        Height and width of a raw field in px.
     tile_shape
         Channels, height and width of a tile in px.
     bytes_a_pixel
@@ -65,6 +69,7 @@ class Fields:
 
     n_fields: int
     n_tiles: int
+    field_shape: tuple[int, int]
     tile_shape: tuple[int, int, int]
     bytes_a_pixel: int
     pixel_size_um: float | None
@@ -77,21 +82,31 @@ class Fields:
         return self.n_tiles * math.prod(self.tile_shape) * self.bytes_a_pixel
 
 
-def expected_fields(study: Study, dataset: str) -> Fields:
+def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Fields:
     """Return how many fields and tiles a dataset has or will have.
+
+    Parameters
+    ----------
+    study, dataset
+        The study and the name of the dataset.
+    online
+        Whether a source on the network may be asked what it has.
 
     Raises
     ------
     UserError
         Where the sample sheet or its first file cannot be read.
     """
-    located, path = study.datasets[dataset], study.sheet_of(dataset)
+    located, path = study.all_datasets[dataset], study.sheet_of(dataset)
     card = located.card
     if card.simulate is not None:
         return _simulated(card, card.simulate)
     if card.fetch is not None and not path.is_file():
-        return _to_fetch(card, located.path, path)
-    return _listed(read_sheet(path, card, located.path), card)
+        return _to_fetch(card, located.path, path, online=online)
+    tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
+    given = card.sheet is not None
+    sheet = study.sheet(dataset) if given else read_sheet(path, card, located.path)
+    return _listed(sheet, card, tried)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
@@ -100,17 +115,14 @@ def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
     return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_A_PIXEL, "simulated")
 
 
-def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path) -> Fields:
+def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path, *, online: bool) -> Fields:
     """Judge by annotation table or list; sizes are those that the source is known to have."""
-    from transferscope.datasets.fetch import plan
-    from transferscope.downloads.patience import QUICK
-
     known = OPENCELL if isinstance(card.fetch, OpenCellFetch) else HUMAN_PROTEIN_ATLAS
-    try:
-        planned = plan(card, card_path, sheet, patience=QUICK)
-        n_fields, source = float(len(planned.table)), "annotation table or list"
-        n_fields *= 1 if planned.complete else known.fields_a_group
-    except UserError:
+    # A list is a file of this machine.
+    asked = online or not isinstance(card.fetch, OpenCellFetch)
+    n_fields = _fields_in_source(card, card_path, sheet, known) if asked else None
+    source = "annotation table or list"
+    if n_fields is None:
         # Without a network the table may be out of reach; the published number is not.
         limit = card.fetch.limit if isinstance(card.fetch, OpenCellFetch) else None
         n_fields = known.fields_a_group * min(limit or known.n_groups, known.n_groups)
@@ -121,11 +133,30 @@ def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path) -> Fields:
     return replace(found, bytes_to_fetch=round(n_fields) * pixels * known.bytes_a_pixel)
 
 
-def _listed(sheet: SampleSheet, card: DatasetCard) -> Fields:
-    """Judge by the first file: fields of one dataset nearly always have one size."""
-    header = scan_headers(sheet, card, range(1))[0]
-    if not isinstance(header, FieldHeader):
-        raise UserError(header)
+def _fields_in_source(
+    card: DatasetCard, card_path: Path, sheet: Path, known: PublicImages
+) -> float | None:
+    """Return the number of fields that annotation table or list tell, if it can be read."""
+    from transferscope.datasets.fetch import plan
+    from transferscope.downloads.patience import QUICK
+
+    try:
+        planned = plan(card, card_path, sheet, patience=QUICK)
+    except UserError:
+        return None
+    return len(planned.table) * (1 if planned.complete else known.fields_a_group)
+
+
+def _listed(sheet: SampleSheet, card: DatasetCard, tried: int) -> Fields:
+    """Judge by the first good file: fields of one dataset nearly always have one size."""
+    problems: list[Problem] = []
+    for position in range(min(tried, len(sheet))):
+        header = header_at(sheet, card, position)
+        if isinstance(header, FieldHeader):
+            break
+        problems += header
+    else:
+        raise UserError(problems)
     source = "sample sheet, size of the first field"
     return _tiled(card, len(sheet), header.shape, header.dtype.itemsize, source)
 
@@ -134,12 +165,13 @@ def _tiled(
     card: DatasetCard, n_fields: int, shape: tuple[int, int], bytes_a_pixel: int, source: str
 ) -> Fields:
     if card.cells is not None:
-        return _cells(card, card.cells, n_fields, bytes_a_pixel, source)
+        return _cells(card, card.cells, n_fields, shape, bytes_a_pixel, source)
     places = plan_tiles(shape, card)
     tile = (len(card.channels), places[0].height, places[0].width)
     return Fields(
         n_fields=n_fields,
         n_tiles=n_fields * len(places),
+        field_shape=shape,
         tile_shape=tile,
         bytes_a_pixel=bytes_a_pixel,
         pixel_size_um=_tile_pixel_size(card, shape),
@@ -148,17 +180,24 @@ def _tiled(
 
 
 def _cells(
-    card: DatasetCard, cells: CellSettings, n_fields: int, bytes_a_pixel: int, source: str
+    card: DatasetCard,
+    cells: CellSettings,
+    n_fields: int,
+    shape: tuple[int, int],
+    bytes_a_pixel: int,
+    source: str,
 ) -> Fields:
     """Assume a number of cells a field: only the segmentation can tell it."""
     whole = isinstance(cells.segmentation, WholeFields)
-    side = crop_side(cells.crop, card.pixel_size_um)
+    cut = crop_side(cells.crop, card.pixel_size_um)
+    side = cells.crop.tile_size_px or cut
     return Fields(
         n_fields=n_fields,
         n_tiles=n_fields * (1 if whole else CELLS_A_FIELD),
+        field_shape=shape,
         tile_shape=(len(card.channels), side, side),
         bytes_a_pixel=bytes_a_pixel,
-        pixel_size_um=card.pixel_size_um,
+        pixel_size_um=card.pixel_size_um * cut / side if card.pixel_size_um else None,
         source=source if whole else f"{source}; {CELLS_A_FIELD} cells a field assumed",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,25 +13,7 @@ from transferscope.backbones.readout import Backbone
 from transferscope.backbones.transformers_network import transformers_without_values
 from transferscope.cards import NetworkCard, TransformersCard
 from transferscope.checkpoints.sources import present_file
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """What a backbone needs.
-
-    Parameters
-    ----------
-    operations
-        Floating-point operations of one image in one pass; a multiply-add counts as two.
-    parameters
-        Number of weights.
-    width
-        Features that one pass gives, all outputs together.
-    """
-
-    operations: int
-    parameters: int
-    width: int
+from transferscope.estimates.costs import NetworkCost
 
 
 def network_cost(

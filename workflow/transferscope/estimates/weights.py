@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from transferscope.cards import BackboneCard, HandcraftedCard, TimmCard
+from transferscope.cards import BackboneCard, HandcraftedCard, TimmCard, TrainCard
 from transferscope.cards.backbone import FileCard
 from transferscope.checkpoints.sources import present_file
 
 # Checkpoints hold their weights in float32, as a rule.
 BYTES_A_WEIGHT = 4
-State = Literal["none needed", "here", "to fetch", "missing file"]
+State = Literal["none needed", "here", "to fetch", "missing file", "to train"]
 
 
 def weights_state(card: BackboneCard, card_path: Path) -> State:
@@ -26,8 +26,11 @@ def weights_state(card: BackboneCard, card_path: Path) -> State:
     -------
     str
         ``none needed`` (features, random weights), ``here``, ``to fetch`` (a run fetches them), or
-        ``missing file`` (they are not here, and the user has to provide them).
+        ``missing file`` (they are not here, and the user has to provide them), or ``to train`` (a
+        study trains them, for itself).
     """
+    if isinstance(card, TrainCard):
+        return "to train"
     if isinstance(card, HandcraftedCard):
         return "none needed"
     if isinstance(card, TimmCard):

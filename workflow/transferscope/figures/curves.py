@@ -53,18 +53,32 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: dict[str, tuple[s
         if store not in looks:
             axes.plot(places, curve["mean"], color=PALE, linewidth=0.9, zorder=1)
             continue
-        colour, marker = looks[str(store)]
-        axes.plot(
-            places,
-            curve["mean"],
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linewidth=1.6,
-            zorder=3,
-        )
-        low, high = curve["ci_low"].to_numpy(float), curve["ci_high"].to_numpy(float)
-        axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
+        draw_line(axes, curve, *looks[str(store)], x)
+
+
+def draw_line(
+    axes: Axes, curve: pd.DataFrame, colour: str, marker: str, x: str = "n_train_groups"
+) -> None:
+    """Draw one line with its band.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    curve
+        Rows of the summary, one a point.
+    colour, marker
+        How the line looks.
+    x
+        The column on the horizontal axis.
+    """
+    curve = curve.sort_values(x)
+    places = curve[x].to_numpy(float)
+    axes.plot(
+        places, curve["mean"], color=colour, marker=marker, markersize=5, linewidth=1.6, zorder=3
+    )
+    low, high = curve["ci_low"].to_numpy(float), curve["ci_high"].to_numpy(float)
+    axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
 def handles_of(looks: dict[str, tuple[str, str]], n_stores: int, floor: bool) -> list[Line2D]:

@@ -1,8 +1,9 @@
 """Maps: the embeddings of each store in two dimensions, with a figure for what the eye sees.
 
-A t-SNE map has no scale and no error bar. So each map says how pure the neighbourhoods are in the
-embedding itself: the share of a tile's nearest neighbours that share a class with it. Neighbours
-are looked for in other groups alone, for tiles of one group are alike for reasons of their own.
+A map by t-SNE or UMAP has no scale and no error bar. So each map says how pure the neighbourhoods
+are in the embedding itself: the share of a tile's nearest neighbours that share a class with it.
+Neighbours are looked for in other groups alone, for tiles of one group are alike for reasons of
+their own.
 """
 
 from __future__ import annotations
@@ -14,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler, normalize
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
 from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
 from transferscope.config import FigureSettings
 from transferscope.errors import Problem, UserError
+from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
 from transferscope.figures.style import (
     OKABE_ITO,
     PALE,
@@ -41,17 +39,14 @@ from transferscope.figures.style import (
 from transferscope.parquet import read_parquet
 from transferscope.probes.labels import LabelledTiles
 from transferscope.progress import progress_bar
-from transferscope.seeds import derive_rng, derive_seed
+from transferscope.seeds import derive_rng
 from transferscope.stores import EmbeddingStore
 
 NEIGHBOURS = 10
-PRINCIPAL_COMPONENTS = 50
-PERPLEXITY = 30
 DRAWS = 1000
 CONFIDENCE = 0.95
 COLUMNS = 4
 FEWEST_TILES = 5
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def draw_embedding_maps(
     card
         Card of the dataset, for its classes.
     settings
-        Resolution, and the most tiles to show.
+        Resolution, kind of map, and the most tiles to show.
     outputs
         Files to write, `.svg` or `.png`.
 
@@ -128,21 +123,8 @@ def draw_embedding_maps(
         if len(rows) < FEWEST_TILES:
             figure = note_that_nothing_is_shown("Too few labelled tiles for a map.")
         else:
-            figure = _draw(views, tiles, rows, card)
+            figure = _draw(views, tiles, rows, card, settings.map)
         save(figure, outputs, settings.dpi)
-
-
-def project(embeddings: Matrix, *names: object) -> Matrix:
-    """Project embeddings to two dimensions: standardised, PCA to 50, t-SNE; [N, D] to [N, 2]."""
-    seed = derive_seed("map", *names) % 2**32
-    scaled = StandardScaler().fit_transform(embeddings)
-    components = min(PRINCIPAL_COMPONENTS, *scaled.shape)
-    reduced = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
-    perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)
-    model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, learning_rate="auto")
-    # One thread: equal maps on any number of cores, and no threads that wait for each other.
-    with threadpool_limits(1):
-        return np.asarray(model.fit_transform(reduced), dtype=np.float32)
 
 
 def neighbour_purity(embeddings: Matrix, labels: Bools, group: Integers, *names: object) -> Purity:
@@ -211,7 +193,11 @@ def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
 
 
 def _draw(
-    views: Sequence[StoreView], tiles: LabelledTiles, rows: Integers, card: DatasetCard
+    views: Sequence[StoreView],
+    tiles: LabelledTiles,
+    rows: Integers,
+    card: DatasetCard,
+    method: str,
 ) -> Figure:
     labels = tiles.matrix[rows]
     groups, group = np.unique(tiles.groups[rows], return_inverse=True)
@@ -225,7 +211,7 @@ def _draw(
         for axes, view in zip(grid.flat, views, strict=False):
             embeddings = _read(view, tiles, rows)
             purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
-            places = project(embeddings, card.name)
+            places = project(embeddings, method, card.name)
             _scatter(axes, places, colours, view.name, purities[view.name])
             bar.update()
     for axes in grid.flat[len(views) :]:
@@ -233,15 +219,16 @@ def _draw(
     _legend(grid[0, -1], colours, labels, card.labels)
     best = max(purities, key=lambda name: purities[name].value)
     title = f"{card.name}, {len(rows):,} tiles: neighbours agree most in {best}"
-    annotate(figure, title, _footnote(purities[best].chance, len(groups)))
+    annotate(figure, title, _footnote(method, purities[best].chance, len(groups)))
     return figure
 
 
-def _footnote(chance: float, n_groups: int) -> str:
+def _footnote(method: str, chance: float, n_groups: int) -> str:
     return (
-        f"Maps: t-SNE of the first {PRINCIPAL_COMPONENTS} principal components; axes and distances "
-        f"between clusters mean nothing. Purity: share of a tile's {NEIGHBOURS} nearest neighbours "
-        "(cosine, in the embedding itself, tiles of other groups only) that share a class with it; "
+        f"Maps: {TITLES[method]} of the first {PRINCIPAL_COMPONENTS} principal components; axes "
+        "and distances between clusters mean nothing. Purity: share of a tile's "
+        f"{NEIGHBOURS} nearest neighbours (cosine, in the embedding itself, tiles of other groups "
+        "only) that share a class with it; "
         f"in brackets its {CONFIDENCE:.0%} bootstrap interval over n = {n_groups:,} groups; chance "
         f"is {chance:.2f}. No split is involved. A tile of several classes takes the colour of its "
         "rarest shown class."

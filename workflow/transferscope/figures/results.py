@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from transferscope.backbones.strategies import MAP_RANDOM
+from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, read_summary
 from transferscope.compare.wording import METRIC_NAMES, percent
@@ -17,7 +18,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.score_table import FLOOR
 
-TABLES = ["chosen", "differences", "confusion", "per_class"]
+TABLES = ["chosen", "differences", "confusion", "per_class", "finetuning"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Results:
 
     Parameters
     ----------
-    summary, chosen, differences, confusion, per_class
+    summary, chosen, differences, confusion, per_class, finetuning
         As `compare` writes them.
     """
 
@@ -35,6 +36,7 @@ class Results:
     differences: pd.DataFrame
     confusion: pd.DataFrame
     per_class: pd.DataFrame
+    finetuning: pd.DataFrame
 
     @classmethod
     def read(cls, summary: Path, folder: Path) -> Results:
@@ -114,7 +116,7 @@ class Results:
         return float(self.full(dataset, scheme, Head(FLOOR))["mean"].mean())
 
     def footnote(self, what: str, *, head: bool = True, first_scheme_only: bool = False) -> str:
-        """Say what is shown: the heads, the folds, the groups, the intervals and the splits."""
+        """Say what is shown: heads, folds, groups, intervals, splits, and what training saw."""
         parts = [what]
         if head:
             heads = {dataset: str(self.head(dataset)) for dataset in self.datasets}
@@ -135,6 +137,8 @@ class Results:
         if notes:
             text = "; ".join(notes)
             parts.append(f"{text[:1].upper()}{text[1:]}.")
+        for dataset in self.datasets:
+            parts += training_notes(self.summary, dataset)
         return " ".join(parts)
 
     def _n(self) -> str:

@@ -21,6 +21,12 @@ from transferscope.figures.style import (
     legend_beside,
     new_figure,
 )
+from transferscope.figures.tuning_curves import (
+    draw_tuning,
+    handles_of_modes,
+    looks_of,
+    tuned_stores,
+)
 from transferscope.score_table import FLOOR
 
 SATURATED = 0.95
@@ -37,27 +43,50 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
         Not used here.
     """
     del settings
-    schemes = results.all_schemes()
-    datasets = results.datasets
-    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(datasets))
-    grid: Any = figure.subplots(len(datasets), len(schemes), squeeze=False, sharey="row")
+    schemes, datasets = results.all_schemes(), results.datasets
+    tuned = [(d, store) for d in datasets for store in tuned_stores(results, d)]
+    n_rows = len(datasets) + len(tuned)
+    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * n_rows)
+    grid: Any = figure.subplots(n_rows, len(schemes), squeeze=False, sharey="row")
     for row, dataset in enumerate(datasets):
-        ranked = results.full(dataset, results.schemes(dataset)[0])
-        looks = highlighted(ranked)
-        for column, scheme in enumerate(schemes):
-            _panel(grid[row, column], results, dataset, scheme, looks)
+        _row_of_stores(grid[row], results, dataset, schemes)
+    looks = looks_of(results)
+    for row, (dataset, store) in enumerate(tuned, len(datasets)):
+        for axes, scheme in zip(grid[row], schemes, strict=True):
+            draw_tuning(axes, results, dataset, scheme, store, looks)
         grid[row, 0].set_ylabel(results.metric_name)
-        floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
-        legend_beside(grid[row, -1], handles_of(looks, len(ranked), floor), "Stores, best first")
+        legend_beside(grid[row, -1], handles_of_modes(looks), f"Fine-tuned, {label_of(dataset)}")
     annotate(
         figure,
         f"{results.metric_name} against the number of labelled training groups",
-        results.footnote(
-            "Points: means over test folds; fractions are nested, whole groups, validation "
-            "included in the budget."
-        ),
+        results.footnote(_note(bool(tuned))),
     )
     return figure
+
+
+def _row_of_stores(panels: Any, results: Results, dataset: str, schemes: list[str]) -> None:
+    """Draw one row: all stores of a dataset, frozen, with the head that stands for them."""
+    ranked = results.full(dataset, results.schemes(dataset)[0])
+    looks = highlighted(ranked)
+    for axes, scheme in zip(panels, schemes, strict=True):
+        _panel(axes, results, dataset, scheme, looks)
+    panels[0].set_ylabel(results.metric_name)
+    floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
+    legend_beside(panels[-1], handles_of(looks, len(ranked), floor), "Stores, best first")
+
+
+def _note(tuned: bool) -> str:
+    text = (
+        "Points: means over test folds; fractions are nested, whole groups, validation included in "
+        "the budget."
+    )
+    if not tuned:
+        return text
+    return (
+        f"{text} Fine-tuned: black is the best head on the frozen backbone, chosen at each "
+        "fraction; fine-tuning is worth it from the first fraction from which the interval of "
+        "the paired difference stays above zero."
+    )
 
 
 def _panel(

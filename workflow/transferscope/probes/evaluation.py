@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard
-from transferscope.config import Metric
+from transferscope.config import Leakage, Metric
 from transferscope.errors import Problem, UserError
 from transferscope.parquet import parquet_parts, read_parquet, write_parquet
 from transferscope.probes import metrics as m
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
-from transferscope.score_table import IDENTITY, SCORE_COLUMNS
+from transferscope.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
 from transferscope.stores import EmbeddingStore
 
 Rows = npt.NDArray[np.int64]
@@ -58,6 +58,15 @@ def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Div
     return divisions
 
 
+def evaluated_part(splits: pd.DataFrame, leakage: Leakage) -> pd.DataFrame:
+    """Return the divisions of a split table on which a backbone may be evaluated."""
+    only = leakage.only
+    if only is None:
+        return splits
+    same = (splits["scheme"] == only.scheme) & (splits["seed"] == only.seed)
+    return splits[same & (splits["fold"] == only.fold)]
+
+
 def _division(part: pd.DataFrame, fraction: float) -> Division:
     first, rows = part.iloc[0], part["row"].to_numpy()
     roles, share = part["role"].to_numpy(), part["share"].to_numpy()
@@ -90,6 +99,8 @@ class ProbeData:
         Which scores to compute.
     identity
         Values of the columns `IDENTITY`.
+    leakage
+        What the backbone has seen of the dataset in training.
     """
 
     embeddings: npt.NDArray[np.float32]
@@ -97,6 +108,7 @@ class ProbeData:
     divisions: list[Division]
     metrics: Sequence[Metric]
     identity: Mapping[str, str]
+    leakage: Leakage = field(default_factory=Leakage)
 
     @classmethod
     def of(
@@ -107,15 +119,21 @@ class ProbeData:
         fractions: Sequence[float],
         metrics: Sequence[Metric],
         identity: Mapping[str, str],
+        leakage: Leakage | None = None,
     ) -> ProbeData:
-        """Join an embedding matrix with its tile table and the table of `make_splits`."""
+        """Join an embedding matrix with its tile table and the table of `make_splits`.
+
+        A backbone that was kept from the test groups of one division is evaluated there alone.
+        """
+        leakage = leakage or Leakage()
         classes, task = splits.attrs["classes"], splits.attrs["task"]
         return cls(
             embeddings=np.ascontiguousarray(embeddings, dtype=np.float32),
             tiles=LabelledTiles.from_table(tile_table, classes, task),
-            divisions=read_divisions(splits, fractions),
+            divisions=read_divisions(evaluated_part(splits, leakage), fractions),
             metrics=metrics,
             identity={**identity, "task": task},
+            leakage=leakage,
         )
 
     @classmethod
@@ -129,6 +147,7 @@ class ProbeData:
         card: DatasetCard,
         fractions: Sequence[float],
         metrics: Sequence[Metric],
+        leakage: Leakage | None = None,
     ) -> ProbeData:
         """Read a store and what belongs to it.
 
@@ -146,6 +165,8 @@ class ProbeData:
             The dataset's card.
         fractions, metrics
             The study's `splits.fractions` and `metrics`.
+        leakage
+            What the backbone has seen of the dataset in training; None: nothing.
 
         Raises
         ------
@@ -164,7 +185,8 @@ class ProbeData:
         embeddings = store.read(output, channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
-        return cls.of(embeddings, table, read_splits(splits), fractions, metrics, identity)
+        divided = read_splits(splits)
+        return cls.of(embeddings, table, divided, fractions, metrics, identity, leakage)
 
     @property
     def is_multi_label(self) -> bool:
@@ -219,7 +241,7 @@ class ResultTables:
         """
         truth = self.data.tiles.matrix[division.test]
         groups = self.data.tiles.groups[division.train]
-        shared = {"head": head, "k": k, **_division_columns(division)}
+        shared = {"head": head, "k": k, **division_columns(division)}
         sizes = {
             "n_train": len(division.train),
             "n_train_groups": len(set(groups)),
@@ -228,7 +250,8 @@ class ResultTables:
         }
         for metric, name, value in self._values(truth, predicted, scores):
             named = {"metric": metric, "class": name, "value": value}
-            self._scores.append({**self.data.identity, **shared, **named, **sizes})
+            seen = {SEEN_IN_TRAINING: self.data.leakage.seen_in_training}
+            self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen})
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
         self._predictions.append({**shared, **arrays})
         self._n_waiting += len(division.test)
@@ -269,7 +292,8 @@ class ResultTables:
     def scores(self) -> pd.DataFrame:
         """Return the tidy table of all scores, columns `SCORE_COLUMNS`."""
         table = pd.DataFrame(self._scores, columns=SCORE_COLUMNS)
-        texts = dict.fromkeys([*IDENTITY, "head", "scheme", "metric", "class"], "str")
+        names = [*IDENTITY, "head", "scheme", "metric", "class", SEEN_IN_TRAINING]
+        texts = dict.fromkeys(names, "str")
         counts = [c for c in SCORE_COLUMNS if c.startswith("n_")]
         numbers = dict.fromkeys(["fold", "seed", *counts], "int64")
         return table.astype(
@@ -325,7 +349,8 @@ def write_tables(
     write_parquet(results.scores(), scores, described)
 
 
-def _division_columns(division: Division) -> dict[str, Any]:
+def division_columns(division: Division) -> dict[str, Any]:
+    """Return the columns of a table that name a division."""
     return {
         "scheme": division.scheme,
         "seed": division.seed,

@@ -19,10 +19,10 @@ from torch.nn import functional
 from torch.optim.adamw import adamw
 
 from transferscope.config import HeadSettings
+from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers, forward
 from transferscope.seeds import derive_seed
 
-MEMORY_BUDGET_BYTES = 2**30
 # What training holds: weights, gradient, two moments, best weights, weights in half precision.
 WEIGHT_COPIES = 6
 RANDOM_LEVELS = 256
@@ -57,7 +57,7 @@ def chunks(
     """
     weights = sum(a * b for a, b in pairwise(widths))
     activations = settings.batch_size * (3 * widths[0] + 8 * sum(widths[1:]))
-    size = max(1, MEMORY_BUDGET_BYTES // (4 * (WEIGHT_COPIES * weights + activations)))
+    size = max(1, HEADS_BYTES // (4 * (WEIGHT_COPIES * weights + activations)))
     by_steps: dict[int, list[int]] = {}
     for index, head in enumerate(heads):
         steps = steps_per_epoch(len(head.train), settings.batch_size)

@@ -46,14 +46,7 @@ def run_heads(
         Takes the predictions part by part; None: they are kept.
     """
     results = ResultTables(data, sink)
-    where = torch_device(device)
-    problem = Problem(
-        embeddings=torch.from_numpy(data.embeddings).to(where),
-        targets=torch.from_numpy(data.tiles.matrix.astype(np.float32)).to(where),
-        is_multi_label=data.is_multi_label,
-    )
-    heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
-    scalers = Scalers.fit(problem.embeddings, heads)
+    problem, heads, scalers = _posed(data, device)
     for division in data.divisions:
         results.add(FLOOR, None, division, *floor(data, division))
     total = len(heads) * len(settings.kinds) * settings.epochs
@@ -67,6 +60,38 @@ def run_heads(
                 # What early stopping has saved, and logistic regression, which has no epochs.
                 bar.update(len(chunk) * settings.epochs - (bar.n - done))
     return results
+
+
+def _posed(data: ProbeData, device: str) -> tuple[Problem, list[HeadRows], Scalers]:
+    """Return what the heads of all divisions are trained on."""
+    where = torch_device(device)
+    problem = Problem(
+        embeddings=torch.from_numpy(data.embeddings).to(where),
+        targets=torch.from_numpy(data.tiles.matrix.astype(np.float32)).to(where),
+        is_multi_label=data.is_multi_label,
+    )
+    heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
+    return problem, heads, Scalers.fit(problem.embeddings, heads)
+
+
+def fit_on(
+    kind: str, data: ProbeData, settings: HeadSettings, device: str = "cpu"
+) -> list[HeadBatch]:
+    """Train the head of one kind on every division; return each, alone in its batch.
+
+    Parameters
+    ----------
+    kind
+        "linear", "logreg" or "mlp".
+    data, settings, device
+        As in `run_heads`, whose heads they equal.
+    """
+    problem, heads, scalers = _posed(data, device)
+    found: dict[int, HeadBatch] = {}
+    for chunk in _chunks(kind, problem, heads, settings):
+        batch = fit(kind, problem, [heads[i] for i in chunk], scalers.select(chunk), settings)
+        found |= {index: batch.head(place) for place, index in enumerate(chunk)}
+    return [found[index] for index in range(len(heads))]
 
 
 def score_heads(

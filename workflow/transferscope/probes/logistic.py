@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import (
     CERTAIN,
     HeadBatch,
@@ -24,7 +25,6 @@ from transferscope.probes.head_batch import (
 )
 from transferscope.probes.lbfgs import minimise
 
-MEMORY_BUDGET_BYTES = 2**30
 BLOCK_ROWS = 2048
 TOLERANCE = 1e-4
 MAX_ITERATIONS = 500
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 def chunks(heads: Sequence[HeadRows], n_features: int, n_classes: int) -> Iterator[list[int]]:
     """Yield indices of heads that are fitted together: of like size, within the memory budget."""
     each = 4 * (n_features**2 + PARAMETER_COPIES * (n_features + 1) * n_classes)
-    size = max(1, (MEMORY_BUDGET_BYTES - 16 * n_features**2) // each)
+    size = max(1, (HEADS_BYTES - 16 * n_features**2) // each)
     # Heads pass over the union of their rows, so those with few rows stay among themselves.
     order = sorted(range(len(heads)), key=lambda index: len(heads[index].train))
     group: list[int] = []

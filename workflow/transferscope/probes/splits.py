@@ -85,7 +85,10 @@ def check_splits(
     problems = label_problems(table, card, where)
     tiles = LabelledTiles.from_table(table, card.labels, card.task)
     if not tiles.labelled.any():
-        mend = "Give labels to the tiles that are to be scored; empty labels mean unlabelled."
+        mend = (
+            "Give labels to the tiles that are to be scored; empty labels mean unlabelled. To "
+            "label by hand first, let snakemake end early: --until tiles, or --until cells."
+        )
         return [*problems, Problem(f"{where}, column labels", "no tile has a label", mend)]
     classes, rare = _remaining_classes(tiles, settings, where)
     problems += rare

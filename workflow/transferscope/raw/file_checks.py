@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -56,24 +57,25 @@ def scan_headers(
     sheet: SampleSheet, card: DatasetCard, positions: Sequence[int]
 ) -> list[FieldHeader | list[Problem]]:
     """Read the headers of the fields at these positions; problems in place of a bad field's."""
-
-    def scan(position: int) -> FieldHeader | list[Problem]:
-        try:
-            return read_field_header(
-                sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel
-            )
-        except UserError as error:
-            return in_row(sheet, position, error)
-
     results = []
     with (
         ThreadPoolExecutor(HEADER_THREADS) as pool,
         progress_bar(f"Headers of {card.name}", len(positions), "fields") as bar,
     ):
-        for result in pool.map(scan, positions):
+        for result in pool.map(partial(header_at, sheet, card), positions):
             results.append(result)
             bar.update()
     return results
+
+
+def header_at(sheet: SampleSheet, card: DatasetCard, position: int) -> FieldHeader | list[Problem]:
+    """Read the header of one field; problems in place of a bad field's."""
+    try:
+        return read_field_header(
+            sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel
+        )
+    except UserError as error:
+        return in_row(sheet, position, error)
 
 
 def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]:

@@ -16,7 +16,13 @@ from transferscope.raw.images import decode_field
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
-from transferscope.tiles.tiling import padded, resample, resampled_shape, visible_part
+from transferscope.tiles.tiling import (
+    limit_torch_threads,
+    padded,
+    resample,
+    resampled_shape,
+    visible_part,
+)
 
 CONSTANT = "every channel is constant"
 SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
@@ -58,7 +64,8 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     workers
         Fields decoded at a time.
     """
-    _limit_torch_threads(plan)
+    if any(resampled_shape(p.shape, plan.card) != p.shape for p in plan.fields):
+        limit_torch_threads()
     indices = range(first, len(plan.fields))
     yield from in_order(lambda index: _decode(plan, plan.fields[index]), indices, workers)
 
@@ -75,14 +82,6 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     if bad and len(bad) == len(planned.places):
         return [Problem(where, CONSTANT, mend)]
     return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, mend) for p in bad]
-
-
-def _limit_torch_threads(plan: TilePlan) -> None:
-    """Let each worker resample on one core; torch would take all cores for each."""
-    if any(resampled_shape(p.shape, plan.card) != p.shape for p in plan.fields):
-        import torch
-
-        torch.set_num_threads(1)
 
 
 def _decode(plan: TilePlan, planned: PlannedField) -> DecodedField:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Counts = npt.NDArray[np.int64]
 PERCENTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
+# Pixels from which on the values of 16 bits are counted; fewer are sorted.
+SMALLEST_COUNTED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,28 +59,40 @@ def measure(plane: npt.NDArray[Any], white: float) -> Quality:
     white
         Raw value of white.
     """
-    counts = np.bincount(plane.ravel(), minlength=1)
+    values, counts = _histogram(plane)
     cumulative = np.cumsum(counts)
     # The inverted distribution function: exact on integers, and without sorting the pixels.
     ranks = np.ceil(np.array(PERCENTILES) / 100 * plane.size).clip(1)
-    p0_1, p1, p50, p99, p99_9 = (float(value) for value in np.searchsorted(cumulative, ranks))
+    reached = np.searchsorted(cumulative, ranks)
+    p0_1, p1, p50, p99, p99_9 = (float(value) for value in values[reached])
     # Sums, not products by BLAS: its threads fight with those that decode.
-    mean = float((counts * np.arange(len(counts))).sum() / plane.size)
-    saturated = float(counts[int(np.ceil(max(white, 0))) :].sum() / plane.size)
+    mean = float((counts * values).sum() / plane.size)
+    saturated = float(counts[np.searchsorted(values, white) :].sum() / plane.size)
     constant = bool(np.count_nonzero(counts) == 1)
-    focus = float("nan") if constant else _focus(plane, counts, mean)
+    focus = float("nan") if constant else _focus(plane, values, counts, mean)
     return Quality(saturated, constant, focus, p0_1, p1, p50, p99, p99_9, mean)
 
 
-def _focus(plane: npt.NDArray[Any], counts: npt.NDArray[np.int_], mean: float) -> float:
+def _histogram(plane: npt.NDArray[Any]) -> tuple[Counts, Counts]:
+    """Return values in rising order, all that occur among them, and how many pixels have each."""
+    if plane.dtype.itemsize == 1 or plane.size >= SMALLEST_COUNTED:
+        counts = np.bincount(plane.ravel(), minlength=1)
+        return np.arange(len(counts)), counts
+    # Far fewer pixels than values: to sort them costs less than to go through all values.
+    ordered = np.sort(plane, axis=None, kind="stable")
+    starts = np.flatnonzero(np.diff(ordered, prepend=~ordered[:1]))
+    return ordered[starts].astype(np.int64), np.diff(starts, append=len(ordered))
+
+
+def _focus(plane: npt.NDArray[Any], values: Counts, counts: Counts, mean: float) -> float:
     """Return the variance of the four-neighbour Laplacian over that of the pixels."""
     if min(plane.shape) < 3:
         return float("nan")
-    values = plane.astype(np.int32)
-    laplacian = -4 * values[1:-1, 1:-1]
-    laplacian += values[:-2, 1:-1]
-    laplacian += values[2:, 1:-1]
-    laplacian += values[1:-1, :-2]
-    laplacian += values[1:-1, 2:]
-    variance = (counts * (np.arange(len(counts)) - mean) ** 2).sum() / plane.size
+    pixels = plane.astype(np.int32)
+    laplacian = -4 * pixels[1:-1, 1:-1]
+    laplacian += pixels[:-2, 1:-1]
+    laplacian += pixels[2:, 1:-1]
+    laplacian += pixels[1:-1, :-2]
+    laplacian += pixels[1:-1, 2:]
+    variance = (counts * (values - mean) ** 2).sum() / plane.size
     return float(laplacian.var(dtype=np.float64) / variance)

@@ -111,6 +111,13 @@ def resample(field: Field, shape: tuple[int, int]) -> Field:
     return rounded
 
 
+def limit_torch_threads() -> None:
+    """Let each worker resample on one core; torch would take all cores for each."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def visible_part(field: Field, place: TilePlace) -> Field:
     """Return the part of a field [C, H, W] that a tile shows, without padding."""
     return field[

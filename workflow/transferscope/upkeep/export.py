@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -79,14 +80,14 @@ def _write(
         _add(archive, f"{name}/{CHECKSUMS}", io.BytesIO(listing), len(listing))
 
 
-def _add(archive: tarfile.TarFile, name: str, content: io.IOBase, size: int) -> None:
+def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
     # Neither time nor user: the same study gives the same bytes.
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
-    archive.addfile(member, content)  # type: ignore[arg-type]
+    archive.addfile(member, content)
 
 
-def _sha256(content: io.BufferedReader) -> str:
+def _sha256(content: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while part := content.read(CHUNK):
         digest.update(part)
@@ -108,9 +109,9 @@ def _descriptions(study: Study) -> dict[str, bytes]:
     """Return config, cards and versions by their names in the archive."""
     config = study.config.model_dump(mode="json")
     texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False).encode()}
-    for kind, cards in (("datasets", study.datasets), ("backbones", study.backbones)):
-        for name, located in sorted(cards.items()):
-            texts[f"cards/{kind}/{name}.yaml"] = located.path.read_bytes()
+    files = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
+    files |= {f"backbones/{name}": card.path for name, card in sorted(study.backbones.items())}
+    texts |= {f"cards/{name}.yaml": path.read_bytes() for name, path in files.items()}
     texts["versions.json"] = (json.dumps(_versions(), indent=2) + "\n").encode()
     return texts
 
@@ -170,5 +171,5 @@ def _read(archive: Path) -> tuple[dict[str, str], str | None]:
             elif name == CHECKSUMS:
                 listing = content.read().decode("utf-8", errors="replace")
             else:
-                found[name] = _sha256(content)  # type: ignore[arg-type]
+                found[name] = _sha256(content)
     return found, listing

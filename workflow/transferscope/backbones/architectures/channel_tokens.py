@@ -67,7 +67,7 @@ class ChannelTokenVit(VisionTransformer):
         self, images: Tensor, channels: Sequence[int] | None = None
     ) -> Tensor:
         """Return normalised tokens [B, 1 + C P, D] of images [B, C, H, W]."""
-        tokens: Tensor = self.norm(self.blocks(self._tokens(images, channels)))
+        tokens: Tensor = self.norm(self.blocks(self.tokens(images, channels)))
         return tokens
 
     def forward_intermediates(  # type: ignore[override]
@@ -93,7 +93,7 @@ class ChannelTokenVit(VisionTransformer):
         channels
             As `ChannelPatchEmbed.tokens` has it.
         """
-        tokens = self._tokens(images, channels)
+        tokens = self.tokens(images, channels)
         found: list[Any] = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
@@ -103,7 +103,8 @@ class ChannelTokenVit(VisionTransformer):
                 found.append((patches, inner[:, :1]) if return_prefix_tokens else patches)
         return self.norm(tokens), found
 
-    def _tokens(self, images: Tensor, channels: Sequence[int] | None) -> Tensor:
+    def tokens(self, images: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Return what goes into the first block, [B, 1 + C P, D], of images [B, C, H, W]."""
         positions = self.positions(images.shape[1])
         patches = self.patch_embed.tokens(images, channels) + positions[:, None, 1:]
         first = (self.cls_token + positions[:, :1]).expand(len(images), -1, -1)

@@ -49,11 +49,15 @@ def usual_radius(mask: Mask, distance: npt.NDArray[np.float32]) -> float:
     pieces, count = ndimage.label(mask)
     if count == 0:
         return 0.0
-    deepest = ndimage.maximum(distance, pieces, np.arange(1, count + 1))
-    areas = np.bincount(pieces.ravel())[1:]
+    inside = np.flatnonzero(pieces)
+    number = pieces.ravel()[inside] - 1
+    # Several times as fast as `ndimage.maximum`, which sorts all pixels.
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, number, distance.ravel()[inside])
+    areas = np.bincount(number)
     order = np.argsort(deepest, kind="stable")
     half = np.searchsorted(np.cumsum(areas[order]), areas.sum() / 2)
-    return float(np.asarray(deepest)[order[half]])
+    return float(deepest[order[half]])
 
 
 def _seeds(smooth: npt.NDArray[np.float32], mask: Mask, reach: int) -> Labels:

@@ -1,0 +1,49 @@
+"""A backbone that the study trains: what it reruns, and what its scores say."""
+
+import pandas as pd
+import pytest
+from test_what_reruns_what import COMPARISON, change_study
+
+from factories import STUDY, TRAINED, planned_jobs, run_snakemake, write_yaml
+
+pytestmark = pytest.mark.workflow
+SCORES = "results/tiny/scores/knn/cells/{}/map.parquet"
+
+
+def add_trained(folder, **cards):
+    """Write cards of trained backbones, and name them in the study."""
+    for name, changes in cards.items():
+        write_yaml(folder / f"cards/backbones/{name}.yaml", {**TRAINED, "name": name, **changes})
+    names = [f"cards/backbones/{name}.yaml" for name in cards]
+    change_study(folder, backbones=[*STUDY["backbones"], *names])
+
+
+def test_a_trained_backbone_reruns_its_own_jobs_alone(copied_study):
+    folder = copied_study()
+    add_trained(folder, own={}, honest={"exclude_test_groups": True})
+    jobs = planned_jobs(folder)
+    new = ("pretrain", "training_curves", "embed", "heads", "knn")
+    assert [jobs.pop(name) for name in new] == [2, 2, 4, 4, 4]
+    assert set(jobs) == COMPARISON
+    run_snakemake(folder, SCORES.format("own"), SCORES.format("honest"))
+    own, honest = (pd.read_parquet(folder / SCORES.format(name)) for name in ("own", "honest"))
+    assert set(own["seen_in_training"]) == {"images"}
+    assert set(honest["seen_in_training"]) == {"no"}
+    assert set(own["scheme"]) == {"group", "image"}
+    divisions = honest[["scheme", "seed", "fold"]].drop_duplicates()
+    assert divisions.to_numpy().tolist() == [["group", 0, 0]]
+    # Another training reruns what hangs on it, and not the other one.
+    add_trained(folder, own={"epochs": 3}, honest={"exclude_test_groups": True})
+    again = run_snakemake(folder, "--dry-run", SCORES.format("own"), SCORES.format("honest"))
+    text = again.stdout + again.stderr
+    assert "backbones/own.json" in text
+    assert "backbones/honest.json" not in text
+    # How it is trained is no reason to train again: the step finds its weights.
+    add_trained(folder, own={}, honest={"exclude_test_groups": True})
+    weights = folder / "results/tiny/backbones/own.safetensors"
+    before = weights.stat().st_mtime_ns
+    study = {"training": {"checkpoint_minutes": 1}}
+    names = [f"cards/backbones/{name}.yaml" for name in ("own", "honest")]
+    change_study(folder, backbones=[*STUDY["backbones"], *names], **study)
+    run_snakemake(folder, SCORES.format("own"))
+    assert weights.stat().st_mtime_ns == before

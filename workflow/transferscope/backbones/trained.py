@@ -1,0 +1,100 @@
+"""Backbones that were trained in the study: their manifest, and the card that loads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transferscope.cards import FileCard, TrainCard, accepts_any_channels
+from transferscope.cards.network import ArchitectureBase
+from transferscope.checkpoints.sources import file_sha256
+from transferscope.errors import Problem, UserError
+from transferscope.paths import weights_of
+from transferscope.stores import write_atomically
+
+
+@dataclass(frozen=True)
+class TrainedManifest:
+    """What a training has made.
+
+    Parameters
+    ----------
+    backbone, method
+        Names of the card and of the method.
+    fingerprint
+        sha256 over everything that the weights depend on.
+    weights_sha256
+        sha256 of the file of weights.
+    datasets
+        Dataset -> what was seen of it: number of tiles and of groups, and sha256 over the names
+        of the groups.
+    held_out
+        The division whose test groups were not seen; None: all were.
+    epochs, steps, images
+        Passes over all tiles, steps, and images seen (each time that it was).
+    """
+
+    backbone: str
+    method: str
+    fingerprint: str
+    weights_sha256: str
+    datasets: dict[str, dict[str, Any]]
+    held_out: dict[str, Any] | None
+    epochs: int
+    steps: int
+    images: int
+
+    def write(self, path: Path) -> None:
+        """Write the manifest by rename; equal content gives equal bytes."""
+        write_atomically(path, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> TrainedManifest:
+        """Read a manifest.
+
+        Raises
+        ------
+        UserError
+            Where it is missing or damaged.
+        """
+        mend = f"Remake it: rm -f {path}, then the same snakemake command."
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(Problem(str(path), "the manifest does not exist", mend)) from None
+        except (ValueError, TypeError):
+            raise UserError(Problem(str(path), "the manifest is damaged", mend)) from None
+
+
+def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
+    """Return the card that loads a trained backbone as any other file of weights.
+
+    Parameters
+    ----------
+    card
+        The card that it was trained by.
+    manifest
+        The manifest of the training.
+
+    Returns
+    -------
+    card, path
+        The card, and the file to which its path of weights is relative.
+
+    Raises
+    ------
+    UserError
+        Where the weights are missing, or are not those that the manifest describes.
+    """
+    found, weights = TrainedManifest.read(manifest), weights_of(manifest)
+    if not weights.is_file() or file_sha256(weights) != found.weights_sha256:
+        what = "is missing, or is not what its manifest describes"
+        mend = f"Train it again: rm -f {manifest} {weights}, then the same snakemake command."
+        raise UserError(Problem(str(weights), what, mend))
+    shared = {key: getattr(card, key) for key in ArchitectureBase.model_fields}
+    # An architecture of our own is recognised; timm's names are known without a look.
+    layout: Literal["auto", "timm"] = "auto" if accepts_any_channels(card) else "timm"
+    loaded = FileCard(source="file", weights=Path(weights.name), layout=layout, **shared)
+    return loaded, manifest

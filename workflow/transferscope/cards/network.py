@@ -1,0 +1,129 @@
+"""What every card of a network says: its input slots, its preprocessing, its outputs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from transferscope.cards.names import ChannelName, Name
+from transferscope.models import Model
+
+
+class Slot(Model):
+    """One input channel of a backbone, named by what it was trained to see."""
+
+    name: ChannelName
+    accepts: list[ChannelName] = Field(
+        default_factory=list, description="Dataset channels that naturally belong here."
+    )
+
+
+class Normalization(Model):
+    """From raw integers to what the weights expect; it belongs to the weights, not to the data."""
+
+    intensity: Literal["range", "tile", "joint"] = Field(
+        "range",
+        description=(
+            "range: the dataset's intensity range becomes 0 to 1; tile: each channel of each tile "
+            "is stretched between its own percentiles (loses absolute brightness); joint: one "
+            "minimum and one maximum over all channels of a tile that a pass is fed (keeps which "
+            "channel is brighter, loses absolute brightness)."
+        ),
+    )
+    percentiles: tuple[float, float] = Field(
+        (0.1, 99.9), description="Percentiles that `intensity: tile` maps to 0 and 1."
+    )
+    bits: Literal[8] | None = Field(
+        None,
+        description=(
+            "8: for weights that were trained on 8-bit images; intensities are rounded to 256 "
+            "levels before the resize and again after it, as an 8-bit image is. Null: not rounded."
+        ),
+    )
+    kind: Literal["mean-std", "self", "none"] = Field(
+        "mean-std",
+        description="mean-std: fixed, a slot; self: per tile and channel (x - mean) / std; none.",
+    )
+    mean: list[float] = Field([0.5], description="One value, or one a slot.")
+    std: list[float] = Field([0.5], description="One value, or one a slot.")
+
+    @model_validator(mode="after")
+    def _positive(self) -> Normalization:
+        if any(s <= 0 for s in self.std):
+            raise ValueError("std must be positive")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError("percentiles must rise and lie within 0 to 100")
+        if self.intensity == "joint" and (self.kind == "self" or self.bits is not None):
+            raise ValueError("intensity joint goes with neither kind self nor bits")
+        return self
+
+
+class Output(Model):
+    """One representation that a backbone gives out; several come out of one pass."""
+
+    name: Name = Field("cls", description="Chosen in a study as `backbone@name`.")
+    pooling: Literal["cls", "mean", "cls+mean", "pool"] = Field(
+        "cls",
+        description=(
+            "cls: class token; mean: mean of the patch tokens; cls+mean: both; pool: the network's "
+            "own pooled features (convolutional networks)."
+        ),
+    )
+    layer: int | None = Field(
+        None, description="Block to read, counted from 0; negative from the end. Null: the last."
+    )
+
+
+class NetworkBase(Model):
+    """What all network backbones share."""
+
+    name: Name
+    description: str = ""
+    slots: list[Slot] = Field(
+        min_length=1, description="Input channels in the order of the weights."
+    )
+    input_size: int = Field(224, ge=16, description="Side in px to which tiles are resized.")
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Pixel size in um of the images that the weights were trained on."
+    )
+    scale: Literal["fit", "physical"] = Field(
+        "fit",
+        description=(
+            "fit: tiles of any scale are resized to `input_size`; physical: tiles are resampled to "
+            "`pixel_size_um`, and the input size follows, rounded up to whole patches."
+        ),
+    )
+    normalization: Normalization = Normalization()
+    outputs: list[Output] = Field([Output()], min_length=1)
+    licence: str = ""
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkBase:
+        for what, names in (
+            ("slots", [slot.name for slot in self.slots]),
+            ("outputs", [output.name for output in self.outputs]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what}: each name may occur only once")
+        for key in ("mean", "std"):
+            if len(getattr(self.normalization, key)) not in (1, len(self.slots)):
+                raise ValueError(f"normalization.{key}: give one value, or one for each slot")
+        if self.scale == "physical" and self.pixel_size_um is None:
+            raise ValueError("scale physical needs pixel_size_um, to know the scale")
+        return self
+
+
+class ArchitectureBase(NetworkBase):
+    """What all networks share that are built from the name of an architecture."""
+
+    architecture: str = Field(
+        description=(
+            "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit, which timm lacks."
+        )
+    )
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Further keyword arguments of the architecture."
+    )

@@ -1,0 +1,106 @@
+"""Cards of backbones that are trained in the study, on tiles of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from transferscope.cards.names import Name
+from transferscope.cards.network import ArchitectureBase
+from transferscope.models import PROSE, Model, fingerprint
+from transferscope.pretraining.methods.settings import MethodSettings
+from transferscope.training.settings import AugmentationSettings, OptimiserSettings
+
+# Learning rates are given for so many images a step, and scaled in proportion.
+REFERENCE_BATCH = 256
+# As published: DINO, arXiv 2104.14294, for transformers; MAE, arXiv 2111.06377, for pretraining.
+_MASKED = {
+    "learning_rate": 1.5e-4,
+    "final_learning_rate": 0.0,
+    "warmup": 0.05,
+    "weight_decay": 0.05,
+    "betas": (0.9, 0.95),
+    "clip": None,
+}
+PUBLISHED_OPTIMISERS: dict[str, dict[str, Any]] = {
+    "dino": {"final_weight_decay": 0.4},
+    "mae": _MASKED,
+    "ca-mae": _MASKED,
+    "mae-unet": _MASKED,
+    "weak": {},
+}
+# What is read out of a trained network, or told about it, does not change the training.
+NOT_TRAINED = {"name", "outputs", "pixel_size_um", "scale", "exclude_test_groups", *PROSE}
+
+
+class HeldOut(Model):
+    """One division of the split scheme `group`, whose test groups a training never sees."""
+
+    seed: int | None = Field(
+        None, ge=0, description="Seed of the division. Null: the first of `splits.seeds`."
+    )
+    fold: int = Field(0, ge=0, description="Fold of the division.")
+
+
+class TrainCard(ArchitectureBase):
+    """A network that is trained in the study before it embeds anything."""
+
+    source: Literal["train"]
+    objective: MethodSettings = Field(
+        description="What it learns: `method`, and the settings of that method."
+    )
+    datasets: list[Name] = Field(
+        min_length=1,
+        description=(
+            "Datasets of the study whose tiles it sees, with or without labels: among `datasets` "
+            "or `training_datasets` of the config."
+        ),
+    )
+    epochs: int = Field(100, ge=1, description="Passes over all tiles.")
+    batch_size: int = Field(64, ge=1, description="Tiles a step; all of one dataset.")
+    optimiser: OptimiserSettings = Field(
+        OptimiserSettings(),
+        description=(
+            "AdamW; what is not given is as published for the method. `learning_rate` is that at "
+            "256 tiles a step, and is scaled in proportion."
+        ),
+    )
+    augmentation: AugmentationSettings = Field(
+        AugmentationSettings(),
+        description="How images are changed; which part of a tile is shown stands in `objective`.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order, views and masks.")
+    exclude_test_groups: bool | HeldOut = Field(
+        False,
+        description=(
+            "true, or one division: groups that are tested there are never read, and the backbone "
+            "is evaluated there alone. false: it sees images of all groups, and its scores say so."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_optimiser(cls, value: Any) -> Any:
+        """Fill the optimiser's settings in with those published for the method."""
+        if not isinstance(value, dict) or not isinstance(value.get("objective"), dict):
+            return value
+        given = value.get("optimiser", {})
+        published = PUBLISHED_OPTIMISERS.get(value["objective"].get("method"), {})
+        return {**value, "optimiser": {**published, **given}} if isinstance(given, dict) else value
+
+    @model_validator(mode="after")
+    def _crops_belong_to_the_method(self) -> TrainCard:
+        if "crop_scale" in self.augmentation.model_fields_set:
+            raise ValueError("augmentation.crop_scale: the share of a tile stands in `objective`")
+        return self
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """The division whose test groups are never read, if there is one."""
+        chosen = self.exclude_test_groups
+        return (HeldOut() if chosen else None) if isinstance(chosen, bool) else chosen
+
+    def training_fingerprint(self) -> str:
+        """Return a sha256 over everything in the card that the weights depend on."""
+        return fingerprint(self.model_dump(mode="json", exclude=NOT_TRAINED))

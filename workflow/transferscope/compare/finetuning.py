@@ -1,0 +1,129 @@
+"""Whether fine-tuning is worth it: each fine-tuned backbone minus its best frozen head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from transferscope.compare.bootstrap import Floats, interval
+from transferscope.compare.tables import Head, Store
+from transferscope.finetuning.modes import is_tuned
+from transferscope.score_table import FLOOR, STORE
+
+# The headline metric [1 + draws] of each head, scheme and fraction, mean over folds; row 0 is the
+# sample as it is.
+Curves = Mapping[tuple[Head, str, float], Floats]
+KEYS = ["dataset", "scheme", "backbone", "channels", "head"]
+COLUMNS = [
+    *KEYS,
+    "fraction",
+    "n_train_groups",
+    "frozen_head",
+    "frozen_k",
+    "tuned_mean",
+    "frozen_mean",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "worth_from",
+]
+
+
+def tuned_stores(scores: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """Return dataset, backbone and channel strategy of everything that was fine-tuned."""
+    tuned = scores[scores["head"].map(is_tuned)]
+    return set(tuned[STORE].drop_duplicates().itertuples(index=False, name=None))
+
+
+def gains(
+    curves: Mapping[Store, Curves], dataset: str, summary: pd.DataFrame, confidence: float
+) -> pd.DataFrame:
+    """Compare what is fine-tuned with the best frozen head of the same store at each fraction.
+
+    Folds and draws of groups are the same on both sides. The best frozen head is chosen anew at
+    each fraction, because it came out highest there, which favours the frozen side.
+
+    Parameters
+    ----------
+    curves
+        Of the stores that were fine-tuned, frozen heads too.
+    dataset
+        Name, for the table.
+    summary
+        From `summarise`, for the number of training groups.
+    confidence
+        Coverage of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a store, mode, scheme and fraction. `worth_from` is the smallest fraction from
+        which on the interval of the difference lies above zero; NaN: there is none.
+    """
+    groups = summary[summary["dataset"] == dataset].groupby(["scheme", "fraction"])
+    n_groups = groups["n_train_groups"].mean()
+    rows = []
+    for store, found in sorted(curves.items()):
+        for head, scheme, fraction in sorted(found):
+            if not is_tuned(head.kind):
+                continue
+            frozen = _best_frozen(found, scheme, fraction)
+            if frozen is None:
+                continue
+            draws = found[head, scheme, fraction] - found[frozen, scheme, fraction]
+            low, high = interval(draws, confidence)
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "scheme": scheme,
+                    "backbone": store.backbone,
+                    "channels": store.channels,
+                    "head": head.kind,
+                    "fraction": fraction,
+                    "n_train_groups": float(n_groups[scheme, fraction]),
+                    "frozen_head": frozen.kind,
+                    "frozen_k": frozen.k or pd.NA,
+                    "tuned_mean": found[head, scheme, fraction][0],
+                    "frozen_mean": found[frozen, scheme, fraction][0],
+                    "difference": draws[0],
+                    "ci_low": float(low),
+                    "ci_high": float(high),
+                }
+            )
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"frozen_k": "Int64"})
+    table["worth_from"] = table["worth_from"].astype("float64")
+    for _, part in table.groupby(KEYS):
+        table.loc[part.index, "worth_from"] = worth_from(part)
+    return table
+
+
+def worth_from(rows: pd.DataFrame) -> float:
+    """Return the smallest fraction from which on all intervals lie above zero; NaN: none does.
+
+    Parameters
+    ----------
+    rows
+        Columns `fraction` and `ci_low`, of one store, mode and scheme.
+    """
+    first = float("nan")
+    for _, row in rows.sort_values("fraction", ascending=False).iterrows():
+        if not row["ci_low"] > 0:
+            break
+        first = float(row["fraction"])
+    return first
+
+
+def best_frozen(row: Any) -> Head:
+    """Return the frozen head that a row of `gains` names."""
+    return Head(str(row["frozen_head"]), 0 if pd.isna(row["frozen_k"]) else int(row["frozen_k"]))
+
+
+def _best_frozen(curves: Curves, scheme: str, fraction: float) -> Head | None:
+    means = {
+        head: draws[0]
+        for (head, s, f), draws in sorted(curves.items())
+        if (s, f) == (scheme, fraction) and head.kind != FLOOR and not is_tuned(head.kind)
+    }
+    return max(means, key=lambda head: means[head]) if means else None

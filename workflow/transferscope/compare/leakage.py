@@ -1,0 +1,48 @@
+"""What backbones that were trained in the study have seen of the datasets they are evaluated on."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from transferscope.backbones.strategies import MAP_RANDOM
+from transferscope.score_table import SEEN_IN_TRAINING
+
+SEEN = {
+    "images": "images of {dataset}, those of test groups included, but no labels",
+    "images and groups": "images of {dataset} and the names of their groups, test groups included",
+}
+
+
+def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
+    """Return what a reader has to know of backbones that were trained on a dataset.
+
+    Parameters
+    ----------
+    summary
+        From `summarise`.
+    dataset
+        Name of the dataset.
+    """
+    rows = summary[summary["dataset"] == dataset]
+    notes = []
+    for seen, text in SEEN.items():
+        if names := _names(rows[rows[SEEN_IN_TRAINING] == seen]):
+            notes.append(f"In training, {names} saw {text.format(dataset=dataset)}.")
+    if names := _names(_on_fewer_folds(rows)):
+        notes.append(
+            f"In training, {names} saw {dataset} without the test groups of one fold, and is "
+            "evaluated on that fold alone; differences to others are on the same fold."
+        )
+    return notes
+
+
+def _on_fewer_folds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of stores that were evaluated on fewer folds than others."""
+    alone = rows[(rows["channels"] != MAP_RANDOM) & (rows["scheme"] == "group")]
+    same = alone.groupby(["head", "k", "fraction", "metric", "class"], dropna=False)
+    n_folds = alone["n_scores"]
+    return alone[n_folds < same["n_scores"].transform("max")]
+
+
+def _names(rows: pd.DataFrame) -> str:
+    return " and ".join(sorted(set(rows["backbone"])))

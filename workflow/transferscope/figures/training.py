@@ -1,0 +1,140 @@
+"""How the training of a backbone went: loss, nearest neighbours, collapse, throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.backbones.trained import TrainedManifest
+from transferscope.config import FigureSettings
+from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_figure, save, style
+from transferscope.parquet import read_parquet
+from transferscope.paths import history_of
+
+# Points of a line: a step each would be no clearer.
+POINTS = 400
+PLAIN_COLUMNS = {
+    "step",
+    "epoch",
+    "images",
+    "loss",
+    "learning_rate",
+    "images_per_second",
+    "data_wait",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes: a title and the columns of the history that it shows."""
+
+    title: str
+    label: str
+    columns: tuple[str, ...]
+
+
+def draw_training(manifest: Path, settings: FigureSettings, outputs: Sequence[Path]) -> None:
+    """Draw the curves of one training.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of the backbone; the history lies beside it.
+    settings
+        Resolution.
+    outputs
+        Files to write.
+    """
+    history = read_parquet(history_of(manifest))
+    with style():
+        save(draw(history, TrainedManifest.read(manifest)), outputs, settings.dpi)
+
+
+def draw(history: pd.DataFrame, trained: TrainedManifest) -> Figure:
+    """Return the figure of a history, as `training.history.History` has it."""
+    panels = panels_of(history)
+    figure = new_figure(7.4, 1.2 + 1.7 * len(panels))
+    grid: Any = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
+    for axes, panel in zip(grid[:, 0], panels, strict=True):
+        _draw_panel(axes, panel, history)
+    grid[-1, 0].set_xlabel("Images seen")
+    annotate(
+        figure, f"Training of {trained.backbone} by {trained.method}", _footnote(history, trained)
+    )
+    return figure
+
+
+def panels_of(history: pd.DataFrame) -> list[Panel]:
+    """Return the panels for which a history has columns."""
+    parts = [
+        c
+        for c in history.columns
+        # Of a loss with one part, the part is the loss.
+        if c not in PLAIN_COLUMNS
+        and c in _every_step(history)
+        and not history[c].equals(history.loss)
+    ]
+    shares = [c for c in parts if c.startswith("teacher_") or c == "accuracy"]
+    found = [
+        Panel("Loss", "loss", ("loss", *(c for c in parts if c not in shares))),
+        Panel("Nearest neighbours of other groups", "share right", ("knn_accuracy",)),
+        Panel(
+            "Signs of collapse: all go to 0, or entropy to 1",
+            "share",
+            ("embedding_spread", *shares),
+        ),
+        Panel("Learning rate", "rate", ("learning_rate",)),
+        Panel("Throughput", "images/s", ("images_per_second",)),
+    ]
+    known = [Panel(p.title, p.label, tuple(c for c in p.columns if c in history)) for p in found]
+    return [panel for panel in known if panel.columns]
+
+
+def _every_step(history: pd.DataFrame) -> set[str]:
+    return {str(name) for name in history.columns[history.notna().all()]}
+
+
+def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame) -> None:
+    for number, name in enumerate(panel.columns):
+        curve = history[["images", name]].dropna()
+        marker = MARKERS[number % len(MARKERS)] if len(curve) < len(history) else ""
+        shown = _thinned(curve)
+        axes.plot(
+            shown["images"],
+            shown[name],
+            color=OKABE_ITO[number % len(OKABE_ITO)],
+            marker=marker,
+            markersize=3,
+            linewidth=1.2,
+            label=name.replace("_", " "),
+        )
+    axes.set_title(panel.title)
+    axes.set_ylabel(panel.label)
+    axes.grid()
+    if len(panel.columns) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """Average neighbouring steps where there are more than can be seen."""
+    size = -(-len(curve) // POINTS)
+    if size <= 1:
+        return curve
+    return curve.groupby(pd.RangeIndex(len(curve)) // size).mean()
+
+
+def _footnote(history: pd.DataFrame, trained: TrainedManifest) -> str:
+    seen = ", ".join(f"{name} ({d['n_tiles']:,} tiles)" for name, d in trained.datasets.items())
+    kept = " without the test groups of one fold" if trained.held_out else ""
+    return (
+        f"{trained.epochs:,} epochs of {seen}{kept}; median of "
+        f"{history['images_per_second'].median():,.0f} images/s, "
+        f"{history['data_wait'].mean():.1%} of the time spent waiting for tiles. Nearest "
+        "neighbours are among training tiles that have labels; the training sees no label."
+    )

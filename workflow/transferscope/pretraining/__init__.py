@@ -1,0 +1,1 @@
+"""Pretraining of backbones on a study's own tiles."""

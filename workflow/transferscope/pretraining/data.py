@@ -1,0 +1,175 @@
+"""The tiles of a pretraining, of one dataset or several: batches by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transferscope.config import Pretraining, TrainingSource
+from transferscope.errors import Problem, UserError
+from transferscope.parquet import read_parquet
+from transferscope.pretraining.leakage import numbered, visible_rows
+from transferscope.pretraining.methods.base import Batch
+from transferscope.probes.splits import read_splits
+from transferscope.seeds import derive_rng
+from transferscope.stores import TILES_FORMAT, Manifest, digest_of_ids
+from transferscope.training.order import BatchOrder
+from transferscope.training.reading import BatchReader
+from transferscope.training.tiles import TrainingTiles, scaled
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingDataset:
+    """What a training sees of one dataset.
+
+    Parameters
+    ----------
+    name
+        Name of the dataset.
+    tiles
+        The tiles that it may see.
+    groups, labels
+        Of each of these tiles; labels joined by `;`, empty where it has none.
+    content
+        sha256 over the pixels of the whole store.
+    """
+
+    name: str
+    tiles: TrainingTiles
+    groups: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    content: str
+
+    @classmethod
+    def read(cls, source: TrainingSource, settings: Pretraining) -> TrainingDataset:
+        """Read a dataset, without the test groups that are held out.
+
+        Raises
+        ------
+        UserError
+            Where store and table do not agree, or nothing is left.
+        """
+        table = read_parquet(source.table)
+        splits = None if source.splits is None else read_splits(source.splits)
+        rows = visible_rows(table, splits, settings.held_out)
+        manifest = Manifest.read(source.tiles, TILES_FORMAT)
+        if digest_of_ids(table["tile_id"].tolist()) != manifest.ids_sha256:
+            mend = "Delete the store and its manifest and run the workflow again."
+            raise UserError(
+                Problem(str(source.table), f"holds other tiles than {source.tiles}", mend)
+            )
+        if len(rows) < settings.training.processes:
+            what = f"{len(rows)} tiles are left to train on, once the test groups are left out"
+            raise UserError(Problem(str(source.tiles), what, "Set exclude_test_groups to false."))
+        return cls(
+            name=source.dataset,
+            tiles=TrainingTiles.open(source.tiles, rows),
+            groups=table["group"].to_numpy()[rows],
+            labels=table["labels"].to_numpy()[rows],
+            content=manifest.content_sha256,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the weights depend on."""
+        return {
+            "name": self.name,
+            "content": self.content,
+            "tiles": digest_of_ids(self.tiles.tile_id),
+            "groups": digest_of_ids(self.groups.tolist()),
+            "intensity_range": self.tiles.intensity_range.tolist(),
+        }
+
+    def seen(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        groups = sorted(set(self.groups))
+        return {
+            "n_tiles": len(self.tiles),
+            "n_groups": len(groups),
+            "groups_sha256": digest_of_ids(groups),
+        }
+
+
+class Batches:
+    """Batches by step; each is of one dataset, and an epoch shows every tile of each once.
+
+    Parameters
+    ----------
+    datasets
+        The datasets.
+    batch_size
+        Tiles a step, over all processes.
+    seed
+        Seed of the order.
+    rank, world_size
+        This process, and how many there are.
+    device
+        Where batches go.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[TrainingDataset],
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+    ) -> None:
+        self.datasets = list(datasets)
+        self._orders = [
+            BatchOrder(len(each.tiles), batch_size, seed, rank=rank, world_size=world_size)
+            for each in datasets
+        ]
+        self._seed, self._device = seed, device
+        number = numbered(group for each in datasets for group in each.groups)
+        self.n_groups = len(number)
+        self._groups = [np.array([number[group] for group in each.groups]) for each in datasets]
+        self.reader = BatchReader(self._read)
+
+    @property
+    def batch_size(self) -> int:
+        """Tiles a step; fewer than asked for where the largest dataset has fewer."""
+        return max(order.batch_size for order in self._orders)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Steps that show each tile once."""
+        return sum(order.steps_an_epoch for order in self._orders)
+
+    def place(self, step: int) -> tuple[int, IntArray]:
+        """Return which dataset a step sees, and which of its tiles."""
+        epoch, position = divmod(step, self.steps_an_epoch)
+        counts = [order.steps_an_epoch for order in self._orders]
+        turns = np.repeat(np.arange(len(counts)), counts)
+        turns = derive_rng(self._seed, "datasets", epoch).permutation(turns)
+        chosen = int(turns[position])
+        before = int((turns[:position] == chosen).sum())
+        return chosen, self._orders[chosen].rows(epoch * counts[chosen] + before)
+
+    def __call__(self, step: int) -> Batch:
+        """Return the batch of a step, on the device."""
+        chosen, rows, raw = self.reader(step)
+        groups = torch.from_numpy(self._groups[chosen][rows])
+        return Batch(
+            images=self._scaled(chosen, raw),
+            channels=tuple(self.datasets[chosen].tiles.channels),
+            groups=groups.to(self._device),
+            dataset=chosen,
+        )
+
+    def _read(self, step: int) -> tuple[int, IntArray, Tensor]:
+        chosen, rows = self.place(step)
+        return chosen, rows, self.datasets[chosen].tiles.batch(rows)
+
+    def _scaled(self, chosen: int, raw: Tensor) -> Tensor:
+        on_device = raw.to(self._device, non_blocking=True)
+        return scaled(on_device, self.datasets[chosen].tiles.intensity_range)

@@ -1,0 +1,48 @@
+"""Which tiles a training may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from transferscope.config import Division
+from transferscope.probes.splits import TEST
+
+IntArray = npt.NDArray[np.int64]
+
+
+def visible_rows(
+    table: pd.DataFrame, splits: pd.DataFrame | None, held_out: Division | None
+) -> IntArray:
+    """Return the rows of a tile store that a training may read.
+
+    Parameters
+    ----------
+    table
+        Tile table, in the order of the store.
+    splits
+        Split table; None: nothing is left out.
+    held_out
+        The division whose test groups are left out: all of their tiles, labelled or not, and
+        whatever shares a field with one of them. None: nothing is left out.
+    """
+    if splits is None or held_out is None:
+        return np.arange(len(table))
+    chosen = splits[
+        (splits["scheme"] == held_out.scheme)
+        & (splits["seed"] == held_out.seed)
+        & (splits["fold"] == held_out.fold)
+        & (splits["role"] == TEST)
+    ]
+    groups = set(table["group"].iloc[chosen["row"]])
+    tested = table["group"].isin(groups)
+    fields = set(table.loc[tested, "fov"])
+    return np.flatnonzero(~(tested | table["fov"].isin(fields)))
+
+
+def numbered(groups: Iterable[str]) -> dict[str, int]:
+    """Return group -> its number, by name: the same protein in two datasets is one."""
+    return {name: number for number, name in enumerate(sorted(set(groups)))}

@@ -1,0 +1,151 @@
+"""A masked autoencoder of a convolutional network: a U-Net paints in squares that are blanked.
+
+Kraus et al., CVPR 2024, arXiv 2404.10242 ("masked U-nets"); Ronneberger et al., MICCAI 2015, arXiv
+1505.04597, for the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightly.models.utils import patchify
+from torch import Tensor, nn
+from torch.nn import functional
+
+from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses, Method
+from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.pretraining.methods.masking import masked_losses, random_mask
+from transferscope.pretraining.methods.settings import UnetMaeSettings
+
+
+class UnetDecoder(nn.Module):
+    """From the maps of an encoder, fine to coarse, to an image.
+
+    Parameters
+    ----------
+    widths
+        Features of each map.
+    width
+        Features of the finest level; each coarser one has twice as many, up to the encoder's own.
+    channels
+        Channels of the image.
+    """
+
+    def __init__(self, widths: Sequence[int], width: int, channels: int) -> None:
+        super().__init__()
+        coarse = widths[-1]
+        self.levels = nn.ModuleList()
+        for depth in reversed(range(len(widths) - 1)):
+            fine = min(widths[depth], width * 2**depth)
+            self.levels.append(_convolutions(coarse + widths[depth], fine))
+            coarse = fine
+        self.predict = nn.Conv2d(coarse, channels, kernel_size=1)
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Return an image [B, channels, *size] from maps [B, widths[i], h, w], fine to coarse."""
+        found = maps[-1]
+        for level, fine in zip(self.levels, reversed(maps[:-1]), strict=True):
+            found = functional.interpolate(found, fine.shape[-2:], mode="bilinear")
+            found = level(torch.cat([found, fine.to(found.dtype)], dim=1))
+        predicted: Tensor = self.predict(functional.interpolate(found, size, mode="bilinear"))
+        return predicted
+
+
+def _convolutions(n_in: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(n_out, n_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class UnetAutoencoder(Method):
+    """Encoder and decoder.
+
+    Parameters
+    ----------
+    settings
+        The method's.
+    encoder
+        A convolutional network of timm's that gives out its maps, with fresh weights.
+    channels
+        Input channels of the encoder.
+    input_size
+        Side of the images in px, a multiple of `settings.patch_size`.
+    inputs
+        Normalises and fills the slots.
+    augmentation
+        Makes the views.
+    """
+
+    def __init__(
+        self,
+        settings: UnetMaeSettings,
+        encoder: Any,
+        channels: int,
+        input_size: int,
+        inputs: NetworkInputs,
+        augmentation: AugmentFactory,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.input_size = input_size
+        self.inputs = inputs
+        self.augmentation = augmentation
+        self._encoder = encoder
+        widths = [level["num_chs"] for level in encoder.feature_info]
+        self.decoder = UnetDecoder(widths, settings.decoder_width, channels)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder."""
+        network: nn.Module = self._encoder
+        return network
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return one crop of each image, [B, slots, S, S]."""
+        augment = self.augmentation(self.input_size, self.settings.crop_scale, batch.channels)
+        return self.inputs(augment(batch.images, generator), batch.channels)
+
+    def loss(self, views: Tensor, progress: float, generator: torch.Generator) -> Losses:
+        """Return how badly the blanked squares are painted in."""
+        side = self.settings.patch_size
+        target: Tensor = patchify(views, side)
+        batch, n_patches, _ = target.shape
+        mask = random_mask(
+            batch, n_patches, self.settings.mask_ratio, generator, device=views.device
+        )
+        maps = self._encoder.forward_intermediates(
+            blanked(views, mask.hidden, side), intermediates_only=True
+        )
+        size = (views.shape[-2], views.shape[-1])
+        return masked_losses(
+            patchify(self.decoder(maps, size), side),
+            target,
+            mask.hidden,
+            side,
+            normalize_targets=self.settings.normalize_targets,
+            fourier_weight=self.settings.fourier_weight,
+        )
+
+
+def blanked(images: Tensor, hidden: Tensor, side: int) -> Tensor:
+    """Return images [B, C, S, S] with squares set to zero.
+
+    Parameters
+    ----------
+    images
+        The images.
+    hidden
+        Whether each square is blanked, row by row, bool [B, (S / side)^2].
+    side
+        Of a square in px.
+    """
+    rows = images.shape[-1] // side
+    visible = (~hidden).to(images.dtype).reshape(-1, 1, rows, rows)
+    return images * functional.interpolate(visible, scale_factor=side, mode="nearest")

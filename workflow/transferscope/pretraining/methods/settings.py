@@ -1,0 +1,133 @@
+"""What a card says of each method of pretraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from transferscope.models import Model
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _CroppedSettings(Model):
+    """Where the network takes images of several sizes."""
+
+    crop_size: int | None = Field(
+        None,
+        ge=8,
+        description=(
+            "Side in px of the crops that the network is trained on, such as half of `input_size` "
+            "with crops of a quarter of a tile: the same scale for a quarter of the time. Null: "
+            "`input_size`."
+        ),
+    )
+
+
+class DinoSettings(_CroppedSettings):
+    """Self-distillation without labels (Caron et al., ICCV 2021, arXiv 2104.14294)."""
+
+    method: Literal["dino"]
+    global_scale: tuple[float, float] = Field(
+        (0.4, 1.0), description="Smallest and largest area of a global crop, as a share of a tile."
+    )
+    local_crops: int = Field(8, ge=0, description="Small crops of each tile, for the student.")
+    local_scale: tuple[float, float] = Field(
+        (0.05, 0.4), description="Smallest and largest area of a local crop."
+    )
+    local_size: int | None = Field(
+        None,
+        ge=8,
+        description="Side of a local crop in px. Null: 3/7 of the global one, in whole patches.",
+    )
+    output_width: int = Field(65536, ge=2, description="Outputs of the projection head.")
+    hidden_width: int = Field(2048, ge=1, description="Width of the projection head.")
+    bottleneck_width: int = Field(256, ge=1, description="Width before its last layer.")
+    freeze_last_layer: Share = Field(
+        0.01, description="Share of the training in which the head's last layer is kept as it is."
+    )
+    teacher_momentum: Share = Field(
+        0.996,
+        description="Weight of the old teacher in each update; rises to 1 along a cosine.",
+    )
+    center_momentum: Share = Field(0.9, description="The same for the centre of its outputs.")
+    student_temperature: float = Field(0.1, gt=0, description="Divides the student's outputs.")
+    teacher_temperature: float = Field(0.04, gt=0, description="Divides the teacher's outputs.")
+    warmup_teacher_temperature: float = Field(
+        0.04, gt=0, description="The same at the start; it changes linearly to the other."
+    )
+    warmup: Share = Field(0.0, description="Share of the training in which it does.")
+
+    @model_validator(mode="after")
+    def _rising(self) -> DinoSettings:
+        for key in ("global_scale", "local_scale"):
+            low, high = getattr(self, key)
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"{key}: two rising numbers above 0, at the most 1")
+        return self
+
+
+class _MaskedSettings(Model):
+    """What the masked autoencoders share."""
+
+    mask_ratio: Ratio = Field(0.75, description="Share of the patches that is masked.")
+    normalize_targets: bool = Field(
+        True,
+        description="Each patch is predicted less its own mean, over its own deviation.",
+    )
+    fourier_weight: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description=(
+            "Weight of the difference of the Fourier magnitudes; 0.01 for microscopy. The pixels "
+            "have the rest."
+        ),
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
+    )
+
+
+class MaeSettings(_CroppedSettings, _MaskedSettings):
+    """Masked autoencoder of a vision transformer (He et al., CVPR 2022, arXiv 2111.06377)."""
+
+    method: Literal["mae"]
+    decoder_width: int = Field(512, ge=16, description="Features a token of the decoder.")
+    decoder_depth: int = Field(8, ge=1, description="Blocks of the decoder.")
+    decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
+
+
+class ChannelAgnosticMaeSettings(_MaskedSettings):
+    """Masked autoencoder for any channels (Kraus et al., CVPR 2024, arXiv 2404.10242)."""
+
+    method: Literal["ca-mae"]
+    decoder_width: int = Field(256, ge=16, description="Features a token of the decoder.")
+    decoder_depth: int = Field(2, ge=1, description="Blocks of the decoder.")
+    decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
+
+
+class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
+    """Masked autoencoder of a convolutional network, with the decoder of a U-Net."""
+
+    method: Literal["mae-unet"]
+    patch_size: int = Field(16, ge=2, description="Side in px of the squares that are masked.")
+    decoder_width: int = Field(32, ge=4, description="Features of the decoder's finest level.")
+
+
+class WeakSettings(_CroppedSettings):
+    """A classifier of the group label, as the weakly supervised baseline."""
+
+    method: Literal["weak"]
+    crop_scale: tuple[float, float] = Field(
+        (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="Share of the target that is spread over all groups."
+    )
+
+
+MethodSettings = Annotated[
+    DinoSettings | MaeSettings | ChannelAgnosticMaeSettings | UnetMaeSettings | WeakSettings,
+    Field(discriminator="method"),
+]

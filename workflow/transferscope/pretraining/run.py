@@ -1,0 +1,189 @@
+"""The step that trains a backbone, or goes on with a training that was stopped."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from transferscope.backbones.channels import slots_of
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.trained import TrainedManifest
+from transferscope.cards import BackboneCard, TrainCard
+from transferscope.cards.train import REFERENCE_BATCH
+from transferscope.checkpoints.sources import file_sha256
+from transferscope.config import Pretraining
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.paths import history_of, weights_of
+from transferscope.pretraining.data import Batches, TrainingDataset
+from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.pretraining.methods.registry import build_method
+from transferscope.pretraining.monitor import KnnProbe
+from transferscope.pretraining.task import PretrainingTask
+from transferscope.protocols import PROTOCOLS
+from transferscope.seeds import derive_seed
+from transferscope.training.fabric import training_fabric
+from transferscope.training.loop import TrainingPlan, train
+from transferscope.training.settings import OptimiserSettings
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifest: Path) -> None:
+    """Train a backbone, and write its weights, the history of its training and a manifest.
+
+    Weights and history lie beside the manifest, and the checkpoint until they are written. Where
+    the weights of this very training are there already, only the manifest is written.
+
+    Parameters
+    ----------
+    card, card_path
+        The backbone, and its file.
+    settings
+        Datasets, device and how often checkpoints are written.
+    manifest
+        Manifest to write.
+
+    Raises
+    ------
+    UserError
+        Where card, tiles or device do not fit, and where the training is stopped.
+    """
+    if not isinstance(card, TrainCard):
+        what = f"{card.name} is not trained here (source: {card.source})"
+        raise UserError(Problem(str(card_path), what, "Give a card of `source: train`."))
+    if problems := check_backbone(card, card_path):
+        raise UserError(problems)
+    fabric = training_fabric(settings.compute, settings.training.processes)
+    datasets = [TrainingDataset.read(source, settings) for source in settings.sources]
+    batches = Batches(
+        datasets,
+        card.batch_size,
+        card.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        device=fabric.device,
+    )
+    digest = _fingerprint(card, datasets, fabric)
+    n_steps = card.epochs * batches.steps_an_epoch
+    try:
+        if _made_before(manifest, digest):
+            logger.info("%s has been trained before: nothing is left to do", card.name)
+        else:
+            _train(card, settings, batches, manifest, digest, fabric)
+    finally:
+        batches.reader.close()
+    if fabric.is_global_zero:
+        TrainedManifest(
+            backbone=card.name,
+            method=card.objective.method,
+            fingerprint=digest,
+            weights_sha256=file_sha256(weights_of(manifest)),
+            datasets={each.name: each.seen() for each in datasets},
+            held_out=None if settings.held_out is None else settings.held_out.model_dump(),
+            epochs=card.epochs,
+            steps=n_steps,
+            images=n_steps * batches.batch_size,
+        ).write(manifest)
+        _checkpoint_of(manifest).unlink(missing_ok=True)
+
+
+def _train(
+    card: TrainCard,
+    settings: Pretraining,
+    batches: Batches,
+    manifest: Path,
+    digest: str,
+    fabric: Fabric,
+) -> None:
+    # The encoder has a seed of its own, as in a control; heads and decoders draw from torch's.
+    torch.manual_seed(derive_seed(card.seed, card.objective.method, "weights"))
+    method = build_method(
+        card,
+        card.objective,
+        card.augmentation,
+        card.seed,
+        n_groups=batches.n_groups,
+        n_datasets=len(batches.datasets),
+    )
+    n_steps = card.epochs * batches.steps_an_epoch
+    task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
+    plan = TrainingPlan(
+        name=card.name,
+        n_steps=n_steps,
+        steps_an_epoch=batches.steps_an_epoch,
+        batch_size=batches.batch_size,
+        seed=card.seed,
+        fingerprint=digest,
+        checkpoint=_checkpoint_of(manifest),
+        history=history_of(manifest),
+        checkpoint_minutes=settings.training.checkpoint_minutes,
+    )
+    train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
+    if fabric.is_global_zero:
+        _save(method.encoder, weights_of(manifest), digest)
+
+
+def _checkpoint_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".checkpoint.pt")
+
+
+def _fingerprint(card: TrainCard, datasets: list[TrainingDataset], fabric: Fabric) -> str:
+    return fingerprint(
+        {
+            "card": card.training_fingerprint(),
+            "datasets": [each.identity() for each in datasets],
+            # Each process draws views of its own.
+            "processes": fabric.world_size,
+            "protocol": PROTOCOLS["pretrain"],
+        }
+    )
+
+
+def _probe(
+    card: TrainCard, settings: Pretraining, batches: Batches, fabric: Fabric
+) -> KnnProbe | None:
+    if not settings.training.knn_tiles:
+        return None
+    inputs = NetworkInputs(slots_of(card), card.normalization)
+    n_tiles = settings.training.knn_tiles
+    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
+
+
+def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:
+    """Return the optimiser's settings with the rate that goes with the batch size."""
+    scale = batch_size / REFERENCE_BATCH
+    rates = {
+        key: scale * getattr(card.optimiser, key)
+        for key in ("learning_rate", "final_learning_rate")
+    }
+    return card.optimiser.model_copy(update=rates)
+
+
+def _save(encoder: nn.Module, path: Path, digest: str) -> None:
+    """Write the weights by rename, with what they depend on."""
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+    }
+    temporary = path.with_name(f".{path.name}.new")
+    save_file(weights, temporary, metadata={"fingerprint": digest})
+    temporary.replace(path)
+
+
+def _made_before(manifest: Path, digest: str) -> bool:
+    path = weights_of(manifest)
+    if not path.is_file() or not history_of(manifest).is_file():
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+    except Exception:  # safetensors raises an error of its own, without a public name
+        return False
+    return metadata.get("fingerprint") == digest

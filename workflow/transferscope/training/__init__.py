@@ -1,0 +1,1 @@
+"""What every training shares: data, augmentation, schedules, the loop and its checkpoints."""

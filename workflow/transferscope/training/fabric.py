@@ -1,0 +1,66 @@
+"""Devices, number format and processes of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from torch import nn
+
+from transferscope.backbones.precision import choose_precision
+from transferscope.backbones.readout import FUSED_ATTENTION
+from transferscope.config import ComputeSettings
+from transferscope.devices import AllottedDevice, allotted_device, torch_device
+
+# Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
+PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
+
+
+def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
+    """Return the devices of a training, launched.
+
+    Parameters
+    ----------
+    settings
+        Device, number format and threads.
+    processes
+        How many train together, each on a GPU of its own or as processes on the processor. Those
+        beside the first are started here, with the command line of this one.
+    """
+    device = torch_device(settings.device)
+    alone_on_gpu = device.type == "cuda" and processes == 1
+    devices: Any = [_own_device(settings.device).device.index] if alone_on_gpu else processes
+    precision = choose_precision(device, settings.precision)
+    torch.set_num_threads(settings.threads)
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices,
+        strategy="ddp" if processes > 1 else "auto",
+        precision=PRECISIONS[precision],
+        # On a cluster, too, a job starts its own processes: Slurm gives it one task.
+        plugins=[LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+@cache
+def _own_device(name: str) -> AllottedDevice:
+    """Return the GPU of this process, which has it until it ends."""
+    return allotted_device(name)
+
+
+def prepare(modules: Iterable[nn.Module], fabric: Fabric) -> None:
+    """Move networks to the device, and let their attention run as is fastest there."""
+    with fabric.autocast():
+        reduced = torch.is_autocast_enabled(fabric.device.type)
+    for module in modules:
+        module.to(fabric.device)
+        for part in module.modules():
+            if reduced and fabric.device.type == "cpu" and hasattr(part, FUSED_ATTENTION):
+                # Two plain products are faster on a processor that multiplies this format.
+                setattr(part, FUSED_ATTENTION, False)

@@ -1,0 +1,47 @@
+"""What a training logs, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.parquet import write_parquet
+
+Row = dict[str, float]
+
+
+class History:
+    """One row a step; measures of an epoch stand in the row of its last step.
+
+    Columns: `step` and `epoch` from 0, `images` seen so far, `loss` and its parts,
+    `learning_rate`, `images_per_second` and `data_wait` (share of time spent waiting for data),
+    both over the steps that were logged together, and whatever is measured once an epoch.
+
+    Parameters
+    ----------
+    rows
+        Rows of an earlier run that is gone on with.
+    """
+
+    def __init__(self, rows: list[Row] | None = None) -> None:
+        self.rows: list[Row] = list(rows or [])
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Add the row of a step."""
+        self.rows.append(dict(row))
+
+    def measure(self, values: Mapping[str, float]) -> None:
+        """Add what was measured at the end of an epoch to the row of its last step."""
+        self.rows[-1].update(values)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a table; what was not measured in a step is NaN."""
+        frame = pd.DataFrame(self.rows)
+        counts = {name: "int64" for name in ("step", "epoch", "images") if name in frame}
+        return frame.astype(counts)
+
+    def write(self, path: Path) -> None:
+        """Write the table by rename."""
+        write_parquet(self.frame(), path, {})
