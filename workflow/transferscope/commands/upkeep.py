@@ -84,7 +84,7 @@ def _show_verified(found: Verified, command: str, study: Path) -> None:
     if not found.faults:
         typer.echo(f"Sound: {read} are as they were written.")
         return
-    typer.echo(f"{len(found.faults)} of {read} are damaged:")
+    typer.echo(f"{len(found.faults)} found damaged, after reading {read}:")
     for fault in found.faults:
         block = "" if fault.block is None else f", block {fault.block}"
         typer.echo(f"  {fault.file}{block}: {fault.what}\n      -> {fault.repair(command)}")
