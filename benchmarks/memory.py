@@ -89,11 +89,15 @@ def _cells(step: str, small: Peak, large: Peak) -> list[str]:
 
 def _peak(*arguments: str | Path) -> float:
     """Run a step in a process of its own and return its peak memory in MiB."""
-    step = [str(Path(sys.executable).parent / "transferscope"), *map(str, arguments)]
-    command = [sys.executable, "-c", LAUNCHER, *step]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return peak_of([str(Path(sys.executable).parent / "transferscope"), *map(str, arguments)])
+
+
+def peak_of(command: list[str]) -> float:
+    """Run a command and return its peak memory in MiB."""
+    launched = [sys.executable, "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"transferscope {arguments[0]} failed:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return int(done.stdout.split()[-1]) / UNITS_A_MIB
 
 

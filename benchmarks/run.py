@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import embedding
+import growth
 import heads
 import memory
 import neighbours
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "training": training.run,
     "cells": cells.run,
     "memory": memory.run,
+    "growth": growth.run,
 }
 LIBRARIES = ("torch", "timm", "zarr", "scikit-learn", "numpy")
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,15 +143,18 @@ def run_snakemake(
     folder: Path, *arguments: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow in a folder and return what it printed; by default it must succeed."""
+    return run_command(snakemake_command(folder, *arguments), folder, check=check)
+
+
+def run_command(
+    command: Sequence[str], folder: Path, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder and return what it printed; by default it must succeed."""
     done = subprocess.run(
-        snakemake_command(folder, *arguments),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False
     )
     if check and done.returncode:
-        raise AssertionError(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
+        raise AssertionError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
     return done
 
 

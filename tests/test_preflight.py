@@ -60,13 +60,12 @@ def test_a_damaged_cache_only_costs_time(tmp_path, content):
 
 
 def test_a_replaced_file_is_checked_again(folder, repository):
-    study = load(folder, repository)
-    preflight(study)
+    preflight(load(folder, repository))
     image = folder / "raw/P00_0.tif"
     image.write_bytes(b"this is no image")
     os.utime(image, ns=(5, 5))
     with pytest.raises(UserError, match=r"P00_0\.tif"):
-        preflight(study)
+        preflight(load(folder, repository))
 
 
 def test_a_backbone_whose_input_cannot_be_adapted_is_refused_before_the_run(

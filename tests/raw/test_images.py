@@ -294,6 +294,25 @@ def test_pickle_in_a_zarr_is_refused_and_not_executed(tmp_path: Path) -> None:
     assert not witness.exists()
 
 
+@pytest.mark.parametrize("part", ["0/zarr.json", "0/c/0/0/0"])
+def test_a_zarr_with_a_link_out_of_it_is_refused(tmp_path: Path, part: str) -> None:
+    path, elsewhere = tmp_path / "a.zarr", tmp_path / "elsewhere"
+    write_ome_zarr(path, noise(2, 8, 8), "cyx", version=3, compressors=None)
+    (path / part).rename(elsewhere)
+    (path / part).symlink_to(elsewhere)
+    assert f"symbolic link, {part}" in refused([path], card())
+
+
+def test_a_tiff_that_claims_a_hundred_gigabytes_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(64, 64), compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        tags = file.pages[0].tags
+        for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            tags[name].overwrite(223_607, dtype="I")
+    message = refused([tmp_path / "a.tif"], card(1))
+    assert "93.1 GiB" in message
+
+
 def test_zarr_that_is_no_image(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     assert "no OME multiscale image" in refused([tmp_path / "a.zarr"], card())

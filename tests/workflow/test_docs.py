@@ -27,6 +27,7 @@ PAGES = [
     "results.md",
     "label-by-hand.md",
     "fine-tune.md",
+    "look-after-a-study.md",
 ]
 
 

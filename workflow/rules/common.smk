@@ -4,6 +4,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from transferscope.backbones.strategies import WILDCARD
+from transferscope.disk import require_writable
 from transferscope.errors import UserError
 from transferscope.plan import EXTENSIONS, FIGURES, Plan, card_roots
 from transferscope.preflight import preflight
@@ -27,6 +28,14 @@ def load_plan():
         # Not chained: the user has made a mistake, and needs no traceback.
         raise WorkflowError(str(error)) from None
     return Plan(study)
+
+
+def check_results_folder():
+    """Say before the first job where the results cannot be written."""
+    try:
+        require_writable(plan.paths.root)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 plan = load_plan()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
 
-from transferscope.commands import backbone, label, strategies, study
+from transferscope.commands import backbone, label, strategies, study, upkeep
+from transferscope.disk import disk_problem, writing
 from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")
+upkeep.mount(app)
 
 ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
 CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
@@ -50,13 +54,16 @@ class _Tee:
 
     def write(self, text: str) -> int:
         for stream in self._streams:
-            stream.write(text)
+            # A disk that is full must not hide the message that says so.
+            with contextlib.suppress(OSError):
+                stream.write(text)
         self.flush()
         return len(text)
 
     def flush(self) -> None:
         for stream in self._streams:
-            stream.flush()
+            with contextlib.suppress(OSError):
+                stream.flush()
 
     def isatty(self) -> bool:
         return False
@@ -64,18 +71,42 @@ class _Tee:
 
 @app.callback()
 def _global_options(
+    context: typer.Context,
     log: Annotated[
         Path | None,
         typer.Option(help="Copy messages, progress and errors into this file, too."),
     ] = None,
 ) -> None:
+    _log_to_stderr()
     # The first of several processes that train together writes the log.
     if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-        log.parent.mkdir(parents=True, exist_ok=True)
-        sys.stderr = _Tee(sys.__stderr__ or sys.stderr, log.open("w", encoding="utf-8"))
+        context.with_resource(_alone_with(log))
+        with writing(log):
+            copy = log.open("w", encoding="utf-8")
+        sys.stderr = _Tee(sys.__stderr__ or sys.stderr, copy)
+        _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True
     )
+
+
+@contextlib.contextmanager
+def _alone_with(log: Path) -> Iterator[None]:
+    """Wait for the same job of an earlier run, whose log this is.
+
+    A worker outlives a Snakemake that is killed. Two writers of one result, perhaps with different
+    settings, would spoil it.
+    """
+    from transferscope.downloads.locks import alone
+
+    with contextlib.ExitStack() as held:
+        with writing(log):
+            lock = alone(log.with_name(f".{log.name}.lock"), "the same job, of an earlier run")
+            held.enter_context(lock)
+        yield
 
 
 def main() -> None:
@@ -85,7 +116,10 @@ def main() -> None:
     except UserError as error:
         print(f"transferscope: {error}", file=sys.stderr)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if problem := disk_problem(error):
+            print(f"transferscope: {UserError(problem)}", file=sys.stderr)
+            sys.exit(1)
         # Also into the log file, which the default hook would miss.
         logging.getLogger(__name__).exception("an unexpected error; please report it")
         sys.exit(2)

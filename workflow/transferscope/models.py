@@ -10,8 +10,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from transferscope.errors import Problem, UserError, suggest
+from transferscope.errors import Problem, UserError, first_line, suggest
 
+# As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LONGEST_SHOWN = 200
+# What PyYAML lets through for odd values, such as a date that does not exist.
+YAML_SLIPS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 PROSE = {"description", "licence", "citation"}
 
 
@@ -40,7 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         Where the file is missing, is not UTF-8, is not valid YAML or is no mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
     except FileNotFoundError:
         raise UserError(Problem(str(path), "the file does not exist", "Check the path.")) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -50,6 +55,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or "it cannot be parsed"
         raise UserError(Problem(where, f"not valid YAML: {reason}", "Mend the syntax.")) from None
+    except YAML_SLIPS as error:
+        what = f"not valid YAML: {first_line(error)}"
+        raise UserError(Problem(str(path), what, "Quote the value, or mend the syntax.")) from None
     if not isinstance(value, dict):
         raise UserError(Problem(str(path), "holds no mapping of keys to values"))
     return value
@@ -89,9 +97,17 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
     if error["type"] == "missing":
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
-    given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
     return Problem(f"{where}, key {key}", f"{message}{given}", _mend_for(error))
+
+
+def _shortened(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _mend_for(error: Any) -> str:

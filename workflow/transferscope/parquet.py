@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
 
 METADATA_KEY = b"transferscope"
@@ -49,20 +50,23 @@ def parquet_parts(
     path, metadata
         As in `write_parquet`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    writer = _PartWriter(temporary, metadata)
-    try:
-        yield writer
-        writer.close()
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        writer.close()
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        writer = _PartWriter(temporary, metadata)
+        try:
+            yield writer
+            writer.close()
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            # A full disk refuses the last bytes, too: the first error is the one to tell.
+            with suppress(OSError):
+                writer.close()
+            raise
 
 
 class _PartWriter:

@@ -23,9 +23,6 @@ from transferscope.labelling.label_table import label_table_of
 from transferscope.models import fingerprint
 from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
-from transferscope.raw.masks import mask_columns
-from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import read_sheet
 from transferscope.resources import Needs
 from transferscope.study import Probed, Study
 
@@ -55,7 +52,11 @@ class Plan:
         self.needs = Needs(study)
 
     def targets(self) -> list[Path]:
-        """Return the files that a finished study consists of."""
+        """Return the files that a finished study consists of.
+
+        Stores and tables are among them, though figures need them anyway: what is lost or removed
+        as damaged is made again, also where all that follows from it is still there.
+        """
         paths = self.paths
         datasets = self.study.datasets
         figures = [*self.figures(), *(f"embedding_maps/{d}" for d in datasets)]
@@ -65,12 +66,24 @@ class Plan:
         return [
             paths.summary_csv,
             paths.summary_md,
+            *self.stores(),
+            *(paths.splits(dataset) for dataset in datasets),
+            *self.probe_files("scores"),
+            *self.probe_files("predictions"),
             *(paths.quality(dataset) for dataset in self.study.all_datasets),
             *(paths.contact_sheets(dataset) for dataset in self.study.datasets),
             *(paths.plausibility(dataset) for dataset in self.cut_into("cells")),
             *(paths.overlays(dataset) for dataset in self.cut_into("cells")),
             *(paths.figure(name, extension) for name in figures for extension in EXTENSIONS),
         ]
+
+    def stores(self) -> list[Path]:
+        """Return the manifests of all stores."""
+        paths = self.paths
+        embedded = (
+            paths.embeddings(p.dataset, p.backbone, p.stored_channels) for p in self.study.probed()
+        )
+        return [*map(paths.tiles, self.study.all_datasets), *dict.fromkeys(embedded)]
 
     def figures(self) -> list[str]:
         """Return the figures for which the config computes what they show."""
@@ -180,8 +193,7 @@ class Plan:
         if card.simulate is not None:
             return ""
         if card.fetch is None:
-            sheet = read_sheet(self.study.sheet_of(card.name), card)
-            return raw_digest(sheet, mask_columns(sheet, card))
+            return self.study.raw_digest(card.name)
         # Snakemake asks again after the fetch, so that this is never an older manifest.
         manifest = self.paths.fetched(card.name)
         return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""

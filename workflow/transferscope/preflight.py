@@ -31,12 +31,14 @@ from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
-from transferscope.raw.masks import check_all_masks, check_mask_cells, mask_columns
-from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import SampleSheet, read_sheet
+from transferscope.raw.masks import check_all_masks, check_mask_cells
+from transferscope.raw.sheets import SampleSheet
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
 
+# Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
+# checks all of them before it decodes the first.
+MOST_FILES_OPENED = 10_000
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
@@ -119,7 +121,7 @@ def _check_dataset(
 ) -> list[Problem]:
     path = study.sheet_of(located.card.name)
     try:
-        sheet = read_sheet(path, located.card, located.path)
+        sheet = study.sheet(located.card.name)
     except UserError as error:
         return error.problems
     problems: list[Problem] = []
@@ -133,9 +135,9 @@ def _check_dataset(
     problems += wrong_cells
     if study.config.bad_tiles == "skip":
         return problems
-    raw = raw_digest(sheet, mask_columns(sheet, located.card))
+    raw = study.raw_digest(located.card.name)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
-    problems += passed.once(digest, lambda: check_files(sheet, located.card))
+    problems += passed.once(digest, lambda: check_files(sheet, located.card, MOST_FILES_OPENED))
     if wrong_cells:
         return problems
     digest = fingerprint(["masks", digest])

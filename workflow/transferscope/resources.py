@@ -116,6 +116,8 @@ class Needs:
         # Bound to the object, so that they end with it.
         self._fields = lru_cache(None)(self._find_fields)
         self._size = lru_cache(None)(self._find_size)
+        self._known_cost = lru_cache(None)(self._find_known_cost)
+        self._store = lru_cache(None)(self._find_store)
 
     def mem_mb(self, rule: str) -> Callable[..., int]:
         """Return the resource function of a rule's memory: it doubles with each attempt."""
@@ -172,7 +174,7 @@ class Needs:
         """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
         card = self.study.trained[wildcards.backbone]
         sizes = [self._size(dataset) for dataset in card.datasets]
-        cost = self._known_cost(card, wildcards.backbone)
+        cost = self._known_cost(wildcards.backbone)
         tiles = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
         batch = card.batch_size * len(card.slots) * card.input_size**2
         copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
@@ -306,7 +308,7 @@ class Needs:
         self, card: NetworkCard, dataset: str, backbone: str, channels: str
     ) -> tuple[NetworkCost, int]:
         """Return what a pass costs, and the number of passes."""
-        cost = self._known_cost(card, backbone)
+        cost = self._known_cost(backbone)
         given = self.study.datasets[dataset].card.channels
         assignment = assign(channels, given, slots_of(card))
         size = self._enlargement(card, dataset)
@@ -315,9 +317,12 @@ class Needs:
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
 
-    def _known_cost(self, card: NetworkCard, backbone: str) -> NetworkCost:
+    def _find_known_cost(self, backbone: str) -> NetworkCost:
         costs = self._costs = self._costs or KnownCosts()
-        return costs.of(card, self.study.backbones[backbone].path) or UNKNOWN_COST
+        located = self.study.backbones[backbone]
+        if isinstance(located.card, HandcraftedCard):
+            return UNKNOWN_COST
+        return costs.of(located.card, located.path) or UNKNOWN_COST
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
         """Return how many times the pixels of its own input a network is shown."""
@@ -327,7 +332,7 @@ class Needs:
         side = found.tile_shape[1] * found.pixel_size_um / card.pixel_size_um
         return (side / card.input_size) ** 2
 
-    def _store(self, dataset: str, backbone: str, channels: str) -> tuple[int, int]:
+    def _find_store(self, dataset: str, backbone: str, channels: str) -> tuple[int, int]:
         """Return rows and columns of what a probe reads of a store."""
         n_tiles, _ = self._size(dataset)
         card = self.study.backbones[backbone].card

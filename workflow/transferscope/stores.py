@@ -23,7 +23,8 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
-from transferscope.errors import Problem, UserError, suggest
+from transferscope.disk import writing
+from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.paths import store_of
 
 FORMAT_VERSION = 1
@@ -31,6 +32,7 @@ TILES_FORMAT = "transferscope.tiles"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
 EMBEDDING_BLOCK_ROWS = 4096
 DIGEST_BYTES = 32
+DIFFERS = "its values differ from their checksum"
 
 logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
@@ -38,16 +40,17 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file by rename, so that it is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
@@ -193,14 +196,17 @@ class BlockStore:
         }
         if path.exists():
             found = attributes_of(path)
-            if found.get("fingerprint") == fingerprint:
+            linked = any(part.is_symlink() for part in path.rglob("*"))
+            if found.get("fingerprint") == fingerprint and not linked:
                 return cls(path, array)
-            if source_of is not None and found.get("recipe") == recipe:
+            if source_of is not None and found.get("recipe") == recipe and not linked:
                 store = cls(path, array)
                 if store._fits(shape, dtype, block_rows, chunks):
                     store._renew(shape[0], source_of, ids, final)
                     return store
-            if found.get("fingerprint") is not None:
+            if linked:
+                logger.warning("%s holds symbolic links, which it never does: made anew", path)
+            elif found.get("fingerprint") is not None:
                 logger.warning("%s was made from other input or settings: starting it over", path)
             shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -306,12 +312,16 @@ class BlockStore:
         if values.shape[0] != stop - start:
             raise ValueError(f"block {block} has {stop - start} rows, got {values.shape[0]}")
         values = np.ascontiguousarray(values, dtype=self.array.dtype)
-        self.array[start:stop] = values
-        digest = hashlib.sha256(values.data).digest()
-        self._digests[block] = np.frombuffer(digest, dtype=np.uint8)
-        if source is not None:
-            self._sources[block] = np.frombuffer(source, dtype=np.uint8)
-        self._done[block] = 1
+        with writing(self.path):
+            self.array[start:stop] = values
+            self._digests[block] = np.frombuffer(content_digest([values]), dtype=np.uint8)
+            if source is not None:
+                self._sources[block] = np.frombuffer(source, dtype=np.uint8)
+            self._done[block] = 1
+
+    def forget(self, block: int) -> None:
+        """Take back the flag of a block, so that it is written again."""
+        self._done[block] = 0
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Record a further attribute."""
@@ -386,6 +396,16 @@ def attributes_of(path: Path) -> dict[str, Any]:
         return {}
 
 
+def blocks_done(path: Path) -> tuple[int, int] | None:
+    """Return how many blocks of a store are done, and how many it has; None where it is none."""
+    try:
+        group: Any = zarr.open_group(path, mode="r")
+        done = group["done"][:]
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
+    return int((done > 0).sum()), len(done)
+
+
 def _write_ids(group: Any, ids: Sequence[str]) -> None:
     array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
     array[:] = np.array(ids, dtype=object)
@@ -395,7 +415,27 @@ def _read_ids(group: Any) -> list[str]:
     return [str(i) for i in group["tile_id"][:]]
 
 
-class _StoreReader:
+@dataclass(frozen=True)
+class Damage:
+    """A block of a store that does not hold what was written.
+
+    Parameters
+    ----------
+    block
+        Its number, from 0.
+    start, stop
+        Its rows [start, stop).
+    what
+        What is wrong with it.
+    """
+
+    block: int
+    start: int
+    stop: int
+    what: str
+
+
+class StoreReader:
     """A finished store, checked against its manifest."""
 
     format: str
@@ -409,11 +449,14 @@ class _StoreReader:
             group: Any = zarr.open_group(self.path, mode="r")
             self.attributes: dict[str, Any] = dict(group.attrs)
             self.array: Any = group[self.array_name]
+            self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = _read_ids(group)
             complete = bool(group["done"][:].all())
-            content = hashlib.sha256(group["digest"][:].tobytes()).hexdigest()
-        except (OSError, ValueError, KeyError) as error:
-            what = f"the store is missing or damaged ({error})"
+            self._digests = group["digest"][:]
+            content = hashlib.sha256(self._digests.tobytes()).hexdigest()
+        # The library beneath the stores reports damage as RuntimeError.
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            what = f"the store is missing or damaged ({first_line(error)})"
             raise UserError(Problem(str(self.path), what, _mend(manifest))) from None
         agrees = (
             complete
@@ -434,8 +477,46 @@ class _StoreReader:
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
+    def damaged(self) -> Iterator[Damage]:
+        """Yield the blocks whose values are not those that were written; all are read."""
+        for block, start in enumerate(range(0, len(self), self.block_rows)):
+            stop = min(start + self.block_rows, len(self))
+            try:
+                values = np.ascontiguousarray(self.array[start:stop])
+            except (OSError, ValueError, RuntimeError) as error:
+                yield Damage(block, start, stop, f"cannot be read ({first_line(error)})")
+                continue
+            if content_digest([values]) != self.digest(block):
+                yield Damage(block, start, stop, DIFFERS)
 
-class TileStore(_StoreReader):
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len(self._digests)
+
+    def digest(self, block: int) -> bytes:
+        """Return the sha256 of a block as it was written."""
+        return bytes(self._digests[block].tobytes())
+
+    def check(self) -> None:
+        """Read all blocks and compare them with their checksums.
+
+        Raises
+        ------
+        UserError
+            Naming each damaged block and what repairs it.
+        """
+        if problems := [self.problem(damage) for damage in self.damaged()]:
+            raise UserError(problems)
+
+    def problem(self, damage: Damage) -> Problem:
+        """Return what is wrong with a block, and what repairs it."""
+        rows = f"rows {damage.start} to {damage.stop - 1}"
+        where = f"{self.path}, block {damage.block} ({rows})"
+        return Problem(where, damage.what, _mend(self.manifest_path))
+
+
+class TileStore(StoreReader):
     """A finished tile store: raw tiles [N, C, H, W].
 
     Parameters
@@ -475,8 +556,18 @@ class TileStore(_StoreReader):
         return None if found is None else float(found)
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return tiles [stop - start, C, H, W] in the raw dtype."""
-        return np.asarray(self.array[start:stop])
+        """Return tiles [stop - start, C, H, W] in the raw dtype.
+
+        Raises
+        ------
+        UserError
+            Where they cannot be read.
+        """
+        try:
+            return np.asarray(self.array[start:stop])
+        except (OSError, ValueError, RuntimeError) as error:
+            what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
+            raise UserError(Problem(str(self.path), what, _mend(self.manifest_path))) from None
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
         """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
@@ -509,7 +600,7 @@ class Columns:
     stop: int
 
 
-class EmbeddingStore(_StoreReader):
+class EmbeddingStore(StoreReader):
     """A finished embedding store: embeddings [N, D].
 
     Parameters

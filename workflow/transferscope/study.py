@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -20,6 +21,9 @@ from transferscope.config import Division, Leakage, StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.models import read_model, validate
 from transferscope.paths import StudyPaths
+from transferscope.raw.masks import mask_columns
+from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.sheets import SampleSheet, read_sheet
 
 Card = TypeVar("Card")
 LEAST_CLASSES = 2
@@ -190,8 +194,41 @@ class Study:
             return self.paths.raw_sheet(dataset)
         return located.path.parent / located.card.sheet
 
+    def sheet(self, dataset: str) -> SampleSheet:
+        """Return the sample sheet of a dataset that the user has written; it is read once.
+
+        Raises
+        ------
+        UserError
+            With every problem of the sheet.
+        """
+        if dataset not in self._sheets:
+            located = self.all_datasets[dataset]
+            self._sheets[dataset] = read_sheet(self.sheet_of(dataset), located.card, located.path)
+        return self._sheets[dataset]
+
+    def raw_digest(self, dataset: str) -> str:
+        """Return `raw_files.raw_digest` of such a dataset, masks included; found once."""
+        if dataset not in self._digests:
+            sheet = self.sheet(dataset)
+            columns = mask_columns(sheet, self.all_datasets[dataset].card)
+            self._digests[dataset] = raw_digest(sheet, columns)
+        return self._digests[dataset]
+
+    @cached_property
+    def _sheets(self) -> dict[str, SampleSheet]:
+        return {}
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
+
     def probed(self) -> list[Probed]:
         """Return everything that is evaluated, in the order of the config."""
+        return list(self._probed)
+
+    @cached_property
+    def _probed(self) -> list[Probed]:
         return [
             Probed(dataset, representation, channels)
             for dataset in self.datasets
@@ -451,7 +488,14 @@ def _locate(name: str, folder: str, roots: Sequence[Path]) -> Path | None:
     """Return the first card file of that name or path, relative to the roots."""
     wanted = [Path(name)] if _is_path(name) else [Path(folder) / f"{name}.yaml"]
     candidates = (root / path for root in roots for path in wanted)
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for the file system
+        return False
 
 
 def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:

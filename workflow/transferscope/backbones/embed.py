@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -34,6 +35,7 @@ from transferscope.stores import (
     TileStore,
     attributes_of,
 )
+from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
 
 logger = logging.getLogger(__name__)
 
@@ -285,9 +287,10 @@ def _fill(
     ]
     parts: list[Embeddings] = []
     seen = hashlib.sha256()
+    read = CheckedReads(source)
     rows = sum(stop - start for _, start, stop in missing)
-    with progress_bar(description, rows, "images") as bar:
-        reads = prefetched(lambda span: source.read(span[1], span[2]), spans)
+    with progress_bar(description, rows, "images") as bar, _distrusting(store):
+        reads = prefetched(lambda span: read(span[1], span[2]), spans)
         for (block, first, last, stop), raw in zip(spans, reads, strict=True):
             parts.append(embedder(raw))
             seen.update(np.ascontiguousarray(raw).data)
@@ -296,6 +299,18 @@ def _fill(
                 values = _checked(np.concatenate(parts), store, source, block)
                 store.write_block(block, values, seen.digest())
                 parts, seen = [], hashlib.sha256()
+
+
+@contextmanager
+def _distrusting(store: BlockStore) -> Iterator[None]:
+    """Forget what was made of tiles that turn out to be damaged."""
+    try:
+        yield
+    except DamagedTilesError as error:
+        for block, start, stop in store.blocks():
+            if start < error.damage.stop and error.damage.start < stop:
+                store.forget(block)
+        raise
 
 
 def _rows_a_read(source: TileStore, batch_size: int) -> int:

@@ -112,7 +112,7 @@ def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
             str(job.passes),
             f"{job.width:,}",
             _hours(job.hours),
-            _size(job.store_bytes),
+            size_text(job.store_bytes),
         ]
         for job in found.embed
     ]
@@ -131,7 +131,7 @@ def _sizes(downloads: dict[str, int]) -> list[list[str]]:
         return [["nothing", ""]]
     total = sum(downloads.values())
     return [
-        [what, _size(n) if n else "unknown"]
+        [what, size_text(n) if n else "unknown"]
         for what, n in [*downloads.items(), ("all of them", total)]
     ]
 
@@ -145,8 +145,8 @@ def _closing(plan: Plan, found: Estimate) -> str:
         *_training_line(found),
         f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
         *_tuning(found),
-        f"Disk: {_size(found.tile_bytes)} of tiles and at most {_size(found.store_bytes)} of "
-        "embeddings.",
+        f"Disk: {size_text(found.tile_bytes)} of tiles and at most "
+        f"{size_text(found.store_bytes)} of embeddings.",
         f"Results would lie in {plan.paths.root}.",
     ]
     return "\n".join(lines)
@@ -173,5 +173,8 @@ def _hours(hours: float) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
 
 
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / GIB:.1f} GiB" if n_bytes >= GIB / 10 else f"{n_bytes / 2**20:.0f} MiB"
+def size_text(n_bytes: float) -> str:
+    """Return a size in KiB, MiB or GiB."""
+    if n_bytes >= GIB / 10:
+        return f"{n_bytes / GIB:.1f} GiB"
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.0f} KiB"

@@ -104,7 +104,9 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     if card.fetch is not None and not path.is_file():
         return _to_fetch(card, located.path, path, online=online)
     tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
-    return _listed(read_sheet(path, card, located.path), card, tried)
+    given = card.sheet is not None
+    sheet = study.sheet(dataset) if given else read_sheet(path, card, located.path)
+    return _listed(sheet, card, tried)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from transferscope.backbones.strategies import seed_of, single_channel
+from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
 
 BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
@@ -204,12 +205,13 @@ def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:
     _settle_layout(figure)
     nothing = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     for output in outputs:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as folder:
-            temporary = Path(folder) / output.name
-            metadata: Any = nothing[output.suffix]
-            figure.savefig(temporary, dpi=dpi, metadata=metadata)
-            temporary.replace(output)
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as folder:
+                temporary = Path(folder) / output.name
+                metadata: Any = nothing[output.suffix]
+                figure.savefig(temporary, dpi=dpi, metadata=metadata)
+                temporary.replace(output)
 
 
 def _settle_layout(figure: Figure) -> None:

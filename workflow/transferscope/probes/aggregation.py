@@ -166,7 +166,9 @@ def read_fields(
     table
         Tile table of the fields; its labels are not read.
     """
-    embeddings = EmbeddingStore(manifest).read(representation.partition("@")[2] or None, channels)
+    store = EmbeddingStore(manifest)
+    store.check()
+    embeddings = store.read(representation.partition("@")[2] or None, channels)
     return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
 
 

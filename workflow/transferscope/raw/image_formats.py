@@ -309,8 +309,16 @@ def _zarr_pixels(path: Path) -> npt.NDArray[Any]:
     return np.asarray(array[...])
 
 
+def first_link(folder: Path) -> Path | None:
+    """Return a symbolic link anywhere in a folder, if there is one."""
+    return next((path for path in folder.rglob("*") if path.is_symlink()), None)
+
+
 def _full_resolution(path: Path) -> tuple[Any, str]:
     """Return the first level of an NGFF multiscale image, and its axes."""
+    if link := first_link(path):
+        what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
+        raise problem_with(path, what, "Copy what it points to in its place.")
     # The fast pipeline of our own stores refuses big-endian arrays, which OME tools write.
     with _zarr_config_lock, zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
         group: Any = zarr.open_group(path, mode="r")

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -67,13 +68,21 @@ class SampleSheet:
 
     def files(self, position: int) -> list[Path]:
         """Return the raw files of the field at a position (from 0), in channel order."""
-        row = self.table.iloc[position]
-        return [self.path.parent / str(row[column]) for column in self.file_columns]
+        return [self.path.parent / cell for cell in self._file_cells[position]]
 
     def source(self, position: int) -> str:
         """Return the raw files of a field as the sheet writes them, joined by `;`."""
-        row = self.table.iloc[position]
-        return LABEL_SEPARATOR.join(str(row[column]) for column in self.file_columns)
+        return LABEL_SEPARATOR.join(self._file_cells[position])
+
+    @cached_property
+    def tile_ids(self) -> list[str]:
+        """Ids of the rows; a list, because single cells of a table are slow to look up."""
+        return [str(tile_id) for tile_id in self.table["tile_id"]]
+
+    @cached_property
+    def _file_cells(self) -> list[tuple[str, ...]]:
+        columns = (map(str, self.table[column]) for column in self.file_columns)
+        return list(zip(*columns, strict=True))
 
     def place(self, position: int) -> str:
         """Return file and row of the field at a position, for error messages."""
@@ -192,7 +201,8 @@ def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
     fov = table["fov"] if "fov" in table else pd.Series("", index=table.index)
-    labels = [LABEL_SEPARATOR.join(split_labels(cell)) for cell in table["labels"]]
+    different = dict.fromkeys(table["labels"])
+    labels = table["labels"].map({c: LABEL_SEPARATOR.join(split_labels(c)) for c in different})
     return table.assign(
         fov=fov.where(fov != "", table["tile_id"]), batch=table.get("batch", ""), labels=labels
     )
@@ -411,55 +421,64 @@ def _check_labels(
 ) -> Iterator[_Finding]:
     if "labels" not in table:
         return
-    known = set(card.labels)
+    # Once for each different cell: of a million tiles, few differ.
+    faults = {
+        cell: list(_label_faults(cell, card, card_path)) for cell in dict.fromkeys(table["labels"])
+    }
     for row, cell in _cells(table, "labels"):
-        labels = split_labels(cell)
-        for label in labels:
-            if label not in known:
-                what = f'unknown label "{label}"'
-                mend = (
-                    f"{suggest(label, card.labels)} Labels are listed in {card_path or 'the card'}."
-                )
-                yield _Finding(row, "labels", "unknown label", what, mend)
-        for label in sorted({x for x in labels if labels.count(x) > 1}):
-            what = f'the label "{label}" is given twice'
-            yield _Finding(row, "labels", "same label", what, "Remove one.")
-        if card.task == "single-label" and len(labels) > 1:
-            what = f"has {len(labels)} labels, but the dataset is single-label"
-            mend = f"Keep one, or set `task: multi-label` in {card_path or 'the card'}."
-            yield _Finding(row, "labels", "several labels", what, mend)
+        for kind, what, mend in faults[cell]:
+            yield _Finding(row, "labels", kind, what, mend)
+
+
+def _label_faults(
+    cell: str, card: DatasetCard, card_path: Path | None
+) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, problem and mend of everything that is wrong with one cell of labels."""
+    labels = split_labels(cell)
+    for label in labels:
+        if label not in card.labels:
+            mend = f"{suggest(label, card.labels)} Labels are listed in {card_path or 'the card'}."
+            yield "unknown label", f'unknown label "{label}"', mend
+    for label in sorted({x for x in labels if labels.count(x) > 1}):
+        yield "same label", f'the label "{label}" is given twice', "Remove one."
+    if card.task == "single-label" and len(labels) > 1:
+        what = f"has {len(labels)} labels, but the dataset is single-label"
+        mend = f"Keep one, or set `task: multi-label` in {card_path or 'the card'}."
+        yield "several labels", what, mend
 
 
 def _check_paths(
     path: Path, table: pd.DataFrame, card: DatasetCard, card_path: Path | None
 ) -> Iterator[_Finding]:
+    allowed = AllowedPaths(path, card)
     for column in [*file_columns(list(table.columns), card), *MASK_COLUMNS]:
         if column not in table:
             continue
         for row, cell in _cells(table, column):
             if not cell and column not in MASK_COLUMNS:
                 yield _Finding(row, column, "no file", "is empty", "Name the raw file.")
-            elif cell and (finding := _check_path(path, cell, row, column, card, card_path)):
+            elif cell and (finding := _check_path(path, cell, row, column, allowed, card_path)):
                 yield finding
 
 
 def _check_path(
-    path: Path, cell: str, row: int, column: str, card: DatasetCard, card_path: Path | None
+    path: Path, cell: str, row: int, column: str, allowed: AllowedPaths, card_path: Path | None
 ) -> _Finding | None:
     if not cell.isprintable():
         what = f"{cell!r} holds a control character"
         return _Finding(row, column, "odd path", what, "Name the raw file.")
-    if not is_allowed(path, cell, card):
+    if not allowed.holds(cell):
         what = f'"{cell}" lies outside the folder of the sheet'
         mend = (
             f"Move the sheet above the raw files, or name their folder in `roots:` of "
             f"{card_path or 'the card'}."
         )
         return _Finding(row, column, "outside", what, mend)
-    target = path.parent / cell
+    target = allowed.target(cell)
     if _exists(target):
         return None
-    return _Finding(row, column, "no such file", f'"{cell}" does not exist', _nearest(target))
+    what = f'"{cell}" does not exist'
+    return _Finding(row, column, "no such file", what, _nearest(Path(target)))
 
 
 def absolute_path(path: Path) -> Path:
@@ -467,20 +486,45 @@ def absolute_path(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
 
 
-def is_allowed(sheet: Path, cell: str, card: DatasetCard) -> bool:
-    """Return whether a path of a sheet lies in the sheet's folder or in one of the card's roots."""
-    folder = absolute_path(sheet.parent)
-    target = os.path.normpath(folder / cell)
-    inside = any(
-        Path(target).is_relative_to(os.path.normpath(folder / root)) for root in card.roots
-    )
-    return inside or (not Path(cell).is_absolute() and Path(target).is_relative_to(folder))
+class AllowedPaths:
+    """Whether paths of a sheet lie in the sheet's folder or in one of the card's roots.
+
+    Parameters
+    ----------
+    sheet, card
+        The sheet and its dataset.
+    """
+
+    def __init__(self, sheet: Path, card: DatasetCard) -> None:
+        self._folder = str(absolute_path(sheet.parent))
+        self._roots = [_inside(os.path.normpath(Path(self._folder) / root)) for root in card.roots]
+        self._own = _inside(self._folder)
+
+    def target(self, cell: str) -> str:
+        """Return the file that a path of the sheet means."""
+        return os.path.join(self._folder, cell)  # noqa: PTH118
+
+    def holds(self, cell: str) -> bool:
+        """Return whether a path, as the sheet writes it, is allowed."""
+        # Text, not pathlib: a sheet may have a million rows, most of them as plain as this.
+        if not os.path.isabs(cell) and ".." not in cell:  # noqa: PTH117
+            return True
+        target = os.path.normpath(self.target(cell))
+        below = _inside(target)
+        if any(below.startswith(root) for root in self._roots):
+            return True
+        return not os.path.isabs(cell) and below.startswith(self._own)  # noqa: PTH117
 
 
-def _exists(target: Path) -> bool:
+def _inside(folder: str) -> str:
+    """Return the text with which every path below a folder begins, and its own with a slash."""
+    return folder.rstrip(os.sep) + os.sep
+
+
+def _exists(target: str) -> bool:
     try:
-        return target.exists()
-    except OSError:  # such as a name that is too long for the file system
+        return os.path.exists(target)  # noqa: PTH110 (a million times: pathlib is slow)
+    except (OSError, ValueError):  # such as a name that is too long for the file system
         return False
 
 

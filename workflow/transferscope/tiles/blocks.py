@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from transferscope.stores import BlockStore, write_atomically
 
@@ -38,7 +41,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a dataset may have a million of them
 class LoggedTile:
     """A tile in the store.
 
@@ -49,13 +52,23 @@ class LoggedTile:
     y, x
         Offset in the field in px.
     quality
-        `Quality.values()` of each channel.
+        `Quality.values()` of each channel, [C, measures].
     """
 
     position: int
     y: int
     x: int
-    quality: list[list[float]]
+    quality: npt.NDArray[np.float64]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        place = {"position": self.position, "y": self.y, "x": self.x}
+        return {**place, "quality": self.quality.tolist()}
+
+    @classmethod
+    def from_plain(cls, value: dict[str, Any]) -> LoggedTile:
+        """Return the tile that `as_plain` described."""
+        return cls(**{**value, "quality": np.array(value["quality"], dtype=np.float64)})
 
 
 @dataclass
@@ -79,13 +92,14 @@ class Entry:
 
     def to_json(self) -> str:
         """Return the entry as JSON."""
-        return json.dumps(asdict(self))
+        tiles, skipped = [tile.as_plain() for tile in self.tiles], list(map(vars, self.skipped))
+        return json.dumps({**vars(self), "tiles": tiles, "skipped": skipped})
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
         """Return the entry that `to_json` wrote."""
         value: dict[str, Any] = json.loads(text)
-        tiles = [LoggedTile(**tile) for tile in value.pop("tiles")]
+        tiles = [LoggedTile.from_plain(tile) for tile in value.pop("tiles")]
         skipped = [Skipped(**skip) for skip in value.pop("skipped")]
         return cls(tiles=tiles, skipped=skipped, **value)
 

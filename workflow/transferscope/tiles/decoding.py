@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import Problem, UserError
@@ -36,7 +37,7 @@ class DecodedField:
     tiles
         Tiles [C, H, W].
     quality
-        `Quality.values()` of each tile and channel.
+        `Quality.values()` of each channel of each tile, [C, measures].
     reasons
         What makes a tile unusable; None for a good one.
     problems
@@ -44,7 +45,7 @@ class DecodedField:
     """
 
     tiles: list[npt.NDArray[Any]] = field(default_factory=list)
-    quality: list[list[list[float]]] = field(default_factory=list)
+    quality: list[npt.NDArray[np.float64]] = field(default_factory=list)
     reasons: list[str | None] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -98,6 +99,6 @@ def _decode(plan: TilePlan, planned: PlannedField) -> DecodedField:
         part = visible_part(image, place)
         measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
         decoded.tiles.append(padded(part, place))
-        decoded.quality.append([channel.values() for channel in measured])
+        decoded.quality.append(np.array([channel.values() for channel in measured]))
         decoded.reasons.append(CONSTANT if all(c.constant for c in measured) else None)
     return decoded

@@ -17,7 +17,7 @@ from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.tiling import TilePlace, plan_tiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedField:
     """A field whose header is good.
 
@@ -69,7 +69,7 @@ class TilePlan:
 
     def tile_id(self, position: int, y: int, x: int) -> str:
         """Return the id of a tile: the sheet's, and where in the field if that gives several."""
-        own = str(self.sheet.table["tile_id"].iloc[position])
+        own = self.sheet.tile_ids[position]
         return f"{own}_y{y}_x{x}" if position in self.cut else own
 
     def tile_ids(self) -> list[str]:
@@ -115,7 +115,9 @@ def make_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> TilePlan:
         raise UserError(problems)
     if not good:
         raise nothing_left(sheet)
-    fields = [PlannedField(i, h.shape, plan_tiles(h.shape, card)) for i, h in good.items()]
+    # Fields of one shape share their places: a dataset may have a million fields.
+    places = {shape: plan_tiles(shape, card) for shape in {h.shape for h in good.values()}}
+    fields = [PlannedField(i, h.shape, places[h.shape]) for i, h in good.items()]
     cut = frozenset(planned.position for planned in fields if len(planned.places) > 1)
     left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
     plan = TilePlan(sheet, card, fields, cut, next(iter(good.values())).dtype, left_out)
@@ -132,7 +134,7 @@ def nothing_left(sheet: SampleSheet) -> UserError:
 def skip_field(sheet: SampleSheet, position: int, problems: list[Problem]) -> Skipped:
     """Return the record of a field that is left out."""
     return Skipped(
-        tile_id=str(sheet.table["tile_id"].iloc[position]),
+        tile_id=sheet.tile_ids[position],
         row=int(sheet.table.index[position]),
         source=sheet.source(position),
         reason="; ".join(problem.what for problem in problems),

@@ -1,0 +1,134 @@
+"""Killing a running study at random moments, and comparing what it ends with."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from factories import environment, kill_group, run_command
+
+# Times are in them: records of how a run went, not results.
+RECORDS = ("logs", "benchmarks")
+VICTIMS = ("snakemake", "worker", "everything")
+STEP = "transferscope"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill: how many seconds after the start of its run, of what, and what a worker did."""
+
+    seconds: float
+    victim: str
+    jobs: tuple[str, ...]
+
+
+def results_of(root: Path) -> dict[str, bytes]:
+    """Return the content of every result of a study by its name, without records of the run."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in files
+        if path.relative_to(root).parts[0] not in RECORDS
+        # Holds the times of the raw files, which each study makes for itself.
+        and not (path.parent.suffix == ".blocks" and path.name == "inputs")
+        and path.suffix != ".lock"
+    }
+
+
+def assert_equal_results(found: Path, expected: Path) -> None:
+    """Assert that two folders of studies hold the same results, byte by byte."""
+    ours, theirs = results_of(found), results_of(expected)
+    assert sorted(ours) == sorted(theirs)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def run_killed(
+    command: Sequence[str], folder: Path, *, kills: int, longest: float, seed: int
+) -> list[Kill]:
+    """Run a study to its end, killing a part of it at random moments on the way.
+
+    After each kill, the study is unlocked and the same command is given again, as a user does.
+
+    Parameters
+    ----------
+    command, folder
+        The command of Snakemake, and where it runs.
+    kills
+        How often to kill.
+    longest
+        Longest time from the start of a run to its kill, in seconds.
+    seed
+        Of the moments and victims.
+    """
+    chance, done = random.Random(seed), []
+    for number in range(kills):
+        victim = VICTIMS[number % len(VICTIMS)]
+        process = _start(command, folder)
+        kill = _kill_after(process, chance.uniform(0, longest), victim)
+        if kill is None:
+            break
+        done.append(kill)
+        run_command([*command, "--unlock"], folder)
+    run_command(command, folder)
+    return done
+
+
+def _start(command: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def _kill_after(process: "subprocess.Popen[str]", seconds: float, victim: str) -> Kill | None:
+    """Kill once the first job runs and the seconds are over; None where the run ended before."""
+    begin, start = None, time.monotonic()
+    while process.poll() is None:
+        workers = _workers(process)
+        begin = begin or (time.monotonic() if workers else None)
+        if begin and time.monotonic() - begin >= seconds and (workers or victim != "worker"):
+            _kill(process, victim, workers)
+            jobs = tuple(sorted(set(filter(None, map(_job, workers)))))
+            return Kill(time.monotonic() - start, victim, jobs)
+        time.sleep(0.05)
+    return None
+
+
+def _kill(process: "subprocess.Popen[str]", victim: str, workers: list[psutil.Process]) -> None:
+    if victim == "everything":
+        kill_group(process)
+    elif victim == "snakemake":
+        os.kill(process.pid, signal.SIGKILL)
+    else:
+        workers[0].send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def _workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if _job(child)]
+    except psutil.Error:
+        return []
+
+
+def _job(process: psutil.Process) -> str:
+    """Return the log of a job, relative to the study, which tells the job; empty: it is none."""
+    try:
+        line = process.cmdline()
+    except psutil.Error:
+        return ""
+    if not any(Path(part).name == STEP for part in line[:2]) or "--log" not in line:
+        return ""
+    return line[line.index("--log") + 1].partition("/logs/")[2].removesuffix(".log")

@@ -1,0 +1,101 @@
+"""Damage of every kind is found, named with its block, and repaired without touching the rest."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transferscope.errors import UserError
+from transferscope.stores import EmbeddingStore, TileStore
+from transferscope.upkeep.trial import trial_embedding
+from transferscope.upkeep.verify import repair, verify
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder laid out as a study, with a tile store and an embedding store."""
+    folder = tmp_path_factory.mktemp("trial")
+    trial_embedding(folder / "made", 8, 16)
+    for name, place in (("tiles", "tiles/cells"), ("embeddings", "embeddings/cells/trial/all")):
+        (folder / "study" / place).parent.mkdir(parents=True)
+        for suffix in (".json", ".zarr"):
+            made = folder / "made" / f"{name}{suffix}"
+            made.rename(folder / "study" / f"{place}{suffix}")
+    return folder / "study"
+
+
+@pytest.fixture
+def study(trial: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trial, tmp_path / "study"))
+
+
+def chunks(store: Path) -> list[Path]:
+    main = "images" if (store / "images").exists() else "embeddings"
+    return sorted(path for path in (store / main / "c").rglob("*") if path.is_file())
+
+
+def test_a_sound_study_has_no_faults(study: Path) -> None:
+    found = verify(study)
+    assert (found.stores, found.blocks, found.faults) == (2, 2, [])
+
+
+@pytest.mark.parametrize("store", ["tiles/cells", "embeddings/cells/trial/all"])
+@pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
+def test_a_damaged_chunk_is_named_by_its_block(study: Path, store: str, how: str) -> None:
+    path = chunks(study / f"{store}.zarr")[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content if how == "flipped" else content[:-7])
+    if how == "deleted":
+        path.unlink()
+    [fault] = verify(study).faults
+    assert fault.file == study / f"{store}.json"
+    assert fault.block == 0
+    assert str(study / f"{store}.zarr") in fault.repair("snakemake")
+    repair([fault])
+    assert not fault.file.exists()
+    assert (study / f"{store}.zarr").exists()
+    assert verify(study).stores == 1
+
+
+def test_a_store_without_its_list_of_blocks_is_removed_as_a_whole(study: Path) -> None:
+    shutil.rmtree(study / "tiles/cells.zarr/digest")
+    [fault] = verify(study).faults
+    assert fault.block is None
+    repair([fault])
+    assert not (study / "tiles/cells.zarr").exists()
+
+
+def test_a_table_that_is_cut_short_is_named(study: Path) -> None:
+    table = study / "splits/cells.parquet"
+    table.parent.mkdir()
+    table.write_bytes(b"PAR1 and no more")
+    [fault] = verify(study).faults
+    assert fault.file == table
+    assert "not a readable table" in fault.what
+    repair([fault])
+    assert not table.exists()
+
+
+def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
+    from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+
+    store = TileStore(study / "tiles/cells.json")
+    read = CheckedReads(store)
+    parts = [read(start, start + 2) for start in (0, 2, 4, 6)]
+    np.testing.assert_array_equal(np.concatenate(parts), store.array[:])
+    store._digests = store._digests.copy()
+    store._digests[0] ^= 1
+    again = CheckedReads(store)
+    again(3, 7)
+    with pytest.raises(DamagedTilesError, match=r"cells\.zarr, block 0"):
+        again(7, 8)
+
+
+def test_a_probe_refuses_a_damaged_store(study: Path) -> None:
+    store = EmbeddingStore(study / "embeddings/cells/trial/all.json")
+    store.check()
+    chunks(store.path)[0].unlink()
+    with pytest.raises(UserError, match="differ from their checksum"):
+        EmbeddingStore(study / "embeddings/cells/trial/all.json").check()

@@ -1,0 +1,81 @@
+"""Tiles read from first to last, each block compared with its checksum on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.errors import UserError
+from transferscope.stores import DIFFERS, Damage, TileStore
+
+
+class DamagedTilesError(UserError):
+    """A block of the tile store does not hold what was written.
+
+    Parameters
+    ----------
+    store, damage
+        The store and its block.
+    """
+
+    def __init__(self, store: TileStore, damage: Damage) -> None:
+        super().__init__(store.problem(damage))
+        self.damage = damage
+
+
+class CheckedReads:
+    """Reads tiles in rising order; a block counts as checked once its last tile was read.
+
+    Parameters
+    ----------
+    store
+        The tile store.
+    """
+
+    def __init__(self, store: TileStore) -> None:
+        self._store = store
+        self._next = -1
+        self._hash = hashlib.sha256()
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return tiles [stop - start, C, H, W] in the raw dtype.
+
+        Raises
+        ------
+        DamagedTilesError
+            Where a block that ends in these rows differs from its checksum.
+        """
+        if start != self._next:
+            self._begin(start)
+        values = self._store.read(start, stop)
+        self._feed(values, start)
+        return values
+
+    def _begin(self, start: int) -> None:
+        """Go to a row: those before it in its block belong to the checksum, too."""
+        first = start - start % self._store.block_rows
+        self._hash = hashlib.sha256()
+        if first < start:
+            self._hash.update(self._store.read(first, start).data)
+
+    def _feed(self, values: npt.NDArray[Any], start: int) -> None:
+        first, rows = start, self._store.block_rows
+        stop = start + len(values)
+        while start < stop:
+            block = start // rows
+            block_end = min((block + 1) * rows, len(self._store))
+            end = min(stop, block_end)
+            self._hash.update(np.ascontiguousarray(values[start - first : end - first]).data)
+            if end == block_end:
+                self._compare(block, block_end)
+            start = end
+        self._next = stop
+
+    def _compare(self, block: int, stop: int) -> None:
+        found, self._hash = self._hash.digest(), hashlib.sha256()
+        if found != self._store.digest(block):
+            start = block * self._store.block_rows
+            raise DamagedTilesError(self._store, Damage(block, start, stop, DIFFERS))

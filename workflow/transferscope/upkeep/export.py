@@ -1,0 +1,175 @@
+"""A study in one archive: the same study gives the same bytes, and reading back verifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import tarfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from transferscope.disk import writing
+from transferscope.errors import Problem, UserError, first_line
+from transferscope.study import Study
+
+CHECKSUMS = "SHA256SUMS"
+# How a run went, with times: not part of what it found.
+RECORDS = ("logs", "benchmarks", "raw")
+CHUNK = 1 << 20
+
+
+def export(study: Study, archive: Path, *, stores: bool) -> int:
+    """Pack config, cards, versions and results of a study into a tar archive.
+
+    Parameters
+    ----------
+    study
+        The study.
+    archive
+        File to write (.tar), by rename.
+    stores
+        Pack tile and embedding stores, too.
+
+    Returns
+    -------
+    int
+        Number of files in the archive.
+
+    Raises
+    ------
+    UserError
+        Where the study has no results yet, or the archive cannot be written.
+    """
+    root = study.paths.root
+    files = list(_results(root, stores=stores))
+    if not files:
+        what = "there are no results to export"
+        raise UserError(Problem(str(root), what, "Run the study first."))
+    texts = _descriptions(study)
+    with writing(archive):
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        temporary = archive.with_name(f".{archive.name}.part")
+        try:
+            _write(temporary, study.config.study, root, files, texts)
+            temporary.replace(archive)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return len(files) + len(texts) + 1
+
+
+def _write(
+    path: Path, name: str, root: Path, files: Sequence[Path], texts: dict[str, bytes]
+) -> None:
+    sums = {member: hashlib.sha256(content).hexdigest() for member, content in texts.items()}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for member, content in texts.items():
+            _add(archive, f"{name}/{member}", io.BytesIO(content), len(content))
+        for file in files:
+            member = f"results/{file.relative_to(root).as_posix()}"
+            with file.open("rb") as content_of:
+                sums[member] = _sha256(content_of)
+                content_of.seek(0)
+                _add(archive, f"{name}/{member}", content_of, file.stat().st_size)
+        listing = "".join(f"{digest}  {member}\n" for member, digest in sums.items()).encode()
+        _add(archive, f"{name}/{CHECKSUMS}", io.BytesIO(listing), len(listing))
+
+
+def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
+    # Neither time nor user: the same study gives the same bytes.
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    archive.addfile(member, content)
+
+
+def _sha256(content: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while part := content.read(CHUNK):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _results(root: Path, *, stores: bool) -> Iterator[Path]:
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") for part in parts)
+        in_store = any(part.endswith((".zarr", ".blocks")) for part in parts)
+        # A link may lead to a file that is not of the study.
+        is_own = path.is_file() and not path.is_symlink() and not hidden
+        if is_own and parts[0] not in RECORDS and (stores or not in_store):
+            yield path
+
+
+def _descriptions(study: Study) -> dict[str, bytes]:
+    """Return config, cards and versions by their names in the archive."""
+    config = study.config.model_dump(mode="json")
+    texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False).encode()}
+    files = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
+    files |= {f"backbones/{name}": card.path for name, card in sorted(study.backbones.items())}
+    texts |= {f"cards/{name}.yaml": path.read_bytes() for name, path in files.items()}
+    texts["versions.json"] = (json.dumps(_versions(), indent=2) + "\n").encode()
+    return texts
+
+
+def _versions() -> dict[str, str]:
+    installed = {str(d.metadata["Name"]): d.version for d in distributions()}
+    return {"python": platform.python_version(), **dict(sorted(installed.items()))}
+
+
+def verify_archive(archive: Path) -> int:
+    """Read an archive back and compare every file with its checksum; nothing is unpacked.
+
+    Returns
+    -------
+    int
+        Number of files that were compared.
+
+    Raises
+    ------
+    UserError
+        Naming every file that is missing, damaged or not listed.
+    """
+    try:
+        found, listing = _read(archive)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise UserError(Problem(str(archive), f"cannot be read: {first_line(error)}")) from None
+    if listing is None:
+        what = f"holds no {CHECKSUMS}: it is cut off, or no export of a study"
+        raise UserError(Problem(str(archive), what, "Export the study again."))
+    lines = (line.partition("  ") for line in listing.splitlines())
+    expected = {member: digest for digest, _, member in lines}
+    wrong = [
+        Problem(f"{archive}, {member}", _difference(expected, found, member))
+        for member in sorted(expected.keys() | found.keys())
+        if expected.get(member) != found.get(member)
+    ]
+    if wrong:
+        raise UserError(wrong)
+    return len(expected)
+
+
+def _difference(expected: dict[str, str], found: dict[str, str], member: str) -> str:
+    if member not in found:
+        return "is missing"
+    return "differs from its checksum" if member in expected else "is not listed"
+
+
+def _read(archive: Path) -> tuple[dict[str, str], str | None]:
+    found: dict[str, str] = {}
+    listing = None
+    with tarfile.open(archive, "r:") as opened:
+        for member in opened:
+            name = member.name.partition("/")[2]
+            content = opened.extractfile(member)
+            if content is None:
+                found[name] = "not a file"
+            elif name == CHECKSUMS:
+                listing = content.read().decode("utf-8", errors="replace")
+            else:
+                found[name] = _sha256(content)
+    return found, listing

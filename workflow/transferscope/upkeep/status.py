@@ -1,0 +1,167 @@
+"""How far a study is: what is done, running, stale, failed or still to come, a rule."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from transferscope.errors import Problem, UserError
+from transferscope.paths import store_of
+from transferscope.stores import blocks_done
+
+DONE, RUNNING, STALE, FAILED, TO_DO = STATES = ("done", "running", "stale", "failed", "to do")
+FAILURE = re.compile(r"^(transferscope: \d+ problems? found|Traceback)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a study.
+
+    Parameters
+    ----------
+    rule, output
+        Its rule, and the first of its outputs.
+    state
+        One of `STATES`.
+    why
+        What Snakemake, or its log, says about it; empty where it is done.
+    bytes
+        What its outputs take on disk, stores included.
+    blocks
+        Blocks of its store that are done, and their number; None: it fills no store.
+    """
+
+    rule: str
+    output: str
+    state: str
+    why: str
+    bytes: int
+    blocks: tuple[int, int] | None = None
+
+
+@dataclass
+class Status:
+    """How far a study is.
+
+    Parameters
+    ----------
+    jobs
+        Every job, in Snakemake's order.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+
+    def rules(self) -> dict[str, dict[str, int]]:
+        """Return rule -> number of jobs in each state, and bytes on disk."""
+        counted: dict[str, dict[str, int]] = {}
+        for job in self.jobs:
+            row = counted.setdefault(job.rule, {**dict.fromkeys(STATES, 0), "bytes": 0})
+            row[job.state] += 1
+            row["bytes"] += job.bytes
+        return counted
+
+    def as_plain(self) -> dict[str, object]:
+        """Return rules and jobs as plain data."""
+        return {"rules": self.rules(), "jobs": [asdict(job) for job in self.jobs]}
+
+
+def status(summary: str) -> Status:
+    """Return how far a study is.
+
+    Parameters
+    ----------
+    summary
+        What `snakemake_summary` returns.
+    """
+    jobs: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in csv.DictReader(summary.splitlines(), delimiter="\t"):
+        # A job has one log, which tells the outputs of one job from those of another.
+        log = row["log-file(s)"]
+        jobs.setdefault((row["rule"], log if log != "-" else row["output_file"]), []).append(row)
+    return Status([_job(rule, rows) for (rule, _), rows in jobs.items()])
+
+
+def snakemake_summary(snakefile: Path, arguments: Sequence[str]) -> str:
+    """Return what Snakemake says about every output of the study, as TSV.
+
+    Parameters
+    ----------
+    snakefile
+        The workflow.
+    arguments
+        Further arguments, such as `--configfile`.
+
+    Raises
+    ------
+    UserError
+        With what Snakemake says, where it cannot plan the study.
+    """
+    snakemake = str(Path(sys.executable).parent / "snakemake")
+    command = [snakemake, "--snakefile", str(snakefile), "--cores", "1", *arguments, "--summary"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(Problem("snakemake --summary", "\n".join(said[-20:]) or "it failed"))
+    lines = done.stdout.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("output_file\t")), 0)
+    return "\n".join(lines[start:])
+
+
+def _job(rule: str, rows: Sequence[dict[str, str]]) -> Job:
+    outputs = [Path(row["output_file"]) for row in rows]
+    log = Path(rows[0]["log-file(s)"].partition(",")[0])
+    # A job is as far as the least finished of its outputs.
+    states = [_state(row, log) for row in rows]
+    state, why = max(states, key=lambda found: STATES.index(found[0]))
+    done = next((b for b in map(blocks_done, map(store_of, _manifests(outputs))) if b), None)
+    return Job(rule, str(outputs[0]), state, why, disk_usage(outputs), done)
+
+
+def _state(row: dict[str, str], log: Path) -> tuple[str, str]:
+    """Return the state of one output, and why."""
+    if is_running(log):
+        return RUNNING, "its job runs now"
+    if row["plan"] == "no update":
+        return DONE, ""
+    if Path(row["output_file"]).exists():
+        return STALE, row["status"]
+    if log.is_file() and FAILURE.search(log.read_text(encoding="utf-8", errors="replace")):
+        return FAILED, f"see {log}"
+    return TO_DO, row["status"]
+
+
+def is_running(log: Path) -> bool:
+    """Return whether a process holds the lock of the job whose log this is."""
+    lock = log.with_name(f".{log.name}.lock")
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # such as a folder that this user may only read
+        return False
+
+
+def _manifests(outputs: Iterable[Path]) -> list[Path]:
+    return [path for path in outputs if path.suffix == ".json"]
+
+
+def disk_usage(outputs: Iterable[Path]) -> int:
+    """Return the bytes of files and folders, stores beside manifests included."""
+    outputs = list(outputs)
+    beside = [suffixed for m in _manifests(outputs) for suffixed in (store_of(m), _log_of(m))]
+    files = (f for path in [*outputs, *beside] for f in (path, *path.rglob("*")) if f.is_file())
+    return sum(file.stat().st_size for file in files)
+
+
+def _log_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".blocks")

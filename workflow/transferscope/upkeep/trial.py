@@ -1,0 +1,72 @@
+"""A few random tiles through a small random network: the whole embedding step, in seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from transferscope.backbones.embed import embed
+from transferscope.cards import DatasetCard, TimmCard
+from transferscope.config import ComputeSettings
+from transferscope.stores import EmbeddingStore
+from transferscope.tiles.store import open_tile_store
+
+CHANNELS = ["nucleus", "protein"]
+NETWORK = {
+    "name": "trial",
+    "source": "timm",
+    "architecture": "vit_tiny_patch16_224",
+    "arguments": {"depth": 2, "embed_dim": 48, "num_heads": 3},
+    "pretrained": False,
+    "slots": [{"name": "red"}, {"name": "green"}, {"name": "blue"}],
+    "input_size": 64,
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial found: seconds of the step, and the number format that it chose."""
+
+    seconds: float
+    precision: str
+
+
+def trial_embedding(folder: Path, count: int, side: int) -> Trial:
+    """Write random tiles, embed them, and read the embeddings back.
+
+    Parameters
+    ----------
+    folder
+        An empty folder.
+    count, side
+        Number of tiles, and their side in px.
+    """
+    tiles, manifest = folder / "tiles.json", folder / "embeddings.json"
+    _write_tiles(tiles, count, side)
+    start = time.perf_counter()
+    embed(tiles, TimmCard.model_validate(NETWORK), "replicate", manifest, ComputeSettings())
+    seconds = time.perf_counter() - start
+    store = EmbeddingStore(manifest)
+    store.check()
+    return Trial(seconds, str(store.attributes["precision"]))
+
+
+def _write_tiles(manifest: Path, count: int, side: int) -> None:
+    card = DatasetCard(name="trial", sheet=Path("none"), channels=CHANNELS, labels=["a", "b"])
+    shape = (len(CHANNELS), side, side)
+    store = open_tile_store(
+        manifest,
+        card,
+        ids=[f"tile{number}" for number in range(count)],
+        tile_shape=shape,
+        dtype=np.dtype(np.uint16),
+        pixel_size_um=None,
+        made_from="trial",
+    )
+    rng = np.random.default_rng(0)
+    for block, first, stop in store.missing():
+        store.write_block(block, rng.integers(1, 4000, (stop - first, *shape), dtype=np.uint16))
+    store.finish(manifest)

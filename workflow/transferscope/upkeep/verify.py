@@ -1,0 +1,187 @@
+"""Whether everything that a study holds on disk is what was written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.errors import UserError
+from transferscope.parquet import read_parquet
+from transferscope.paths import StudyPaths, store_of
+from transferscope.stores import (
+    EMBEDDINGS_FORMAT,
+    TILES_FORMAT,
+    BlockStore,
+    EmbeddingStore,
+    StoreReader,
+    TileStore,
+)
+
+ARRAYS = {TILES_FORMAT: "images", EMBEDDINGS_FORMAT: "embeddings"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something on disk that is not what was written.
+
+    Parameters
+    ----------
+    file
+        Manifest of the store, or the table.
+    what
+        What is wrong.
+    block
+        Block of the store; None: the whole file.
+    """
+
+    file: Path
+    what: str
+    block: int | None = None
+
+    @property
+    def is_store(self) -> bool:
+        """Whether it is a store, described by a manifest."""
+        return self.file.suffix == ".json"
+
+    def repair(self, snakemake: str) -> str:
+        """Return the commands that make the file again.
+
+        Parameters
+        ----------
+        snakemake
+            The command that runs the study.
+        """
+        removed = [self.file, store_of(self.file)] if self.is_store else [self.file]
+        return f"rm -rf {' '.join(map(str, removed))} && {snakemake}"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked, and what is wrong.
+
+    Parameters
+    ----------
+    stores, blocks, tables
+        How many were read.
+    faults
+        What is wrong; empty: everything is as it was written.
+    """
+
+    stores: int
+    blocks: int
+    tables: int
+    faults: list[Fault]
+
+
+def verify(root: Path) -> Verified:
+    """Read every store and table of a study and compare them with manifests and checksums.
+
+    Parameters
+    ----------
+    root
+        Folder of the study, `<results>/<study>`.
+    """
+    readers: list[StoreReader] = []
+    faults: list[Fault] = []
+    manifests = _manifests(root)
+    for manifest, kind in manifests:
+        try:
+            readers.append(kind(manifest))
+        except UserError as error:
+            faults += [Fault(manifest, problem.what) for problem in error.problems]
+    for reader in readers:
+        faults += [
+            Fault(reader.manifest_path, f"rows {d.start} to {d.stop - 1}: {d.what}", d.block)
+            for d in reader.damaged()
+        ]
+    tables = _tables(root)
+    for table in tables:
+        faults += _table_faults(root, table)
+    blocks = sum(reader.blocks for reader in readers)
+    return Verified(len(manifests), blocks, len(tables), faults)
+
+
+def repair(faults: list[Fault]) -> None:
+    """Remove what is damaged, so that the next run makes it again; sound blocks are kept.
+
+    Parameters
+    ----------
+    faults
+        What `verify` found.
+    """
+    for fault in faults:
+        if fault.block is None:
+            fault.file.unlink(missing_ok=True)
+            if fault.is_store:
+                shutil.rmtree(store_of(fault.file), ignore_errors=True)
+    for fault in faults:
+        if fault.block is not None:
+            reader = _reader_of(fault.file)
+            BlockStore(store_of(fault.file), ARRAYS[reader.format]).forget(fault.block)
+    for file in {fault.file for fault in faults}:
+        # Last of all: the next run goes on where flags are missing, once the manifest is gone.
+        file.unlink(missing_ok=True)
+
+
+def _reader_of(manifest: Path) -> type[StoreReader]:
+    return TileStore if manifest.parent.name == "tiles" else EmbeddingStore
+
+
+def _manifests(root: Path) -> list[tuple[Path, type[StoreReader]]]:
+    """Return the manifest of every store, whether or not the config still names it."""
+    paths = [*sorted((root / "tiles").glob("*.json")), *sorted(root.glob("embeddings/*/*/*.json"))]
+    return [(path, _reader_of(path)) for path in paths if not path.name.startswith(".")]
+
+
+def _tables(root: Path) -> list[Path]:
+    found = (path for path in sorted(root.rglob("*.parquet")) if not path.name.startswith("."))
+    return [path for path in found if not any(part.suffix == ".zarr" for part in path.parents)]
+
+
+def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
+    """Yield what is wrong with a table, by itself and beside the tile store of its dataset."""
+    try:
+        table = read_parquet(path)
+    except UserError as error:
+        yield from (Fault(path, problem.what) for problem in error.problems)
+        return
+    store = _tile_store(root, path)
+    if store is None:
+        return
+    if "tile_id" in table and "row" not in table:
+        if list(table["tile_id"]) != store.tile_ids:
+            what = f"its {len(table)} rows are not the {len(store)} tiles of the store"
+            yield Fault(path, what)
+    elif "row" in table:
+        yield from _row_faults(path, table, store)
+
+
+def _row_faults(path: Path, table: pd.DataFrame, store: TileStore) -> Iterator[Fault]:
+    rows = table["row"]
+    if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(store):
+        yield Fault(path, f"names rows that the tile store of {len(store)} tiles does not have")
+    elif "tile_id" in table:
+        expected = pd.Series(store.tile_ids).iloc[rows.to_numpy()].to_numpy()
+        if (table["tile_id"].to_numpy() != expected).any():
+            yield Fault(path, "its tile ids are not those of the tile store")
+
+
+def _tile_store(root: Path, path: Path) -> TileStore | None:
+    """Return the tile store whose rows a table of the tiles, of labels or of splits counts."""
+    paths = StudyPaths(root)
+    dataset = path.name.partition(".")[0]
+    counted = {paths.tile_table(dataset), paths.relabelled(dataset), paths.splits(dataset)}
+    if path not in counted:
+        parts = path.relative_to(root).parts
+        is_predictions = parts[0] == "scores" and path.name.endswith(".predictions.parquet")
+        if not is_predictions or parts[1] == "aggregate":
+            return None
+        dataset = parts[2]
+    try:
+        return TileStore(paths.tiles(dataset))
+    except UserError:
+        return None
