@@ -28,6 +28,7 @@ SMALL = {
     "strategy_seeds": [0, 1],
     "splits": {"folds": {"image": 2}, "seeds": [0], "fractions": [0.5, 1.0]},
     "heads": {"epochs": 3, "hidden": [16, 8]},
+    "finetune": {"epochs": 1, "fractions": [1.0], "batch_size": 16},
     "knn": {"k": [1, 3]},
     "compute": {"device": "cpu", "threads": 1, "probe_threads": 1},
     "compare": {"bootstrap": 100},
@@ -39,6 +40,7 @@ FILES = {
     "dino4cells-hpa-fov": ("/DINO_FOV_checkpoint.pth", 4),
     "dino4cells-hpa-cell": ("/DINO_single_cell_checkpoint.pth", 4),
 }
+TRAINED = "dino-vitb16-opencell"
 
 
 def checkpoint(name: str, channels: int) -> bytes:
@@ -99,6 +101,9 @@ def folder(server, tmp_path_factory):
             del card["pretrained"]
         card |= {"source": "url", "url": server.url + path, **small}
         write_yaml(folder / f"resources/backbones/{name}.yaml", card)
+    card = shipped("backbones", TRAINED) | small | {"epochs": 1, "batch_size": 8}
+    card["objective"] |= {"output_width": 32, "hidden_width": 16, "bottleneck_width": 8}
+    write_yaml(folder / f"resources/backbones/{TRAINED}.yaml", card)
     write_yaml(folder / "small.yaml", SMALL)
     return folder
 
@@ -152,9 +157,14 @@ def test_the_check_says_what_will_be_fetched(finished, folder):
 def test_each_backbone_is_scored_under_each_strategy(finished, folder):
     summary = pd.read_csv(folder / "results/opencell-paper/summary.csv")
     found = set(summary[["backbone", "channels"]].itertuples(index=False, name=None))
-    assert found == {(b, s) for b in FILES for s in ("replicate", "map", "map-random")}
+    backbones = [*FILES, TRAINED]
+    assert found == {(b, s) for b in backbones for s in ("replicate", "map", "map-random")}
     assert set(summary["scheme"]) == {"image"}
-    assert set(summary["head"]) == {"floor", "mlp", "knn"}
+    assert set(summary["head"]) == {"floor", "mlp", "knn", "finetune-full"}
+    tuned = summary[summary["head"] == "finetune-full"]
+    assert set(tuned["backbone"]) == {"dino4cells-hpa-fov"}
+    seen = summary.groupby("backbone")["seen_in_training"].unique().str.join(", ")
+    assert seen.to_dict() == {**dict.fromkeys(FILES, "no"), TRAINED: "images"}
     assert set(summary["fraction"]) == {0.5, 1.0}
     assert (folder / "results/opencell-paper/figures/scaling.png").is_file()
 
