@@ -33,7 +33,7 @@ def test_parts_make_the_same_store_and_a_longer_sheet_costs_its_new_blocks(tmp_p
     assert sorted(p.name for p in notes.glob("[0-9]*.json")) == ["0.json", "1.json", "2.json"]
     assert (whole / target).read_bytes() == (divided / target).read_bytes()
     assert files_of(whole / f"{STORE}.zarr") == files_of(divided / f"{STORE}.zarr")
-    assert not planned_jobs(divided, target)
+    assert not planned_jobs(divided, "--", target)
 
     sheet = divided / "raw/samples.tsv"
     table = pd.read_csv(sheet, sep="\t")
