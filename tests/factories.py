@@ -160,7 +160,7 @@ def run_command(
 
 def planned_jobs(folder: Path, *arguments: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run plans."""
-    done = run_snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
+    done = run_snakemake(folder, "--dry-run", "--quiet=rules", *arguments)
     lines = (done.stdout + done.stderr).splitlines()
     counts = {}
     for line in lines:

@@ -1,3 +1,4 @@
+import argparse
 import re
 import sys
 
@@ -15,14 +16,20 @@ from transferscope.study import Study
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "contact_sheets"}
 
 
+def last_rules():
+    """Return the rules that end this run (`--until`): Snakemake itself tells them only later."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--until", "-U", nargs="*", default=[])
+    return set(parser.parse_known_args(sys.argv[1:])[0].until)
+
+
 def load_plan():
     """Read the config and its cards; check all input, but only once a run."""
     where = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
     try:
         study = Study.load(config, card_roots(), where)
         if workflow.is_main_process:
-            settings = workflow.dag_settings
-            until = set(settings.until) if settings else set()
+            until = last_rules()
             preflight(study, scored=not until or not until <= BEFORE_SCORES)
     except UserError as error:
         # Not chained: the user has made a mistake, and needs no traceback.
