@@ -120,7 +120,8 @@ def test_two_runs_at_once(copied_study, finished_study):
 def test_a_clock_that_is_set_back(copied_study, finished_study):
     folder = copied_study()
     for path in folder.rglob("*"):
-        os.utime(path, (time.time() + DAY, time.time() + DAY))
+        seconds = path.stat().st_mtime + DAY
+        os.utime(path, (seconds, seconds))
     assert planned_jobs(folder) == {}
     shutil.rmtree(folder / f"{EMBEDDINGS}/tiny/map.zarr")
     (folder / f"{EMBEDDINGS}/tiny/map.json").unlink()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model
@@ -124,6 +124,6 @@ class ArchitectureBase(NetworkBase):
             "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit, which timm lacks."
         )
     )
-    arguments: dict[str, Any] = Field(
+    arguments: dict[str, JsonValue] = Field(
         default_factory=dict, description="Further keyword arguments of the architecture."
     )

@@ -95,7 +95,7 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     Raises
     ------
     UserError
-        Where the sample sheet or its first file cannot be read.
+        Where the sample sheet, or the first file of one that was given, cannot be read.
     """
     located, path = study.all_datasets[dataset], study.sheet_of(dataset)
     card = located.card
@@ -106,7 +106,13 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
     given = card.sheet is not None
     sheet = study.sheet(dataset) if given else read_sheet(path, card, located.path)
-    return _listed(sheet, card, tried)
+    try:
+        return _listed(sheet, card, tried)
+    except UserError:
+        if card.fetch is None:
+            raise
+        # The tile step names the file; how large the others are is known all the same.
+        return _to_fetch(card, located.path, path, online=online)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
