@@ -119,15 +119,27 @@ def test_two_runs_at_once(copied_study, finished_study):
 
 def test_a_clock_that_is_set_back(copied_study, finished_study):
     folder = copied_study()
-    for path in folder.rglob("*"):
-        seconds = path.stat().st_mtime + DAY
-        os.utime(path, (seconds, seconds))
+    shift(folder / ROOT, DAY)
     assert planned_jobs(folder) == {}
     shutil.rmtree(folder / f"{EMBEDDINGS}/tiny/map.zarr")
     (folder / f"{EMBEDDINGS}/tiny/map.json").unlink()
+    # What is made now would look older than what it is made from: Snakemake says so and stops.
+    refused = run_snakemake(folder, check=False)
+    assert refused.returncode != 0
+    assert f"{EMBEDDINGS}/tiny/map.json has older modification time" in refused.stderr
+    assert "clock" in refused.stderr
+    # The day has passed, or the clock is put right.
+    shift(folder / ROOT, -DAY)
     run_snakemake(folder)
     assert_equal_results(folder / ROOT, finished_study / ROOT)
     assert planned_jobs(folder) == {}
+
+
+def shift(folder, seconds):
+    """Move the times of all files of a folder."""
+    for path in folder.rglob("*"):
+        moved = path.stat().st_mtime + seconds
+        os.utime(path, (moved, moved))
 
 
 def test_a_raw_file_that_is_replaced_and_put_back(copied_study, finished_study):
