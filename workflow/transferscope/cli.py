@@ -497,7 +497,7 @@ def knn(
 @app.command()
 def finetune(
     tiles: ManifestIn,
-    backbone: Annotated[Path, typer.Option(help="Backbone card (.yaml).")],
+    backbone: BackboneCardPath,
     head: Annotated[
         str, typer.Option(help="finetune-full, finetune-last-<n>, finetune-lora or finetune-head.")
     ],

@@ -9,7 +9,7 @@ cluster asks again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -163,26 +163,20 @@ class Needs:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / threads
             return Need.of(IMAGES_MB + self._block_mb(HANDCRAFTED_WIDTH), seconds)
         cost, passes = self._cost(card, dataset, wildcards.backbone, channels)
-        on_gpu = self._on_gpu
         batch = self.study.config.compute.batch_size * len(slots_of(card)) * card.input_size**2
-        memory = TORCH_MB + self._block_mb(passes * cost.width) + (CUDA_MB if on_gpu else 0)
+        memory = self._network_mb + self._block_mb(passes * cost.width)
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
-        rate = GPU_RATE if on_gpu else threads * CORE_RATE
-        return Need.of(memory, n_tiles * passes * cost.operations / rate)
+        return Need.of(memory, n_tiles * passes * cost.operations / self._rate)
 
     def pretrain(self, wildcards: Any) -> Need:
         """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
         card = self.study.trained[wildcards.backbone]
         sizes = [self._size(dataset) for dataset in card.datasets]
         cost = self._known_cost(wildcards.backbone)
-        tiles = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
         batch = card.batch_size * len(card.slots) * card.input_size**2
-        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
-        base = TORCH_MB + (CUDA_MB if self._on_gpu else 0)
-        memory = base + (tiles + FLOAT_BYTES * copies) / MIB
-        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+        memory = self._training_mb(sizes, cost, batch)
         operations = training_operations(card, cost, sum(n for n, _ in sizes))
-        return Need.of(self._processes * memory, operations / (rate * self._processes))
+        return Need.of(self._processes * memory, operations / (self._rate * self._processes))
 
     def embed_start(self, wildcards: Any) -> Need:
         """Return the need of trying the number format on a few tiles."""
@@ -219,16 +213,13 @@ class Needs:
         if isinstance(card, HandcraftedCard):
             raise ValueError(f"{backbone} is not fine-tuned")
         cost, passes = self._cost(card, dataset, backbone, wildcards.channels)
-        n_tiles, shape = self._size(dataset)
+        size = self._size(dataset)
         settings = self.study.config.finetune
         batch = passes * settings.batch_size * len(slots_of(card)) * card.input_size**2
-        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
-        raw = n_tiles * math.prod(shape) * RAW_BYTES
-        memory = TORCH_MB + (CUDA_MB if self._on_gpu else 0) + (raw + FLOAT_BYTES * copies) / MIB
-        rate = GPU_RATE if self._on_gpu else self.threads * CORE_RATE
-        shown = n_tiles * tuning_passes(self.study.config, mode_of_head(wildcards.tuned_head))
+        memory = self._training_mb([size], cost, batch)
+        shown = size[0] * tuning_passes(self.study.config, mode_of_head(wildcards.tuned_head))
         heads = self.heads(wildcards)
-        seconds = shown * passes * cost.operations / rate + 60 * heads.minutes
+        seconds = shown * passes * cost.operations / self._rate + 60 * heads.minutes
         return Need.of(memory + self._matrices_mb(*self._matrix(wildcards)), seconds)
 
     def knn(self, wildcards: Any) -> Need:
@@ -275,6 +266,24 @@ class Needs:
     @property
     def _on_gpu(self) -> bool:
         return self.study.config.compute.device != "cpu"
+
+    @property
+    def _rate(self) -> float:
+        """Operations a second of a job that runs a network."""
+        return GPU_RATE if self._on_gpu else self.threads * CORE_RATE
+
+    @property
+    def _network_mb(self) -> int:
+        """Memory of such a job beside weights and data."""
+        return TORCH_MB + (CUDA_MB if self._on_gpu else 0)
+
+    def _training_mb(
+        self, sizes: Sequence[tuple[int, tuple[int, ...]]], cost: NetworkCost, batch: int
+    ) -> float:
+        """Return the memory of a training: raw tiles, weights, and a batch of so many values."""
+        raw = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
+        copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch
+        return self._network_mb + (raw + FLOAT_BYTES * copies) / MIB
 
     @cached_property
     def _n_scored(self) -> int:

@@ -119,8 +119,8 @@ def finish_store(manifest: Path, started: Path, parts: Path, blocks_a_job: int) 
         Where blocks are missing, not finite, or not what was written.
     """
     store = _open_started(manifest, started)
-    damaged = store.damaged()
-    store.reopen(damaged)
+    for block in store.damaged():
+        store.forget(block)
     missing = [block for block, _, _ in store.missing()]
     if missing:
         for part in {block // blocks_a_job for block in missing}:

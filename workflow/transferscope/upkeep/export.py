@@ -21,7 +21,6 @@ from transferscope.study import Study
 CHECKSUMS = "SHA256SUMS"
 # How a run went, with times: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw")
-CHUNK = 1 << 20
 
 
 def export(study: Study, archive: Path, *, stores: bool) -> int:
@@ -73,7 +72,7 @@ def _write(
         for file in files:
             member = f"results/{file.relative_to(root).as_posix()}"
             with file.open("rb") as content_of:
-                sums[member] = _sha256(content_of)
+                sums[member] = hashlib.file_digest(content_of, "sha256").hexdigest()
                 content_of.seek(0)
                 _add(archive, f"{name}/{member}", content_of, file.stat().st_size)
         listing = "".join(f"{digest}  {member}\n" for member, digest in sums.items()).encode()
@@ -85,13 +84,6 @@ def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> 
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
     archive.addfile(member, content)
-
-
-def _sha256(content: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while part := content.read(CHUNK):
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def _results(root: Path, *, stores: bool) -> Iterator[Path]:
@@ -166,10 +158,10 @@ def _read(archive: Path) -> tuple[dict[str, str], str | None]:
         for member in opened:
             name = member.name.partition("/")[2]
             content = opened.extractfile(member)
-            if content is None:
+            if not isinstance(content, io.BufferedReader):
                 found[name] = "not a file"
             elif name == CHECKSUMS:
                 listing = content.read().decode("utf-8", errors="replace")
             else:
-                found[name] = _sha256(content)
+                found[name] = hashlib.file_digest(content, "sha256").hexdigest()
     return found, listing

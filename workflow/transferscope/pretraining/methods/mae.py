@@ -17,10 +17,11 @@ from timm.models.vision_transformer import Block, init_weights_vit_timm
 from torch import Tensor, nn
 
 from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses, Method
+from transferscope.pretraining.methods.base import AugmentFactory, Losses
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.masking import Mask, masked_losses, random_mask
 from transferscope.pretraining.methods.settings import ChannelAgnosticMaeSettings, MaeSettings
+from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 # Deviation of fresh mask tokens, as timm and He et al. have it for such.
 TOKEN_DEVIATION = 0.02
@@ -90,7 +91,7 @@ class Decoder(nn.Module):
         return predicted.reshape(batch, n_patches, -1)
 
 
-class MaskedAutoencoder(Method):
+class MaskedAutoencoder(SingleCropMethod):
     """Encoder and decoder.
 
     Parameters
@@ -116,29 +117,13 @@ class MaskedAutoencoder(Method):
         inputs: NetworkInputs,
         augmentation: AugmentFactory,
     ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.input_size = input_size
-        self.inputs = inputs
-        self.augmentation = augmentation
-        self._encoder = encoder
+        super().__init__(settings, encoder, input_size, inputs, augmentation)
         patches = encoder.patch_embed
         self.patch_size = int(patches.patch_size[0])
         self.splits_channels = isinstance(encoder, ChannelTokenVit)
         seen = 1 if self.splits_channels else int(patches.proj.weight.shape[1])
         values = seen * self.patch_size**2
         self.decoder = Decoder(encoder.embed_dim, patches.grid_size, values, settings)
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder."""
-        network: nn.Module = self._encoder
-        return network
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return one crop of each image, [B, slots, S, S]."""
-        augment = self.augmentation(self.input_size, self.settings.crop_scale, batch.channels)
-        return self.inputs(augment(batch.images, generator), batch.channels)
 
     def loss(self, views: Tensor, progress: float, generator: torch.Generator) -> Losses:
         """Return how badly the hidden patches are predicted."""

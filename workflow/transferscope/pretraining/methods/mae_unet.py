@@ -14,10 +14,11 @@ from lightly.models.utils import patchify
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses, Method
+from transferscope.pretraining.methods.base import AugmentFactory, Losses
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.masking import masked_losses, random_mask
 from transferscope.pretraining.methods.settings import UnetMaeSettings
+from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 
 class UnetDecoder(nn.Module):
@@ -64,7 +65,7 @@ def _convolutions(n_in: int, n_out: int) -> nn.Sequential:
     )
 
 
-class UnetAutoencoder(Method):
+class UnetAutoencoder(SingleCropMethod):
     """Encoder and decoder.
 
     Parameters
@@ -92,25 +93,9 @@ class UnetAutoencoder(Method):
         inputs: NetworkInputs,
         augmentation: AugmentFactory,
     ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.input_size = input_size
-        self.inputs = inputs
-        self.augmentation = augmentation
-        self._encoder = encoder
+        super().__init__(settings, encoder, input_size, inputs, augmentation)
         widths = [level["num_chs"] for level in encoder.feature_info]
         self.decoder = UnetDecoder(widths, settings.decoder_width, channels)
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder."""
-        network: nn.Module = self._encoder
-        return network
-
-    def views(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return one crop of each image, [B, slots, S, S]."""
-        augment = self.augmentation(self.input_size, self.settings.crop_scale, batch.channels)
-        return self.inputs(augment(batch.images, generator), batch.channels)
 
     def loss(self, views: Tensor, progress: float, generator: torch.Generator) -> Losses:
         """Return how badly the blanked squares are painted in."""

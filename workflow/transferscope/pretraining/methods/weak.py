@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses, Method
+from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.settings import WeakSettings
+from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 
-class WeakClassifier(Method):
+class WeakClassifier(SingleCropMethod):
     """Encoder and one layer.
 
     Parameters
@@ -43,27 +44,14 @@ class WeakClassifier(Method):
         inputs: NetworkInputs,
         augmentation: AugmentFactory,
     ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.input_size = input_size
-        self.inputs = inputs
-        self.augmentation = augmentation
-        self._encoder = encoder
+        super().__init__(settings, encoder, input_size, inputs, augmentation)
         self.head = nn.Linear(int(encoder.num_features), n_groups)
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder."""
-        network: nn.Module = self._encoder
-        return network
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return one crop of each image [B, slots, S, S], and their groups [B]."""
         if batch.groups is None:
             raise ValueError("weak supervision needs the groups of a batch")
-        augment = self.augmentation(self.input_size, self.settings.crop_scale, batch.channels)
-        images = self.inputs(augment(batch.images, generator), batch.channels)
-        return images, batch.groups
+        return self.crops(batch, generator), batch.groups
 
     def loss(
         self, views: tuple[Tensor, Tensor], progress: float, generator: torch.Generator
