@@ -7,8 +7,9 @@ import pytest
 from transferscope.cards import DatasetCard
 from transferscope.errors import UserError
 from transferscope.raw.file_checks import check_files
+from transferscope.raw.places import absolute_path
 from transferscope.raw.sheet_builder import BuiltSheet, LabelTable, build_sheet
-from transferscope.raw.sheets import SampleSheet, absolute_path, read_sheet
+from transferscope.raw.sheets import SampleSheet, read_sheet
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are not here")
@@ -281,7 +282,7 @@ def test_real_bbbc013_crops_with_their_labels(tmp_path: Path) -> None:
         ignore_channels=[2],
         labels=built.labels,
         task="single-label",
-        roots=[built.root],
+        roots=[str(built.root)],
         tiles={"size": 64, "mode": "resize"},
     )
     assert check_files(read_sheet(built.path, card), card) == []

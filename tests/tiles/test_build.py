@@ -191,9 +191,9 @@ def test_memory_is_bounded_by_fields_ahead(
     decoded, ahead = [], []
     decode, write = tile_decoding._decode, tile_writer.TileWriter._write
 
-    def counting(plan: object, planned: object) -> object:
+    def counting(plan: object, planned: object, files: object) -> object:
         decoded.append(planned)
-        return decode(plan, planned)  # type: ignore[arg-type]
+        return decode(plan, planned, files)  # type: ignore[arg-type]
 
     def slow(self: tile_writer.TileWriter) -> None:
         time.sleep(0.05)

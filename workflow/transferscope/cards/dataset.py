@@ -11,6 +11,7 @@ from transferscope.cards.cells import CellposeSegmentation, CellSettings, Waters
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model, fingerprint
+from transferscope.remote.urls import checked_url, is_url
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]
@@ -70,11 +71,19 @@ class DatasetCard(Model):
         None,
         description="Sample sheet (TSV or CSV), relative to the card. Null: simulated or fetched.",
     )
-    roots: list[Path] = Field(
+    roots: list[str] = Field(
         default_factory=list,
         description=(
-            "Further folders, relative to the sheet, in which raw files may lie. Without them, "
-            "every path in the sheet must lie in the sheet's folder or below."
+            "Further folders, relative to the sheet, or URLs of object stores, such as "
+            "s3://bucket/plates, in which raw files may lie. Without them, every path in the sheet "
+            "must lie in the sheet's folder or below."
+        ),
+    )
+    location: str | None = Field(
+        None,
+        description=(
+            "URL in an object store, such as s3://bucket/plates, to which the paths of the sheet "
+            "are relative. Null: to the sheet's own folder."
         ),
     )
     simulate: SimulateSettings | None = Field(
@@ -139,6 +148,13 @@ class DatasetCard(Model):
             raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
         return values
 
+    @field_validator("roots", "location")
+    @classmethod
+    def _allowed(cls, value: list[str] | str | None) -> list[str] | str | None:
+        if isinstance(value, list):
+            return [checked_url(root) if is_url(root) else root for root in value]
+        return None if value is None else checked_url(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> DatasetCard:
         n_in_file = len(self.channels) + len(self.ignore_channels)
@@ -147,6 +163,8 @@ class DatasetCard(Model):
         given = [source for source in (self.sheet, self.simulate, self.fetch) if source is not None]
         if len(given) != 1:
             raise ValueError("give either `sheet`, `simulate` or `fetch`")
+        if self.location is not None and self.sheet is None:
+            raise ValueError("location says where the files of a `sheet` are: give both")
         if isinstance(self.fetch, HpaFetch) and set(self.fetch.colours) != set(self.channels):
             raise ValueError("fetch.colours must name each of `channels`, and nothing else")
         if unknown := sorted(set(self.intensity_range) - set(self.channels)):

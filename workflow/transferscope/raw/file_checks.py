@@ -13,6 +13,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.progress import progress_bar
 from transferscope.raw.images import FieldHeader, read_field_header
 from transferscope.raw.sheets import SampleSheet
+from transferscope.remote.access import REQUESTS
 
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8
@@ -59,7 +60,7 @@ def scan_headers(
     """Read the headers of the fields at these positions; problems in place of a bad field's."""
     results = []
     with (
-        ThreadPoolExecutor(HEADER_THREADS) as pool,
+        ThreadPoolExecutor(REQUESTS if sheet.is_remote else HEADER_THREADS) as pool,
         progress_bar(f"Headers of {card.name}", len(positions), "fields") as bar,
     ):
         for result in pool.map(partial(header_at, sheet, card), positions):

@@ -12,6 +12,7 @@ import math
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,12 +24,16 @@ import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
+from transferscope.remote.access import asking
+from transferscope.remote.files import RawFile, RemoteFile, remembering, size_of
+from transferscope.remote.zarr_stores import zarr_store
 
 # A header may claim any size; what it claims is checked before memory is asked for.
 MAX_DECODED_BYTES = 2 << 30
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 PNG_AXES = {0: ("YX", 1), 2: ("YXS", 3), 4: ("YXS", 2), 6: ("YXS", 4)}
 PNG_PALETTE = 3
 JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -64,19 +69,19 @@ class Header:
         Whether the last sample is an opacity.
     """
 
-    path: Path
+    path: RawFile
     axes: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     alpha: bool = False
 
 
-def problem_with(path: Path, what: str, mend: str = "") -> UserError:
+def problem_with(path: RawFile, what: str, mend: str = "") -> UserError:
     """Return the error for one file."""
     return UserError(Problem(str(path), what, mend))
 
 
-def read_header(path: Path, types: Sequence[str] = IMAGE_TYPES) -> Header:
+def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
     """Read the header of a raw file and check that all of the file is there.
 
     Parameters
@@ -92,9 +97,10 @@ def read_header(path: Path, types: Sequence[str] = IMAGE_TYPES) -> Header:
         Where the file is missing, no image, cut short, too large, or not of one of the types.
     """
     reader = {"tiff": _tiff_header, "png": _png_header, "jpeg": _jpeg_header, "zarr": _zarr_header}
-    kind = _kind_of(path)
+    opened = remembering(path)
+    kind = _kind_of(opened)
     try:
-        header = reader[kind](path)
+        header = reader[kind](opened)
         dtype = _supported(path, header.dtype, types)
     except UserError:
         raise
@@ -103,7 +109,7 @@ def read_header(path: Path, types: Sequence[str] = IMAGE_TYPES) -> Header:
         what = f"not a readable {kind.upper()} file, damaged or cut short: {reason}"
         raise problem_with(path, what, MAKE_AGAIN) from None
     _check_size(header)
-    return replace(header, dtype=dtype)
+    return replace(header, path=path, dtype=dtype)
 
 
 def read_pixels(header: Header) -> npt.NDArray[Any]:
@@ -130,7 +136,7 @@ def read_pixels(header: Header) -> npt.NDArray[Any]:
     return pixels.astype(header.dtype, copy=False)
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(path: RawFile) -> str:
     if path.is_dir():
         return "zarr"
     try:
@@ -158,7 +164,7 @@ def _check_size(header: Header) -> None:
         raise problem_with(header.path, what, "Split it, or export one field a file.")
 
 
-def _supported(path: Path, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
+def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
     """Return the type in native byte order, or say why it is refused."""
     found: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     if found.name in types:
@@ -176,9 +182,8 @@ def _supported(path: Path, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
 # TIFF ------------------------------------------------------------------------------------------
 
 
-def _tiff_header(path: Path) -> Header:
-    # Parts of an OME-TIFF in other files are not followed: they could lie anywhere.
-    with tifffile.TiffFile(path, _multifile=False) as tiff:
+def _tiff_header(path: RawFile) -> Header:
+    with _opened_tiff(path) as tiff:
         series = _only_series(path, tiff)
         dtype = np.dtype(series.dtype)
         _check_all_bytes_there(path, tiff, series)
@@ -187,13 +192,21 @@ def _tiff_header(path: Path) -> Header:
         return Header(path, str(series.axes), tuple(map(int, series.shape)), dtype, alpha)
 
 
-def _tiff_pixels(path: Path) -> npt.NDArray[Any]:
-    with tifffile.TiffFile(path, _multifile=False) as tiff:
+def _tiff_pixels(path: RawFile) -> npt.NDArray[Any]:
+    with _opened_tiff(path) as tiff:
         pixels: npt.NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
         return pixels
 
 
-def _only_series(path: Path, tiff: Any) -> Any:
+@contextmanager
+def _opened_tiff(path: RawFile) -> Iterator[Any]:
+    # Parts of an OME-TIFF in other files are not followed: they could lie anywhere.
+    with ExitStack() as stack:
+        source = path if isinstance(path, Path) else stack.enter_context(path.open("rb"))
+        yield stack.enter_context(tifffile.TiffFile(source, _multifile=False))
+
+
+def _only_series(path: RawFile, tiff: Any) -> Any:
     """Return the first image series; a second one of its size would be silently lost."""
     if not tiff.series:
         raise problem_with(path, "the TIFF holds no image", MAKE_AGAIN)
@@ -204,8 +217,8 @@ def _only_series(path: Path, tiff: Any) -> Any:
     return first
 
 
-def _check_all_bytes_there(path: Path, tiff: Any, series: Any) -> None:
-    size = path.stat().st_size
+def _check_all_bytes_there(path: RawFile, tiff: Any, series: Any) -> None:
+    size = size_of(path)
     if any(page is None for page in series.pages):
         what = "parts of the image are missing, or lie in other files"
         raise problem_with(path, what, "Export it as one whole file.")
@@ -225,14 +238,15 @@ def _end_of(page: Any) -> int:
 # PNG -------------------------------------------------------------------------------------------
 
 
-def _png_header(path: Path) -> Header:
+def _png_header(path: RawFile) -> Header:
     with path.open("rb") as file:
         chunks = _png_chunks(path, file)
         name, start = next(chunks)
         if name != b"IHDR":
             raise problem_with(path, "the PNG has no header", MAKE_AGAIN)
         width, height, bits, colour = struct.unpack(">IIBB", start[:10])
-        if not any(name == b"IEND" for name, _ in chunks):
+        # A few bytes tell of most files; where others follow the end, all chunks are gone over.
+        if not _ends_as_png(path, file) and not any(name == b"IEND" for name, _ in chunks):
             raise problem_with(path, "the PNG is cut short", MAKE_AGAIN)
     if colour == PNG_PALETTE or bits not in (8, 16):
         what = f"is a PNG with {'a colour palette' if colour == PNG_PALETTE else f'{bits} bits'}"
@@ -243,9 +257,15 @@ def _png_header(path: Path) -> Header:
     return Header(path, axes, shape, dtype, alpha=colour in (4, 6))
 
 
-def _png_chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _ends_as_png(path: RawFile, file: BinaryIO) -> bool:
+    """Return whether the last chunk of a PNG is its end; true of all that are not cut short."""
+    file.seek(max(0, size_of(path) - len(PNG_END)))
+    return file.read() == PNG_END
+
+
+def _png_chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Yield (name, first bytes) of each chunk that is wholly there."""
-    size = path.stat().st_size
+    size = size_of(path)
     file.seek(len(PNG_MAGIC))
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
@@ -256,7 +276,7 @@ def _png_chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         file.seek(body + length + 4)
 
 
-def _png_pixels(path: Path) -> npt.NDArray[Any]:
+def _png_pixels(path: RawFile) -> npt.NDArray[Any]:
     pixels: npt.NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
     return pixels
 
@@ -264,10 +284,10 @@ def _png_pixels(path: Path) -> npt.NDArray[Any]:
 # JPEG ------------------------------------------------------------------------------------------
 
 
-def _jpeg_header(path: Path) -> Header:
+def _jpeg_header(path: RawFile) -> Header:
     with path.open("rb") as file:
         bits, height, width, components = _jpeg_frame(path, file)
-        file.seek(max(0, path.stat().st_size - JPEG_TAIL_BYTES))
+        file.seek(max(0, size_of(path) - JPEG_TAIL_BYTES))
         # Decoders fill what is missing with grey and say nothing.
         if JPEG_END not in file.read():
             raise problem_with(path, "the JPEG is cut short", MAKE_AGAIN)
@@ -279,7 +299,7 @@ def _jpeg_header(path: Path) -> Header:
     return Header(path, "YXS", (height, width, 3), np.dtype(np.uint8))
 
 
-def _jpeg_frame(path: Path, file: BinaryIO) -> tuple[int, int, int, int]:
+def _jpeg_frame(path: RawFile, file: BinaryIO) -> tuple[int, int, int, int]:
     """Return bits, height, width and components from the frame header (ITU-T T.81, B.2.2)."""
     file.seek(2)
     while len(head := file.read(4)) == 4 and head[0] == 0xFF:
@@ -291,7 +311,7 @@ def _jpeg_frame(path: Path, file: BinaryIO) -> tuple[int, int, int, int]:
     raise problem_with(path, "the JPEG has no frame header", MAKE_AGAIN)
 
 
-def _jpeg_pixels(path: Path) -> npt.NDArray[Any]:
+def _jpeg_pixels(path: RawFile) -> npt.NDArray[Any]:
     pixels: npt.NDArray[Any] = imagecodecs.jpeg8_decode(path.read_bytes())
     return pixels
 
@@ -299,14 +319,15 @@ def _jpeg_pixels(path: Path) -> npt.NDArray[Any]:
 # OME-Zarr --------------------------------------------------------------------------------------
 
 
-def _zarr_header(path: Path) -> Header:
+def _zarr_header(path: RawFile) -> Header:
     array, axes = _full_resolution(path)
     return Header(path, axes.upper(), tuple(map(int, array.shape)), np.dtype(array.dtype))
 
 
-def _zarr_pixels(path: Path) -> npt.NDArray[Any]:
+def _zarr_pixels(path: RawFile) -> npt.NDArray[Any]:
     array, _ = _full_resolution(path)
-    return np.asarray(array[...])
+    with asking(str(path)) if isinstance(path, RemoteFile) else nullcontext():
+        return np.asarray(array[...])
 
 
 def first_link(folder: Path) -> Path | None:
@@ -314,14 +335,15 @@ def first_link(folder: Path) -> Path | None:
     return next((path for path in folder.rglob("*") if path.is_symlink()), None)
 
 
-def _full_resolution(path: Path) -> tuple[Any, str]:
+def _full_resolution(path: RawFile) -> tuple[Any, str]:
     """Return the first level of an NGFF multiscale image, and its axes."""
-    if link := first_link(path):
+    if isinstance(path, Path) and (link := first_link(path)):
         what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
         raise problem_with(path, what, "Copy what it points to in its place.")
+    store = path if isinstance(path, Path) else zarr_store(path.url)
     # The fast pipeline of our own stores refuses big-endian arrays, which OME tools write.
     with _zarr_config_lock, zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
-        group: Any = zarr.open_group(path, mode="r")
+        group: Any = zarr.open_group(store, mode="r")
         attributes = dict(group.attrs)
         multiscales = attributes.get("ome", attributes).get("multiscales")
         if not multiscales:

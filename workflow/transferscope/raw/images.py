@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
+from transferscope.remote.files import RawFile, in_memory
 
 UNKNOWN_AXES = "QI"
 NAME_AXES = (
@@ -56,7 +56,7 @@ class _Arrangement:
 
 
 def read_field_header(
-    files: Sequence[Path], card: DatasetCard, *, one_file_a_channel: bool = False
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
 ) -> FieldHeader:
     """Read the headers of one field and check them against the card.
 
@@ -92,7 +92,7 @@ def read_field_header(
 
 
 def decode_field(
-    files: Sequence[Path], card: DatasetCard, *, one_file_a_channel: bool = False
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
 ) -> npt.NDArray[Any]:
     """Decode one field.
 
@@ -115,6 +115,7 @@ def decode_field(
     UserError
         Naming the file, and the channel or axis that is wrong.
     """
+    files = [in_memory(file) for file in files]
     header = read_field_header(files, card, one_file_a_channel=one_file_a_channel)
     n_channels = None if one_file_a_channel else _channels_in_file(card)
     parts = [_decode_file(file, n_channels, card) for file in header.files]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from transferscope.raw.image_formats import (
 )
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
+from transferscope.remote.files import RawFile, in_memory
 
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
 
@@ -121,12 +121,12 @@ def check_all_masks(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     return problems
 
 
-def mask_file(sheet: SampleSheet, position: int, column: str) -> Path:
-    """Return the path of a field's mask."""
-    return sheet.path.parent / str(sheet.table[column].iloc[position])
+def mask_file(sheet: SampleSheet, position: int, column: str) -> RawFile:
+    """Return a field's mask."""
+    return sheet.places.file(str(sheet.table[column].iloc[position]))
 
 
-def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def read_mask(path: RawFile, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Read a mask.
 
     Parameters
@@ -146,16 +146,16 @@ def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[Any]:
     UserError
         Where it cannot be read, has another shape or several channels, or holds negative values.
     """
-    header = _checked_header(path, shape)
+    header = _checked_header(in_memory(path), shape)
     mask = read_pixels(header).reshape(shape)
     if mask.dtype.kind == "i" and mask.min() < 0:
         raise problem_with(path, "holds negative values", "Number cells from 1, with 0 elsewhere.")
     return mask
 
 
-def _checked_header(path: Path, shape: tuple[int, int]) -> Header:
+def _checked_header(path: RawFile, shape: tuple[int, int]) -> Header:
     header = read_header(path, MASK_TYPES)
-    if path.is_file() and _starts_as_jpeg(path):
+    if not path.is_dir() and _starts_as_jpeg(path):
         raise problem_with(path, "is a JPEG, which blurs numbers", "Save it as PNG or TIFF.")
     sizes = dict(zip(header.axes, header.shape, strict=True))
     others = {letter: size for letter, size in sizes.items() if letter not in "YX" and size > 1}
@@ -168,6 +168,6 @@ def _checked_header(path: Path, shape: tuple[int, int]) -> Header:
     return header
 
 
-def _starts_as_jpeg(path: Path) -> bool:
+def _starts_as_jpeg(path: RawFile) -> bool:
     with path.open("rb") as file:
         return file.read(len(JPEG_MAGIC)) == JPEG_MAGIC

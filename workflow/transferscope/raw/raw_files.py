@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferscope.models import fingerprint
+from transferscope.raw.places import Places
 from transferscope.raw.sheets import SampleSheet
 
 
 def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:
     """Return a digest over name, size and modification time of every raw file of a sheet.
 
-    Contents are not read: a study may have terabytes.
+    Contents are not read: a study may have terabytes. Of files in an object store, it is what the
+    store listed when the sheet was read: size, and ETag or else time.
 
     Parameters
     ----------
@@ -25,7 +27,15 @@ def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:
     """
     cells = sheet.table[[*sheet.file_columns, *more_columns]].to_numpy().ravel()
     folder = str(sheet.path.parent)
-    return fingerprint([_stamp(folder, cell) for cell in cells])
+    places = sheet.places
+    return fingerprint(
+        [_listed(places, c) if places.is_remote(c) else _stamp(folder, c) for c in cells]
+    )
+
+
+def _listed(places: Places, cell: str) -> tuple[str, int, str]:
+    entry = places.entry(cell)
+    return cell, entry.size, entry.stamp
 
 
 def _stamp(folder: str, cell: str) -> tuple[str, int, int]:

@@ -19,11 +19,11 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
     LABEL_SEPARATOR,
     RESERVED_COLUMNS,
-    absolute_path,
     split_labels,
 )
 from transferscope.stores import write_atomically

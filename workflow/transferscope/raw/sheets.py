@@ -1,15 +1,13 @@
 """The sample sheet: which raw files a dataset holds, what they show and what groups them.
 
 A sheet is a TSV or CSV with one row a field. Rows are numbered as a spreadsheet shows them: the
-header is row 1. Paths are relative to the sheet and must lie in its folder, or in a folder that
-the dataset card names in `roots`; symbolic links are the user's own decision and are followed.
+header is row 1. What its paths mean, and which are allowed, says `places`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +17,8 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.places import Places
+from transferscope.remote.files import RawFile
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
 LABEL_COLUMNS = ("tile_id", "labels")
@@ -32,6 +32,7 @@ CELL_COLUMNS = (
 )
 CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
+NAME_FILE = "Name the raw file."
 OWN_ID = "Give each row an id of its own."
 HEADER_ROW = 1
 MOST_ALIKE = 20
@@ -52,11 +53,14 @@ class SampleSheet:
         `fov` and `batch` are always there (default: the tile id, and nothing).
     file_columns
         `("path",)`, or one `path_<channel>` column a channel in the order of the card.
+    places
+        What its paths mean.
     """
 
     path: Path
     table: pd.DataFrame
     file_columns: tuple[str, ...]
+    places: Places
 
     def __len__(self) -> int:
         return len(self.table)
@@ -66,9 +70,14 @@ class SampleSheet:
         """Whether each channel has a file of its own."""
         return self.file_columns != ("path",)
 
-    def files(self, position: int) -> list[Path]:
+    def files(self, position: int) -> list[RawFile]:
         """Return the raw files of the field at a position (from 0), in channel order."""
-        return [self.path.parent / cell for cell in self._file_cells[position]]
+        return [self.places.file(cell) for cell in self._file_cells[position]]
+
+    @cached_property
+    def is_remote(self) -> bool:
+        """Whether any raw file lies in an object store."""
+        return any(map(self.places.is_remote, (c for cells in self._file_cells for c in cells)))
 
     def source(self, position: int) -> str:
         """Return the raw files of a field as the sheet writes them, joined by `;`."""
@@ -129,11 +138,13 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
         With every problem that `check_sheet` finds.
     """
     table, problems = read_table(path)
+    places = Places(path, card)
     if table is not None:
-        problems += _check_table(path, table, card, card_path)
+        problems += _check_table(path, table, card, card_path, places)
     if table is None or problems:
         raise UserError(problems)
-    return SampleSheet(path, _with_defaults(table), file_columns(list(table.columns), card))
+    columns = file_columns(list(table.columns), card)
+    return SampleSheet(path, _with_defaults(table), columns, places)
 
 
 def check_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> list[Problem]:
@@ -150,7 +161,7 @@ def check_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) ->
     """
     table, problems = read_table(path)
     if table is not None:
-        problems += _check_table(path, table, card, card_path)
+        problems += _check_table(path, table, card, card_path, Places(path, card))
     return problems
 
 
@@ -308,7 +319,7 @@ def _check_lengths(path: Path, rows: dict[int, list[str]], width: int) -> list[P
 
 
 def _check_table(
-    path: Path, table: pd.DataFrame, card: DatasetCard, card_path: Path | None
+    path: Path, table: pd.DataFrame, card: DatasetCard, card_path: Path | None, places: Places
 ) -> list[Problem]:
     columns = list(table.columns)
     problems = _check_columns(path, columns, card, card_path)
@@ -317,7 +328,7 @@ def _check_table(
         *_check_groups(table),
         *_check_fovs(table),
         *_check_labels(table, card, card_path),
-        *_check_paths(path, table, card, card_path),
+        *_check_paths(places, table, card, card_path),
     ]
     return problems + _as_problems(path, findings)
 
@@ -448,91 +459,57 @@ def _label_faults(
 
 
 def _check_paths(
-    path: Path, table: pd.DataFrame, card: DatasetCard, card_path: Path | None
+    places: Places, table: pd.DataFrame, card: DatasetCard, card_path: Path | None
 ) -> Iterator[_Finding]:
-    allowed = AllowedPaths(path, card)
-    for column in [*file_columns(list(table.columns), card), *MASK_COLUMNS]:
-        if column not in table:
-            continue
+    columns = (*file_columns(list(table.columns), card), *MASK_COLUMNS)
+    remote: list[tuple[int, str, str]] = []
+    for column in (name for name in columns if name in table):
         for row, cell in _cells(table, column):
-            if not cell and column not in MASK_COLUMNS:
-                yield _Finding(row, column, "no file", "is empty", "Name the raw file.")
-            elif cell and (finding := _check_path(path, cell, row, column, allowed, card_path)):
-                yield finding
+            finding = _check_cell(places, cell, row, column, card_path)
+            if finding is None and cell and places.is_remote(cell):
+                remote.append((row, column, cell))
+            elif found := finding or (_check_there(places, cell, row, column) if cell else None):
+                yield found
+    places.look_up([cell for _, _, cell in remote])
+    for row, column, cell in remote:
+        if found := _check_there(places, cell, row, column):
+            yield found
 
 
-def _check_path(
-    path: Path, cell: str, row: int, column: str, allowed: AllowedPaths, card_path: Path | None
+def _check_cell(
+    places: Places, cell: str, row: int, column: str, card_path: Path | None
 ) -> _Finding | None:
+    """Check a path by its text alone."""
+    if not cell:
+        needed = column not in MASK_COLUMNS
+        return _Finding(row, column, "no file", "is empty", NAME_FILE) if needed else None
     if not cell.isprintable():
         what = f"{cell!r} holds a control character"
-        return _Finding(row, column, "odd path", what, "Name the raw file.")
-    if not allowed.holds(cell):
-        what = f'"{cell}" lies outside the folder of the sheet'
-        mend = (
-            f"Move the sheet above the raw files, or name their folder in `roots:` of "
-            f"{card_path or 'the card'}."
-        )
-        return _Finding(row, column, "outside", what, mend)
-    target = allowed.target(cell)
-    if _exists(target):
+        return _Finding(row, column, "odd path", what, NAME_FILE)
+    if refusal := places.refusal(cell):
+        what, mend = refusal
+        return _Finding(row, column, "outside", what, f"{mend} {card_path or 'the card'}.")
+    return None
+
+
+def _check_there(places: Places, cell: str, row: int, column: str) -> _Finding | None:
+    """Check that the file of an allowed path exists."""
+    if failure := places.failure(cell):
+        what = f"{failure.where}: {failure.what}"
+        return _Finding(row, column, "unknown", what, failure.mend)
+    if places.exists(cell):
         return None
-    what = f'"{cell}" does not exist'
-    return _Finding(row, column, "no such file", what, _nearest(Path(target)))
+    named = places.target(cell) if places.is_remote(cell) else cell
+    what = f'"{named}" does not exist'
+    return _Finding(row, column, "no such file", what, _nearest(places, cell))
 
 
-def absolute_path(path: Path) -> Path:
-    """Return an absolute path without following links: what a user calls a folder is its name."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
-
-
-class AllowedPaths:
-    """Whether paths of a sheet lie in the sheet's folder or in one of the card's roots.
-
-    Parameters
-    ----------
-    sheet, card
-        The sheet and its dataset.
-    """
-
-    def __init__(self, sheet: Path, card: DatasetCard) -> None:
-        self._folder = str(absolute_path(sheet.parent))
-        self._roots = [_inside(os.path.normpath(Path(self._folder) / root)) for root in card.roots]
-        self._own = _inside(self._folder)
-
-    def target(self, cell: str) -> str:
-        """Return the file that a path of the sheet means."""
-        return os.path.join(self._folder, cell)  # noqa: PTH118
-
-    def holds(self, cell: str) -> bool:
-        """Return whether a path, as the sheet writes it, is allowed."""
-        # Text, not pathlib: a sheet may have a million rows, most of them as plain as this.
-        if not os.path.isabs(cell) and ".." not in cell:  # noqa: PTH117
-            return True
-        target = os.path.normpath(self.target(cell))
-        below = _inside(target)
-        if any(below.startswith(root) for root in self._roots):
-            return True
-        return not os.path.isabs(cell) and below.startswith(self._own)  # noqa: PTH117
-
-
-def _inside(folder: str) -> str:
-    """Return the text with which every path below a folder begins, and its own with a slash."""
-    return folder.rstrip(os.sep) + os.sep
-
-
-def _exists(target: str) -> bool:
-    try:
-        return os.path.exists(target)  # noqa: PTH110 (a million times: pathlib is slow)
-    except (OSError, ValueError):  # such as a name that is too long for the file system
-        return False
-
-
-def _nearest(target: Path) -> str:
-    if not target.parent.is_dir():
-        return f"The folder {target.parent} does not exist either: check the path."
-    names = sorted(entry.name for entry in target.parent.iterdir())
-    return suggest(target.name, names[:10_000])
+def _nearest(places: Places, cell: str) -> str:
+    folder, _, name = places.target(cell).rpartition("/")
+    names = places.neighbours(cell)
+    if names is None:
+        return f"The folder {folder} does not exist either: check the path."
+    return suggest(name, names[:10_000])
 
 
 def _cells(table: pd.DataFrame, column: str) -> Iterator[tuple[int, str]]:

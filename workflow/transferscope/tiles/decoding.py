@@ -13,6 +13,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.ordered import in_order
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
+from transferscope.remote.files import RawFile, in_memory
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
@@ -24,6 +25,8 @@ from transferscope.tiles.tiling import (
     visible_part,
 )
 
+# Fields on their way from an object store, undecoded; enough for many small files and few large.
+FIELDS_AHEAD = 8
 CONSTANT = "every channel is constant"
 SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
 
@@ -67,7 +70,18 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     if any(resampled_shape(p.shape, plan.card) != p.shape for p in plan.fields):
         limit_torch_threads()
     indices = range(first, len(plan.fields))
-    yield from in_order(lambda index: _decode(plan, plan.fields[index]), indices, workers)
+    if plan.sheet.is_remote:
+        # Many files are on their way at a time; few are decoded.
+        fetched = in_order(lambda index: _fetch(plan, index), indices, FIELDS_AHEAD)
+    else:
+        fetched = ((index, _files(plan, index)) for index in indices)
+
+    def decode(found: tuple[int, list[RawFile] | UserError]) -> DecodedField:
+        index, files = found
+        return _decode(plan, plan.fields[index], files)
+
+    for (index, _), decoded in in_order(decode, fetched, workers):
+        yield index, decoded
 
 
 def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Problem]:
@@ -84,12 +98,26 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, mend) for p in bad]
 
 
-def _decode(plan: TilePlan, planned: PlannedField) -> DecodedField:
+def _files(plan: TilePlan, index: int) -> list[RawFile]:
+    return plan.sheet.files(plan.fields[index].position)
+
+
+def _fetch(plan: TilePlan, index: int) -> list[RawFile] | UserError:
+    """Return the files of a field with their contents, or what is wrong with them."""
+    try:
+        return [in_memory(file) for file in _files(plan, index)]
+    except UserError as error:
+        return error
+
+
+def _decode(
+    plan: TilePlan, planned: PlannedField, files: list[RawFile] | UserError
+) -> DecodedField:
     sheet, decoded = plan.sheet, DecodedField()
     try:
-        image = decode_field(
-            sheet.files(planned.position), plan.card, one_file_a_channel=sheet.one_file_a_channel
-        )
+        if isinstance(files, UserError):
+            raise files
+        image = decode_field(files, plan.card, one_file_a_channel=sheet.one_file_a_channel)
     except UserError as error:
         decoded.problems = in_row(sheet, planned.position, error)
         return decoded

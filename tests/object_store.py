@@ -1,0 +1,74 @@
+"""A local server that speaks S3, as tests and the programs that they start see it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+BUCKET = "plates"
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A running server with one bucket.
+
+    Parameters
+    ----------
+    endpoint
+        Address of the server.
+    client
+        boto3's client of it.
+    """
+
+    endpoint: str
+    client: Any
+
+    def put(self, folder: Path, prefix: str) -> str:
+        """Copy a folder into the bucket and return its URL."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                key = f"{prefix}/{path.relative_to(folder).as_posix()}"
+                self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+        return f"s3://{BUCKET}/{prefix}"
+
+    def keys(self, prefix: str = "") -> dict[str, int]:
+        """Return the sizes of the objects under a prefix, by their names below it."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        found = [item for page in pages for item in page.get("Contents", [])]
+        return {item["Key"].removeprefix(f"{prefix}/"): item["Size"] for item in found}
+
+
+@contextmanager
+def serving_objects(patched: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """Start a server with a bucket, and make it the one that this environment means.
+
+    Parameters
+    ----------
+    patched
+        What takes the environment back.
+    """
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in settings.items():
+        patched.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    try:
+        yield ObjectStore(settings["AWS_ENDPOINT_URL"], client)
+    finally:
+        client.close()
+        server.stop()

@@ -1,0 +1,148 @@
+"""Where the raw files of a sample sheet are: in its folder, in another one, or in an object store.
+
+A path is relative to the sheet, or to the object store that the card names as `location`; a URL
+stands for itself. What lies outside the sheet's folder, or in a store, must lie below one of the
+card's `roots` or its `location`. Symbolic links are the user's own decision and are followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem
+from transferscope.remote.files import RawFile, RemoteFile
+from transferscope.remote.listings import Entry, Listing, list_folders, measured_folders
+from transferscope.remote.urls import fault_of, is_below, is_url, joined
+
+INSIDE_STORE = "Name a file of an object store, such as s3://bucket/plate/field.tif."
+
+
+class Places:
+    """What the paths of a sheet mean, whether they are allowed, and whether they exist.
+
+    Parameters
+    ----------
+    sheet, card
+        The sheet and its dataset.
+    """
+
+    def __init__(self, sheet: Path, card: DatasetCard) -> None:
+        self._sheet = sheet
+        self._folder = str(absolute_path(sheet.parent))
+        self._location = card.location
+        folders = [root for root in card.roots if not is_url(root)]
+        self._roots = [_inside(os.path.normpath(Path(self._folder) / root)) for root in folders]
+        self._stores = [root for root in card.roots if is_url(root)]
+        self._stores += [card.location] if card.location else []
+        self._own = _inside(self._folder)
+        self._listing = Listing()
+
+    def target(self, cell: str) -> str:
+        """Return the file that a path of the sheet means, or its URL."""
+        if is_url(cell):
+            return cell
+        if self._location and not os.path.isabs(cell):  # noqa: PTH117
+            return joined(self._location, cell)
+        return os.path.join(self._folder, cell)  # noqa: PTH118
+
+    def is_remote(self, cell: str) -> bool:
+        """Return whether a path of the sheet means a file in an object store."""
+        return is_url(cell) or (self._location is not None and not os.path.isabs(cell))  # noqa: PTH117
+
+    def refusal(self, cell: str) -> tuple[str, str] | None:
+        """Return what forbids a path, as the sheet writes it, and the mend; None: it is allowed.
+
+        Returns
+        -------
+        what, mend
+            The mend without the name of the card.
+        """
+        if not self.is_remote(cell):
+            if self._holds(cell):
+                return None
+            mend = "Move the sheet above the raw files, or name their folder in `roots:` of"
+            return f'"{cell}" lies outside the folder of the sheet', mend
+        url = self.target(cell)
+        if fault := fault_of(url):
+            return f'"{url}" {fault}', f"{INSIDE_STORE} Allowed are those that `roots:` name in"
+        if any(is_below(url, store) for store in self._stores):
+            return None
+        mend = "Name the part of the object store that holds it in `roots:` of"
+        return f'"{url}" lies in none of the object stores that the card allows', mend
+
+    def look_up(self, cells: Collection[str]) -> None:
+        """List the object stores' folders in which allowed paths of the sheet lie."""
+        urls = {self.target(cell) for cell in cells if self.is_remote(cell)}
+        if not urls:
+            return
+        self._listing = list_folders(sorted({_parent(url) for url in urls}))
+        entries = self._listing.entries
+        folders = [url for url in sorted(urls) if url in entries and entries[url].is_folder]
+        # An OME-Zarr is a folder: what is in it tells whether it was replaced.
+        self._listing.entries |= measured_folders(folders)
+
+    def failure(self, cell: str) -> Problem | None:
+        """Return why it is not known whether a file in an object store exists."""
+        failures = self._listing.failures
+        return failures.get(_parent(self.target(cell))) if failures else None
+
+    def exists(self, cell: str) -> bool:
+        """Return whether the file of a path is there."""
+        target = self.target(cell)
+        return target in self._listing.entries if self.is_remote(cell) else _exists(target)
+
+    def neighbours(self, cell: str) -> list[str] | None:
+        """Return the names beside a file that is not there; None: not even its folder is."""
+        target = self.target(cell)
+        if self.is_remote(cell):
+            folder = _parent(target)
+            names = [url for url in self._listing.entries if _parent(url) == folder]
+            return sorted(url.rpartition("/")[2] for url in names) or None
+        parent = Path(target).parent
+        return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else None
+
+    def file(self, cell: str) -> RawFile:
+        """Return the file that a path of the checked sheet means."""
+        if not self.is_remote(cell):
+            return self._sheet.parent / cell
+        entry = self.entry(cell)
+        return RemoteFile(entry.url, entry.size, entry.is_folder)
+
+    def entry(self, cell: str) -> Entry:
+        """Return what the object store's listing says of a file."""
+        return self._listing.entries[self.target(cell)]
+
+    def _holds(self, cell: str) -> bool:
+        """Return whether a path of this machine is allowed."""
+        # Text, not pathlib: a sheet may have a million rows, most of them as plain as this.
+        if not os.path.isabs(cell) and ".." not in cell:  # noqa: PTH117
+            return True
+        target = os.path.normpath(self.target(cell))
+        below = _inside(target)
+        if any(below.startswith(root) for root in self._roots):
+            return True
+        return not os.path.isabs(cell) and below.startswith(self._own)  # noqa: PTH117
+
+
+def absolute_path(path: Path) -> Path:
+    """Return an absolute path without following links: what a user calls a folder is its name."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+
+
+def _inside(folder: str) -> str:
+    """Return the text with which every path below a folder begins, and its own with a slash."""
+    return folder.rstrip(os.sep) + os.sep
+
+
+def _parent(url: str) -> str:
+    return url.rpartition("/")[0]
+
+
+def _exists(target: str) -> bool:
+    try:
+        return os.path.exists(target)  # noqa: PTH110 (a million times: pathlib is slow)
+    except (OSError, ValueError):  # such as a name that is too long for the file system
+        return False

@@ -1,0 +1,90 @@
+"""The connection to an object store, with bounded patience, and its errors in plain words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from transferscope.errors import Problem, UserError, first_line
+
+# A store that does not answer is given up after two or three minutes; one that is merely busy
+# is asked again, later and later, by the library.
+S3_OPTIONS = {
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
+}
+OPTIONS: dict[str, dict[str, Any]] = {"s3": S3_OPTIONS, "s3a": S3_OPTIONS}
+# So many requests wait for the network at a time; they need no processor.
+REQUESTS = 32
+CREDENTIALS = (
+    "Give credentials as the AWS command line takes them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY), and the server, if it is not Amazon's, as AWS_ENDPOINT_URL."
+)
+INSTALL = "pip install 'transferscope[remote]'"
+
+
+def located(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
+    """Return the fsspec file system of an allowed URL, and the path in it.
+
+    File systems are shared by all threads of the process.
+
+    Parameters
+    ----------
+    url
+        A URL that `urls.fault_of` finds nothing wrong with.
+    asynchronous
+        Return the file system for a program that runs an event loop of its own, as Zarr does.
+
+    Raises
+    ------
+    UserError
+        Where what the protocol needs is not installed, or the store cannot be reached.
+    """
+    protocol, _, path = url.partition("://")
+    with asking(url):
+        system = _system(protocol, path.partition("/")[0], asynchronous)
+        return system, system._strip_protocol(url)
+
+
+@cache
+def _system(protocol: str, bucket: str, asynchronous: bool) -> Any:
+    """Return one file system for all threads: the library would make one, slowly, for each."""
+    import fsspec
+
+    own = {"asynchronous": asynchronous, "skip_instance_cache": True}
+    options = {**OPTIONS.get(protocol, {}), **own}
+    return fsspec.url_to_fs(f"{protocol}://{bucket}", **options)[0]
+
+
+# A connection does not survive a fork.
+os.register_at_fork(after_in_child=_system.cache_clear)
+
+
+@contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Turn what the library of any protocol raises into an error that names the URL."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the library of any protocol: what it raises cannot be listed
+        raise UserError(problem_of(url, error)) from None
+
+
+def problem_of(url: str, error: Exception) -> Problem:
+    """Return what an error of an object store means, and what to do."""
+    name, reason = type(error).__name__, first_line(error)
+    protocol = url.partition(":")[0]
+    if isinstance(error, ImportError):
+        mend = INSTALL if protocol in OPTIONS else reason
+        return Problem(url, f"what reads {protocol}:// is not installed", mend)
+    if isinstance(error, FileNotFoundError):
+        found = f" ({reason})" if "bucket" in reason.lower() else ""
+        return Problem(url, f"does not exist{found}", "Check bucket and path.")
+    if isinstance(error, PermissionError) or "Credentials" in name:
+        return Problem(url, f"access is denied ({reason})", CREDENTIALS)
+    if isinstance(error, TimeoutError) or "Timeout" in name or "Connect" in name:
+        return Problem(url, f"the server does not answer ({reason})", CREDENTIALS)
+    return Problem(url, f"cannot be read ({name}: {reason})", "Try again, or look at the server.")

@@ -1,0 +1,135 @@
+"""What lies in folders of an object store: one listing a folder, not one request a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from transferscope.errors import Problem, UserError
+from transferscope.models import fingerprint
+from transferscope.remote.access import REQUESTS, asking, located
+from transferscope.remote.urls import joined
+
+CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
+
+
+@dataclass(frozen=True, slots=True)  # a dataset may have a million of them
+class Entry:
+    """A file in an object store, or a folder.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    size
+        Its bytes; of a folder, those of all files below.
+    stamp
+        What changes when it is replaced: the store's ETag, or else the time of the last change.
+    is_folder
+        Whether it is a folder.
+    """
+
+    url: str
+    size: int
+    stamp: str
+    is_folder: bool = False
+
+
+@dataclass
+class Listing:
+    """What was found in some folders.
+
+    Parameters
+    ----------
+    entries
+        Files and folders by their URLs.
+    failures
+        Folders that could not be listed, and why.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    failures: dict[str, Problem] = field(default_factory=dict)
+
+
+def list_folders(folders: Collection[str]) -> Listing:
+    """List some folders, each with one request a thousand files.
+
+    Parameters
+    ----------
+    folders
+        URLs of folders. One that does not exist is empty.
+    """
+    listing = Listing()
+    first, *others = dict.fromkeys(folders)
+    # One question first: where the server is away, a thousand would wait for it.
+    _take(listing, first, _listed(first))
+    if first in listing.failures:
+        listing.failures |= dict.fromkeys(others, listing.failures[first])
+        return listing
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        for folder, found in zip(others, pool.map(_listed, others), strict=True):
+            _take(listing, folder, found)
+    return listing
+
+
+def measured_folders(urls: Collection[str]) -> dict[str, Entry]:
+    """Return folders with the size and the stamp of all that lies below them.
+
+    Parameters
+    ----------
+    urls
+        URLs of folders that exist, such as OME-Zarr images.
+
+    Raises
+    ------
+    UserError
+        Where one cannot be listed.
+    """
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return dict(zip(urls, pool.map(_measured, urls), strict=True))
+
+
+def _take(listing: Listing, folder: str, found: dict[str, Entry] | Problem) -> None:
+    if isinstance(found, Problem):
+        listing.failures[folder] = found
+    else:
+        listing.entries |= found
+
+
+def _listed(folder: str) -> dict[str, Entry] | Problem:
+    try:
+        system, path = located(folder)
+        with asking(folder):
+            return {entry.url: entry for entry in _entries(system, path, folder)}
+    except UserError as error:
+        return error.problems[0]
+
+
+def _entries(system: Any, path: str, folder: str) -> Iterator[Entry]:
+    try:
+        found = system.ls(path, detail=True, refresh=True)
+    except FileNotFoundError:
+        # The bucket itself must exist; a folder in it is just the beginning of names.
+        system.ls(path.partition("/")[0], detail=True)
+        return
+    for info in found:
+        name = str(info["name"]).rstrip("/").rpartition("/")[2]
+        yield _entry(joined(folder, name), info)
+
+
+def _entry(url: str, info: dict[str, Any]) -> Entry:
+    stamp = info.get("ETag") or info.get("etag")
+    if stamp is None:
+        stamp = next((info[key] for key in CHANGED if info.get(key) is not None), "")
+    return Entry(url, int(info.get("size") or 0), str(stamp), info["type"] == "directory")
+
+
+def _measured(url: str) -> Entry:
+    system, path = located(url)
+    with asking(url):
+        infos = system.find(path, detail=True)
+    parts = [(name, _entry(name, info)) for name, info in sorted(infos.items())]
+    stamp = fingerprint([(name.removeprefix(path), e.size, e.stamp) for name, e in parts])
+    return Entry(url, sum(entry.size for _, entry in parts), stamp, is_folder=True)
