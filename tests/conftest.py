@@ -1,8 +1,13 @@
 """Fixtures that several test modules share."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from object_store import ObjectStore
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -19,3 +24,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real images are not on this machine (no ../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def object_server() -> "Iterator[ObjectStore]":
+    """One server for all tests: connections to it are kept for as long as the program runs."""
+    # Imported here: few tests need it, and it takes a while.
+    from object_store import serving_objects
+
+    with serving_objects() as running:
+        yield running
+
+
+@pytest.fixture
+def store(object_server: "ObjectStore", monkeypatch: pytest.MonkeyPatch) -> "ObjectStore":
+    """Server that speaks S3, and that this environment means."""
+    for name, value in object_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return object_server

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from moto.server import ThreadedMotoServer
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 BUCKET = "plates"
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class ObjectStore:
     endpoint: str
     client: Any
 
+    def environment(self) -> dict[str, str]:
+        """Return what a user sets to mean this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
     def put(self, folder: Path, prefix: str) -> str:
         """Copy a folder into the bucket and return its URL."""
         for path in sorted(folder.rglob("*")):
@@ -46,29 +55,17 @@ class ObjectStore:
 
 
 @contextmanager
-def serving_objects(patched: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    """Start a server with a bucket, and make it the one that this environment means.
-
-    Parameters
-    ----------
-    patched
-        What takes the environment back.
-    """
+def serving_objects() -> Iterator[ObjectStore]:
+    """Start a server with a bucket."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in settings.items():
-        patched.setenv(name, value)
-    client = boto3.client("s3")
+    endpoint = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name=REGION, **keys)
     client.create_bucket(Bucket=BUCKET)
     try:
-        yield ObjectStore(settings["AWS_ENDPOINT_URL"], client)
+        yield ObjectStore(endpoint, client)
     finally:
         client.close()
         server.stop()

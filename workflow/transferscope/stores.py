@@ -12,7 +12,9 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ from transferscope.backbones.strategies import MEAN, single_channel
 from transferscope.disk import writing
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.paths import store_of
+from transferscope.remote.access import asking
+from transferscope.remote.files import RemoteFile
+from transferscope.remote.urls import checked_url
+from transferscope.remote.zarr_stores import portable_codecs, zarr_store
 
 FORMAT_VERSION = 1
 TILES_FORMAT = "transferscope.tiles"
@@ -76,6 +82,8 @@ class Manifest:
         sha256 over the blocks' digests: equal content, equal manifest.
     version
         Version of the store's layout.
+    store
+        URL of the store, where it lies in an object store; None: beside the manifest.
     """
 
     format: str
@@ -84,14 +92,23 @@ class Manifest:
     ids_sha256: str
     content_sha256: str
     version: int = FORMAT_VERSION
+    store: str | None = None
 
     def write(self, path: Path) -> None:
         """Write the manifest by rename."""
-        write_atomically(path, json.dumps(self.__dict__, indent=2, sort_keys=True) + "\n")
+        told = {key: value for key, value in self.__dict__.items() if value is not None}
+        write_atomically(path, json.dumps(told, indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def read(cls, path: Path, expected_format: str) -> Manifest:
+    def read(cls, path: Path | str, expected_format: str) -> Manifest:
         """Read a manifest, checking format and version.
+
+        Parameters
+        ----------
+        path
+            The file, or the URL of one that was published.
+        expected_format
+            `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
 
         Raises
         ------
@@ -99,8 +116,10 @@ class Manifest:
             Where it is missing, damaged, of another format or of a newer version.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(_bytes_of(path))
             manifest = cls(**{**value, "shape": tuple(value["shape"])})
+            if manifest.store is not None:
+                checked_url(manifest.store)
         except FileNotFoundError:
             raise UserError(
                 Problem(str(path), "the manifest does not exist", _mend(path))
@@ -118,7 +137,37 @@ class Manifest:
         return manifest
 
 
-def _mend(manifest: Path) -> str:
+def _bytes_of(path: Path | str) -> bytes:
+    return path.read_bytes() if isinstance(path, Path) else RemoteFile(path, 0).read_bytes()
+
+
+def _store_of(manifest: Path | str, described: Manifest) -> Path | str:
+    """Return the store of a manifest: beside it, or in an object store."""
+    if described.store is not None:
+        return described.store
+    if isinstance(manifest, Path):
+        return store_of(manifest)
+    return f"{manifest.removesuffix('.json')}.zarr"
+
+
+def _opened(place: Path | str) -> Any:
+    source = place if isinstance(place, Path) else zarr_store(place)
+    return zarr.open_group(source, mode="r")
+
+
+@contextmanager
+def _reaching(place: Path | str) -> Iterator[None]:
+    """Open arrays with codecs that suit the place, and name an object store in its errors."""
+    if isinstance(place, Path):
+        yield
+    else:
+        with portable_codecs(), asking(place):
+            yield
+
+
+def _mend(manifest: Path | str) -> str:
+    if not isinstance(manifest, Path):
+        return "Publish it again: `transferscope publish`, where the study is."
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
 
 
@@ -436,19 +485,20 @@ class StoreReader:
     format: str
     array_name: str
 
-    def __init__(self, manifest: Path) -> None:
+    def __init__(self, manifest: Path | str) -> None:
         self.manifest_path = manifest
         self.manifest = Manifest.read(manifest, self.format)
-        self.path = store_of(manifest)
+        self.path = _store_of(manifest, self.manifest)
         try:
-            group: Any = zarr.open_group(self.path, mode="r")
-            self.attributes: dict[str, Any] = dict(group.attrs)
-            self.array: Any = group[self.array_name]
-            self.block_rows = int(self.attributes["block_rows"])
-            self.tile_ids = _read_ids(group)
-            complete = bool(group["done"][:].all())
-            self._digests = group["digest"][:]
-            content = hashlib.sha256(self._digests.tobytes()).hexdigest()
+            with _reaching(self.path):
+                group: Any = _opened(self.path)
+                self.attributes: dict[str, Any] = dict(group.attrs)
+                self.array: Any = group[self.array_name]
+                self.block_rows = int(self.attributes["block_rows"])
+                self.tile_ids = _read_ids(group)
+                complete = bool(group["done"][:].all())
+                self._digests = group["digest"][:]
+                content = hashlib.sha256(self._digests.tobytes()).hexdigest()
         # The library beneath the stores reports damage as RuntimeError.
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             what = f"the store is missing or damaged ({first_line(error)})"
@@ -461,7 +511,7 @@ class StoreReader:
             and content == self.manifest.content_sha256
         )
         if not agrees:
-            what = f"does not agree with its manifest {manifest.name}"
+            what = f"does not agree with its manifest {manifest}"
             raise UserError(Problem(str(self.path), what, _mend(manifest)))
 
     @property
@@ -477,9 +527,9 @@ class StoreReader:
         for block, start in enumerate(range(0, len(self), self.block_rows)):
             stop = min(start + self.block_rows, len(self))
             try:
-                values = np.ascontiguousarray(self.array[start:stop])
-            except (OSError, ValueError, RuntimeError) as error:
-                yield Damage(block, start, stop, f"cannot be read ({first_line(error)})")
+                values = np.ascontiguousarray(self._values(start, stop))
+            except UserError as error:
+                yield Damage(block, start, stop, error.problems[0].what)
                 continue
             if content_digest([values]) != self.digest(block):
                 yield Damage(block, start, stop, DIFFERS)
@@ -488,6 +538,15 @@ class StoreReader:
     def blocks(self) -> int:
         """Number of blocks."""
         return len(self._digests)
+
+    def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows [start, stop) of the array, or raise a `UserError`."""
+        try:
+            with asking(self.path) if isinstance(self.path, str) else nullcontext():
+                return np.asarray(self.array[start:stop])
+        except (OSError, ValueError, RuntimeError) as error:
+            what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
+            raise UserError(Problem(str(self.path), what, _mend(self.manifest_path))) from None
 
     def digest(self, block: int) -> bytes:
         """Return the sha256 of a block as it was written."""
@@ -528,6 +587,10 @@ class TileStore(StoreReader):
     format = TILES_FORMAT
     array_name = "images"
 
+    def __init__(self, manifest: Path | str) -> None:
+        super().__init__(manifest)
+        self._ahead = _WholeBlocks(self) if isinstance(self.path, str) else None
+
     @property
     def channels(self) -> list[str]:
         """What each channel shows."""
@@ -558,11 +621,9 @@ class TileStore(StoreReader):
         UserError
             Where they cannot be read.
         """
-        try:
-            return np.asarray(self.array[start:stop])
-        except (OSError, ValueError, RuntimeError) as error:
-            what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
-            raise UserError(Problem(str(self.path), what, _mend(self.manifest_path))) from None
+        if self._ahead is None:
+            return self._values(start, stop)
+        return self._ahead.read(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
         """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
@@ -573,6 +634,47 @@ class TileStore(StoreReader):
         """Yield (start row, tiles) in blocks of `size` rows."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(start + size, len(self)))
+
+
+class _WholeBlocks:
+    """Reads a store that lies far away by whole blocks, where rows are asked for one after another.
+
+    A block is one file there: to ask for its rows would cost a request each.
+
+    Parameters
+    ----------
+    store
+        The store.
+    """
+
+    def __init__(self, store: TileStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._block, self._next = -1, 0
+        self._held: npt.NDArray[Any] = np.empty(0)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows [start, stop)."""
+        rows = self._store.block_rows
+        starts = [start, *range((start // rows + 1) * rows, stop, rows)]
+        ends = [*starts[1:], stop]
+        parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _part(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows of one block: from the one held, as a block, or by themselves."""
+        block, within = divmod(start, self._store.block_rows)
+        first = start - within
+        with self._lock:
+            # A single row is a sample: what follows it is not asked for.
+            in_turn = stop - start > 1 and start in (first, self._next)
+            if block != self._block and in_turn:
+                end = min(first + self._store.block_rows, len(self._store))
+                self._held, self._block = self._store._values(first, end), block
+            self._next = stop
+            if block == self._block:
+                return self._held[within : stop - first]
+        return self._store._values(start, stop)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`transferscope verify`, `status`, `doctor`, `costs` and `export`: looking after a study."""
+"""Looking after a study: `verify`, `status`, `doctor`, `costs`, `export` and `publish`."""
 
 from __future__ import annotations
 
@@ -25,24 +25,33 @@ DEFECT = 1
 
 def mount(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (verify, status, doctor, costs, export):
+    for command in (verify, status, doctor, costs, export, publish):
         app.command()(command)
 
 
 def verify(
-    study: Annotated[Path, typer.Argument(help="Study config (.yaml), or an exported archive.")] = (
-        DEFAULT_CONFIG
-    ),
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="Study config (.yaml), an archive, or URL or folder of a published study.",
+        ),
+    ] = BASE_CONFIG,
     repair: Annotated[
         bool, typer.Option(help="Remove what is damaged, so that the next run makes it again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare all stores and tables of a study, or an archive, with their checksums."""
+    """Compare all stores and tables of a study, archive or publication with their checksums."""
+    from transferscope.remote.urls import is_url
     from transferscope.upkeep.export import verify_archive
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run
 
+    study = Path(what)
+    if is_url(what) or study.is_dir():
+        _verify_published(what, as_json=as_json)
+        return
     if study.suffix == ".tar":
         typer.echo(f"{study} is whole: {verify_archive(study)} files agree with their checksums.")
         return
@@ -56,6 +65,17 @@ def verify(
         remove(found.faults)
         typer.echo(f"What is damaged is removed. Make it again: {command}", err=True)
     raise typer.Exit(DEFECT if found.faults and not repair else 0)
+
+
+def _verify_published(place: str, *, as_json: bool) -> None:
+    from transferscope.upkeep.published import verify_published
+
+    found = verify_published(place)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        read = f"{found.stores} stores ({found.blocks} blocks) and {found.files} files"
+        typer.echo(f"{place} is sound: {read} are as they were sent.")
 
 
 def _load(config: Path) -> Study:
@@ -210,3 +230,21 @@ def export(
     archive = output or Path(f"{study.config.study}.tar")
     count = run(study, archive, stores=stores)
     typer.echo(f"{archive}: {count} files. Read it back: transferscope verify {archive}")
+
+
+def publish(
+    studies: Annotated[list[Path], typer.Argument(help="Study configs (.yaml).")],
+    to: Annotated[str, typer.Option(help="Folder, or URL such as s3://bucket/prefix.")],
+    connections: Annotated[int, typer.Option(min=1, help="Files sent at a time.")] = 16,
+) -> None:
+    """Copy stores, scores, config and cards of studies to a folder or an object store."""
+    from transferscope.upkeep.publish import publish as run
+
+    for config in studies:
+        done = run(_load(config), to, connections)
+        for store in done.unfinished:
+            typer.echo(f"left out, because it is not finished: {store}", err=True)
+        typer.echo(
+            f"{done.place}: {done.sent} files sent ({size_text(done.n_bytes)}), "
+            f"{done.kept} were there already. Read it back: transferscope verify {done.place}"
+        )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ import zarr
 from transferscope.errors import Problem, UserError
 from transferscope.remote.access import asking
 from transferscope.remote.files import RawFile, RemoteFile, remembering, size_of
-from transferscope.remote.zarr_stores import zarr_store
+from transferscope.remote.zarr_stores import portable_codecs, zarr_store
 
 # A header may claim any size; what it claims is checked before memory is asked for.
 MAX_DECODED_BYTES = 2 << 30
@@ -41,13 +40,10 @@ JPEG_END = b"\xff\xd9"
 JPEG_TAIL_BYTES = 1 << 16
 # What NGFF before version 0.3 means where it names no axes.
 NGFF_DEFAULT_AXES = "tczyx"
-PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 MAKE_AGAIN = "Copy or export the file again."
 IMAGE_TYPES = ("uint8", "uint16")
 MASK_TYPES = (*IMAGE_TYPES, "bool", "uint32", "int32", "int64")
 EXPORT_INTEGERS = "Export it as 8- or 16-bit unsigned integers."
-
-_zarr_config_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -341,8 +337,7 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
         what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
         raise problem_with(path, what, "Copy what it points to in its place.")
     store = path if isinstance(path, Path) else zarr_store(path.url)
-    # The fast pipeline of our own stores refuses big-endian arrays, which OME tools write.
-    with _zarr_config_lock, zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
+    with portable_codecs():
         group: Any = zarr.open_group(store, mode="r")
         attributes = dict(group.attrs)
         multiscales = attributes.get("ome", attributes).get("multiscales")

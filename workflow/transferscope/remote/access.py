@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from transferscope.errors import Problem, UserError, first_line
+from transferscope.remote.urls import is_url
 
 # A store that does not answer is given up after two or three minutes; one that is merely busy
 # is asked again, later and later, by the library.
@@ -62,6 +63,25 @@ def _system(protocol: str, bucket: str, asynchronous: bool) -> Any:
 os.register_at_fork(after_in_child=_system.cache_clear)
 
 
+def located_anywhere(place: str) -> tuple[Any, str]:
+    """Return the fsspec file system of any URL or folder that the user names, and the path in it.
+
+    Raises
+    ------
+    UserError
+        Where it chains protocols, or what the protocol needs is not installed.
+    """
+    import fsspec
+
+    if "::" in place:
+        raise UserError(Problem(place, "chains protocols with ::", "Give one folder or URL."))
+    protocol = place.partition("://")[0] if is_url(place) else "file"
+    options = {"file": {"auto_mkdir": True}, **OPTIONS}.get(protocol, {})
+    with asking(place):
+        system, path = fsspec.url_to_fs(place, **options)
+        return system, path.rstrip("/")
+
+
 @contextmanager
 def asking(url: str) -> Iterator[None]:
     """Turn what the library of any protocol raises into an error that names the URL."""
@@ -76,6 +96,8 @@ def asking(url: str) -> Iterator[None]:
 def problem_of(url: str, error: Exception) -> Problem:
     """Return what an error of an object store means, and what to do."""
     name, reason = type(error).__name__, first_line(error)
+    if not is_url(url):
+        return Problem(url, f"cannot be used ({reason})", "Check the folder.")
     protocol = url.partition(":")[0]
     if isinstance(error, ImportError):
         mend = INSTALL if protocol in OPTIONS else reason
@@ -87,4 +109,4 @@ def problem_of(url: str, error: Exception) -> Problem:
         return Problem(url, f"access is denied ({reason})", CREDENTIALS)
     if isinstance(error, TimeoutError) or "Timeout" in name or "Connect" in name:
         return Problem(url, f"the server does not answer ({reason})", CREDENTIALS)
-    return Problem(url, f"cannot be read ({name}: {reason})", "Try again, or look at the server.")
+    return Problem(url, f"the object store failed ({name}: {reason})", "Give the command again.")

@@ -46,11 +46,8 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
         Where the study has no results yet, or the archive cannot be written.
     """
     root = study.paths.root
-    files = list(_results(root, stores=stores))
-    if not files:
-        what = "there are no results to export"
-        raise UserError(Problem(str(root), what, "Run the study first."))
-    texts = _descriptions(study)
+    files = results_of(root, stores=stores)
+    texts = descriptions(study)
     with writing(archive):
         archive.parent.mkdir(parents=True, exist_ok=True)
         temporary = archive.with_name(f".{archive.name}.part")
@@ -86,6 +83,28 @@ def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> 
     archive.addfile(member, content)
 
 
+def results_of(root: Path, *, stores: bool) -> list[Path]:
+    """Return the files of a study that others may want, in a fixed order.
+
+    Parameters
+    ----------
+    root
+        Folder of the study.
+    stores
+        Whether those of tile and embedding stores are among them.
+
+    Raises
+    ------
+    UserError
+        Where there are none yet.
+    """
+    files = list(_results(root, stores=stores))
+    if not files:
+        what = "there are no results to export"
+        raise UserError(Problem(str(root), what, "Run the study first."))
+    return files
+
+
 def _results(root: Path, *, stores: bool) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
@@ -97,8 +116,8 @@ def _results(root: Path, *, stores: bool) -> Iterator[Path]:
             yield path
 
 
-def _descriptions(study: Study) -> dict[str, bytes]:
-    """Return config, cards and versions by their names in the archive."""
+def descriptions(study: Study) -> dict[str, bytes]:
+    """Return config, cards and versions by the names under which they are exported."""
     config = study.config.model_dump(mode="json")
     texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False).encode()}
     files = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}

@@ -85,23 +85,24 @@ def verify(root: Path) -> Verified:
     root
         Folder of the study, `<results>/<study>`.
     """
-    readers: list[StoreReader] = []
+    readers: dict[Path, StoreReader] = {}
     faults: list[Fault] = []
-    manifests = _manifests(root)
+    manifests = manifests_in(root)
     for manifest, kind in manifests:
         try:
-            readers.append(kind(manifest))
+            readers[manifest] = kind(manifest)
         except UserError as error:
             faults += [Fault(manifest, problem.what) for problem in error.problems]
-    for reader in readers:
+    for manifest, reader in readers.items():
+        far = f" of {reader.path}" if isinstance(reader.path, str) else ""
         faults += [
-            Fault(reader.manifest_path, f"rows {d.start} to {d.stop - 1}: {d.what}", d.block)
+            Fault(manifest, f"rows {d.start} to {d.stop - 1}{far}: {d.what}", d.block)
             for d in reader.damaged()
         ]
     tables = _tables(root)
     for table in tables:
         faults += _table_faults(root, table)
-    blocks = sum(reader.blocks for reader in readers)
+    blocks = sum(reader.blocks for reader in readers.values())
     return Verified(len(manifests), blocks, len(tables), faults)
 
 
@@ -119,22 +120,32 @@ def repair(faults: list[Fault]) -> None:
             if fault.is_store:
                 shutil.rmtree(store_of(fault.file), ignore_errors=True)
     for fault in faults:
-        if fault.block is not None:
-            reader = _reader_of(fault.file)
+        # A store that was published elsewhere is mended there.
+        if fault.block is not None and store_of(fault.file).is_dir():
+            reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
             BlockStore(store_of(fault.file), ARRAYS[reader.format]).forget(fault.block)
     for file in {fault.file for fault in faults}:
         # Last of all: the next run goes on where flags are missing, once the manifest is gone.
         file.unlink(missing_ok=True)
 
 
-def _reader_of(manifest: Path) -> type[StoreReader]:
-    return TileStore if manifest.parent.name == "tiles" else EmbeddingStore
+def is_manifest(name: str) -> bool:
+    """Return whether a file, named relative to the study's folder, is the manifest of a store."""
+    parts = name.split("/")
+    depth = {"tiles": 2, "embeddings": 4}.get(parts[0])
+    return name.endswith(".json") and len(parts) == depth
 
 
-def _manifests(root: Path) -> list[tuple[Path, type[StoreReader]]]:
+def reader_of(manifest: str) -> type[StoreReader]:
+    """Return what reads the store of a manifest, named relative to the study's folder."""
+    return TileStore if manifest.startswith("tiles/") else EmbeddingStore
+
+
+def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
     """Return the manifest of every store, whether or not the config still names it."""
     paths = [*sorted((root / "tiles").glob("*.json")), *sorted(root.glob("embeddings/*/*/*.json"))]
-    return [(path, _reader_of(path)) for path in paths if not path.name.startswith(".")]
+    named = [(path, path.relative_to(root).as_posix()) for path in paths]
+    return [(path, reader_of(name)) for path, name in named if not path.name.startswith(".")]
 
 
 def _tables(root: Path) -> list[Path]:

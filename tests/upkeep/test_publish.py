@@ -1,0 +1,187 @@
+"""A study is published whole, goes on after an interruption, and damage in it is found."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from factories import write_study
+from object_store import BUCKET, ObjectStore
+from tile_stores import copy_tiles
+from transferscope.cli import app
+from transferscope.commands.study import merged_config
+from transferscope.errors import UserError
+from transferscope.plan import SHIPPED
+from transferscope.stores import TileStore
+from transferscope.study import Study
+from transferscope.upkeep.publish import _Destination, publish
+from transferscope.upkeep.published import verify_published
+
+N_TILES = 40
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Return a study with one finished store, an unfinished one, and some other results."""
+    folder = write_study(tmp_path / "study")
+    monkeypatch.chdir(folder)
+    root = folder / "results/tiny"
+    copy_tiles(tiles(), root / "tiles")
+    texts = ("summary.csv", "logs/a.log", "tiles/cells.blocks/0.json", "tiles/other.zarr/zarr.json")
+    for name in texts:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
+
+
+def tiles() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 3000, (N_TILES, 3, 32, 32), dtype=np.uint16)
+
+
+@pytest.fixture
+def place(store: ObjectStore, tmp_path: Path) -> str:
+    return f"s3://{BUCKET}/published-{tmp_path.name}"
+
+
+def test_what_is_published(store: ObjectStore, study: Study, place: str) -> None:
+    done = publish(study, place, 4)
+    assert done.place == f"{place}/tiny"
+    assert [path.name for path in done.unfinished] == ["other.zarr"]
+    found = set(store.keys(done.place.removeprefix(f"s3://{BUCKET}/")))
+    plain = {name for name in found if ".zarr/" not in name}
+    assert plain == {
+        "SHA256SUMS",
+        "config.yaml",
+        "cards/datasets/cells.yaml",
+        "cards/backbones/tiny.yaml",
+        "cards/backbones/handcrafted.yaml",
+        "versions.json",
+        "summary.csv",
+        "tiles/cells.json",
+    }
+    assert {name.split("/")[1] for name in found - plain} == {"cells.zarr"}
+    sound = verify_published(done.place)
+    assert (sound.files, sound.stores, sound.blocks) == (7, 1, 3)
+    published = TileStore(f"{done.place}/tiles/cells.json")
+    assert published.tile_ids[3] == "tile3"
+    np.testing.assert_array_equal(published.read(0, N_TILES), tiles())
+
+
+def test_again_nothing_is_sent_but_what_has_changed(study: Study, place: str) -> None:
+    first = publish(study, place, 4)
+    again = publish(study, place, 4)
+    assert (again.sent, again.kept) == (0, first.sent)
+    (study.paths.root / "summary.csv").write_text("other")
+    assert publish(study, place, 4).sent == 2, "the table, and the list of checksums"
+    verify_published(again.place)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Let sending fail after some files; return the list of those that are sent."""
+    sent: list[str] = []
+    send, lock = _Destination.send, threading.Lock()
+
+    def fail(self: _Destination, item: object) -> None:
+        with lock:
+            if len(sent) == after:
+                raise KeyboardInterrupt
+            sent.append(item.name)  # type: ignore[attr-defined]
+        send(self, item)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_Destination, "send", fail)
+    return sent
+
+
+def test_an_interrupted_publication_is_none_and_goes_on(study: Study, place: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        sent = interrupted(patched, 10)
+        with pytest.raises(KeyboardInterrupt):
+            publish(study, place, 1)
+    assert len(sent) == 10
+    with pytest.raises(UserError, match="does not exist"):
+        TileStore(f"{place}/tiny/tiles/cells.json")
+    with pytest.raises(UserError, match="not to the end"):
+        verify_published(f"{place}/tiny")
+    done = publish(study, place, 4)
+    assert done.kept == 10
+    assert verify_published(done.place).stores == 1
+
+
+def test_a_store_that_is_replaced_is_none_until_it_is_whole(study: Study, place: str) -> None:
+    publish(study, place, 4)
+    root = study.paths.root
+    changed = tiles()
+    changed[20] += 1
+    copy_tiles(changed, root / "again")
+    for suffix in (".zarr", ".json"):
+        (root / f"tiles/cells{suffix}").rename(root.parent / f"old{suffix}")
+        (root / f"again/cells{suffix}").rename(root / f"tiles/cells{suffix}")
+    with pytest.MonkeyPatch.context() as patched:
+        interrupted(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            publish(study, place, 1)
+    with pytest.raises(UserError, match="does not exist"):
+        TileStore(f"{place}/tiny/tiles/cells.json")
+    publish(study, place, 4)
+    read = TileStore(f"{place}/tiny/tiles/cells.json").read(0, N_TILES)
+    np.testing.assert_array_equal(read, changed)
+
+
+def damage_block(store: ObjectStore, prefix: str) -> str:
+    key = next(f"{prefix}/{k}" for k in sorted(store.keys(prefix)) if "/images/c/1" in k)
+    content = bytearray(store.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    content[len(content) // 3] ^= 1
+    store.client.put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
+    return r"cells\.zarr, block 1 \(rows 16 to 31\)"
+
+
+def lose_block(store: ObjectStore, prefix: str) -> str:
+    key = next(f"{prefix}/{k}" for k in sorted(store.keys(prefix)) if "/images/c/1" in k)
+    store.client.delete_object(Bucket=BUCKET, Key=key)
+    return r"cells\.zarr, block 1 \(rows 16 to 31\)"
+
+
+def change_table(store: ObjectStore, prefix: str) -> str:
+    store.client.put_object(Bucket=BUCKET, Key=f"{prefix}/summary.csv", Body=b"better")
+    return "summary.csv: differs from its checksum"
+
+
+def lose_manifest(store: ObjectStore, prefix: str) -> str:
+    store.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/tiles/cells.json")
+    return "cells.json: is missing"
+
+
+@pytest.mark.parametrize("damage", [damage_block, lose_block, change_table, lose_manifest])
+def test_damage_is_found_and_mended_by_publishing_again(
+    store: ObjectStore, study: Study, place: str, damage: Callable[[ObjectStore, str], str]
+) -> None:
+    done = publish(study, place, 4)
+    said = damage(store, done.place.removeprefix(f"s3://{BUCKET}/"))
+    with pytest.raises(UserError, match=said) as raised:
+        verify_published(done.place)
+    assert all("transferscope publish" in p.mend for p in raised.value.problems)
+    publish(study, place, 4)
+    assert verify_published(done.place).blocks == 3
+
+
+def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
+    runner = CliRunner()
+    for kept in (False, True):
+        arguments = ["publish", "study.yaml", "--to", str(tmp_path / "shared")]
+        done = runner.invoke(app, arguments, catch_exceptions=False)
+        assert ("0 files sent" in done.output) == kept
+        assert "other.zarr" in done.output
+    done = runner.invoke(app, ["verify", str(tmp_path / "shared/tiny")], catch_exceptions=False)
+    assert "is sound: 1 stores (3 blocks) and 7 files" in done.output
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [("s3://no-such-bucket/x", "bucket"), ("simplecache::s3://plates/x", "chains protocols")],
+)
+def test_where_it_cannot_go(store: ObjectStore, study: Study, to: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        publish(study, to, 2)

@@ -1,0 +1,185 @@
+"""A study copied to where others read it: a folder, or an object store.
+
+What is there already is not sent again. Manifests of stores go last, and the list of checksums
+after them, so that half a publication is never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferscope.paths import store_of
+from transferscope.progress import progress_bar
+from transferscope.remote.access import asking, located_anywhere
+from transferscope.remote.urls import is_url, joined
+from transferscope.study import Study
+from transferscope.upkeep.export import CHECKSUMS, descriptions, results_of
+from transferscope.upkeep.verify import manifests_in
+
+# Folders beside a store that only the job which fills it reads.
+WORKING = (".blocks", ".fields")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication did.
+
+    Parameters
+    ----------
+    place
+        URL or folder in which the study now is.
+    sent, n_bytes
+        Files that were sent, and their bytes.
+    kept
+        Files that were there already.
+    unfinished
+        Stores that are left out, because they are not finished.
+    """
+
+    place: str
+    sent: int
+    n_bytes: int
+    kept: int
+    unfinished: list[Path]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A file to publish: of this machine, or a text."""
+
+    name: str
+    source: Path | bytes
+
+    @property
+    def size(self) -> int:
+        return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+
+    def digest(self, kind: str) -> str:
+        if isinstance(self.source, bytes):
+            return hashlib.new(kind, self.source, usedforsecurity=False).hexdigest()
+        with self.source.open("rb") as file:
+            return hashlib.file_digest(
+                file, lambda: hashlib.new(kind, usedforsecurity=False)
+            ).hexdigest()
+
+
+class _Destination:
+    """A folder of a file system, with what was in it at the beginning."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._system, self._path = located_anywhere(place)
+        with asking(place):
+            self._system.invalidate_cache()
+            found: dict[str, dict[str, Any]] = self._system.find(self._path, detail=True)
+        self._there = {name.removeprefix(f"{self._path}/"): info for name, info in found.items()}
+
+    def has(self, item: _Item) -> bool:
+        """Return whether a file is there, with its size and its checksum."""
+        info = self._there.get(item.name)
+        if info is None or info["size"] != item.size:
+            return False
+        if not is_url(self.place):
+            there = _Item(item.name, Path(str(info["name"])))
+            return there.digest("sha256") == item.digest("sha256")
+        # The MD5 of what was sent in one piece; anything else is sent again.
+        return str(info.get("ETag") or info.get("etag")).strip('"') == item.digest("md5")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if name in self._there:
+            with asking(joined(self.place, name)):
+                self._system.rm_file(f"{self._path}/{name}")
+
+    def send(self, item: _Item) -> None:
+        """Write a file."""
+        target = f"{self._path}/{item.name}"
+        with asking(joined(self.place, item.name)):
+            if isinstance(item.source, Path):
+                self._system.put_file(str(item.source), target)
+            else:
+                self._system.pipe_file(target, item.source)
+
+
+def publish(study: Study, to: str, connections: int) -> Published:
+    """Copy finished stores, tables, figures, config and cards of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    to
+        Folder or URL; the study becomes a folder in it, named as the study.
+    connections
+        Files sent at a time.
+
+    Raises
+    ------
+    UserError
+        Where there are no results, or the destination cannot be written.
+    """
+    place = joined(to if is_url(to) else str(Path(to).absolute()), study.config.study)
+    items, unfinished = _items(study)
+    destination = _Destination(place)
+    with ThreadPoolExecutor(connections) as pool:
+        there = list(pool.map(destination.has, items))
+    missing = [item for item, has in zip(items, there, strict=True) if not has]
+    manifests = {_name(study, path) for path, _ in manifests_in(study.paths.root)}
+    ends = {CHECKSUMS, *manifests}
+    if missing:
+        # Until all is there, a reader finds no manifest that speaks of what is being replaced.
+        for item in missing:
+            if item.name in ends:
+                destination.remove(item.name)
+    stages: list[Callable[[str], bool]] = [
+        lambda name: name not in ends,
+        lambda name: name in manifests,
+        lambda name: name == CHECKSUMS,
+    ]
+    total = sum(item.size for item in missing)
+    with (
+        ThreadPoolExecutor(connections) as pool,
+        progress_bar(f"Publishing {study.config.study}", len(missing), "files") as bar,
+    ):
+        for is_due in stages:
+            due = [item for item in missing if is_due(item.name)]
+            for _ in pool.map(destination.send, due):
+                bar.update()
+    return Published(place, len(missing), total, len(items) - len(missing), unfinished)
+
+
+def _items(study: Study) -> tuple[list[_Item], list[Path]]:
+    """Return what is to be published, checksums last, and the stores that are not finished."""
+    root = study.paths.root
+    finished = {store_of(manifest) for manifest, _ in manifests_in(root)}
+    files, unfinished = [], set()
+    for path in results_of(root, stores=True):
+        store = next((part for part in path.parents if part.suffix == ".zarr"), None)
+        if store is not None and store not in finished:
+            unfinished.add(store)
+        elif not any(part.endswith(WORKING) for part in path.relative_to(root).parts):
+            files.append(path)
+    items = [_Item(name, text) for name, text in descriptions(study).items()]
+    items += [_Item(_name(study, path), path) for path in files]
+    items.append(_Item(CHECKSUMS, _checksums(items)))
+    return items, sorted(unfinished)
+
+
+def _checksums(items: Iterable[_Item]) -> bytes:
+    """Return the list of checksums; blocks of stores have theirs in the stores."""
+    plain = [item for item in items if not in_store(item.name)]
+    return "".join(f"{item.digest('sha256')}  {item.name}\n" for item in plain).encode()
+
+
+def in_store(name: str) -> bool:
+    """Return whether a published file is part of a Zarr store."""
+    return ".zarr/" in name
+
+
+def _name(study: Study, path: Path) -> str:
+    return path.relative_to(study.paths.root).as_posix()
