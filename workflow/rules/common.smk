@@ -13,7 +13,7 @@ from transferscope.protocols import PROTOCOLS
 from transferscope.study import Study
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
-BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "contact_sheets"}
+BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
 
 
 def last_rules():

@@ -54,6 +54,30 @@ rule tiles:
         " --quality {output.quality:q} --skipped {output.skipped:q} --workers {threads}"
 
 
+rule published:
+    output:
+        manifest=paths.tiles(),
+        table=paths.tile_table(),
+        quality=paths.quality(),
+        skipped=paths.skipped(),
+    log:
+        paths.log("published/{dataset}"),
+    wildcard_constraints:
+        dataset=alternatives(plan.cut_into("published")),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=plan.needs.mem_mb("table"),
+        runtime=plan.needs.runtime("table"),
+    params:
+        card=plan.dataset_card,
+        depends=plan.published_dependencies,
+        protocol=PROTOCOLS["published"],
+    shell:
+        "transferscope --log {log:q} published --card {params.card:q} --manifest {output.manifest:q}"
+        " --table {output.table:q} --quality {output.quality:q} --skipped {output.skipped:q}"
+
+
 rule relabel:
     input:
         table=paths.tile_table(),

@@ -214,6 +214,29 @@ def tiles(
 
 
 @app.command()
+def published(
+    card: CardPath,
+    manifest: ManifestOut,
+    table: TileTableOut,
+    quality: QualityOut,
+    skipped: SkippedOut,
+) -> None:
+    """Take tiles that were published: copy their tables, and read the store where it is."""
+    from transferscope.cards import DatasetCard
+    from transferscope.models import read_model
+    from transferscope.tiles.published import take_published
+
+    take_published(
+        read_model(card, DatasetCard),
+        card,
+        manifest=manifest,
+        tile_table=table,
+        quality=quality,
+        skipped=skipped,
+    )
+
+
+@app.command()
 def relabel(
     table: TableIn,
     card: CardPath,

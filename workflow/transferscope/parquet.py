@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
+from transferscope.remote.files import RawFile
 
 METADATA_KEY = b"transferscope"
 
@@ -89,8 +91,8 @@ class _PartWriter:
             self._writer.close()
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table; our metadata becomes its `attrs`.
+def read_parquet(path: RawFile) -> pd.DataFrame:
+    """Read a table, of this machine or of an object store; our metadata becomes its `attrs`.
 
     Raises
     ------
@@ -98,12 +100,14 @@ def read_parquet(path: Path) -> pd.DataFrame:
         Where the file is missing or no Parquet table.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
     except FileNotFoundError:
         mend = "Run the workflow again: it makes what is missing."
         raise UserError(Problem(str(path), "the table does not exist", mend)) from None
     except (OSError, pa.ArrowException) as error:
         mend = "Delete it and run the workflow again."
+        if not isinstance(path, Path):
+            mend = "Publish it again: `transferscope publish`, where the study is."
         raise UserError(Problem(str(path), f"not a readable table: {error}", mend)) from None
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))

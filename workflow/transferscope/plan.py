@@ -25,6 +25,7 @@ from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.resources import Needs
 from transferscope.study import Probed, Study
+from transferscope.tiles.published import published_digest
 
 FIGURES = ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap")
 EXTENSIONS = ("svg", "png")
@@ -155,9 +156,9 @@ class Plan:
         return [name for name in datasets if getattr(datasets[name].card, source) is not None]
 
     def cut_into(self, what: str) -> list[str]:
-        """Return the datasets whose fields are cut into `cells`, or into `tiles`."""
+        """Return the datasets whose fields become `cells` or `tiles`, or did: `published`."""
         datasets = self.study.all_datasets
-        return [n for n in datasets if (datasets[n].card.cells is not None) == (what == "cells")]
+        return [name for name in datasets if _cut_into(datasets[name].card) == what]
 
     def fetch_inputs(self, wildcards: Any) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
@@ -182,6 +183,11 @@ class Plan:
         """Return a digest of what a tile store depends on beside the sheet."""
         card = self._dataset(wildcards)
         return fingerprint([card.image_fingerprint(), self._raw_dependencies(card)])
+
+    def published_dependencies(self, wildcards: Any) -> str:
+        """Return a digest of what tiles that were published depend on."""
+        card = self._dataset(wildcards)
+        return fingerprint([card.image_fingerprint(), card.published, published_digest(card)])
 
     def cell_dependencies(self, wildcards: Any) -> str:
         """Return a digest of what the cells and their figures depend on beside the sheet."""
@@ -452,6 +458,12 @@ class Plan:
 
     def _dataset(self, wildcards: Any) -> DatasetCard:
         return self.study.all_datasets[wildcards.dataset].card
+
+
+def _cut_into(card: DatasetCard) -> str:
+    if card.published is not None:
+        return "published"
+    return "tiles" if card.cells is None else "cells"
 
 
 def _backbone(wildcards: Any) -> str:

@@ -32,9 +32,9 @@ from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
-from transferscope.raw.sheets import SampleSheet
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
+from transferscope.tiles.published import TABLE, beside, check_channels, published_table
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
@@ -99,6 +99,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
+        elif located.card.published is not None:
+            problems += _check_published(study, located, scored=scored)
         else:
             problems += check_label_table(located.card, located.path)
         if located.card.fetch is not None:
@@ -124,13 +126,7 @@ def _check_dataset(
         sheet = study.sheet(located.card.name)
     except UserError as error:
         return error.problems
-    problems: list[Problem] = []
-    if located.card.name in study.datasets:
-        if scored:
-            problems += _check_labels(study, located, sheet)
-        else:
-            problems += label_problems(sheet.table, located.card, str(path))
-        problems += _exclusion_problems(study, sheet.table, str(path))
+    problems = _check_table(study, located, sheet.table, str(path), scored=scored)
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
     if study.config.bad_tiles == "skip":
@@ -144,17 +140,44 @@ def _check_dataset(
     return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card))
 
 
-def _check_labels(study: Study, located: Located[DatasetCard], sheet: SampleSheet) -> list[Problem]:
+def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
+    """Check that published tiles can be read, and are what the card says."""
+    card = located.card
+    try:
+        problems = check_channels(card, located.path)
+        table = published_table(card)
+    except UserError as error:
+        return error.problems
+    where = beside(card, TABLE)
+    return problems + _check_table(study, located, table, where, scored=scored)
+
+
+def _check_table(
+    study: Study, located: Located[DatasetCard], table: pd.DataFrame, where: str, *, scored: bool
+) -> list[Problem]:
+    """Check what a table of tiles, or of fields, says of a dataset on which something is scored."""
+    if located.card.name not in study.datasets:
+        return []
+    if scored:
+        problems = _check_labels(study, located, table, where)
+    else:
+        problems = label_problems(table, located.card, where)
+    return problems + _exclusion_problems(study, table, where)
+
+
+def _check_labels(
+    study: Study, located: Located[DatasetCard], rows: pd.DataFrame, where: str
+) -> list[Problem]:
     """Check the labels that count, the sheet's or those given by hand, and their division."""
     card, settings = located.card, study.config.splits
     if card.label_table is None:
-        return splits.check_splits(sheet.table, card, settings, str(sheet.path))
+        return splits.check_splits(rows, card, settings, where)
     if card.cells is not None or not card.tiles.one_a_field:
         # The ids of the tiles are not known before the fields are read: the job checks the rest.
         return check_label_table(card, located.path)
     skip = study.config.bad_tiles == "skip"
     try:
-        table = with_hand_labels(sheet.table, card, located.path, skip=skip)
+        table = with_hand_labels(rows, card, located.path, skip=skip)
     except UserError as error:
         return error.problems
     return splits.check_splits(table, card, settings, str(label_table_of(card, located.path)))

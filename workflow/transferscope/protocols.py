@@ -8,6 +8,7 @@ PROTOCOLS = {
     "fetch": 1,
     "tiles": 1,
     "cells": 1,
+    "published": 1,
     "contact_sheets": 1,
     "relabel": 1,
     "splits": 1,

@@ -92,6 +92,13 @@ class DatasetCard(Model):
     fetch: FetchSettings | None = Field(
         None, description="Fetch the raw data from a public source instead of `sheet`."
     )
+    published: str | None = Field(
+        None,
+        description=(
+            "Take tiles that were published instead of `sheet`: URL of their manifest, such as "
+            "s3://bucket/studies/demo/tiles/cells.json. They are read where they are."
+        ),
+    )
     channels: list[ChannelName] = Field(
         min_length=1, description="What each channel shows, in the order of the file."
     )
@@ -148,7 +155,7 @@ class DatasetCard(Model):
             raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
         return values
 
-    @field_validator("roots", "location")
+    @field_validator("roots", "location", "published")
     @classmethod
     def _allowed(cls, value: list[str] | str | None) -> list[str] | str | None:
         if isinstance(value, list):
@@ -160,9 +167,11 @@ class DatasetCard(Model):
         n_in_file = len(self.channels) + len(self.ignore_channels)
         if beyond := [i for i in self.ignore_channels if i >= n_in_file]:
             raise ValueError(f"ignore_channels: {beyond} of a file of {n_in_file} channels")
-        given = [source for source in (self.sheet, self.simulate, self.fetch) if source is not None]
-        if len(given) != 1:
-            raise ValueError("give either `sheet`, `simulate` or `fetch`")
+        sources = (self.sheet, self.simulate, self.fetch, self.published)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("give either `sheet`, `simulate`, `fetch` or `published`")
+        if self.published is not None:
+            self._check_published(self.published)
         if self.location is not None and self.sheet is None:
             raise ValueError("location says where the files of a `sheet` are: give both")
         if isinstance(self.fetch, HpaFetch) and set(self.fetch.colours) != set(self.channels):
@@ -177,6 +186,13 @@ class DatasetCard(Model):
         if self.cells is not None:
             self._check_cells(self.cells)
         return self
+
+    def _check_published(self, manifest: str) -> None:
+        if not manifest.endswith(".json"):
+            raise ValueError("published names the manifest of a tile store, tiles/<dataset>.json")
+        if self.tiles != TileSettings() or self.cells is not None or self.ignore_channels:
+            what = "`tiles`, `cells` and `ignore_channels`"
+            raise ValueError(f"published tiles are cut already: take {what} out")
 
     def _check_cells(self, cells: CellSettings) -> None:
         method = cells.segmentation

@@ -18,10 +18,13 @@ from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import header_at
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet, read_sheet
+from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Study
 from transferscope.tiles.tiling import plan_tiles
 
 SIMULATED_BYTES_A_PIXEL = 2
+# The manifest does not tell: the larger of the two.
+PUBLISHED_BYTES_A_PIXEL = 2
 CELLS_A_FIELD = 50
 # Files that may be bad before the size of a dataset's fields counts as unknown.
 HEADERS_TRIED = 20
@@ -101,6 +104,8 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     card = located.card
     if card.simulate is not None:
         return _simulated(card, card.simulate)
+    if card.published is not None:
+        return _published(card, card.published)
     if card.fetch is not None and not path.is_file():
         return _to_fetch(card, located.path, path, online=online)
     tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
@@ -119,6 +124,19 @@ def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
     n_fields = settings.n_groups * settings.fovs_per_group
     side = settings.fov_size
     return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_A_PIXEL, "simulated")
+
+
+def _published(card: DatasetCard, manifest: str) -> Fields:
+    n_tiles, channels, height, width = Manifest.read(manifest, TILES_FORMAT).shape
+    return Fields(
+        n_fields=n_tiles,
+        n_tiles=n_tiles,
+        field_shape=(height, width),
+        tile_shape=(channels, height, width),
+        bytes_a_pixel=PUBLISHED_BYTES_A_PIXEL,
+        pixel_size_um=card.pixel_size_um,
+        source="manifest of the published tiles",
+    )
 
 
 def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path, *, online: bool) -> Fields:

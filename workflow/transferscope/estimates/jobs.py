@@ -29,6 +29,7 @@ def jobs_of_whole_study(plan: Plan) -> dict[str, int]:
         "fetch": len(plan.made_by("fetch")),
         "tiles": len(plan.cut_into("tiles")),
         "cells": len(plan.cut_into("cells")),
+        "published": len(plan.cut_into("published")),
         "relabel": len(plan.labelled_by_hand()),
         "contact_sheets": len(study.datasets),
         "splits": len(study.datasets),
