@@ -24,9 +24,9 @@ def cells(**changes):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"sheet": None}, "either `sheet`, `simulate` or `fetch`"),
-        ({"simulate": {"domain": "hpa"}}, "either `sheet`, `simulate` or `fetch`"),
-        ({"fetch": {"kind": "opencell"}}, "either `sheet`, `simulate` or `fetch`"),
+        ({"sheet": None}, "either `sheet`, `simulate`, `fetch` or `published`"),
+        ({"simulate": {"domain": "hpa"}}, "either `sheet`, `simulate`, `fetch` or `published`"),
+        ({"fetch": {"kind": "opencell"}}, "either `sheet`, `simulate`, `fetch` or `published`"),
         ({"sheet": None, "fetch": {"kind": "opencel"}}, "fetch"),
         ({"sheet": None, "fetch": {"kind": "opencell", "grades": 4}}, "fetch"),
         (

@@ -31,7 +31,7 @@ from transferscope.paths import store_of
 from transferscope.remote.access import asking
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.urls import checked_url
-from transferscope.remote.zarr_stores import portable_codecs, zarr_store
+from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
 
 FORMAT_VERSION = 1
 TILES_FORMAT = "transferscope.tiles"
@@ -151,7 +151,7 @@ def _store_of(manifest: Path | str, described: Manifest) -> Path | str:
 
 
 def _opened(place: Path | str) -> Any:
-    source = place if isinstance(place, Path) else zarr_store(place)
+    source = place if isinstance(place, Path) else RemoteStore(place)
     return zarr.open_group(source, mode="r")
 
 
@@ -165,8 +165,8 @@ def _reaching(place: Path | str) -> Iterator[None]:
             yield
 
 
-def _mend(manifest: Path | str) -> str:
-    if not isinstance(manifest, Path):
+def _mend(manifest: Path | str, store: Path | str | None = None) -> str:
+    if isinstance(manifest, str) or isinstance(store, str):
         return "Publish it again: `transferscope publish`, where the study is."
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
 
@@ -502,7 +502,7 @@ class StoreReader:
         # The library beneath the stores reports damage as RuntimeError.
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             what = f"the store is missing or damaged ({first_line(error)})"
-            raise UserError(Problem(str(self.path), what, _mend(manifest))) from None
+            raise UserError(Problem(str(self.path), what, _mend(manifest, self.path))) from None
         agrees = (
             complete
             and self.attributes.get("fingerprint") == self.manifest.fingerprint
@@ -512,7 +512,7 @@ class StoreReader:
         )
         if not agrees:
             what = f"does not agree with its manifest {manifest}"
-            raise UserError(Problem(str(self.path), what, _mend(manifest)))
+            raise UserError(Problem(str(self.path), what, _mend(manifest, self.path)))
 
     @property
     def fingerprint(self) -> str:
@@ -527,7 +527,8 @@ class StoreReader:
         for block, start in enumerate(range(0, len(self), self.block_rows)):
             stop = min(start + self.block_rows, len(self))
             try:
-                values = np.ascontiguousarray(self._values(start, stop))
+                far = isinstance(self.path, str)
+                values = self.far_block(block, start, stop) if far else self._values(start, stop)
             except UserError as error:
                 yield Damage(block, start, stop, error.problems[0].what)
                 continue
@@ -539,6 +540,19 @@ class StoreReader:
         """Number of blocks."""
         return len(self._digests)
 
+    def far_block(self, block: int, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return a block, rows [start, stop), of a store in an object store, by one request.
+
+        Raises
+        ------
+        UserError
+            Where it cannot be read.
+        """
+        with asking(str(self.path)):
+            name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
+            self.array.store.hold(f"{self.array_name}/{name}")
+        return self._values(start, stop)
+
     def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
         try:
@@ -546,7 +560,8 @@ class StoreReader:
                 return np.asarray(self.array[start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
-            raise UserError(Problem(str(self.path), what, _mend(self.manifest_path))) from None
+            mend = _mend(self.manifest_path, self.path)
+            raise UserError(Problem(str(self.path), what, mend)) from None
 
     def digest(self, block: int) -> bytes:
         """Return the sha256 of a block as it was written."""
@@ -567,7 +582,7 @@ class StoreReader:
         """Return what is wrong with a block, and what repairs it."""
         rows = f"rows {damage.start} to {damage.stop - 1}"
         where = f"{self.path}, block {damage.block} ({rows})"
-        return Problem(where, damage.what, _mend(self.manifest_path))
+        return Problem(where, damage.what, _mend(self.manifest_path, self.path))
 
 
 class TileStore(StoreReader):
@@ -670,7 +685,7 @@ class _WholeBlocks:
             in_turn = stop - start > 1 and start in (first, self._next)
             if block != self._block and in_turn:
                 end = min(first + self._store.block_rows, len(self._store))
-                self._held, self._block = self._store._values(first, end), block
+                self._held, self._block = self._store.far_block(block, first, end), block
             self._next = stop
             if block == self._block:
                 return self._held[within : stop - first]

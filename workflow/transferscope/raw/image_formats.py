@@ -25,7 +25,7 @@ import zarr
 from transferscope.errors import Problem, UserError
 from transferscope.remote.access import asking
 from transferscope.remote.files import RawFile, RemoteFile, remembering, size_of
-from transferscope.remote.zarr_stores import portable_codecs, zarr_store
+from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
 MAX_DECODED_BYTES = 2 << 30
@@ -336,7 +336,7 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
     if isinstance(path, Path) and (link := first_link(path)):
         what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
         raise problem_with(path, what, "Copy what it points to in its place.")
-    store = path if isinstance(path, Path) else zarr_store(path.url)
+    store = path if isinstance(path, Path) else RemoteStore(path.url)
     with portable_codecs():
         group: Any = zarr.open_group(store, mode="r")
         attributes = dict(group.attrs)

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import FsspecStore
 
 from transferscope.remote.access import located
+from transferscope.remote.urls import joined
 
 PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _config_lock = threading.Lock()
@@ -27,13 +29,51 @@ def portable_codecs() -> Iterator[None]:
         yield
 
 
-def zarr_store(url: str) -> Any:
-    """Return the store of a URL, which reads each chunk when it is asked for.
+class RemoteStore(FsspecStore):
+    """A Zarr store in an object store: each chunk is read when it is asked for, or from memory.
+
+    Parameters
+    ----------
+    url
+        Where it is.
 
     Raises
     ------
     UserError
         Where what the protocol needs is not installed, or the store cannot be reached.
     """
-    system, path = located(url, asynchronous=True)
-    return FsspecStore(fs=system, path=path, read_only=True)
+
+    def __init__(self, url: str) -> None:
+        system, path = located(url, asynchronous=True)
+        super().__init__(fs=system, path=path, read_only=True)
+        self._url = url
+        self._held: tuple[str, bytes] = ("", b"")
+
+    def hold(self, key: str) -> None:
+        """Read a file whole, to answer from memory what is asked of it until the next one is held.
+
+        A file that is not there is not held.
+        """
+        system, path = located(joined(self._url, key))
+        try:
+            self._held = (key, system.cat_file(path))
+        except FileNotFoundError:
+            self._held = ("", b"")
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return a file, or a part of it."""
+        held, content = self._held
+        if key != held:
+            return await super().get(key, prototype, byte_range)
+        return prototype.buffer.from_bytes(content[_part(byte_range)])
+
+
+def _part(byte_range: Any) -> slice:
+    match byte_range:
+        case RangeByteRequest():
+            return slice(byte_range.start, byte_range.end)
+        case OffsetByteRequest():
+            return slice(byte_range.offset, None)
+        case SuffixByteRequest():
+            return slice(-byte_range.suffix, None)
+    return slice(None)

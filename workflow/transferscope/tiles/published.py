@@ -19,7 +19,7 @@ from transferscope.parquet import read_parquet, write_parquet
 from transferscope.remote.access import asking
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.listings import list_folders
-from transferscope.remote.zarr_stores import zarr_store
+from transferscope.remote.zarr_stores import RemoteStore
 from transferscope.stores import TILES_FORMAT, Manifest, TileStore, write_atomically
 
 # The files that describe a tile store lie beside its manifest, `<dataset>.json`.
@@ -99,7 +99,7 @@ def check_channels(card: DatasetCard, card_path: Path) -> list[Problem]:
         described = Manifest.read(url, TILES_FORMAT)
         place = described.store or f"{url.removesuffix('.json')}.zarr"
         with asking(place):
-            channels = zarr.open_group(zarr_store(place), mode="r").attrs["channels"]
+            channels = zarr.open_group(RemoteStore(place), mode="r").attrs["channels"]
     except UserError as error:
         return error.problems
     if channels == card.channels:

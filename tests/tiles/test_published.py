@@ -1,0 +1,193 @@
+"""Published tiles are read where they are: a block a request, compared with their checksums."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factories import CLASSES, DATASET_CARD, write_study, write_yaml
+from object_store import BUCKET, ObjectStore
+from tile_stores import CHANNELS, copy_tiles
+from transferscope.cards import DatasetCard
+from transferscope.commands.study import merged_config
+from transferscope.errors import UserError
+from transferscope.parquet import read_parquet, write_parquet
+from transferscope.plan import SHIPPED, Plan
+from transferscope.preflight import preflight
+from transferscope.remote import access
+from transferscope.stores import TileStore
+from transferscope.study import Study
+from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+from transferscope.tiles.published import take_published
+
+N_TILES, BLOCK = 40, 16
+PIXELS = np.random.default_rng(0).integers(0, 3000, (N_TILES, 3, 32, 32), dtype=np.uint16)
+IDS = [f"tile{i}" for i in range(N_TILES)]
+
+
+def table(**columns: object) -> pd.DataFrame:
+    groups = [f"g{i % 12}" for i in range(N_TILES)]
+    labels = [CLASSES[i % 12 % 3] for i in range(N_TILES)]
+    values = {"tile_id": IDS, "group": groups, "labels": labels, "fov": IDS, "batch": ""}
+    return pd.DataFrame({**values, **columns})
+
+
+@pytest.fixture
+def url(store: ObjectStore, tmp_path: Path) -> str:
+    """Return the URL of the manifest of a published store."""
+    folder = tmp_path / "made"
+    copy_tiles(PIXELS, folder)
+    write_parquet(table(), folder / "cells.tiles.parquet", {"dataset": "cells"})
+    (folder / "cells.quality.csv").write_text("tile_id\n")
+    (folder / "cells.skipped.tsv").write_text("tile_id\n")
+    return f"{store.put(folder, tmp_path.name)}/cells.json"
+
+
+def card(url: str, **changes: object) -> DatasetCard:
+    values = {key: value for key, value in DATASET_CARD.items() if key != "sheet"}
+    values = {**values, "channels": CHANNELS, "published": url}
+    return DatasetCard.model_validate({**values, **changes})
+
+
+def take(dataset: DatasetCard, folder: Path) -> TileStore:
+    names = {"tile_table": "t.parquet", "quality": "q.csv", "skipped": "s.tsv"}
+    paths = {key: folder / name for key, name in names.items()}
+    take_published(dataset, Path("my-card.yaml"), manifest=folder / "cells.json", **paths)
+    return TileStore(folder / "cells.json")
+
+
+@pytest.fixture
+def chunks_asked(monkeypatch: pytest.MonkeyPatch, url: str) -> list[str]:
+    """Return a list of the requests for pixels, as they come."""
+    asked: list[str] = []
+    for asynchronous in (False, True):
+        system, _ = access.located(url, asynchronous=asynchronous)
+        monkeypatch.setattr(system, "_cat_file", _counting(system._cat_file, asked))
+        monkeypatch.setattr(system, "cat_file", _counting(system.cat_file, asked))
+    return asked
+
+
+def _counting(read: Callable[..., object], asked: list[str]) -> Callable[..., object]:
+    def counting(path: str, *args: object, **kwargs: object) -> object:
+        if "/images/c/" in path:
+            asked.append(path.partition("/images/c/")[2])
+        return read(path, *args, **kwargs)
+
+    return counting
+
+
+def test_the_tables_are_copied_and_the_store_is_not(url: str, tmp_path: Path) -> None:
+    store = take(card(url, name="mine"), tmp_path / "taken")
+    assert store.tile_ids == IDS
+    np.testing.assert_array_equal(store.read(3, 37), PIXELS[3:37])
+    taken = read_parquet(tmp_path / "taken/t.parquet")
+    pd.testing.assert_frame_equal(taken, table(), check_dtype=False)
+    assert taken.attrs == {"dataset": "mine"}
+    found = sorted(path.name for path in (tmp_path / "taken").iterdir())
+    assert found == ["cells.json", "q.csv", "s.tsv", "t.parquet"]
+
+
+def test_rows_in_turn_cost_a_request_a_block(
+    url: str, tmp_path: Path, chunks_asked: list[str]
+) -> None:
+    store = take(card(url), tmp_path / "taken")
+    read = CheckedReads(store)
+    parts = [read(start, min(start + 7, N_TILES)) for start in range(0, N_TILES, 7)]
+    np.testing.assert_array_equal(np.concatenate(parts), PIXELS)
+    assert [name[0] for name in chunks_asked] == ["0", "1", "2"]
+
+
+def test_a_single_row_is_not_its_block(url: str, tmp_path: Path, chunks_asked: list[str]) -> None:
+    store = take(card(url), tmp_path / "taken")
+    for row in (16, 5, 39):
+        np.testing.assert_array_equal(store.read(row, row + 1), PIXELS[row : row + 1])
+    assert store._ahead is not None
+    assert len(store._ahead._held) == 0
+    assert {name[0] for name in chunks_asked} == {"0", "1", "2"}
+
+
+def test_a_damaged_block_is_noticed_when_it_is_read(
+    store: ObjectStore, url: str, tmp_path: Path
+) -> None:
+    taken = take(card(url), tmp_path / "taken")
+    other = copy_tiles(PIXELS + 1, tmp_path / "other").with_suffix(".zarr")
+    key = f"{tmp_path.name}/cells.zarr/images/c/1/0/0/0"
+    store.client.put_object(Bucket=BUCKET, Key=key, Body=(other / "images/c/1/0/0/0").read_bytes())
+    with pytest.raises(DamagedTilesError, match="block 1") as raised:
+        CheckedReads(taken)(0, N_TILES)
+    assert "transferscope publish" in raised.value.problems[0].mend
+
+
+def study_of(folder: Path, url: str, **changes: object) -> Study:
+    write_study(folder)
+    plain = card(url, **changes).model_dump(mode="json", exclude_defaults=True)
+    write_yaml(folder / "cards/datasets/cells.yaml", plain)
+    config = merged_config(folder / "study.yaml")
+    return Study.load(config, [folder, SHIPPED], "study.yaml")
+
+
+def other_labels(store: ObjectStore, folder: str, local: Path) -> str:
+    write_parquet(table(labels="unheard-of"), local, {})
+    store.client.put_object(
+        Bucket=BUCKET, Key=f"{folder}/cells.tiles.parquet", Body=local.read_bytes()
+    )
+    return 'cells.tiles.parquet, column labels: unknown label "unheard-of"'
+
+
+def no_manifest(store: ObjectStore, folder: str, local: Path) -> str:
+    store.client.delete_object(Bucket=BUCKET, Key=f"{folder}/cells.json")
+    return "cells.json: does not exist"
+
+
+@pytest.mark.parametrize("change", [other_labels, no_manifest])
+def test_what_is_wrong_is_found_before_a_run(
+    store: ObjectStore,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[ObjectStore, str, Path], str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = study_of(tmp_path / "study", url)
+    preflight(study)
+    said = change(store, tmp_path.name, tmp_path / "table.parquet")
+    with pytest.raises(UserError, match=said):
+        preflight(study)
+
+
+def test_other_channels_are_found_before_a_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="published tiles have the channels"):
+        preflight(study_of(tmp_path / "study", url, channels=["nucleus", "protein"]))
+
+
+def test_what_is_published_anew_is_taken_anew(
+    store: ObjectStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(study_of(tmp_path / "study", url))
+    wildcards = type("Wildcards", (), {"dataset": "cells"})()
+    before = plan.published_dependencies(wildcards)
+    assert plan.cut_into("published") == ["cells"]
+    assert plan.cut_into("tiles") == []
+    assert plan.published_dependencies(wildcards) == before
+    other_labels(store, tmp_path.name, tmp_path / "table.parquet")
+    assert plan.published_dependencies(wildcards) != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tiles": {"size": 64}}, "cut already"),
+        ({"sheet": "samples.tsv"}, "either"),
+        ({"published": "s3://plates/study"}, "manifest"),
+        ({"published": "file:///data/cells.json"}, "the URL"),
+    ],
+)
+def test_a_card_that_says_too_much(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        card("s3://plates/cells.json", **changes)
