@@ -1,8 +1,10 @@
 """Every command of the documentation, typed as written into a copy of the project."""
 
+import json
 import re
 import shutil
 import subprocess
+from types import MappingProxyType
 
 import pandas as pd
 import pytest
@@ -28,6 +30,7 @@ PAGES = [
     "label-by-hand.md",
     "fine-tune.md",
     "look-after-a-study.md",
+    "remote-data.md",
 ]
 
 
@@ -83,11 +86,23 @@ def from_here(content, server):
     return content.replace(kind, kind + addresses)
 
 
-def run(command, folder):
+@pytest.fixture(scope="module")
+def images(checkout, object_server):
+    """Put the images of the pages into the bucket, too; return what a user sets to read them."""
+    object_server.put(checkout / "images", "images")
+    return object_server.environment()
+
+
+def run(command, folder, settings=MappingProxyType({})):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder,
-        env={**environment(), "HF_HUB_OFFLINE": "0", "TRANSFERSCOPE_CACHE": str(folder / "cache")},
+        env={
+            **environment(),
+            **settings,
+            "HF_HUB_OFFLINE": "0",
+            "TRANSFERSCOPE_CACHE": str(folder / "cache"),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -95,17 +110,23 @@ def run(command, folder):
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_pages_work_as_written(repository, checkout, bucket):
+def test_the_pages_work_as_written(repository, checkout, bucket, images):
     for page in PAGES:
         for language, content in blocks((repository / "docs" / page).read_text()):
             named = re.match(r"# (\S+\.yaml)\n", content)
             if language == "yaml" and named:
                 (checkout / named.group(1)).write_text(from_here(content, bucket))
             elif language == "bash":
-                run(content, checkout)
+                run(content, checkout, images)
             elif language == "python":
                 run(f"python - <<'END'\n{content}\nEND", checkout)
     assert (checkout / "results/my-study/summary.md").exists()
+    manifests = [f"my-{kind}study/tiles/my-{kind}cells.json" for kind in ("", "far-", "taken-")]
+    contents = {
+        json.loads((checkout / "results" / name).read_text())["content_sha256"]
+        for name in manifests
+    }
+    assert len(contents) == 1, "the same tiles, from disk, from an object store and published"
     labelled = pd.read_parquet(checkout / "results/my-study/labels/my-cells.parquet")
     assert (labelled["labels"] == "").sum() == 3
     assert (labelled["labeller"] == "Jo").sum() == len(labelled) - 3

@@ -11,17 +11,22 @@ from typing import Any
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.remote.urls import is_url
 
-# A store that does not answer is given up after two or three minutes; one that is merely busy
-# is asked again, later and later, by the library.
+# A busy server is asked again, later and later, by the library; one that is silent is given up
+# after four minutes, and one that nobody reaches after a minute or so.
 S3_OPTIONS = {
-    "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
+    "config_kwargs": {
+        "connect_timeout": 5,
+        "read_timeout": 15,
+        "retries": {"total_max_attempts": 3, "mode": "standard"},
+    }
 }
 OPTIONS: dict[str, dict[str, Any]] = {"s3": S3_OPTIONS, "s3a": S3_OPTIONS}
 # So many requests wait for the network at a time; they need no processor.
 REQUESTS = 32
 CREDENTIALS = (
     "Give credentials as the AWS command line takes them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY), and the server, if it is not Amazon's, as AWS_ENDPOINT_URL."
+    "AWS_SECRET_ACCESS_KEY; for a public bucket FSSPEC_S3_ANON=true), and the server, if it is not "
+    "Amazon's, as AWS_ENDPOINT_URL."
 )
 INSTALL = "pip install 'transferscope[remote]'"
 
