@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
 from transferscope.cells.build import make_cells
 from transferscope.errors import UserError
@@ -209,6 +210,19 @@ def test_any_number_of_workers_and_any_interruption_give_equal_bytes(
     monkeypatch.setattr(field, "segment", lambda *a: segmented.append(a))
     assert content(run(tmp_path, card(), "resumed", workers=1).parent) == whole
     assert not segmented, "fields that were segmented are not segmented again"
+
+
+def test_fields_and_masks_may_lie_in_an_object_store(store: ObjectStore, tmp_path: Path) -> None:
+    write_fields(tmp_path, n=3, nuclei=True)
+    crop = {"centre": "nucleus"}
+    local = content(run(tmp_path, card(crop)).parent)
+    url = store.put(tmp_path, "cells")
+    for image in tmp_path.glob("*.tif"):
+        image.unlink()
+    assert content(run(tmp_path, card(crop, location=url), "far").parent) == local
+    store.client.delete_object(Bucket=BUCKET, Key="cells/m1.tif")
+    with pytest.raises(UserError, match=r"row 3, column mask: .*cells/m1.tif. does not exist"):
+        run(tmp_path, card(crop, location=url), "far")
 
 
 def test_a_new_mask_makes_the_cells_anew(tmp_path: Path) -> None:

@@ -103,8 +103,7 @@ def test_a_single_row_is_not_its_block(url: str, tmp_path: Path, chunks_asked: l
     store = take(card(url), tmp_path / "taken")
     for row in (16, 5, 39):
         np.testing.assert_array_equal(store.read(row, row + 1), PIXELS[row : row + 1])
-    assert store._ahead is not None
-    assert len(store._ahead._held) == 0
+    assert len(store._blocks._held) == 0
     assert {name[0] for name in chunks_asked} == {"0", "1", "2"}
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from transferscope.paths import store_of
 from transferscope.remote.access import asking
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.urls import checked_url
+from transferscope.remote.whole_blocks import WholeBlocks
 from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
 
 FORMAT_VERSION = 1
@@ -528,7 +528,7 @@ class StoreReader:
             stop = min(start + self.block_rows, len(self))
             try:
                 far = isinstance(self.path, str)
-                values = self.far_block(block, start, stop) if far else self._values(start, stop)
+                values = self.far_block(block) if far else self._values(start, stop)
             except UserError as error:
                 yield Damage(block, start, stop, error.problems[0].what)
                 continue
@@ -540,8 +540,8 @@ class StoreReader:
         """Number of blocks."""
         return len(self._digests)
 
-    def far_block(self, block: int, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return a block, rows [start, stop), of a store in an object store, by one request.
+    def far_block(self, block: int) -> npt.NDArray[Any]:
+        """Return the rows of a block of a store in an object store, by one request.
 
         Raises
         ------
@@ -551,7 +551,8 @@ class StoreReader:
         with asking(str(self.path)):
             name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
             self.array.store.hold(f"{self.array_name}/{name}")
-        return self._values(start, stop)
+        start = block * self.block_rows
+        return self._values(start, min(start + self.block_rows, len(self)))
 
     def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
@@ -604,7 +605,8 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._ahead = _WholeBlocks(self) if isinstance(self.path, str) else None
+        self._far = isinstance(self.path, str)
+        self._blocks = WholeBlocks(self._values, self.far_block, self.block_rows, len(self))
 
     @property
     def channels(self) -> list[str]:
@@ -636,9 +638,7 @@ class TileStore(StoreReader):
         UserError
             Where they cannot be read.
         """
-        if self._ahead is None:
-            return self._values(start, stop)
-        return self._ahead.read(start, stop)
+        return self._blocks.read(start, stop) if self._far else self._values(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
         """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
@@ -649,47 +649,6 @@ class TileStore(StoreReader):
         """Yield (start row, tiles) in blocks of `size` rows."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(start + size, len(self)))
-
-
-class _WholeBlocks:
-    """Reads a store that lies far away by whole blocks, where rows are asked for one after another.
-
-    A block is one file there: to ask for its rows would cost a request each.
-
-    Parameters
-    ----------
-    store
-        The store.
-    """
-
-    def __init__(self, store: TileStore) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self._block, self._next = -1, 0
-        self._held: npt.NDArray[Any] = np.empty(0)
-
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return rows [start, stop)."""
-        rows = self._store.block_rows
-        starts = [start, *range((start // rows + 1) * rows, stop, rows)]
-        ends = [*starts[1:], stop]
-        parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _part(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return rows of one block: from the one held, as a block, or by themselves."""
-        block, within = divmod(start, self._store.block_rows)
-        first = start - within
-        with self._lock:
-            # A single row is a sample: what follows it is not asked for.
-            in_turn = stop - start > 1 and start in (first, self._next)
-            if block != self._block and in_turn:
-                end = min(first + self._store.block_rows, len(self._store))
-                self._held, self._block = self._store.far_block(block, first, end), block
-            self._next = stop
-            if block == self._block:
-                return self._held[within : stop - first]
-        return self._store._values(start, stop)
 
 
 @dataclass(frozen=True)

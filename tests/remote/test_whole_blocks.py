@@ -1,0 +1,39 @@
+"""Any rows in any order are the array's; in turn, each block is read once."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transferscope.remote.whole_blocks import WholeBlocks
+
+TOTAL = 23
+ROWS = np.arange(TOTAL * 2).reshape(TOTAL, 2)
+
+
+def reader(block_rows: int, read: list[int]) -> WholeBlocks:
+    def block(number: int) -> np.ndarray:
+        read.append(number)
+        return ROWS[number * block_rows : (number + 1) * block_rows]
+
+    return WholeBlocks(lambda start, stop: ROWS[start:stop], block, block_rows, TOTAL)
+
+
+places = st.tuples(st.integers(0, TOTAL - 1), st.integers(1, TOTAL))
+
+
+@given(st.integers(1, TOTAL + 2), st.lists(places, max_size=8))
+def test_any_rows_in_any_order(block_rows: int, asked: list[tuple[int, int]]) -> None:
+    blocks = reader(block_rows, [])
+    for start, count in asked:
+        stop = min(start + count, TOTAL)
+        np.testing.assert_array_equal(blocks.read(start, stop), ROWS[start:stop])
+
+
+@given(st.integers(2, TOTAL + 2), st.integers(2, 9))
+def test_in_turn_each_block_is_read_once(block_rows: int, step: int) -> None:
+    read: list[int] = []
+    blocks = reader(block_rows, read)
+    parts = [blocks.read(start, min(start + step, TOTAL)) for start in range(0, TOTAL, step)]
+    np.testing.assert_array_equal(np.concatenate(parts), ROWS)
+    # A part of a single row, at the border of blocks, is not taken for the beginning of a block.
+    assert read == sorted(set(read))

@@ -1,0 +1,65 @@
+"""Rows of an array that lies far away, read by whole blocks where they are asked for in turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[Any]
+
+
+class WholeBlocks:
+    """Reads rows; a block is one file there, and to ask for its rows would cost a request each.
+
+    The block that was read last is kept.
+
+    Parameters
+    ----------
+    read_rows
+        Returns rows [start, stop).
+    read_block
+        Returns the rows of a block.
+    block_rows
+        Rows of a block; the last one may have fewer.
+    total
+        Rows of the array.
+    """
+
+    def __init__(
+        self,
+        read_rows: Callable[[int, int], Rows],
+        read_block: Callable[[int], Rows],
+        block_rows: int,
+        total: int,
+    ) -> None:
+        self._read_rows, self._read_block = read_rows, read_block
+        self._block_rows, self._total = block_rows, total
+        self._lock = threading.Lock()
+        self._block, self._next = -1, 0
+        self._held: Rows = np.empty(0)
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Return rows [start, stop)."""
+        stop = min(stop, self._total)
+        rows = self._block_rows
+        starts = [start, *range((start // rows + 1) * rows, stop, rows)]
+        ends = [*starts[1:], stop]
+        parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _part(self, start: int, stop: int) -> Rows:
+        """Return rows of one block: of the one that is held, of one read now, or by themselves."""
+        block, within = divmod(start, self._block_rows)
+        with self._lock:
+            # A single row is a sample: what follows it is not asked for.
+            in_turn = stop - start > 1 and (within == 0 or start == self._next)
+            if block != self._block and in_turn:
+                self._held, self._block = self._read_block(block), block
+            self._next = stop
+            if block == self._block:
+                return self._held[within : within + stop - start]
+        return self._read_rows(start, stop)
