@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file by rename, so that it is whole or absent."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines([text] if isinstance(text, str) else text)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
@@ -196,7 +196,7 @@ class BlockStore:
         }
         if path.exists():
             found = attributes_of(path)
-            linked = any(part.is_symlink() for part in path.rglob("*"))
+            linked = any(part.is_symlink() for part in (path, *path.rglob("*")))
             if found.get("fingerprint") == fingerprint and not linked:
                 return cls(path, array)
             if source_of is not None and found.get("recipe") == recipe and not linked:
@@ -208,7 +208,7 @@ class BlockStore:
                 logger.warning("%s holds symbolic links, which it never does: made anew", path)
             elif found.get("fingerprint") is not None:
                 logger.warning("%s was made from other input or settings: starting it over", path)
-            shutil.rmtree(path)
+            remove_store(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         group: Any = zarr.open_group(path, mode="w", zarr_format=3)
         codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
@@ -399,6 +399,14 @@ def blocks_done(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError, KeyError, RuntimeError):
         return None
     return int((done > 0).sum()), len(done)
+
+
+def remove_store(path: Path) -> None:
+    """Delete a store; of a link only the link."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def _write_ids(group: Any, ids: Sequence[str]) -> None:
