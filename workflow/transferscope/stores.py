@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
-from transferscope.disk import writing
+from transferscope.disk import replacing, writing
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.paths import store_of
 
@@ -40,17 +38,8 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines([text] if isinstance(text, str) else text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
