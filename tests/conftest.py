@@ -19,3 +19,8 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real images are not on this machine (no ../shared/data)")
     return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those that take minutes come first: at the end, one would keep the other workers waiting.
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
