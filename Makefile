@@ -26,7 +26,7 @@ demo: $(INSTALLED)  ## Run the main job on the built-in demo study, offline
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --report results/demo/report.html
 
 test: $(INSTALLED)  ## Run every test
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder --durations 20
 
 test-fast: $(INSTALLED)  ## Run the tests that take seconds
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not workflow" --numprocesses $(CORES)

@@ -42,3 +42,8 @@ def store(object_server: "ObjectStore", monkeypatch: pytest.MonkeyPatch) -> "Obj
     for name, value in object_server.environment().items():
         monkeypatch.setenv(name, value)
     return object_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those that take minutes come first: at the end, one would keep the other workers waiting.
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)

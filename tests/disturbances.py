@@ -14,7 +14,8 @@ import psutil
 from factories import environment, kill_group, run_command
 
 # Times are in them: records of how a run went, not results.
-RECORDS = ("logs", "benchmarks")
+RECORDS = ("logs/", "benchmarks/", "figures/training/")
+HISTORY = ".history.parquet"
 VICTIMS = ("snakemake", "worker", "everything")
 STEP = "transferscope"
 
@@ -30,15 +31,19 @@ class Kill:
 
 def results_of(root: Path) -> dict[str, bytes]:
     """Return the content of every result of a study by its name, without records of the run."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    files = {
+        path.relative_to(root).as_posix(): path
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
     return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in files
-        if path.relative_to(root).parts[0] not in RECORDS
+        name: path.read_bytes()
+        for name, path in files.items()
+        if not name.startswith(RECORDS)
+        and not name.endswith((HISTORY, ".lock"))
         # The log of a tile store: times of the raw files, and measures to the last bit, which
         # depends on where in memory a field came to lie; the quality table rounds them.
         and path.parent.suffix != ".blocks"
-        and path.suffix != ".lock"
     }
 
 
@@ -50,28 +55,32 @@ def assert_equal_results(found: Path, expected: Path) -> None:
 
 
 def run_killed(
-    command: Sequence[str], folder: Path, *, kills: int, longest: float, seed: int
+    command: Sequence[str], root: Path, *, kills: int, jobs: int, longest: float, seed: int
 ) -> list[Kill]:
-    """Run a study to its end, killing a part of it at random moments on the way.
+    """Run a study to its end, killing a part of it at random moments all the way.
 
     After each kill, the study is unlocked and the same command is given again, as a user does.
 
     Parameters
     ----------
-    command, folder
-        The command of Snakemake, and where it runs.
+    command, root
+        The command of Snakemake, and the folder of the study's results, in `results` where it runs.
     kills
-        How often to kill.
+        How often to kill: once in each of so many equal parts of the study.
+    jobs
+        Number of jobs of the whole study, by their logs.
     longest
-        Longest time from the start of a run to its kill, in seconds.
+        Longest time in seconds from the beginning of such a part, or of the run, to the kill.
     seed
         Of the moments and victims.
     """
     chance, done = random.Random(seed), []
+    folder = root.parents[1]
     for number in range(kills):
         victim = VICTIMS[number % len(VICTIMS)]
         process = _start(command, folder)
-        kill = _kill_after(process, chance.uniform(0, longest), victim)
+        seconds = chance.uniform(0, longest)
+        kill = _kill_after(process, root, number * jobs // kills, seconds, victim)
         if kill is None:
             break
         done.append(kill)
@@ -92,16 +101,24 @@ def _start(command: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def _kill_after(process: "subprocess.Popen[str]", seconds: float, victim: str) -> Kill | None:
-    """Kill once the first job runs and the seconds are over; None where the run ended before."""
+def count_logs(root: Path) -> int:
+    """Return how many jobs of a study have begun."""
+    return sum(path.is_file() for path in (root / "logs").rglob("*.log"))
+
+
+def _kill_after(
+    process: "subprocess.Popen[str]", root: Path, jobs: int, seconds: float, victim: str
+) -> Kill | None:
+    """Kill once a job runs, so many have begun and the seconds are over; None where all ended."""
     begin, start = None, time.monotonic()
     while process.poll() is None:
         workers = _workers(process)
-        begin = begin or (time.monotonic() if workers else None)
+        if begin is None and workers and count_logs(root) >= jobs:
+            begin = time.monotonic()
         if begin and time.monotonic() - begin >= seconds and (workers or victim != "worker"):
             _kill(process, victim, workers)
-            jobs = tuple(sorted(set(filter(None, map(_job, workers)))))
-            return Kill(time.monotonic() - start, victim, jobs)
+            killed = tuple(sorted(set(filter(None, map(_job, workers)))))
+            return Kill(time.monotonic() - start, victim, killed)
         time.sleep(0.05)
     return None
 

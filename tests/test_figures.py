@@ -203,6 +203,12 @@ def test_labels_keep_their_text(name, characters, lines):
         assert joined(label) == joined(name)
 
 
+def test_an_output_begins_a_line_where_that_fits():
+    store = "vit-mini-mae-hpa-demo@cls-inner / map"
+    assert label_of(store) == "vit-mini-mae-hpa-demo\n@cls-inner / map"
+    assert label_of("tiny@mean") == "tiny@mean"
+
+
 def test_text_is_readable_on_any_cell():
     assert text_colour((0, 0, 0, 1)) == "white"
     assert text_colour((1, 1, 1, 1)) == "black"

@@ -131,6 +131,34 @@ def test_a_block_of_the_wrong_length_is_refused(tmp_path):
         open_store(tmp_path).write_block(2, VALUES[:4])
 
 
+def link_a_chunk(store, outside):
+    chunk = next(path for path in (store / "embeddings/c").rglob("*") if path.is_file())
+    chunk.replace(outside / "chunk")
+    chunk.symlink_to(outside / "chunk")
+
+
+def link_the_store(store, outside):
+    store.rename(outside / "store")
+    store.symlink_to(outside / "store", target_is_directory=True)
+
+
+@pytest.mark.parametrize("plant", [link_a_chunk, link_the_store])
+def test_a_store_with_links_is_made_anew_and_what_they_point_to_is_left(tmp_path, plant, caplog):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    fill(open_store(tmp_path))
+    plant(tmp_path / "e.zarr", outside)
+    before = files_of(outside)
+    store = open_store(tmp_path)
+    assert "symbolic links" in caplog.text
+    assert len(store.missing()) == 3
+    fill(store)
+    store.finish(tmp_path / "e.json")
+    np.testing.assert_array_equal(EmbeddingStore(tmp_path / "e.json").array[:], VALUES)
+    assert files_of(outside) == before
+    assert not any(path.is_symlink() for path in (tmp_path / "e.zarr").rglob("*"))
+
+
 def damage_delete_store(manifest):
     shutil.rmtree(manifest.with_suffix(".zarr"))
 

@@ -17,7 +17,8 @@ from transferscope.cards import DatasetCard
 from transferscope.cells.build import make_cells
 from transferscope.errors import UserError
 from transferscope.parquet import read_parquet
-from transferscope.raw.masks import check_mask_cells
+from transferscope.raw.masks import check_mask_cells, mask_columns
+from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.simulate import simulate_dataset
 from transferscope.stores import TileStore
@@ -220,6 +221,13 @@ def test_fields_and_masks_may_lie_in_an_object_store(store: ObjectStore, tmp_pat
     for image in tmp_path.glob("*.tif"):
         image.unlink()
     assert content(run(tmp_path, card(crop, location=url), "far").parent) == local
+    sheet = (tmp_path / "samples.tsv").read_text()
+    (tmp_path / "samples.tsv").write_text(sheet.replace("m1.tif", ""))
+    far = card(crop, location=url)
+    unmasked = read_sheet(tmp_path / "samples.tsv", far)
+    assert "row 3, column mask" in check_mask_cells(unmasked, far)[0].where
+    assert raw_digest(unmasked, mask_columns(unmasked, far))
+    (tmp_path / "samples.tsv").write_text(sheet)
     store.client.delete_object(Bucket=BUCKET, Key="cells/m1.tif")
     with pytest.raises(UserError, match=r"row 3, column mask: .*cells/m1.tif. does not exist"):
         run(tmp_path, card(crop, location=url), "far")

@@ -9,7 +9,7 @@ import pytest
 from factories import environment
 
 pytestmark = pytest.mark.workflow
-FEWER = ["backbones=[handcrafted,resnet18-random]", "channel_strategies=[map]"]
+FEWER = ["backbones=[handcrafted,vit-mini-random@cls-inner]", "channel_strategies=[map]"]
 
 
 @pytest.fixture(scope="module")

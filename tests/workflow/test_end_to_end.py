@@ -1,12 +1,15 @@
 """The main job on a tiny study: everything is there, and twice the same."""
 
 import shutil
+from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+import yaml
 import zarr
 
-from factories import run_snakemake, write_study
+from factories import CLASSES, run_snakemake, write_study, write_yaml
 
 pytestmark = pytest.mark.workflow
 
@@ -61,6 +64,45 @@ def test_the_report_is_one_file_with_figures_and_captions(copied_study):
     text = report.read_text()
     for part in ("strategies", "scaling", "summary.html"):
         assert part in text
+
+
+def test_a_label_that_is_html_is_text_in_pages_figures_and_report(tmp_path):
+    label = '<img src=x onerror="alert(1)">'
+    folder = write_study(
+        tmp_path / "study",
+        backbones=["handcrafted"],
+        heads={"kinds": [], "epochs": 3},
+        splits={"schemes": ["group"], "folds": {"group": 2}, "seeds": [0], "fractions": [1.0]},
+    )
+    card = folder / "cards/datasets/cells.yaml"
+    write_yaml(card, {**yaml.safe_load(card.read_text()), "labels": [*CLASSES[:2], label]})
+    sheet = folder / "raw/samples.tsv"
+    table = pd.read_csv(sheet, sep="\t").replace({"labels": {CLASSES[2]: label}})
+    table.to_csv(sheet, sep="\t", index=False)
+    run_snakemake(folder)
+    report = folder / "report.html"
+    run_snakemake(folder, "--report", str(report))
+    page = (folder / "results/tiny/summary.html").read_text()
+    assert label not in page
+    for text in (page, report.read_text()):
+        parsed = Tags()
+        parsed.feed(text)
+        assert ("img", "x") not in parsed.sources
+    shown = []
+    for figure in (folder / "results/tiny/figures").rglob("*.svg"):
+        shown += [element.text for element in ElementTree.parse(figure).iter() if element.text]
+    assert any("onerror" in text for text in shown)
+
+
+class Tags(HTMLParser):
+    """Names and sources of the elements of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.sources.add((tag, dict(attrs).get("src")))
 
 
 def test_results_survive_a_moved_study(finished_study, tmp_path):

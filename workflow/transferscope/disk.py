@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
+import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transferscope.errors import Problem, UserError
@@ -23,6 +26,8 @@ FAULTS = {
     errno.EPERM: ("this user may not write there", ALLOW),
     errno.EIO: ("the disk reports an error", f"Look at the system's log, mend the disk, {KEPT}"),
 }
+# Of files that are being written.
+ENDING = ".new"
 # How libraries written in Rust, such as that beneath the stores, report an error of the system.
 RUST = re.compile(r"\(os error (\d+)\)")
 
@@ -66,6 +71,60 @@ def writing(path: Path) -> Iterator[None]:
         if (problem := disk_problem(error, path)) is None:
             raise
         raise UserError(problem) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file that becomes a file at the end: that is whole, old, or absent.
+
+    What a killed process has left of an earlier attempt is removed.
+
+    Parameters
+    ----------
+    path
+        File to write; its folder is made.
+
+    Raises
+    ------
+    UserError
+        Where the disk refuses it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        with _locked_temporary(path) as temporary:
+            try:
+                yield temporary
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+@contextmanager
+def _locked_temporary(path: Path) -> Iterator[Path]:
+    """Make a file beside another, with a lock that the system frees when the process ends."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ENDING)
+        try:
+            # File systems without locks refuse: nothing is then found abandoned, either.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Another process may have come before the lock, and taken the file for abandoned.
+            if Path(name).exists():
+                yield Path(name)
+                return
+        finally:
+            os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*{ENDING}"):
+        # Another process may be faster, or still write.
+        with suppress(OSError), found.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.unlink()
 
 
 def existing_folder(folder: Path) -> Path:

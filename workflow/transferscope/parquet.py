@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -15,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.disk import writing
+from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError
 from transferscope.remote.files import RawFile
 
@@ -52,19 +50,12 @@ def parquet_parts(
     path, metadata
         As in `write_parquet`.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+    with replacing(path) as temporary:
         writer = _PartWriter(temporary, metadata)
         try:
             yield writer
             writer.close()
-            temporary.chmod(0o644)
-            temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
             # A full disk refuses the last bytes, too: the first error is the one to tell.
             with suppress(OSError):
                 writer.close()

@@ -24,6 +24,7 @@ from transferscope.models import fingerprint
 from transferscope.parts import read_parts
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.resources import Needs
+from transferscope.signatures import with_signatures
 from transferscope.study import Probed, Study
 from transferscope.tiles.published import published_digest
 
@@ -35,6 +36,7 @@ PROBES = ("heads", "knn")
 SHIPPED = Path(__file__).resolve().parents[2]
 
 
+@with_signatures
 class Plan:
     """Answers of one study to the questions of the rules.
 

@@ -20,5 +20,5 @@ PROTOCOLS = {
     "aggregate": 2,
     "aggregation": 2,
     "compare": 3,
-    "figures": 2,
+    "figures": 3,
 }

@@ -34,6 +34,7 @@ from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.tuning import tuning_passes
 from transferscope.finetuning.modes import mode_of_head
 from transferscope.probes.budget import HEADS_BYTES
+from transferscope.signatures import with_signature
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names
 
@@ -122,12 +123,16 @@ class Needs:
     def mem_mb(self, rule: str) -> Callable[..., int]:
         """Return the resource function of a rule's memory: it doubles with each attempt."""
         need: Callable[[Any], Need] = getattr(self, rule)
-        return lambda wildcards, attempt: need(wildcards).mem_mb * 2 ** (attempt - 1)
+        return with_signature(
+            lambda wildcards, attempt: need(wildcards).mem_mb * 2 ** (attempt - 1)
+        )
 
     def runtime(self, rule: str) -> Callable[..., int]:
         """Return the resource function of a rule's time in minutes: doubled with each attempt."""
         need: Callable[[Any], Need] = getattr(self, rule)
-        return lambda wildcards, attempt: need(wildcards).minutes * 2 ** (attempt - 1)
+        return with_signature(
+            lambda wildcards, attempt: need(wildcards).minutes * 2 ** (attempt - 1)
+        )
 
     def simulate(self, wildcards: Any) -> Need:
         """Return the need of drawing raw fields."""

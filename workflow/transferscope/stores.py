@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
-from transferscope.disk import writing
+from transferscope.disk import replacing, writing
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.paths import store_of
 from transferscope.remote.access import asking
@@ -44,19 +42,10 @@ logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file by rename, so that it is whole or absent."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
@@ -245,7 +234,7 @@ class BlockStore:
         }
         if path.exists():
             found = attributes_of(path)
-            linked = any(part.is_symlink() for part in path.rglob("*"))
+            linked = any(part.is_symlink() for part in (path, *path.rglob("*")))
             if found.get("fingerprint") == fingerprint and not linked:
                 return cls(path, array)
             if source_of is not None and found.get("recipe") == recipe and not linked:
@@ -257,7 +246,7 @@ class BlockStore:
                 logger.warning("%s holds symbolic links, which it never does: made anew", path)
             elif found.get("fingerprint") is not None:
                 logger.warning("%s was made from other input or settings: starting it over", path)
-            shutil.rmtree(path)
+            remove_store(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         group: Any = zarr.open_group(path, mode="w", zarr_format=3)
         codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
@@ -450,6 +439,14 @@ def blocks_done(path: Path) -> tuple[int, int] | None:
     return int((done > 0).sum()), len(done)
 
 
+def remove_store(path: Path) -> None:
+    """Delete a store; of a link only the link."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
 def _write_ids(group: Any, ids: Sequence[str]) -> None:
     array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
     array[:] = np.array(ids, dtype=object)
@@ -511,7 +508,7 @@ class StoreReader:
             and content == self.manifest.content_sha256
         )
         if not agrees:
-            what = f"does not agree with its manifest {manifest}"
+            what = f"does not agree with its manifest {Path(manifest).name}"
             raise UserError(Problem(str(self.path), what, _mend(manifest, self.path)))
 
     @property

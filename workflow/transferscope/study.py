@@ -145,17 +145,17 @@ class Study:
             raise UserError(problems)
         return study
 
-    @property
+    @cached_property
     def paths(self) -> StudyPaths:
         """Paths of the study."""
         return StudyPaths(Path(self.config.results) / self.config.study)
 
-    @property
+    @cached_property
     def all_datasets(self) -> dict[str, Located[DatasetCard]]:
         """Every dataset whose tiles are made, those first on which something is evaluated."""
         return {**self.datasets, **self.training_datasets}
 
-    @property
+    @cached_property
     def trained(self) -> dict[str, TrainCard]:
         """Cards of the backbones that are trained here, by name."""
         cards = {name: located.card for name, located in self.backbones.items()}

@@ -7,7 +7,6 @@ features are computed from intensities on the dataset's scale of 0 (black) to 1 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -21,6 +20,7 @@ from skimage.transform import resize
 
 from transferscope.backbones.strategies import FEATURES
 from transferscope.cards import HandcraftedCard
+from transferscope.processes import process_pool
 
 Image = npt.NDArray[np.float32]
 Tiles = npt.NDArray[Any]
@@ -303,9 +303,7 @@ class HandcraftedEmbedder:
     def start(self, decision: dict[str, Any]) -> None:
         """Start the worker processes."""
         if self.threads > 1:
-            # A fresh interpreter: forking one that has threads (zarr's) may hang.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.threads, mp_context=context)
+            self._pool = process_pool(self.threads)
 
     def __call__(self, tiles: Tiles) -> npt.NDArray[np.float32]:
         """Return features [N, D] of raw tiles [N, C, H, W]."""

@@ -12,8 +12,7 @@ from transferscope.cards import CellSettings, DatasetCard
 from transferscope.cells.crops import crop_side
 from transferscope.cells.measures import knows_nuclei, measure_columns
 from transferscope.errors import Problem, UserError
-from transferscope.raw.file_checks import check_uniform, scan_headers
-from transferscope.raw.images import FieldHeader
+from transferscope.raw.file_checks import Uniformity, scan_headers
 from transferscope.raw.masks import check_mask_cells, check_masks
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.blocks import Skipped
@@ -97,22 +96,23 @@ def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> Cell
         raise UserError(Problem(card.name, "the dataset card has no section `cells`", mend))
     if problems := check_mask_cells(sheet, card):
         raise UserError(problems)
-    headers = scan_headers(sheet, card, range(len(sheet)))
-    good: dict[int, FieldHeader] = {}
+    good: dict[int, np.dtype[Any]] = {}
     bad: dict[int, list[Problem]] = {}
-    for position, header in enumerate(headers):
+    uniformity = Uniformity(sheet, card)
+    for position, header in scan_headers(sheet, card, range(len(sheet))):
         if isinstance(header, list):
             bad[position] = header
         elif found := check_masks(sheet, card, position, header.shape):
             bad[position] = found
         else:
-            good[position] = header
+            good[position] = header.dtype
+            uniformity.add(position, header)
     problems = [] if skip else [p for found in bad.values() for p in found]
-    problems += check_uniform(sheet, card, good)
+    problems += uniformity.problems()
     if problems:
         raise UserError(problems)
     if not good:
         raise nothing_left(sheet)
-    dtype = next(iter(good.values())).dtype
+    dtype = next(iter(good.values()))
     left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
     return CellPlan(sheet, card, card.cells, list(good), dtype, left_out)

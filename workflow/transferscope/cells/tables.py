@@ -13,6 +13,7 @@ from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import FieldRecord, RecordFolder
 from transferscope.parquet import parquet_parts
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table
+from transferscope.tiles.tables import write_quality as write_parts
 
 FIELDS_A_PART = 256
 
@@ -41,15 +42,14 @@ def write_quality(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
 ) -> None:
     """Write one row a tile and channel, see `Quality`; parameters as of `write_tile_table`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        for number, part in enumerate(_parts(positions)):
-            frames = [_quality(plan, position, folder.read(position)) for position in part]
-            pd.concat(frames, ignore_index=True).to_csv(
-                file, index=False, header=number == 0, float_format="%.6g", lineterminator="\n"
-            )
-    temporary.replace(path)
+    tables = (
+        pd.concat(
+            [_quality(plan, position, folder.read(position)) for position in part],
+            ignore_index=True,
+        )
+        for part in _parts(positions)
+    )
+    write_parts(tables, path)
 
 
 def _parts(positions: Sequence[int]) -> Iterator[Sequence[int]]:

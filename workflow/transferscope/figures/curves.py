@@ -88,7 +88,8 @@ def handles_of(looks: dict[str, tuple[str, str]], n_stores: int, floor: bool) ->
         for store, (colour, marker) in looks.items()
     ]
     if n_stores > len(looks):
-        others = f"{n_stores - len(looks)} other stores (no band)"
+        n_others = n_stores - len(looks)
+        others = f"{n_others} other {'store' if n_others == 1 else 'stores'} (no band)"
         handles.append(Line2D([], [], color=PALE, label=others))
     if floor:
         handles.append(

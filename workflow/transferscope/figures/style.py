@@ -144,9 +144,14 @@ def wrapped(text: str, inches: float, points: float) -> str:
 def label_of(name: str, characters: int = 30, lines: int = 2) -> str:
     """Return a name in about so many lines, broken where its parts end.
 
-    Only the middle of a name that is longer than that is left out.
+    An output (`backbone@output`) begins a line where that fits. Only the middle of a name that is
+    longer than that is left out.
     """
     text = " ".join(name.split())
+    backbone, at, output = text.partition("@")
+    halves = [backbone.strip(), f"{at}{output}"]
+    if lines > 1 and at and halves[0] and len(text) > characters >= max(map(len, halves)):
+        return "\n".join(halves)
     longest = characters * lines
     if len(text) > longest:
         text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2 - 1) :]}"

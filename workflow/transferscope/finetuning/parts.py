@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from transferscope.disk import replacing
 from transferscope.parquet import read_parquet
 
 logger = logging.getLogger(__name__)
@@ -50,12 +51,8 @@ class Parts:
 
     def store(self, fingerprint: str, validation: Scores, test: Scores) -> None:
         """Keep the scores [n, C] of a finished division, by rename, and drop its checkpoint."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._scores(fingerprint)
-        temporary = path.with_name(f".{path.name}.new")
-        with temporary.open("wb") as file:
+        with replacing(self._scores(fingerprint)) as temporary, temporary.open("wb") as file:
             np.savez(file, validation=validation, test=test)
-        temporary.replace(path)
         self.checkpoint(fingerprint).unlink(missing_ok=True)
 
     def checkpoint(self, fingerprint: str) -> Path:

@@ -19,6 +19,7 @@ from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.config import Pretraining
+from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.paths import history_of, weights_of
@@ -172,9 +173,8 @@ def _save(encoder: nn.Module, path: Path, digest: str) -> None:
     weights = {
         name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.new")
-    save_file(weights, temporary, metadata={"fingerprint": digest})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"fingerprint": digest})
 
 
 def _made_before(manifest: Path, digest: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
+from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 from transferscope.raw.images import FieldHeader, read_field_header
 from transferscope.raw.sheets import SampleSheet
@@ -18,6 +18,10 @@ from transferscope.remote.access import REQUESTS
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8
 MOST_SHOWN = 20
+MENDS = {
+    "type": "Export all fields in one type.",
+    "size": "Set `tiles.size` in the dataset card.",
+}
 
 
 def check_files(
@@ -40,33 +44,32 @@ def check_files(
     list of Problem
         Unreadable and truncated files, wrong channels, axes, types and sizes, each with the row.
     """
-    positions = _selection(sheet, max_files)
-    headers = scan_headers(sheet, card, positions)
-    found = [p for header in headers if isinstance(header, list) for p in header]
+    found: list[Problem] = []
+    uniformity = Uniformity(sheet, card)
+    for position, header in scan_headers(sheet, card, _selection(sheet, max_files)):
+        if isinstance(header, FieldHeader):
+            uniformity.add(position, header)
+        else:
+            found += header
     problems = found[:MOST_SHOWN]
     if more := found[MOST_SHOWN:]:
         problems.append(Problem(str(sheet.path), f"{len(more)} more raw files have problems"))
-    good = {
-        position: header
-        for position, header in zip(positions, headers, strict=True)
-        if isinstance(header, FieldHeader)
-    }
-    return problems + check_uniform(sheet, card, good)
+    return problems + uniformity.problems()
 
 
 def scan_headers(
     sheet: SampleSheet, card: DatasetCard, positions: Sequence[int]
-) -> list[FieldHeader | list[Problem]]:
-    """Read the headers of the fields at these positions; problems in place of a bad field's."""
-    results = []
-    with (
-        ThreadPoolExecutor(REQUESTS if sheet.is_remote else HEADER_THREADS) as pool,
-        progress_bar(f"Headers of {card.name}", len(positions), "fields") as bar,
-    ):
-        for result in pool.map(partial(header_at, sheet, card), positions):
-            results.append(result)
+) -> Iterator[tuple[int, FieldHeader | list[Problem]]]:
+    """Yield each position with its field's header, or with the problems of a bad field.
+
+    One at a time: a dataset may have a million fields.
+    """
+    threads = REQUESTS if sheet.is_remote else HEADER_THREADS
+    scan = in_order(partial(header_at, sheet, card), positions, threads)
+    with progress_bar(f"Headers of {card.name}", len(positions), "fields") as bar:
+        for found in scan:
+            yield found
             bar.update()
-    return results
 
 
 def header_at(sheet: SampleSheet, card: DatasetCard, position: int) -> FieldHeader | list[Problem]:
@@ -84,38 +87,45 @@ def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]
     return [Problem(f"{sheet.place(position)}: {p.where}", p.what, p.mend) for p in error.problems]
 
 
-def check_uniform(
-    sheet: SampleSheet, card: DatasetCard, headers: dict[int, FieldHeader]
-) -> list[Problem]:
-    """Refuse fields of different types; of different sizes too where tiles keep the field's size.
+class Uniformity:
+    """Finds fields of different types, or sizes where tiles keep the field's size.
 
     Parameters
     ----------
     sheet, card
         The dataset.
-    headers
-        Headers of the fields, by position in the sheet.
     """
-    problems: list[Problem] = []
-    if not headers:
-        return problems
-    first_position, first = next(iter(headers.items()))
-    for what, mend, differs in (
-        ("type", "Export all fields in one type.", _other_type),
-        ("size", "Set `tiles.size` in the dataset card.", _other_size),
-    ):
-        if what == "size" and (card.tiles.size is not None or card.cells is not None):
-            continue
-        other = next((i for i, h in headers.items() if differs(h, first)), None)
-        if other is not None:
-            here, there = headers[other], sheet.place(first_position)
+
+    def __init__(self, sheet: SampleSheet, card: DatasetCard) -> None:
+        self._sheet, self._card = sheet, card
+        self._first: tuple[int, FieldHeader] | None = None
+        self._others: dict[str, tuple[int, FieldHeader]] = {}
+        sizes_may_differ = card.tiles.size is not None or card.cells is not None
+        self._compared = {"type": _other_type} | ({} if sizes_may_differ else {"size": _other_size})
+
+    def add(self, position: int, header: FieldHeader) -> None:
+        """Compare the header of the field at a position of the sheet with the first one."""
+        if self._first is None:
+            self._first = position, header
+        for what, differs in self._compared.items():
+            if what not in self._others and differs(header, self._first[1]):
+                self._others[what] = position, header
+
+    def problems(self) -> list[Problem]:
+        """Return what differs, each by the first field that does."""
+        if self._first is None:
+            return []
+        first_position, first = self._first
+        problems = []
+        for what in (name for name in MENDS if name in self._others):
+            position, header = self._others[what]
             text = (
-                f"{_describe(here)} differs in {what} from {first.files[0].path} ({there}), "
-                f"which is {_describe(first)}"
+                f"{_describe(header)} differs in {what} from {first.files[0].path} "
+                f"({self._sheet.place(first_position)}), which is {_describe(first)}"
             )
-            where = f"{sheet.place(other)}: {here.files[0].path}"
-            problems.append(Problem(where, text, mend))
-    return problems
+            where = f"{self._sheet.place(position)}: {header.files[0].path}"
+            problems.append(Problem(where, text, MENDS[what]))
+        return problems
 
 
 def _other_type(header: FieldHeader, first: FieldHeader) -> bool:

@@ -108,10 +108,9 @@ def check_all_masks(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     """
     if not mask_columns(sheet, card):
         return []
-    headers = scan_headers(sheet, card, range(len(sheet)))
     found = [
         problem
-        for position, header in enumerate(headers)
+        for position, header in scan_headers(sheet, card, range(len(sheet)))
         if isinstance(header, FieldHeader)
         for problem in check_masks(sheet, card, position, header.shape)
     ]

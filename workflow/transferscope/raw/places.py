@@ -50,7 +50,9 @@ class Places:
 
     def is_remote(self, cell: str) -> bool:
         """Return whether a path of the sheet means a file in an object store."""
-        return is_url(cell) or (self._location is not None and not os.path.isabs(cell))  # noqa: PTH117
+        if self._location is None or not cell:
+            return is_url(cell)
+        return is_url(cell) or not os.path.isabs(cell)  # noqa: PTH117
 
     def refusal(self, cell: str) -> tuple[str, str] | None:
         """Return what forbids a path, as the sheet writes it, and the mend; None: it is allowed.

@@ -61,5 +61,6 @@ class WholeBlocks:
                 self._held, self._block = self._read_block(block), block
             self._next = stop
             if block == self._block:
-                return self._held[within : within + stop - start]
+                # A copy: whoever changes it must not change what is held.
+                return self._held[within : within + stop - start].copy()
         return self._read_rows(start, stop)

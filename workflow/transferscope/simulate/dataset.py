@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import tifffile
+
+from transferscope.processes import process_pool
 
 from .domains import DOMAINS, Domain
 from .fov import fov_name, simulate_fov
@@ -141,9 +142,7 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
             _write_protein(job)
             yield
         return
-    # Spawned, not forked: the caller may have threads (torch, a progress bar).
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    with process_pool(min(workers, len(jobs))) as pool:
         futures = [pool.submit(_write_protein, job) for job in jobs]
         try:
             for future in as_completed(futures):

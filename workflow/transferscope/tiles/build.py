@@ -22,12 +22,12 @@ from transferscope.progress import progress_bar
 from transferscope.protocols import PROTOCOLS
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import BlockStore, write_atomically
+from transferscope.stores import BlockStore
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan
 from transferscope.tiles.store import drop_outdated, open_tile_store
-from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_skipped
+from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_quality, write_skipped
 from transferscope.tiles.writer import TileWriter
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ def make_tiles(
     tiles = [tile for entry in entries for tile in entry.tiles]
     left_out = [*plan.skipped, *(skip for entry in entries for skip in entry.skipped)]
     write_parquet(_tile_table(plan, tiles), tile_table, {"dataset": card.name})
-    measured = _quality_table(plan, tiles).to_csv(index=False, float_format="%.6g")
-    write_atomically(quality, measured)
+    write_quality((_quality_table(plan, entry) for entry in entries), quality)
     write_skipped(left_out, skipped)
     if left_out:
         logger.warning("%d fields or tiles were left out: see %s", len(left_out), skipped)
@@ -173,6 +172,6 @@ def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
     )
 
 
-def _quality_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
-    ids = [plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles]
-    return quality_table(ids, plan.card.channels, np.array([tile.quality for tile in tiles]))
+def _quality_table(plan: TilePlan, entry: Entry) -> pd.DataFrame:
+    ids = [plan.tile_id(tile.position, tile.y, tile.x) for tile in entry.tiles]
+    return quality_table(ids, plan.card.channels, np.array([tile.quality for tile in entry.tiles]))

@@ -10,8 +10,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.raw.file_checks import check_uniform, scan_headers
-from transferscope.raw.images import FieldHeader
+from transferscope.raw.file_checks import Uniformity, scan_headers
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.tiling import TilePlace, plan_tiles
@@ -106,21 +105,29 @@ def make_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> TilePlan:
     UserError
         Where headers are bad (unless skipped), fields differ in type or size, or none is left.
     """
-    headers = scan_headers(sheet, card, range(len(sheet)))
-    good = {i: h for i, h in enumerate(headers) if isinstance(h, FieldHeader)}
-    bad = {i: h for i, h in enumerate(headers) if isinstance(h, list)}
+    fields: list[PlannedField] = []
+    bad: dict[int, list[Problem]] = {}
+    uniformity = Uniformity(sheet, card)
+    # Fields of one shape share their places: a dataset may have a million fields.
+    places: dict[tuple[int, int], list[TilePlace]] = {}
+    for position, header in scan_headers(sheet, card, range(len(sheet))):
+        if isinstance(header, list):
+            bad[position] = header
+            continue
+        uniformity.add(position, header)
+        dtype = header.dtype
+        if header.shape not in places:
+            places[header.shape] = plan_tiles(header.shape, card)
+        fields.append(PlannedField(position, header.shape, places[header.shape]))
     problems = [] if skip else [p for found in bad.values() for p in found]
-    problems += check_uniform(sheet, card, good)
+    problems += uniformity.problems()
     if problems:
         raise UserError(problems)
-    if not good:
+    if not fields:
         raise nothing_left(sheet)
-    # Fields of one shape share their places: a dataset may have a million fields.
-    places = {shape: plan_tiles(shape, card) for shape in {h.shape for h in good.values()}}
-    fields = [PlannedField(i, h.shape, places[h.shape]) for i, h in good.items()]
     cut = frozenset(planned.position for planned in fields if len(planned.places) > 1)
     left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
-    plan = TilePlan(sheet, card, fields, cut, next(iter(good.values())).dtype, left_out)
+    plan = TilePlan(sheet, card, fields, cut, dtype, left_out)
     _check_unique(plan)
     return plan
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.paths import store_of
-from transferscope.stores import TILES_FORMAT, BlockStore
+from transferscope.stores import TILES_FORMAT, BlockStore, remove_store
 from transferscope.tiles.blocks import BlockLog
 
 BLOCK_BYTES = 64 << 20
@@ -27,7 +26,7 @@ def drop_outdated(log: BlockLog, store: Path) -> None:
         return
     if store.exists():
         logger.warning("the raw files or the card have changed: starting %s over", store)
-        shutil.rmtree(store)
+        remove_store(store)
     log.start_over()
 
 

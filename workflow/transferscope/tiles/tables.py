@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -37,6 +37,15 @@ def quality_table(
     table.insert(0, "tile_id", np.repeat(ids, len(channels)))
     table.insert(1, "channel", channels * len(ids))
     return table
+
+
+def write_quality(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write a quality table that comes in parts: as a whole it would take much memory."""
+    parts = (
+        table.to_csv(index=False, header=number == 0, float_format="%.6g", lineterminator="\n")
+        for number, table in enumerate(tables)
+    )
+    write_atomically(path, parts)
 
 
 def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from transferscope.disk import replacing
 from transferscope.training.history import Row
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,6 @@ def save(
     optimiser
         The optimiser.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "fingerprint": fingerprint,
         "done": progress.done,
@@ -67,10 +67,8 @@ def save(
         "modules": {name: module.state_dict() for name, module in modules.items()},
         "optimiser": optimiser.state_dict(),
     }
-    # One name, so that a killed run leaves no more than one such file, which the next overwrites.
-    temporary = path.with_name(f".{path.name}.new")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load(
