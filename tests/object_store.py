@@ -44,8 +44,21 @@ class ObjectStore:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 key = f"{prefix}/{path.relative_to(folder).as_posix()}"
-                self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+                self.write(key, path.read_bytes())
         return f"s3://{BUCKET}/{prefix}"
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self.client.delete_object(Bucket=BUCKET, Key=key)
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write an object, in place of one that is there."""
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def read(self, key: str) -> bytes:
+        """Return an object."""
+        content: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return content
 
     def keys(self, prefix: str = "") -> dict[str, int]:
         """Return the sizes of the objects under a prefix, by their names below it."""

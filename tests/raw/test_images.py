@@ -18,8 +18,8 @@ from PIL import Image
 import transferscope.stores  # noqa: F401 (sets the fast pipeline, which must survive)
 from transferscope.cards import DatasetCard
 from transferscope.errors import UserError
-from transferscope.raw import image_formats
 from transferscope.raw.images import decode_field, read_field_header
+from transferscope.remote.zarr_stores import PORTABLE_PIPELINE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are not here")
@@ -244,7 +244,7 @@ def write_ome_zarr(
 ) -> None:
     group = zarr.open_group(path, mode="w", zarr_format=version)
     chunks = tuple(min(n, 16) for n in image.shape)
-    with zarr.config.set({"codec_pipeline.path": image_formats.PORTABLE_PIPELINE}):
+    with zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
         array = group.create_array(
             "0", shape=image.shape, dtype=dtype or image.dtype, chunks=chunks, **options
         )

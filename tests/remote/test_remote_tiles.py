@@ -143,10 +143,10 @@ def test_a_replaced_object_is_noticed_and_a_copied_one_is_not(
     dataset = card(location=url)
     before = raw_digest(read_sheet(sheet, dataset))
     key = f"{url.removeprefix(f's3://{BUCKET}/')}/P00_0.tif"
-    content = store.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    store.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+    content = store.read(key)
+    store.write(key, content)
     assert raw_digest(read_sheet(sheet, dataset)) == before
-    store.client.put_object(Bucket=BUCKET, Key=key, Body=content[::-1])
+    store.write(key, content[::-1])
     assert raw_digest(read_sheet(sheet, dataset)) != before
 
 
@@ -154,7 +154,7 @@ def test_a_replaced_chunk_of_an_ome_zarr_is_noticed(store: ObjectStore, tmp_path
     sheet = sheet_of(tmp_path, write_zarr(tmp_path))
     url = store.put(tmp_path, "chunks")
     before = raw_digest(read_sheet(sheet, card(location=url)))
-    store.client.put_object(Bucket=BUCKET, Key="chunks/1.zarr/0/0.0.0", Body=b"other")
+    store.write("chunks/1.zarr/0/0.0.0", b"other")
     assert raw_digest(read_sheet(sheet, card(location=url))) != before
 
 
@@ -268,7 +268,7 @@ def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Pa
     dataset = card(location=url)
     read = read_sheet(sheet, dataset)
     key = f"{url.removeprefix(f's3://{BUCKET}/')}/P02_0.tif"
-    store.client.delete_object(Bucket=BUCKET, Key=key)
+    store.delete(key)
     problem, *more = check_files(read, dataset)
     assert not more
     assert "row 4" in problem.where
@@ -279,7 +279,7 @@ def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Pa
 def test_a_damaged_object_is_named(store: ObjectStore, fields: tuple[Path, str]) -> None:
     sheet, url = fields
     key = f"{url.removeprefix(f's3://{BUCKET}/')}/P01_0.tif"
-    whole = store.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    store.client.put_object(Bucket=BUCKET, Key=key, Body=whole[:-100])
+    whole = store.read(key)
+    store.write(key, whole[:-100])
     with pytest.raises(UserError, match=r"row 3: s3://.*P01_0.tif: .*cut short"):
         tiles_of(sheet, card(location=url), sheet.parent / "out")

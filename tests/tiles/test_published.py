@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from factories import CLASSES, DATASET_CARD, write_study, write_yaml
-from object_store import BUCKET, ObjectStore
+from object_store import ObjectStore
 from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
 from transferscope.commands.study import merged_config
@@ -113,7 +113,7 @@ def test_a_damaged_block_is_noticed_when_it_is_read(
     taken = take(card(url), tmp_path / "taken")
     other = copy_tiles(PIXELS + 1, tmp_path / "other").with_suffix(".zarr")
     key = f"{tmp_path.name}/cells.zarr/images/c/1/0/0/0"
-    store.client.put_object(Bucket=BUCKET, Key=key, Body=(other / "images/c/1/0/0/0").read_bytes())
+    store.write(key, (other / "images/c/1/0/0/0").read_bytes())
     with pytest.raises(DamagedTilesError, match="block 1") as raised:
         CheckedReads(taken)(0, N_TILES)
     assert "transferscope publish" in raised.value.problems[0].mend
@@ -129,14 +129,12 @@ def study_of(folder: Path, url: str, **changes: object) -> Study:
 
 def other_labels(store: ObjectStore, folder: str, local: Path) -> str:
     write_parquet(table(labels="unheard-of"), local, {})
-    store.client.put_object(
-        Bucket=BUCKET, Key=f"{folder}/cells.tiles.parquet", Body=local.read_bytes()
-    )
+    store.write(f"{folder}/cells.tiles.parquet", local.read_bytes())
     return 'cells.tiles.parquet, column labels: unknown label "unheard-of"'
 
 
 def no_manifest(store: ObjectStore, folder: str, local: Path) -> str:
-    store.client.delete_object(Bucket=BUCKET, Key=f"{folder}/cells.json")
+    store.delete(f"{folder}/cells.json")
     return "cells.json: does not exist"
 
 

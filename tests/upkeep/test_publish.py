@@ -132,25 +132,25 @@ def test_a_store_that_is_replaced_is_none_until_it_is_whole(study: Study, place:
 
 def damage_block(store: ObjectStore, prefix: str) -> str:
     key = next(f"{prefix}/{k}" for k in sorted(store.keys(prefix)) if "/images/c/1" in k)
-    content = bytearray(store.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    content = bytearray(store.read(key))
     content[len(content) // 3] ^= 1
-    store.client.put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
+    store.write(key, bytes(content))
     return r"cells\.zarr, block 1 \(rows 16 to 31\)"
 
 
 def lose_block(store: ObjectStore, prefix: str) -> str:
     key = next(f"{prefix}/{k}" for k in sorted(store.keys(prefix)) if "/images/c/1" in k)
-    store.client.delete_object(Bucket=BUCKET, Key=key)
+    store.delete(key)
     return r"cells\.zarr, block 1 \(rows 16 to 31\)"
 
 
 def change_table(store: ObjectStore, prefix: str) -> str:
-    store.client.put_object(Bucket=BUCKET, Key=f"{prefix}/summary.csv", Body=b"better")
+    store.write(f"{prefix}/summary.csv", b"better")
     return "summary.csv: differs from its checksum"
 
 
 def lose_manifest(store: ObjectStore, prefix: str) -> str:
-    store.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/tiles/cells.json")
+    store.delete(f"{prefix}/tiles/cells.json")
     return "cells.json: is missing"
 
 

@@ -172,11 +172,11 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
 
 def _checksums(items: Iterable[_Item]) -> bytes:
     """Return the list of checksums; blocks of stores have theirs in the stores."""
-    plain = [item for item in items if not in_store(item.name)]
+    plain = [item for item in items if not _in_store(item.name)]
     return "".join(f"{item.digest('sha256')}  {item.name}\n" for item in plain).encode()
 
 
-def in_store(name: str) -> bool:
+def _in_store(name: str) -> bool:
     """Return whether a published file is part of a Zarr store."""
     return ".zarr/" in name
 
