@@ -7,7 +7,7 @@ after them, so that half a publication is never taken for a whole one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,27 +130,28 @@ def publish(study: Study, to: str, connections: int) -> Published:
         there = list(pool.map(destination.has, items))
     missing = [item for item, has in zip(items, there, strict=True) if not has]
     manifests = {_name(study, path) for path, _ in manifests_in(study.paths.root)}
-    ends = {CHECKSUMS, *manifests}
-    if missing:
-        # Until all is there, a reader finds no manifest that speaks of what is being replaced.
-        for item in missing:
-            if item.name in ends:
-                destination.remove(item.name)
-    stages: list[Callable[[str], bool]] = [
-        lambda name: name not in ends,
-        lambda name: name in manifests,
-        lambda name: name == CHECKSUMS,
-    ]
+    _send(destination, missing, manifests, connections)
     total = sum(item.size for item in missing)
+    return Published(place, len(missing), total, len(items) - len(missing), unfinished)
+
+
+def _send(
+    destination: _Destination, items: Sequence[_Item], manifests: set[str], connections: int
+) -> None:
+    """Send files, manifests of stores after all others, and the checksums last."""
+    plain = [item for item in items if item.name not in {CHECKSUMS, *manifests}]
+    described = [item for item in items if item.name in manifests]
+    sums = [item for item in items if item.name == CHECKSUMS]
+    # Until all is there, a reader finds no manifest that speaks of what is being replaced.
+    for item in [*sums, *described]:
+        destination.remove(item.name)
     with (
         ThreadPoolExecutor(connections) as pool,
-        progress_bar(f"Publishing {study.config.study}", len(missing), "files") as bar,
+        progress_bar(f"Publishing {destination.place}", len(items), "files") as bar,
     ):
-        for is_due in stages:
-            due = [item for item in missing if is_due(item.name)]
+        for due in (plain, described, sums):
             for _ in pool.map(destination.send, due):
                 bar.update()
-    return Published(place, len(missing), total, len(items) - len(missing), unfinished)
 
 
 def _items(study: Study) -> tuple[list[_Item], list[Path]]:
