@@ -28,6 +28,7 @@ from results import Part
 from timing import OtherLoad
 
 import cells
+import finetuning
 import training
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -37,6 +38,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "neighbours": neighbours.run,
     "store": store_read.run,
     "training": training.run,
+    "finetuning": finetuning.run,
     "cells": cells.run,
     "memory": memory.run,
     "growth": growth.run,

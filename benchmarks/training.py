@@ -67,7 +67,7 @@ DATASET = {
 
 def run(folder: Path) -> Part:
     torch.set_num_threads(THREADS)
-    source = _source(folder)
+    source = training_source(folder)
     rows = []
     for name, changes in OBJECTIVES.items():
         rows += _rows(name, _card(name, changes), source, folder)
@@ -91,12 +91,12 @@ def _rows(name: str, card: TrainCard, source: TrainingSource, folder: Path) -> l
     plain, ours, alone = timed["plain"], timed["ours"], timed["ours fp32"]
     wait = f"{np.median(waits):.1%} of the time waiting for data (target: under 5 %)"
     return [
-        Row(f"`{name}`", _rate(plain), _rate(ours), ratio(plain, ours), ">= 2", wait),
-        Row(f"`{name}`, fp32: the pipeline alone", _rate(plain), _rate(alone), ratio(plain, alone)),
+        Row(f"`{name}`", rate(plain), rate(ours), ratio(plain, ours), ">= 2", wait),
+        Row(f"`{name}`, fp32: the pipeline alone", rate(plain), rate(alone), ratio(plain, alone)),
     ]
 
 
-def _rate(timed: Timed) -> str:
+def rate(timed: Timed) -> str:
     return f"{STEPS * BATCH / timed.median:.1f} img/s"
 
 
@@ -116,7 +116,7 @@ def _card(name: str, changes: dict[str, Any]) -> TrainCard:
     )
 
 
-def _source(folder: Path) -> TrainingSource:
+def training_source(folder: Path) -> TrainingSource:
     sheet = write_sheet(folder, write_fields(folder, FIELDS, None))
     table = folder / "tiles.parquet"
     make_tiles(
@@ -175,7 +175,7 @@ def _plain(card: TrainCard, source: TrainingSource) -> Timed:
         persistent_workers=True,
         collate_fn=_collated,
     )
-    batches = _endless(loader)
+    batches = endless(loader)
     waiting = next(batches)
     generator = torch.Generator().manual_seed(0)
     start = time.perf_counter()
@@ -189,7 +189,7 @@ def _plain(card: TrainCard, source: TrainingSource) -> Timed:
     return Timed([time.perf_counter() - start])
 
 
-def _endless(loader: DataLoader[Any]) -> Any:
+def endless(loader: DataLoader[Any]) -> Any:
     while True:
         yield from loader
 

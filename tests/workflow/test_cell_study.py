@@ -23,6 +23,8 @@ def folder(tmp_path_factory):
         tmp_path_factory.mktemp("cells"),
         datasets=["fields.yaml", "cells.yaml"],
         heads={"kinds": ["logreg"]},
+        aggregate={"levels": ["group"], "fields": {"cells": "fields"}},
+        figures={"dpi": 60, "map_points": 100, "gallery": 4},
         **changes,
     )
     card = {**DATASET_CARD, "sheet": "raw/samples.tsv"}
@@ -45,6 +47,17 @@ def test_cells_go_through_every_probe_as_fields_do(folder):
     assert len(list((results / "figures/segmentation/cells").glob("*.png"))) == 3
     assert not (results / "cells/fields.plausibility.csv").exists()
     assert planned_jobs(folder) == {}
+
+
+def test_proteins_put_together_of_cells_are_scored_beside_their_fields(folder):
+    results = folder / "results/tiny"
+    table = pd.read_parquet(results / "compare/aggregate.parquet")
+    assert set(table["dataset"]) == {"cells"}
+    by_group = table[table["scheme"] == "group"]
+    pairs = set(by_group[["source", "level"]].itertuples(index=False, name=None))
+    assert {("tiles", "tile"), ("tiles", "group"), ("fields", "group")} <= pairs
+    for name in ("aggregation", "gallery/cells", "gallery/fields"):
+        assert (results / f"figures/{name}.png").stat().st_size > 1000
 
 
 def test_another_number_of_overlays_reruns_the_cells(folder):

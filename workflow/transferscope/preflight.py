@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ from transferscope.cards import (
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
-from transferscope.estimates.costs import KnownCosts, NetworkCost
+from transferscope.estimates.costs import TIMM_VERSION, KnownCosts, NetworkCost
 from transferscope.labelling.label_table import (
     check_label_table,
     label_table_of,
@@ -239,7 +238,7 @@ def _check_backbone(
 
         return checks.check_backbone(card, located.path)
 
-    found = [version("timm"), card.fingerprint(), stamp(card, located.path)]
+    found = [TIMM_VERSION, card.fingerprint(), stamp(card, located.path)]
     digest = fingerprint(["backbone", *found])
     problems = passed.once(digest, check)
     if not problems:
@@ -267,7 +266,7 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
 
         return checks.check_adaptation(card, located.path)
 
-    return passed.once(fingerprint([ADAPT, version("timm"), card.fingerprint()]), check)
+    return passed.once(fingerprint([ADAPT, TIMM_VERSION, card.fingerprint()]), check)
 
 
 def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
@@ -283,5 +282,5 @@ def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Pro
 
         return check_tuning(card, located.path, output or None, modes)
 
-    digest = fingerprint(["finetune", version("timm"), card.fingerprint(), output, modes])
+    digest = fingerprint(["finetune", TIMM_VERSION, card.fingerprint(), output, modes])
     return passed.once(digest, check)

@@ -13,6 +13,8 @@ from transferscope.checkpoints.sources import stamp
 from transferscope.models import PROSE, fingerprint
 from transferscope.stores import write_atomically
 
+# Asked for once: it is read from a file, and a study may have hundreds of networks.
+TIMM_VERSION = version("timm")
 CACHE = Path(".snakemake") / "transferscope" / "costs.json"
 # Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
 HANDCRAFTED_SECONDS = 0.03
@@ -86,4 +88,4 @@ class KnownCosts:
 
 def _key(card: NetworkCard, card_path: Path) -> str:
     network = card.model_dump(mode="json", exclude={*PROSE, "name"})
-    return fingerprint([version("timm"), network, stamp(card, card_path)])
+    return fingerprint([TIMM_VERSION, network, stamp(card, card_path)])
