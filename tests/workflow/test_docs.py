@@ -30,6 +30,7 @@ PAGES = [
     "label-by-hand.md",
     "fine-tune.md",
     "look-after-a-study.md",
+    "clusters.md",
     "remote-data.md",
 ]
 
