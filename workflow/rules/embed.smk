@@ -1,7 +1,7 @@
 rule embed:
     input:
         tiles=paths.tiles(),
-        weights=plan.trained_weights,
+        weights=plan.trained_weights if plan.study.trained else [],
     output:
         manifest=paths.embeddings(),
     log:
@@ -18,7 +18,7 @@ rule embed:
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
-        weights=plan.weights_arguments,
+        weights=plan.weights_arguments if plan.study.trained else [],
         settings=plan.embed_settings,
         protocol=PROTOCOLS["embed"],
     shell:

@@ -73,7 +73,7 @@ class StudyPaths:
         channels: str = "{channels}",
     ) -> Path:
         """Manifest of an embedding store; see `store_of` for the store."""
-        return self.root / "embeddings" / dataset / backbone / f"{channels}.json"
+        return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
 
     def embedding_parts(self, dataset: str = "{dataset}") -> Path:
         """Return the path of the number of jobs that fill each embedding store of a dataset."""
@@ -107,7 +107,7 @@ class StudyPaths:
         channels: str = "{channels}",
     ) -> Path:
         """Score table of one probe ("heads", "knn") on one representation."""
-        return self.root / "scores" / probe / dataset / representation / f"{channels}.parquet"
+        return self.root / f"scores/{probe}/{dataset}/{representation}/{channels}.parquet"
 
     def predictions(
         self,
@@ -117,8 +117,8 @@ class StudyPaths:
         channels: str = "{channels}",
     ) -> Path:
         """Per-sample predictions of one probe on one representation."""
-        folder = self.root / "scores" / probe / dataset / representation
-        return folder / f"{channels}.predictions.parquet"
+        name = f"{channels}.predictions.parquet"
+        return self.root / f"scores/{probe}/{dataset}/{representation}/{name}"
 
     def losses(
         self,

@@ -119,20 +119,34 @@ class Needs:
         self._size = lru_cache(None)(self._find_size)
         self._known_cost = lru_cache(None)(self._find_known_cost)
         self._store = lru_cache(None)(self._find_store)
+        self._need_of = lru_cache(None)(self._find_need_of)
 
     def mem_mb(self, rule: str) -> Callable[..., int]:
         """Return the resource function of a rule's memory: it doubles with each attempt."""
-        need: Callable[[Any], Need] = getattr(self, rule)
+        need = self._need_of(rule)
         return with_signature(
             lambda wildcards, attempt: need(wildcards).mem_mb * 2 ** (attempt - 1)
         )
 
     def runtime(self, rule: str) -> Callable[..., int]:
         """Return the resource function of a rule's time in minutes: doubled with each attempt."""
-        need: Callable[[Any], Need] = getattr(self, rule)
+        need = self._need_of(rule)
         return with_signature(
             lambda wildcards, attempt: need(wildcards).minutes * 2 ** (attempt - 1)
         )
+
+    def _find_need_of(self, rule: str) -> Callable[[Any], Need]:
+        """Return the method of a rule, made to be asked once a job, for memory and time."""
+        method: Callable[[Any], Need] = getattr(self, rule)
+        known: dict[str, Need] = {}
+
+        def need(wildcards: Any) -> Need:
+            job = str(wildcards)
+            if job not in known:
+                known[job] = method(wildcards)
+            return known[job]
+
+        return need
 
     def simulate(self, wildcards: Any) -> Need:
         """Return the need of drawing raw fields."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ class LabelledTiles:
             batches=_texts(table.get("batch", pd.Series("", index=table.index))),
         )
 
+    def with_classes(self, classes: Sequence[str]) -> LabelledTiles:
+        """Return the same tiles with some of the classes."""
+        columns = [self.classes.index(name) for name in classes]
+        return replace(self, matrix=self.matrix[:, columns], classes=list(classes))
+
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
         """Does the tile have a label of the class list? bool [N]."""
@@ -105,14 +110,17 @@ def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[P
     where
         What to call the table in the problems.
     """
-    found = [split_labels(text) for text in _texts(table["labels"])]
+    # A million tiles have few different labels: each text is read once.
+    codes, distinct = pd.factorize(_texts(table["labels"]))
+    found = [split_labels(text) for text in distinct]
     unknown = sorted({label for labels in found for label in labels} - set(card.labels))
     problems = [
         Problem(f"{where}, column labels", f'unknown label "{label}"', suggest(label, card.labels))
         for label in unknown
     ]
-    several = [row for row, labels in enumerate(found) if len(labels) > 1]
-    if card.task == "single-label" and several:
+    has_several = np.array([len(labels) > 1 for labels in found], dtype=bool)
+    several = np.flatnonzero(has_several[codes])
+    if card.task == "single-label" and len(several):
         first = str(table["tile_id"].iloc[several[0]]) if "tile_id" in table else str(several[0])
         what = f"{len(several)} tiles have several labels, first {first}"
         mend = "Give each tile one label, or set `task: multi-label` in the dataset's card."

@@ -92,7 +92,7 @@ def check_splits(
         return [*problems, Problem(f"{where}, column labels", "no tile has a label", mend)]
     classes, rare = _remaining_classes(tiles, settings, where)
     problems += rare
-    tiles = LabelledTiles.from_table(table, classes, card.task)
+    tiles = tiles.with_classes(classes)
     if len(classes) < 2:
         what = f"{len(classes)} of {len(card.labels)} classes are left, two are needed"
         mend = "Lower splits.folds, or give more labelled groups."
@@ -190,7 +190,7 @@ def make_splits(
     classes, _ = _remaining_classes(everything, settings, where)
     if dropped := [name for name in card.labels if name not in classes]:
         logger.warning("%s: dropped as too rare for the folds: %s", card.name, ", ".join(dropped))
-    tiles = LabelledTiles.from_table(tile_table, classes, card.task)
+    tiles = everything.with_classes(classes)
     parts, validation_unit = [], {}
     for scheme in settings.schemes:
         for seed in settings.seeds:
