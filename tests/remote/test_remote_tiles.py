@@ -17,7 +17,7 @@ from imagecodecs import png_encode
 from factories import CLASSES, DATASET_CARD, write_raw
 from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import check_sheet, read_sheet
@@ -31,12 +31,14 @@ def card(**changes: object) -> DatasetCard:
     return DatasetCard.model_validate({**DATASET_CARD, "sheet": "samples.tsv", **changes})
 
 
-def tiles_of(sheet: Path, dataset: DatasetCard, out: Path) -> dict[str, object]:
+def tiles_of(
+    sheet: Path, dataset: DatasetCard, out: Path, bad_tiles: str = "stop"
+) -> dict[str, object]:
     """Make tiles and return their manifest."""
     out.mkdir(parents=True)
     names = {"tile_table": "t.parquet", "quality": "q.csv", "skipped": "s.tsv"}
     paths = {key: out / name for key, name in names.items()}
-    make_tiles(sheet, dataset, manifest=out / "tiles.json", **paths)
+    make_tiles(sheet, dataset, manifest=out / "tiles.json", bad_tiles=bad_tiles, **paths)
     manifest: dict[str, object] = json.loads((out / "tiles.json").read_text())
     return manifest
 
@@ -274,6 +276,41 @@ def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Pa
     assert "row 4" in problem.where
     assert f"{url}/P02_0.tif" in problem.where
     assert "does not exist" in problem.what
+
+
+@pytest.mark.parametrize("whole_files", [False, True])
+def test_what_cannot_be_asked_for_is_never_left_out(
+    fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, whole_files: bool
+) -> None:
+    sheet, url = fields
+    system, _ = access.located(url)
+    cat_file = system.cat_file
+
+    def silent(path: str, start: int | None = None, end: int | None = None) -> object:
+        if path.endswith("P01_0.tif") and (start is None) == whole_files:
+            raise TimeoutError("read timeout")
+        return cat_file(path, start=start, end=end)
+
+    monkeypatch.setattr(system, "cat_file", silent)
+    out = sheet.parent / "out"
+    with pytest.raises(UnreachableError, match=r"row 3: s3://.*P01_0.tif: the server does not"):
+        tiles_of(sheet, card(location=url), out, bad_tiles="skip")
+    assert not (out / "tiles.json").exists()
+
+
+def test_an_ome_zarr_that_cannot_be_asked_for_is_no_damaged_one(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(tmp_path, write_zarr(tmp_path))
+    url = store.put(tmp_path, "denied")
+    system, _ = access.located(url, asynchronous=True)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(system, "_cat_file", refuse)
+    with pytest.raises(UnreachableError, match="access is denied"):
+        check_files(read_sheet(sheet, card(location=url)), card(location=url))
 
 
 def test_a_damaged_object_is_named(store: ObjectStore, fields: tuple[Path, str]) -> None:

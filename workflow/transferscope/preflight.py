@@ -61,7 +61,10 @@ class Passed:
         """Run a check, unless it has been passed with the same digest."""
         if digest in self._digests:
             return []
-        problems = list(check())
+        try:
+            problems = list(check())
+        except UserError as error:
+            problems = error.problems
         if not problems:
             self._digests.add(digest)
             self._save()

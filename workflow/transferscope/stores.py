@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
 from transferscope.disk import replacing, writing
-from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.errors import Problem, UnreachableError, UserError, first_line, suggest
 from transferscope.paths import store_of
-from transferscope.remote.access import asking
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.urls import checked_url
 from transferscope.remote.whole_blocks import WholeBlocks
@@ -144,19 +144,9 @@ def _opened(place: Path | str) -> Any:
     return zarr.open_group(source, mode="r")
 
 
-@contextmanager
-def _reaching(place: Path | str) -> Iterator[None]:
-    """Open arrays with codecs that suit the place, and name an object store in its errors."""
-    if isinstance(place, Path):
-        yield
-    else:
-        with portable_codecs(), asking(place):
-            yield
-
-
 def _mend(manifest: Path | str, store: Path | str | None = None) -> str:
     if isinstance(manifest, str) or isinstance(store, str):
-        return "Publish it again: `transferscope publish`, where the study is."
+        return PUBLISH_AGAIN
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
 
 
@@ -421,10 +411,16 @@ def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
-def attributes_of(path: Path) -> dict[str, Any]:
-    """Return the attributes of a store, whole or not; none where it cannot be read."""
+def attributes_of(place: Path | str) -> dict[str, Any]:
+    """Return the attributes of a store, whole or not; none where it cannot be read.
+
+    Raises
+    ------
+    UnreachableError
+        Where it lies in an object store that cannot be asked.
+    """
     try:
-        return dict(zarr.open_group(path, mode="r").attrs)
+        return dict(_opened(place).attrs)
     except (OSError, ValueError, KeyError):
         return {}
 
@@ -487,7 +483,7 @@ class StoreReader:
         self.manifest = Manifest.read(manifest, self.format)
         self.path = _store_of(manifest, self.manifest)
         try:
-            with _reaching(self.path):
+            with portable_codecs() if isinstance(self.path, str) else nullcontext():
                 group: Any = _opened(self.path)
                 self.attributes: dict[str, Any] = dict(group.attrs)
                 self.array: Any = group[self.array_name]
@@ -526,6 +522,8 @@ class StoreReader:
             try:
                 far = isinstance(self.path, str)
                 values = self.far_block(block) if far else self._values(start, stop)
+            except UnreachableError:
+                raise
             except UserError as error:
                 yield Damage(block, start, stop, error.problems[0].what)
                 continue
@@ -545,17 +543,15 @@ class StoreReader:
         UserError
             Where it cannot be read.
         """
-        with asking(str(self.path)):
-            name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
-            self.array.store.hold(f"{self.array_name}/{name}")
+        name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
+        self.array.store.hold(f"{self.array_name}/{name}")
         start = block * self.block_rows
         return self._values(start, min(start + self.block_rows, len(self)))
 
     def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
         try:
-            with asking(self.path) if isinstance(self.path, str) else nullcontext():
-                return np.asarray(self.array[start:stop])
+            return np.asarray(self.array[start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
             mend = _mend(self.manifest_path, self.path)

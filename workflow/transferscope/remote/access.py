@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from transferscope.errors import Problem, UserError, first_line
+from transferscope.errors import Problem, UnreachableError, UserError, first_line
 from transferscope.remote.urls import is_url
 
 # A busy server is asked again, later and later, by the library; one that is silent is given up
@@ -28,6 +28,7 @@ CREDENTIALS = (
     "AWS_SECRET_ACCESS_KEY; for a public bucket FSSPEC_S3_ANON=true), and the server, if it is not "
     "Amazon's, as AWS_ENDPOINT_URL."
 )
+PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
 INSTALL = "pip install 'transferscope[remote]'"
 
 
@@ -89,13 +90,22 @@ def located_anywhere(place: str) -> tuple[Any, str]:
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Turn what the library of any protocol raises into an error that names the URL."""
+    """Turn what the library of any protocol raises into an error that names the URL.
+
+    Raises
+    ------
+    UnreachableError
+        Where it cannot be told whether what is asked for is there.
+    UserError
+        Where it is not there.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # the library of any protocol: what it raises cannot be listed
-        raise UserError(problem_of(url, error)) from None
+        kind = UserError if isinstance(error, FileNotFoundError) else UnreachableError
+        raise kind(problem_of(url, error)) from None
 
 
 def problem_of(url: str, error: Exception) -> Problem:

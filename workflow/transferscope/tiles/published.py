@@ -10,17 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.parquet import read_parquet, write_parquet
-from transferscope.remote.access import asking
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.listings import list_folders
-from transferscope.remote.zarr_stores import RemoteStore
-from transferscope.stores import TILES_FORMAT, Manifest, TileStore, write_atomically
+from transferscope.stores import (
+    TILES_FORMAT,
+    Manifest,
+    TileStore,
+    attributes_of,
+    write_atomically,
+)
 
 # The files that describe a tile store lie beside its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"
@@ -57,8 +61,7 @@ def take_published(
     store, table = TileStore(url), published_table(card)
     if list(table["tile_id"]) != store.tile_ids:
         what = f"its {len(table)} rows are not the {len(store)} tiles of the store"
-        mend = "Publish it again: `transferscope publish`, where the study is."
-        raise UserError(Problem(beside(card, TABLE), what, mend))
+        raise UserError(Problem(beside(card, TABLE), what, PUBLISH_AGAIN))
     write_parquet(table, tile_table, {"dataset": card.name})
     for name, path in ((QUALITY, quality), (SKIPPED, skipped)):
         write_atomically(path, RemoteFile(beside(card, name), 0).read_bytes().decode())
@@ -98,12 +101,13 @@ def check_channels(card: DatasetCard, card_path: Path) -> list[Problem]:
     try:
         described = Manifest.read(url, TILES_FORMAT)
         place = described.store or f"{url.removesuffix('.json')}.zarr"
-        with asking(place):
-            channels = zarr.open_group(RemoteStore(place), mode="r").attrs["channels"]
+        channels = attributes_of(place).get("channels")
     except UserError as error:
         return error.problems
     if channels == card.channels:
         return []
+    if channels is None:
+        return [Problem(place, "the store is missing or damaged", PUBLISH_AGAIN)]
     what = f"the published tiles have the channels {channels}, the card {card.channels}"
     mend = "Name the channels as they were published, in their order."
     return [Problem(f"{card_path}, key channels", what, mend)]

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import REQUESTS, asking, located_anywhere
+from transferscope.remote.access import PUBLISH_AGAIN, REQUESTS, asking, located_anywhere
 from transferscope.remote.urls import is_url, joined
 from transferscope.upkeep.export import CHECKSUMS
 from transferscope.upkeep.verify import is_manifest, reader_of
 
 MISSING, DIFFERS = "is missing", "differs from its checksum"
-PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
 
 
 @dataclass(frozen=True)
