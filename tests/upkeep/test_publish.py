@@ -171,8 +171,18 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("to", "said"),
-    [("s3://no-such-bucket/x", "bucket"), ("simplecache::s3://plates/x", "chains protocols")],
+    [
+        ("s3://no-such-bucket/x", "bucket"),
+        ("simplecache::s3://plates/x", "chains protocols"),
+        ("file:///mnt/x", "has the protocol file"),
+        ("sftp://user:secret@host/x", r"sftp://\*\*\*@host/x/tiny: may hold a password"),
+    ],
 )
 def test_where_it_cannot_go(store: ObjectStore, study: Study, to: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         publish(study, to, 2)
+
+
+def test_what_cannot_be_verified() -> None:
+    with pytest.raises(UserError, match=r"s3://\*\*\*@bucket/x: may hold a password"):
+        verify_published("s3://key:secret@bucket/x")

@@ -15,7 +15,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
 from transferscope.remote.files import RawFile, RemoteFile
 from transferscope.remote.listings import Entry, Listing, list_folders, measured_folders
-from transferscope.remote.urls import fault_of, is_below, is_url, joined
+from transferscope.remote.urls import fault_of, is_below, is_url, joined, without_password
 
 INSIDE_STORE = "Name a file of an object store, such as s3://bucket/plate/field.tif."
 
@@ -69,7 +69,8 @@ class Places:
             return f'"{cell}" lies outside the folder of the sheet', mend
         url = self.target(cell)
         if fault := fault_of(url):
-            return f'"{url}" {fault}', f"{INSIDE_STORE} Allowed are those that `roots:` name in"
+            what = f'"{without_password(url)}" {fault}'
+            return what, f"{INSIDE_STORE} Allowed are those that `roots:` name in"
         if any(is_below(url, store) for store in self._stores):
             return None
         mend = "Name the part of the object store that holds it in `roots:` of"

@@ -19,6 +19,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.places import Places
 from transferscope.remote.files import RawFile
+from transferscope.remote.urls import without_password
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
 LABEL_COLUMNS = ("tile_id", "labels")
@@ -484,7 +485,7 @@ def _check_cell(
         needed = column not in MASK_COLUMNS
         return _Finding(row, column, "no file", "is empty", NAME_FILE) if needed else None
     if not cell.isprintable():
-        what = f"{cell!r} holds a control character"
+        what = f"{without_password(repr(cell))} holds a control character"
         return _Finding(row, column, "odd path", what, NAME_FILE)
     if refusal := places.refusal(cell):
         what, mend = refusal

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line
-from transferscope.remote.urls import is_url
+from transferscope.remote.urls import fault_of, is_url, without_password
 
 # A busy server is asked again, later and later, by the library; one that is silent is given up
 # after four minutes, and one that nobody reaches after a minute or so.
@@ -29,6 +29,7 @@ CREDENTIALS = (
     "Amazon's, as AWS_ENDPOINT_URL."
 )
 PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
+ANYWHERE = "Give a folder by its plain path, or a place in an object store: s3://bucket/path."
 INSTALL = "pip install 'transferscope[remote]'"
 
 
@@ -75,17 +76,18 @@ def located_anywhere(place: str) -> tuple[Any, str]:
     Raises
     ------
     UserError
-        Where it chains protocols, or what the protocol needs is not installed.
+        Where the URL is not allowed, or what its protocol needs is not installed.
     """
     import fsspec
 
-    if "::" in place:
-        raise UserError(Problem(place, "chains protocols with ::", "Give one folder or URL."))
-    protocol = place.partition("://")[0] if is_url(place) else "file"
-    options = {"file": {"auto_mkdir": True}, **OPTIONS}.get(protocol, {})
-    with asking(place):
-        system, path = fsspec.url_to_fs(place, **options)
-        return system, path.rstrip("/")
+    fault = fault_of(place) if is_url(place) or "::" in place else None
+    if fault is not None:
+        raise UserError(Problem(without_password(place), fault, ANYWHERE))
+    if is_url(place):
+        system, path = located(place)
+    else:
+        system, path = fsspec.url_to_fs(place, auto_mkdir=True)
+    return system, path.rstrip("/")
 
 
 @contextmanager
