@@ -129,6 +129,32 @@ def test_a_store_that_is_replaced_is_none_until_it_is_whole(study: Study, place:
     np.testing.assert_array_equal(read, changed)
 
 
+def test_a_block_that_is_sent_again_makes_the_publication_half(
+    store: ObjectStore, study: Study, place: str
+) -> None:
+    publish(study, place, 4)
+    store.delete(f"{place.removeprefix(f's3://{BUCKET}/')}/tiny/tiles/cells.zarr/images/c/0/0/0/0")
+    with pytest.MonkeyPatch.context() as patched:
+        interrupted(patched, 0)
+        with pytest.raises(KeyboardInterrupt):
+            publish(study, place, 1)
+    with pytest.raises(UserError, match="not to the end"):
+        verify_published(f"{place}/tiny")
+
+
+def test_a_study_is_not_published_into_or_around_itself(study: Study, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    root = study.paths.root.resolve()
+    link.symlink_to(root.parent)
+    before = sorted(root.rglob("*"))
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around/tiny").symlink_to(root.parents[1])
+    for to in (link, root / "tiles", tmp_path / "around"):
+        with pytest.raises(UserError, match="the study's own folder"):
+            publish(study, str(to), 2)
+    assert sorted(root.rglob("*")) == before
+
+
 def test_damage_is_found_and_mended_by_publishing_again(
     store: ObjectStore, study: Study, place: str
 ) -> None:
@@ -152,7 +178,7 @@ def test_damage_is_found_and_mended_by_publishing_again(
         assert said in str(raised.value)
     assert len(raised.value.problems) == 4
     assert all("transferscope publish" in p.mend for p in raised.value.problems)
-    assert publish(study, place, 4).sent == 4
+    assert publish(study, place, 4).sent == 5, "and the list of checksums, which went first"
     store.delete(f"{prefix}/tiles/cells.json")
     with pytest.raises(UserError, match=r"1 problem found\n.*cells\.json: is missing"):
         verify_published(done.place)

@@ -14,11 +14,11 @@ from typing import IO
 
 import yaml
 
+from transferscope.checksum_list import CHECKSUMS, as_list, read_list
 from transferscope.disk import writing
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.study import Study
 
-CHECKSUMS = "SHA256SUMS"
 # How a run went, with times: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw")
 
@@ -72,7 +72,7 @@ def _write(
                 sums[member] = hashlib.file_digest(content_of, "sha256").hexdigest()
                 content_of.seek(0)
                 _add(archive, f"{name}/{member}", content_of, file.stat().st_size)
-        listing = "".join(f"{digest}  {member}\n" for member, digest in sums.items()).encode()
+        listing = as_list(sums)
         _add(archive, f"{name}/{CHECKSUMS}", io.BytesIO(listing), len(listing))
 
 
@@ -152,8 +152,7 @@ def verify_archive(archive: Path) -> int:
     if listing is None:
         what = f"holds no {CHECKSUMS}: it is cut off, or no export of a study"
         raise UserError(Problem(str(archive), what, "Export the study again."))
-    lines = (line.partition("  ") for line in listing.splitlines())
-    expected = {member: digest for digest, _, member in lines}
+    expected = read_list(listing)
     wrong = [
         Problem(f"{archive}, {member}", _difference(expected, found, member))
         for member in sorted(expected.keys() | found.keys())
@@ -170,7 +169,7 @@ def _difference(expected: dict[str, str], found: dict[str, str], member: str) ->
     return "differs from its checksum" if member in expected else "is not listed"
 
 
-def _read(archive: Path) -> tuple[dict[str, str], str | None]:
+def _read(archive: Path) -> tuple[dict[str, str], bytes | None]:
     found: dict[str, str] = {}
     listing = None
     with tarfile.open(archive, "r:") as opened:
@@ -180,7 +179,7 @@ def _read(archive: Path) -> tuple[dict[str, str], str | None]:
             if not isinstance(content, io.BufferedReader):
                 found[name] = "not a file"
             elif name == CHECKSUMS:
-                listing = content.read().decode("utf-8", errors="replace")
+                listing = content.read()
             else:
                 found[name] = hashlib.file_digest(content, "sha256").hexdigest()
     return found, listing

@@ -1,7 +1,8 @@
 """A study copied to where others read it: a folder, or an object store.
 
 What is there already is not sent again. Manifests of stores go last, and the list of checksums
-after them, so that half a publication is never taken for a whole one.
+after them; it is removed before anything is sent, so that half a publication is never taken for a
+whole one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferscope.checksum_list import CHECKSUMS, as_list
+from transferscope.errors import Problem, UserError
 from transferscope.paths import store_of
 from transferscope.progress import progress_bar
 from transferscope.remote.access import asking, located_anywhere
 from transferscope.remote.urls import is_url, joined
 from transferscope.study import Study
-from transferscope.upkeep.export import CHECKSUMS, descriptions, results_of
+from transferscope.upkeep.export import descriptions, results_of
 from transferscope.upkeep.verify import manifests_in
 
 # Folders beside a store that only the job which fills it reads.
@@ -121,18 +124,32 @@ def publish(study: Study, to: str, connections: int) -> Published:
     Raises
     ------
     UserError
-        Where there are no results, or the destination cannot be written.
+        Where there are no results, or the destination cannot be written, or is the study itself.
     """
     place = joined(to if is_url(to) else str(Path(to).absolute()), study.config.study)
+    _check_apart(place, study.paths.root)
     items, unfinished = _items(study)
     destination = _Destination(place)
     with ThreadPoolExecutor(connections) as pool:
         there = list(pool.map(destination.has, items))
     missing = [item for item, has in zip(items, there, strict=True) if not has]
+    if missing and there[-1]:
+        # Blocks of stores are not in the list of checksums, but it tells that they are all there.
+        missing.append(items[-1])
     manifests = {_name(study, path) for path, _ in manifests_in(study.paths.root)}
     _send(destination, missing, manifests, connections)
     total = sum(item.size for item in missing)
     return Published(place, len(missing), total, len(items) - len(missing), unfinished)
+
+
+def _check_apart(place: str, root: Path) -> None:
+    """Refuse to publish a study into or around itself, where it would be part of itself."""
+    if is_url(place):
+        return
+    there, here = Path(place).resolve(), root.resolve()
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        what = f"is, holds or lies in the study's own folder, {root}"
+        raise UserError(Problem(place, what, "Publish it to a folder elsewhere."))
 
 
 def _send(
@@ -142,7 +159,7 @@ def _send(
     plain = [item for item in items if item.name not in {CHECKSUMS, *manifests}]
     described = [item for item in items if item.name in manifests]
     sums = [item for item in items if item.name == CHECKSUMS]
-    # Until all is there, a reader finds no manifest that speaks of what is being replaced.
+    # Until all is there, a reader finds nothing that speaks of what is being replaced.
     for item in [*sums, *described]:
         destination.remove(item.name)
     with (
@@ -173,8 +190,7 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
 
 def _checksums(items: Iterable[_Item]) -> bytes:
     """Return the list of checksums; blocks of stores have theirs in the stores."""
-    plain = [item for item in items if not _in_store(item.name)]
-    return "".join(f"{item.digest('sha256')}  {item.name}\n" for item in plain).encode()
+    return as_list({i.name: i.digest("sha256") for i in items if not _in_store(i.name)})
 
 
 def _in_store(name: str) -> bool:
