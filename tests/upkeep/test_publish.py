@@ -1,5 +1,6 @@
 """A study is published whole, goes on after an interruption, and damage in it is found."""
 
+import errno
 import threading
 from pathlib import Path
 
@@ -16,10 +17,19 @@ from transferscope.errors import UserError
 from transferscope.plan import SHIPPED
 from transferscope.stores import TileStore
 from transferscope.study import Study
+from transferscope.upkeep.export import results_of
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published
 
 N_TILES = 40
+WORKING = (
+    "backbones/trained.checkpoint.pt",
+    "parts/cells/tiny/map/started.json",
+    "scores/finetune/cells/tiny/map.parts/0.npz",
+    "tiles/.cells.json.abc.new",
+    "tiles/cells.blocks/0.json",
+    "tiles/cells.fields/0.npz",
+)
 
 
 @pytest.fixture
@@ -29,8 +39,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(folder)
     root = folder / "results/tiny"
     copy_tiles(tiles(), root / "tiles")
-    texts = ("summary.csv", "logs/a.log", "tiles/cells.blocks/0.json", "tiles/other.zarr/zarr.json")
-    for name in texts:
+    for name in ("summary.csv", "logs/a.log", "tiles/other.zarr/zarr.json", *WORKING):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
@@ -153,6 +162,30 @@ def test_a_study_is_not_published_into_or_around_itself(study: Study, tmp_path: 
         with pytest.raises(UserError, match="the study's own folder"):
             publish(study, str(to), 2)
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_file_that_goes_meanwhile_is_named(
+    study: Study, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = study.paths.root / "gone.csv"
+
+    def listed(root: Path, *, stores: bool) -> list[Path]:
+        return [*results_of(root, stores=stores), gone]
+
+    monkeypatch.setattr("transferscope.upkeep.publish.results_of", listed)
+    with pytest.raises(UserError, match=r"gone\.csv: has gone .* the study is running"):
+        publish(study, place, 2)
+
+
+def test_a_full_disk_is_told_with_the_file(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(UserError, match=r"shared/tiny/\S+: the disk is full"):
+        publish(study, str(tmp_path / "shared"), 1)
 
 
 def test_damage_is_found_and_mended_by_publishing_again(

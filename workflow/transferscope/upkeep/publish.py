@@ -8,24 +8,25 @@ whole one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from transferscope.checksum_list import CHECKSUMS, as_list
+from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
 from transferscope.paths import store_of
 from transferscope.progress import progress_bar
 from transferscope.remote.access import asking, located_anywhere
 from transferscope.remote.urls import is_url, joined
 from transferscope.study import Study
-from transferscope.upkeep.export import descriptions, results_of
+from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
-
-# Folders beside a store that only the job which fills it reads.
-WORKING = (".blocks", ".fields")
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,18 @@ class _Item:
 
     @property
     def size(self) -> int:
-        return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+        with self.opened() as file:
+            return file.seek(0, os.SEEK_END)
 
     def digest(self, kind: str) -> str:
-        if isinstance(self.source, bytes):
-            return hashlib.new(kind, self.source, usedforsecurity=False).hexdigest()
-        with self.source.open("rb") as file:
+        with self.opened() as file:
             return hashlib.file_digest(
                 file, lambda: hashlib.new(kind, usedforsecurity=False)
             ).hexdigest()
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        """Open it to be read; raise a `UserError` where that fails."""
+        return io.BytesIO(self.source) if isinstance(self.source, bytes) else opened(self.source)
 
 
 class _Destination:
@@ -96,13 +100,21 @@ class _Destination:
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         if name in self._there:
-            with asking(joined(self.place, name)):
+            with self._writing(name):
                 self._system.rm_file(f"{self._path}/{name}")
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Name the file, and what to do, where the destination refuses it."""
+        where = joined(self.place, name)
+        with asking(where), nullcontext() if is_url(where) else writing(Path(where)):
+            yield
 
     def send(self, item: _Item) -> None:
         """Write a file."""
         target = f"{self._path}/{item.name}"
-        with asking(joined(self.place, item.name)):
+        # Opened here, so that a file that cannot be read is not told as one that cannot be written.
+        with item.opened(), self._writing(item.name):
             if isinstance(item.source, Path):
                 self._system.put_file(str(item.source), target)
             else:
@@ -180,7 +192,7 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
         store = next((part for part in path.parents if part.suffix == ".zarr"), None)
         if store is not None and store not in finished:
             unfinished.add(store)
-        elif not any(part.endswith(WORKING) for part in path.relative_to(root).parts):
+        else:
             files.append(path)
     items = [_Item(name, text) for name, text in descriptions(study).items()]
     items += [_Item(_name(study, path), path) for path in files]
