@@ -14,15 +14,17 @@ from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
 from transferscope.checksum_list import as_list
 from transferscope.commands.study import merged_config
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.parquet import read_parquet, write_parquet
 from transferscope.plan import SHIPPED, Plan
 from transferscope.preflight import preflight
 from transferscope.remote import access
-from transferscope.stores import TileStore
+from transferscope.stores import DamagedBlockError, TileStore
 from transferscope.study import Study
-from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
+from transferscope.training.tiles import TrainingTiles
+from transferscope.upkeep.verify import repair, verify
 
 N_TILES, BLOCK = 40, 16
 PIXELS = np.random.default_rng(0).integers(0, 3000, (N_TILES, 3, 32, 32), dtype=np.uint16)
@@ -119,16 +121,64 @@ def test_a_single_row_is_not_its_block(url: str, tmp_path: Path, chunks_asked: l
     assert {name[0] for name in chunks_asked} == {"0", "1", "2"}
 
 
-def test_a_damaged_block_is_noticed_when_it_is_read(
-    store: ObjectStore, url: str, tmp_path: Path
-) -> None:
-    taken = take(card(url), tmp_path / "taken")
+@pytest.fixture
+def damaged(store: ObjectStore, url: str, tmp_path: Path) -> TileStore:
+    """Return taken tiles, the second block of which is another one."""
+    taken = take(card(url), tmp_path / "study/tiles")
     other = copy_tiles(PIXELS + 1, tmp_path / "other").with_suffix(".zarr")
     key = f"{tmp_path.name}/tiles/cells.zarr/images/c/1/0/0/0"
     store.write(key, (other / "images/c/1/0/0/0").read_bytes())
-    with pytest.raises(DamagedTilesError, match="block 1") as raised:
-        CheckedReads(taken)(0, N_TILES)
+    return taken
+
+
+def test_a_damaged_block_is_noticed_when_it_is_read(damaged: TileStore) -> None:
+    with pytest.raises(DamagedBlockError, match="block 1") as raised:
+        CheckedReads(damaged)(0, N_TILES)
     assert "transferscope publish" in raised.value.problems[0].mend
+    np.testing.assert_array_equal(damaged.read(0, 7), PIXELS[:7])
+    with pytest.raises(DamagedBlockError, match="block 1"):
+        damaged.read(7, 20)
+
+
+def test_a_training_reads_far_tiles_by_whole_blocks_and_notices_damage(
+    damaged: TileStore, chunks_asked: list[str]
+) -> None:
+    rows = np.array([39, 3, 33, 5])
+    tiles = TrainingTiles(TileStore(damaged.manifest_path), rows, in_memory=True)
+    assert [name[0] for name in chunks_asked] == ["0", "2"]
+    np.testing.assert_array_equal(tiles.batch(np.arange(4)).numpy(), PIXELS[rows])
+    with pytest.raises(DamagedBlockError, match="block 1"):
+        TrainingTiles(damaged, np.array([3, 17]), in_memory=True)
+
+
+def test_far_damage_is_not_mended_by_removing_what_is_here(
+    damaged: TileStore, store: ObjectStore, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "study/tiles/cells.json"
+    [fault] = verify(tmp_path / "study").faults
+    assert (fault.file, fault.block, fault.is_far) == (manifest, 1, True)
+    assert "transferscope publish" in fault.repair("snakemake")
+    assert "rm " not in fault.repair("snakemake")
+    assert repair([fault]) == [fault]
+    store.delete(f"{tmp_path.name}/tiles/cells.zarr/zarr.json")
+    [fault] = verify(tmp_path / "study").faults
+    assert repair([fault]) == [fault]
+    assert manifest.exists()
+
+
+def test_a_silent_server_is_no_damage(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = take(card(url), tmp_path / "study/tiles")
+
+    async def silent(*_: object, **__: object) -> None:
+        raise TimeoutError("read timeout")
+
+    system, _ = access.located(url, asynchronous=True)
+    monkeypatch.setattr(system, "_cat_file", silent)
+    for ask in (lambda: verify(tmp_path / "study"), lambda: taken.read(5, 6)):
+        with pytest.raises(UnreachableError, match="the server does not answer"):
+            ask()
 
 
 def study_of(folder: Path, url: str, **changes: object) -> Study:

@@ -228,6 +228,13 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
     assert "is sound: 1 stores (3 blocks) and 7 files" in done.output
 
 
+@pytest.mark.parametrize("what", ["s3://plates/x/tiny", ".", "study.tar"])
+def test_only_what_is_here_can_be_repaired(study: Study, what: str) -> None:
+    done = CliRunner().invoke(app, ["verify", what, "--repair"])
+    assert isinstance(done.exception, UserError)
+    assert "--repair mends a study of this machine" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("to", "said"),
     [

@@ -472,6 +472,22 @@ class Damage:
     what: str
 
 
+class DamagedBlockError(UserError):
+    """A block of a store does not hold what was written.
+
+    Parameters
+    ----------
+    problem
+        What is wrong with it, and what repairs it.
+    damage
+        The block.
+    """
+
+    def __init__(self, problem: Problem, damage: Damage) -> None:
+        super().__init__(problem)
+        self.damage = damage
+
+
 class StoreReader:
     """A finished store, checked against its manifest."""
 
@@ -483,7 +499,7 @@ class StoreReader:
         self.manifest = Manifest.read(manifest, self.format)
         self.path = _store_of(manifest, self.manifest)
         try:
-            with portable_codecs() if isinstance(self.path, str) else nullcontext():
+            with portable_codecs() if self.is_far else nullcontext():
                 group: Any = _opened(self.path)
                 self.attributes: dict[str, Any] = dict(group.attrs)
                 self.array: Any = group[self.array_name]
@@ -512,41 +528,62 @@ class StoreReader:
         """What the store's content depends on, 64 hexadecimal digits."""
         return self.manifest.fingerprint
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies in an object store."""
+        return isinstance(self.path, str)
+
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
     def damaged(self) -> Iterator[Damage]:
-        """Yield the blocks whose values are not those that were written; all are read."""
-        for block, start in enumerate(range(0, len(self), self.block_rows)):
-            stop = min(start + self.block_rows, len(self))
+        """Yield the blocks whose values are not those that were written; all are read.
+
+        Raises
+        ------
+        UnreachableError
+            Where it lies in an object store that cannot be asked.
+        """
+        for block in range(self.blocks):
             try:
-                far = isinstance(self.path, str)
-                values = self.far_block(block) if far else self._values(start, stop)
+                self.block(block)
             except UnreachableError:
                 raise
             except UserError as error:
-                yield Damage(block, start, stop, error.problems[0].what)
-                continue
-            if content_digest([values]) != self.digest(block):
-                yield Damage(block, start, stop, DIFFERS)
+                yield Damage(block, *self._rows_of(block), error.problems[0].what)
 
     @property
     def blocks(self) -> int:
         """Number of blocks."""
         return len(self._digests)
 
-    def far_block(self, block: int) -> npt.NDArray[Any]:
-        """Return the rows of a block of a store in an object store, by one request.
+    def block(self, block: int) -> npt.NDArray[Any]:
+        """Return the rows of a block; from an object store they are read by one request.
 
         Raises
         ------
+        DamagedBlockError
+            Where they differ from their checksum.
         UserError
-            Where it cannot be read.
+            Where they cannot be read.
         """
-        name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
-        self.array.store.hold(f"{self.array_name}/{name}")
+        if self.is_far:
+            name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
+            self.array.store.hold(f"{self.array_name}/{name}")
+        values = self._values(*self._rows_of(block))
+        if content_digest([values]) != self.digest(block):
+            raise self.damaged_block(block)
+        return values
+
+    def damaged_block(self, block: int) -> DamagedBlockError:
+        """Return the error for a block that differs from its checksum."""
+        damage = Damage(block, *self._rows_of(block), DIFFERS)
+        return DamagedBlockError(self.problem(damage), damage)
+
+    def _rows_of(self, block: int) -> tuple[int, int]:
+        """Return start and stop of the rows of a block."""
         start = block * self.block_rows
-        return self._values(start, min(start + self.block_rows, len(self)))
+        return start, min(start + self.block_rows, len(self))
 
     def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
@@ -598,8 +635,7 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._far = isinstance(self.path, str)
-        self._blocks = WholeBlocks(self._values, self.far_block, self.block_rows, len(self))
+        self._blocks = WholeBlocks(self._values, self.block, self.block_rows, len(self))
 
     @property
     def channels(self) -> list[str]:
@@ -631,7 +667,7 @@ class TileStore(StoreReader):
         UserError
             Where they cannot be read.
         """
-        return self._blocks.read(start, stop) if self._far else self._values(start, stop)
+        return self._blocks.read(start, stop) if self.is_far else self._values(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
         """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
