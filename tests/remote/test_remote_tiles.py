@@ -17,11 +17,12 @@ from imagecodecs import png_encode
 from factories import CLASSES, DATASET_CARD, write_raw
 from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
-from transferscope.errors import UnreachableError, UserError
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import check_sheet, read_sheet
 from transferscope.remote import access, files
+from transferscope.remote.listings import list_folders
 from transferscope.tiles.build import make_tiles
 
 SHAPE = (2, 32, 32)
@@ -264,6 +265,40 @@ def test_what_stands_between(
         found = problems_of(sheet, location=url)
     assert f"rows 2, 3, 4, column path: {url}: {said}" in found
     assert mend in found
+
+
+def test_a_denied_folder_does_not_condemn_others(
+    store: ObjectStore, fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = fields
+    ls = importlib.import_module("s3fs").S3FileSystem._ls
+
+    async def refuse(self: object, path: str, **how: object) -> object:
+        if "denied" in path:
+            raise PermissionError("Access Denied")
+        return await ls(self, path, **how)
+
+    monkeypatch.setattr("s3fs.S3FileSystem._ls", refuse)
+    listing = list_folders([f"s3://{BUCKET}/denied", url])
+    assert list(listing.failures) == [f"s3://{BUCKET}/denied"]
+    assert f"{url}/P00_0.tif" in listing.entries
+
+
+def test_a_silent_server_is_asked_once_and_says_nothing_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def silent(folder: str) -> object:
+        asked.append(folder)
+        if folder.startswith("s3:"):
+            return access.SilentServerError(Problem(folder, "silent"))
+        return {}
+
+    monkeypatch.setattr("transferscope.remote.listings._listed", silent)
+    listing = list_folders(["s3://a/1", "s3://a/2", "gs://a/1"])
+    assert asked == ["s3://a/1", "gs://a/1"]
+    assert set(listing.failures) == {"s3://a/1", "s3://a/2"}
 
 
 def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Path, str]) -> None:

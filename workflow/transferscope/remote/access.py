@@ -33,6 +33,10 @@ ANYWHERE = "Give a folder by its plain path, or a place in an object store: s3:/
 INSTALL = "pip install 'transferscope[remote]'"
 
 
+class SilentServerError(UnreachableError):
+    """The server of an object store does not answer; others may."""
+
+
 def located(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
     """Return the fsspec file system of an allowed URL, and the path in it.
 
@@ -106,24 +110,25 @@ def asking(url: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # the library of any protocol: what it raises cannot be listed
-        kind = UserError if isinstance(error, FileNotFoundError) else UnreachableError
-        raise kind(problem_of(url, error)) from None
+        raise _meaning(url, error) from None
 
 
-def problem_of(url: str, error: Exception) -> Problem:
+def _meaning(url: str, error: Exception) -> UserError:
     """Return what an error of an object store means, and what to do."""
     name, reason = type(error).__name__, first_line(error)
     if not is_url(url):
-        return Problem(url, f"cannot be used ({reason})", "Check the folder.")
+        return UnreachableError(Problem(url, f"cannot be used ({reason})", "Check the folder."))
     protocol = url.partition(":")[0]
     if isinstance(error, ImportError):
         mend = INSTALL if protocol in OPTIONS else reason
-        return Problem(url, f"what reads {protocol}:// is not installed", mend)
+        return UnreachableError(Problem(url, f"what reads {protocol}:// is not installed", mend))
     if isinstance(error, FileNotFoundError):
         found = f" ({reason})" if "bucket" in reason.lower() else ""
-        return Problem(url, f"does not exist{found}", "Check bucket and path.")
+        return UserError(Problem(url, f"does not exist{found}", "Check bucket and path."))
     if isinstance(error, PermissionError) or "Credentials" in name:
-        return Problem(url, f"access is denied ({reason})", CREDENTIALS)
+        return UnreachableError(Problem(url, f"access is denied ({reason})", CREDENTIALS))
     if isinstance(error, TimeoutError) or "Timeout" in name or "Connect" in name:
-        return Problem(url, f"the server does not answer ({reason})", CREDENTIALS)
-    return Problem(url, f"the object store failed ({name}: {reason})", "Give the command again.")
+        what = f"the server does not answer ({reason})"
+        return SilentServerError(Problem(url, what, CREDENTIALS))
+    what = f"the object store failed ({name}: {reason})"
+    return UnreachableError(Problem(url, what, "Give the command again."))
