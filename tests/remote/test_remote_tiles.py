@@ -19,6 +19,7 @@ from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.file_checks import check_files
+from transferscope.raw.places import Places
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import check_sheet, read_sheet
 from transferscope.remote import access, files
@@ -176,6 +177,30 @@ def test_a_missing_object_is_named_with_its_neighbour(
     assert "row 2" not in said
 
 
+def test_an_ome_zarr_may_end_with_a_slash(store: ObjectStore, tmp_path: Path) -> None:
+    cells = [{"path": f"{cell['path']}/"} for cell in write_zarr(tmp_path)]
+    url = store.put(tmp_path, "slashes")
+    sheet = sheet_of(tmp_path, cells)
+    assert problems_of(sheet, location=url) == ""
+
+
+def test_only_what_is_shown_is_searched_for_a_neighbour(
+    store: ObjectStore, fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(fields[0].parent, [{"path": f"no{n}.tif"} for n in range(30)])
+    asked = []
+    neighbours = Places.neighbours
+
+    def counting(self: Places, cell: str) -> list[str] | None:
+        asked.append(cell)
+        return neighbours(self, cell)
+
+    monkeypatch.setattr(Places, "neighbours", counting)
+    said = problems_of(sheet, location=fields[1])
+    assert "10 more rows have the same kind of problem" in said
+    assert len(asked) == 20
+
+
 def test_a_wrong_folder_and_a_wrong_bucket(store: ObjectStore, fields: tuple[Path, str]) -> None:
     sheet, url = fields
     assert f"The folder {url}x does not exist either" in problems_of(sheet, location=f"{url}x")
@@ -279,6 +304,7 @@ def test_a_denied_folder_does_not_condemn_others(
         return await ls(self, path, **how)
 
     monkeypatch.setattr("s3fs.S3FileSystem._ls", refuse)
+    monkeypatch.setattr(access, "_system", access._system.__wrapped__)
     listing = list_folders([f"s3://{BUCKET}/denied", url])
     assert list(listing.failures) == [f"s3://{BUCKET}/denied"]
     assert f"{url}/P00_0.tif" in listing.entries

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from transferscope.errors import Problem, UserError
@@ -52,6 +53,15 @@ class Listing:
 
     entries: dict[str, Entry] = field(default_factory=dict)
     failures: dict[str, Problem] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """The names in each folder in which anything was found."""
+        names: dict[str, list[str]] = {}
+        for url in self.entries:
+            folder, _, name = url.rpartition("/")
+            names.setdefault(folder, []).append(name)
+        return names
 
 
 def list_folders(folders: Collection[str]) -> Listing:
