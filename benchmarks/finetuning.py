@@ -70,21 +70,25 @@ def run(folder: Path) -> Part:
         f"Fine-tuning ({FIELDS} tiles of 2 x 256 x 256 uint16; ViT-Ti/16, {SIZE} px, "
         f"batch {BATCH}, {THREADS} threads)"
     )
-    return Part(title, [_row(mode, tiles, folder) for mode in MODES])
+    return Part(title, [row for mode in MODES for row in _rows(mode, tiles, folder)])
 
 
-def _row(mode: str, tiles: Path, folder: Path) -> Row:
+def _rows(mode: str, tiles: Path, folder: Path) -> list[Row]:
     waits: list[float] = []
     timed = in_turns(
         {
             "plain": lambda: _plain(mode, tiles),
-            "ours": lambda: _ours(mode, tiles, folder, waits),
+            "ours": lambda: _ours(mode, tiles, folder, "bf16", waits),
+            "ours fp32": lambda: _ours(mode, tiles, folder, "fp32", []),
         },
         ROUNDS,
     )
-    plain, ours = timed["plain"], timed["ours"]
+    plain, ours, alone = timed["plain"], timed["ours"], timed["ours fp32"]
     wait = f"{np.median(waits):.1%} of the time waiting for data (target: under 5 %)"
-    return Row(f"`{mode}`", rate(plain), rate(ours), ratio(plain, ours), ">= 2", wait)
+    return [
+        Row(f"`{mode}`", rate(plain), rate(ours), ratio(plain, ours), ">= 2", wait),
+        Row(f"`{mode}`, fp32: the pipeline alone", rate(plain), rate(alone), ratio(plain, alone)),
+    ]
 
 
 def _network(mode: str, tiles: Path, precision: Precision) -> TunedNetwork:
@@ -103,13 +107,13 @@ def _network(mode: str, tiles: Path, precision: Precision) -> TunedNetwork:
     return TunedNetwork(backbone, Classifier(head), source)
 
 
-def _ours(mode: str, tiles: Path, folder: Path, waits: list[float]) -> Timed:
+def _ours(mode: str, tiles: Path, folder: Path, precision: Precision, waits: list[float]) -> Timed:
     """Train some steps as the step `finetune` does; the start is not timed."""
-    fabric = training_fabric(ComputeSettings(device="cpu", precision="auto", threads=THREADS))
+    fabric = training_fabric(ComputeSettings(device="cpu", precision=precision, threads=THREADS))
     rows, none = np.arange(FIELDS), np.arange(0)
     division = Division("group", 0, 0, 1.0, rows, none, none, np.ones(FIELDS))
     labelled = LabelledRows(TrainingTiles.open(tiles, rows), LABELS, is_multi_label=True)
-    task = FinetuneTask(_network(mode, tiles, "bf16"), labelled, division, SETTINGS, 0)
+    task = FinetuneTask(_network(mode, tiles, precision), labelled, division, SETTINGS, 0)
     plan = TrainingPlan(
         name=mode,
         n_steps=STEPS,

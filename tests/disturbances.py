@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,21 +76,28 @@ def run_killed(
         Of the moments and victims.
     """
     chance, done = random.Random(seed), []
-    folder = root.parents[1]
+    folder, process = root.parents[1], None
     for number in range(kills):
-        victim = VICTIMS[number % len(VICTIMS)]
-        process = _start(command, folder)
-        seconds = chance.uniform(0, longest)
-        kill = _kill_after(process, root, number * jobs // kills, seconds, victim)
+        victim, seconds = VICTIMS[number % len(VICTIMS)], chance.uniform(0, longest)
+        # A run that has lost a worker does what is left to do, and ends with an error: once.
+        for _ in range(2):
+            if process is None or process.poll() is not None:
+                process = _start(command, folder)
+            kill = _kill_after(process, root, number * jobs // kills, seconds, victim)
+            if kill or process.returncode == 0:
+                break
         if kill is None:
             break
         done.append(kill)
-        run_command([*command, "--unlock"], folder)
+    if process is not None:
+        process.wait()
+    run_command([*command, "--unlock"], folder)
     run_command(command, folder)
     return done
 
 
 def _start(command: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
+    run_command([*command, "--unlock"], folder)
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -116,20 +124,22 @@ def _kill_after(
         if begin is None and workers and count_logs(root) >= jobs:
             begin = time.monotonic()
         if begin and time.monotonic() - begin >= seconds and (workers or victim != "worker"):
+            running = tuple(sorted(set(filter(None, map(_job, workers)))))
             _kill(process, victim, workers)
-            killed = tuple(sorted(set(filter(None, map(_job, workers)))))
-            return Kill(time.monotonic() - start, victim, killed)
+            return Kill(time.monotonic() - start, victim, running)
         time.sleep(0.05)
     return None
 
 
 def _kill(process: "subprocess.Popen[str]", victim: str, workers: list[psutil.Process]) -> None:
+    if victim == "worker":
+        with suppress(psutil.NoSuchProcess):
+            workers[0].send_signal(signal.SIGKILL)
+        return
     if victim == "everything":
         kill_group(process)
-    elif victim == "snakemake":
-        os.kill(process.pid, signal.SIGKILL)
     else:
-        workers[0].send_signal(signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
 
