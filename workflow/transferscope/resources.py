@@ -33,8 +33,8 @@ from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.tuning import tuning_passes
 from transferscope.finetuning.modes import mode_of_head
-from transferscope.probes.budget import HEADS_BYTES
 from transferscope.ordered import ITEMS_AHEAD
+from transferscope.probes.budget import HEADS_BYTES
 from transferscope.signatures import with_signature
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names

@@ -112,7 +112,9 @@ def verify(root: Path) -> Verified:
         far_place = f" of {reader.path}" if reader.is_far else ""
         faults += [
             Fault(
-                manifest, f"rows {d.start} to {d.stop - 1}{far_place}: {d.what}", d.block,
+                manifest,
+                f"rows {d.start} to {d.stop - 1}{far_place}: {d.what}",
+                d.block,
                 is_far=reader.is_far,
             )
             for d in reader.damaged()
