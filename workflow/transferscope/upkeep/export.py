@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 import yaml
 
@@ -128,7 +128,7 @@ def _is_lasting(name: str, passing: tuple[str, ...]) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file of a study to be read.
 
     Raises

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from transferscope.checksum_list import CHECKSUMS, as_list
 from transferscope.disk import writing
@@ -70,7 +70,7 @@ class _Item:
                 file, lambda: hashlib.new(kind, usedforsecurity=False)
             ).hexdigest()
 
-    def opened(self) -> AbstractContextManager[BinaryIO]:
+    def opened(self) -> AbstractContextManager[io.BytesIO | io.BufferedReader]:
         """Open it to be read; raise a `UserError` where that fails."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else opened(self.source)
 
