@@ -33,6 +33,7 @@ def test_defaults_are_filled_in():
         ({"splits": {"folds": {"group": 1}}}, ["key splits.folds.group", "given: 1"]),
         ({"splits": {"fractions": [0.1, 1.5]}}, ["key splits.fractions.1", "given: 1.5"]),
         ({"backbones": ["b", "b"]}, ["key backbones", "named twice: b"]),
+        ({"compute": {"device": "s3://key:se/cret@x"}}, ["key compute.device", "'s3://***@x'"]),
         ({"metrics": ["accuracy"]}, ["compare.metric", "macro_f1"]),
     ],
 )

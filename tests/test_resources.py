@@ -7,7 +7,8 @@ import pytest
 
 from factories import DATASET_CARD, STUDY, TINY_NETWORK, write_study, write_yaml
 from transferscope.estimates.costs import KnownCosts, NetworkCost
-from transferscope.resources import LEAST_MINUTES, Needs
+from transferscope.raw.sheets import SampleSheet
+from transferscope.resources import FETCHED_FIELDS, LEAST_MINUTES, Needs
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Study
 
@@ -83,6 +84,14 @@ def test_steps_on_pixels_need_a_few_fields_whatever_their_number(needs_of, tmp_p
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
     write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
     assert needs_of().cells(wildcards()).mem_mb >= one_thread.mem_mb
+
+
+def test_fields_that_wait_from_an_object_store_are_counted(needs_of, monkeypatch):
+    monkeypatch.setattr(Needs, "_field_mb", lambda *_: 100.0)
+    near = needs_of().tiles(wildcards())
+    monkeypatch.setattr(SampleSheet, "is_remote", True)
+    far = needs_of().tiles(wildcards())
+    assert far.mem_mb - near.mem_mb == 100 * FETCHED_FIELDS
 
 
 def test_a_network_that_is_shown_more_pixels_takes_longer(needs_of, tmp_path):

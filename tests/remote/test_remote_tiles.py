@@ -17,11 +17,13 @@ from imagecodecs import png_encode
 from factories import CLASSES, DATASET_CARD, write_raw
 from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
-from transferscope.errors import UserError
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.file_checks import check_files
+from transferscope.raw.places import Places
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import check_sheet, read_sheet
 from transferscope.remote import access, files
+from transferscope.remote.listings import list_folders
 from transferscope.tiles.build import make_tiles
 
 SHAPE = (2, 32, 32)
@@ -31,12 +33,14 @@ def card(**changes: object) -> DatasetCard:
     return DatasetCard.model_validate({**DATASET_CARD, "sheet": "samples.tsv", **changes})
 
 
-def tiles_of(sheet: Path, dataset: DatasetCard, out: Path) -> dict[str, object]:
+def tiles_of(
+    sheet: Path, dataset: DatasetCard, out: Path, bad_tiles: str = "stop"
+) -> dict[str, object]:
     """Make tiles and return their manifest."""
     out.mkdir(parents=True)
     names = {"tile_table": "t.parquet", "quality": "q.csv", "skipped": "s.tsv"}
     paths = {key: out / name for key, name in names.items()}
-    make_tiles(sheet, dataset, manifest=out / "tiles.json", **paths)
+    make_tiles(sheet, dataset, manifest=out / "tiles.json", bad_tiles=bad_tiles, **paths)
     manifest: dict[str, object] = json.loads((out / "tiles.json").read_text())
     return manifest
 
@@ -173,6 +177,30 @@ def test_a_missing_object_is_named_with_its_neighbour(
     assert "row 2" not in said
 
 
+def test_an_ome_zarr_may_end_with_a_slash(store: ObjectStore, tmp_path: Path) -> None:
+    cells = [{"path": f"{cell['path']}/"} for cell in write_zarr(tmp_path)]
+    url = store.put(tmp_path, "slashes")
+    sheet = sheet_of(tmp_path, cells)
+    assert problems_of(sheet, location=url) == ""
+
+
+def test_only_what_is_shown_is_searched_for_a_neighbour(
+    store: ObjectStore, fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(fields[0].parent, [{"path": f"no{n}.tif"} for n in range(30)])
+    asked = []
+    neighbours = Places.neighbours
+
+    def counting(self: Places, cell: str) -> list[str] | None:
+        asked.append(cell)
+        return neighbours(self, cell)
+
+    monkeypatch.setattr(Places, "neighbours", counting)
+    said = problems_of(sheet, location=fields[1])
+    assert "10 more rows have the same kind of problem" in said
+    assert len(asked) == 20
+
+
 def test_a_wrong_folder_and_a_wrong_bucket(store: ObjectStore, fields: tuple[Path, str]) -> None:
     sheet, url = fields
     assert f"The folder {url}x does not exist either" in problems_of(sheet, location=f"{url}x")
@@ -191,6 +219,7 @@ def test_a_wrong_folder_and_a_wrong_bucket(store: ObjectStore, fields: tuple[Pat
         ("file:///etc/passwd", "protocol file"),
         ("memory://a.tif", "protocol memory"),
         ("simplecache::s3://plates/a.tif", "chains"),
+        ("s3://key:sec/ret@plates/a.tif", '"s3://***@plates/a.tif" may hold a password'),
         ("/etc/passwd", "outside the folder"),
     ],
 )
@@ -263,6 +292,41 @@ def test_what_stands_between(
     assert mend in found
 
 
+def test_a_denied_folder_does_not_condemn_others(
+    store: ObjectStore, fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = fields
+    ls = importlib.import_module("s3fs").S3FileSystem._ls
+
+    async def refuse(self: object, path: str, **how: object) -> object:
+        if path.endswith("/closed"):
+            raise PermissionError("Access Denied")
+        return await ls(self, path, **how)
+
+    monkeypatch.setattr("s3fs.S3FileSystem._ls", refuse)
+    monkeypatch.setattr(access, "_system", access._system.__wrapped__)
+    listing = list_folders([f"s3://{BUCKET}/closed", url])
+    assert list(listing.failures) == [f"s3://{BUCKET}/closed"]
+    assert f"{url}/P00_0.tif" in listing.entries
+
+
+def test_a_silent_server_is_asked_once_and_says_nothing_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def silent(folder: str) -> object:
+        asked.append(folder)
+        if folder.startswith("s3:"):
+            return access.SilentServerError(Problem(folder, "silent"))
+        return {}
+
+    monkeypatch.setattr("transferscope.remote.listings._listed", silent)
+    listing = list_folders(["s3://a/1", "s3://a/2", "gs://a/1"])
+    assert asked == ["s3://a/1", "gs://a/1"]
+    assert set(listing.failures) == {"s3://a/1", "s3://a/2"}
+
+
 def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Path, str]) -> None:
     sheet, url = fields
     dataset = card(location=url)
@@ -274,6 +338,41 @@ def test_an_object_that_goes_away_meanwhile(store: ObjectStore, fields: tuple[Pa
     assert "row 4" in problem.where
     assert f"{url}/P02_0.tif" in problem.where
     assert "does not exist" in problem.what
+
+
+@pytest.mark.parametrize("whole_files", [False, True])
+def test_what_cannot_be_asked_for_is_never_left_out(
+    fields: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, whole_files: bool
+) -> None:
+    sheet, url = fields
+    system, _ = access.located(url)
+    cat_file = system.cat_file
+
+    def silent(path: str, start: int | None = None, end: int | None = None) -> object:
+        if path.endswith("P01_0.tif") and (start is None) == whole_files:
+            raise TimeoutError("read timeout")
+        return cat_file(path, start=start, end=end)
+
+    monkeypatch.setattr(system, "cat_file", silent)
+    out = sheet.parent / "out"
+    with pytest.raises(UnreachableError, match=r"row 3: s3://.*P01_0.tif: the server does not"):
+        tiles_of(sheet, card(location=url), out, bad_tiles="skip")
+    assert not (out / "tiles.json").exists()
+
+
+def test_an_ome_zarr_that_cannot_be_asked_for_is_no_damaged_one(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(tmp_path, write_zarr(tmp_path))
+    url = store.put(tmp_path, "denied")
+    system, _ = access.located(url, asynchronous=True)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(system, "_cat_file", refuse)
+    with pytest.raises(UnreachableError, match="access is denied"):
+        check_files(read_sheet(sheet, card(location=url)), card(location=url))
 
 
 def test_a_damaged_object_is_named(store: ObjectStore, fields: tuple[Path, str]) -> None:

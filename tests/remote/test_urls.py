@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.remote.urls import checked_url, fault_of, is_below, is_url
+from transferscope.remote.urls import checked_url, fault_of, is_below, is_url, without_password
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,8 @@ def test_a_place_in_an_object_store(url: str) -> None:
         ("S3://bucket/a.tif", "protocol S3"),
         ("s3://bucket/\ta.tif", "no URL"),
         ("s3://key:secret@bucket/a.tif", "password"),
+        ("s3://key:sec/ret@bucket/a.tif", "password"),
+        ("sftp://user:secret@host/a.tif", "password"),
         ("s3://bucket/a.tif?versionId=1", "one of ?"),
         ("s3://bucket/*.tif", "one of ?"),
     ],
@@ -44,6 +46,19 @@ def test_what_is_refused(url: str, said: str) -> None:
     assert said in (fault_of(url) or "")
     with pytest.raises(ValueError, match="the URL"):
         checked_url(url)
+
+
+@given(st.text(max_size=30), st.sampled_from(["s3", "sftp"]))
+def test_a_password_is_refused_and_never_shown(secret: str, protocol: str) -> None:
+    url = f"{protocol}://key:<{secret}>@bucket/a.tif"
+    assert fault_of(url) is not None
+    assert without_password(url).endswith("@bucket/a.tif")
+    assert "<" not in without_password(url)
+
+
+def test_urls_without_a_password_are_shown_as_they_are() -> None:
+    for url in ("abfs://container@account/a:b.tif", "s3://bucket/a@2.tif", "hourly at 10:30"):
+        assert without_password(url) == url
 
 
 @given(st.text(max_size=30))

@@ -35,5 +35,10 @@ def test_in_turn_each_block_is_read_once(block_rows: int, step: int) -> None:
     blocks = reader(block_rows, read)
     parts = [blocks.read(start, min(start + step, TOTAL)) for start in range(0, TOTAL, step)]
     np.testing.assert_array_equal(np.concatenate(parts), ROWS)
-    # A part of a single row, at the border of blocks, is not taken for the beginning of a block.
     assert read == sorted(set(read))
+    # A part of a single row, at the border of blocks, is not taken for the beginning of a block.
+    borders = [
+        (row, min(row + block_rows, row - row % step + step, TOTAL))
+        for row in range(0, TOTAL, block_rows)
+    ]
+    assert {first // block_rows for first, end in borders if end - first > 1} <= set(read)

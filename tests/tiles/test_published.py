@@ -1,5 +1,6 @@
 """Published tiles are read where they are: a block a request, compared with their checksums."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from object_store import ObjectStore
 from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
+from transferscope.checksum_list import as_list
 from transferscope.commands.study import merged_config
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.parquet import read_parquet, write_parquet
 from transferscope.plan import SHIPPED, Plan
 from transferscope.preflight import preflight
 from transferscope.remote import access
-from transferscope.stores import TileStore
+from transferscope.stores import DamagedBlockError, TileStore
 from transferscope.study import Study
-from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
+from transferscope.training.tiles import TrainingTiles
+from transferscope.upkeep.verify import repair, verify
 
 N_TILES, BLOCK = 40, 16
 PIXELS = np.random.default_rng(0).integers(0, 3000, (N_TILES, 3, 32, 32), dtype=np.uint16)
@@ -37,12 +41,22 @@ def table(**columns: object) -> pd.DataFrame:
 @pytest.fixture
 def url(store: ObjectStore, tmp_path: Path) -> str:
     """Return the URL of the manifest of a published store."""
-    folder = tmp_path / "made"
+    folder = tmp_path / "made/tiles"
     copy_tiles(PIXELS, folder)
     write_parquet(table(), folder / "cells.tiles.parquet", {"dataset": "cells"})
     (folder / "cells.quality.csv").write_text("tile_id\n")
     (folder / "cells.skipped.tsv").write_text("tile_id\n")
-    return f"{store.put(folder, tmp_path.name)}/cells.json"
+    published = store.put(folder.parent, tmp_path.name)
+    finish(store, tmp_path.name)
+    return f"{published}/tiles/cells.json"
+
+
+def finish(store: ObjectStore, folder: str) -> None:
+    """Write the list of checksums of a publication."""
+    names = ("tiles.parquet", "quality.csv", "skipped.tsv")
+    contents = {f"tiles/cells.{name}": store.read(f"{folder}/tiles/cells.{name}") for name in names}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    store.write(f"{folder}/SHA256SUMS", as_list(sums))
 
 
 def card(url: str, **changes: object) -> DatasetCard:
@@ -107,16 +121,64 @@ def test_a_single_row_is_not_its_block(url: str, tmp_path: Path, chunks_asked: l
     assert {name[0] for name in chunks_asked} == {"0", "1", "2"}
 
 
-def test_a_damaged_block_is_noticed_when_it_is_read(
-    store: ObjectStore, url: str, tmp_path: Path
-) -> None:
-    taken = take(card(url), tmp_path / "taken")
+@pytest.fixture
+def damaged(store: ObjectStore, url: str, tmp_path: Path) -> TileStore:
+    """Return taken tiles, the second block of which is another one."""
+    taken = take(card(url), tmp_path / "study/tiles")
     other = copy_tiles(PIXELS + 1, tmp_path / "other").with_suffix(".zarr")
-    key = f"{tmp_path.name}/cells.zarr/images/c/1/0/0/0"
+    key = f"{tmp_path.name}/tiles/cells.zarr/images/c/1/0/0/0"
     store.write(key, (other / "images/c/1/0/0/0").read_bytes())
-    with pytest.raises(DamagedTilesError, match="block 1") as raised:
-        CheckedReads(taken)(0, N_TILES)
+    return taken
+
+
+def test_a_damaged_block_is_noticed_when_it_is_read(damaged: TileStore) -> None:
+    with pytest.raises(DamagedBlockError, match="block 1") as raised:
+        CheckedReads(damaged)(0, N_TILES)
     assert "transferscope publish" in raised.value.problems[0].mend
+    np.testing.assert_array_equal(damaged.read(0, 7), PIXELS[:7])
+    with pytest.raises(DamagedBlockError, match="block 1"):
+        damaged.read(7, 20)
+
+
+def test_a_training_reads_far_tiles_by_whole_blocks_and_notices_damage(
+    damaged: TileStore, chunks_asked: list[str]
+) -> None:
+    rows = np.array([39, 3, 33, 5])
+    tiles = TrainingTiles(TileStore(damaged.manifest_path), rows, in_memory=True)
+    assert [name[0] for name in chunks_asked] == ["0", "2"]
+    np.testing.assert_array_equal(tiles.batch(np.arange(4)).numpy(), PIXELS[rows])
+    with pytest.raises(DamagedBlockError, match="block 1"):
+        TrainingTiles(damaged, np.array([3, 17]), in_memory=True)
+
+
+def test_far_damage_is_not_mended_by_removing_what_is_here(
+    damaged: TileStore, store: ObjectStore, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "study/tiles/cells.json"
+    [fault] = verify(tmp_path / "study").faults
+    assert (fault.file, fault.block, fault.is_far) == (manifest, 1, True)
+    assert "transferscope publish" in fault.repair("snakemake")
+    assert "rm " not in fault.repair("snakemake")
+    assert repair([fault]) == [fault]
+    store.delete(f"{tmp_path.name}/tiles/cells.zarr/zarr.json")
+    [fault] = verify(tmp_path / "study").faults
+    assert repair([fault]) == [fault]
+    assert manifest.exists()
+
+
+def test_a_silent_server_is_no_damage(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = take(card(url), tmp_path / "study/tiles")
+
+    async def silent(*_: object, **__: object) -> None:
+        raise TimeoutError("read timeout")
+
+    system, _ = access.located(url, asynchronous=True)
+    monkeypatch.setattr(system, "_cat_file", silent)
+    for ask in (lambda: verify(tmp_path / "study"), lambda: taken.read(5, 6)):
+        with pytest.raises(UnreachableError, match="the server does not answer"):
+            ask()
 
 
 def study_of(folder: Path, url: str, **changes: object) -> Study:
@@ -129,16 +191,36 @@ def study_of(folder: Path, url: str, **changes: object) -> Study:
 
 def other_labels(store: ObjectStore, folder: str, local: Path) -> str:
     write_parquet(table(labels="unheard-of"), local, {})
-    store.write(f"{folder}/cells.tiles.parquet", local.read_bytes())
+    store.write(f"{folder}/tiles/cells.tiles.parquet", local.read_bytes())
+    finish(store, folder)
     return 'cells.tiles.parquet, column labels: unknown label "unheard-of"'
 
 
 def no_manifest(store: ObjectStore, folder: str, local: Path) -> str:
-    store.delete(f"{folder}/cells.json")
-    return "cells.json: does not exist"
+    store.delete(f"{folder}/tiles/cells.json")
+    return r"cells.yaml, key published: s3://\S+/tiles/cells.json: does not exist"
 
 
-@pytest.mark.parametrize("change", [other_labels, no_manifest])
+def no_store(store: ObjectStore, folder: str, local: Path) -> str:
+    store.delete(f"{folder}/tiles/cells.zarr/zarr.json")
+    return r"key published: s3://\S+/tiles/cells.zarr: the store is missing or damaged"
+
+
+def half_of_it(store: ObjectStore, folder: str, local: Path) -> str:
+    store.delete(f"{folder}/SHA256SUMS")
+    return r"cells.yaml, key published: s3://\S+: holds no SHA256SUMS"
+
+
+def another_table(store: ObjectStore, folder: str, local: Path) -> str:
+    write_parquet(table(labels=CLASSES[0]), local, {})
+    store.write(f"{folder}/tiles/cells.tiles.parquet", local.read_bytes())
+    return r"key published: s3://\S+/cells.tiles.parquet: differs from its checksum"
+
+
+FAULTS = [other_labels, no_manifest, no_store, half_of_it, another_table]
+
+
+@pytest.mark.parametrize("change", FAULTS)
 def test_what_is_wrong_is_found_before_a_run(
     store: ObjectStore,
     url: str,
@@ -152,6 +234,13 @@ def test_what_is_wrong_is_found_before_a_run(
     said = change(store, tmp_path.name, tmp_path / "table.parquet")
     with pytest.raises(UserError, match=said):
         preflight(study)
+
+
+def test_half_a_publication_is_not_taken(store: ObjectStore, url: str, tmp_path: Path) -> None:
+    store.write(f"{tmp_path.name}/tiles/cells.skipped.tsv", b"other")
+    with pytest.raises(UserError, match=r"cells.skipped.tsv: differs from its checksum"):
+        take(card(url), tmp_path / "taken")
+    assert not (tmp_path / "taken/cells.json").exists()
 
 
 def test_other_channels_are_found_before_a_run(
@@ -182,9 +271,10 @@ def test_what_is_published_anew_is_taken_anew(
         ({"tiles": {"size": 64}}, "cut already"),
         ({"sheet": "samples.tsv"}, "either"),
         ({"published": "s3://plates/study"}, "manifest"),
+        ({"published": "s3://plates/cells.json"}, "tiles/<dataset>.json"),
         ({"published": "file:///data/cells.json"}, "the URL"),
     ],
 )
 def test_a_card_that_says_too_much(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        card("s3://plates/cells.json", **changes)
+        card("s3://plates/tiles/cells.json", **changes)

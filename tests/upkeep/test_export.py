@@ -18,7 +18,8 @@ from transferscope.upkeep.export import export, verify_archive
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     folder = write_study(tmp_path / "study")
     monkeypatch.chdir(folder)
-    for name in ("summary.csv", "tiles/cells.zarr/zarr.json", "logs/a.log", "tiles/cells.json"):
+    names = ("summary.csv", "tiles/cells.zarr/zarr.json", "logs/a.log", "tiles/cells.json")
+    for name in (*names, "scores/finetune/cells/tiny/map.parts/0.npz", "parts/cells.json"):
         path = folder / "results/tiny" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

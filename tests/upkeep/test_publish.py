@@ -1,5 +1,6 @@
 """A study is published whole, goes on after an interruption, and damage in it is found."""
 
+import errno
 import threading
 from pathlib import Path
 
@@ -16,10 +17,19 @@ from transferscope.errors import UserError
 from transferscope.plan import SHIPPED
 from transferscope.stores import TileStore
 from transferscope.study import Study
+from transferscope.upkeep.export import results_of
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published
 
 N_TILES = 40
+WORKING = (
+    "backbones/trained.checkpoint.pt",
+    "parts/cells/tiny/map/started.json",
+    "scores/finetune/cells/tiny/map.parts/0.npz",
+    "tiles/.cells.json.abc.new",
+    "tiles/cells.blocks/0.json",
+    "tiles/cells.fields/0.npz",
+)
 
 
 @pytest.fixture
@@ -29,8 +39,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(folder)
     root = folder / "results/tiny"
     copy_tiles(tiles(), root / "tiles")
-    texts = ("summary.csv", "logs/a.log", "tiles/cells.blocks/0.json", "tiles/other.zarr/zarr.json")
-    for name in texts:
+    for name in ("summary.csv", "logs/a.log", "tiles/other.zarr/zarr.json", *WORKING):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
@@ -129,6 +138,56 @@ def test_a_store_that_is_replaced_is_none_until_it_is_whole(study: Study, place:
     np.testing.assert_array_equal(read, changed)
 
 
+def test_a_block_that_is_sent_again_makes_the_publication_half(
+    store: ObjectStore, study: Study, place: str
+) -> None:
+    publish(study, place, 4)
+    store.delete(f"{place.removeprefix(f's3://{BUCKET}/')}/tiny/tiles/cells.zarr/images/c/0/0/0/0")
+    with pytest.MonkeyPatch.context() as patched:
+        interrupted(patched, 0)
+        with pytest.raises(KeyboardInterrupt):
+            publish(study, place, 1)
+    with pytest.raises(UserError, match="not to the end"):
+        verify_published(f"{place}/tiny")
+
+
+def test_a_study_is_not_published_into_or_around_itself(study: Study, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    root = study.paths.root.resolve()
+    link.symlink_to(root.parent)
+    before = sorted(root.rglob("*"))
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around/tiny").symlink_to(root.parents[1])
+    for to in (link, root / "tiles", tmp_path / "around"):
+        with pytest.raises(UserError, match="the study's own folder"):
+            publish(study, str(to), 2)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_file_that_goes_meanwhile_is_named(
+    study: Study, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = study.paths.root / "gone.csv"
+
+    def listed(root: Path, *, stores: bool) -> list[Path]:
+        return [*results_of(root, stores=stores), gone]
+
+    monkeypatch.setattr("transferscope.upkeep.publish.results_of", listed)
+    with pytest.raises(UserError, match=r"gone\.csv: has gone .* the study is running"):
+        publish(study, place, 2)
+
+
+def test_a_full_disk_is_told_with_the_file(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(UserError, match=r"shared/tiny/\S+: the disk is full"):
+        publish(study, str(tmp_path / "shared"), 1)
+
+
 def test_damage_is_found_and_mended_by_publishing_again(
     store: ObjectStore, study: Study, place: str
 ) -> None:
@@ -152,7 +211,7 @@ def test_damage_is_found_and_mended_by_publishing_again(
         assert said in str(raised.value)
     assert len(raised.value.problems) == 4
     assert all("transferscope publish" in p.mend for p in raised.value.problems)
-    assert publish(study, place, 4).sent == 4
+    assert publish(study, place, 4).sent == 5, "and the list of checksums, which went first"
     store.delete(f"{prefix}/tiles/cells.json")
     with pytest.raises(UserError, match=r"1 problem found\n.*cells\.json: is missing"):
         verify_published(done.place)
@@ -169,10 +228,27 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
     assert "is sound: 1 stores (3 blocks) and 7 files" in done.output
 
 
+@pytest.mark.parametrize("what", ["s3://plates/x/tiny", ".", "study.tar"])
+def test_only_what_is_here_can_be_repaired(study: Study, what: str) -> None:
+    done = CliRunner().invoke(app, ["verify", what, "--repair"])
+    assert isinstance(done.exception, UserError)
+    assert "--repair mends a study of this machine" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("to", "said"),
-    [("s3://no-such-bucket/x", "bucket"), ("simplecache::s3://plates/x", "chains protocols")],
+    [
+        ("s3://no-such-bucket/x", "bucket"),
+        ("simplecache::s3://plates/x", "chains protocols"),
+        ("file:///mnt/x", "has the protocol file"),
+        ("sftp://user:secret@host/x", r"sftp://\*\*\*@host/x/tiny: may hold a password"),
+    ],
 )
 def test_where_it_cannot_go(store: ObjectStore, study: Study, to: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         publish(study, to, 2)
+
+
+def test_what_cannot_be_verified() -> None:
+    with pytest.raises(UserError, match=r"s3://\*\*\*@bucket/x: may hold a password"):
+        verify_published("s3://key:secret@bucket/x")

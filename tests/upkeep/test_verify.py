@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from transferscope.errors import UserError
-from transferscope.stores import EmbeddingStore, TileStore
+from transferscope.stores import DamagedBlockError, EmbeddingStore, TileStore
 from transferscope.upkeep.trial import trial_embedding
 from transferscope.upkeep.verify import repair, verify
 
@@ -79,7 +79,7 @@ def test_a_table_that_is_cut_short_is_named(study: Path) -> None:
 
 
 def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
-    from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+    from transferscope.tiles.checked_reads import CheckedReads
 
     store = TileStore(study / "tiles/cells.json")
     read = CheckedReads(store)
@@ -89,7 +89,7 @@ def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
     store._digests[0] ^= 1
     again = CheckedReads(store)
     again(3, 7)
-    with pytest.raises(DamagedTilesError, match=r"cells\.zarr, block 0"):
+    with pytest.raises(DamagedBlockError, match=r"cells\.zarr, block 0"):
         again(7, 8)
 
 

@@ -43,6 +43,13 @@ class UserError(Exception):
         return "\n".join([head, *(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))])
 
 
+class UnreachableError(UserError):
+    """What is asked for may be sound, but cannot be had now: network, server, access or library.
+
+    It is never taken for damage, nor for a fault of what was asked for.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """Return what an error of a library says in its first line, or else its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]

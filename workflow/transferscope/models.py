@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.remote.urls import without_password
 
 # As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -104,7 +105,7 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
 
 def _shortened(value: object) -> str:
     try:
-        text = repr(value)
+        text = without_password(repr(value))
     except ValueError:  # an integer of thousands of digits
         return type(value).__name__
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

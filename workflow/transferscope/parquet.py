@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.remote.files import RawFile
 
 METADATA_KEY = b"transferscope"
@@ -98,7 +99,7 @@ def read_parquet(path: RawFile) -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         mend = "Delete it and run the workflow again."
         if not isinstance(path, Path):
-            mend = "Publish it again: `transferscope publish`, where the study is."
+            mend = PUBLISH_AGAIN
         raise UserError(Problem(str(path), f"not a readable table: {error}", mend)) from None
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))

@@ -33,7 +33,7 @@ from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
 from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
-from transferscope.tiles.published import TABLE, beside, check_channels, published_table
+from transferscope.tiles.published import TABLE, PublishedTiles
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
@@ -61,7 +61,10 @@ class Passed:
         """Run a check, unless it has been passed with the same digest."""
         if digest in self._digests:
             return []
-        problems = list(check())
+        try:
+            problems = list(check())
+        except UserError as error:
+            problems = error.problems
         if not problems:
             self._digests.add(digest)
             self._save()
@@ -140,15 +143,13 @@ def _check_dataset(
 
 
 def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
-    """Check that published tiles can be read, and are what the card says."""
-    card = located.card
+    """Check that published tiles can be read, are whole, and are what the card says."""
     try:
-        problems = check_channels(card, located.path)
-        table = published_table(card)
+        published = PublishedTiles(located.card, located.path)
+        table = published.table()
     except UserError as error:
         return error.problems
-    where = beside(card, TABLE)
-    return problems + _check_table(study, located, table, where, scored=scored)
+    return _check_table(study, located, table, published.url(TABLE), scored=scored)
 
 
 def _check_table(

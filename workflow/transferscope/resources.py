@@ -33,10 +33,12 @@ from transferscope.estimates.fields import Fields, expected_fields
 from transferscope.estimates.heads import head_seconds
 from transferscope.estimates.tuning import tuning_passes
 from transferscope.finetuning.modes import mode_of_head
+from transferscope.ordered import ITEMS_AHEAD
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.signatures import with_signature
 from transferscope.stores import TILES_FORMAT, Manifest
 from transferscope.study import Probed, Study, output_names
+from transferscope.tiles.decoding import FIELDS_AHEAD
 
 MIB = 2**20
 FLOAT_BYTES = 4
@@ -50,6 +52,8 @@ CUDA_MB = 3_000
 CELLPOSE_MB = 6_000
 # Raw bytes of a field that a worker holds: as read, in floating point, resampled, measured.
 FIELD_COPIES, CELL_COPIES = 6, 12
+# Fields from an object store that wait in memory for a worker.
+FETCHED_FIELDS = FIELDS_AHEAD + ITEMS_AHEAD
 # Copies of the weights while the number format is tried: as read, in the network, reduced.
 WEIGHT_COPIES = 3
 # Activations of a batch, in multiples of its input in float32.
@@ -154,7 +158,11 @@ class Needs:
 
     def tiles(self, wildcards: Any) -> Need:
         """Return the need of decoding: a block of tiles, and a few copies of a field a worker."""
-        return self._decoding(wildcards.dataset, IMAGES_MB, FIELD_COPIES, DECODE_SECONDS)
+        located = self.study.all_datasets[wildcards.dataset]
+        far = located.card.sheet is not None and self.study.sheet(wildcards.dataset).is_remote
+        fetched_mb = FETCHED_FIELDS * self._field_mb(wildcards.dataset) if far else 0
+        base = IMAGES_MB + fetched_mb
+        return self._decoding(wildcards.dataset, base, FIELD_COPIES, DECODE_SECONDS)
 
     def cells(self, wildcards: Any) -> Need:
         """Return the need of segmenting and cutting: the same, with masks and measures."""
@@ -308,12 +316,14 @@ class Needs:
     def _n_scored(self) -> int:
         return len(self.study.probed())
 
-    def _decoding(self, dataset: str, base_mb: int, copies: int, seconds: float) -> Need:
-        found = self._fields(dataset)
-        field_mb = self._raw_bytes(dataset) / max(1, found.n_fields) / MIB
-        tables = self._table_mb(found.n_tiles)
-        memory = base_mb + copies * field_mb * self.threads + tables
+    def _decoding(self, dataset: str, base_mb: float, copies: int, seconds: float) -> Need:
+        tables = self._table_mb(self._fields(dataset).n_tiles)
+        memory = base_mb + copies * self._field_mb(dataset) * self.threads + tables
         return Need.of(memory, seconds * self._raw_bytes(dataset))
+
+    def _field_mb(self, dataset: str) -> float:
+        """Return the size of a raw field in memory."""
+        return self._raw_bytes(dataset) / max(1, self._fields(dataset).n_fields) / MIB
 
     def _raw_bytes(self, dataset: str) -> int:
         found = self._fields(dataset)

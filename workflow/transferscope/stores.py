@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
 from transferscope.disk import replacing, writing
-from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.errors import Problem, UnreachableError, UserError, first_line, suggest
 from transferscope.paths import store_of
-from transferscope.remote.access import asking
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.urls import checked_url
 from transferscope.remote.whole_blocks import WholeBlocks
@@ -144,19 +144,9 @@ def _opened(place: Path | str) -> Any:
     return zarr.open_group(source, mode="r")
 
 
-@contextmanager
-def _reaching(place: Path | str) -> Iterator[None]:
-    """Open arrays with codecs that suit the place, and name an object store in its errors."""
-    if isinstance(place, Path):
-        yield
-    else:
-        with portable_codecs(), asking(place):
-            yield
-
-
 def _mend(manifest: Path | str, store: Path | str | None = None) -> str:
     if isinstance(manifest, str) or isinstance(store, str):
-        return "Publish it again: `transferscope publish`, where the study is."
+        return PUBLISH_AGAIN
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
 
 
@@ -421,10 +411,16 @@ def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
-def attributes_of(path: Path) -> dict[str, Any]:
-    """Return the attributes of a store, whole or not; none where it cannot be read."""
+def attributes_of(place: Path | str) -> dict[str, Any]:
+    """Return the attributes of a store, whole or not; none where it cannot be read.
+
+    Raises
+    ------
+    UnreachableError
+        Where it lies in an object store that cannot be asked.
+    """
     try:
-        return dict(zarr.open_group(path, mode="r").attrs)
+        return dict(_opened(place).attrs)
     except (OSError, ValueError, KeyError):
         return {}
 
@@ -476,6 +472,22 @@ class Damage:
     what: str
 
 
+class DamagedBlockError(UserError):
+    """A block of a store does not hold what was written.
+
+    Parameters
+    ----------
+    problem
+        What is wrong with it, and what repairs it.
+    damage
+        The block.
+    """
+
+    def __init__(self, problem: Problem, damage: Damage) -> None:
+        super().__init__(problem)
+        self.damage = damage
+
+
 class StoreReader:
     """A finished store, checked against its manifest."""
 
@@ -487,7 +499,7 @@ class StoreReader:
         self.manifest = Manifest.read(manifest, self.format)
         self.path = _store_of(manifest, self.manifest)
         try:
-            with _reaching(self.path):
+            with portable_codecs() if self.is_far else nullcontext():
                 group: Any = _opened(self.path)
                 self.attributes: dict[str, Any] = dict(group.attrs)
                 self.array: Any = group[self.array_name]
@@ -516,46 +528,67 @@ class StoreReader:
         """What the store's content depends on, 64 hexadecimal digits."""
         return self.manifest.fingerprint
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies in an object store."""
+        return isinstance(self.path, str)
+
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
     def damaged(self) -> Iterator[Damage]:
-        """Yield the blocks whose values are not those that were written; all are read."""
-        for block, start in enumerate(range(0, len(self), self.block_rows)):
-            stop = min(start + self.block_rows, len(self))
+        """Yield the blocks whose values are not those that were written; all are read.
+
+        Raises
+        ------
+        UnreachableError
+            Where it lies in an object store that cannot be asked.
+        """
+        for block in range(self.blocks):
             try:
-                far = isinstance(self.path, str)
-                values = self.far_block(block) if far else self._values(start, stop)
+                self.block(block)
+            except UnreachableError:
+                raise
             except UserError as error:
-                yield Damage(block, start, stop, error.problems[0].what)
-                continue
-            if content_digest([values]) != self.digest(block):
-                yield Damage(block, start, stop, DIFFERS)
+                yield Damage(block, *self._rows_of(block), error.problems[0].what)
 
     @property
     def blocks(self) -> int:
         """Number of blocks."""
         return len(self._digests)
 
-    def far_block(self, block: int) -> npt.NDArray[Any]:
-        """Return the rows of a block of a store in an object store, by one request.
+    def block(self, block: int) -> npt.NDArray[Any]:
+        """Return the rows of a block; from an object store they are read by one request.
 
         Raises
         ------
+        DamagedBlockError
+            Where they differ from their checksum.
         UserError
-            Where it cannot be read.
+            Where they cannot be read.
         """
-        with asking(str(self.path)):
+        if self.is_far:
             name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
             self.array.store.hold(f"{self.array_name}/{name}")
+        values = self._values(*self._rows_of(block))
+        if content_digest([values]) != self.digest(block):
+            raise self.damaged_block(block)
+        return values
+
+    def damaged_block(self, block: int) -> DamagedBlockError:
+        """Return the error for a block that differs from its checksum."""
+        damage = Damage(block, *self._rows_of(block), DIFFERS)
+        return DamagedBlockError(self.problem(damage), damage)
+
+    def _rows_of(self, block: int) -> tuple[int, int]:
+        """Return start and stop of the rows of a block."""
         start = block * self.block_rows
-        return self._values(start, min(start + self.block_rows, len(self)))
+        return start, min(start + self.block_rows, len(self))
 
     def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
         try:
-            with asking(self.path) if isinstance(self.path, str) else nullcontext():
-                return np.asarray(self.array[start:stop])
+            return np.asarray(self.array[start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
             mend = _mend(self.manifest_path, self.path)
@@ -602,8 +635,7 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._far = isinstance(self.path, str)
-        self._blocks = WholeBlocks(self._values, self.far_block, self.block_rows, len(self))
+        self._blocks = WholeBlocks(self._values, self.block, self.block_rows, len(self))
 
     @property
     def channels(self) -> list[str]:
@@ -635,7 +667,7 @@ class TileStore(StoreReader):
         UserError
             Where they cannot be read.
         """
-        return self._blocks.read(start, stop) if self._far else self._values(start, stop)
+        return self._blocks.read(start, stop) if self.is_far else self._values(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
         """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""

@@ -32,10 +32,11 @@ from transferscope.stores import (
     EMBEDDING_BLOCK_ROWS,
     EMBEDDINGS_FORMAT,
     BlockStore,
+    DamagedBlockError,
     TileStore,
     attributes_of,
 )
-from transferscope.tiles.checked_reads import CheckedReads, DamagedTilesError
+from transferscope.tiles.checked_reads import CheckedReads
 
 logger = logging.getLogger(__name__)
 
@@ -306,7 +307,7 @@ def _distrusting(store: BlockStore) -> Iterator[None]:
     """Forget what was made of tiles that turn out to be damaged."""
     try:
         yield
-    except DamagedTilesError as error:
+    except DamagedBlockError as error:
         for block, start, stop in store.blocks():
             if start < error.damage.stop and error.damage.start < stop:
                 store.forget(block)

@@ -188,7 +188,7 @@ class DatasetCard(Model):
         return self
 
     def _check_published(self, manifest: str) -> None:
-        if not manifest.endswith(".json"):
+        if not manifest.endswith(".json") or manifest.split("/")[-2] != "tiles":
             raise ValueError("published names the manifest of a tile store, tiles/<dataset>.json")
         if self.tiles != TileSettings() or self.cells is not None or self.ignore_channels:
             what = "`tiles`, `cells` and `ignore_channels`"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferscope.commands.study import BASE_CONFIG, merged_config, size_text
+from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from transferscope.study import Study
@@ -43,12 +44,16 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare all stores and tables of a study, archive or publication with their checksums."""
-    from transferscope.remote.urls import is_url
+    from transferscope.remote.urls import is_url, without_password
     from transferscope.upkeep.export import verify_archive
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run
 
     study = Path(what)
+    if repair and (is_url(what) or study.is_dir() or study.suffix == ".tar"):
+        fault = "--repair mends a study of this machine, no publication and no archive"
+        mend = "Publish, or export, it again where the study is."
+        raise UserError(Problem(without_password(what), fault, mend))
     if is_url(what) or study.is_dir():
         _verify_published(what, as_json=as_json)
         return
@@ -61,10 +66,10 @@ def verify(
         typer.echo(json.dumps(_verified_as_plain(found, command), indent=2))
     else:
         _show_verified(found, command, study)
-    if repair and found.faults:
-        remove(found.faults)
+    left = remove(found.faults) if repair else found.faults
+    if len(left) < len(found.faults):
         typer.echo(f"What is damaged is removed. Make it again: {command}", err=True)
-    raise typer.Exit(DEFECT if found.faults and not repair else 0)
+    raise typer.Exit(DEFECT if left else 0)
 
 
 def _verify_published(place: str, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from transferscope.cards import DatasetCard
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 from transferscope.raw.images import FieldHeader, read_field_header
@@ -83,8 +83,18 @@ def header_at(sheet: SampleSheet, card: DatasetCard, position: int) -> FieldHead
 
 
 def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]:
-    """Return the problems of a raw file with the sheet's row put in front."""
-    return [Problem(f"{sheet.place(position)}: {p.where}", p.what, p.mend) for p in error.problems]
+    """Return the problems of a raw file with the sheet's row put in front.
+
+    Raises
+    ------
+    UnreachableError
+        Where the file may be sound: it must not be left out.
+    """
+    row = sheet.place(position)
+    problems = [Problem(f"{row}: {p.where}", p.what, p.mend) for p in error.problems]
+    if isinstance(error, UnreachableError):
+        raise UnreachableError(problems) from None
+    return problems
 
 
 class Uniformity:

@@ -11,7 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,8 +23,7 @@ import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import asking
-from transferscope.remote.files import RawFile, RemoteFile, remembering, size_of
+from transferscope.remote.files import RawFile, remembering, size_of
 from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
@@ -322,8 +321,7 @@ def _zarr_header(path: RawFile) -> Header:
 
 def _zarr_pixels(path: RawFile) -> npt.NDArray[Any]:
     array, _ = _full_resolution(path)
-    with asking(str(path)) if isinstance(path, RemoteFile) else nullcontext():
-        return np.asarray(array[...])
+    return np.asarray(array[...])
 
 
 def first_link(folder: Path) -> Path | None:
@@ -337,16 +335,16 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
         what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
         raise problem_with(path, what, "Copy what it points to in its place.")
     store = path if isinstance(path, Path) else RemoteStore(path.url)
+    group: Any = zarr.open_group(store, mode="r")
+    attributes = dict(group.attrs)
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        mend = "Give one image of it, such as `name.zarr/0`."
+        raise problem_with(path, "the Zarr holds no OME multiscale image", mend)
+    level = str(multiscales[0]["datasets"][0]["path"])
+    if level.startswith("/") or ".." in Path(level).parts:
+        raise problem_with(path, f'the level "{level}" lies outside the image', MAKE_AGAIN)
     with portable_codecs():
-        group: Any = zarr.open_group(store, mode="r")
-        attributes = dict(group.attrs)
-        multiscales = attributes.get("ome", attributes).get("multiscales")
-        if not multiscales:
-            mend = "Give one image of it, such as `name.zarr/0`."
-            raise problem_with(path, "the Zarr holds no OME multiscale image", mend)
-        level = str(multiscales[0]["datasets"][0]["path"])
-        if level.startswith("/") or ".." in Path(level).parts:
-            raise problem_with(path, f'the level "{level}" lies outside the image', MAKE_AGAIN)
         array = group[level]
     if "pickle" in json.dumps(array.metadata.to_dict(), default=str).lower():
         raise problem_with(path, "its codecs would execute a pickle", "Export it as OME-Zarr.")

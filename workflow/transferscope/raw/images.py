@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.cards import DatasetCard
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
 from transferscope.remote.files import RawFile, in_memory
 
@@ -80,6 +80,8 @@ def read_field_header(
         try:
             header = read_header(file)
             axes = _arrange(header, n_channels, card)
+        except UnreachableError:
+            raise
         except UserError as error:
             problems += error.problems
         else:

@@ -15,7 +15,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
 from transferscope.remote.files import RawFile, RemoteFile
 from transferscope.remote.listings import Entry, Listing, list_folders, measured_folders
-from transferscope.remote.urls import fault_of, is_below, is_url, joined
+from transferscope.remote.urls import fault_of, is_below, is_url, joined, without_password
 
 INSIDE_STORE = "Name a file of an object store, such as s3://bucket/plate/field.tif."
 
@@ -41,11 +41,11 @@ class Places:
         self._listing = Listing()
 
     def target(self, cell: str) -> str:
-        """Return the file that a path of the sheet means, or its URL."""
+        """Return the file that a path of the sheet means, or its URL without a final slash."""
         if is_url(cell):
-            return cell
+            return cell.removesuffix("/")
         if self._location and not os.path.isabs(cell):  # noqa: PTH117
-            return joined(self._location, cell)
+            return joined(self._location, cell).removesuffix("/")
         return os.path.join(self._folder, cell)  # noqa: PTH118
 
     def is_remote(self, cell: str) -> bool:
@@ -69,7 +69,8 @@ class Places:
             return f'"{cell}" lies outside the folder of the sheet', mend
         url = self.target(cell)
         if fault := fault_of(url):
-            return f'"{url}" {fault}', f"{INSIDE_STORE} Allowed are those that `roots:` name in"
+            what = f'"{without_password(url)}" {fault}'
+            return what, f"{INSIDE_STORE} Allowed are those that `roots:` name in"
         if any(is_below(url, store) for store in self._stores):
             return None
         mend = "Name the part of the object store that holds it in `roots:` of"
@@ -100,9 +101,7 @@ class Places:
         """Return the names beside a file that is not there; None: not even its folder is."""
         target = self.target(cell)
         if self.is_remote(cell):
-            folder = _parent(target)
-            names = [url for url in self._listing.entries if _parent(url) == folder]
-            return sorted(url.rpartition("/")[2] for url in names) or None
+            return sorted(self._listing.names.get(_parent(target), [])) or None
         parent = Path(target).parent
         return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else None
 

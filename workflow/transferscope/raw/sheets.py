@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.places import Places
 from transferscope.remote.files import RawFile
+from transferscope.remote.urls import without_password
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
 LABEL_COLUMNS = ("tile_id", "labels")
@@ -100,13 +101,16 @@ class SampleSheet:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One wrong cell; findings that say the same are reported as one problem."""
+    """One wrong cell; findings that say the same are reported as one problem.
+
+    A mend that takes a search is a function: of a million wrong cells, few are shown.
+    """
 
     row: int
     column: str
     kind: str
     what: str
-    mend: str
+    mend: str | Callable[[], str]
 
 
 def split_labels(cell: str) -> list[str]:
@@ -484,7 +488,7 @@ def _check_cell(
         needed = column not in MASK_COLUMNS
         return _Finding(row, column, "no file", "is empty", NAME_FILE) if needed else None
     if not cell.isprintable():
-        what = f"{cell!r} holds a control character"
+        what = f"{without_password(repr(cell))} holds a control character"
         return _Finding(row, column, "odd path", what, NAME_FILE)
     if refusal := places.refusal(cell):
         what, mend = refusal
@@ -501,7 +505,7 @@ def _check_there(places: Places, cell: str, row: int, column: str) -> _Finding |
         return None
     named = places.target(cell) if places.is_remote(cell) else cell
     what = f'"{named}" does not exist'
-    return _Finding(row, column, "no such file", what, _nearest(places, cell))
+    return _Finding(row, column, "no such file", what, partial(_nearest, places, cell))
 
 
 def _nearest(places: Places, cell: str) -> str:
@@ -518,17 +522,18 @@ def _cells(table: pd.DataFrame, column: str) -> Iterator[tuple[int, str]]:
 
 def _as_problems(path: Path, findings: Sequence[_Finding] | Iterator[_Finding]) -> list[Problem]:
     """Merge findings that say the same, and cap those of one kind."""
-    alike: dict[tuple[str, str], dict[tuple[str, str], list[int]]] = {}
+    alike: dict[tuple[str, str], dict[str, list[_Finding]]] = {}
     for finding in findings:
         of_kind = alike.setdefault((finding.column, finding.kind), {})
-        of_kind.setdefault((finding.what, finding.mend), []).append(finding.row)
+        of_kind.setdefault(finding.what, []).append(finding)
     problems = []
     for (column, _), messages in alike.items():
         at = f", column {column}" if column else ""
-        shown = list(messages.items())[:MOST_ALIKE]
-        problems += [Problem(f"{path}, {_rows(rows)}{at}", *text) for text, rows in shown]
-        if rest := list(messages.items())[MOST_ALIKE:]:
-            rows = [row for _, more in rest for row in more]
+        for what, same in list(messages.items())[:MOST_ALIKE]:
+            mend = same[0].mend if isinstance(same[0].mend, str) else same[0].mend()
+            problems.append(Problem(f"{path}, {_rows([f.row for f in same])}{at}", what, mend))
+        if rest := list(messages.values())[MOST_ALIKE:]:
+            rows = [finding.row for same in rest for finding in same]
             what = f"{len(rows)} more rows have the same kind of problem"
             problems.append(Problem(f"{path}, {_rows(rows)}{at}", what))
     return problems

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from transferscope.errors import Problem, UserError, first_line
-from transferscope.remote.urls import is_url
+from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.remote.urls import fault_of, is_url, without_password
 
 # A busy server is asked again, later and later, by the library; one that is silent is given up
 # after four minutes, and one that nobody reaches after a minute or so.
@@ -28,7 +28,13 @@ CREDENTIALS = (
     "AWS_SECRET_ACCESS_KEY; for a public bucket FSSPEC_S3_ANON=true), and the server, if it is not "
     "Amazon's, as AWS_ENDPOINT_URL."
 )
+PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
+ANYWHERE = "Give a folder by its plain path, or a place in an object store: s3://bucket/path."
 INSTALL = "pip install 'transferscope[remote]'"
+
+
+class SilentServerError(UnreachableError):
+    """The server of an object store does not answer; others may."""
 
 
 def located(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
@@ -74,44 +80,55 @@ def located_anywhere(place: str) -> tuple[Any, str]:
     Raises
     ------
     UserError
-        Where it chains protocols, or what the protocol needs is not installed.
+        Where the URL is not allowed, or what its protocol needs is not installed.
     """
     import fsspec
 
-    if "::" in place:
-        raise UserError(Problem(place, "chains protocols with ::", "Give one folder or URL."))
-    protocol = place.partition("://")[0] if is_url(place) else "file"
-    options = {"file": {"auto_mkdir": True}, **OPTIONS}.get(protocol, {})
-    with asking(place):
-        system, path = fsspec.url_to_fs(place, **options)
-        return system, path.rstrip("/")
+    fault = fault_of(place) if is_url(place) or "::" in place else None
+    if fault is not None:
+        raise UserError(Problem(without_password(place), fault, ANYWHERE))
+    if is_url(place):
+        system, path = located(place)
+    else:
+        system, path = fsspec.url_to_fs(place, auto_mkdir=True)
+    return system, path.rstrip("/")
 
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Turn what the library of any protocol raises into an error that names the URL."""
+    """Turn what the library of any protocol raises into an error that names the URL.
+
+    Raises
+    ------
+    UnreachableError
+        Where it cannot be told whether what is asked for is there.
+    UserError
+        Where it is not there.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # the library of any protocol: what it raises cannot be listed
-        raise UserError(problem_of(url, error)) from None
+        raise _meaning(url, error) from None
 
 
-def problem_of(url: str, error: Exception) -> Problem:
+def _meaning(url: str, error: Exception) -> UserError:
     """Return what an error of an object store means, and what to do."""
     name, reason = type(error).__name__, first_line(error)
     if not is_url(url):
-        return Problem(url, f"cannot be used ({reason})", "Check the folder.")
+        return UnreachableError(Problem(url, f"cannot be used ({reason})", "Check the folder."))
     protocol = url.partition(":")[0]
     if isinstance(error, ImportError):
         mend = INSTALL if protocol in OPTIONS else reason
-        return Problem(url, f"what reads {protocol}:// is not installed", mend)
+        return UnreachableError(Problem(url, f"what reads {protocol}:// is not installed", mend))
     if isinstance(error, FileNotFoundError):
         found = f" ({reason})" if "bucket" in reason.lower() else ""
-        return Problem(url, f"does not exist{found}", "Check bucket and path.")
+        return UserError(Problem(url, f"does not exist{found}", "Check bucket and path."))
     if isinstance(error, PermissionError) or "Credentials" in name:
-        return Problem(url, f"access is denied ({reason})", CREDENTIALS)
+        return UnreachableError(Problem(url, f"access is denied ({reason})", CREDENTIALS))
     if isinstance(error, TimeoutError) or "Timeout" in name or "Connect" in name:
-        return Problem(url, f"the server does not answer ({reason})", CREDENTIALS)
-    return Problem(url, f"the object store failed ({name}: {reason})", "Give the command again.")
+        what = f"the server does not answer ({reason})"
+        return SilentServerError(Problem(url, what, CREDENTIALS))
+    what = f"the object store failed ({name}: {reason})"
+    return UnreachableError(Problem(url, what, "Give the command again."))

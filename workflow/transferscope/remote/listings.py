@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
-from transferscope.remote.access import REQUESTS, asking, located
-from transferscope.remote.urls import joined
+from transferscope.remote.access import REQUESTS, SilentServerError, asking, located
+from transferscope.remote.urls import MARK, joined
 
 CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
 
@@ -52,6 +54,15 @@ class Listing:
     entries: dict[str, Entry] = field(default_factory=dict)
     failures: dict[str, Problem] = field(default_factory=dict)
 
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """The names in each folder in which anything was found."""
+        names: dict[str, list[str]] = {}
+        for url in self.entries:
+            folder, _, name = url.rpartition("/")
+            names.setdefault(folder, []).append(name)
+        return names
+
 
 def list_folders(folders: Collection[str]) -> Listing:
     """List some folders, each with one request a thousand files.
@@ -62,15 +73,19 @@ def list_folders(folders: Collection[str]) -> Listing:
         URLs of folders. One that does not exist is empty.
     """
     listing = Listing()
-    first, *others = dict.fromkeys(folders)
-    # One question first: where the server is away, a thousand would wait for it.
-    _take(listing, first, _listed(first))
-    if first in listing.failures:
-        listing.failures |= dict.fromkeys(others, listing.failures[first])
-        return listing
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        for folder, found in zip(others, pool.map(_listed, others), strict=True):
-            _take(listing, folder, found)
+    by_protocol: dict[str, list[str]] = {}
+    for folder in dict.fromkeys(folders):
+        by_protocol.setdefault(folder.partition(MARK)[0], []).append(folder)
+    for first, *others in by_protocol.values():
+        # One question first: where the server is away, a thousand would wait for it.
+        found = _listed(first)
+        _take(listing, first, found)
+        if isinstance(found, SilentServerError):
+            listing.failures |= dict.fromkeys(others, found.problems[0])
+            continue
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            for folder, more in zip(others, pool.map(_listed, others), strict=True):
+                _take(listing, folder, more)
     return listing
 
 
@@ -91,20 +106,20 @@ def measured_folders(urls: Collection[str]) -> dict[str, Entry]:
         return dict(zip(urls, pool.map(_measured, urls), strict=True))
 
 
-def _take(listing: Listing, folder: str, found: dict[str, Entry] | Problem) -> None:
-    if isinstance(found, Problem):
-        listing.failures[folder] = found
+def _take(listing: Listing, folder: str, found: dict[str, Entry] | UserError) -> None:
+    if isinstance(found, UserError):
+        listing.failures[folder] = found.problems[0]
     else:
         listing.entries |= found
 
 
-def _listed(folder: str) -> dict[str, Entry] | Problem:
+def _listed(folder: str) -> dict[str, Entry] | UserError:
     try:
         system, path = located(folder)
         with asking(folder):
             return {entry.url: entry for entry in _entries(system, path, folder)}
     except UserError as error:
-        return error.problems[0]
+        return error
 
 
 def _entries(system: Any, path: str, folder: str) -> Iterator[Entry]:
@@ -112,7 +127,8 @@ def _entries(system: Any, path: str, folder: str) -> Iterator[Entry]:
         found = system.ls(path, detail=True, refresh=True)
     except FileNotFoundError:
         # The bucket itself must exist; a folder in it is just the beginning of names.
-        system.ls(path.partition("/")[0], detail=True)
+        with suppress(PermissionError):
+            system.info(path.partition("/")[0])
         return
     for info in found:
         name = str(info["name"]).rstrip("/").rpartition("/")[2]

@@ -13,6 +13,8 @@ PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 MARK = "://"
 _SHAPE = re.compile(r"[a-z0-9]+://([^/]+)(?:/(.*))?")
 _MARKS_OF_QUERIES = "?#*"
+# A secret may hold slashes, and more than one of these marks.
+_PASSWORD = re.compile(f"{MARK}.*:.*@", re.DOTALL)
 
 
 def is_url(text: str) -> bool:
@@ -35,6 +37,8 @@ def fault_of(url: str) -> str | None:
     >>> fault_of("s3://bucket/plate/../field.tif")
     'holds an empty part, "." or ".."'
     """
+    if _PASSWORD.search(url):
+        return 'may hold a password (":" before "@"), which belongs into the environment'
     if "::" in url:
         return "chains protocols with ::"
     protocol = url.partition(MARK)[0]
@@ -44,14 +48,23 @@ def fault_of(url: str) -> str | None:
     if matched is None or not url.isprintable():
         return "is no URL of the form protocol://bucket/path"
     bucket, path = matched.groups(default="")
-    if ":" in bucket.rpartition("@")[0]:
-        return "holds a password, which belongs into the environment"
     parts = path.removesuffix("/").split("/") if path else []
     if any(part in ("", ".", "..") for part in (bucket, *parts)):
         return 'holds an empty part, "." or ".."'
     if any(mark in path for mark in _MARKS_OF_QUERIES):
         return f"holds one of {' '.join(_MARKS_OF_QUERIES)}"
     return None
+
+
+def without_password(text: str) -> str:
+    """Return a text that may hold URLs as it may be printed.
+
+    Examples
+    --------
+    >>> without_password("s3://key:secret@bucket/field.tif")
+    's3://***@bucket/field.tif'
+    """
+    return _PASSWORD.sub(f"{MARK}***@", text)
 
 
 def checked_url(url: str) -> str:

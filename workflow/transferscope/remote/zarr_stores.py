@@ -11,7 +11,7 @@ import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import FsspecStore
 
-from transferscope.remote.access import located
+from transferscope.remote.access import asking, located
 from transferscope.remote.urls import joined
 
 PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
@@ -53,18 +53,32 @@ class RemoteStore(FsspecStore):
         """Read a file whole, to answer from memory what is asked of it until the next one is held.
 
         A file that is not there is not held.
+
+        Raises
+        ------
+        UnreachableError
+            Where it cannot be asked for.
         """
-        system, path = located(joined(self._url, key))
-        try:
-            self._held = (key, system.cat_file(path))
-        except FileNotFoundError:
-            self._held = ("", b"")
+        url = joined(self._url, key)
+        system, path = located(url)
+        with asking(url):
+            try:
+                self._held = (key, system.cat_file(path))
+            except FileNotFoundError:
+                self._held = ("", b"")
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return a file, or a part of it."""
+        """Return a file, or a part of it; None: it is not there.
+
+        Raises
+        ------
+        UnreachableError
+            Where it cannot be asked for.
+        """
         held, content = self._held
         if key != held:
-            return await super().get(key, prototype, byte_range)
+            with asking(joined(self._url, key)):
+                return await super().get(key, prototype, byte_range)
         return prototype.buffer.from_bytes(content[_part(byte_range)])
 
 

@@ -8,22 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.errors import UserError
-from transferscope.stores import DIFFERS, Damage, TileStore
-
-
-class DamagedTilesError(UserError):
-    """A block of the tile store does not hold what was written.
-
-    Parameters
-    ----------
-    store, damage
-        The store and its block.
-    """
-
-    def __init__(self, store: TileStore, damage: Damage) -> None:
-        super().__init__(store.problem(damage))
-        self.damage = damage
+from transferscope.stores import TileStore
 
 
 class CheckedReads:
@@ -45,7 +30,7 @@ class CheckedReads:
 
         Raises
         ------
-        DamagedTilesError
+        DamagedBlockError
             Where a block that ends in these rows differs from its checksum.
         """
         if start != self._next:
@@ -70,12 +55,11 @@ class CheckedReads:
             end = min(stop, block_end)
             self._hash.update(np.ascontiguousarray(values[start - first : end - first]).data)
             if end == block_end:
-                self._compare(block, block_end)
+                self._compare(block)
             start = end
         self._next = stop
 
-    def _compare(self, block: int, stop: int) -> None:
+    def _compare(self, block: int) -> None:
         found, self._hash = self._hash.digest(), hashlib.sha256()
         if found != self._store.digest(block):
-            start = block * self._store.block_rows
-            raise DamagedTilesError(self._store, Damage(block, start, stop, DIFFERS))
+            raise self._store.damaged_block(block)

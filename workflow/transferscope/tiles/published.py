@@ -6,24 +6,94 @@ tiles, reads them there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import zarr
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.parquet import read_parquet, write_parquet
-from transferscope.remote.access import asking
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.remote.files import RemoteFile
 from transferscope.remote.listings import list_folders
-from transferscope.remote.zarr_stores import RemoteStore
-from transferscope.stores import TILES_FORMAT, Manifest, TileStore, write_atomically
+from transferscope.remote.publications import Publication
+from transferscope.stores import (
+    TILES_FORMAT,
+    Manifest,
+    TileStore,
+    attributes_of,
+    write_atomically,
+)
 
 # The files that describe a tile store lie beside its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"
+
+
+class PublishedTiles:
+    """The tiles of a publication that is whole, and are those that a card describes.
+
+    Parameters
+    ----------
+    card, card_path
+        A dataset with `published`, and the file of its card.
+
+    Raises
+    ------
+    UserError
+        Where the publication cannot be read, is not whole, or is not what the card says.
+    """
+
+    def __init__(self, card: DatasetCard, card_path: Path) -> None:
+        self.manifest = _manifest_of(card)
+        self._card_path = card_path
+        with self._named():
+            channels = _channels_of(self.manifest)
+            self._publication = Publication(self.manifest.rsplit("/", 2)[0])
+        if channels != card.channels:
+            what = f"the published tiles have the channels {channels}, the card {card.channels}"
+            mend = "Name the channels as they were published, in their order."
+            raise UserError(Problem(f"{card_path}, key channels", what, mend))
+
+    def url(self, name: str) -> str:
+        """Return where a file is that describes the tiles."""
+        return _beside(self.manifest, name)
+
+    def read(self, name: str) -> bytes:
+        """Return a file that describes the tiles.
+
+        Raises
+        ------
+        UserError
+            Where it cannot be read, or is not what was sent.
+        """
+        with self._named():
+            return self._publication.read("/".join(self.url(name).rsplit("/", 2)[1:]))
+
+    def table(self) -> pd.DataFrame:
+        """Return the tile table.
+
+        Raises
+        ------
+        UserError
+            Where it cannot be read, or is not what was sent.
+        """
+        content = self.read(TABLE)
+        return read_parquet(RemoteFile(self.url(TABLE), len(content), content=content))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the card's key in errors."""
+        try:
+            yield
+        except UserError as error:
+            key = f"{self._card_path}, key published"
+            found = [Problem(f"{key}: {p.where}", p.what, p.mend) for p in error.problems]
+            raise UserError(found) from None
 
 
 def take_published(
@@ -51,29 +121,15 @@ def take_published(
     UserError
         Where the publication cannot be read, is not whole, or is not what the card says.
     """
-    url = _manifest_of(card)
-    if problems := check_channels(card, card_path):
-        raise UserError(problems)
-    store, table = TileStore(url), published_table(card)
+    published = PublishedTiles(card, card_path)
+    store, table = TileStore(published.manifest), published.table()
     if list(table["tile_id"]) != store.tile_ids:
         what = f"its {len(table)} rows are not the {len(store)} tiles of the store"
-        mend = "Publish it again: `transferscope publish`, where the study is."
-        raise UserError(Problem(beside(card, TABLE), what, mend))
+        raise UserError(Problem(published.url(TABLE), what, PUBLISH_AGAIN))
     write_parquet(table, tile_table, {"dataset": card.name})
     for name, path in ((QUALITY, quality), (SKIPPED, skipped)):
-        write_atomically(path, RemoteFile(beside(card, name), 0).read_bytes().decode())
+        write_atomically(path, published.read(name).decode())
     replace(store.manifest, store=str(store.path)).write(manifest)
-
-
-def published_table(card: DatasetCard) -> pd.DataFrame:
-    """Return the tile table of a dataset's published tiles.
-
-    Raises
-    ------
-    UserError
-        Where it cannot be read.
-    """
-    return read_parquet(RemoteFile(beside(card, TABLE), 0))
 
 
 def published_digest(card: DatasetCard) -> str:
@@ -84,34 +140,27 @@ def published_digest(card: DatasetCard) -> str:
     UserError
         Where the object store cannot be asked.
     """
-    files = (_manifest_of(card), beside(card, TABLE))
-    listing = list_folders([files[0].rpartition("/")[0]])
+    manifest = _manifest_of(card)
+    listing = list_folders([manifest.rpartition("/")[0]])
     if listing.failures:
         raise UserError(listing.failures.values())
-    found = [listing.entries.get(url) for url in files]
+    found = [listing.entries.get(url) for url in (manifest, _beside(manifest, TABLE))]
     return fingerprint([entry and [entry.size, entry.stamp] for entry in found])
 
 
-def check_channels(card: DatasetCard, card_path: Path) -> list[Problem]:
-    """Return what shows that published tiles are not those that the card describes."""
-    url = _manifest_of(card)
-    try:
-        described = Manifest.read(url, TILES_FORMAT)
-        place = described.store or f"{url.removesuffix('.json')}.zarr"
-        with asking(place):
-            channels = zarr.open_group(RemoteStore(place), mode="r").attrs["channels"]
-    except UserError as error:
-        return error.problems
-    if channels == card.channels:
-        return []
-    what = f"the published tiles have the channels {channels}, the card {card.channels}"
-    mend = "Name the channels as they were published, in their order."
-    return [Problem(f"{card_path}, key channels", what, mend)]
+def _channels_of(manifest: str) -> Any:
+    """Return what the channels of published tiles show."""
+    described = Manifest.read(manifest, TILES_FORMAT)
+    place = described.store or f"{manifest.removesuffix('.json')}.zarr"
+    channels = attributes_of(place).get("channels")
+    if channels is None:
+        raise UserError(Problem(place, "the store is missing or damaged", PUBLISH_AGAIN))
+    return channels
 
 
-def beside(card: DatasetCard, name: str) -> str:
-    """Return the URL of a table that describes the published tiles of a dataset."""
-    return f"{_manifest_of(card).removesuffix('json')}{name}"
+def _beside(manifest: str, name: str) -> str:
+    """Return the URL of a table that describes published tiles."""
+    return f"{manifest.removesuffix('json')}{name}"
 
 
 def _manifest_of(card: DatasetCard) -> str:

@@ -30,7 +30,7 @@ class TrainingTiles:
     store
         The store.
     rows
-        Rows of the store that are used; no other is ever read. Tiles are counted within them.
+        Rows of the store that are used, and no other. Tiles are counted within them.
     in_memory
         Read them all now; else each batch is read when it is asked for.
     """
@@ -102,8 +102,14 @@ def scaled(batch: Tensor, intensity_range: npt.NDArray[np.float32]) -> Tensor:
 
 
 def _read_all(store: TileStore, rows: IntArray) -> Pixels:
-    """Return tiles [N, C, H, W], read run by run, so that no other row is touched."""
+    """Return tiles [N, C, H, W]; of an object store, whole blocks are read, each compared."""
     pixels = np.empty((len(rows), *store.manifest.shape[1:]), dtype=store.array.dtype)
+    if store.is_far:
+        blocks, within = np.divmod(rows, store.block_rows)
+        for block in np.unique(blocks):
+            positions = np.flatnonzero(blocks == block)
+            pixels[positions] = store.block(int(block))[within[positions]]
+        return pixels
     order = np.argsort(rows, kind="stable")
     for positions in _runs(rows, order):
         start = int(rows[positions[0]])

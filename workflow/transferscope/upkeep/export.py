@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import platform
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import IO
 
 import yaml
 
+from transferscope.checksum_list import CHECKSUMS, as_list, read_list
 from transferscope.disk import writing
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.study import Study
 
-CHECKSUMS = "SHA256SUMS"
-# How a run went, with times: not part of what it found.
-RECORDS = ("logs", "benchmarks", "raw")
+# How a run went, with times, and what its jobs tell each other: not part of what it found.
+RECORDS = ("logs", "benchmarks", "raw", "parts")
+# Folders and files beside a result that only the job which makes it reads.
+WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
 
 
 def export(study: Study, archive: Path, *, stores: bool) -> int:
@@ -68,11 +72,12 @@ def _write(
             _add(archive, f"{name}/{member}", io.BytesIO(content), len(content))
         for file in files:
             member = f"results/{file.relative_to(root).as_posix()}"
-            with file.open("rb") as content_of:
+            with opened(file) as content_of:
                 sums[member] = hashlib.file_digest(content_of, "sha256").hexdigest()
+                size = content_of.tell()
                 content_of.seek(0)
-                _add(archive, f"{name}/{member}", content_of, file.stat().st_size)
-        listing = "".join(f"{digest}  {member}\n" for member, digest in sums.items()).encode()
+                _add(archive, f"{name}/{member}", content_of, size)
+        listing = as_list(sums)
         _add(archive, f"{name}/{CHECKSUMS}", io.BytesIO(listing), len(listing))
 
 
@@ -98,7 +103,7 @@ def results_of(root: Path, *, stores: bool) -> list[Path]:
     UserError
         Where there are none yet.
     """
-    files = list(_results(root, stores=stores))
+    files = sorted(_results(root, stores=stores))
     if not files:
         what = "there are no results to export"
         raise UserError(Problem(str(root), what, "Run the study first."))
@@ -106,14 +111,42 @@ def results_of(root: Path, *, stores: bool) -> list[Path]:
 
 
 def _results(root: Path, *, stores: bool) -> Iterator[Path]:
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        hidden = any(part.startswith(".") for part in parts)
-        in_store = any(part.endswith((".zarr", ".blocks")) for part in parts)
-        # A link may lead to a file that is not of the study.
-        is_own = path.is_file() and not path.is_symlink() and not hidden
-        if is_own and parts[0] not in RECORDS and (stores or not in_store):
-            yield path
+    passing = WORKING if stores else (*WORKING, ".zarr")
+    # Not `rglob`: it fails where a running job removes a folder, and enters what is left out.
+    for folder, folders, names in os.walk(root):
+        if Path(folder) == root:
+            folders[:] = [name for name in folders if name not in RECORDS]
+        folders[:] = [name for name in folders if _is_lasting(name, passing)]
+        for path in (Path(folder, name) for name in names if _is_lasting(name, passing)):
+            # A link may lead to a file that is not of the study.
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _is_lasting(name: str, passing: tuple[str, ...]) -> bool:
+    return not name.startswith(".") and not name.endswith(passing)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file of a study to be read.
+
+    Raises
+    ------
+    UserError
+        Where it has gone since it was listed, or cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        what = "has gone since the files were listed: the study is running"
+        mend = "Wait until the run is done, then give the command again."
+        raise UserError(Problem(str(path), what, mend)) from None
+    except OSError as error:
+        what = f"cannot be read ({first_line(error)})"
+        raise UserError(Problem(str(path), what, "Let this user read it.")) from None
+    with file:
+        yield file
 
 
 def descriptions(study: Study) -> dict[str, bytes]:
@@ -152,8 +185,7 @@ def verify_archive(archive: Path) -> int:
     if listing is None:
         what = f"holds no {CHECKSUMS}: it is cut off, or no export of a study"
         raise UserError(Problem(str(archive), what, "Export the study again."))
-    lines = (line.partition("  ") for line in listing.splitlines())
-    expected = {member: digest for digest, _, member in lines}
+    expected = read_list(listing)
     wrong = [
         Problem(f"{archive}, {member}", _difference(expected, found, member))
         for member in sorted(expected.keys() | found.keys())
@@ -170,17 +202,17 @@ def _difference(expected: dict[str, str], found: dict[str, str], member: str) ->
     return "differs from its checksum" if member in expected else "is not listed"
 
 
-def _read(archive: Path) -> tuple[dict[str, str], str | None]:
+def _read(archive: Path) -> tuple[dict[str, str], bytes | None]:
     found: dict[str, str] = {}
     listing = None
-    with tarfile.open(archive, "r:") as opened:
-        for member in opened:
+    with tarfile.open(archive, "r:") as packed:
+        for member in packed:
             name = member.name.partition("/")[2]
-            content = opened.extractfile(member)
+            content = packed.extractfile(member)
             if not isinstance(content, io.BufferedReader):
                 found[name] = "not a file"
             elif name == CHECKSUMS:
-                listing = content.read().decode("utf-8", errors="replace")
+                listing = content.read()
             else:
                 found[name] = hashlib.file_digest(content, "sha256").hexdigest()
     return found, listing

@@ -1,28 +1,32 @@
 """A study copied to where others read it: a folder, or an object store.
 
 What is there already is not sent again. Manifests of stores go last, and the list of checksums
-after them, so that half a publication is never taken for a whole one.
+after them; it is removed before anything is sent, so that half a publication is never taken for a
+whole one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferscope.checksum_list import CHECKSUMS, as_list
+from transferscope.disk import writing
+from transferscope.errors import Problem, UserError
 from transferscope.paths import store_of
 from transferscope.progress import progress_bar
 from transferscope.remote.access import asking, located_anywhere
 from transferscope.remote.urls import is_url, joined
 from transferscope.study import Study
-from transferscope.upkeep.export import CHECKSUMS, descriptions, results_of
+from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
-
-# Folders beside a store that only the job which fills it reads.
-WORKING = (".blocks", ".fields")
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,18 @@ class _Item:
 
     @property
     def size(self) -> int:
-        return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+        with self.opened() as file:
+            return file.seek(0, os.SEEK_END)
 
     def digest(self, kind: str) -> str:
-        if isinstance(self.source, bytes):
-            return hashlib.new(kind, self.source, usedforsecurity=False).hexdigest()
-        with self.source.open("rb") as file:
+        with self.opened() as file:
             return hashlib.file_digest(
                 file, lambda: hashlib.new(kind, usedforsecurity=False)
             ).hexdigest()
+
+    def opened(self) -> AbstractContextManager[io.BytesIO | io.BufferedReader]:
+        """Open it to be read; raise a `UserError` where that fails."""
+        return io.BytesIO(self.source) if isinstance(self.source, bytes) else opened(self.source)
 
 
 class _Destination:
@@ -93,13 +100,21 @@ class _Destination:
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         if name in self._there:
-            with asking(joined(self.place, name)):
+            with self._writing(name):
                 self._system.rm_file(f"{self._path}/{name}")
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Name the file, and what to do, where the destination refuses it."""
+        where = joined(self.place, name)
+        with asking(where), nullcontext() if is_url(where) else writing(Path(where)):
+            yield
 
     def send(self, item: _Item) -> None:
         """Write a file."""
         target = f"{self._path}/{item.name}"
-        with asking(joined(self.place, item.name)):
+        # Opened here, so that a file that cannot be read is not told as one that cannot be written.
+        with item.opened(), self._writing(item.name):
             if isinstance(item.source, Path):
                 self._system.put_file(str(item.source), target)
             else:
@@ -121,18 +136,32 @@ def publish(study: Study, to: str, connections: int) -> Published:
     Raises
     ------
     UserError
-        Where there are no results, or the destination cannot be written.
+        Where there are no results, or the destination cannot be written, or is the study itself.
     """
     place = joined(to if is_url(to) else str(Path(to).absolute()), study.config.study)
+    _check_apart(place, study.paths.root)
     items, unfinished = _items(study)
     destination = _Destination(place)
     with ThreadPoolExecutor(connections) as pool:
         there = list(pool.map(destination.has, items))
     missing = [item for item, has in zip(items, there, strict=True) if not has]
+    if missing and there[-1]:
+        # Blocks of stores are not in the list of checksums, but it tells that they are all there.
+        missing.append(items[-1])
     manifests = {_name(study, path) for path, _ in manifests_in(study.paths.root)}
     _send(destination, missing, manifests, connections)
     total = sum(item.size for item in missing)
     return Published(place, len(missing), total, len(items) - len(missing), unfinished)
+
+
+def _check_apart(place: str, root: Path) -> None:
+    """Refuse to publish a study into or around itself, where it would be part of itself."""
+    if is_url(place):
+        return
+    there, here = Path(place).resolve(), root.resolve()
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        what = f"is, holds or lies in the study's own folder, {root}"
+        raise UserError(Problem(place, what, "Publish it to a folder elsewhere."))
 
 
 def _send(
@@ -142,7 +171,7 @@ def _send(
     plain = [item for item in items if item.name not in {CHECKSUMS, *manifests}]
     described = [item for item in items if item.name in manifests]
     sums = [item for item in items if item.name == CHECKSUMS]
-    # Until all is there, a reader finds no manifest that speaks of what is being replaced.
+    # Until all is there, a reader finds nothing that speaks of what is being replaced.
     for item in [*sums, *described]:
         destination.remove(item.name)
     with (
@@ -163,7 +192,7 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
         store = next((part for part in path.parents if part.suffix == ".zarr"), None)
         if store is not None and store not in finished:
             unfinished.add(store)
-        elif not any(part.endswith(WORKING) for part in path.relative_to(root).parts):
+        else:
             files.append(path)
     items = [_Item(name, text) for name, text in descriptions(study).items()]
     items += [_Item(_name(study, path), path) for path in files]
@@ -173,8 +202,7 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
 
 def _checksums(items: Iterable[_Item]) -> bytes:
     """Return the list of checksums; blocks of stores have theirs in the stores."""
-    plain = [item for item in items if not _in_store(item.name)]
-    return "".join(f"{item.digest('sha256')}  {item.name}\n" for item in plain).encode()
+    return as_list({i.name: i.digest("sha256") for i in items if not _in_store(i.name)})
 
 
 def _in_store(name: str) -> bool:

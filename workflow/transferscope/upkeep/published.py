@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from transferscope.errors import Problem, UserError
-from transferscope.remote.access import REQUESTS, asking, located_anywhere
+from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.remote.access import REQUESTS
+from transferscope.remote.publications import Publication
 from transferscope.remote.urls import is_url, joined
-from transferscope.upkeep.export import CHECKSUMS
 from transferscope.upkeep.verify import is_manifest, reader_of
-
-MISSING, DIFFERS = "is missing", "differs from its checksum"
-PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
 
 
 @dataclass(frozen=True)
@@ -47,17 +42,12 @@ def verify_published(place: str) -> Sound:
         Where it cannot be reached or was not published to its end, or naming each file and block
         that differs.
     """
-    system, path = located_anywhere(place)
-    sums = _checksums(system, path, place)
+    publication = Publication(place)
+    names = list(publication.sums)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        digests = pool.map(lambda name: _sha256(system, f"{path}/{name}"), sums)
-        found = dict(zip(sums, digests, strict=True))
-    wrong = [name for name, expected in sums.items() if found[name] != expected]
-    problems = [
-        Problem(joined(place, name), MISSING if found[name] is None else DIFFERS, PUBLISH_AGAIN)
-        for name in wrong
-    ]
-    manifests = [name for name in sums if is_manifest(name) and name not in wrong]
+        found = list(pool.map(lambda name: _file_problems(publication, name), names))
+    problems = [problem for wrong in found for problem in wrong]
+    manifests = [n for n, wrong in zip(names, found, strict=True) if is_manifest(n) and not wrong]
     blocks = 0
     for name in manifests:
         manifest = joined(place, name)
@@ -65,29 +55,20 @@ def verify_published(place: str) -> Sound:
             reader = reader_of(name)(manifest if is_url(place) else Path(manifest))
             blocks += reader.blocks
             reader.check()
+        except UnreachableError:
+            raise
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(problems)
-    return Sound(len(sums), len(manifests), blocks)
+    return Sound(len(names), len(manifests), blocks)
 
 
-def _checksums(system: Any, path: str, place: str) -> dict[str, str]:
-    """Return the checksum of each file by its name."""
-    with asking(place):
-        if not system.exists(f"{path}/{CHECKSUMS}"):
-            what = f"holds no {CHECKSUMS}: nothing was published here, or not to the end"
-            mend = "Name the folder of one study, or give the command `publish` again."
-            raise UserError(Problem(place, what, mend))
-        text = system.cat_file(f"{path}/{CHECKSUMS}").decode("utf-8", errors="replace")
-    lines = (line.partition("  ") for line in text.splitlines())
-    return {name: digest for digest, _, name in lines}
-
-
-def _sha256(system: Any, path: str) -> str | None:
-    """Return the sha256 of a file; None: it is not there."""
-    with asking(path):
-        try:
-            return hashlib.sha256(system.cat_file(path)).hexdigest()
-        except FileNotFoundError:
-            return None
+def _file_problems(publication: Publication, name: str) -> list[Problem]:
+    try:
+        publication.read(name)
+    except UnreachableError:
+        raise
+    except UserError as error:
+        return error.problems
+    return []

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.parquet import read_parquet
 from transferscope.paths import StudyPaths, store_of
+from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.stores import (
     EMBEDDINGS_FORMAT,
     TILES_FORMAT,
     BlockStore,
     EmbeddingStore,
+    Manifest,
     StoreReader,
     TileStore,
 )
@@ -36,11 +38,14 @@ class Fault:
         What is wrong.
     block
         Block of the store; None: the whole file.
+    is_far
+        Whether it is a store that was published elsewhere: it is mended there.
     """
 
     file: Path
     what: str
     block: int | None = None
+    is_far: bool = False
 
     @property
     def is_store(self) -> bool:
@@ -48,13 +53,15 @@ class Fault:
         return self.file.suffix == ".json"
 
     def repair(self, snakemake: str) -> str:
-        """Return the commands that make the file again.
+        """Return the commands that make the file again, or what else mends it.
 
         Parameters
         ----------
         snakemake
             The command that runs the study.
         """
+        if self.is_far:
+            return PUBLISH_AGAIN
         removed = [self.file, store_of(self.file)] if self.is_store else [self.file]
         return f"rm -rf {' '.join(map(str, removed))} && {snakemake}"
 
@@ -84,6 +91,11 @@ def verify(root: Path) -> Verified:
     ----------
     root
         Folder of the study, `<results>/<study>`.
+
+    Raises
+    ------
+    UnreachableError
+        Where an object store with tiles that were published elsewhere cannot be asked.
     """
     readers: dict[Path, StoreReader] = {}
     faults: list[Fault] = []
@@ -91,12 +103,20 @@ def verify(root: Path) -> Verified:
     for manifest, kind in manifests:
         try:
             readers[manifest] = kind(manifest)
+        except UnreachableError:
+            raise
         except UserError as error:
-            faults += [Fault(manifest, problem.what) for problem in error.problems]
+            far = _is_far(manifest, kind)
+            faults += [Fault(manifest, problem.what, is_far=far) for problem in error.problems]
     for manifest, reader in readers.items():
-        far = f" of {reader.path}" if isinstance(reader.path, str) else ""
+        far_place = f" of {reader.path}" if reader.is_far else ""
         faults += [
-            Fault(manifest, f"rows {d.start} to {d.stop - 1}{far}: {d.what}", d.block)
+            Fault(
+                manifest,
+                f"rows {d.start} to {d.stop - 1}{far_place}: {d.what}",
+                d.block,
+                is_far=reader.is_far,
+            )
             for d in reader.damaged()
         ]
     tables = _tables(root)
@@ -106,27 +126,40 @@ def verify(root: Path) -> Verified:
     return Verified(len(manifests), blocks, len(tables), faults)
 
 
-def repair(faults: list[Fault]) -> None:
+def _is_far(manifest: Path, kind: type[StoreReader]) -> bool:
+    try:
+        return Manifest.read(manifest, kind.format).store is not None
+    except UserError:
+        return False
+
+
+def repair(found: list[Fault]) -> list[Fault]:
     """Remove what is damaged, so that the next run makes it again; sound blocks are kept.
 
     Parameters
     ----------
-    faults
+    found
         What `verify` found.
+
+    Returns
+    -------
+    list of Fault
+        What cannot be mended here.
     """
+    faults = [fault for fault in found if not fault.is_far]
     for fault in faults:
         if fault.block is None:
             fault.file.unlink(missing_ok=True)
             if fault.is_store:
                 shutil.rmtree(store_of(fault.file), ignore_errors=True)
     for fault in faults:
-        # A store that was published elsewhere is mended there.
         if fault.block is not None and store_of(fault.file).is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
             BlockStore(store_of(fault.file), ARRAYS[reader.format]).forget(fault.block)
     for file in {fault.file for fault in faults}:
         # Last of all: the next run goes on where flags are missing, once the manifest is gone.
         file.unlink(missing_ok=True)
+    return [fault for fault in found if fault.is_far]
 
 
 def is_manifest(name: str) -> bool:
