@@ -54,6 +54,12 @@ class Places:
             return is_url(cell)
         return is_url(cell) or not os.path.isabs(cell)  # noqa: PTH117
 
+    def any_remote(self, cells: Sequence[str]) -> bool:
+        """Return whether any of many paths does: a sheet may have a million."""
+        if self._location is None:
+            return is_url("\n".join(cells))
+        return any(map(self.is_remote, cells))
+
     def refusal(self, cell: str) -> tuple[str, str] | None:
         """Return what forbids a path, as the sheet writes it, and the mend; None: it is allowed.
 

@@ -78,7 +78,7 @@ class SampleSheet:
     @cached_property
     def is_remote(self) -> bool:
         """Whether any raw file lies in an object store."""
-        return any(map(self.places.is_remote, (c for cells in self._file_cells for c in cells)))
+        return any(self.places.any_remote(self.table[c].tolist()) for c in self.file_columns)
 
     def source(self, position: int) -> str:
         """Return the raw files of a field as the sheet writes them, joined by `;`."""
