@@ -8,7 +8,7 @@ card's `roots` or its `location`. Symbolic links are the user's own decision and
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
