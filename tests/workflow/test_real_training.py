@@ -140,12 +140,12 @@ def predictions(shared_data, tmp_path_factory):
         "compute": {"device": "cpu", "threads": 2},
     }
     write_yaml(folder / "study.yaml", study)
-    run_snakemake(folder)
-    scores = folder / "results/real/scores/knn/known"
-    return {
-        name: pd.read_parquet(scores / f"{name}@both/map.predictions.parquet")
+    tables = {
+        name: f"results/real/scores/knn/known/{name}@both/map.predictions.parquet"
         for name in ("start", "trained")
     }
+    run_snakemake(folder, *tables.values())
+    return {name: pd.read_parquet(folder / table) for name, table in tables.items()}
 
 
 def gains(start, trained):
