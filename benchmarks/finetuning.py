@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from results import Part, Row
 from synthetic import CLASSES
-from timing import Timed, in_turns, ratio
+from timing import Timed
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -25,18 +25,19 @@ from training import (
     BATCH,
     CHANNELS,
     FIELDS,
-    ROUNDS,
     SIZE,
     STEPS,
     THREADS,
     WORKERS,
+    compared,
     endless,
-    rate,
+    our_fabric,
+    timed_training,
     training_source,
 )
 from transferscope.backbones.precision import Precision
 from transferscope.cards import TimmCard
-from transferscope.config import ComputeSettings, FinetuneSettings
+from transferscope.config import FinetuneSettings
 from transferscope.finetuning.layers import prepare
 from transferscope.finetuning.modes import FULL
 from transferscope.finetuning.network import Classifier, TileInput, TunedNetwork, open_backbone
@@ -44,8 +45,6 @@ from transferscope.finetuning.task import FinetuneTask, LabelledRows
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_batch import HeadBatch, Scalers
 from transferscope.stores import TileStore
-from transferscope.training.fabric import training_fabric
-from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.tiles import TrainingTiles
 
 CARD = {
@@ -74,21 +73,11 @@ def run(folder: Path) -> Part:
 
 
 def _rows(mode: str, tiles: Path, folder: Path) -> list[Row]:
-    waits: list[float] = []
-    timed = in_turns(
-        {
-            "plain": lambda: _plain(mode, tiles),
-            "ours": lambda: _ours(mode, tiles, folder, "bf16", waits),
-            "ours fp32": lambda: _ours(mode, tiles, folder, "fp32", []),
-        },
-        ROUNDS,
+    return compared(
+        mode,
+        lambda: _plain(mode, tiles),
+        lambda precision, waits: _ours(mode, tiles, folder, precision, waits),
     )
-    plain, ours, alone = timed["plain"], timed["ours"], timed["ours fp32"]
-    wait = f"{np.median(waits):.1%} of the time waiting for data (target: under 5 %)"
-    return [
-        Row(f"`{mode}`", rate(plain), rate(ours), ratio(plain, ours), ">= 2", wait),
-        Row(f"`{mode}`, fp32: the pipeline alone", rate(plain), rate(alone), ratio(plain, alone)),
-    ]
 
 
 def _network(mode: str, tiles: Path, precision: Precision) -> TunedNetwork:
@@ -108,26 +97,14 @@ def _network(mode: str, tiles: Path, precision: Precision) -> TunedNetwork:
 
 
 def _ours(mode: str, tiles: Path, folder: Path, precision: Precision, waits: list[float]) -> Timed:
-    """Train some steps as the step `finetune` does; the start is not timed."""
-    fabric = training_fabric(ComputeSettings(device="cpu", precision=precision, threads=THREADS))
+    """Train some steps as the step `finetune` does."""
     rows, none = np.arange(FIELDS), np.arange(0)
     division = Division("group", 0, 0, 1.0, rows, none, none, np.ones(FIELDS))
     labelled = LabelledRows(TrainingTiles.open(tiles, rows), LABELS, is_multi_label=True)
     task = FinetuneTask(_network(mode, tiles, precision), labelled, division, SETTINGS, 0)
-    plan = TrainingPlan(
-        name=mode,
-        n_steps=STEPS,
-        steps_an_epoch=STEPS,
-        batch_size=BATCH,
-        seed=0,
-        fingerprint="",
-        checkpoint=folder / f"{time.perf_counter_ns()}.pt",
-    )
-    history = train(task, task.optimiser, plan, fabric).frame()
+    timed = timed_training(task, task.optimiser, our_fabric(precision), folder, waits)
     task.close()
-    plan.checkpoint.unlink()
-    waits.append(float(history["data_wait"].mean()))
-    return Timed([STEPS * BATCH / float(history["images_per_second"].mean())])
+    return timed
 
 
 def _plain(mode: str, tiles: Path) -> Timed:

@@ -8,19 +8,21 @@ tile by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from results import Part, Row
 from synthetic import CLASSES, write_fields, write_sheet
 from timing import Timed, in_turns, ratio
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from transferscope.backbones.precision import Precision, choose_precision
 from transferscope.cards import DatasetCard, TrainCard
 from transferscope.config import ComputeSettings, Pretraining, TrainingSource
 from transferscope.pretraining.data import Batches, TrainingDataset
@@ -31,7 +33,8 @@ from transferscope.pretraining.task import PretrainingTask
 from transferscope.stores import TileStore
 from transferscope.tiles.build import make_tiles
 from transferscope.training.fabric import training_fabric
-from transferscope.training.loop import TrainingPlan, train
+from transferscope.training.loop import Task, TrainingPlan, train
+from transferscope.training.settings import OptimiserSettings
 from transferscope.training.tiles import scaled
 
 FIELDS = 128
@@ -79,24 +82,61 @@ def run(folder: Path) -> Part:
 
 
 def _rows(name: str, card: TrainCard, source: TrainingSource, folder: Path) -> list[Row]:
+    return compared(
+        name,
+        lambda: _plain(card, source),
+        lambda precision, waits: _ours(card, source, folder, precision, waits),
+    )
+
+
+def compared(
+    name: str,
+    plain_way: Callable[[], Timed],
+    our_way: Callable[[Precision, list[float]], Timed],
+) -> list[Row]:
+    """Compare a plain training with ours, in reduced precision and without."""
     waits: list[float] = []
+    fastest = choose_precision(torch.device("cpu"), "auto")
     timed = in_turns(
         {
-            "plain": lambda: _plain(card, source),
-            "ours": lambda: _ours(card, source, folder, "auto", waits),
-            "ours fp32": lambda: _ours(card, source, folder, "fp32", []),
+            "plain": plain_way,
+            "ours": lambda: our_way(fastest, waits),
+            "ours fp32": lambda: our_way("fp32", []),
         },
         ROUNDS,
     )
     plain, ours, alone = timed["plain"], timed["ours"], timed["ours fp32"]
     wait = f"{np.median(waits):.1%} of the time waiting for data (target: under 5 %)"
     return [
-        Row(f"`{name}`", rate(plain), rate(ours), ratio(plain, ours), ">= 2", wait),
-        Row(f"`{name}`, fp32: the pipeline alone", rate(plain), rate(alone), ratio(plain, alone)),
+        Row(f"`{name}`", _rate(plain), _rate(ours), ratio(plain, ours), ">= 2", wait),
+        Row(f"`{name}`, fp32: the pipeline alone", _rate(plain), _rate(alone), ratio(plain, alone)),
     ]
 
 
-def rate(timed: Timed) -> str:
+def our_fabric(precision: Precision) -> Fabric:
+    return training_fabric(ComputeSettings(device="cpu", precision=precision, threads=THREADS))
+
+
+def timed_training(
+    task: Task, settings: OptimiserSettings, fabric: Fabric, folder: Path, waits: list[float]
+) -> Timed:
+    """Train some steps as a step of the workflow does; the start is not timed."""
+    plan = TrainingPlan(
+        name="bench",
+        n_steps=STEPS,
+        steps_an_epoch=STEPS,
+        batch_size=BATCH,
+        seed=0,
+        fingerprint="",
+        checkpoint=folder / f"{time.perf_counter_ns()}.pt",
+    )
+    history = train(task, settings, plan, fabric).frame()
+    plan.checkpoint.unlink()
+    waits.append(float(history["data_wait"].mean()))
+    return Timed([STEPS * BATCH / float(history["images_per_second"].mean())])
+
+
+def _rate(timed: Timed) -> str:
     return f"{STEPS * BATCH / timed.median:.1f} img/s"
 
 
@@ -137,29 +177,20 @@ def _method(card: TrainCard) -> Method:
 
 
 def _ours(
-    card: TrainCard, source: TrainingSource, folder: Path, precision: Any, waits: list[float]
+    card: TrainCard,
+    source: TrainingSource,
+    folder: Path,
+    precision: Precision,
+    waits: list[float],
 ) -> Timed:
-    """Train some steps as the step `pretrain` does; the start is not timed."""
-    settings = Pretraining(sources=[source])
-    compute = ComputeSettings(device="cpu", precision=precision, threads=THREADS)
-    fabric = training_fabric(compute)
-    dataset = TrainingDataset.read(source, settings)
+    """Train some steps as the step `pretrain` does."""
+    fabric = our_fabric(precision)
+    dataset = TrainingDataset.read(source, Pretraining(sources=[source]))
     batches = Batches([dataset], BATCH, 0, rank=0, world_size=1, device=fabric.device)
     task = PretrainingTask(_method(card), batches, STEPS, None)
-    plan = TrainingPlan(
-        name=card.name,
-        n_steps=STEPS,
-        steps_an_epoch=STEPS,
-        batch_size=BATCH,
-        seed=0,
-        fingerprint="",
-        checkpoint=folder / f"{time.perf_counter_ns()}.pt",
-    )
-    history = train(task, card.optimiser, plan, fabric).frame()
+    timed = timed_training(task, card.optimiser, fabric, folder, waits)
     batches.reader.close()
-    plan.checkpoint.unlink()
-    waits.append(float(history["data_wait"].mean()))
-    return Timed([STEPS * BATCH / float(history["images_per_second"].mean())])
+    return timed
 
 
 def _plain(card: TrainCard, source: TrainingSource) -> Timed:
