@@ -17,7 +17,7 @@ from typing import IO
 import yaml
 
 from transferscope.checksum_list import CHECKSUMS, as_list, read_list
-from transferscope.disk import writing
+from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.study import Study
 
@@ -52,14 +52,8 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     root = study.paths.root
     files = results_of(root, stores=stores)
     texts = descriptions(study)
-    with writing(archive):
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        temporary = archive.with_name(f".{archive.name}.part")
-        try:
-            _write(temporary, study.config.study, root, files, texts)
-            temporary.replace(archive)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(archive) as temporary:
+        _write(temporary, study.config.study, root, files, texts)
     return len(files) + len(texts) + 1
 
 

@@ -14,16 +14,12 @@ from transferscope.parquet import read_parquet
 from transferscope.paths import StudyPaths, store_of
 from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.stores import (
-    EMBEDDINGS_FORMAT,
-    TILES_FORMAT,
     BlockStore,
     EmbeddingStore,
     Manifest,
     StoreReader,
     TileStore,
 )
-
-ARRAYS = {TILES_FORMAT: "images", EMBEDDINGS_FORMAT: "embeddings"}
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ def repair(found: list[Fault]) -> list[Fault]:
     for fault in faults:
         if fault.block is not None and store_of(fault.file).is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
-            BlockStore(store_of(fault.file), ARRAYS[reader.format]).forget(fault.block)
+            BlockStore(store_of(fault.file), reader.array_name).forget(fault.block)
     for file in {fault.file for fault in faults}:
         # Last of all: the next run goes on where flags are missing, once the manifest is gone.
         file.unlink(missing_ok=True)
