@@ -19,7 +19,7 @@ from synthetic import CLASSES
 from timing import Timed
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from training import (
     BATCH,
@@ -28,10 +28,9 @@ from training import (
     SIZE,
     STEPS,
     THREADS,
-    WORKERS,
     compared,
-    endless,
     our_fabric,
+    plain_batches,
     timed_training,
     training_source,
 )
@@ -112,15 +111,7 @@ def _plain(mode: str, tiles: Path) -> Timed:
     network = _network(mode, tiles, "fp32")
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=SETTINGS.learning_rate)
-    loader = DataLoader(
-        PlainLabelledTiles(tiles, network.source),
-        batch_size=BATCH,
-        shuffle=True,
-        drop_last=True,
-        num_workers=WORKERS,
-        persistent_workers=True,
-    )
-    batches = endless(loader)
+    batches = plain_batches(PlainLabelledTiles(tiles, network.source))
     images, targets = next(batches)
     start = time.perf_counter()
     for _ in range(STEPS):

@@ -197,16 +197,7 @@ def _plain(card: TrainCard, source: TrainingSource) -> Timed:
     """Train as many steps the plain way; the start of the loader's workers is not timed."""
     method = _method(card)
     optimiser = torch.optim.AdamW(method.parameter_groups(), lr=card.optimiser.learning_rate)
-    loader = DataLoader(
-        PlainTiles(source.tiles, method),
-        batch_size=BATCH,
-        shuffle=True,
-        drop_last=True,
-        num_workers=WORKERS,
-        persistent_workers=True,
-        collate_fn=_collated,
-    )
-    batches = endless(loader)
+    batches = plain_batches(PlainTiles(source.tiles, method), _collated)
     waiting = next(batches)
     generator = torch.Generator().manual_seed(0)
     start = time.perf_counter()
@@ -220,7 +211,17 @@ def _plain(card: TrainCard, source: TrainingSource) -> Timed:
     return Timed([time.perf_counter() - start])
 
 
-def endless(loader: DataLoader[Any]) -> Any:
+def plain_batches(tiles: Dataset[Any], collate: Callable[..., Any] | None = None) -> Any:
+    """Yield batches without end, as a loader with workers makes them."""
+    loader = DataLoader(
+        tiles,
+        batch_size=BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        collate_fn=collate,
+    )
     while True:
         yield from loader
 
