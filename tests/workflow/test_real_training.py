@@ -1,0 +1,229 @@
+"""What pretraining on unlabelled real images is worth for labelled real cells.
+
+By default one seed is trained, in two to three minutes. With TRANSFERSCOPE_SLOW_TESTS=1 and `-rP`
+the table of docs/train-a-backbone.md is printed: three seeds, more outputs, other normalisations.
+"""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from factories import run_snakemake, write_yaml
+
+pytestmark = pytest.mark.workflow
+SLOW = "TRANSFERSCOPE_SLOW_TESTS" in os.environ
+CLASSES = ["CytoplasmicGFP", "NuclearGFP", "NoGFP"]
+SEEDS = [0, 1, 2] if SLOW else [0]
+OUTPUTS = ["both", "cls", "mean"]
+KS = [1, 5, 10]
+SIDE = 48
+DRAWS = 1000
+NETWORK = {
+    "architecture": "vit_tiny_patch16_224",
+    "arguments": {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
+    "slots": [
+        {"name": "microtubules", "accepts": ["actin"]},
+        {"name": "protein"},
+        {"name": "nucleus"},
+        {"name": "er"},
+    ],
+    "input_size": SIDE,
+    # How bright the protein is beside the nucleus tells the cells that lack it.
+    "normalization": {"intensity": "joint", "kind": "mean-std"},
+    "outputs": [
+        {"name": "both", "pooling": "cls+mean"},
+        {"name": "cls"},
+        {"name": "mean", "pooling": "mean"},
+    ],
+}
+TRAINING = {
+    "objective": {
+        "method": "mae",
+        "crop_scale": [0.5, 1.0],
+        "normalize_targets": False,
+        "fourier_weight": 0.01,
+        "decoder_width": 96,
+        "decoder_depth": 2,
+        "decoder_heads": 4,
+    },
+    "epochs": 60,
+    "batch_size": 60,
+    "optimiser": {"learning_rate": 0.004, "weight_decay": 0.05, "betas": [0.9, 0.95]},
+}
+SELF = {"normalization": {"intensity": "range", "kind": "self"}}
+# What is trained in each of the table's rows, beside the first.
+VARIANTS = {"": {}, "-25-epochs": {"epochs": 25}, "-self": SELF} if SLOW else {"": {}}
+# Files of each channel, and the pixel size that is given and the one that is asked for: nuclei come
+# to be of about the size that they have in the cells.
+FIELDS = {
+    "bbbc014": ("fields/bbbc014", {"protein": "Channel 1-*", "nucleus": "Channel 2-*"}, (1.0, 1.0)),
+    "nf1": (
+        "fields/nf1/images",
+        {"nucleus": "*_DAPI_*", "protein": "*_GFP_*", "actin": "*_RFP_*"},
+        (1.0, 4.0),
+    ),
+    "hpa-fov": (
+        "hpa_fov/images",
+        {"microtubules": "*_red*", "protein": "*_green*", "nucleus": "*_blue*", "er": "*_yel*"},
+        (0.08, 1.0),
+    ),
+}
+
+
+def write_dataset(folder, name, sheet, root, **card):
+    """Write a sheet and a card."""
+    sheet.to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    write_yaml(
+        folder / f"{name}.yaml",
+        {"name": name, "sheet": f"{name}.tsv", "roots": [str(root)], **card},
+    )
+
+
+def write_cells(data, folder):
+    """Write cells with a human label, whose group is the row of the plate, and those without."""
+    crops, cells = data / "bbbc013/crops", pd.read_csv(data / "bbbc013/cells.csv")
+    sheet = pd.DataFrame(
+        {
+            "tile_id": cells["file"].str.removesuffix(".png"),
+            "path": str(crops) + "/" + cells["file"],
+            "group": cells["well"].str[0],
+            "labels": cells["human_label"].where(cells["human_label"] != "Unknown", ""),
+        }
+    )
+    known = sheet["labels"] != ""
+    shared = {
+        "channels": ["protein", "nucleus"],
+        # The first plane is empty.
+        "ignore_channels": [0],
+        "task": "single-label",
+        "cells": {"segmentation": {"method": "whole"}, "crop": {"size": SIDE}, "overlays": 0},
+    }
+    write_dataset(folder, "known", sheet[known], crops, labels=CLASSES, **shared)
+    write_dataset(folder, "unknown", sheet[~known], crops, labels=[], **shared)
+
+
+def write_fields(data, folder):
+    """Write the fields of three laboratories, cut into tiles."""
+    for name, (place, patterns, (before, after)) in FIELDS.items():
+        files = {f"path_{c}": sorted((data / place).glob(p)) for c, p in patterns.items()}
+        sheet = pd.DataFrame(files).astype(str)
+        sheet.insert(0, "tile_id", [f"{name}{number}" for number in range(len(sheet))])
+        sheet["group"], sheet["labels"] = sheet["tile_id"], ""
+        tiles = {"size": 64, "mode": "cut", "pixel_size_um": after}
+        card = {"channels": list(patterns), "labels": [], "pixel_size_um": before, "tiles": tiles}
+        write_dataset(folder, name, sheet, data / place, **card)
+
+
+def write_backbones(folder):
+    """Write a start and a trained network for each seed and variant; return their pairs."""
+    pairs = []
+    for seed in SEEDS:
+        for suffix, changed in VARIANTS.items():
+            network = {**NETWORK, **(changed if suffix == "-self" else {})}
+            start = f"start{seed}" + ("-self" if suffix == "-self" else "")
+            card = {"source": "timm", "pretrained": False, "seed": seed, **network}
+            write_yaml(folder / f"{start}.yaml", {**card, "name": start})
+            trained = f"trained{seed}{suffix}"
+            card = {"source": "train", "seed": seed, **network, **TRAINING, **changed}
+            datasets = ["unknown", *FIELDS]
+            write_yaml(folder / f"{trained}.yaml", {**card, "name": trained, "datasets": datasets})
+            pairs.append((start, trained))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def predictions(shared_data, tmp_path_factory):
+    """Return what k-NN says of the labelled cells, from starting and from trained weights."""
+    folder = tmp_path_factory.mktemp("training")
+    write_cells(shared_data, folder)
+    write_fields(shared_data, folder)
+    pairs = write_backbones(folder)
+    names = dict.fromkeys(name for pair in pairs for name in pair)
+    study = {
+        "study": "real",
+        "datasets": ["known.yaml"],
+        "training_datasets": ["unknown.yaml", *(f"{name}.yaml" for name in FIELDS)],
+        "backbones": [f"{name}.yaml@{output}" for name in names for output in OUTPUTS],
+        "channel_strategies": ["map"],
+        "splits": {
+            "schemes": ["image", "group"],
+            "folds": {"image": 5, "group": 2},
+            "seeds": [0, 1, 2],
+            "fractions": [1.0],
+        },
+        "heads": {"kinds": []},
+        "knn": {"k": KS},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+    write_yaml(folder / "study.yaml", study)
+
+    def table(name, output):
+        return f"results/real/scores/knn/known/{name}@{output}/map.predictions.parquet"
+
+    run_snakemake(folder, *(table(name, output) for name in names for output in OUTPUTS))
+    return {
+        (trained, output): [pd.read_parquet(folder / table(n, output)) for n in (start, trained)]
+        for start, trained in pairs
+        for output in OUTPUTS
+    }
+
+
+def macro_f1(weights, truth, predicted):
+    """Return the macro F1 of cells that count as often as each row of weights says."""
+    classes = np.arange(len(CLASSES))
+    is_true, is_predicted = truth[:, None] == classes, predicted[:, None] == classes
+    right = weights @ (is_true & is_predicted).astype(float)
+    wrong = weights @ (is_true ^ is_predicted).astype(float)
+    return (2 * right / (2 * right + wrong)).mean(axis=1)
+
+
+def gain(tables, scheme, k):
+    """Return the start's macro F1, the gain, and its 95 % interval over cells.
+
+    Averages over the seeds of the division, in each of which every cell is tested once.
+    """
+    start, trained = (t[(t["scheme"] == scheme) & (t["k"] == k)] for t in tables)
+    keys = ["seed", "tile_id"]
+    pairs = start.merge(trained, on=keys, suffixes=("_before", "_after"), validate="one_to_one")
+    assert len(pairs) == len(start) == len(trained)
+    numbers = range(len(CLASSES))
+    truth, before, after = (
+        pairs[[f"{name}_{n}_{which}" for n in numbers]].to_numpy().argmax(axis=1)
+        for name, which in (("true", "before"), ("predicted", "before"), ("predicted", "after"))
+    )
+    assert f1_score(truth, after, average="macro") == pytest.approx(
+        macro_f1(np.ones((1, len(truth))), truth, after)[0]
+    )
+    cells = pairs["tile_id"].unique()
+    n = len(cells)
+    draws = np.random.default_rng(0).multinomial(n, np.ones(n) / n, DRAWS)
+    # The first counts every cell once.
+    drawn = pd.DataFrame(np.vstack([np.ones(n), draws]), columns=cells)
+    scores = []
+    for seed in pairs["seed"].unique():
+        here = (pairs["seed"] == seed).to_numpy()
+        weights = drawn[pairs.loc[here, "tile_id"]].to_numpy()
+        scores.append([macro_f1(weights, truth[here], kind[here]) for kind in (before, after)])
+    old, new = np.mean(scores, axis=0)
+    difference = new - old
+    return old[0], difference[0], *np.percentile(difference[1:], [2.5, 97.5])
+
+
+def test_pretraining_on_unlabelled_images_helps_the_neighbours_of_labelled_cells(predictions):
+    found = {}
+    for (trained, output), tables in predictions.items():
+        for scheme in ("image", "group"):
+            for k in KS:
+                start, more, low, high = gain(tables, scheme, k)
+                found[trained, output, scheme, k] = low
+                print(
+                    f"{trained} {output}, {scheme}, k = {k}: {start:.3f} "
+                    f"{more:+.3f} [{low:.3f}, {high:.3f}]"
+                )
+    # Across the rows of the plate, one of which has 40 labelled cells, it depends on the seed.
+    for seed in SEEDS:
+        for k in KS:
+            assert found[f"trained{seed}", "both", "image", k] > 0
