@@ -8,6 +8,7 @@ import zarr
 from PIL import Image
 
 from factories import STUDY, run_snakemake, write_yaml
+from real_cells import cell_sheet
 
 pytestmark = pytest.mark.workflow
 LABELS = ["CytoplasmicGFP", "NuclearGFP", "NoGFP"]
@@ -18,17 +19,7 @@ def bbbc013(shared_data, tmp_path_factory):
     """Run the three human labels of 794 real cells; return the summary."""
     folder = tmp_path_factory.mktemp("bbbc013")
     crops = shared_data / "bbbc013/crops"
-    cells = pd.read_csv(shared_data / "bbbc013/cells.csv")
-    sheet = pd.DataFrame(
-        {
-            "tile_id": cells["file"].str.removesuffix(".png"),
-            "path": str(crops) + "/" + cells["file"],
-            "group": cells["well"].str[0],
-            "labels": cells["human_label"].where(cells["human_label"] != "Unknown", ""),
-            "well": cells["well"],
-        }
-    )
-    sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
+    cell_sheet(shared_data).to_csv(folder / "samples.tsv", sep="\t", index=False)
     card = {
         "name": "bbbc013",
         "sheet": "samples.tsv",

@@ -14,6 +14,8 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from factories import run_snakemake, write_yaml
+from real_cells import cell_sheet
+from transferscope.compare.bootstrap import count_by_group, draw_weights, metrics_of_counts
 from transferscope.stores import EmbeddingStore
 
 pytestmark = pytest.mark.workflow
@@ -59,8 +61,8 @@ TRAINING = {
     "optimiser": {"learning_rate": 0.004, "weight_decay": 0.05, "betas": [0.9, 0.95]},
 }
 SELF = {"normalization": {"intensity": "range", "kind": "self"}}
-# What else is trained with the first three seeds.
-VARIANTS = {"-25-epochs": {"epochs": 25}, "-self": SELF}
+# What else is trained with the first three seeds: changes of the network and of its training.
+VARIANTS = {"-25-epochs": ({}, {"epochs": 25}), "-self": (SELF, {})}
 # Files of each channel, and the pixel size that is given and the one that is asked for: nuclei come
 # to be of about the size that they have in the cells.
 FIELDS = {
@@ -89,15 +91,7 @@ def write_dataset(folder, name, sheet, root, **card):
 
 def write_cells(data, folder):
     """Write cells with a human label, whose group is the row of the plate, and those without."""
-    crops, cells = data / "bbbc013/crops", pd.read_csv(data / "bbbc013/cells.csv")
-    sheet = pd.DataFrame(
-        {
-            "tile_id": cells["file"].str.removesuffix(".png"),
-            "path": str(crops) + "/" + cells["file"],
-            "group": cells["well"].str[0],
-            "labels": cells["human_label"].where(cells["human_label"] != "Unknown", ""),
-        }
-    )
+    sheet, crops = cell_sheet(data), data / "bbbc013/crops"
     known = sheet["labels"] != ""
     shared = {
         "channels": ["protein", "nucleus"],
@@ -125,17 +119,19 @@ def write_fields(data, folder):
 def write_backbones(folder):
     """Write a start and a trained network for each seed and variant; return their pairs."""
     pairs = []
+    datasets = ["unknown", *FIELDS]
     for seed in SEEDS:
         variants = VARIANTS if SLOW and seed < 3 else {}
-        for suffix, changed in {"": {}, **variants}.items():
-            network = {**NETWORK, **(changed if suffix == "-self" else {})}
-            start = f"start{seed}" + ("-self" if suffix == "-self" else "")
-            card = {"source": "timm", "pretrained": False, "seed": seed, **network}
-            write_yaml(folder / f"{start}.yaml", {**card, "name": start})
+        for suffix, (of_network, of_training) in {"": ({}, {}), **variants}.items():
+            network = {**NETWORK, **of_network, "seed": seed}
+            start = f"start{seed}{suffix if of_network else ''}"
             trained = f"trained{seed}{suffix}"
-            card = {"source": "train", "seed": seed, **network, **TRAINING, **changed}
-            datasets = ["unknown", *FIELDS]
-            write_yaml(folder / f"{trained}.yaml", {**card, "name": trained, "datasets": datasets})
+            training = {**TRAINING, **of_training, "datasets": datasets}
+            for card in (
+                {"name": start, "source": "timm", "pretrained": False, **network},
+                {"name": trained, "source": "train", **network, **training},
+            ):
+                write_yaml(folder / f"{card['name']}.yaml", card)
             pairs.append((start, trained))
     return pairs
 
@@ -198,23 +194,22 @@ def across_wells(folder, name, output):
     embeddings = store.read(output)
     cells = pd.read_parquet(folder / "results/real/tiles/known.tiles.parquet")
     truth = pd.Categorical(cells["labels"], CLASSES).codes.astype(int)
-    wells = cells["fov"].str[:3]
     parts = []
     for k in KS:
         nearest = KNeighborsClassifier(k, metric="cosine")
-        found = cross_val_predict(nearest, embeddings, truth, groups=wells, cv=LeaveOneGroupOut())
+        found = cross_val_predict(
+            nearest, embeddings, truth, groups=cells["well"], cv=LeaveOneGroupOut()
+        )
         columns = {"tile_id": cells["tile_id"], "true": truth, "predicted": found}
         parts.append(pd.DataFrame({"scheme": "well", "seed": 0, "k": k, **columns}))
     return pd.concat(parts, ignore_index=True)
 
 
-def macro_f1(weights, truth, predicted):
+def macro_f1(weights, cells, truth, predicted):
     """Return the macro F1 of cells that count as often as each row of weights says."""
-    classes = np.arange(len(CLASSES))
-    is_true, is_predicted = truth[:, None] == classes, predicted[:, None] == classes
-    right = weights @ (is_true & is_predicted).astype(float)
-    wrong = weights @ (is_true ^ is_predicted).astype(float)
-    return (2 * right / (2 * right + wrong)).mean(axis=1)
+    indicators = np.eye(len(CLASSES), dtype=bool)
+    counts = count_by_group(indicators[truth], indicators[predicted], cells, weights.shape[1])
+    return metrics_of_counts(weights @ counts)["macro_f1"]
 
 
 def gain(tables, scheme, k):
@@ -226,22 +221,16 @@ def gain(tables, scheme, k):
     keys = ["seed", "tile_id"]
     pairs = start.merge(trained, on=keys, suffixes=("_before", "_after"), validate="one_to_one")
     assert len(pairs) == len(start) == len(trained)
-    truth, before, after = (
-        pairs[name].to_numpy() for name in ("true_before", "predicted_before", "predicted_after")
-    )
-    assert f1_score(truth, after, average="macro") == pytest.approx(
-        macro_f1(np.ones((1, len(truth))), truth, after)[0]
-    )
-    cells = pairs["tile_id"].unique()
-    n = len(cells)
-    draws = np.random.default_rng(0).multinomial(n, np.ones(n) / n, DRAWS)
-    # The first counts every cell once.
-    drawn = pd.DataFrame(np.vstack([np.ones(n), draws]), columns=cells)
+    pairs["cell"], names = pd.factorize(pairs["tile_id"], sort=True)
+    weights = draw_weights(len(names), DRAWS)
     scores = []
-    for seed in pairs["seed"].unique():
-        here = (pairs["seed"] == seed).to_numpy()
-        weights = drawn[pairs.loc[here, "tile_id"]].to_numpy()
-        scores.append([macro_f1(weights, truth[here], kind[here]) for kind in (before, after)])
+    for _, once in pairs.groupby("seed"):
+        truth, before, after, cell = (
+            once[name].to_numpy()
+            for name in ("true_before", "predicted_before", "predicted_after", "cell")
+        )
+        scores.append([macro_f1(weights, cell, truth, found) for found in (before, after)])
+        assert scores[-1][1][0] == pytest.approx(f1_score(truth, after, average="macro"))
     old, new = np.mean(scores, axis=0)
     difference = new - old
     return old[0], difference[0], *np.percentile(difference[1:], [2.5, 97.5])

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from factories import write_yaml
+from real_cells import cell_sheet
 from transferscope.backbones.embed import embed
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cells.build import make_cells
@@ -25,21 +26,14 @@ SPLITS = SplitSettings(folds={"group": 2, "image": 5})
 SETTINGS = KnnSettings(k=KS, metrics=["cosine", "euclidean"], votes=["majority", "distance"])
 
 
-def write_dataset(cells, crops, folder):
+def write_dataset(data, cells, folder):
     """Write sheet and card of the crops, whose group is the row of their well."""
-    sheet = pd.DataFrame(
-        {
-            "tile_id": cells["file"].str.removesuffix(".png"),
-            "path": str(crops) + "/" + cells["file"],
-            "group": cells["well"].str[0],
-            "labels": cells["wortmannin_nM"].astype(str) + " nM",
-        }
-    )
+    sheet = cell_sheet(data).assign(labels=cells["wortmannin_nM"].astype(str) + " nM")
     sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
     card = {
         "name": "bbbc013",
         "sheet": "samples.tsv",
-        "roots": [str(crops)],
+        "roots": [str(data / "bbbc013/crops")],
         "channels": ["protein", "nucleus"],
         # The red plane is empty; green is the protein, blue the DNA.
         "ignore_channels": [0],
@@ -76,7 +70,7 @@ def cells(shared_data):
 def made(shared_data, cells, tmp_path_factory):
     """Return the folder with the tiles of the cells."""
     folder = tmp_path_factory.mktemp("single_cells")
-    card = read_model(write_dataset(cells, shared_data / "bbbc013/crops", folder), DatasetCard)
+    card = read_model(write_dataset(shared_data, cells, folder), DatasetCard)
     make_cells(
         folder / "samples.tsv",
         card,
