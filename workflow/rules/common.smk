@@ -51,6 +51,9 @@ def check_results_folder():
 gc.set_threshold(200_000, 50, 100)
 plan = load_plan()
 paths = plan.paths
+# Where the study trains no backbone, no job is asked for one: there may be thousands.
+TRAINED_WEIGHTS = plan.trained_weights if plan.study.trained else []
+WEIGHTS_ARGUMENTS = plan.weights_arguments if plan.study.trained else []
 ENVIRONMENT = "../../envs/transferscope.yaml"
 
 

@@ -1,7 +1,7 @@
 rule embed:
     input:
         tiles=paths.tiles(),
-        weights=plan.trained_weights if plan.study.trained else [],
+        weights=TRAINED_WEIGHTS,
     output:
         manifest=paths.embeddings(),
     log:
@@ -18,7 +18,7 @@ rule embed:
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
-        weights=plan.weights_arguments if plan.study.trained else [],
+        weights=WEIGHTS_ARGUMENTS,
         settings=plan.embed_settings,
         protocol=PROTOCOLS["embed"],
     shell:

@@ -33,7 +33,7 @@ def parts_of(wildcards):
 rule embed_start:
     input:
         tiles=paths.tiles(),
-        weights=plan.trained_weights,
+        weights=TRAINED_WEIGHTS,
     output:
         started=paths.embedding_start(),
     log:
@@ -50,7 +50,7 @@ rule embed_start:
     params:
         card=plan.backbone_card,
         depends=plan.backbone_dependencies,
-        weights=plan.weights_arguments,
+        weights=WEIGHTS_ARGUMENTS,
         settings=plan.embed_settings,
         manifest=plan.embedding_manifest,
         protocol=PROTOCOLS["embed"],
@@ -64,7 +64,7 @@ rule embed_start:
 rule embed_part:
     input:
         tiles=paths.tiles(),
-        weights=plan.trained_weights,
+        weights=TRAINED_WEIGHTS,
         started=paths.embedding_start(),
     output:
         done=paths.embedding_part(),
@@ -83,7 +83,7 @@ rule embed_part:
         gpu=plan.gpus,
     params:
         card=plan.backbone_card,
-        weights=plan.weights_arguments,
+        weights=WEIGHTS_ARGUMENTS,
         settings=plan.embed_settings,
         manifest=plan.embedding_manifest,
         blocks_a_job=plan.config.compute.blocks_a_job,

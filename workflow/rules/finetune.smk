@@ -1,7 +1,7 @@
 rule finetune:
     input:
         tiles=paths.tiles(),
-        weights=plan.trained_weights,
+        weights=TRAINED_WEIGHTS,
         embeddings=plan.embeddings_of,
         table=plan.labelled_table,
         splits=paths.splits(),
@@ -25,7 +25,7 @@ rule finetune:
     params:
         backbone=plan.backbone_card,
         depends=plan.backbone_dependencies,
-        weights=plan.weights_arguments,
+        weights=WEIGHTS_ARGUMENTS,
         card=plan.dataset_card,
         settings=plan.finetune_settings,
         compute=plan.tuning_compute,
