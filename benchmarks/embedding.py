@@ -32,8 +32,11 @@ from transferscope.backbones.networks import Backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.cards import DatasetCard, TimmCard
-from transferscope.config import ComputeSettings
-from transferscope.stores import BlockStore, EmbeddingStore, TileStore, store_of
+from transferscope.config.compute import ComputeSettings
+from transferscope.stores import store_of
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.build import make_tiles
 
 FIELDS = 96

@@ -36,14 +36,14 @@ from training import (
 )
 from transferscope.backbones.precision import Precision
 from transferscope.cards import TimmCard
-from transferscope.config import FinetuneSettings
+from transferscope.config.modes import FULL
+from transferscope.config.probes import FinetuneSettings
 from transferscope.finetuning.layers import prepare
-from transferscope.finetuning.modes import FULL
 from transferscope.finetuning.network import Classifier, TileInput, TunedNetwork, open_backbone
 from transferscope.finetuning.task import FinetuneTask, LabelledRows
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_batch import HeadBatch, Scalers
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.training.tiles import TrainingTiles
 
 CARD = {

@@ -19,7 +19,7 @@ from timing import Timed, in_turns, peak_rate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from transferscope.config import HeadSettings
+from transferscope.config.probes import HeadSettings
 from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.heads import run_heads
 from transferscope.probes.metrics import best_thresholds, macro_f1

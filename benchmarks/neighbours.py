@@ -15,7 +15,7 @@ from synthetic import CLASSES, one_division, probe_data
 from threadpoolctl import threadpool_limits
 from timing import Timed, in_turns, ratio
 
-from transferscope.config import KnnSettings
+from transferscope.config.probes import KnnSettings
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.knn import run_knn
 

@@ -9,7 +9,7 @@ from results import Part, Row
 from synthetic import write_embeddings
 from timing import in_turns, ratio
 
-from transferscope.stores import EmbeddingStore
+from transferscope.stores.embedding_store import EmbeddingStore
 
 ROWS, WIDTH = 100_000, 384
 ROUNDS = 15

@@ -24,17 +24,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferscope.backbones.precision import Precision, choose_precision
 from transferscope.cards import DatasetCard, TrainCard
-from transferscope.config import ComputeSettings, Pretraining, TrainingSource
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.jobs import Pretraining, TrainingSource
+from transferscope.config.training import OptimiserSettings
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.pretraining.methods.base import Batch, Method
 from transferscope.pretraining.methods.dino import Crops
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.task import PretrainingTask
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.build import make_tiles
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import Task, TrainingPlan, train
-from transferscope.training.settings import OptimiserSettings
 from transferscope.training.tiles import scaled
 
 FIELDS = 128

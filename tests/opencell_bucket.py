@@ -9,8 +9,8 @@ from pathlib import Path
 import tifffile
 
 from transferscope.cards import DatasetCard
+from transferscope.config.model import read_model
 from transferscope.datasets.inputs import fetch_fingerprint
-from transferscope.models import read_model
 from transferscope.simulate import DOMAINS, draw_proteins, simulate_fov
 
 PREFIX = "microscopy/raw"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from factories import DATASET_CARD, STUDY, TINY_NETWORK
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.commands.study import merged_config
+from transferscope.config.model import read_model
 from transferscope.errors import UserError
-from transferscope.models import read_model
-from transferscope.plan import SHIPPED
 from transferscope.raw.sheets import check_sheet
-from transferscope.study import Study
+from transferscope.study.plan import SHIPPED
+from transferscope.study.study import Study
 
 fuzzed = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

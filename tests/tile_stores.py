@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from transferscope.cards import TimmCard
-from transferscope.config import ComputeSettings
-from transferscope.stores import TILES_FORMAT, BlockStore
+from transferscope.config.compute import ComputeSettings
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import TILES_FORMAT
 
 CHANNELS = ["nucleus", "protein", "er"]
 SETTINGS = ComputeSettings(device="cpu", precision="fp32", batch_size=8, threads=2)

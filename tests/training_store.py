@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.paths import store_of
-from transferscope.stores import TILES_FORMAT, BlockStore
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import TILES_FORMAT, store_of
 
 
 def write_tile_store(

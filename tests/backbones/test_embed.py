@@ -15,22 +15,19 @@ from safetensors.torch import save_file
 
 from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
 from transferscope.backbones import network_embedder, readout
-from transferscope.backbones.channels import assign, strategies_for
 from transferscope.backbones.embed import embed, prefetched, storage_dtype
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.backbones.readout import in_precision
-from transferscope.backbones.strategies import store_strategy
 from transferscope.cards import HandcraftedCard, TimmCard
 from transferscope.cards import backbone as backbone_cards
+from transferscope.channels.assignment import assign, strategies_for
+from transferscope.config.channel_strategies import store_strategy
 from transferscope.errors import UserError
-from transferscope.stores import (
-    TILES_FORMAT,
-    EmbeddingStore,
-    Manifest,
-    TileStore,
-)
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.manifest import TILES_FORMAT, Manifest
+from transferscope.stores.tile_store import TileStore
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ from checkpoint_files import (
 )
 from transferscope.backbones.embed import embed
 from transferscope.cards import FileCard
-from transferscope.config import ComputeSettings
-from transferscope.stores import TILES_FORMAT, BlockStore, EmbeddingStore, TileStore
+from transferscope.config.compute import ComputeSettings
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.manifest import TILES_FORMAT
+from transferscope.stores.tile_store import TileStore
 
 CHANNELS = ["nucleus", "protein", "er"]
 N_TILES = 20

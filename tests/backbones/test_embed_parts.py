@@ -9,10 +9,12 @@ import pytest
 from tile_stores import BF16, SETTINGS, card, copy_tiles, write_tiles
 from transferscope.backbones.embed import StoreFilling, embed
 from transferscope.backbones.embed_parts import EmbedTask, fill_part, finish_store, start_store
-from transferscope.config import ComputeSettings
+from transferscope.config.compute import ComputeSettings
 from transferscope.errors import UserError
 from transferscope.parts import number_of_parts, read_parts, write_parts
-from transferscope.stores import BlockStore, EmbeddingStore, TileStore
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.tile_store import TileStore
 
 BLOCK_ROWS, BLOCKS_A_JOB, PARTS = 8, 2, 3
 

@@ -15,8 +15,8 @@ from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision, output_widths
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard, FileCard, TimmCard
+from transferscope.config.model import read_model
 from transferscope.errors import UserError
-from transferscope.models import read_model
 
 TINY = {"depth": 3, "embed_dim": 48, "num_heads": 3}
 SWIN = "swin_tiny_patch4_window7_224"

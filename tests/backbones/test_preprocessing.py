@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from transferscope.backbones.channels import Pass, assign
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for, percentiles
 from transferscope.cards import Normalization, Slot
+from transferscope.channels.assignment import Pass, assign
 
 RANGE = np.array([[100, 3100], [0, 65535]], dtype=np.float32)
 CHANNELS = ["nucleus", "protein"]

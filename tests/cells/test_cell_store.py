@@ -16,12 +16,12 @@ import tifffile
 from transferscope.cards import DatasetCard
 from transferscope.cells.build import make_cells
 from transferscope.errors import UserError
-from transferscope.parquet import read_parquet
 from transferscope.raw.masks import check_mask_cells, mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.simulate import simulate_dataset
-from transferscope.stores import TileStore
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.tile_store import TileStore
 
 CHANNELS = ["nucleus", "protein"]
 # Where the neighbourhoods of the tile pixels (1, 1), (1, 6), (6, 1) and (4, 3) begin, shrunk by 3.

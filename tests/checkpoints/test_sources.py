@@ -18,8 +18,8 @@ from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard, FileCard, HubCard, TimmCard, UrlCard
 from transferscope.checkpoints.sources import checkpoint_file, file_sha256, present_file, stamp
+from transferscope.config.model import validate
 from transferscope.errors import Problem, UserError
-from transferscope.models import validate
 
 HERE = Path("cards/x.yaml")
 ADDRESS = "https://example.org/w.pth"

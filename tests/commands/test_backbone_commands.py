@@ -19,9 +19,9 @@ from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard
 from transferscope.checkpoints.card_text import card_name
 from transferscope.checkpoints.sources import file_sha256
-from transferscope.cli import app, main
+from transferscope.commands.app import app, main
+from transferscope.config.model import read_model
 from transferscope.errors import UserError
-from transferscope.models import read_model
 
 
 def run(*arguments: object) -> str:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from checkpoint_files import vit_state
 from factories import write_yaml
 from file_server import FileServer, serving
-from transferscope.cli import app
+from transferscope.commands.app import app
 from transferscope.errors import UserError
 
 WIDTH, SIDE = 64, 3

@@ -11,7 +11,7 @@ import pytest
 
 from factories import CLASSES, DATASET_CARD, environment, write_raw, write_yaml
 from transferscope.cards import DatasetCard
-from transferscope.models import read_model
+from transferscope.config.model import read_model
 from transferscope.tiles.build import make_tiles
 
 STORE = ["--tiles", "tiles/cells.json", "--table", "tiles/cells.tiles.parquet"]

@@ -13,7 +13,8 @@ from transferscope.compare import compare
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import holm
 from transferscope.compare.tables import read_summary
-from transferscope.config import CompareSettings, HeadSettings, KnnSettings, SplitSettings
+from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
+from transferscope.config.results import CompareSettings
 from transferscope.errors import UserError
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.heads import score_heads

@@ -2,13 +2,13 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
+from transferscope.config.model import read_model
 from transferscope.datasets.annotations import (
     labels_of_proteins,
     read_annotations,
     unknown_classes,
 )
 from transferscope.errors import UserError
-from transferscope.models import read_model
 
 # As published: proteins with a label of grade 3, by class.
 PROMINENT = {

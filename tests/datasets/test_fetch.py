@@ -18,11 +18,11 @@ from opencell_bucket import (
     write_fetched,
 )
 from transferscope.cards import DatasetCard
-from transferscope.config import SplitSettings
+from transferscope.config.model import read_model
+from transferscope.config.probes import SplitSettings
 from transferscope.datasets.checks import check_fetch, check_fetched
 from transferscope.datasets.fetch import fetch
 from transferscope.errors import UserError
-from transferscope.models import read_model
 
 CLASSES = ["er", "golgi", "vesicles"]
 N_PROTEINS, N_FIELDS = 6, 2
@@ -152,7 +152,7 @@ def test_a_killed_fetch_goes_on(dataset, server):
     server.files[every[6]] = b"x" * 400_000
     server.faults = {every[6]: [Silence(300_000, 10)]}
     dataset.write(downloads={"connections": 1})
-    program = "import sys; from transferscope.cli import main; main()"
+    program = "import sys; from transferscope.commands.app import main; main()"
     command = [sys.executable, "-c", program, "fetch", "--card", str(dataset.path)]
     process = subprocess.Popen(
         [*command, "--sheet", str(dataset.sheet)],

@@ -6,10 +6,10 @@ import tifffile
 
 from file_server import FileServer, Status, serving
 from transferscope.cards import DatasetCard
+from transferscope.config.model import validate
 from transferscope.datasets.fetch import fetch
 from transferscope.datasets.hpa import plan_hpa
 from transferscope.errors import UserError
-from transferscope.models import validate
 from transferscope.raw.images import decode_field
 from transferscope.raw.sheets import read_sheet
 

@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 
 from opencell_bucket import ensembl_id, file_name
 from transferscope.cards import DatasetCard
+from transferscope.config.model import validate
 from transferscope.datasets.annotations import read_annotations
 from transferscope.datasets.opencell import choose_proteins, parse_name, plan_opencell
 from transferscope.downloads.bucket import BucketFile
 from transferscope.errors import UserError
-from transferscope.models import validate
 
 CLASSES = ["er", "golgi", "vesicles"]
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from tiny_job import COMPUTE, FAST, HEADS, write_job
 
-from transferscope.config import FinetuneSettings
+from transferscope.config.probes import FinetuneSettings
 from transferscope.errors import UserError
 from transferscope.finetuning import run as run_module
 from transferscope.finetuning.layers import prepare
 from transferscope.finetuning.network import Classifier, TunedNetwork, open_backbone
 from transferscope.finetuning.task import FinetuneTask, LabelledRows
 from transferscope.probes.heads import fit_on, run_heads
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.schedules import learning_rate

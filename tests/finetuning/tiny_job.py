@@ -11,11 +11,13 @@ from factories import CLASSES, TINY_NETWORK, field, write_yaml
 from training_store import write_tile_store
 from transferscope.backbones.embed import embed
 from transferscope.cards import BackboneCard, DatasetCard
-from transferscope.config import ComputeSettings, FinetuneProbe, HeadSettings, SplitSettings
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.jobs import FinetuneProbe
+from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.finetuning.run import Tuned, finetune
-from transferscope.parquet import write_parquet
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.splits import make_splits, write_splits
+from transferscope.stores.parquet import write_parquet
 
 DATASET = DatasetCard(
     name="cells",

@@ -14,7 +14,7 @@ from transferscope.labelling.label_table import (
     relabel,
     with_hand_labels,
 )
-from transferscope.parquet import read_parquet, write_parquet
+from transferscope.stores.parquet import read_parquet, write_parquet
 
 TILES = pd.DataFrame(
     {

@@ -7,8 +7,8 @@ import torch
 
 from factories import TRAINED
 from transferscope.cards import BackboneCard
-from transferscope.config import ComputeSettings
-from transferscope.models import validate
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.model import validate
 from transferscope.pretraining.methods.dino import Crops
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.training.fabric import training_fabric

@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.config import Division
+from transferscope.config.jobs import Division
 from transferscope.pretraining.leakage import numbered, visible_rows
 
 HELD_OUT = Division(scheme="group", seed=0, fold=1)

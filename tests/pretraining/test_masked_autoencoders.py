@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from transferscope.cards import TimmCard
+from transferscope.config.training import AugmentationSettings
 from transferscope.pretraining.methods.base import Batch
 from transferscope.pretraining.methods.mae_unet import blanked
 from transferscope.pretraining.methods.masking import Mask, normalized_patches, random_mask
@@ -14,7 +15,6 @@ from transferscope.pretraining.methods.settings import (
     MaeSettings,
     UnetMaeSettings,
 )
-from transferscope.training.settings import AugmentationSettings
 
 SIZE, PATCH = 32, 8
 N_PATCHES = (SIZE // PATCH) ** 2

@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 
 from transferscope.backbones.networks import build_backbone
 from transferscope.cards import FileCard, TimmCard
+from transferscope.config.training import AugmentationSettings
 from transferscope.pretraining.methods.base import Batch
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.methods.settings import MethodSettings
-from transferscope.training.settings import AugmentationSettings
 
 SIZE = 32
 SMALL = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from transferscope.backbones.channels import assign
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
 from transferscope.cards import Normalization, Slot
+from transferscope.channels.assignment import assign
 from transferscope.pretraining.methods.inputs import NetworkInputs
 
 SLOTS = [Slot(name="microtubules"), Slot(name="protein"), Slot(name="nucleus")]

@@ -7,8 +7,8 @@ import pytest
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.networks import network_without_values
 from transferscope.cards import TrainCard
+from transferscope.config.model import validate
 from transferscope.errors import UserError
-from transferscope.models import validate
 from transferscope.pretraining.methods.fit import check_objective
 
 CARD = Path("card.yaml")

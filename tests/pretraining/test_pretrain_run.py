@@ -11,16 +11,16 @@ from test_pretraining_data import write_source
 
 from factories import TRAINED
 from transferscope.backbones.embed import embed
-from transferscope.backbones.trained import TrainedManifest, trained_card
+from transferscope.backbones.trained import TrainedManifest, history_of, trained_card, weights_of
 from transferscope.cards import BackboneCard
-from transferscope.config import ComputeSettings, Pretraining, TrainingSettings
+from transferscope.config.compute import ComputeSettings, TrainingSettings
+from transferscope.config.jobs import Pretraining
+from transferscope.config.model import validate
 from transferscope.errors import UserError
-from transferscope.models import validate
-from transferscope.parquet import read_parquet
-from transferscope.paths import history_of, weights_of
 from transferscope.pretraining.run import pretrain
 from transferscope.pretraining.task import PretrainingTask
-from transferscope.stores import EmbeddingStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import read_parquet
 
 COMPUTE = ComputeSettings(device="cpu", precision="fp32", threads=1)
 SLOTS = [{"name": "nucleus"}, {"name": "protein"}]

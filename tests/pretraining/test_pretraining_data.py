@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from training_store import write_tile_store
-from transferscope.config import Division, Pretraining, TrainingSettings, TrainingSource
+from transferscope.config.compute import TrainingSettings
+from transferscope.config.jobs import Division, Pretraining, TrainingSource
 from transferscope.errors import UserError
-from transferscope.parquet import write_parquet
 from transferscope.pretraining.data import Batches, TrainingDataset
-from transferscope.stores import TileStore
+from transferscope.stores.parquet import write_parquet
+from transferscope.stores.tile_store import TileStore
 
 
 def write_source(folder, name, n_tiles, channels=("nucleus", "protein"), tested=()):

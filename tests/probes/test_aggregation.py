@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from transferscope.cards import DatasetCard
-from transferscope.config import AggregateProbe, AggregateSettings, KnnSettings, SplitSettings
+from transferscope.config.jobs import AggregateProbe
+from transferscope.config.probes import AggregateSettings, KnnSettings, SplitSettings
 from transferscope.errors import UserError
-from transferscope.parquet import read_parquet
 from transferscope.probes.aggregation import Aggregates, aggregate, score_aggregates
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
 from transferscope.probes.variants import variants_of
-from transferscope.score_table import SCORE_COLUMNS
+from transferscope.stores.parquet import read_parquet
 
 CLASSES = ["er", "golgi", "nucleus"]
 N_GROUPS, FOVS, CELLS = 18, 3, 5

@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
-from transferscope.config import Leakage, SplitSettings
-from transferscope.devices import torch_device
+from transferscope.config.jobs import Leakage
+from transferscope.config.probes import SplitSettings
 from transferscope.errors import UserError
-from transferscope.parquet import write_parquet
-from transferscope.paths import store_of
 from transferscope.probes.evaluation import ProbeData, evaluated_part, read_divisions
 from transferscope.probes.splits import make_splits, write_splits
-from transferscope.stores import EMBEDDINGS_FORMAT, BlockStore
+from transferscope.runtime.devices import torch_device
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
+from transferscope.stores.parquet import write_parquet
 
 CLASSES = ["er", "golgi"]
 CARD = DatasetCard(name="d", sheet="s.tsv", channels=["nucleus", "protein"], labels=CLASSES)

@@ -13,16 +13,16 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from transferscope.cards import DatasetCard
-from transferscope.config import HeadSettings, SplitSettings
-from transferscope.parquet import read_parquet
+from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.probes import head_training
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadRows, Problem, Scalers
 from transferscope.probes.head_training import steps_per_epoch
 from transferscope.probes.heads import decide, fit, floor, run_heads, score_heads
 from transferscope.probes.metrics import best_thresholds
+from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
-from transferscope.score_table import SCORE_COLUMNS
+from transferscope.stores.parquet import read_parquet
 
 CLASSES = ["er", "golgi", "nucleus", "vesicles"]
 METRICS = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]

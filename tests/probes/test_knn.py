@@ -9,15 +9,15 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from transferscope.cards import DatasetCard
-from transferscope.config import KnnSettings, SplitSettings
+from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
-from transferscope.parquet import read_parquet
 from transferscope.probes import spaces
 from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.knn import majority, run_knn, score_knn
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
-from transferscope.score_table import SCORE_COLUMNS
+from transferscope.stores.parquet import read_parquet
 
 CLASSES = ["er", "golgi", "nucleus", "vesicles"]
 METRICS = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]

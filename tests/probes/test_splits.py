@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferscope.cards import DatasetCard
-from transferscope.config import SplitSettings
+from transferscope.config.probes import SplitSettings
 from transferscope.errors import UserError
 from transferscope.probes.splits import (
     COLUMNS,

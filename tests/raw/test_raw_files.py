@@ -2,7 +2,7 @@ import os
 
 from factories import DATASET_CARD, write_raw
 from transferscope.cards import DatasetCard
-from transferscope.models import validate
+from transferscope.config.model import validate
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 

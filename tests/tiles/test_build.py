@@ -17,13 +17,13 @@ import tifffile
 import zarr
 from scipy import ndimage
 
-from transferscope import ordered
 from transferscope.cards import DatasetCard
 from transferscope.errors import UserError
-from transferscope.parquet import read_parquet
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import TileStore
+from transferscope.runtime import ordered_map as ordered
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.build import make_tiles
 from transferscope.tiles.quality import measure
 

@@ -12,15 +12,16 @@ from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from object_store import ObjectStore
 from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
-from transferscope.checksum_list import as_list
 from transferscope.commands.study import merged_config
 from transferscope.errors import UnreachableError, UserError
-from transferscope.parquet import read_parquet, write_parquet
-from transferscope.plan import SHIPPED, Plan
-from transferscope.preflight import preflight
 from transferscope.remote import access
-from transferscope.stores import DamagedBlockError, TileStore
-from transferscope.study import Study
+from transferscope.runtime.checksum_list import as_list
+from transferscope.stores.parquet import read_parquet, write_parquet
+from transferscope.stores.reader import DamagedBlockError
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.plan import SHIPPED, Plan
+from transferscope.study.preflight import preflight
+from transferscope.study.study import Study
 from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
 from transferscope.training.tiles import TrainingTiles

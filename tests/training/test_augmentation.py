@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from transferscope.config.training import AugmentationSettings
 from transferscope.training.augmentation import Augmentation
-from transferscope.training.settings import AugmentationSettings
 
 OFF = {
     "crop_scale": (1.0, 1.0),

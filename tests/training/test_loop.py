@@ -12,7 +12,7 @@ import torch
 from tiny_task import SETTINGS, TinyTask, run
 
 from transferscope.errors import UserError
-from transferscope.parquet import read_parquet
+from transferscope.stores.parquet import read_parquet
 
 CLOCK = ["images_per_second", "data_wait"]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training_store import write_tile_store
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.training.reading import BatchReader
 from transferscope.training.tiles import TrainingTiles, scaled
 

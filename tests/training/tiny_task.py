@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from transferscope.config import ComputeSettings
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.training import OptimiserSettings
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import EarlyStop, StopTraining, TrainingPlan, train
 from transferscope.training.order import BatchOrder
-from transferscope.training.settings import OptimiserSettings
 
 SETTINGS = OptimiserSettings(learning_rate=0.05, warmup=0.2, final_weight_decay=0.4, clip=1.0)
 

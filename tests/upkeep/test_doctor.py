@@ -32,7 +32,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("transferscope.disk.tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("transferscope.runtime.atomic_files.tempfile.NamedTemporaryFile", refuse)
     check = doctor._writing(tmp_path)
     assert check.state == doctor.BAD
     assert "read-only" in check.found

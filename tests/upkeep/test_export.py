@@ -9,8 +9,8 @@ import pytest
 from factories import write_study
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
-from transferscope.plan import SHIPPED
-from transferscope.study import Study
+from transferscope.study.plan import SHIPPED
+from transferscope.study.study import Study
 from transferscope.upkeep.export import export, verify_archive
 
 

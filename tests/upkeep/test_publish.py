@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from factories import write_study
 from object_store import BUCKET, ObjectStore
 from tile_stores import copy_tiles
-from transferscope.cli import app
+from transferscope.commands.app import app
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
-from transferscope.plan import SHIPPED
-from transferscope.stores import TileStore
-from transferscope.study import Study
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.plan import SHIPPED
+from transferscope.study.study import Study
 from transferscope.upkeep.export import results_of
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published

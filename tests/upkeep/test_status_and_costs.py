@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from transferscope.downloads.locks import alone
 from transferscope.errors import UserError
+from transferscope.runtime.locks import alone
 from transferscope.upkeep.costs import job_costs, rule_costs
 from transferscope.upkeep.status import status
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from transferscope.errors import UserError
-from transferscope.stores import DamagedBlockError, EmbeddingStore, TileStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.reader import DamagedBlockError
+from transferscope.stores.tile_store import TileStore
 from transferscope.upkeep.trial import trial_embedding
 from transferscope.upkeep.verify import repair, verify
 

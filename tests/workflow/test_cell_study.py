@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from factories import DATASET_CARD, planned_jobs, run_snakemake, write_study, write_yaml
-from transferscope.parquet import read_parquet
+from transferscope.stores.parquet import read_parquet
 
 pytestmark = pytest.mark.workflow
 CELLS = {

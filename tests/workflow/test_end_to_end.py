@@ -107,6 +107,6 @@ class Tags(HTMLParser):
 
 def test_results_survive_a_moved_study(finished_study, tmp_path):
     moved = shutil.copytree(finished_study, tmp_path / "elsewhere")
-    from transferscope.stores import EmbeddingStore
+    from transferscope.stores.embedding_store import EmbeddingStore
 
     assert len(EmbeddingStore(moved / "results/tiny/embeddings/cells/tiny/map.json")) == 36

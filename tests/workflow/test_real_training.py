@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from factories import run_snakemake, write_yaml
 from real_cells import cell_sheet
 from transferscope.compare.bootstrap import count_by_group, draw_weights, metrics_of_counts
-from transferscope.stores import EmbeddingStore
+from transferscope.stores.embedding_store import EmbeddingStore
 
 pytestmark = pytest.mark.workflow
 SLOW = "TRANSFERSCOPE_SLOW_TESTS" in os.environ

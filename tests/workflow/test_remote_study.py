@@ -14,7 +14,7 @@ from factories import (
     write_yaml,
 )
 from object_store import BUCKET
-from transferscope.stores import Manifest
+from transferscope.stores.manifest import Manifest
 
 pytestmark = pytest.mark.workflow
 SMALL = {

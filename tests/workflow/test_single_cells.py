@@ -11,13 +11,15 @@ from real_cells import cell_sheet
 from transferscope.backbones.embed import embed
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cells.build import make_cells
-from transferscope.config import ComputeSettings, KnnSettings, SplitSettings
-from transferscope.models import read_model
-from transferscope.parquet import read_parquet
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.model import read_model
+from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.knn import run_knn
 from transferscope.probes.splits import make_splits
-from transferscope.stores import EmbeddingStore, TileStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.tile_store import TileStore
 
 pytestmark = pytest.mark.workflow
 KS = [1, 5, 10, 20, 50]

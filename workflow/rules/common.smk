@@ -5,13 +5,13 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from transferscope.backbones.strategies import WILDCARD
-from transferscope.disk import require_writable
+from transferscope.config.channel_strategies import WILDCARD
+from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
-from transferscope.plan import EXTENSIONS, FIGURES, Plan, card_roots
-from transferscope.preflight import preflight
-from transferscope.protocols import PROTOCOLS
-from transferscope.study import Study
+from transferscope.study.plan import EXTENSIONS, FIGURES, Plan, card_roots
+from transferscope.study.preflight import preflight
+from transferscope.study.protocols import PROTOCOLS
+from transferscope.study.study import Study
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}

@@ -19,23 +19,18 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.backbones.channels import assign, slots_of
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import HandcraftedCard, NetworkCard
-from transferscope.config import ComputeSettings
+from transferscope.channels.assignment import assign, slots_of
+from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
-from transferscope.paths import store_of
-from transferscope.progress import progress_bar
-from transferscope.protocols import PROTOCOLS
-from transferscope.stores import (
-    EMBEDDING_BLOCK_ROWS,
-    EMBEDDINGS_FORMAT,
-    BlockStore,
-    DamagedBlockError,
-    TileStore,
-    attributes_of,
-)
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.progress import progress_bar
+from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, attributes_of
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
+from transferscope.stores.reader import DamagedBlockError
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.protocols import PROTOCOLS
 from transferscope.tiles.checked_reads import CheckedReads
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from transferscope.backbones.embed import StoreFilling
 from transferscope.cards import HandcraftedCard, NetworkCard
-from transferscope.config import ComputeSettings
+from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
-from transferscope.paths import store_of
-from transferscope.stores import BlockStore, attributes_of, write_atomically
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.stores.block_store import BlockStore, attributes_of
+from transferscope.stores.manifest import store_of
 
 ARRAY = "embeddings"
 

@@ -18,9 +18,9 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from transferscope.backbones.strategies import FEATURES
 from transferscope.cards import HandcraftedCard
-from transferscope.processes import process_pool
+from transferscope.config.channel_strategies import FEATURES
+from transferscope.runtime.worker_processes import process_pool
 
 Image = npt.NDArray[np.float32]
 Tiles = npt.NDArray[Any]

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferscope.backbones.channels import Assignment, column_layout
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.embed import Embeddings, Tiles, storage_dtype
 from transferscope.backbones.networks import build_backbone
@@ -24,12 +23,13 @@ from transferscope.backbones.precision import (
 )
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
 from transferscope.backbones.readout import Backbone, in_precision, output_widths
-from transferscope.backbones.strategies import ADAPT
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
-from transferscope.config import ComputeSettings
-from transferscope.devices import allotted_device
+from transferscope.channels.assignment import Assignment, column_layout
+from transferscope.config.channel_strategies import ADAPT
+from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.devices import allotted_device
 
 logger = logging.getLogger(__name__)
 

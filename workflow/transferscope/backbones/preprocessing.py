@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.backbones.channels import Assignment, Pass, adapted_values
-from transferscope.backbones.strategies import ADAPT, AGNOSTIC
 from transferscope.cards import Normalization
+from transferscope.channels.assignment import Assignment, Pass, adapted_values
+from transferscope.config.channel_strategies import ADAPT, AGNOSTIC
 
 # A channel whose standard deviation over the tile is smaller than this, on a scale of 0 to 1, is
 # constant: 16-bit data cannot vary less. `self` normalisation makes it zero.

@@ -11,8 +11,7 @@ from transferscope.cards import FileCard, TrainCard, accepts_any_channels
 from transferscope.cards.network import ArchitectureBase
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError
-from transferscope.paths import weights_of
-from transferscope.stores import write_atomically
+from transferscope.runtime.atomic_files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -98,3 +97,25 @@ def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
     layout: Literal["auto", "timm"] = "auto" if accepts_any_channels(card) else "timm"
     loaded = FileCard(source="file", weights=Path(weights.name), layout=layout, **shared)
     return loaded, manifest
+
+
+def weights_of(manifest: Path) -> Path:
+    """Return the weights that the manifest of a trained backbone describes.
+
+    Examples
+    --------
+    >>> weights_of(Path("backbones/dino.json")).name
+    'dino.safetensors'
+    """
+    return manifest.with_suffix(".safetensors")
+
+
+def history_of(manifest: Path) -> Path:
+    """Return the table of the training of a backbone.
+
+    Examples
+    --------
+    >>> history_of(Path("backbones/dino.json")).name
+    'dino.history.parquet'
+    """
+    return manifest.with_suffix(".history.parquet")

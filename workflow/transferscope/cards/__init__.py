@@ -35,9 +35,9 @@ from transferscope.cards.fetch import (
     HpaFetch,
     OpenCellFetch,
 )
-from transferscope.cards.names import ChannelName, Name
 from transferscope.cards.network import Normalization, Output, Slot
 from transferscope.cards.train import HeldOut, TrainCard
+from transferscope.config.names import ChannelName, Name
 
 __all__ = [
     "ArchitectureCard",

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from transferscope.cards.names import Name
 from transferscope.cards.network import ArchitectureBase, NetworkBase
 from transferscope.cards.train import TrainCard
-from transferscope.models import Model
+from transferscope.config.model import Model
+from transferscope.config.names import Name
 
 # Ways of naming weights in a checkpoint file, each a module of `checkpoints.layouts`.
 LayoutName = Literal[

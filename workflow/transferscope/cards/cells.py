@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from transferscope.cards.names import ChannelName
-from transferscope.models import Model
+from transferscope.config.model import Model
+from transferscope.config.names import ChannelName
 
 
 class ProvidedMasks(Model):

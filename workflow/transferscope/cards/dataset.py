@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.cards.cells import CellposeSegmentation, CellSettings, WatershedSegmentation
 from transferscope.cards.fetch import FetchSettings, HpaFetch
-from transferscope.cards.names import ChannelName, Name
-from transferscope.models import Model, fingerprint
+from transferscope.config.model import Model
+from transferscope.config.names import ChannelName, Name
 from transferscope.remote.urls import checked_url, is_url
+from transferscope.runtime.fingerprint import fingerprint
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from transferscope.models import Model
+from transferscope.config.model import Model
 
 # The flat table of the OpenCell paper's repository, at a commit, so that it cannot change.
 OPENCELL_ANNOTATIONS = (

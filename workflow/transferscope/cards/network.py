@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from transferscope.cards.names import ChannelName, Name
-from transferscope.models import Model
+from transferscope.config.model import Model
+from transferscope.config.names import ChannelName, Name
 
 
 class Slot(Model):

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from transferscope.cards.names import Name
 from transferscope.cards.network import ArchitectureBase
-from transferscope.models import PROSE, Model, fingerprint
+from transferscope.config.model import PROSE, Model
+from transferscope.config.names import Name
+from transferscope.config.training import AugmentationSettings, OptimiserSettings
 from transferscope.pretraining.methods.settings import MethodSettings
-from transferscope.training.settings import AugmentationSettings, OptimiserSettings
+from transferscope.runtime.fingerprint import fingerprint
 
 # Learning rates are given for so many images a step, and scaled in proportion.
 REFERENCE_BATCH = 256

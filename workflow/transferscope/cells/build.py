@@ -20,15 +20,16 @@ from transferscope.cells.plausibility import plausibility_table
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.tables import write_quality, write_tile_table
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
-from transferscope.ordered import in_order
-from transferscope.paths import store_of
-from transferscope.progress import progress_bar
-from transferscope.protocols import PROTOCOLS
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import BlockStore, write_atomically
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.progress import progress_bar
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import store_of
+from transferscope.study.protocols import PROTOCOLS
 from transferscope.tiles.blocks import BlockLog, Skipped
 from transferscope.tiles.decoding import SKIP_MEND
 from transferscope.tiles.plan import skip_field

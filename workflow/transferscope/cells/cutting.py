@@ -13,9 +13,9 @@ from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.ordered import in_order
-from transferscope.progress import progress_bar
-from transferscope.stores import BlockStore
+from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.progress import progress_bar
+from transferscope.stores.block_store import BlockStore
 from transferscope.tiles.tiling import TilePlace, limit_torch_threads, resample
 
 

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from transferscope.cells.field import decode
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.ordered import in_order
-from transferscope.progress import progress_bar
+from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.progress import progress_bar
 
 Colours = npt.NDArray[np.float32]
 SKY_BLUE, ORANGE, PURPLE = (0.34, 0.71, 0.91), (0.90, 0.62, 0.0), (0.80, 0.47, 0.65)

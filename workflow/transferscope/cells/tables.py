@@ -11,7 +11,7 @@ import pandas as pd
 from transferscope.cells.measures import BORDER_COLUMN, WHOLE_NUMBERS
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import FieldRecord, RecordFolder
-from transferscope.parquet import parquet_parts
+from transferscope.stores.parquet import parquet_parts
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table
 from transferscope.tiles.tables import write_quality as write_parts
 

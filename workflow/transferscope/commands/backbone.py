@@ -13,8 +13,8 @@ import typer
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
-    from transferscope.backbones.catalogue import Entry
     from transferscope.checkpoints.inspection import Inspection
+    from transferscope.commands.catalogue import Entry
 
 app = typer.Typer(
     no_args_is_help=True, help="List backbones, fetch their weights, look into checkpoint files."
@@ -42,8 +42,8 @@ def list_cards(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
-    from transferscope.backbones.catalogue import catalogue
-    from transferscope.plan import card_roots
+    from transferscope.commands.catalogue import catalogue
+    from transferscope.study.plan import card_roots
 
     entries = catalogue([root / folder for root in card_roots()])
     if as_json:
@@ -59,9 +59,9 @@ def fetch(
     """Fetch the weights of backbones into the cache, for jobs on machines without a network."""
     from transferscope.backbones.networks import build_backbone
     from transferscope.cards import BackboneCard, HandcraftedCard
-    from transferscope.estimates.weights import weights_state
-    from transferscope.plan import card_roots
-    from transferscope.study import locate_card
+    from transferscope.cards.lookup import locate_card
+    from transferscope.costs.weights import weights_state
+    from transferscope.study.plan import card_roots
 
     problems: list[Problem] = []
     for name in cards:
@@ -105,7 +105,7 @@ def card(
 ) -> None:
     """Write a backbone card for a checkpoint file, ready to use in a study."""
     from transferscope.checkpoints.card_text import card_name, card_text
-    from transferscope.stores import write_atomically
+    from transferscope.runtime.atomic_files import write_atomically
 
     found = _inspected(file, layout, state_key, architecture)
     if found.problem is not None:
@@ -163,7 +163,7 @@ def _check(path: Path) -> None:
     """Report at once what would keep a run from using the card."""
     from transferscope.backbones.checks import check_backbone
     from transferscope.cards import BackboneCard
-    from transferscope.models import read_model
+    from transferscope.config.model import read_model
 
     if problems := check_backbone(read_model(path, BackboneCard), path):
         raise UserError(problems)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from transferscope.cards import DatasetCard
     from transferscope.labelling.page import EarlierRow, LabelPage
-    from transferscope.stores import TileStore
+    from transferscope.stores.tile_store import TileStore
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -44,9 +44,9 @@ def label(
 ) -> None:
     """Write a page of tiles to label: one file, which works offline in any browser."""
     from transferscope.cards import DatasetCard
+    from transferscope.config.model import read_model
     from transferscope.labelling.page import page_html
-    from transferscope.models import read_model
-    from transferscope.stores import write_atomically
+    from transferscope.runtime.atomic_files import write_atomically
 
     if balance not in BALANCES:
         what = f'unknown balance "{balance}"'
@@ -62,8 +62,8 @@ def label(
 
 
 def _read(tiles: Path, table: Path) -> tuple[TileStore, pd.DataFrame]:
-    from transferscope.parquet import read_parquet
-    from transferscope.stores import TileStore
+    from transferscope.stores.parquet import read_parquet
+    from transferscope.stores.tile_store import TileStore
 
     store, tile_table = TileStore(tiles), read_parquet(table)
     if tile_table["tile_id"].tolist() != store.tile_ids:

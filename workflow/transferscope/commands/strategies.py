@@ -40,8 +40,8 @@ def strategies(
 
 def _cards(dataset: str, backbone: str) -> tuple[Any, Any]:
     from transferscope.cards import BackboneCard, DatasetCard
-    from transferscope.plan import card_roots
-    from transferscope.study import locate_card
+    from transferscope.cards.lookup import locate_card
+    from transferscope.study.plan import card_roots
 
     roots = card_roots()
     return (
@@ -52,8 +52,8 @@ def _cards(dataset: str, backbone: str) -> tuple[Any, Any]:
 
 def _served(dataset: Any, backbone: Any, strategies: list[str] | None, seed: int) -> list[str]:
     """Return the strategies to draw; one that was asked for and cannot be served is an error."""
-    from transferscope.backbones.channels import strategies_for
-    from transferscope.backbones.strategies import ONLY, STRATEGIES, check_name
+    from transferscope.channels.assignment import strategies_for
+    from transferscope.config.channel_strategies import ONLY, STRATEGIES, check_name
     from transferscope.errors import Problem, UserError
 
     requested = strategies or [*STRATEGIES, *(ONLY + channel for channel in dataset.channels)]

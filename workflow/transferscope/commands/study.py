@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from transferscope.estimates.estimate import Estimate
-    from transferscope.plan import Plan
+    from transferscope.costs.estimate import Estimate
+    from transferscope.study.plan import Plan
 
 app = typer.Typer(help="Check a study before it runs.", no_args_is_help=True)
 GIB = 2**30
@@ -39,11 +39,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check config, cards, sheets, files and backbones; say what the study will take."""
-    from transferscope.estimates.estimate import estimate
-    from transferscope.estimates.rates import machine_rates
-    from transferscope.plan import Plan, card_roots
-    from transferscope.preflight import preflight
-    from transferscope.study import Study
+    from transferscope.costs.estimate import estimate
+    from transferscope.costs.rates import machine_rates
+    from transferscope.study.plan import Plan, card_roots
+    from transferscope.study.preflight import preflight
+    from transferscope.study.study import Study
 
     study = Study.load(merged_config(config), card_roots(), str(config))
     preflight(study)
@@ -66,8 +66,8 @@ def merged_config(path: Path) -> dict[str, Any]:
     """
     from snakemake.utils import update_config
 
-    from transferscope.models import read_yaml
-    from transferscope.plan import card_roots
+    from transferscope.config.model import read_yaml
+    from transferscope.study.plan import card_roots
 
     bases = (root / BASE_CONFIG for root in card_roots())
     merged = read_yaml(next(base for base in bases if base.is_file()))

@@ -14,7 +14,7 @@ from transferscope.commands.study import BASE_CONFIG, merged_config, size_text
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
-    from transferscope.study import Study
+    from transferscope.study.study import Study
     from transferscope.upkeep.status import Status
     from transferscope.upkeep.verify import Verified
 
@@ -84,8 +84,8 @@ def _verify_published(place: str, *, as_json: bool) -> None:
 
 
 def _load(config: Path) -> Study:
-    from transferscope.plan import card_roots
-    from transferscope.study import Study
+    from transferscope.study.plan import card_roots
+    from transferscope.study.study import Study
 
     return Study.load(merged_config(config), card_roots(), str(config))
 
@@ -118,7 +118,7 @@ def _show_verified(found: Verified, command: str, study: Path) -> None:
 
 def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show what of a study is done, running, stale, failed or to come, and its size on disk."""
-    from transferscope.plan import SHIPPED
+    from transferscope.study.plan import SHIPPED
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 

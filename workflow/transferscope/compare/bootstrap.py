@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.seeds import derive_rng
+from transferscope.runtime.seeds import derive_rng
 
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]

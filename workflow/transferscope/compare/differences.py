@@ -17,7 +17,7 @@ from scipy import stats
 
 from transferscope.compare.bootstrap import Floats, interval, mean_of_defined
 from transferscope.compare.tables import Head, Store
-from transferscope.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR
 
 FoldDraws = Mapping[tuple[int, int], Floats]
 StoreFolds = Mapping[Store, Mapping[tuple[Head, str], FoldDraws]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from transferscope.backbones.strategies import MAP_RANDOM
-from transferscope.score_table import SEEN_IN_TRAINING
+from transferscope.config.channel_strategies import MAP_RANDOM
+from transferscope.probes.score_table import SEEN_IN_TRAINING
 
 SEEN = {
     "images": "images of {dataset}, those of test groups included, but no labels",

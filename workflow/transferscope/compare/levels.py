@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from transferscope.backbones.strategies import MAP_RANDOM, family_of
 from transferscope.compare.bootstrap import Weights, draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
 from transferscope.compare.tables import Store, rounded, write_csv, write_parquet
 from transferscope.compare.tally import Tally, groups_of, tally
-from transferscope.config import AggregateSettings, CompareSettings
-from transferscope.paths import StudyPaths
+from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.probes import AggregateSettings
+from transferscope.config.results import CompareSettings
+from transferscope.probes.score_table import FLOOR, STORE
 from transferscope.probes.variants import (
     FIELDS,
     TILE,
@@ -26,8 +27,8 @@ from transferscope.probes.variants import (
     scored_at_levels,
     variants_of,
 )
-from transferscope.score_table import FLOOR, STORE
-from transferscope.study import Probed
+from transferscope.study.paths import StudyPaths
+from transferscope.study.study import Probed
 
 LEVEL_COLUMNS = [
     *STORE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from transferscope.compare.tables import HEAD
-from transferscope.finetuning.modes import is_tuned
-from transferscope.score_table import FLOOR
+from transferscope.config.modes import is_tuned
+from transferscope.probes.score_table import FLOOR
 
 RULE = (
     "One head stands for all stores of a dataset: of the heads that were run on the most stores "

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.backbones.strategies import FEATURES, MAP_RANDOM
 from transferscope.compare.finetuning import KEYS as TUNED_KEYS
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
@@ -30,8 +29,9 @@ from transferscope.compare.wording import (
     strategy_phrase,
     verdict,
 )
-from transferscope.config import CompareSettings
-from transferscope.score_table import FLOOR
+from transferscope.config.channel_strategies import FEATURES, MAP_RANDOM
+from transferscope.config.results import CompareSettings
+from transferscope.probes.score_table import FLOOR
 
 SATURATED = 0.95
 SUSPICIOUS = 0.98

@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.backbones.strategies import MAP_RANDOM, family_of
 from transferscope.compare.bootstrap import Floats, Weights, draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.differences import COLUMNS, differences
@@ -39,11 +38,12 @@ from transferscope.compare.tables import (
     write_parquet,
 )
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
-from transferscope.config import CompareSettings
+from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError
-from transferscope.progress import progress_bar
-from transferscope.score_table import STORE
-from transferscope.stores import write_atomically
+from transferscope.probes.score_table import STORE
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 PREDICTIONS_SUFFIX = ".predictions.parquet"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from transferscope.backbones.strategies import family_of
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
-from transferscope.score_table import SEEN_IN_TRAINING, STORE
+from transferscope.config.channel_strategies import family_of
+from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE
 
 SUMMARY_COLUMNS = [
     *SUMMARY_KEYS,

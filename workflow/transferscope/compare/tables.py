@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.backbones.strategies import FEATURES
+from transferscope.config.channel_strategies import FEATURES
+from transferscope.config.modes import described, is_tuned, mode_of_head
 from transferscope.errors import Problem, UserError
-from transferscope.finetuning.modes import described, is_tuned, mode_of_head
-from transferscope.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
+from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]

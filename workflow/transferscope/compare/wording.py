@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from transferscope.backbones.strategies import single_channel
 from transferscope.compare.tables import Store
+from transferscope.config.channel_strategies import single_channel
 
 METRIC_NAMES = {
     "macro_f1": "macro F1",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.cards import DatasetCard, OpenCellFetch
-from transferscope.config import SplitSettings
+from transferscope.config.probes import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
 from transferscope.datasets.fetch import annotation_file, plan
 from transferscope.downloads.cache import NotNowError

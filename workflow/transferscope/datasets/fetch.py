@@ -22,13 +22,13 @@ from transferscope.downloads.addresses import is_remote, local_path
 from transferscope.downloads.batch import Record, as_problems, download_all
 from transferscope.downloads.bucket import BucketFile, list_bucket, saved_listing
 from transferscope.downloads.cache import OFFLINE_VARIABLES, cached_file, is_offline
-from transferscope.downloads.locks import alone
 from transferscope.downloads.patience import Patience
 from transferscope.downloads.transfer import DownloadError
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import write_atomically
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.locks import alone
 
 FORMAT = "transferscope.fetched"
 FORMAT_VERSION = 1

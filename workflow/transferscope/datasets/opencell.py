@@ -21,7 +21,7 @@ from transferscope.downloads.addresses import inside, is_remote, local_path
 from transferscope.downloads.bucket import BucketFile
 from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import LABEL_SEPARATOR
-from transferscope.seeds import derive_seed
+from transferscope.runtime.seeds import derive_seed
 
 FILE_NAME = re.compile(r"OC-FOV_(.+)_(ENSG\d+)_(CID\d+)_(FID\d+)_(proj|stack)\.tif")
 COLUMNS = ["tile_id", "path", "group", "labels", "fov", "gene", "cell_line"]

@@ -26,8 +26,8 @@ from transferscope.downloads.transfer import (
     new_session,
 )
 from transferscope.errors import Problem
-from transferscope.progress import progress_bar
-from transferscope.stores import write_atomically
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.progress import progress_bar
 
 RECORD = "fetched.tsv"
 FAILED = "failed.tsv"

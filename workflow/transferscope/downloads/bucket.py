@@ -12,7 +12,7 @@ from transferscope.downloads.addresses import bucket_url
 from transferscope.downloads.checksums import Checksum
 from transferscope.downloads.patience import Patience
 from transferscope.downloads.transfer import Download, DownloadError, download
-from transferscope.stores import write_atomically
+from transferscope.runtime.atomic_files import write_atomically
 
 LISTING = "listing.json"
 

@@ -112,7 +112,7 @@ def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Proble
 def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     """Fetch a file while no other process does; one that waited finds it there."""
     # Imported here: `cached_path` is asked by commands that start fast.
-    from transferscope.downloads.locks import alone
+    from transferscope.runtime.locks import alone
 
     try:
         with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
@@ -125,7 +125,7 @@ def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | 
 
 def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     from transferscope.downloads.transfer import Download, DownloadError, download
-    from transferscope.progress import progress_bar
+    from transferscope.runtime.progress import progress_bar
 
     wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
     logger.info("fetching %s", url)
@@ -159,7 +159,7 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
 
 
 def _note(seen: Path, stamp: str) -> None:
-    from transferscope.stores import write_atomically
+    from transferscope.runtime.atomic_files import write_atomically
 
     try:
         write_atomically(seen, stamp)

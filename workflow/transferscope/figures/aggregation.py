@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Store
 from transferscope.compare.wording import METRIC_NAMES, percent, signed
-from transferscope.config import CompareSettings, FigureSettings
+from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.results import errors_of, with_labels
 from transferscope.figures.style import (
     GREY,
@@ -28,8 +28,8 @@ from transferscope.figures.style import (
     save,
     style,
 )
-from transferscope.parquet import read_parquet
 from transferscope.probes.variants import VARIANT, Variant
+from transferscope.stores.parquet import read_parquet
 
 STYLE_VERSION = 1
 HEAD = "logreg"

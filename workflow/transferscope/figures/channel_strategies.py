@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from transferscope.backbones.channels import Assignment, Pass, assign, slots_of
-from transferscope.backbones.strategies import (
+from transferscope.cards import DatasetCard, NetworkCard
+from transferscope.channels.assignment import Assignment, Pass, assign, slots_of
+from transferscope.config.channel_strategies import (
     ADAPT,
     AGNOSTIC,
     MAP,
@@ -22,7 +23,6 @@ from transferscope.backbones.strategies import (
     seed_of,
     single_channel,
 )
-from transferscope.cards import DatasetCard, NetworkCard
 from transferscope.figures.style import BLACK, GREY, PALE, new_figure, text_colour, wrapped
 
 # Colours of the channels, in the dataset's order (Okabe and Ito).

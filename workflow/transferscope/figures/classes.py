@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
 from transferscope.figures.results import Results, with_labels
 from transferscope.figures.style import (

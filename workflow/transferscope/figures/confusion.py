@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Store
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
 from transferscope.figures.results import Results
 from transferscope.figures.style import (

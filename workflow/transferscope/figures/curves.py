@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from transferscope.backbones.strategies import FEATURES
+from transferscope.config.channel_strategies import FEATURES
 from transferscope.figures.style import BLACK, GREY, MARKERS, OKABE_ITO, PALE, label_of
 
 HIGHLIGHTED = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.figures import classes, confusion, neighbours, scaling, split_gap, strategies
 from transferscope.figures.results import Results

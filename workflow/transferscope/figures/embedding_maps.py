@@ -22,7 +22,7 @@ from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
 from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.errors import Problem, UserError
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
 from transferscope.figures.style import (
@@ -36,11 +36,11 @@ from transferscope.figures.style import (
     save,
     style,
 )
-from transferscope.parquet import read_parquet
 from transferscope.probes.labels import LabelledTiles
-from transferscope.progress import progress_bar
-from transferscope.seeds import derive_rng
-from transferscope.stores import EmbeddingStore
+from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_rng
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import read_parquet
 
 NEIGHBOURS = 10
 DRAWS = 1000

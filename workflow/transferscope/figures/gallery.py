@@ -13,9 +13,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.backbones.strategies import family_of
 from transferscope.cards import DatasetCard
-from transferscope.config import FigureSettings, KnnSettings
+from transferscope.config.channel_strategies import family_of
+from transferscope.config.probes import KnnSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.embedding_maps import StoreView
 from transferscope.figures.style import (
     BLACK,
@@ -28,15 +29,16 @@ from transferscope.figures.style import (
     save,
     style,
 )
-from transferscope.parquet import read_parquet
-from transferscope.paths import StudyPaths
 from transferscope.probes.exclusion import exclusion_codes
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.nearest import Rows, fewest_allowed, nearest
 from transferscope.probes.spaces import SPACES
-from transferscope.seeds import derive_rng
-from transferscope.stores import EmbeddingStore, TileStore
-from transferscope.study import Probed
+from transferscope.runtime.seeds import derive_rng
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.paths import StudyPaths
+from transferscope.study.study import Probed
 from transferscope.tiles.contact_sheets import (
     add_scale_bar,
     composite,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
@@ -22,7 +22,7 @@ from transferscope.figures.style import (
     new_figure,
     note_that_nothing_is_shown,
 )
-from transferscope.score_table import KNN, knn_heads
+from transferscope.probes.score_table import KNN, knn_heads
 
 
 def draw(results: Results, settings: FigureSettings) -> Figure:

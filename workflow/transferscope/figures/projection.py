@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferscope.errors import Problem, UserError
-from transferscope.seeds import derive_seed
+from transferscope.runtime.seeds import derive_seed
 
 Matrix = npt.NDArray[np.float32]
 PRINCIPAL_COMPONENTS = 50

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from transferscope.backbones.strategies import MAP_RANDOM
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, read_summary
 from transferscope.compare.wording import METRIC_NAMES, percent
+from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
-from transferscope.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR
 
 TABLES = ["chosen", "differences", "confusion", "per_class", "finetuning"]
 

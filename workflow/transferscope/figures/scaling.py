@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
@@ -27,7 +27,7 @@ from transferscope.figures.tuning_curves import (
     looks_of,
     tuned_stores,
 )
-from transferscope.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR
 
 SATURATED = 0.95
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from transferscope.compare.tables import Store
 from transferscope.compare.wording import signed
-from transferscope.config import FigureSettings
+from transferscope.config.results import FigureSettings
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     GREY,

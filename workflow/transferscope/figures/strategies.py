@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from transferscope.backbones.strategies import MAP_RANDOM
-from transferscope.config import FigureSettings
+from transferscope.config.channel_strategies import MAP_RANDOM
+from transferscope.config.results import FigureSettings
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     BLACK,

@@ -21,9 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from transferscope.backbones.strategies import seed_of, single_channel
-from transferscope.disk import writing
+from transferscope.config.channel_strategies import seed_of, single_channel
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.atomic_files import writing
 
 BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]

@@ -11,11 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.backbones.trained import TrainedManifest
-from transferscope.config import FigureSettings
+from transferscope.backbones.trained import TrainedManifest, history_of
+from transferscope.config.results import FigureSettings
 from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_figure, save, style
-from transferscope.parquet import read_parquet
-from transferscope.paths import history_of
+from transferscope.stores.parquet import read_parquet
 
 # Points of a line: a step each would be no clearer.
 POINTS = 400

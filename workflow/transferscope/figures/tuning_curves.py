@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.tables import Store
 from transferscope.compare.wording import percent
+from transferscope.config.modes import described, mode_of_head
 from transferscope.figures.curves import draw_line, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import BLACK, MARKERS, OKABE_ITO, label_of
-from transferscope.finetuning.modes import described, mode_of_head
 
 FROZEN_MARKER = "o"
 

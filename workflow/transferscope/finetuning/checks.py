@@ -8,10 +8,10 @@ from torch import nn
 
 from transferscope.backbones.networks import network_without_values
 from transferscope.cards import NetworkCard, Output, TransformersCard
+from transferscope.config.modes import HEAD, LORA, last_layers
 from transferscope.errors import Problem
 from transferscope.finetuning.layers import groups_its_parameters, layers_of
 from transferscope.finetuning.lora import low_rank_layers
-from transferscope.finetuning.modes import HEAD, LORA, last_layers
 
 
 def check_tuning(

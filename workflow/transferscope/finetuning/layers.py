@@ -12,8 +12,8 @@ from timm.models import group_parameters
 from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
+from transferscope.config.modes import FULL, LORA, last_layers
 from transferscope.finetuning.lora import add_low_rank_updates
-from transferscope.finetuning.modes import FULL, LORA, last_layers
 
 Group = dict[str, Any]
 

@@ -10,18 +10,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from transferscope.backbones.channels import Assignment, Pass, assign, slots_of
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import DTYPES, Precision
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
 from transferscope.backbones.readout import Backbone
 from transferscope.backbones.scale import card_for_tiles
-from transferscope.backbones.strategies import ADAPT, MEAN, single_channel
 from transferscope.cards import NetworkCard
+from transferscope.channels.assignment import Assignment, Pass, assign, slots_of
+from transferscope.config.channel_strategies import ADAPT, MEAN, single_channel
+from transferscope.config.training import AugmentationSettings
 from transferscope.probes.head_batch import HeadBatch
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.training.augmentation import Augmentation
-from transferscope.training.settings import AugmentationSettings
 from transferscope.training.tiles import scaled
 
 BLACK_AND_WHITE = (0.0, 1.0)

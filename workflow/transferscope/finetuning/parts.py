@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.disk import replacing
-from transferscope.parquet import read_parquet
+from transferscope.runtime.atomic_files import replacing
+from transferscope.stores.parquet import read_parquet
 
 logger = logging.getLogger(__name__)
 

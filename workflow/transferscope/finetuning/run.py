@@ -19,15 +19,14 @@ from transferscope.backbones.precision import choose_precision
 from transferscope.backbones.readout import Backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
-from transferscope.config import ComputeSettings, FinetuneProbe
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.jobs import FinetuneProbe
+from transferscope.config.modes import HEAD, head_of_mode
 from transferscope.errors import Problem, UserError
 from transferscope.finetuning.layers import prepare
-from transferscope.finetuning.modes import HEAD, head_of_mode
 from transferscope.finetuning.network import Classifier, TileInput, TunedNetwork, open_backbone
 from transferscope.finetuning.parts import Parts, Scores
 from transferscope.finetuning.task import FinetuneTask, LabelledRows, class_scores
-from transferscope.models import fingerprint
-from transferscope.parquet import write_parquet
 from transferscope.probes.evaluation import (
     Division,
     ProbeData,
@@ -38,9 +37,11 @@ from transferscope.probes.evaluation import (
 )
 from transferscope.probes.head_batch import HeadBatch, HeadRows
 from transferscope.probes.heads import decide, fit_on
-from transferscope.protocols import PROTOCOLS
-from transferscope.seeds import derive_seed
-from transferscope.stores import TileStore
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.seeds import derive_seed
+from transferscope.stores.parquet import write_parquet
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.protocols import PROTOCOLS
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.tiles import TrainingTiles

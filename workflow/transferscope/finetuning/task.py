@@ -15,7 +15,8 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.config import FinetuneSettings
+from transferscope.config.probes import FinetuneSettings
+from transferscope.config.training import OptimiserSettings
 from transferscope.finetuning.balance import class_weights, row_weights
 from transferscope.finetuning.layers import parameter_groups
 from transferscope.finetuning.network import TunedNetwork
@@ -25,7 +26,6 @@ from transferscope.probes.metrics import average_precision, mean_of_defined
 from transferscope.training.loop import EarlyStop
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
-from transferscope.training.settings import OptimiserSettings
 from transferscope.training.tiles import TrainingTiles
 
 Bools = npt.NDArray[np.bool_]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from transferscope.probes.labels import label_matrix
-from transferscope.seeds import derive_rng
+from transferscope.runtime.seeds import derive_rng
 
 Balance = Literal["labels", "none"]
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import read_parquet, write_parquet
 from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, read_table, split_labels
+from transferscope.stores.parquet import read_parquet, write_parquet
 
 MARKS = ("skip", "unsure")
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 
-from transferscope.models import fingerprint
+from transferscope.runtime.fingerprint import fingerprint
 
 CLASS_KEYS = "123456789abdefghijklmopqrtvwxyABDEFGHIJKLMOPQRTVWXY"
 PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferscope.config import Pretraining, TrainingSource
+from transferscope.config.jobs import Pretraining, TrainingSource
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import read_parquet
 from transferscope.pretraining.leakage import numbered, visible_rows
 from transferscope.pretraining.methods.base import Batch
 from transferscope.probes.splits import read_splits
-from transferscope.seeds import derive_rng
-from transferscope.stores import TILES_FORMAT, Manifest, digest_of_ids
+from transferscope.runtime.seeds import derive_rng
+from transferscope.stores.manifest import TILES_FORMAT, Manifest, digest_of_ids
+from transferscope.stores.parquet import read_parquet
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
 from transferscope.training.tiles import TrainingTiles, scaled

@@ -14,7 +14,7 @@ from transferscope.backbones.readout import Backbone
 from transferscope.cards import TrainCard
 from transferscope.pretraining.data import TrainingDataset
 from transferscope.pretraining.methods.inputs import NetworkInputs
-from transferscope.seeds import derive_rng
+from transferscope.runtime.seeds import derive_rng
 from transferscope.training.loop import StopTraining
 from transferscope.training.tiles import scaled
 

@@ -12,27 +12,26 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from transferscope.backbones.channels import slots_of
 from transferscope.backbones.checks import check_backbone
-from transferscope.backbones.trained import TrainedManifest
+from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
 from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH
+from transferscope.channels.assignment import slots_of
 from transferscope.checkpoints.sources import file_sha256
-from transferscope.config import Pretraining
-from transferscope.disk import replacing
+from transferscope.config.jobs import Pretraining
+from transferscope.config.training import OptimiserSettings
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
-from transferscope.paths import history_of, weights_of
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnProbe
 from transferscope.pretraining.task import PretrainingTask
-from transferscope.protocols import PROTOCOLS
-from transferscope.seeds import derive_seed
+from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.seeds import derive_seed
+from transferscope.study.protocols import PROTOCOLS
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
-from transferscope.training.settings import OptimiserSettings
 
 logger = logging.getLogger(__name__)
 

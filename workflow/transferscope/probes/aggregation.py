@@ -18,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.config import AggregateProbe, AggregationMethod
+from transferscope.config.jobs import AggregateProbe
+from transferscope.config.probes import AggregationMethod
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import parquet_parts, read_parquet, write_parquet
 from transferscope.probes.evaluation import Division, ProbeData, Sink
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
-from transferscope.score_table import SCORE_COLUMNS
-from transferscope.stores import EmbeddingStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
 Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]

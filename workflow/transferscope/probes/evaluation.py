@@ -12,14 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard
-from transferscope.config import Leakage, Metric
+from transferscope.config.jobs import Leakage
+from transferscope.config.vocabulary import Metric
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import parquet_parts, read_parquet, write_parquet
 from transferscope.probes import metrics as m
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
-from transferscope.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
-from transferscope.stores import EmbeddingStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
 Rows = npt.NDArray[np.int64]
 Sink = Callable[[pd.DataFrame], None]

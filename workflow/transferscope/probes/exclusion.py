@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.config import KnnExclusion
+from transferscope.config.probes import KnnExclusion
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles
 

@@ -18,10 +18,10 @@ import torch
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
-from transferscope.config import HeadSettings
+from transferscope.config.probes import HeadSettings
 from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers, forward
-from transferscope.seeds import derive_seed
+from transferscope.runtime.seeds import derive_seed
 
 # What training holds: weights, gradient, two moments, best weights, weights in half precision.
 WEIGHT_COPIES = 6

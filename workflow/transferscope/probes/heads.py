@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.config import HeadSettings
-from transferscope.devices import torch_device
+from transferscope.config.probes import HeadSettings
 from transferscope.probes import head_training, logistic
 from transferscope.probes.evaluation import (
     Division,
@@ -21,8 +20,9 @@ from transferscope.probes.evaluation import (
 )
 from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
 from transferscope.probes.metrics import best_thresholds
-from transferscope.progress import progress_bar
-from transferscope.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.devices import torch_device
+from transferscope.runtime.progress import progress_bar
 
 
 def run_heads(

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.config import KnnSettings, KnnVotes
-from transferscope.devices import torch_device
+from transferscope.config.probes import KnnSettings, KnnVotes
 from transferscope.probes.evaluation import (
     Division,
     ProbeData,
@@ -26,9 +25,10 @@ from transferscope.probes.evaluation import (
 )
 from transferscope.probes.exclusion import exclusion_codes
 from transferscope.probes.nearest import Rows, fewest_allowed, nearest
+from transferscope.probes.score_table import knn_head
 from transferscope.probes.spaces import SPACES, Space
-from transferscope.progress import progress_bar
-from transferscope.score_table import knn_head
+from transferscope.runtime.devices import torch_device
+from transferscope.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 Votes = npt.NDArray[np.float64]

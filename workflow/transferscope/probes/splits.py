@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard
-from transferscope.config import Scheme, SplitSettings
+from transferscope.config.probes import SplitSettings
+from transferscope.config.vocabulary import Scheme
 from transferscope.errors import Problem, UserError
-from transferscope.parquet import read_parquet, write_parquet
 from transferscope.probes.labels import LabelledTiles, label_problems
-from transferscope.seeds import derive_rng, derive_seed
+from transferscope.runtime.seeds import derive_rng, derive_seed
+from transferscope.stores.parquet import read_parquet, write_parquet
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 ROLES = np.array([TRAIN, VALIDATION, TEST], dtype=object)

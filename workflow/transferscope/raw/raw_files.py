@@ -7,9 +7,9 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from transferscope.models import fingerprint
 from transferscope.raw.places import Places
 from transferscope.raw.sheets import SampleSheet
+from transferscope.runtime.fingerprint import fingerprint
 
 
 def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:

@@ -26,7 +26,7 @@ from transferscope.raw.sheets import (
     RESERVED_COLUMNS,
     split_labels,
 )
-from transferscope.stores import write_atomically
+from transferscope.runtime.atomic_files import write_atomically
 
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_NAME = re.compile(r"\{([^{}]*)\}")

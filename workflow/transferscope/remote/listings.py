@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
 from transferscope.remote.access import REQUESTS, SilentServerError, asking, located
 from transferscope.remote.urls import MARK, joined
+from transferscope.runtime.fingerprint import fingerprint
 
 CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from transferscope.checksum_list import CHECKSUMS, read_list
 from transferscope.errors import Problem, UserError
 from transferscope.remote.access import PUBLISH_AGAIN, asking, located_anywhere
 from transferscope.remote.urls import joined
+from transferscope.runtime.checksum_list import CHECKSUMS, read_list
 
 
 class Publication:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from transferscope.processes import process_pool
+from transferscope.runtime.worker_processes import process_pool
 
 from .domains import DOMAINS, Domain
 from .fov import fov_name, simulate_fov

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.stores import BlockStore, write_atomically
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.stores.block_store import BlockStore
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.models import fingerprint
-from transferscope.parquet import write_parquet
-from transferscope.paths import store_of
-from transferscope.progress import progress_bar
-from transferscope.protocols import PROTOCOLS
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import BlockStore
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.progress import progress_bar
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import store_of
+from transferscope.stores.parquet import write_parquet
+from transferscope.study.protocols import PROTOCOLS
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan

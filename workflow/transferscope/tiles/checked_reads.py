@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 
 
 class CheckedReads:

@@ -19,11 +19,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
-from transferscope.parquet import read_parquet
-from transferscope.progress import progress_bar
 from transferscope.raw.sheets import split_labels
-from transferscope.seeds import derive_rng
-from transferscope.stores import TileStore
+from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_rng
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.tile_store import TileStore
 
 TILES_A_SHEET = 16
 TILES_A_ROW = 4

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import Problem, UserError
-from transferscope.ordered import in_order
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.remote.files import RawFile, in_memory
+from transferscope.runtime.ordered_map import in_order
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range

@@ -10,8 +10,8 @@ import numpy as np
 import zarr
 
 from transferscope.cards import DatasetCard
-from transferscope.paths import store_of
-from transferscope.stores import TILES_FORMAT, BlockStore, remove_store
+from transferscope.stores.block_store import BlockStore, remove_store
+from transferscope.stores.manifest import TILES_FORMAT, store_of
 from transferscope.tiles.blocks import BlockLog
 
 BLOCK_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.stores import BlockStore
+from transferscope.stores.block_store import BlockStore
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile, Skipped
 from transferscope.tiles.decoding import DecodedField
 from transferscope.tiles.plan import TilePlan, nothing_left, skip_field

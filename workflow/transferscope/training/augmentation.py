@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from transferscope.training.settings import AugmentationSettings
+from transferscope.config.training import AugmentationSettings
 
 PROTEIN = "protein"
 # Range of the factors by which the protein channel is rescaled.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transferscope.disk import replacing
+from transferscope.runtime.atomic_files import replacing
 from transferscope.training.history import Row
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from torch import nn
 
 from transferscope.backbones.precision import choose_precision
 from transferscope.backbones.readout import FUSED_ATTENTION
-from transferscope.config import ComputeSettings
-from transferscope.devices import AllottedDevice, allotted_device, torch_device
+from transferscope.config.compute import ComputeSettings
+from transferscope.runtime.devices import AllottedDevice, allotted_device, torch_device
 
 # Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}

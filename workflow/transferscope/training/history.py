@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferscope.parquet import write_parquet
+from transferscope.stores.parquet import write_parquet
 
 Row = dict[str, float]
 

@@ -17,14 +17,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
+from transferscope.config.training import OptimiserSettings
 from transferscope.errors import Problem, UserError
-from transferscope.progress import progress_bar
-from transferscope.seeds import derive_seed
+from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_seed
 from transferscope.training import checkpoint
 from transferscope.training.fabric import prepare
 from transferscope.training.history import History
 from transferscope.training.schedules import learning_rate, weight_decay
-from transferscope.training.settings import OptimiserSettings
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.seeds import derive_rng
+from transferscope.runtime.seeds import derive_rng
 
 IntArray = npt.NDArray[np.int64]
 

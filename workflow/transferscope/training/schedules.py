@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightly.utils.scheduler import cosine_schedule, cosine_warmup_schedule
 
-from transferscope.training.settings import OptimiserSettings
+from transferscope.config.training import OptimiserSettings
 
 
 def learning_rate(settings: OptimiserSettings, step: int, n_steps: int) -> float:

@@ -12,7 +12,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from transferscope.stores import TileStore
+from transferscope.stores.tile_store import TileStore
 
 # Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.25

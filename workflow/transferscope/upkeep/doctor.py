@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from transferscope.disk import existing_folder, require_writable
 from transferscope.errors import UserError, first_line
+from transferscope.runtime.atomic_files import existing_folder, require_writable
 
 GOOD, WARNING, BAD = "good", "warning", "bad"
 PACKAGES = ("transferscope", "torch", "timm", "zarr", "zarrs", "snakemake", "pyarrow")
@@ -104,7 +104,7 @@ def _devices() -> Check:
 
 def _precision() -> Check:
     from transferscope.backbones.precision import choose_precision
-    from transferscope.devices import torch_device
+    from transferscope.runtime.devices import torch_device
 
     device = torch_device("auto")
     return Check("number format", GOOD, f"{choose_precision(device)} on {device.type}")

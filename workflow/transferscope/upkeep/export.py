@@ -16,10 +16,10 @@ from typing import IO
 
 import yaml
 
-from transferscope.checksum_list import CHECKSUMS, as_list, read_list
-from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError, first_line
-from transferscope.study import Study
+from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.checksum_list import CHECKSUMS, as_list, read_list
+from transferscope.study.study import Study
 
 # How a run went, with times, and what its jobs tell each other: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw", "parts")

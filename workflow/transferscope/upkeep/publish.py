@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferscope.checksum_list import CHECKSUMS, as_list
-from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
-from transferscope.paths import store_of
-from transferscope.progress import progress_bar
 from transferscope.remote.access import asking, located_anywhere
 from transferscope.remote.urls import is_url, joined
-from transferscope.study import Study
+from transferscope.runtime.atomic_files import writing
+from transferscope.runtime.checksum_list import CHECKSUMS, as_list
+from transferscope.runtime.progress import progress_bar
+from transferscope.stores.manifest import store_of
+from transferscope.study.study import Study
 from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from transferscope.errors import Problem, UserError
-from transferscope.paths import store_of
-from transferscope.stores import blocks_done
+from transferscope.stores.block_store import blocks_done
+from transferscope.stores.manifest import store_of
 
 DONE, RUNNING, STALE, FAILED, TO_DO = STATES = ("done", "running", "stale", "failed", "to do")
 FAILURE = re.compile(r"^(transferscope: \d+ problems? found|Traceback)", re.MULTILINE)

@@ -10,8 +10,8 @@ import numpy as np
 
 from transferscope.backbones.embed import embed
 from transferscope.cards import DatasetCard, TimmCard
-from transferscope.config import ComputeSettings
-from transferscope.stores import EmbeddingStore
+from transferscope.config.compute import ComputeSettings
+from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.tiles.store import open_tile_store
 
 CHANNELS = ["nucleus", "protein"]

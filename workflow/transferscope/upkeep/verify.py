@@ -10,16 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import UnreachableError, UserError
-from transferscope.parquet import read_parquet
-from transferscope.paths import StudyPaths, store_of
 from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.stores import (
-    BlockStore,
-    EmbeddingStore,
-    Manifest,
-    StoreReader,
-    TileStore,
-)
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.manifest import Manifest, store_of
+from transferscope.stores.parquet import read_parquet
+from transferscope.stores.reader import StoreReader
+from transferscope.stores.tile_store import TileStore
+from transferscope.study.paths import StudyPaths
 
 
 @dataclass(frozen=True)

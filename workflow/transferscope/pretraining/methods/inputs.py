@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferscope.backbones.channels import Assignment, assign
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
-from transferscope.backbones.strategies import AGNOSTIC, MAP
 from transferscope.cards import Normalization, Slot
+from transferscope.channels.assignment import Assignment, assign
+from transferscope.config.channel_strategies import AGNOSTIC, MAP
 
 
 class NetworkInputs:

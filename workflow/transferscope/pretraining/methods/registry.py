@@ -9,9 +9,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
-from transferscope.backbones.channels import slots_of
 from transferscope.backbones.networks import fresh_network, patch_size
 from transferscope.cards import ArchitectureCard
+from transferscope.channels.assignment import slots_of
+from transferscope.config.training import AugmentationSettings
 from transferscope.pretraining.methods.base import Augment, Method
 from transferscope.pretraining.methods.dino import Dino
 from transferscope.pretraining.methods.inputs import NetworkInputs
@@ -25,7 +26,6 @@ from transferscope.pretraining.methods.settings import (
 )
 from transferscope.pretraining.methods.weak import WeakClassifier
 from transferscope.training.augmentation import Augmentation
-from transferscope.training.settings import AugmentationSettings
 
 # Local crops of 96 px go with global ones of 224 px (Caron et al., 2021).
 LOCAL_SHARE = 3 / 7

@@ -1,0 +1,55 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from factories import environment
+from transferscope.commands.app import app
+
+COMMAND = str(Path(sys.executable).parent / "transferscope")
+
+
+def run(*arguments, folder=None):
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_step_explains_itself():
+    runner = CliRunner()
+    listing = runner.invoke(app, ["--help"]).output
+    names = [c.name or c.callback.__name__ for c in app.registered_commands]
+    for name in [*names, *(group.name for group in app.registered_groups)]:
+        assert name in listing
+        assert runner.invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_a_users_mistake_ends_in_a_message_and_in_the_log(tmp_path):
+    log = tmp_path / "logs/check.log"
+    done = run("--log", log, "study", "check", tmp_path / "none.yaml")
+    assert done.returncode == 1
+    assert "none.yaml: the file does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "none.yaml: the file does not exist" in log.read_text()
+
+
+def test_settings_that_are_no_json_or_have_a_typo_are_refused(tmp_path):
+    sheet = tmp_path / "samples.tsv"
+    done = run("simulate", "--sheet", sheet, "--settings", "{")
+    assert "--settings: not valid JSON" in done.stderr
+    done = run("simulate", "--sheet", sheet, "--settings", json.dumps({"domian": "hpa"}))
+    assert 'Did you mean "domain"?' in done.stderr
+
+
+@pytest.mark.parametrize("name", ["config", "dataset", "backbone"])
+def test_schemas_are_written(tmp_path, name):
+    assert CliRunner().invoke(app, ["schemas", "--output", str(tmp_path)]).exit_code == 0
+    assert json.loads((tmp_path / f"{name}.schema.json").read_text())["$schema"]

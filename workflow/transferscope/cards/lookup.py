@@ -1,0 +1,109 @@
+"""Cards, found by name or by path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from transferscope.config.model import read_model
+from transferscope.config.study import StudyConfig
+from transferscope.errors import Problem, UserError, suggest
+
+Card = TypeVar("Card")
+CARD_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Located(Generic[Card]):
+    """A card and the file that it came from.
+
+    Parameters
+    ----------
+    card
+        The card.
+    path
+        Its file; paths within the card are relative to its folder.
+    """
+
+    card: Card
+    path: Path
+
+
+def locate_card(
+    name: str, kind: Literal["datasets", "backbones"], model: Any, roots: Sequence[Path]
+) -> Located[Any]:
+    """Return a card by name, from the folders that a config has by default, or by path.
+
+    Parameters
+    ----------
+    name
+        Name or path.
+    kind, model
+        Which cards.
+    roots
+        Folders to which card folders and paths are relative; the first hit counts.
+
+    Raises
+    ------
+    UserError
+        Where there is no such card, or it is wrong.
+    """
+    folder = StudyConfig.model_fields["card_folders"].default[kind]
+    return find_card(name, kind, model, folder, roots, name)
+
+
+def find_card(
+    name: str,
+    kind: Literal["datasets", "backbones"],
+    model: Any,
+    folder: str,
+    roots: Sequence[Path],
+    where: str,
+) -> Located[Any]:
+    path = _locate(name, folder, roots)
+    if path is None:
+        what = f'unknown {kind.removesuffix("s")} "{name}"'
+        raise UserError(Problem(where, what, suggest(name, _known_cards(folder, roots))))
+    return Located(read_model(path, model), path)
+
+
+def naming_problems(
+    ref: str,
+    name: str,
+    located: Located[Any],
+    found: Sequence[tuple[str, Located[Any]]],
+    where: str,
+) -> list[Problem]:
+    card_name, path = located.card.name, located.path
+    if not _is_path(name) and card_name != name:
+        what = f'the card is named "{card_name}", its file "{path.stem}"'
+        return [Problem(f"{path}, key name", what, "Give both the same name.")]
+    others = [other.path for _, other in found if other.card.name == card_name]
+    if any(other != path for other in others):
+        what = f'two cards are named "{card_name}": {others[0]} and {path}'
+        return [Problem(f"{where}, {ref}", what, "Rename one of them.")]
+    return []
+
+
+def _is_path(ref: str) -> bool:
+    return "/" in ref or ref.endswith(CARD_SUFFIXES)
+
+
+def _locate(name: str, folder: str, roots: Sequence[Path]) -> Path | None:
+    """Return the first card file of that name or path, relative to the roots."""
+    wanted = [Path(name)] if _is_path(name) else [Path(folder) / f"{name}.yaml"]
+    candidates = (root / path for root in roots for path in wanted)
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for the file system
+        return False
+
+
+def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
+    return sorted({path.stem for root in roots for path in (root / folder).glob("*.yaml")})

@@ -1,0 +1,1 @@
+"""How the channels of a dataset meet the input slots of a backbone."""

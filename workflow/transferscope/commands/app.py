@@ -1,0 +1,122 @@
+"""The one command line: each step of the workflow, and what a user needs beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from transferscope.commands import backbone, label, strategies, study, upkeep
+from transferscope.errors import UserError
+from transferscope.runtime.atomic_files import disk_problem, writing
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    name="transferscope",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
+)
+
+app.add_typer(backbone.app, name="backbone")
+app.add_typer(label.app, name="label")
+app.add_typer(strategies.app, name="strategies")
+app.add_typer(study.app, name="study")
+upkeep.mount(app)
+
+
+class _Tee:
+    """Write to several streams; never a terminal, so that bars come as lines."""
+
+    def __init__(self, *streams: IO[str]) -> None:
+        self._streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self._streams:
+            # A disk that is full must not hide the message that says so.
+            with contextlib.suppress(OSError):
+                stream.write(text)
+        self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+
+@app.callback()
+def _global_options(
+    context: typer.Context,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Copy messages, progress and errors into this file, too."),
+    ] = None,
+) -> None:
+    _log_to_stderr()
+    # The first of several processes that train together writes the log.
+    if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+        context.with_resource(_alone_with(log))
+        with writing(log):
+            copy = log.open("w", encoding="utf-8")
+        sys.stderr = _Tee(sys.__stderr__ or sys.stderr, copy)
+        _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True
+    )
+
+
+@contextlib.contextmanager
+def _alone_with(log: Path) -> Iterator[None]:
+    """Wait for the same job of an earlier run, whose log this is.
+
+    A worker outlives a Snakemake that is killed. Two writers of one result, perhaps with different
+    settings, would spoil it.
+    """
+    from transferscope.runtime.locks import alone
+
+    with contextlib.ExitStack() as held:
+        with writing(log):
+            lock = alone(log.with_name(f".{log.name}.lock"), "the same job, of an earlier run")
+            held.enter_context(lock)
+        yield
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a message, not in a traceback."""
+    try:
+        app()
+    except UserError as error:
+        print(f"transferscope: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if problem := disk_problem(error):
+            print(f"transferscope: {UserError(problem)}", file=sys.stderr)
+            sys.exit(1)
+        # Also into the log file, which the default hook would miss.
+        logging.getLogger(__name__).exception("an unexpected error; please report it")
+        sys.exit(2)
+
+
+@app.command()
+def schemas(
+    output: Annotated[Path, typer.Option(help="Folder to write them into.")],
+) -> None:
+    """Write the JSON schemas of config and cards."""
+    from transferscope.commands.schemas import write_schemas
+
+    write_schemas(output)

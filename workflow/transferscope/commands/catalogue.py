@@ -1,0 +1,92 @@
+"""Every backbone card that a study can name, with what one has to know to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferscope.cards import BackboneCard, HandcraftedCard, NetworkCard, accepts_any_channels
+from transferscope.config.model import read_model
+from transferscope.errors import UserError
+from transferscope.runtime.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue.
+
+    Parameters
+    ----------
+    name, description, licence
+        As the card has them.
+    channels
+        The input slots, or "any".
+    input_size
+        Side of the network's input in px.
+    features
+        Of the first output; None: depends on the channels, or cannot be told without the weights.
+    weights
+        Where they are, as `estimates.weights.weights_state` has it; or what is wrong with the card.
+    """
+
+    name: str
+    description: str
+    channels: str
+    input_size: int
+    features: int | None
+    weights: str
+    licence: str
+
+
+def catalogue(folders: Sequence[Path]) -> list[Entry]:
+    """Return an entry for every card in some folders; the first folder with a name counts.
+
+    Raises
+    ------
+    UserError
+        With everything that is wrong with any card.
+    """
+    paths: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            paths.setdefault(path.stem, path)
+    entries, problems = [], []
+    with progress_bar("Reading cards", len(paths), "cards") as bar:
+        for _, path in sorted(paths.items()):
+            try:
+                entries.append(_entry(read_model(path, BackboneCard), path))
+            except UserError as error:
+                problems += error.problems
+            bar.update()
+    if problems:
+        raise UserError(problems)
+    return entries
+
+
+def _entry(card: BackboneCard, path: Path) -> Entry:
+    from transferscope.costs.weights import weights_state
+
+    return Entry(
+        name=card.name,
+        description=card.description,
+        channels=_channels(card),
+        input_size=card.input_size,
+        features=None if isinstance(card, HandcraftedCard) else _features(card, path),
+        weights=weights_state(card, path),
+        licence=card.licence,
+    )
+
+
+def _channels(card: BackboneCard) -> str:
+    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
+        return "any"
+    return ", ".join(slot.name for slot in card.slots)
+
+
+def _features(card: NetworkCard, path: Path) -> int | None:
+    from transferscope.costs.networks import network_cost
+
+    first = card.model_copy(update={"outputs": card.outputs[:1]})
+    cost = network_cost(first, path)
+    return cost.width if cost else None

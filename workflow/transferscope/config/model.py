@@ -1,0 +1,159 @@
+"""The base of all config and card models, and reading them with errors that name file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.remote.urls import without_password
+from transferscope.runtime.fingerprint import fingerprint
+
+# As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LONGEST_SHOWN = 200
+# What PyYAML lets through for odd values, such as a date that does not exist.
+YAML_SLIPS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+PROSE = {"description", "licence", "citation"}
+
+
+class Model(BaseModel):
+    """Base of every config model: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over the model's canonical JSON, without its prose."""
+        return fingerprint(self.model_dump(mode="json", exclude=PROSE))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping as plain data; tags that would build objects are refused.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, is not UTF-8, is not valid YAML or is no mapping.
+    """
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
+    except FileNotFoundError:
+        raise UserError(Problem(str(path), "the file does not exist", "Check the path.")) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}")) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        reason = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(Problem(where, f"not valid YAML: {reason}", "Mend the syntax.")) from None
+    except YAML_SLIPS as error:
+        what = f"not valid YAML: {first_line(error)}"
+        raise UserError(Problem(str(path), what, "Quote the value, or mend the syntax.")) from None
+    if not isinstance(value, dict):
+        raise UserError(Problem(str(path), "holds no mapping of keys to values"))
+    return value
+
+
+def read_model(path: Path, kind: Any) -> Any:
+    """Read a YAML file into a model.
+
+    Raises
+    ------
+    UserError
+        Naming the file and every key that is wrong, each with a suggestion.
+    """
+    return validate(read_yaml(path), kind, str(path))
+
+
+def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
+    """Validate plain data against a model, or a union of models, and return the model.
+
+    Raises
+    ------
+    UserError
+        Naming `where` and every key that is wrong, each with a suggestion.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        schema = TypeAdapter(kind).json_schema()
+        raise UserError([_as_problem(e, schema, where) for e in error.errors()]) from None
+
+
+def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
+    location = _without_tags(list(error["loc"]), schema)
+    key = ".".join(map(str, location)) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        known = sorted(_keys_at(schema, list(error["loc"][:-1])))
+        return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
+    if error["type"] == "missing":
+        return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
+    given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
+    message = error["msg"].removeprefix("Value error, ")
+    return Problem(f"{where}, key {key}", f"{message}{given}", _mend_for(error))
+
+
+def _shortened(value: object) -> str:
+    try:
+        text = without_password(repr(value))
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _mend_for(error: Any) -> str:
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return ""
+    choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+    return suggest(error["input"], choices)
+
+
+def _without_tags(location: list[Any], schema: dict[str, Any]) -> list[Any]:
+    """Return the keys of a location in the data: pydantic also names the member of a union."""
+    nodes, keys = [schema], []
+    for part in location:
+        if not any(part in mapping for node in nodes for mapping in _mappings(node)):
+            keys.append(part)
+        nodes = [child for node in nodes for child in _children(node, schema, part)]
+    return keys
+
+
+def _mappings(node: dict[str, Any]) -> list[dict[str, str]]:
+    """Return from tag to model, if the node is a tagged union, or one that may be null."""
+    options = [node, *node.get("anyOf", [])]
+    return [option["discriminator"]["mapping"] for option in options if "discriminator" in option]
+
+
+def _keys_at(schema: dict[str, Any], location: list[Any]) -> set[str]:
+    """Return the keys that the schema allows at a location in the data."""
+    nodes = [schema]
+    for part in location:
+        nodes = [child for node in nodes for child in _children(node, schema, part)]
+    return {
+        key for node in nodes for n in _resolved(node, schema) for key in n.get("properties", {})
+    }
+
+
+def _resolved(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolved(root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root)
+    options = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return [r for option in options for r in _resolved(option, root)] if options else [node]
+
+
+def _children(node: dict[str, Any], root: dict[str, Any], part: Any) -> list[dict[str, Any]]:
+    for mapping in _mappings(node):
+        if part in mapping:
+            return [{"$ref": mapping[part]}]
+    found = []
+    for option in _resolved(node, root):
+        if isinstance(part, int):
+            found += [option["items"]] if "items" in option else []
+        elif part in option.get("properties", {}):
+            found.append(option["properties"][part])
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+    return found

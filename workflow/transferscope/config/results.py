@@ -1,0 +1,37 @@
+"""Settings of comparison and figures."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    Field,
+)
+
+from transferscope.config.model import Model
+from transferscope.config.vocabulary import Metric
+
+
+class CompareSettings(Model):
+    """How results are compared."""
+
+    metric: Metric = Field("macro_f1", description="The metric of the headline and the figures.")
+    bootstrap: int = Field(1000, ge=100, description="Draws of groups an interval.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    seed: int = Field(0, ge=0, description="Seed of the draws, the same for every store.")
+
+
+class FigureSettings(Model):
+    """How figures look; a change here replots and does nothing else."""
+
+    dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    map: Literal["tsne", "umap"] = Field(
+        "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
+    )
+    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
+    gallery: int = Field(
+        0,
+        ge=0,
+        le=40,
+        description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
+    )

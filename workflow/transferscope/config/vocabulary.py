@@ -1,0 +1,28 @@
+"""Words that several sections of the config share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    WithJsonSchema,
+)
+
+from transferscope.config.channel_strategies import REQUESTED, check_name
+
+Scheme = Literal["group", "image"]
+SeenInTraining = Literal["no", "images", "images and groups"]
+HeadKind = Literal["linear", "logreg", "mlp"]
+Strategy = Annotated[
+    str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})
+]
+Metric = Literal["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+METRICS: list[Metric] = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0)]
+CardRef = Annotated[
+    str,
+    Field(min_length=1, description="Name of a card in the card folders, or path of a card file."),
+]

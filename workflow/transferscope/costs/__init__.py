@@ -1,0 +1,1 @@
+"""What jobs and studies need: memory, time, downloads and disk."""

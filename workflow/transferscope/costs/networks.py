@@ -1,0 +1,50 @@
+"""What one image costs a backbone, from shapes alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from transferscope.backbones.networks import network_without_values
+from transferscope.backbones.readout import Backbone
+from transferscope.backbones.transformers_network import transformers_without_values
+from transferscope.cards import NetworkCard, TransformersCard
+from transferscope.checkpoints.sources import present_file
+from transferscope.costs.network_costs import NetworkCost
+
+
+def network_cost(
+    card: NetworkCard, card_path: Path, n_inputs: int | None = None
+) -> NetworkCost | None:
+    """Return what one pass of one image takes, from shapes alone.
+
+    None for a model of the transformers library that is not on this machine: only its files tell.
+
+    Parameters
+    ----------
+    card, card_path
+        A card that `checks.check_backbone` has passed, and its file.
+    n_inputs
+        Input channels of a network that takes any; None: as many as it has slots.
+    """
+    if isinstance(card, TransformersCard):
+        if present_file(card, card_path) is None:
+            return None
+        network: nn.Module = transformers_without_values(card, card_path)
+    else:
+        network = network_without_values(card)
+    backbone = Backbone(network, card.outputs).eval()
+    parameters = list(backbone.parameters())
+    size = card.input_size
+    channels = len(card.slots) if n_inputs is None else n_inputs
+    image = torch.zeros(1, channels, size, size, device=parameters[0].device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        found = backbone(image)
+    return NetworkCost(
+        operations=int(counter.get_total_flops()),
+        parameters=sum(p.numel() for p in parameters),
+        width=sum(values.shape[1] for values in found),
+    )

@@ -1,0 +1,335 @@
+"""A Zarr store that fills block by block and survives a kill; each block carries its sha256.
+
+The store is the manifest's sibling, so that a killed job finds its finished blocks again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, BloscShuffle
+
+from transferscope.remote.zarr_stores import RemoteStore
+from transferscope.runtime.atomic_files import writing
+from transferscope.stores.manifest import FORMAT_VERSION, Manifest, digest_of_ids
+
+EMBEDDING_BLOCK_ROWS = 4096
+DIGEST_BYTES = 32
+
+logger = logging.getLogger(__name__)
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+
+def opened_group(place: Path | str) -> Any:
+    source = place if isinstance(place, Path) else RemoteStore(place)
+    return zarr.open_group(source, mode="r")
+
+
+class BlockStore:
+    """A store whose main array fills in blocks of rows, each marked when done.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    array
+        Name of the main array.
+    """
+
+    def __init__(self, path: Path, array: str) -> None:
+        self.path = path
+        self.group: Any = zarr.open_group(path, mode="r+")
+        self.array: Any = self.group[array]
+        attributes: dict[str, Any] = dict(self.group.attrs)
+        self.block_rows = int(attributes["block_rows"])
+        self._done: Any = self.group["done"]
+        self._digests: Any = self.group["digest"]
+        self._sources: Any = self.group.get("source")
+
+    @classmethod
+    def open_or_create(
+        cls,
+        path: Path,
+        *,
+        format: str,
+        array: str,
+        fingerprint: str,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        block_rows: int,
+        chunks: tuple[int, ...],
+        shards: tuple[int, ...] | None,
+        compress: bool,
+        ids: Sequence[str],
+        attributes: Mapping[str, Any],
+        recipe: str | None = None,
+        source_of: Callable[[int, int], bytes] | None = None,
+    ) -> BlockStore:
+        """Open a store to go on with it, or make it anew where its fingerprint differs.
+
+        Where only the rows differ, and not the recipe, blocks made from the same rows are kept.
+
+        Parameters
+        ----------
+        path, format, array, fingerprint, shape, dtype
+            Folder; format name; name, shape and type of the main array; what it depends on.
+        block_rows
+            Rows a block; a multiple of the rows of a chunk and of a shard.
+        chunks, shards
+            Shapes of a chunk and of a shard.
+        compress
+            Blosc (LZ4, bit shuffle); else raw.
+        ids
+            Tile ids, in row order.
+        attributes
+            Further attributes of the store.
+        recipe
+            What a block depends on beside its source; None: blocks are not kept.
+        source_of
+            With `recipe`: returns the digest of what rows [start, stop) are made from; see
+            `write_block`.
+        """
+        final = {
+            **attributes,
+            "format": format,
+            "version": FORMAT_VERSION,
+            "block_rows": block_rows,
+            "recipe": recipe,
+            "fingerprint": fingerprint,
+        }
+        if path.exists():
+            found = attributes_of(path)
+            linked = any(part.is_symlink() for part in (path, *path.rglob("*")))
+            if found.get("fingerprint") == fingerprint and not linked:
+                return cls(path, array)
+            if source_of is not None and found.get("recipe") == recipe and not linked:
+                store = cls(path, array)
+                if store._fits(shape, dtype, block_rows, chunks):
+                    store._renew(shape[0], source_of, ids, final)
+                    return store
+            if linked:
+                logger.warning("%s holds symbolic links, which it never does: made anew", path)
+            elif found.get("fingerprint") is not None:
+                logger.warning("%s was made from other input or settings: starting it over", path)
+            remove_store(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        group: Any = zarr.open_group(path, mode="w", zarr_format=3)
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
+        group.create_array(
+            array,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks,
+            shards=shards,
+            compressors=[codec] if compress else None,
+        )
+        blocks = -(-shape[0] // block_rows)
+        # One chunk a flag, so that writers of different blocks never touch the same file.
+        group.create_array("done", shape=(blocks,), dtype="uint8", chunks=(1,), compressors=None)
+        for name in ("digest", "source") if recipe is not None else ("digest",):
+            group.create_array(
+                name,
+                shape=(blocks, DIGEST_BYTES),
+                dtype="uint8",
+                chunks=(1, DIGEST_BYTES),
+                compressors=None,
+            )
+        write_ids(group, ids)
+        # The fingerprint comes last: a store without it was never whole and is made anew.
+        group.attrs.update(final)
+        return cls(path, array)
+
+    def _fits(
+        self,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        block_rows: int,
+        chunks: tuple[int, ...],
+    ) -> bool:
+        """Tell whether blocks of this store may stand in one of that layout."""
+        mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
+        return mine == (shape[1:], np.dtype(dtype), block_rows, chunks)
+
+    def _renew(
+        self,
+        rows: int,
+        source_of: Callable[[int, int], bytes],
+        ids: Sequence[str],
+        attributes: dict[str, Any],
+    ) -> None:
+        """Take over other rows; only blocks that are made from them already stay done.
+
+        Flags are cleared first and the fingerprint is written last, so that an interruption costs
+        time only.
+        """
+        missing = {block for block, _, _ in self.missing()}
+        before = {block: stop for block, _, stop in self.blocks() if block not in missing}
+        n_blocks = -(-rows // self.block_rows)
+        kept = 0
+        for block, stop in before.items():
+            start = block * self.block_rows
+            unchanged = stop <= rows and min(start + self.block_rows, rows) == stop
+            if unchanged and self._sources[block].tobytes() == source_of(start, stop):
+                kept += 1
+            else:
+                self._done[block] = 0
+        self._resize(rows)
+        for block in set(range(n_blocks)) - set(before):
+            self._done[block] = 0
+        write_ids(self.group, ids)
+        self.group.attrs.update(attributes)
+        logger.info(
+            "%s: the rows have changed; %d blocks of %d are kept", self.path, kept, n_blocks
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.array.shape[0])
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Return (block, start row, stop row) of every block."""
+        starts = range(0, self.rows, self.block_rows)
+        return [(b, s, min(s + self.block_rows, self.rows)) for b, s in enumerate(starts)]
+
+    def missing(self) -> list[tuple[int, int, int]]:
+        """Return (block, start row, stop row) of the blocks that are not done."""
+        done = self._done[:]
+        return [block for block in self.blocks() if not done[block[0]]]
+
+    def write_block(
+        self, block: int, values: npt.NDArray[Any], source: bytes | None = None
+    ) -> None:
+        """Write one whole block, then its digest, then its flag.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+        values
+            Its rows.
+        source
+            Digest of what it is made from, in a store with a recipe.
+        """
+        _, start, stop = self.blocks()[block]
+        if values.shape[0] != stop - start:
+            raise ValueError(f"block {block} has {stop - start} rows, got {values.shape[0]}")
+        values = np.ascontiguousarray(values, dtype=self.array.dtype)
+        with writing(self.path):
+            self.array[start:stop] = values
+            self._digests[block] = np.frombuffer(content_digest([values]), dtype=np.uint8)
+            if source is not None:
+                self._sources[block] = np.frombuffer(source, dtype=np.uint8)
+            self._done[block] = 1
+
+    def forget(self, block: int) -> None:
+        """Take back the flag of a block, so that it is written again."""
+        self._done[block] = 0
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Record a further attribute."""
+        self.group.attrs[key] = value
+
+    def trim(self, ids: Sequence[str]) -> None:
+        """End the store after as many rows as there are ids: fewer were found than planned.
+
+        Parameters
+        ----------
+        ids
+            The tile ids, in row order.
+        """
+        self._resize(len(ids))
+        write_ids(self.group, ids)
+
+    def _resize(self, rows: int) -> None:
+        blocks = -(-rows // self.block_rows)
+        self.array.resize((rows, *self.array.shape[1:]))
+        self._done.resize((blocks,))
+        self._digests.resize((blocks, DIGEST_BYTES))
+        if self._sources is not None:
+            self._sources.resize((blocks, DIGEST_BYTES))
+
+    def damaged(self) -> list[int]:
+        """Read all done blocks and return those that are not finite or not what was written."""
+        missing = {block for block, _, _ in self.missing()}
+        return [
+            block
+            for block, start, stop in self.blocks()
+            if block not in missing and not self._is_sound(block, self.array[start:stop])
+        ]
+
+    def _is_sound(self, block: int, values: npt.NDArray[Any]) -> bool:
+        digest = content_digest([values])
+        return digest == self._digests[block].tobytes() and bool(np.isfinite(values).all())
+
+    def finish(self, manifest: Path) -> Manifest:
+        """Write the manifest of a store whose blocks are all done."""
+        if missing := self.missing():
+            raise RuntimeError(f"{self.path}: {len(missing)} blocks are not done")
+        attributes = dict(self.group.attrs)
+        described = Manifest(
+            format=attributes["format"],
+            fingerprint=attributes["fingerprint"],
+            shape=tuple(int(n) for n in self.array.shape),
+            ids_sha256=digest_of_ids(read_ids(self.group)),
+            content_sha256=hashlib.sha256(self._digests[:].tobytes()).hexdigest(),
+        )
+        described.write(manifest)
+        return described
+
+
+def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
+    """Return a sha256 over the values of arrays in a row, `DIGEST_BYTES` long."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
+
+
+def attributes_of(place: Path | str) -> dict[str, Any]:
+    """Return the attributes of a store, whole or not; none where it cannot be read.
+
+    Raises
+    ------
+    UnreachableError
+        Where it lies in an object store that cannot be asked.
+    """
+    try:
+        return dict(opened_group(place).attrs)
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def blocks_done(path: Path) -> tuple[int, int] | None:
+    """Return how many blocks of a store are done, and how many it has; None where it is none."""
+    try:
+        group: Any = zarr.open_group(path, mode="r")
+        done = group["done"][:]
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
+    return int((done > 0).sum()), len(done)
+
+
+def remove_store(path: Path) -> None:
+    """Delete a store; of a link only the link."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+def write_ids(group: Any, ids: Sequence[str]) -> None:
+    array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
+    array[:] = np.array(ids, dtype=object)
+
+
+def read_ids(group: Any) -> list[str]:
+    return [str(i) for i in group["tile_id"][:]]

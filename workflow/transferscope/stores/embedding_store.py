@@ -1,0 +1,107 @@
+"""The store of embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.config.channel_strategies import MEAN, single_channel
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT
+from transferscope.stores.reader import StoreReader
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of an embedding store one pass and one output fill.
+
+    Parameters
+    ----------
+    output
+        Name of the backbone's output.
+    channel
+        Dataset channel of the pass, or None where all channels went in together.
+    start, stop
+        Columns [start, stop).
+    """
+
+    output: str
+    channel: str | None
+    start: int
+    stop: int
+
+
+class EmbeddingStore(StoreReader):
+    """A finished embedding store: embeddings [N, D].
+
+    Parameters
+    ----------
+    manifest
+        Path of the manifest.
+
+    Raises
+    ------
+    UserError
+        Where manifest and store are missing, damaged or do not agree.
+    """
+
+    format = EMBEDDINGS_FORMAT
+    array_name = "embeddings"
+
+    @property
+    def columns(self) -> list[Columns]:
+        """What the columns hold."""
+        return [Columns(**c) for c in self.attributes["columns"]]
+
+    def read(
+        self, output: str | None = None, strategy: str | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the embeddings of one output, [N, D] float32.
+
+        Parameters
+        ----------
+        output
+            Name of the output; None: the first.
+        strategy
+            The channel strategy that reads the store: ``mean`` averages over the per-channel
+            passes, ``only-<channel>`` takes the pass of that channel; any other, or None,
+            concatenates all passes.
+
+        Raises
+        ------
+        UserError
+            Where the store holds no such output or no pass of that channel.
+        """
+        chosen = self._of_channel(self._of_output(output), strategy)
+        whole = self.array[:] if len(chosen) == len(self.columns) else None
+        parts = [
+            whole[:, c.start : c.stop] if whole is not None else self.array[:, c.start : c.stop]
+            for c in chosen
+        ]
+        if strategy == MEAN:
+            mean: npt.NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
+            return mean
+        values = whole if whole is not None else np.concatenate(parts, axis=1)
+        return np.asarray(values, dtype=np.float32)
+
+    def _of_output(self, output: str | None) -> list[Columns]:
+        outputs = [c.output for c in self.columns]
+        name = outputs[0] if output is None else output
+        chosen = [c for c in self.columns if c.output == name]
+        if not chosen:
+            what = f'holds no output "{name}"'
+            raise UserError(Problem(str(self.path), what, suggest(name, sorted(set(outputs)))))
+        return chosen
+
+    def _of_channel(self, columns: list[Columns], strategy: str | None) -> list[Columns]:
+        channel = single_channel(strategy or "")
+        if channel is None:
+            return columns
+        chosen = [c for c in columns if c.channel == channel]
+        if not chosen:
+            what = f'holds no pass of the channel "{channel}" alone'
+            known = sorted({c.channel for c in columns if c.channel is not None})
+            raise UserError(Problem(str(self.path), what, suggest(channel, known)))
+        return chosen

@@ -1,0 +1,130 @@
+"""Every path of a study, in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferscope.errors import Problem, UserError
+from transferscope.remote.access import PUBLISH_AGAIN
+from transferscope.remote.files import RemoteFile
+from transferscope.remote.urls import checked_url
+from transferscope.runtime.atomic_files import write_atomically
+
+
+def store_of(manifest: Path) -> Path:
+    """Return the Zarr store that a manifest describes.
+
+    Examples
+    --------
+    >>> store_of(Path("tiles/demo.json")).name
+    'demo.zarr'
+    """
+    return manifest.with_suffix(".zarr")
+
+
+FORMAT_VERSION = 1
+TILES_FORMAT = "transferscope.tiles"
+EMBEDDINGS_FORMAT = "transferscope.embeddings"
+
+
+def digest_of_ids(ids: Sequence[str]) -> str:
+    """Return the sha256 over tile ids in their order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished store holds.
+
+    Parameters
+    ----------
+    format
+        `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
+    fingerprint
+        sha256 over everything that the content depends on.
+    shape
+        Shape of the main array; rows first.
+    ids_sha256
+        `digest_of_ids` of the tile ids.
+    content_sha256
+        sha256 over the blocks' digests: equal content, equal manifest.
+    version
+        Version of the store's layout.
+    store
+        URL of the store, where it lies in an object store; None: beside the manifest.
+    """
+
+    format: str
+    fingerprint: str
+    shape: tuple[int, ...]
+    ids_sha256: str
+    content_sha256: str
+    version: int = FORMAT_VERSION
+    store: str | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the manifest by rename."""
+        told = {key: value for key, value in self.__dict__.items() if value is not None}
+        write_atomically(path, json.dumps(told, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, path: Path | str, expected_format: str) -> Manifest:
+        """Read a manifest, checking format and version.
+
+        Parameters
+        ----------
+        path
+            The file, or the URL of one that was published.
+        expected_format
+            `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
+
+        Raises
+        ------
+        UserError
+            Where it is missing, damaged, of another format or of a newer version.
+        """
+        try:
+            value = json.loads(_bytes_of(path))
+            manifest = cls(**{**value, "shape": tuple(value["shape"])})
+            if manifest.store is not None:
+                checked_url(manifest.store)
+        except FileNotFoundError:
+            raise UserError(
+                Problem(str(path), "the manifest does not exist", how_to_remake(path))
+            ) from None
+        except (ValueError, TypeError, KeyError):
+            raise UserError(
+                Problem(str(path), "the manifest is damaged", how_to_remake(path))
+            ) from None
+        if manifest.format != expected_format:
+            what = f"describes a {manifest.format} store, not {expected_format}"
+            raise UserError(Problem(str(path), what, "Give the manifest of the right store."))
+        if manifest.version > FORMAT_VERSION:
+            what = (
+                f"format version {manifest.version} is newer than this program's {FORMAT_VERSION}"
+            )
+            raise UserError(Problem(str(path), what, "Update transferscope."))
+        return manifest
+
+
+def _bytes_of(path: Path | str) -> bytes:
+    return path.read_bytes() if isinstance(path, Path) else RemoteFile(path, 0).read_bytes()
+
+
+def place_of_store(manifest: Path | str, described: Manifest) -> Path | str:
+    """Return the store of a manifest: beside it, or in an object store."""
+    if described.store is not None:
+        return described.store
+    if isinstance(manifest, Path):
+        return store_of(manifest)
+    return f"{manifest.removesuffix('.json')}.zarr"
+
+
+def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
+    if isinstance(manifest, str) or isinstance(store, str):
+        return PUBLISH_AGAIN
+    return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."

@@ -1,0 +1,106 @@
+"""Parquet tables that are whole or absent, with metadata of our own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transferscope.errors import Problem, UserError
+from transferscope.remote.access import PUBLISH_AGAIN
+from transferscope.remote.files import RawFile
+from transferscope.runtime.atomic_files import replacing
+
+METADATA_KEY = b"transferscope"
+
+
+def write_parquet(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a table by rename, zstd-compressed.
+
+    Parameters
+    ----------
+    frame
+        The table; its index is not kept.
+    path
+        Where to.
+    metadata
+        Plain data, kept as JSON in the schema's metadata under `METADATA_KEY`.
+    """
+    with parquet_parts(path, metadata) as write:
+        write(frame)
+
+
+@contextmanager
+def parquet_parts(
+    path: Path, metadata: Mapping[str, Any]
+) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that appends a part to a table, which is written by rename at the end.
+
+    Each part is at least one row group, so that large tables never are in memory as a whole. All
+    parts have the columns and types of the first. Nothing is left where an error ends it.
+
+    Parameters
+    ----------
+    path, metadata
+        As in `write_parquet`.
+    """
+    with replacing(path) as temporary:
+        writer = _PartWriter(temporary, metadata)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            # A full disk refuses the last bytes, too: the first error is the one to tell.
+            with suppress(OSError):
+                writer.close()
+            raise
+
+
+class _PartWriter:
+    """Appends frames to one Parquet file, with the schema of the first."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        self._path = path
+        self._own = {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+        self._writer: pq.ParquetWriter | None = None
+
+    def __call__(self, frame: pd.DataFrame) -> None:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._writer is None:
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), **self._own})
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table.cast(self._writer.schema))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_parquet(path: RawFile) -> pd.DataFrame:
+    """Read a table, of this machine or of an object store; our metadata becomes its `attrs`.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing or no Parquet table.
+    """
+    try:
+        table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        mend = "Run the workflow again: it makes what is missing."
+        raise UserError(Problem(str(path), "the table does not exist", mend)) from None
+    except (OSError, pa.ArrowException) as error:
+        mend = "Delete it and run the workflow again."
+        if not isinstance(path, Path):
+            mend = PUBLISH_AGAIN
+        raise UserError(Problem(str(path), f"not a readable table: {error}", mend)) from None
+    frame: pd.DataFrame = table.to_pandas()
+    frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return frame

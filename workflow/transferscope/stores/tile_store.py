@@ -1,0 +1,79 @@
+"""The store of raw tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferscope.remote.whole_blocks import WholeBlocks
+from transferscope.stores.block_store import content_digest
+from transferscope.stores.manifest import TILES_FORMAT
+from transferscope.stores.reader import StoreReader
+
+
+class TileStore(StoreReader):
+    """A finished tile store: raw tiles [N, C, H, W].
+
+    Parameters
+    ----------
+    manifest
+        Path of the manifest.
+
+    Raises
+    ------
+    UserError
+        Where manifest and store are missing, damaged or do not agree.
+    """
+
+    format = TILES_FORMAT
+    array_name = "images"
+
+    def __init__(self, manifest: Path | str) -> None:
+        super().__init__(manifest)
+        self._blocks = WholeBlocks(self._values, self.block, self.block_rows, len(self))
+
+    @property
+    def channels(self) -> list[str]:
+        """What each channel shows."""
+        return list(self.attributes["channels"])
+
+    @property
+    def intensity_range(self) -> npt.NDArray[np.float32]:
+        """Raw values of black and white, [C, 2]."""
+        return np.asarray(self.attributes["intensity_range"], dtype=np.float32)
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of a tile in px."""
+        height, width = self.manifest.shape[-2:]
+        return height, width
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Pixel size in um; None where it is not known, or is not the same for all tiles."""
+        found = self.attributes.get("pixel_size_um")
+        return None if found is None else float(found)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return tiles [stop - start, C, H, W] in the raw dtype.
+
+        Raises
+        ------
+        UserError
+            Where they cannot be read.
+        """
+        return self._blocks.read(start, stop) if self.is_far else self._values(start, stop)
+
+    def digest_of(self, start: int, stop: int, rows: int) -> bytes:
+        """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
+        parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
+        return content_digest(parts)
+
+    def batches(self, size: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield (start row, tiles) in blocks of `size` rows."""
+        for start in range(0, len(self), size):
+            yield start, self.read(start, min(start + size, len(self)))

@@ -1,0 +1,1 @@
+"""What is asked for: the resolved study, its steps, paths and checks before a run."""

@@ -1,0 +1,183 @@
+"""Every path of a study, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Paths of a study; each may hold Snakemake wildcards such as ``{dataset}``.
+
+    Parameters
+    ----------
+    root
+        The folder of the study, `<results>/<study>`.
+    """
+
+    root: Path
+
+    def raw_sheet(self, dataset: str = "{dataset}") -> Path:
+        """Sample sheet of a dataset that is simulated or fetched."""
+        return self.root / "raw" / dataset / "samples.tsv"
+
+    def fetched(self, dataset: str = "{dataset}") -> Path:
+        """Manifest of a fetched dataset: what its sheet and its raw files are."""
+        return self.root / "raw" / dataset / "fetched.json"
+
+    def tiles(self, dataset: str = "{dataset}") -> Path:
+        """Manifest of a tile store; see `store_of` for the store."""
+        return self.root / "tiles" / f"{dataset}.json"
+
+    def tile_table(self, dataset: str = "{dataset}") -> Path:
+        """Table of the tiles: id, group, labels, fov and carried metadata, in store order."""
+        return self.root / "tiles" / f"{dataset}.tiles.parquet"
+
+    def relabelled(self, dataset: str = "{dataset}") -> Path:
+        """Tile table with the labels given by hand, of a dataset whose card names a label table."""
+        return self.root / "labels" / f"{dataset}.parquet"
+
+    def quality(self, dataset: str = "{dataset}") -> Path:
+        """Quality table of the tiles, one row a tile and channel."""
+        return self.root / "tiles" / f"{dataset}.quality.csv"
+
+    def skipped(self, dataset: str = "{dataset}") -> Path:
+        """Table of the fields that were skipped, and why."""
+        return self.root / "tiles" / f"{dataset}.skipped.tsv"
+
+    def plausibility(self, dataset: str = "{dataset}") -> Path:
+        """Table of how plausible the segmentation of each field is, for a cell dataset."""
+        return self.root / "cells" / f"{dataset}.plausibility.csv"
+
+    def overlays(self, dataset: str = "{dataset}") -> Path:
+        """Folder of the figures with the outlines of the cells, one a field."""
+        return self.root / "figures" / "segmentation" / dataset
+
+    def contact_sheets(self, dataset: str = "{dataset}") -> Path:
+        """Folder of the contact sheets, one a class."""
+        return self.root / "figures" / "contact_sheets" / dataset
+
+    def splits(self, dataset: str = "{dataset}") -> Path:
+        """Split table."""
+        return self.root / "splits" / f"{dataset}.parquet"
+
+    def trained(self, backbone: str = "{backbone}") -> Path:
+        """Manifest of a backbone that is trained here; see `weights_of` for its weights."""
+        return self.root / "backbones" / f"{backbone}.json"
+
+    def embeddings(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Manifest of an embedding store; see `store_of` for the store."""
+        return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
+
+    def embedding_parts(self, dataset: str = "{dataset}") -> Path:
+        """Return the path of the number of jobs that fill each embedding store of a dataset."""
+        return self.root / "parts" / f"{dataset}.json"
+
+    def embedding_start(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Return the path of what the jobs that fill one embedding store have to find."""
+        return self.root / "parts" / dataset / backbone / channels / "started.json"
+
+    def embedding_part(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+        part: str = "{part}",
+    ) -> Path:
+        """Return the path of the note of one of these jobs that it is done."""
+        folder = self.embedding_start(dataset, backbone, channels).parent
+        return folder / f"{part}.json"
+
+    def scores(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of one probe ("heads", "knn") on one representation."""
+        return self.root / f"scores/{probe}/{dataset}/{representation}/{channels}.parquet"
+
+    def predictions(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Per-sample predictions of one probe on one representation."""
+        name = f"{channels}.predictions.parquet"
+        return self.root / f"scores/{probe}/{dataset}/{representation}/{name}"
+
+    def losses(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Losses of the trainings of one mode of fine-tuning, one row a step."""
+        folder = self.root / "scores" / probe / dataset / representation
+        return folder / f"{channels}.losses.parquet"
+
+    def aggregate_scores(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of one representation at every level of aggregation."""
+        return self.scores("aggregate", dataset, representation, channels)
+
+    def aggregate_predictions(
+        self,
+        variant: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Predictions of one representation at one level, such as `tiles-fov-mean`."""
+        folder = self.root / "scores" / "aggregate" / dataset / representation / channels
+        return folder / f"{variant}.predictions.parquet"
+
+    def comparison(self, table: str) -> Path:
+        """Table of the comparison."""
+        return self.root / "compare" / f"{table}.parquet"
+
+    @property
+    def summary_csv(self) -> Path:
+        """One row a dataset, backbone, channel strategy, probe, scheme, fraction and metric."""
+        return self.root / "summary.csv"
+
+    @property
+    def summary_md(self) -> Path:
+        """What won, in sentences."""
+        return self.root / "summary.md"
+
+    @property
+    def summary_html(self) -> Path:
+        """Page with the same sentences, for the report."""
+        return self.root / "summary.html"
+
+    def figure(self, name: str, extension: str) -> Path:
+        """Figure; `name` may hold folders."""
+        return self.root / "figures" / f"{name}.{extension}"
+
+    def log(self, name: str) -> Path:
+        """Log of a job."""
+        return self.root / "logs" / f"{name}.log"
+
+    def benchmark(self, name: str) -> Path:
+        """Snakemake's time and memory record of a job."""
+        return self.root / "benchmarks" / f"{name}.tsv"

@@ -1,0 +1,288 @@
+"""Everything that can be known to be wrong before a run, reported at once before any job starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from transferscope.cards import (
+    BackboneCard,
+    CellposeSegmentation,
+    DatasetCard,
+    HandcraftedCard,
+    NetworkCard,
+    accepts_any_channels,
+)
+from transferscope.cards.lookup import Located
+from transferscope.checkpoints.sources import stamp
+from transferscope.config.channel_strategies import ADAPT
+from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts, NetworkCost
+from transferscope.errors import Problem, UserError
+from transferscope.labelling.label_table import (
+    check_label_table,
+    label_table_of,
+    with_hand_labels,
+)
+from transferscope.probes import splits
+from transferscope.probes.exclusion import exclusion_problems
+from transferscope.probes.labels import label_problems
+from transferscope.raw.file_checks import check_files
+from transferscope.raw.masks import check_all_masks, check_mask_cells
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.fingerprint import fingerprint
+from transferscope.study.study import Study
+from transferscope.tiles.published import TABLE, PublishedTiles
+
+# Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
+# checks all of them before it decodes the first.
+MOST_FILES_OPENED = 10_000
+CACHE = Path(".snakemake") / "transferscope" / "checked.json"
+
+
+class Passed:
+    """Checks that were passed before, so that a dry run need not open every file again.
+
+    Parameters
+    ----------
+    path
+        A JSON list of digests; a damaged or absent file means that nothing was passed yet.
+    """
+
+    def __init__(self, path: Path = CACHE) -> None:
+        self._path = path
+        try:
+            self._digests: set[str] = set(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._digests = set()
+
+    def once(self, digest: str, check: Callable[[], Sequence[Problem]]) -> list[Problem]:
+        """Run a check, unless it has been passed with the same digest."""
+        if digest in self._digests:
+            return []
+        try:
+            problems = list(check())
+        except UserError as error:
+            problems = error.problems
+        if not problems:
+            self._digests.add(digest)
+            self._save()
+        return problems
+
+    def _save(self) -> None:
+        try:
+            write_atomically(self._path, json.dumps(sorted(self._digests)))
+        except OSError:
+            # A read-only folder only costs time: the check is done again at the next start.
+            return
+
+
+def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True) -> None:
+    """Check sample sheets, raw files, labels, groups and backbones of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    passed
+        Checks passed before; None: those of the working folder.
+    scored
+        Whether the run goes on to scores; if not, labels may be missing.
+
+    Raises
+    ------
+    UserError
+        With every problem found, each with file, row or key, and mend.
+    """
+    passed = passed or Passed()
+    problems = _check_maps(study)
+    for located in study.all_datasets.values():
+        problems += _check_segmentation(located)
+        if located.card.sheet is not None:
+            problems += _check_dataset(study, located, passed, scored=scored)
+        elif located.card.published is not None:
+            problems += _check_published(study, located, scored=scored)
+        else:
+            problems += check_label_table(located.card, located.path)
+        if located.card.fetch is not None:
+            problems += _check_fetch(study, located)
+    costs = KnownCosts()
+    for located_backbone in study.backbones.values():
+        problems += _check_backbone(located_backbone, passed, costs)
+        if ADAPT in study.config.channel_strategies:
+            problems += _check_adaptation(located_backbone, passed)
+    if not problems:
+        # A card that is wrong in itself would be reported twice.
+        for representation in study.tuned_representations:
+            problems += _check_tuning(study, representation, passed)
+    if problems:
+        raise UserError(problems)
+
+
+def _check_dataset(
+    study: Study, located: Located[DatasetCard], passed: Passed, *, scored: bool
+) -> list[Problem]:
+    path = study.sheet_of(located.card.name)
+    try:
+        sheet = study.sheet(located.card.name)
+    except UserError as error:
+        return error.problems
+    problems = _check_table(study, located, sheet.table, str(path), scored=scored)
+    wrong_cells = check_mask_cells(sheet, located.card)
+    problems += wrong_cells
+    if study.config.bad_tiles == "skip":
+        return problems
+    raw = study.raw_digest(located.card.name)
+    digest = fingerprint(["files", raw, located.card.image_fingerprint()])
+    problems += passed.once(digest, lambda: check_files(sheet, located.card, MOST_FILES_OPENED))
+    if wrong_cells:
+        return problems
+    digest = fingerprint(["masks", digest])
+    return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card))
+
+
+def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
+    """Check that published tiles can be read, are whole, and are what the card says."""
+    try:
+        published = PublishedTiles(located.card, located.path)
+        table = published.table()
+    except UserError as error:
+        return error.problems
+    return _check_table(study, located, table, published.url(TABLE), scored=scored)
+
+
+def _check_table(
+    study: Study, located: Located[DatasetCard], table: pd.DataFrame, where: str, *, scored: bool
+) -> list[Problem]:
+    """Check what a table of tiles, or of fields, says of a dataset on which something is scored."""
+    if located.card.name not in study.datasets:
+        return []
+    if scored:
+        problems = _check_labels(study, located, table, where)
+    else:
+        problems = label_problems(table, located.card, where)
+    return problems + _exclusion_problems(study, table, where)
+
+
+def _check_labels(
+    study: Study, located: Located[DatasetCard], rows: pd.DataFrame, where: str
+) -> list[Problem]:
+    """Check the labels that count, the sheet's or those given by hand, and their division."""
+    card, settings = located.card, study.config.splits
+    if card.label_table is None:
+        return splits.check_splits(rows, card, settings, where)
+    if card.cells is not None or not card.tiles.one_a_field:
+        # The ids of the tiles are not known before the fields are read: the job checks the rest.
+        return check_label_table(card, located.path)
+    skip = study.config.bad_tiles == "skip"
+    try:
+        table = with_hand_labels(rows, card, located.path, skip=skip)
+    except UserError as error:
+        return error.problems
+    return splits.check_splits(table, card, settings, str(label_table_of(card, located.path)))
+
+
+def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
+    knn = study.config.knn
+    return exclusion_problems(table, knn.exclude, where) if knn.k else []
+
+
+def _check_maps(study: Study) -> list[Problem]:
+    """Check that what the maps of the embeddings need is installed."""
+    if study.config.figures.map == "tsne":
+        return []
+    # Imports scikit-learn: only for a study that needs it.
+    from transferscope.figures.projection import check_installed
+
+    return check_installed(study.config.figures.map)
+
+
+def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
+    """Check that what a dataset's segmentation needs is installed."""
+    cells = located.card.cells
+    if cells is None or not isinstance(cells.segmentation, CellposeSegmentation):
+        return []
+    # Imports SciPy: only for a study that needs it.
+    from transferscope.cells.segmentation.cellpose import check_installed
+
+    return check_installed(f"{located.path}, key cells.segmentation.method")
+
+
+def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
+    """Check what is fetched by table or list; headers are read by the job that decodes the files.
+
+    So a dry run opens none of the thousands of files.
+    """
+    # Imports an HTTP client: only for studies that fetch.
+    from transferscope.datasets.checks import check_fetch, check_fetched
+
+    name, paths = located.card.name, study.paths
+    sheet = study.sheet_of(name)
+    problems = check_fetch(located.card, located.path, sheet, study.config.splits)
+    if paths.tiles(name).is_file():
+        # The raw files have done their duty and may be deleted.
+        return problems
+    return problems + check_fetched(sheet, paths.fetched(name))
+
+
+def _check_backbone(
+    located: Located[BackboneCard], passed: Passed, costs: KnownCosts
+) -> list[Problem]:
+    card = located.card
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
+        from transferscope.backbones import checks
+
+        return checks.check_backbone(card, located.path)
+
+    found = [TIMM_VERSION, card.fingerprint(), stamp(card, located.path)]
+    digest = fingerprint(["backbone", *found])
+    problems = passed.once(digest, check)
+    if not problems:
+        costs.learn(card, located.path, lambda: _cost(card, located.path))
+    return problems
+
+
+def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
+    """Return what a network costs, from shapes alone; None where only the real run can tell."""
+    from transferscope.costs.networks import network_cost
+
+    try:
+        return network_cost(card, card_path)
+    except Exception:  # the card has passed its checks: what cannot be counted is no mistake in it
+        return None
+
+
+def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
+    card = located.card
+    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.backbones import checks
+
+        return checks.check_adaptation(card, located.path)
+
+    return passed.once(fingerprint([ADAPT, TIMM_VERSION, card.fingerprint()]), check)
+
+
+def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
+    """Check that a backbone can be fine-tuned in each of the modes."""
+    name, _, output = representation.partition("@")
+    located = study.backbones[name]
+    card, modes = located.card, study.config.finetune.modes
+    if isinstance(card, HandcraftedCard):
+        return []
+
+    def check() -> list[Problem]:
+        from transferscope.finetuning.checks import check_tuning
+
+        return check_tuning(card, located.path, output or None, modes)
+
+    digest = fingerprint(["finetune", TIMM_VERSION, card.fingerprint(), output, modes])
+    return passed.once(digest, check)
