@@ -186,9 +186,9 @@ def test_a_renewal_that_was_interrupted_is_made_up_for(
 ) -> None:
     whole = write_tiles(tmp_path / "whole", 72)
     embeddings(cut_off(whole, 44, tmp_path / "a"), tmp_path / "e.json")
-    for step in ("BlockStore._resize", "_write_ids"):
+    for step in ("BlockStore._resize", "write_ids"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"transferscope.stores.{step}", _interrupted)
+            patch.setattr(f"transferscope.stores.block_store.{step}", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 embeddings(whole, tmp_path / "e.json")
     written.clear()

@@ -31,7 +31,7 @@ from transferscope.figures.style import (
     style,
     text_colour,
 )
-from transferscope.stores import store_of
+from transferscope.stores.manifest import store_of
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT
 from transferscope.stores.parquet import write_parquet

@@ -62,6 +62,7 @@ def find_card(
     roots: Sequence[Path],
     where: str,
 ) -> Located[Any]:
+    """Return the card that a config names; see `locate_card` for a card outside a study."""
     path = _locate(name, folder, roots)
     if path is None:
         what = f'unknown {kind.removesuffix("s")} "{name}"'
@@ -76,6 +77,7 @@ def naming_problems(
     found: Sequence[tuple[str, Located[Any]]],
     where: str,
 ) -> list[Problem]:
+    """Find a card whose name differs from its file's, or which another card bears too."""
     card_name, path = located.card.name, located.path
     if not _is_path(name) and card_name != name:
         what = f'the card is named "{card_name}", its file "{path.stem}"'

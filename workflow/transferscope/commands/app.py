@@ -12,7 +12,17 @@ from typing import IO, Annotated
 
 import typer
 
-from transferscope.commands import backbone, label, strategies, study, upkeep
+from transferscope.commands import (
+    backbone,
+    data,
+    embed,
+    label,
+    probe,
+    results,
+    strategies,
+    study,
+    upkeep,
+)
 from transferscope.errors import UserError
 from transferscope.runtime.atomic_files import disk_problem, writing
 
@@ -26,6 +36,8 @@ app = typer.Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
+for steps in (data, embed, probe, results):
+    app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
 app.add_typer(strategies.app, name="strategies")

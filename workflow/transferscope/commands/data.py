@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from transferscope.commands.app import app, logger
 from transferscope.commands.options import (
     BadFields,
     CardPath,
@@ -22,6 +22,9 @@ from transferscope.commands.options import (
     settings_from_json,
 )
 from transferscope.errors import Problem, UserError
+
+app = typer.Typer()
+logger = logging.getLogger(__name__)
 
 
 @app.command()

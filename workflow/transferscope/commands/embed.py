@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from transferscope.commands.app import app
 from transferscope.commands.options import ManifestIn, ManifestOut, SettingsJson, settings_from_json
+
+app = typer.Typer()
 
 BackboneCardPath = Annotated[Path, typer.Option(help="Backbone card (.yaml).")]
 TrainedWeights = Annotated[

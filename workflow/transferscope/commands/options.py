@@ -24,6 +24,13 @@ TableIn = Annotated[Path, typer.Option(help="Tile table (.parquet).")]
 
 
 def settings_from_json(text: str, kind: Any) -> Any:
+    """Return the settings of a step, given as JSON.
+
+    Raises
+    ------
+    UserError
+        Where the text is not JSON, or no such settings.
+    """
     from transferscope.config.model import validate
 
     try:

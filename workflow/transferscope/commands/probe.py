@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from transferscope.commands.app import app
 from transferscope.commands.embed import BackboneCardPath, TrainedWeights, _backbone
 from transferscope.commands.options import (
     CardPath,
@@ -16,6 +15,8 @@ from transferscope.commands.options import (
     TableIn,
     settings_from_json,
 )
+
+app = typer.Typer()
 
 EmbeddingsIn = Annotated[Path, typer.Option(help="Manifest of the embedding store (.json).")]
 Representation = Annotated[str, typer.Option(help="`backbone` or `backbone@output`.")]

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from transferscope.commands.app import app
 from transferscope.commands.options import (
     CardPath,
     ManifestIn,
@@ -16,6 +15,8 @@ from transferscope.commands.options import (
     TableIn,
     settings_from_json,
 )
+
+app = typer.Typer()
 
 StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, <results>/<study>.")]
 StoresJson = Annotated[

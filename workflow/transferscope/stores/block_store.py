@@ -29,6 +29,7 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
 def opened_group(place: Path | str) -> Any:
+    """Return the Zarr group of a store, to be read; a URL lies in an object store."""
     source = place if isinstance(place, Path) else RemoteStore(place)
     return zarr.open_group(source, mode="r")
 
@@ -327,9 +328,11 @@ def remove_store(path: Path) -> None:
 
 
 def write_ids(group: Any, ids: Sequence[str]) -> None:
+    """Write the tile ids of a store, in row order."""
     array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
     array[:] = np.array(ids, dtype=object)
 
 
 def read_ids(group: Any) -> list[str]:
+    """Return the tile ids of a store, in row order."""
     return [str(i) for i in group["tile_id"][:]]

@@ -125,6 +125,7 @@ def place_of_store(manifest: Path | str, described: Manifest) -> Path | str:
 
 
 def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
+    """Return what a user does about a damaged store: remake it, or publish it again."""
     if isinstance(manifest, str) or isinstance(store, str):
         return PUBLISH_AGAIN
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
