@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training_store import write_tile_store
-from transferscope.config import Division, Pretraining, TrainingSettings, TrainingSource
+from transferscope.config import HeldOutDivision, Pretraining, TrainingSettings, TrainingSource
 from transferscope.errors import UserError
 from transferscope.parquet import write_parquet
 from transferscope.pretraining.data import Batches, TrainingDataset
@@ -32,7 +32,7 @@ def write_source(folder, name, n_tiles, channels=("nucleus", "protein"), tested=
 
 
 def settings_of(sources, **changes):
-    held_out = Division(scheme="group", seed=0, fold=0)
+    held_out = HeldOutDivision(scheme="group", seed=0, fold=0)
     return Pretraining(sources=sources, held_out=held_out, **changes)
 
 

@@ -268,7 +268,7 @@ class FinetuneSettings(Model):
         return values
 
 
-class Division(Model):
+class HeldOutDivision(Model):
     """One division of the tiles."""
 
     scheme: Scheme
@@ -280,7 +280,7 @@ class Leakage(Model):
     """What a backbone that was trained in the study has seen of a dataset."""
 
     seen_in_training: SeenInTraining = "no"
-    only: Division | None = Field(
+    only: HeldOutDivision | None = Field(
         None,
         description="The only division whose test groups it has not seen; None: any is as good.",
     )
@@ -422,7 +422,7 @@ class Pretraining(Model):
     """Settings of the step `transferscope pretrain`."""
 
     sources: list[TrainingSource] = Field(min_length=1)
-    held_out: Division | None = None
+    held_out: HeldOutDivision | None = None
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
 

@@ -11,11 +11,8 @@ import pandas as pd
 from transferscope.backbones.strategies import ADAPT
 from transferscope.cards import (
     BackboneCard,
-    CellposeSegmentation,
     DatasetCard,
-    HandcraftedCard,
     NetworkCard,
-    accepts_any_channels,
 )
 from transferscope.checkpoints.sources import stamp
 from transferscope.errors import Problem, UserError
@@ -201,7 +198,7 @@ def _check_maps(study: Study) -> list[Problem]:
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
     """Check that what a dataset's segmentation needs is installed."""
     cells = located.card.cells
-    if cells is None or not isinstance(cells.segmentation, CellposeSegmentation):
+    if cells is None or not cells.segmentation.runs_network:
         return []
     # Imports SciPy: only for a study that needs it.
     from transferscope.cells.segmentation.cellpose import check_installed
@@ -230,7 +227,7 @@ def _check_backbone(
     located: Located[BackboneCard], passed: Passed, costs: KnownCosts
 ) -> list[Problem]:
     card = located.card
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         return []
 
     def check() -> list[Problem]:
@@ -259,7 +256,7 @@ def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
     card = located.card
-    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
+    if not card.is_network or card.takes_any_channels:
         return []
 
     def check() -> list[Problem]:
@@ -275,7 +272,7 @@ def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Pro
     name, _, output = representation.partition("@")
     located = study.backbones[name]
     card, modes = located.card, study.config.finetune.modes
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         return []
 
     def check() -> list[Problem]:

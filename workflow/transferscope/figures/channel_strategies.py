@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from transferscope.backbones.channels import Assignment, Pass, assign, slots_of
+from transferscope.backbones.channels import Assignment, Pass, assign
 from transferscope.backbones.strategies import (
     ADAPT,
     AGNOSTIC,
@@ -56,7 +56,7 @@ def draw_channel_strategies(
     UserError
         Where the backbone cannot serve a strategy on these channels.
     """
-    slots = slots_of(backbone)
+    slots = backbone.named_slots
     assignments = [assign(strategy, dataset.channels, slots) for strategy in strategies]
     n_rows = math.ceil(len(strategies) / COLUMNS)
     # Down the columns, so that what belongs together stands together.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from transferscope.backbones.channels import Assignment, Pass, assign, slots_of
+from transferscope.backbones.channels import Assignment, Pass, assign
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import DTYPES, Precision
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
@@ -192,7 +192,7 @@ def open_backbone(
         Where card, weights and channels do not fit.
     """
     card = card_for_tiles(card, card_path, store.tile_size, store.pixel_size_um)
-    assignment = assign(strategy, store.channels, slots_of(card))
+    assignment = assign(strategy, store.channels, card.named_slots)
     chosen = [o for o in card.outputs if output in (None, o.name)][:1]
     single = card.model_copy(update={"outputs": chosen})
     n_adapted = assignment.n_inputs if assignment.strategy == ADAPT else None
