@@ -21,7 +21,7 @@ from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.backbones.readout import in_precision
 from transferscope.cards import HandcraftedCard, TimmCard
-from transferscope.cards import backbone as backbone_cards
+from transferscope.cards import network as network_cards
 from transferscope.channels.assignment import assign, strategies_for
 from transferscope.config.channel_strategies import store_strategy
 from transferscope.errors import UserError
@@ -179,7 +179,7 @@ def test_a_network_for_any_channels_sees_all_of_them_at_once(
     wanted = card(
         slots=[{"name": "any"}], normalization={"kind": "none"}, outputs=[{"name": "cls"}]
     )
-    monkeypatch.setattr(backbone_cards, "CHANNEL_AGNOSTIC", {wanted.architecture})
+    monkeypatch.setattr(network_cards, "CHANNEL_AGNOSTIC", {wanted.architecture})
     monkeypatch.setattr(network_embedder, "check_backbone", lambda *_: [])
     monkeypatch.setattr(
         network_embedder,

@@ -7,8 +7,9 @@ import yaml
 
 from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from transferscope.cards import BackboneCard, HeldOut
-from transferscope.config.jobs import Division, Leakage
+from transferscope.config.jobs import Leakage
 from transferscope.config.model import validate
+from transferscope.config.study import HeldOutDivision
 from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
@@ -73,7 +74,7 @@ def test_the_division_that_is_held_out(study_of):
     assert card().held_out is None
     assert card(exclude_test_groups=True).held_out == HeldOut()
     study = study_of({"exclude_test_groups": {"fold": 1}})
-    assert study.held_out(study.trained["own"]) == Division(scheme="group", seed=0, fold=1)
+    assert study.held_out(study.trained["own"]) == HeldOutDivision(scheme="group", seed=0, fold=1)
 
 
 def test_what_a_backbone_has_seen(study_of):
@@ -83,7 +84,7 @@ def test_what_a_backbone_has_seen(study_of):
     assert weak.leakage("own", "cells").seen_in_training == "images and groups"
     honest = study_of({"exclude_test_groups": True}).leakage("own", "cells")
     assert honest.seen_in_training == "no"
-    assert honest.only == Division(scheme="group", seed=0, fold=0)
+    assert honest.only == HeldOutDivision(scheme="group", seed=0, fold=0)
     elsewhere = study_of(
         {"datasets": ["hpa-demo"], "slots": [{"name": "nucleus"}]}, training_datasets=["hpa-demo"]
     )

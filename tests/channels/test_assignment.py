@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.cards import HandcraftedCard, Slot, TimmCard, backbone
+from transferscope.cards import HandcraftedCard, Slot, TimmCard, network
 from transferscope.channels.assignment import adapted_values, assign, column_layout, strategies_for
 from transferscope.errors import UserError
 
@@ -228,7 +228,7 @@ def test_random_orders_have_their_seeds_in_their_names_and_none_comes_twice() ->
 
 
 def test_a_network_for_any_channels_takes_them_natively(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone, "CHANNEL_AGNOSTIC", frozenset({"vit"}))
+    monkeypatch.setattr(network, "CHANNEL_AGNOSTIC", frozenset({"vit"}))
     requested = ["replicate", "mean", "only-er", "map", "map-random", "adapt"]
     served = strategies_for(card_with(RGB), requested, ["er", "brightfield"])
     assert served == (["replicate", "mean", "only-er", "agnostic"], {})

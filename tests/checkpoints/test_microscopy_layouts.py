@@ -29,7 +29,7 @@ from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.patch_projection import count_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision
-from transferscope.cards import FileCard, accepts_any_channels
+from transferscope.cards import FileCard
 from transferscope.checkpoints.conversion import convert
 from transferscope.checkpoints.reading import read_checkpoint
 
@@ -48,7 +48,7 @@ def test_openphenom_takes_any_channels(tmp_path: Path, channels: int, suffix: st
     content = content if suffix == ".safetensors" else {"state_dict": content}
     card = card_for(save(content, tmp_path / f"model{suffix}"))
     assert (card.layout, card.architecture) == ("openphenom", "channel_agnostic_vit")
-    assert accepts_any_channels(card)
+    assert card.takes_any_channels
     x = images(channels, 48)
     # Twelve channels are more than the file has positions for: they repeat, channel by channel.
     repeated = {**state, "pos_embed": phenom_positions(3, 64, channels)}
@@ -103,7 +103,7 @@ def test_channelvit_leaves_empty_slots_out(
     card = card_for(save(state, tmp_path / "w.pth"), size)
     assert (card.layout, card.architecture) == ("channelvit", "channelvit")
     assert len(card.slots) == 5
-    assert not accepts_any_channels(card)
+    assert not card.takes_any_channels
     x = images(5, size)
     chosen = filled or list(range(5))
     found = embeddings(card, x, filled)

@@ -5,10 +5,10 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.config.jobs import Division
+from transferscope.config.study import HeldOutDivision
 from transferscope.pretraining.leakage import numbered, visible_rows
 
-HELD_OUT = Division(scheme="group", seed=0, fold=1)
+HELD_OUT = HeldOutDivision(scheme="group", seed=0, fold=1)
 
 
 def split_table(test_rows):

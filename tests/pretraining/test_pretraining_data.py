@@ -7,7 +7,8 @@ import torch
 
 from training_store import write_tile_store
 from transferscope.config.compute import TrainingSettings
-from transferscope.config.jobs import Division, Pretraining, TrainingSource
+from transferscope.config.jobs import Pretraining, TrainingSource
+from transferscope.config.study import HeldOutDivision
 from transferscope.errors import UserError
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.stores.parquet import write_parquet
@@ -33,7 +34,7 @@ def write_source(folder, name, n_tiles, channels=("nucleus", "protein"), tested=
 
 
 def settings_of(sources, **changes):
-    held_out = Division(scheme="group", seed=0, fold=0)
+    held_out = HeldOutDivision(scheme="group", seed=0, fold=0)
     return Pretraining(sources=sources, held_out=held_out, **changes)
 
 

@@ -16,7 +16,7 @@ from transferscope.cards import DatasetCard
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.probes import head_training
 from transferscope.probes.evaluation import ProbeData
-from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadRows, Problem, Scalers
+from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import steps_per_epoch
 from transferscope.probes.heads import decide, fit, floor, run_heads, score_heads
 from transferscope.probes.metrics import best_thresholds
@@ -74,9 +74,9 @@ def probe_data(
     )
 
 
-def problem_of(data: ProbeData) -> tuple[Problem, list[HeadRows]]:
+def problem_of(data: ProbeData) -> tuple[HeadProblem, list[HeadRows]]:
     targets = torch.from_numpy(data.tiles.matrix.astype(np.float32))
-    problem = Problem(torch.from_numpy(data.embeddings), targets, data.is_multi_label)
+    problem = HeadProblem(torch.from_numpy(data.embeddings), targets, data.is_multi_label)
     return problem, [HeadRows.of(division, "d") for division in data.divisions]
 
 

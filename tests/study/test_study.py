@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from transferscope.errors import UserError
-from transferscope.study.study import Probed, Study, output_names
+from transferscope.study.study import Probed, Study
 
 DATASET = {
     "name": "cells",
@@ -150,4 +150,4 @@ def test_two_cards_of_one_name_are_reported(root):
 
 
 def test_the_default_output_comes_first(root):
-    assert output_names(load(root).backbones["vit"].card) == ["cls", "mean"]
+    assert load(root).backbones["vit"].card.output_names == ["cls", "mean"]

@@ -31,11 +31,8 @@ from transferscope.backbones.transformers_network import (
 )
 from transferscope.cards import (
     ArchitectureCard,
-    CheckpointCard,
     NetworkCard,
     Output,
-    TimmCard,
-    TrainCard,
     TransformersCard,
 )
 from transferscope.checkpoints.loading import check_checkpoint
@@ -68,7 +65,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         not where they should be. The network is built without values, so that this takes no
         memory.
     """
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         return check_transformers(card, card_path) or _check_transformers_outputs(card, card_path)
     if problem := _check_architecture(card, card_path):
         return [problem]
@@ -84,9 +81,9 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         return [Problem(f"{card_path}, key arguments", what, mend)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
-    if isinstance(card, CheckpointCard) and (file := present_file(card, card_path)):
+    if card.has_checkpoint and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
-    if isinstance(card, TrainCard):
+    if card.trained_here:
         problems += check_objective(card, card_path, network)
     return problems or _check_forward(card, card_path, network)
 
@@ -104,7 +101,7 @@ def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list
 
 def check_adaptation(card: NetworkCard, card_path: Path) -> list[Problem]:
     """Return why the input weights of a card cannot be adapted to other channels, if so."""
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         return []  # Only its weights tell.
     try:
         input_convolutions(network_without_values(card), len(card.slots))
@@ -123,7 +120,7 @@ def _check_architecture(card: ArchitectureCard, card_path: Path) -> Problem | No
     if tag and card.architecture not in tagged:
         what = f'timm {timm.__version__} knows no weights "{tag}" of {base}'
         return Problem(where, what, suggest(card.architecture, tagged))
-    if isinstance(card, TimmCard) and card.pretrained and not tagged:
+    if card.source == "timm" and card.pretrained and not tagged:
         what = f"timm has no pretrained weights for {base}"
         return Problem(
             where, what, "Set `pretrained: false`, or use `source: file`, `url` or `hub`."
@@ -144,9 +141,9 @@ def _check_own_keys(card: ArchitectureCard, card_path: Path) -> list[Problem]:
 
 
 def _check_weights(card: ArchitectureCard, card_path: Path) -> list[Problem]:
-    if isinstance(card, CheckpointCard):
+    if card.has_checkpoint:
         return check_file(card, card_path, present_file(card, card_path))
-    if isinstance(card, TrainCard) or not card.pretrained:
+    if card.trained_here or not card.pretrained:
         return []
     config: Any = timm.get_pretrained_cfg(card.architecture)
     channels = config.input_size[0]

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.backbones.scale import card_for_tiles
-from transferscope.cards import HandcraftedCard, NetworkCard
-from transferscope.channels.assignment import assign, slots_of
+from transferscope.cards import BackboneCard
+from transferscope.channels.assignment import assign
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.fingerprint import fingerprint
@@ -78,7 +78,7 @@ class Embedder(Protocol):
 
 def embed(
     tiles: Path,
-    card: NetworkCard | HandcraftedCard,
+    card: BackboneCard,
     strategy: str,
     manifest: Path,
     settings: ComputeSettings,
@@ -150,7 +150,7 @@ class StoreFilling:
     def of(
         cls,
         tiles: Path,
-        card: NetworkCard | HandcraftedCard,
+        card: BackboneCard,
         strategy: str,
         manifest: Path,
         settings: ComputeSettings,
@@ -237,20 +237,20 @@ class StoreFilling:
 
 
 def _embedder_for(
-    card: NetworkCard | HandcraftedCard,
+    card: BackboneCard,
     card_path: Path,
     source: TileStore,
     strategy: str,
     settings: ComputeSettings,
 ) -> Embedder:
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         from transferscope.backbones.handcrafted import HandcraftedEmbedder
 
         return HandcraftedEmbedder(card, source.channels, source.intensity_range, settings.threads)
     from transferscope.backbones.network_embedder import NetworkEmbedder
 
     card = card_for_tiles(card, card_path, source.tile_size, source.pixel_size_um)
-    assignment = assign(strategy, source.channels, slots_of(card))
+    assignment = assign(strategy, source.channels, card.named_slots)
     return NetworkEmbedder(
         card, card_path, source.channels, source.intensity_range, assignment, settings
     )

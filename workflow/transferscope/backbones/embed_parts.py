@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.backbones.embed import StoreFilling
-from transferscope.cards import HandcraftedCard, NetworkCard
+from transferscope.cards import BackboneCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
@@ -28,7 +28,7 @@ class EmbedTask:
     """What the jobs of one store share; the parameters are those of `embed.embed`."""
 
     tiles: Path
-    card: NetworkCard | HandcraftedCard
+    card: BackboneCard
     card_path: Path
     strategy: str
     manifest: Path

@@ -20,11 +20,9 @@ from transferscope.backbones.readout import Backbone
 from transferscope.backbones.transformers_network import transformers_network
 from transferscope.cards import (
     ArchitectureCard,
-    CheckpointCard,
     NetworkCard,
     TimmCard,
     TrainCard,
-    TransformersCard,
 )
 from transferscope.checkpoints.loading import load_checkpoint
 from transferscope.errors import Problem, UserError, first_line
@@ -51,14 +49,14 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
         Where the weights cannot be had, do not fit the architecture, or cannot be adapted.
     """
     network: nn.Module
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         network = transformers_network(card, card_path)
-    elif isinstance(card, CheckpointCard):
+    elif card.trained_here:
+        raise UserError(not_trained(card, card_path))
+    elif card.has_checkpoint:
         with _seeded(0):
             network = _created(card)
         load_checkpoint(network, card, card_path)
-    elif isinstance(card, TrainCard):
-        raise UserError(not_trained(card, card_path))
     elif card.pretrained:
         network = _from_hub(card, card_path)
     else:
@@ -88,7 +86,7 @@ def not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
 
 def input_multiple(card: NetworkCard) -> int:
     """Return the patch size in px, of which the input size is a multiple; 1 without patches."""
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         return 1  # `scale: physical`, which asks, is not for these.
     return patch_size(network_without_values(card)) or 1
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferscope.cards import FileCard, TrainCard, accepts_any_channels
+from transferscope.cards import FileCard, TrainCard
 from transferscope.cards.network import ArchitectureBase
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError
@@ -94,7 +94,7 @@ def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
         raise UserError(Problem(str(weights), what, mend))
     shared = {key: getattr(card, key) for key in ArchitectureBase.model_fields}
     # An architecture of our own is recognised; timm's names are known without a look.
-    layout: Literal["auto", "timm"] = "auto" if accepts_any_channels(card) else "timm"
+    layout: Literal["auto", "timm"] = "auto" if card.takes_any_channels else "timm"
     loaded = FileCard(source="file", weights=Path(weights.name), layout=layout, **shared)
     return loaded, manifest
 

@@ -12,7 +12,6 @@ from transferscope.cards.backbone import (
     TimmCard,
     TransformersCard,
     UrlCard,
-    accepts_any_channels,
 )
 from transferscope.cards.cells import (
     CellposeSegmentation,
@@ -73,5 +72,4 @@ __all__ = [
     "UrlCard",
     "WatershedSegmentation",
     "WholeFields",
-    "accepts_any_channels",
 ]

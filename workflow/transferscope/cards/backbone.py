@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from transferscope.cards.network import ArchitectureBase, NetworkBase
+from transferscope.cards.network import ArchitectureBase, NetworkBase, Slot
 from transferscope.cards.train import TrainCard
 from transferscope.config.model import Model
 from transferscope.config.names import Name
@@ -26,20 +26,30 @@ LayoutName = Literal[
     "subcell",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-# Architectures whose weights know no channel from another: each is a token stream of its own.
-CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 
 
 class TimmCard(ArchitectureBase):
     """A timm model: weights from the hub, or random weights as a control."""
 
+    trained_here: ClassVar[Literal[False]] = False
+    has_checkpoint: ClassVar[Literal[False]] = False
+
     source: Literal["timm"]
     pretrained: bool = Field(True, description="Hub weights; false: random weights from `seed`.")
     seed: int = Field(0, ge=0, description="Seed of the random weights.")
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it reads weights from anywhere."""
+        return self.pretrained
+
 
 class _CheckpointCard(ArchitectureBase):
     """What all networks share whose weights are one checkpoint file."""
+
+    trained_here: ClassVar[Literal[False]] = False
+    has_checkpoint: ClassVar[Literal[True]] = True
+    needs_weights: ClassVar[Literal[True]] = True
 
     layout: LayoutName | Literal["auto"] = Field(
         "auto",
@@ -84,6 +94,11 @@ class HubCard(_CheckpointCard):
 class TransformersCard(NetworkBase):
     """A vision model of the transformers library, which is an optional dependency."""
 
+    trained_here: ClassVar[Literal[False]] = False
+    has_architecture: ClassVar[Literal[False]] = False
+    has_checkpoint: ClassVar[Literal[False]] = False
+    needs_weights: ClassVar[Literal[True]] = True
+
     source: Literal["transformers"]
     model: str = Field(
         description=(
@@ -102,6 +117,12 @@ class TransformersCard(NetworkBase):
 
 class HandcraftedCard(Model):
     """Features that need no network: what a network has to beat."""
+
+    is_network: ClassVar[Literal[False]] = False
+    trained_here: ClassVar[Literal[False]] = False
+    needs_weights: ClassVar[Literal[False]] = False
+    takes_any_channels: ClassVar[Literal[True]] = True
+    needs_pixel_size: ClassVar[Literal[False]] = False
 
     source: Literal["handcrafted"]
     name: Name
@@ -123,6 +144,16 @@ class HandcraftedCard(Model):
     licence: str = ""
     citation: str = ""
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs: all features are one."""
+        return ["features"]
+
+    @property
+    def named_slots(self) -> list[Slot]:
+        """The slots that channels have to fit: none."""
+        return []
+
 
 CheckpointCard = FileCard | UrlCard | HubCard
 ArchitectureCard = TimmCard | CheckpointCard | TrainCard
@@ -131,10 +162,3 @@ BackboneCard = Annotated[
     TimmCard | FileCard | UrlCard | HubCard | TransformersCard | TrainCard | HandcraftedCard,
     Field(discriminator="source"),
 ]
-
-
-def accepts_any_channels(card: NetworkCard | HandcraftedCard) -> bool:
-    """Tell whether a backbone takes any number of channels at once, whatever they show."""
-    if isinstance(card, HandcraftedCard):
-        return True
-    return isinstance(card, ArchitectureCard) and card.architecture in CHANNEL_AGNOSTIC

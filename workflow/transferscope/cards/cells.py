@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,8 +10,31 @@ from transferscope.config.model import Model
 from transferscope.config.names import ChannelName
 
 
-class ProvidedMasks(Model):
+class _Segmentation(Model):
+    """What other code asks of every method."""
+
+    # Whether cells are made from masks that the sample sheet names.
+    reads_masks: ClassVar[bool] = False
+    # Whether a network finds the cells, by a library that is installed apart.
+    runs_network: ClassVar[bool] = False
+    # Whether each field is one cell.
+    one_a_field: ClassVar[bool] = False
+
+    @property
+    def finds_nuclei(self) -> bool:
+        """Whether the method itself tells nuclei from the rest of each cell."""
+        return False
+
+    @property
+    def named_channels(self) -> list[ChannelName]:
+        """Channels of the dataset that the method looks at."""
+        return []
+
+
+class ProvidedMasks(_Segmentation):
     """The sheet names the mask of each field: column `mask` and, if wanted, `nucleus_mask`."""
+
+    reads_masks: ClassVar[bool] = True
 
     method: Literal["provided"]
     values: Literal["auto", "instances", "binary"] = Field(
@@ -31,7 +54,7 @@ class ProvidedMasks(Model):
     )
 
 
-class WatershedSegmentation(Model):
+class WatershedSegmentation(_Segmentation):
     """Nuclei by a threshold and a watershed; cells grown from them on other channels."""
 
     method: Literal["watershed"]
@@ -71,15 +94,29 @@ class WatershedSegmentation(Model):
         ),
     )
 
+    @property
+    def finds_nuclei(self) -> bool:
+        """Whether cells are more than their nuclei."""
+        return bool(self.cytoplasm)
 
-class WholeFields(Model):
+    @property
+    def named_channels(self) -> list[ChannelName]:
+        """Channels of the dataset that the method looks at."""
+        return [self.nuclei, *self.cytoplasm]
+
+
+class WholeFields(_Segmentation):
     """Each field is one cell: for datasets whose files are single-cell crops already."""
+
+    one_a_field: ClassVar[bool] = True
 
     method: Literal["whole"]
 
 
-class CellposeSegmentation(Model):
+class CellposeSegmentation(_Segmentation):
     """Cellpose, which is installed by the extra `cellpose`."""
+
+    runs_network: ClassVar[bool] = True
 
     method: Literal["cellpose"]
     model: str = Field("cpsam", description="Name of a Cellpose model, or path of one.")
@@ -93,6 +130,11 @@ class CellposeSegmentation(Model):
             "Width of a cell: in um where `pixel_size_um` is known, else in px. Null: the model's."
         ),
     )
+
+    @property
+    def named_channels(self) -> list[ChannelName]:
+        """Channels of the dataset that the method looks at."""
+        return self.channels
 
 
 Segmentation = Annotated[

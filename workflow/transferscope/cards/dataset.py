@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.cards.cells import CellposeSegmentation, CellSettings, WatershedSegmentation
+from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
@@ -201,16 +201,16 @@ class DatasetCard(Model):
             raise ValueError("`cells.crop` says how tiles are cut: take `tiles` out")
         if cells.crop.size_um is not None and self.pixel_size_um is None:
             raise ValueError("cells.crop.size_um needs pixel_size_um, to know the scale")
-        if method.method == "provided" and self.sheet is None:
+        if method.reads_masks and self.sheet is None:
             raise ValueError("cells.segmentation.method: provided needs a `sheet` with masks")
-        named: list[str] = []
-        if isinstance(method, WatershedSegmentation):
-            named = [method.nuclei, *method.cytoplasm]
-        elif isinstance(method, CellposeSegmentation):
-            named = method.channels
-        if unknown := [channel for channel in named if channel not in self.channels]:
+        if unknown := [name for name in method.named_channels if name not in self.channels]:
             known = ", ".join(self.channels)
             raise ValueError(f"cells.segmentation names {unknown}, not among channels: {known}")
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether its cells are made from masks that the sample sheet names."""
+        return self.cells is not None and self.cells.segmentation.reads_masks
 
     def fetch_fingerprint(self) -> str:
         """Return a digest of what the fetched sample sheet depends on in the card."""

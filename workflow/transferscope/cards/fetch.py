@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -136,6 +136,11 @@ class OpenCellFetch(_FetchSettings):
         return str(value) if isinstance(value, int) else value
 
     @property
+    def table(self) -> str:
+        """Path or URL of the table that says which fields there are."""
+        return self.annotations
+
+    @property
     def least_groups(self) -> int:
         """Number of proteins below which a class is left out."""
         if self.minimum_groups is not None:
@@ -160,6 +165,9 @@ class HpaColumns(Model):
 class HpaFetch(_FetchSettings):
     """Fields of the Human Protein Atlas from a user's list: four colour files a field."""
 
+    # A list is fetched as it is.
+    limit: ClassVar[None] = None
+
     kind: Literal["hpa"]
     list: Path = Field(description="List of images, TSV or CSV, relative to the card.")
     url: str = Field(
@@ -176,6 +184,11 @@ class HpaFetch(_FetchSettings):
         min_length=1,
         description="Which colour shows which channel of the card.",
     )
+
+    @property
+    def table(self) -> str:
+        """Path of the table that says which fields there are."""
+        return str(self.list)
 
     @field_validator("url")
     @classmethod

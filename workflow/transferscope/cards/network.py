@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
+
+# Architectures whose weights know no channel from another: each is a token stream of its own.
+CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 
 
 class Slot(Model):
@@ -77,7 +80,15 @@ class Output(Model):
 
 
 class NetworkBase(Model):
-    """What all network backbones share."""
+    """What all network backbones share.
+
+    Class variables tell all other code, which never asks for the class of a card, what a card is:
+    `is_network`, `has_architecture` (built from its name), `has_checkpoint` (its weights are one
+    file, in a layout), `trained_here` (a study makes its weights), `needs_weights`. As literals
+    they narrow the type, too.
+    """
+
+    is_network: ClassVar[Literal[True]] = True
 
     name: Name
     description: str = ""
@@ -115,9 +126,31 @@ class NetworkBase(Model):
             raise ValueError("scale physical needs pixel_size_um, to know the scale")
         return self
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, the default one first."""
+        return [output.name for output in self.outputs]
+
+    @property
+    def takes_any_channels(self) -> bool:
+        """Whether it takes any number of channels at once, whatever they show."""
+        return False
+
+    @property
+    def named_slots(self) -> list[Slot]:
+        """The slots that channels have to fit; none where the network takes any channels."""
+        return [] if self.takes_any_channels else list(self.slots)
+
+    @property
+    def needs_pixel_size(self) -> bool:
+        """Whether it embeds only tiles whose pixel size is known."""
+        return self.scale == "physical"
+
 
 class ArchitectureBase(NetworkBase):
     """What all networks share that are built from the name of an architecture."""
+
+    has_architecture: ClassVar[Literal[True]] = True
 
     architecture: str = Field(
         description=(
@@ -127,3 +160,8 @@ class ArchitectureBase(NetworkBase):
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict, description="Further keyword arguments of the architecture."
     )
+
+    @property
+    def takes_any_channels(self) -> bool:
+        """Whether it takes any number of channels at once, whatever they show."""
+        return self.architecture in CHANNEL_AGNOSTIC

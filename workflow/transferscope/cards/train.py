@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,10 @@ class HeldOut(Model):
 
 class TrainCard(ArchitectureBase):
     """A network that is trained in the study before it embeds anything."""
+
+    trained_here: ClassVar[Literal[True]] = True
+    has_checkpoint: ClassVar[Literal[False]] = False
+    needs_weights: ClassVar[Literal[True]] = True
 
     source: Literal["train"]
     objective: MethodSettings = Field(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.cards import DatasetCard, WholeFields
+from transferscope.cards import DatasetCard
 from transferscope.cells.crops import background, cut_cell, place_around
 from transferscope.cells.measures import (
     AREA_COLUMN,
@@ -58,7 +58,7 @@ def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Pr
 def describe(plan: CellPlan, field: npt.NDArray[Any], segmented: SegmentedField) -> FieldRecord:
     """Return the record of a segmented field."""
     measures = measure_cells(field, segmented, plan.card)
-    if isinstance(plan.settings.segmentation, WholeFields):
+    if plan.settings.segmentation.one_a_field:
         # The field is a cell that was cut out already: its border is no border of the image.
         measures[BORDER_COLUMN] = np.zeros(segmented.count, np.bool_)
     reasons = _reasons(plan, measures)

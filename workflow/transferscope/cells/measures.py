@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from transferscope.cards import DatasetCard, ProvidedMasks, WatershedSegmentation
+from transferscope.cards import DatasetCard
 from transferscope.cells.segmentation import SegmentedField
 from transferscope.raw.masks import NUCLEUS_MASK, mask_columns
 from transferscope.raw.sheets import SampleSheet
@@ -49,10 +49,7 @@ def knows_nuclei(sheet: SampleSheet, card: DatasetCard) -> bool:
     """Return whether the cells of a dataset come with nuclei."""
     if card.cells is None:
         return False
-    settings = card.cells.segmentation
-    if isinstance(settings, ProvidedMasks):
-        return NUCLEUS_MASK in mask_columns(sheet, card)
-    return isinstance(settings, WatershedSegmentation) and bool(settings.cytoplasm)
+    return card.cells.segmentation.finds_nuclei or NUCLEUS_MASK in mask_columns(sheet, card)
 
 
 def measure_cells(

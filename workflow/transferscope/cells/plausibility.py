@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from transferscope.cards import WholeFields
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 
@@ -41,7 +40,7 @@ def plausibility_table(
     rows = [_row(plan, position, folder.read(position)) for position in positions]
     table = pd.DataFrame(rows)
     usual = table.loc[table["cells"] > 0, "cells"].median()
-    whole = isinstance(plan.settings.segmentation, WholeFields)
+    whole = plan.settings.segmentation.one_a_field
     remarks = [""] * len(table) if whole else [_remark(row, float(usual)) for row in rows]
     return table.assign(remark=remarks)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transferscope.cards import HandcraftedCard, NetworkCard, Slot, accepts_any_channels
+from transferscope.cards import BackboneCard, Slot
 from transferscope.channels.slot_matching import natural_slots, shuffled_slots
 from transferscope.config.channel_strategies import (
     ADAPT,
@@ -116,7 +116,7 @@ def assign(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Ass
 
 
 def strategies_for(
-    card: NetworkCard | HandcraftedCard,
+    card: BackboneCard,
     requested: Sequence[str],
     channels: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
@@ -143,9 +143,9 @@ def strategies_for(
     refused
         Strategy -> reason.
     """
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         return [FEATURES], {}
-    slots = slots_of(card)
+    slots = card.named_slots
     # Without a dataset the slots stand in for its channels: each finds its place.
     given = channels if channels is not None else [slot.name for slot in card.slots]
     served: list[str] = []
@@ -159,11 +159,6 @@ def strategies_for(
         except UserError as error:
             refused[strategy] = "; ".join(problem.what for problem in error.problems)
     return list(dict.fromkeys(served)), refused
-
-
-def slots_of(card: NetworkCard) -> list[Slot]:
-    """Return the slots that channels have to fit; none where the network takes any channels."""
-    return [] if accepts_any_channels(card) else list(card.slots)
 
 
 def column_layout(assignment: Assignment, widths: Mapping[str, int]) -> list[dict[str, Any]]:

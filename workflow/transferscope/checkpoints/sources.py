@@ -6,8 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from transferscope.cards import CheckpointCard, FileCard, HubCard, NetworkCard, TransformersCard
-from transferscope.cards.backbone import UrlCard
+from transferscope.cards import CheckpointCard, HubCard, NetworkCard, UrlCard
 from transferscope.errors import Problem, UserError, first_line
 
 
@@ -30,15 +29,11 @@ def checkpoint_file(card: CheckpointCard, card_path: Path) -> Path:
     UserError
         Where it is absent, cannot be downloaded, or has another digest than the card says.
     """
-    if isinstance(card, UrlCard):
+    if card.source == "url":
         from transferscope.downloads.cache import cached_file
 
         return cached_file(card.url, card.sha256)
-    path = (
-        card_path.parent / card.weights
-        if isinstance(card, FileCard)
-        else _from_hub(card, card_path)
-    )
+    path = card_path.parent / card.weights if card.source == "file" else _from_hub(card, card_path)
     if problems := check_file(card, card_path, path):
         raise UserError(problems)
     return path
@@ -49,22 +44,21 @@ def present_file(card: NetworkCard, card_path: Path) -> Path | None:
 
     For a model of the transformers library this is its config.json.
     """
-    path: Path | None
-    if isinstance(card, FileCard):
-        path = card_path.parent / card.weights
-    elif isinstance(card, UrlCard):
-        from transferscope.downloads.cache import cached_path
+    path: Path | None = None
+    match card.source:
+        case "file":
+            path = card_path.parent / card.weights
+        case "url":
+            from transferscope.downloads.cache import cached_path
 
-        path = cached_path(card.url, card.sha256)
-    elif isinstance(card, HubCard):
-        path = _in_hub_cache(card.repo, card.filename, card.revision)
-    elif isinstance(card, TransformersCard):
-        folder = card_path.parent / card.model
-        path = folder / "config.json"
-        if not folder.is_dir():
-            path = _in_hub_cache(card.model, "config.json", card.revision)
-    else:
-        path = None
+            path = cached_path(card.url, card.sha256)
+        case "hub":
+            path = _in_hub_cache(card.repo, card.filename, card.revision)
+        case "transformers":
+            folder = card_path.parent / card.model
+            path = folder / "config.json"
+            if not folder.is_dir():
+                path = _in_hub_cache(card.model, "config.json", card.revision)
     return path if path is not None and path.is_file() else None
 
 
@@ -78,12 +72,12 @@ def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list
     path
         The file of weights; None: it is not on this machine.
     """
-    if isinstance(card, FileCard) and (path is None or not path.is_file()):
+    if card.source == "file" and (path is None or not path.is_file()):
         what = f"the file {card_path.parent / card.weights} does not exist"
         return [Problem(f"{card_path}, key weights", what, "Download it, or mend the path.")]
-    if isinstance(card, UrlCard) and path is None:
+    if card.source == "url" and path is None:
         return _check_address(card)
-    if isinstance(card, HubCard) and path is None and _is_offline():
+    if card.source == "hub" and path is None and _is_offline():
         return [_not_fetched(card, card_path, "the hub is switched off (HF_HUB_OFFLINE)")]
     if path is not None and card.sha256 and (found := file_sha256(path)) != card.sha256:
         what = f"{path} has sha256 {found}, not {card.sha256}"

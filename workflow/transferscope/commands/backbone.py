@@ -58,7 +58,7 @@ def fetch(
 ) -> None:
     """Fetch the weights of backbones into the cache, for jobs on machines without a network."""
     from transferscope.backbones.networks import build_backbone
-    from transferscope.cards import BackboneCard, HandcraftedCard
+    from transferscope.cards import BackboneCard
     from transferscope.cards.lookup import locate_card
     from transferscope.costs.weights import weights_state
     from transferscope.study.plan import card_roots
@@ -67,7 +67,7 @@ def fetch(
     for name in cards:
         try:
             found = locate_card(name, "backbones", BackboneCard, card_roots())
-            if not isinstance(found.card, HandcraftedCard):
+            if found.card.is_network:
                 build_backbone(found.card, found.path)
             print(f"{found.card.name}: {weights_state(found.card, found.path)}")
         except UserError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferscope.cards import BackboneCard, HandcraftedCard, NetworkCard, accepts_any_channels
+from transferscope.cards import BackboneCard, NetworkCard
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
 from transferscope.runtime.progress import progress_bar
@@ -70,18 +70,12 @@ def _entry(card: BackboneCard, path: Path) -> Entry:
     return Entry(
         name=card.name,
         description=card.description,
-        channels=_channels(card),
+        channels=", ".join(slot.name for slot in card.named_slots) or "any",
         input_size=card.input_size,
-        features=None if isinstance(card, HandcraftedCard) else _features(card, path),
+        features=_features(card, path) if card.is_network else None,
         weights=weights_state(card, path),
         licence=card.licence,
     )
-
-
-def _channels(card: BackboneCard) -> str:
-    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
-        return "any"
-    return ", ".join(slot.name for slot in card.slots)
 
 
 def _features(card: NetworkCard, path: Path) -> int | None:

@@ -50,11 +50,11 @@ def embed(
 def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
     """Return the card that loads a backbone, and the file to which its paths are relative."""
     from transferscope.backbones.trained import trained_card
-    from transferscope.cards import BackboneCard, TrainCard
+    from transferscope.cards import BackboneCard
     from transferscope.config.model import read_model
 
     card = read_model(backbone, BackboneCard)
-    if isinstance(card, TrainCard) and weights is not None:
+    if card.trained_here and weights is not None:
         return trained_card(card, weights)
     return card, backbone
 

@@ -23,14 +23,13 @@ def strategies(
     dpi: Annotated[int, typer.Option(help="Resolution of a PNG.")] = 150,
 ) -> None:
     """Draw which channel of a dataset meets which slot of a backbone, under each strategy."""
-    from transferscope.cards import HandcraftedCard
     from transferscope.errors import Problem, UserError
     from transferscope.figures.channel_strategies import draw_channel_strategies
     from transferscope.figures.style import check_outputs, save, style
 
     check_outputs(output)
     dataset_card, backbone_card = _cards(dataset, backbone)
-    if isinstance(backbone_card, HandcraftedCard):
+    if not backbone_card.is_network:
         what = "hand-crafted features take all channels as they are, whatever the strategy"
         raise UserError(Problem("--backbone", what, "Name a network."))
     shown = _served(dataset_card, backbone_card, strategy, seed)

@@ -12,7 +12,7 @@ import pandas as pd
 from transferscope.compare.bootstrap import Weights, draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Store, rounded, write_csv, write_parquet
+from transferscope.compare.tables import Store, rounded, write_comparison, write_csv
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.probes import AggregateSettings
@@ -128,7 +128,7 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         "aggregate_differences": _corrected(rows, settings.confidence),
     }
     for name, table in tables.items():
-        write_parquet(rounded(table), folder / f"{name}.parquet")
+        write_comparison(rounded(table), folder / f"{name}.parquet")
         write_csv(table, folder / f"{name}.csv")
 
 

@@ -34,8 +34,8 @@ from transferscope.compare.tables import (
     Store,
     read_scores,
     rounded,
+    write_comparison,
     write_csv,
-    write_parquet,
 )
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
@@ -131,7 +131,7 @@ def compare(
         "finetuning": _gains(bootstrapped, summary, settings),
     }
     for name, table in tables.items():
-        write_parquet(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
+        write_comparison(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
     write_csv(tables["differences"], folder / "differences.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     text = describe(

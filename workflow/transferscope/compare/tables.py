@@ -125,7 +125,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         temporary.replace(path)
 
 
-def write_parquet(table: pd.DataFrame, path: Path) -> None:
+def write_comparison(table: pd.DataFrame, path: Path) -> None:
     """Write a Parquet table by rename, without the index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:

@@ -18,22 +18,15 @@ from transferscope.config.probes import (
     KnnSettings,
     SplitSettings,
 )
-from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
-
-
-class Division(Model):
-    """One division of the tiles."""
-
-    scheme: Scheme
-    seed: Seed
-    fold: int = Field(ge=0)
+from transferscope.config.study import HeldOutDivision
+from transferscope.config.vocabulary import METRICS, Fraction, Metric, SeenInTraining
 
 
 class Leakage(Model):
     """What a backbone that was trained in the study has seen of a dataset."""
 
     seen_in_training: SeenInTraining = "no"
-    only: Division | None = Field(
+    only: HeldOutDivision | None = Field(
         None,
         description="The only division whose test groups it has not seen; None: any is as good.",
     )
@@ -95,6 +88,6 @@ class Pretraining(Model):
     """Settings of the step `transferscope pretrain`."""
 
     sources: list[TrainingSource] = Field(min_length=1)
-    held_out: Division | None = None
+    held_out: HeldOutDivision | None = None
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()

@@ -21,7 +21,15 @@ from transferscope.config.probes import (
     SplitSettings,
 )
 from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
+from transferscope.config.vocabulary import METRICS, CardRef, Metric, Scheme, Seed, Strategy
+
+
+class HeldOutDivision(Model):
+    """One division of the tiles."""
+
+    scheme: Scheme
+    seed: Seed
+    fold: int = Field(ge=0)
 
 
 class StudyConfig(Model):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.backbones.scale import card_for_tiles
-from transferscope.cards import HandcraftedCard, NetworkCard
-from transferscope.cards.backbone import accepts_any_channels
-from transferscope.channels.assignment import assign, slots_of
+from transferscope.cards import NetworkCard
+from transferscope.channels.assignment import assign
 from transferscope.costs.fields import Fields, expected_fields
 from transferscope.costs.jobs import jobs_of_whole_study
 from transferscope.costs.network_costs import (
@@ -25,7 +24,7 @@ from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.costs.work import head_seconds
 from transferscope.study.plan import Plan
-from transferscope.study.study import Study, output_names
+from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
 TILE_STORE_SHARE = 0.55
@@ -181,7 +180,7 @@ def _downloads(study: Study, fields: dict[str, Fields], costs: _Costs) -> dict[s
     weights = {}
     for name, located in study.backbones.items():
         card, path = located.card, located.path
-        if not isinstance(card, HandcraftedCard) and weights_state(card, path) == "to fetch":
+        if card.is_network and weights_state(card, path) == "to fetch":
             cost = costs.of(card, path)
             weights[f"weights of {name}"] = cost.parameters * BYTES_A_WEIGHT if cost else 0
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
@@ -197,15 +196,15 @@ def _embed_job(
     costs: _Costs,
 ) -> EmbedJob:
     located = study.backbones[backbone]
-    if isinstance(located.card, HandcraftedCard):
+    if not located.card.is_network:
         passes, width = 1, HANDCRAFTED_WIDTH
         seconds = HANDCRAFTED_SECONDS * fields.tile_shape[0] * fields.n_tiles
     else:
         pixel_size = fields.pixel_size_um
         card = card_for_tiles(located.card, located.path, fields.tile_shape[1:], pixel_size)
         given = study.datasets[dataset].card.channels
-        assignment = assign(channels, given, slots_of(card))
-        n_inputs = assignment.n_inputs if accepts_any_channels(card) else None
+        assignment = assign(channels, given, card.named_slots)
+        n_inputs = assignment.n_inputs if card.takes_any_channels else None
         cost = costs.of(card, located.path, n_inputs)
         passes = len(assignment.passes)
         width = passes * cost.width if cost else 0
@@ -219,7 +218,7 @@ def _embed_job(
         width=width,
         hours=seconds / 3600,
         store_bytes=fields.n_tiles * width * BYTES_A_VALUE,
-        on_device=not isinstance(located.card, HandcraftedCard),
+        on_device=located.card.is_network,
     )
 
 
@@ -230,7 +229,7 @@ def _head_hours(
     seconds = 0.0
     for probed in study.probed():
         job = width_of[probed.dataset, probed.backbone, probed.stored_channels]
-        outputs = len(output_names(study.backbones[probed.backbone].card))
+        outputs = len(study.backbones[probed.backbone].card.output_names)
         n_classes = len(study.datasets[probed.dataset].card.labels)
         n_tiles = fields[probed.dataset].n_tiles
         seconds += head_seconds(study.config, n_tiles, job.width // outputs, n_classes, rates.heads)

@@ -6,13 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferscope.cards import (
-    CellSettings,
-    DatasetCard,
-    OpenCellFetch,
-    SimulateSettings,
-    WholeFields,
-)
+from transferscope.cards import CellSettings, DatasetCard, FetchSettings, SimulateSettings
 from transferscope.cells.crops import crop_side
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import header_at
@@ -40,10 +34,12 @@ class PublicImages:
     bytes_a_pixel: int
 
 
-# Cho et al., Science 2022: 6,301 fields of 1,310 proteins, projections of 600 px in 16 bit.
-OPENCELL = PublicImages(1310, 6301 / 1310, 600, 2)
-# Fields of 2,048 px in 8 bit; how many is in the user's own list.
-HUMAN_PROTEIN_ATLAS = PublicImages(0, 1.0, 2048, 1)
+PUBLIC_IMAGES = {
+    # Cho et al., Science 2022: 6,301 fields of 1,310 proteins, projections of 600 px in 16 bit.
+    "opencell": PublicImages(1310, 6301 / 1310, 600, 2),
+    # Fields of 2,048 px in 8 bit; how many is in the user's own list.
+    "hpa": PublicImages(0, 1.0, 2048, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     if card.published is not None:
         return _published(card, card.published)
     if card.fetch is not None and not path.is_file():
-        return _to_fetch(card, located.path, path, online=online)
+        return _to_fetch(card, card.fetch, located.path, path, online=online)
     tried = HEADERS_TRIED if study.config.bad_tiles == "skip" else 1
     given = card.sheet is not None
     sheet = study.sheet(dataset) if given else read_sheet(path, card, located.path)
@@ -117,7 +113,7 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
         if card.fetch is None:
             raise
         # The tile step names the file; how large the others are is known all the same.
-        return _to_fetch(card, located.path, path, online=online)
+        return _to_fetch(card, card.fetch, located.path, path, online=online)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
@@ -139,17 +135,19 @@ def _published(card: DatasetCard, manifest: str) -> Fields:
     )
 
 
-def _to_fetch(card: DatasetCard, card_path: Path, sheet: Path, *, online: bool) -> Fields:
+def _to_fetch(
+    card: DatasetCard, settings: FetchSettings, card_path: Path, sheet: Path, *, online: bool
+) -> Fields:
     """Judge by annotation table or list; sizes are those that the source is known to have."""
-    known = OPENCELL if isinstance(card.fetch, OpenCellFetch) else HUMAN_PROTEIN_ATLAS
+    known = PUBLIC_IMAGES[settings.kind]
     # A list is a file of this machine.
-    asked = online or not isinstance(card.fetch, OpenCellFetch)
+    asked = online or settings.kind == "hpa"
     n_fields = _fields_in_source(card, card_path, sheet, known) if asked else None
     source = "annotation table or list"
     if n_fields is None:
         # Without a network the table may be out of reach; the published number is not.
-        limit = card.fetch.limit if isinstance(card.fetch, OpenCellFetch) else None
-        n_fields = known.fields_a_group * min(limit or known.n_groups, known.n_groups)
+        n_groups = min(settings.limit or known.n_groups, known.n_groups)
+        n_fields = known.fields_a_group * n_groups
         source = "published size of the dataset"
     shape = (known.side, known.side)
     found = _tiled(card, round(n_fields), shape, known.bytes_a_pixel, source)
@@ -212,7 +210,7 @@ def _cells(
     source: str,
 ) -> Fields:
     """Assume a number of cells a field: only the segmentation can tell it."""
-    whole = isinstance(cells.segmentation, WholeFields)
+    whole = cells.segmentation.one_a_field
     cut = crop_side(cells.crop, card.pixel_size_um)
     side = cells.crop.tile_size_px or cut
     return Fields(

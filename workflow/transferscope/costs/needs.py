@@ -14,13 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from transferscope.cards import (
-    CellposeSegmentation,
-    HandcraftedCard,
-    NetworkCard,
-    accepts_any_channels,
-)
-from transferscope.channels.assignment import assign, slots_of
+from transferscope.cards import NetworkCard
+from transferscope.channels.assignment import assign
 from transferscope.config.modes import mode_of_head
 from transferscope.costs.fields import Fields, expected_fields
 from transferscope.costs.network_costs import (
@@ -37,7 +32,7 @@ from transferscope.probes.budget import HEADS_BYTES
 from transferscope.runtime.ordered_map import ITEMS_AHEAD
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.study.signatures import with_signature
-from transferscope.study.study import Probed, Study, output_names
+from transferscope.study.study import Probed, Study
 from transferscope.tiles.decoding import FIELDS_AHEAD
 
 MIB = 2**20
@@ -167,7 +162,7 @@ class Needs:
     def cells(self, wildcards: Any) -> Need:
         """Return the need of segmenting and cutting: the same, with masks and measures."""
         cells = self.study.all_datasets[wildcards.dataset].card.cells
-        with_network = cells is not None and isinstance(cells.segmentation, CellposeSegmentation)
+        with_network = cells is not None and cells.segmentation.runs_network
         base = IMAGES_MB + (CELLPOSE_MB if with_network else 0)
         return self._decoding(wildcards.dataset, base, CELL_COPIES, SEGMENT_SECONDS)
 
@@ -186,11 +181,11 @@ class Needs:
         located, threads = self.study.backbones[wildcards.backbone], self.threads
         n_tiles, shape = self._size(dataset)
         card = located.card
-        if isinstance(card, HandcraftedCard):
+        if not card.is_network:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / threads
             return Need.of(IMAGES_MB + self._block_mb(HANDCRAFTED_WIDTH), seconds)
         cost, passes = self._cost(card, dataset, wildcards.backbone, channels)
-        batch = self.study.config.compute.batch_size * len(slots_of(card)) * card.input_size**2
+        batch = self.study.config.compute.batch_size * len(card.named_slots) * card.input_size**2
         memory = self._network_mb + self._block_mb(passes * cost.width)
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         return Need.of(memory, n_tiles * passes * cost.operations / self._rate)
@@ -220,7 +215,7 @@ class Needs:
     def embed_finish(self, wildcards: Any) -> Need:
         """Return the need of reading an embedding store once, a block at a time."""
         n_tiles, width = self._store(wildcards.dataset, wildcards.backbone, wildcards.channels)
-        n_outputs = len(output_names(self.study.backbones[wildcards.backbone].card))
+        n_outputs = len(self.study.backbones[wildcards.backbone].card.output_names)
         n_bytes = FLOAT_BYTES * n_tiles * width * n_outputs
         return Need.of(IMAGES_MB + self._block_mb(width * n_outputs), READ_SECONDS * n_bytes)
 
@@ -237,12 +232,12 @@ class Needs:
         """Return the need of a fine-tuning: tiles in memory, weights, steps of a batch."""
         dataset, backbone = wildcards.dataset, wildcards.representation.partition("@")[0]
         card = self.study.backbones[backbone].card
-        if isinstance(card, HandcraftedCard):
+        if not card.is_network:
             raise ValueError(f"{backbone} is not fine-tuned")
         cost, passes = self._cost(card, dataset, backbone, wildcards.channels)
         size = self._size(dataset)
         settings = self.study.config.finetune
-        batch = passes * settings.batch_size * len(slots_of(card)) * card.input_size**2
+        batch = passes * settings.batch_size * len(card.named_slots) * card.input_size**2
         memory = self._training_mb([size], cost, batch)
         shown = size[0] * tuning_passes(self.study.config, mode_of_head(wildcards.tuned_head))
         heads = self.heads(wildcards)
@@ -348,9 +343,9 @@ class Needs:
         """Return what a pass costs, and the number of passes."""
         cost = self._known_cost(backbone)
         given = self.study.datasets[dataset].card.channels
-        assignment = assign(channels, given, slots_of(card))
+        assignment = assign(channels, given, card.named_slots)
         size = self._enlargement(card, dataset)
-        if accepts_any_channels(card):
+        if card.takes_any_channels:
             size *= assignment.n_inputs / len(card.slots)
         operations = math.ceil(cost.operations * size)
         return replace(cost, operations=operations), len(assignment.passes)
@@ -358,7 +353,7 @@ class Needs:
     def _find_known_cost(self, backbone: str) -> NetworkCost:
         costs = self._costs = self._costs or KnownCosts()
         located = self.study.backbones[backbone]
-        if isinstance(located.card, HandcraftedCard):
+        if not located.card.is_network:
             return UNKNOWN_COST
         return costs.of(located.card, located.path) or UNKNOWN_COST
 
@@ -374,10 +369,10 @@ class Needs:
         """Return rows and columns of what a probe reads of a store."""
         n_tiles, _ = self._size(dataset)
         card = self.study.backbones[backbone].card
-        if isinstance(card, HandcraftedCard):
+        if not card.is_network:
             return n_tiles, HANDCRAFTED_WIDTH
         cost, passes = self._cost(card, dataset, backbone, channels)
-        return n_tiles, passes * cost.width // len(output_names(card))
+        return n_tiles, passes * cost.width // len(card.output_names)
 
     def _matrix(self, wildcards: Any) -> tuple[int, int]:
         probed = Probed(wildcards.dataset, wildcards.representation, wildcards.channels)

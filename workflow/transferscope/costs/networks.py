@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transferscope.backbones.networks import network_without_values
 from transferscope.backbones.readout import Backbone
 from transferscope.backbones.transformers_network import transformers_without_values
-from transferscope.cards import NetworkCard, TransformersCard
+from transferscope.cards import NetworkCard
 from transferscope.checkpoints.sources import present_file
 from transferscope.costs.network_costs import NetworkCost
 
@@ -30,7 +30,7 @@ def network_cost(
     n_inputs
         Input channels of a network that takes any; None: as many as it has slots.
     """
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         if present_file(card, card_path) is None:
             return None
         network: nn.Module = transformers_without_values(card, card_path)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from transferscope.cards import BackboneCard, HandcraftedCard, TimmCard, TrainCard
-from transferscope.cards.backbone import FileCard
+from transferscope.cards import BackboneCard
 from transferscope.checkpoints.sources import present_file
 
 # Checkpoints hold their weights in float32, as a rule.
@@ -29,16 +28,14 @@ def weights_state(card: BackboneCard, card_path: Path) -> State:
         ``missing file`` (they are not here, and the user has to provide them), or ``to train`` (a
         study trains them, for itself).
     """
-    if isinstance(card, TrainCard):
+    if card.trained_here:
         return "to train"
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network or not card.needs_weights:
         return "none needed"
-    if isinstance(card, TimmCard):
-        if not card.pretrained:
-            return "none needed"
+    if card.source == "timm":
         from transferscope.backbones.networks import hub_weights_here
 
         return "here" if hub_weights_here(card) else "to fetch"
     if present_file(card, card_path) is not None:
         return "here"
-    return "missing file" if isinstance(card, FileCard) else "to fetch"
+    return "missing file" if card.source == "file" else "to fetch"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferscope.cards import DatasetCard, OpenCellFetch
+from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
 from transferscope.datasets.fetch import annotation_file, plan
@@ -38,7 +38,7 @@ def check_fetch(
     """
     source = card.fetch
     try:
-        if isinstance(source, OpenCellFetch):
+        if source is not None and source.kind == "opencell":
             annotations = read_annotations(annotation_file(source, card_path, QUICK))
             if problems := unknown_classes(annotations, card.labels, str(card_path)):
                 return problems

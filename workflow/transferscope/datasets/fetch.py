@@ -11,7 +11,7 @@ import json
 import logging
 from pathlib import Path
 
-from transferscope.cards import DatasetCard, HpaFetch, OpenCellFetch
+from transferscope.cards import DatasetCard, OpenCellFetch
 from transferscope.cards.fetch import DownloadSettings
 from transferscope.datasets.annotations import read_annotations
 from transferscope.datasets.hpa import plan_hpa
@@ -111,10 +111,10 @@ def plan(
     """
     folder = sheet.parent / FILES
     settings = card.fetch
-    if isinstance(settings, HpaFetch):
-        return plan_hpa(card, settings, card_path, folder)
-    if not isinstance(settings, OpenCellFetch):
+    if settings is None:
         raise UserError(Problem(str(card_path), "has no `fetch`", "Name a source there."))
+    if settings.kind == "hpa":
+        return plan_hpa(card, settings, card_path, folder)
     annotations = read_annotations(annotation_file(settings, card_path, patience))
     root = settings.root(card_path, folder)
     listing = _listing(settings, root, ask) if is_remote(settings.url) else None

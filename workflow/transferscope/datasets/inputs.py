@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from transferscope.cards import DatasetCard, HpaFetch, OpenCellFetch
+from transferscope.cards import DatasetCard
 from transferscope.downloads.addresses import is_remote, local_path
 from transferscope.runtime.fingerprint import fingerprint
 
@@ -21,12 +21,9 @@ def fetch_inputs(card: DatasetCard, card_path: Path) -> list[Path]:
     card_path
         Its file, to which its paths are relative.
     """
-    settings = card.fetch
-    if isinstance(settings, HpaFetch):
-        return [card_path.parent / settings.list]
-    if isinstance(settings, OpenCellFetch) and not is_remote(settings.annotations):
-        return [local_path(settings.annotations, card_path.parent)]
-    return []
+    if card.fetch is None or is_remote(card.fetch.table):
+        return []
+    return [local_path(card.fetch.table, card_path.parent)]
 
 
 def fetch_fingerprint(card: DatasetCard, card_path: Path) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
 from transferscope.cards import DatasetCard, NetworkCard
-from transferscope.channels.assignment import Assignment, Pass, assign, slots_of
+from transferscope.channels.assignment import Assignment, Pass, assign
 from transferscope.config.channel_strategies import (
     ADAPT,
     AGNOSTIC,
@@ -56,7 +56,7 @@ def draw_channel_strategies(
     UserError
         Where the backbone cannot serve a strategy on these channels.
     """
-    slots = slots_of(backbone)
+    slots = backbone.named_slots
     assignments = [assign(strategy, dataset.channels, slots) for strategy in strategies]
     n_rows = math.ceil(len(strategies) / COLUMNS)
     # Down the columns, so that what belongs together stands together.

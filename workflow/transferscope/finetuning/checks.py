@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from transferscope.backbones.networks import network_without_values
-from transferscope.cards import NetworkCard, Output, TransformersCard
+from transferscope.cards import NetworkCard, Output
 from transferscope.config.modes import HEAD, LORA, last_layers
 from transferscope.errors import Problem
 from transferscope.finetuning.layers import groups_its_parameters, layers_of
@@ -29,7 +29,7 @@ def check_tuning(
         `full`, `last-<n>`, `lora`, `head`.
     """
     read = next(o for o in card.outputs if output in (None, o.name))
-    if isinstance(card, TransformersCard):
+    if not card.has_architecture:
         known = {mode: None if mode == HEAD else _not_timm() for mode in modes}
     else:
         network = network_without_values(card)

@@ -16,7 +16,7 @@ from transferscope.backbones.preprocessing import Preprocessor, normalization_fo
 from transferscope.backbones.readout import Backbone
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import NetworkCard
-from transferscope.channels.assignment import Assignment, Pass, assign, slots_of
+from transferscope.channels.assignment import Assignment, Pass, assign
 from transferscope.config.channel_strategies import ADAPT, MEAN, single_channel
 from transferscope.config.training import AugmentationSettings
 from transferscope.probes.head_batch import HeadBatch
@@ -192,7 +192,7 @@ def open_backbone(
         Where card, weights and channels do not fit.
     """
     card = card_for_tiles(card, card_path, store.tile_size, store.pixel_size_um)
-    assignment = assign(strategy, store.channels, slots_of(card))
+    assignment = assign(strategy, store.channels, card.named_slots)
     chosen = [o for o in card.outputs if output in (None, o.name)][:1]
     single = card.model_copy(update={"outputs": chosen})
     n_adapted = assignment.n_inputs if assignment.strategy == ADAPT else None

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.config.jobs import Division
+from transferscope.config.study import HeldOutDivision
 from transferscope.probes.splits import TEST
 
 IntArray = npt.NDArray[np.int64]
 
 
 def visible_rows(
-    table: pd.DataFrame, splits: pd.DataFrame | None, held_out: Division | None
+    table: pd.DataFrame, splits: pd.DataFrame | None, held_out: HeldOutDivision | None
 ) -> IntArray:
     """Return the rows of a tile store that a training may read.
 

@@ -31,7 +31,7 @@ LEAST_INFORMATION = 1e-3
 PATIENCE = 3
 
 
-class KnnProbe:
+class KnnMonitor:
     """Some training tiles, which are classified by their neighbours as the training goes on.
 
     The training sees no label of them; the curve only shows whether it learns anything of use.

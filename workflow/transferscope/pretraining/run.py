@@ -16,7 +16,6 @@ from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
 from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH
-from transferscope.channels.assignment import slots_of
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.config.jobs import Pretraining
 from transferscope.config.training import OptimiserSettings
@@ -24,7 +23,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
-from transferscope.pretraining.monitor import KnnProbe
+from transferscope.pretraining.monitor import KnnMonitor
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.fingerprint import fingerprint
@@ -56,7 +55,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
     UserError
         Where card, tiles or device do not fit, and where the training is stopped.
     """
-    if not isinstance(card, TrainCard):
+    if not card.trained_here:
         what = f"{card.name} is not trained here (source: {card.source})"
         raise UserError(Problem(str(card_path), what, "Give a card of `source: train`."))
     if problems := check_backbone(card, card_path):
@@ -149,12 +148,12 @@ def _fingerprint(card: TrainCard, datasets: list[TrainingDataset], fabric: Fabri
 
 def _probe(
     card: TrainCard, settings: Pretraining, batches: Batches, fabric: Fabric
-) -> KnnProbe | None:
+) -> KnnMonitor | None:
     if not settings.training.knn_tiles:
         return None
-    inputs = NetworkInputs(slots_of(card), card.normalization)
+    inputs = NetworkInputs(card.named_slots, card.normalization)
     n_tiles = settings.training.knn_tiles
-    return KnnProbe(card, inputs, batches.datasets, n_tiles, fabric)
+    return KnnMonitor(card, inputs, batches.datasets, n_tiles, fabric)
 
 
 def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:

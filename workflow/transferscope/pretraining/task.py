@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from transferscope.pretraining.data import Batches
 from transferscope.pretraining.methods.base import Method
-from transferscope.pretraining.monitor import CollapseAlarm, KnnProbe
+from transferscope.pretraining.monitor import CollapseAlarm, KnnMonitor
 
 # Epochs after which is measured, spread over a training: more would cost more than they tell.
 MEASUREMENTS = 25
@@ -33,7 +33,7 @@ class PretrainingTask:
     """
 
     def __init__(
-        self, method: Method, batches: Batches, n_steps: int, probe: KnnProbe | None
+        self, method: Method, batches: Batches, n_steps: int, probe: KnnMonitor | None
     ) -> None:
         self.method, self.batches, self.n_steps, self.probe = method, batches, n_steps, probe
         self.alarm = CollapseAlarm()

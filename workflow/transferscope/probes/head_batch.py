@@ -46,7 +46,7 @@ class HeadRows:
 
 
 @dataclass(frozen=True)
-class Problem:
+class HeadProblem:
     """What all heads share.
 
     Parameters
@@ -133,7 +133,9 @@ class HeadBatch:
             biases=[b[one] for b in self.biases],
         )
 
-    def scores(self, index: int, rows: torch.Tensor, problem: Problem) -> npt.NDArray[np.float32]:
+    def scores(
+        self, index: int, rows: torch.Tensor, problem: HeadProblem
+    ) -> npt.NDArray[np.float32]:
         """Return the class probabilities of one head on some rows, [n, C] float32."""
         head = self.head(index)
         blocks = [
@@ -160,7 +162,7 @@ def forward(
     return torch.baddbmm(biases[-1], values, weights[-1])
 
 
-def classes_seen(problem: Problem, head: HeadRows) -> tuple[Rows, Rows]:
+def classes_seen(problem: HeadProblem, head: HeadRows) -> tuple[Rows, Rows]:
     """Return how many training rows of a head have each class, and how many do not, int64 [C]."""
     positives = problem.targets[head.train.to(problem.device)].sum(dim=0).long().cpu().numpy()
     return positives, len(head.train) - positives

@@ -20,7 +20,7 @@ from torch.optim.adamw import adamw
 
 from transferscope.config.probes import HeadSettings
 from transferscope.probes.budget import HEADS_BYTES
-from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers, forward
+from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers, forward
 from transferscope.runtime.seeds import derive_seed
 
 # What training holds: weights, gradient, two moments, best weights, weights in half precision.
@@ -68,7 +68,7 @@ def chunks(
 
 
 def fit_networks(
-    problem: Problem,
+    problem: HeadProblem,
     heads: Sequence[HeadRows],
     scalers: Scalers,
     hidden: Sequence[int],
@@ -216,7 +216,7 @@ def reduced_precision(device: torch.device) -> AbstractContextManager[None]:
 class _Training:
     """The heads still in training; `positions` are their places in `best`."""
 
-    problem: Problem
+    problem: HeadProblem
     settings: HeadSettings
     heads: list[_Head]
     scalers: Scalers
@@ -231,7 +231,7 @@ class _Training:
     @classmethod
     def start(
         cls,
-        problem: Problem,
+        problem: HeadProblem,
         heads: Sequence[HeadRows],
         scalers: Scalers,
         widths: Sequence[int],

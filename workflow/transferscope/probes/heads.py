@@ -18,7 +18,7 @@ from transferscope.probes.evaluation import (
     Sink,
     write_tables,
 )
-from transferscope.probes.head_batch import HeadBatch, HeadRows, Problem, Scalers
+from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.devices import torch_device
@@ -62,10 +62,10 @@ def run_heads(
     return results
 
 
-def _posed(data: ProbeData, device: str) -> tuple[Problem, list[HeadRows], Scalers]:
+def _posed(data: ProbeData, device: str) -> tuple[HeadProblem, list[HeadRows], Scalers]:
     """Return what the heads of all divisions are trained on."""
     where = torch_device(device)
-    problem = Problem(
+    problem = HeadProblem(
         embeddings=torch.from_numpy(data.embeddings).to(where),
         targets=torch.from_numpy(data.tiles.matrix.astype(np.float32)).to(where),
         is_multi_label=data.is_multi_label,
@@ -107,7 +107,7 @@ def score_heads(
 
 def fit(
     kind: str,
-    problem: Problem,
+    problem: HeadProblem,
     heads: Sequence[HeadRows],
     scalers: Scalers,
     settings: HeadSettings,
@@ -121,7 +121,7 @@ def fit(
 
 
 def _chunks(
-    kind: str, problem: Problem, heads: Sequence[HeadRows], settings: HeadSettings
+    kind: str, problem: HeadProblem, heads: Sequence[HeadRows], settings: HeadSettings
 ) -> Iterator[list[int]]:
     """Yield indices of the heads that are trained together."""
     n_features, n_classes = problem.embeddings.shape[1], problem.n_classes
@@ -135,7 +135,7 @@ def _test(
     data: ProbeData,
     kind: str,
     batch: HeadBatch,
-    problem: Problem,
+    problem: HeadProblem,
     heads: Sequence[HeadRows],
     chunk: list[int],
     settings: HeadSettings,

@@ -18,8 +18,8 @@ from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import (
     CERTAIN,
     HeadBatch,
+    HeadProblem,
     HeadRows,
-    Problem,
     Scalers,
     classes_seen,
 )
@@ -54,7 +54,7 @@ def chunks(heads: Sequence[HeadRows], n_features: int, n_classes: int) -> Iterat
 
 
 def fit_logistic(
-    problem: Problem, heads: Sequence[HeadRows], scalers: Scalers, strength: float
+    problem: HeadProblem, heads: Sequence[HeadRows], scalers: Scalers, strength: float
 ) -> HeadBatch:
     """Fit heads of one chunk.
 
@@ -90,7 +90,7 @@ def fit_logistic(
 
 
 def _constant_heads(
-    problem: Problem, heads: Sequence[HeadRows]
+    problem: HeadProblem, heads: Sequence[HeadRows]
 ) -> tuple[torch.Tensor, list[tuple[int, int]]]:
     """Return layers [H, D + 1, C] that know the constant classes, and the (head, class) left open.
 
@@ -123,7 +123,7 @@ class _Fit:
         Inverse of a bound on each head's Hessian, [H, D, D].
     """
 
-    problem: Problem
+    problem: HeadProblem
     scalers: Scalers
     strength: float
     rows: torch.Tensor
@@ -135,7 +135,7 @@ class _Fit:
     @classmethod
     def of(
         cls,
-        problem: Problem,
+        problem: HeadProblem,
         heads: Sequence[HeadRows],
         scalers: Scalers,
         strength: float,
@@ -238,7 +238,7 @@ class _Fit:
 
 
 def _inverse_bound(
-    problem: Problem, head: HeadRows, scaler: Scalers, strength: float
+    problem: HeadProblem, head: HeadRows, scaler: Scalers, strength: float
 ) -> torch.Tensor:
     """Return (C X'X / 4 + 1)^-1 of one head's standardised training rows, [D, D] float32."""
     n_features = problem.embeddings.shape[1]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy.typing as npt
 
 from transferscope.cards import DatasetCard
-from transferscope.cards.cells import ProvidedMasks
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import MOST_SHOWN, in_row, scan_headers
 from transferscope.raw.image_formats import (
@@ -27,7 +26,7 @@ CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
 
 def mask_columns(sheet: SampleSheet, card: DatasetCard) -> list[str]:
     """Return the columns of a sheet whose masks the dataset's cells are made from."""
-    if card.cells is None or not isinstance(card.cells.segmentation, ProvidedMasks):
+    if not card.reads_masks:
         return []
     return [column for column in (CELL_MASK, NUCLEUS_MASK) if column in sheet.table]
 
@@ -42,7 +41,7 @@ def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     card
         The dataset.
     """
-    if card.cells is None or not isinstance(card.cells.segmentation, ProvidedMasks):
+    if not card.reads_masks:
         return []
     if CELL_MASK not in sheet.table:
         mend = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'

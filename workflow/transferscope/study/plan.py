@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from transferscope.cards import DatasetCard, HandcraftedCard
+from transferscope.cards import DatasetCard
 from transferscope.config.jobs import (
     AggregateProbe,
     FinetuneProbe,
@@ -336,7 +336,7 @@ class Plan:
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs an embedding or a fine-tuning asks for."""
         card = self.study.backbones[_backbone(wildcards)].card
-        on_processor = self.config.compute.device == "cpu" or isinstance(card, HandcraftedCard)
+        on_processor = self.config.compute.device == "cpu" or not card.is_network
         return 0 if on_processor else 1
 
     def embeddings_of(self, wildcards: Any) -> Path:

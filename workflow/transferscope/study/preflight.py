@@ -10,11 +10,8 @@ import pandas as pd
 
 from transferscope.cards import (
     BackboneCard,
-    CellposeSegmentation,
     DatasetCard,
-    HandcraftedCard,
     NetworkCard,
-    accepts_any_channels,
 )
 from transferscope.cards.lookup import Located
 from transferscope.checkpoints.sources import stamp
@@ -202,7 +199,7 @@ def _check_maps(study: Study) -> list[Problem]:
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
     """Check that what a dataset's segmentation needs is installed."""
     cells = located.card.cells
-    if cells is None or not isinstance(cells.segmentation, CellposeSegmentation):
+    if cells is None or not cells.segmentation.runs_network:
         return []
     # Imports SciPy: only for a study that needs it.
     from transferscope.cells.segmentation.cellpose import check_installed
@@ -231,7 +228,7 @@ def _check_backbone(
     located: Located[BackboneCard], passed: Passed, costs: KnownCosts
 ) -> list[Problem]:
     card = located.card
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         return []
 
     def check() -> list[Problem]:
@@ -260,7 +257,7 @@ def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:
     card = located.card
-    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
+    if not card.is_network or card.takes_any_channels:
         return []
 
     def check() -> list[Problem]:
@@ -276,7 +273,7 @@ def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Pro
     name, _, output = representation.partition("@")
     located = study.backbones[name]
     card, modes = located.card, study.config.finetune.modes
-    if isinstance(card, HandcraftedCard):
+    if not card.is_network:
         return []
 
     def check() -> list[Problem]:

@@ -8,19 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from transferscope.cards import (
-    BackboneCard,
-    DatasetCard,
-    HandcraftedCard,
-    TrainCard,
-    accepts_any_channels,
-)
+from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.lookup import Located, find_card, naming_problems
 from transferscope.channels.assignment import assign, strategies_for
 from transferscope.config.channel_strategies import MAP, store_strategy
-from transferscope.config.jobs import Division, Leakage
+from transferscope.config.jobs import Leakage
 from transferscope.config.model import validate
-from transferscope.config.study import StudyConfig
+from transferscope.config.study import HeldOutDivision, StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
@@ -143,15 +137,15 @@ class Study:
     def trained(self) -> dict[str, TrainCard]:
         """Cards of the backbones that are trained here, by name."""
         cards = {name: located.card for name, located in self.backbones.items()}
-        return {name: card for name, card in cards.items() if isinstance(card, TrainCard)}
+        return {name: card for name, card in cards.items() if card.trained_here}
 
-    def held_out(self, card: TrainCard) -> Division | None:
+    def held_out(self, card: TrainCard) -> HeldOutDivision | None:
         """Return the division whose test groups a training never sees, if there is one."""
         chosen = card.held_out
         if chosen is None:
             return None
         seed = self.config.splits.seeds[0] if chosen.seed is None else chosen.seed
-        return Division(scheme="group", seed=seed, fold=chosen.fold)
+        return HeldOutDivision(scheme="group", seed=seed, fold=chosen.fold)
 
     def leakage(self, backbone: str, dataset: str) -> Leakage:
         """Return what a backbone has seen of a dataset while it was trained in this study.
@@ -243,7 +237,7 @@ class Study:
         problems = []
         for representation in self.representations:
             backbone, _, output = representation.partition("@")
-            known = output_names(self.backbones[backbone].card)
+            known = self.backbones[backbone].card.output_names
             if output and output not in known:
                 what = f'backbone "{backbone}" has no output "{output}"'
                 problems.append(Problem(f"{where}, key backbones", what, suggest(output, known)))
@@ -256,8 +250,7 @@ class Study:
             _scale_problem(dataset, backbone)
             for dataset in self.datasets.values()
             for backbone in self.backbones.values()
-            if getattr(backbone.card, "scale", "fit") == "physical"
-            and dataset.card.pixel_size_um is None
+            if backbone.card.needs_pixel_size and dataset.card.pixel_size_um is None
         ]
         problems += [*self._unknown_fields(where), *self._not_tunable(where)]
         problems += [
@@ -295,7 +288,7 @@ class Study:
             if name not in known
         ]
         for name in card.datasets:
-            if name in known and not accepts_any_channels(card):
+            if name in known and not card.takes_any_channels:
                 problems += _channel_problems(card, path, self.all_datasets[name].card)
         return problems + self._held_out_problems(card, path)
 
@@ -331,7 +324,7 @@ class Study:
         ]
         for representation in self.tuned_representations:
             card = self.backbones[representation.partition("@")[0]].card
-            if isinstance(card, HandcraftedCard):
+            if not card.is_network:
                 what = f"{card.name} has no weights that could be trained"
                 problems.append(Problem(place, what, "Take it out of the list."))
         return problems
@@ -368,13 +361,6 @@ def _channel_problems(card: TrainCard, path: Path, dataset: DatasetCard) -> list
             for problem in error.problems
         ]
     return []
-
-
-def output_names(card: BackboneCard) -> list[str]:
-    """Return the names of a backbone's outputs, the default one first."""
-    if isinstance(card, HandcraftedCard):
-        return ["features"]
-    return [output.name for output in card.outputs]
 
 
 def _representation(ref: str, card: BackboneCard) -> str:

@@ -6,12 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from transferscope.cards import (
-    CellposeSegmentation,
-    DatasetCard,
-    ProvidedMasks,
-    WatershedSegmentation,
-)
+from transferscope.cards import DatasetCard, ProvidedMasks
 from transferscope.cells.segmentation.cellpose import cellpose_cells
 from transferscope.cells.segmentation.provided import cells_of_mask
 from transferscope.cells.segmentation.segmented import SegmentedField
@@ -46,13 +41,15 @@ def segment(
     if card.cells is None:
         raise ValueError(f"{card.name} is no cell dataset")
     settings = card.cells.segmentation
-    if isinstance(settings, ProvidedMasks):
-        return _provided(sheet, position, (field.shape[1], field.shape[2]), card, settings)
-    if isinstance(settings, WatershedSegmentation):
-        return grow_cells(field, card.channels, settings, card.pixel_size_um)
-    if isinstance(settings, CellposeSegmentation):
-        return cellpose_cells(field, card.channels, settings, card.pixel_size_um)
-    return whole_field((field.shape[1], field.shape[2]))
+    match settings.method:
+        case "provided":
+            return _provided(sheet, position, (field.shape[1], field.shape[2]), card, settings)
+        case "watershed":
+            return grow_cells(field, card.channels, settings, card.pixel_size_um)
+        case "cellpose":
+            return cellpose_cells(field, card.channels, settings, card.pixel_size_um)
+        case "whole":
+            return whole_field((field.shape[1], field.shape[2]))
 
 
 def _provided(

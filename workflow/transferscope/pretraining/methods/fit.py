@@ -14,7 +14,7 @@ from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
 from transferscope.backbones.networks import patch_size
 from transferscope.backbones.readout import has_tokens
 from transferscope.cards import TrainCard
-from transferscope.cards.backbone import CHANNEL_AGNOSTIC
+from transferscope.cards.network import CHANNEL_AGNOSTIC
 from transferscope.errors import Problem
 from transferscope.pretraining.methods.settings import UnetMaeSettings
 
@@ -75,7 +75,7 @@ def _takes_many_sizes(card: TrainCard, network: nn.Module) -> bool:
 
 
 def _takes_any_channels(card: TrainCard, network: nn.Module) -> bool:
-    return card.architecture in CHANNEL_AGNOSTIC
+    return card.takes_any_channels
 
 
 def _gives_out_maps(card: TrainCard, network: nn.Module) -> bool:

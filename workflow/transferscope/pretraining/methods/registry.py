@@ -11,7 +11,6 @@ from torch import nn
 from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
 from transferscope.backbones.networks import fresh_network, patch_size
 from transferscope.cards import ArchitectureCard
-from transferscope.channels.assignment import slots_of
 from transferscope.config.training import AugmentationSettings
 from transferscope.pretraining.methods.base import Augment, Method
 from transferscope.pretraining.methods.dino import Dino
@@ -64,7 +63,7 @@ def build_method(
     # Position embeddings are resampled when the weights are loaded for another size.
     size = getattr(settings, "crop_size", None) or card.input_size
     card = card.model_copy(update={"input_size": size})
-    inputs = NetworkInputs(slots_of(card), card.normalization)
+    inputs = NetworkInputs(card.named_slots, card.normalization)
     encoder = _encoder(card, seed)
     if isinstance(settings, DinoSettings):
         local = settings.local_size or _local_size(size, encoder)
