@@ -6,9 +6,9 @@ from opencell_bucket import ensembl_id, file_name
 from transferscope.cards import DatasetCard
 from transferscope.datasets.annotations import read_annotations
 from transferscope.datasets.opencell import choose_proteins, parse_name, plan_opencell
-from transferscope.downloads.bucket import BucketFile
 from transferscope.errors import UserError
 from transferscope.models import validate
+from transferscope.transport.bucket import BucketFile
 
 CLASSES = ["er", "golgi", "vesicles"]
 

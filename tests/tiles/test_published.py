@@ -18,12 +18,12 @@ from transferscope.errors import UnreachableError, UserError
 from transferscope.parquet import read_parquet, write_parquet
 from transferscope.plan import SHIPPED, Plan
 from transferscope.preflight import preflight
-from transferscope.remote import access
 from transferscope.stores import DamagedBlockError, TileStore
 from transferscope.study import Study
 from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
 from transferscope.training.tiles import TrainingTiles
+from transferscope.transport import access
 from transferscope.upkeep.verify import repair, verify
 
 N_TILES, BLOCK = 40, 16

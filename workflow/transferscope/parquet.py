@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from transferscope.disk import replacing
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RawFile
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RawFile
 
 METADATA_KEY = b"transferscope"
 

@@ -25,11 +25,11 @@ from transferscope.backbones.strategies import MEAN, single_channel
 from transferscope.disk import replacing, writing
 from transferscope.errors import Problem, UnreachableError, UserError, first_line, suggest
 from transferscope.paths import store_of
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RemoteFile
-from transferscope.remote.urls import checked_url
-from transferscope.remote.whole_blocks import WholeBlocks
-from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RemoteFile
+from transferscope.transport.urls import checked_url
+from transferscope.transport.whole_blocks import WholeBlocks
+from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 FORMAT_VERSION = 1
 TILES_FORMAT = "transferscope.tiles"

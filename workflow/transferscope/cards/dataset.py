@@ -11,7 +11,7 @@ from transferscope.cards.cells import CellposeSegmentation, CellSettings, Waters
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.cards.names import ChannelName, Name
 from transferscope.models import Model, fingerprint
-from transferscope.remote.urls import checked_url, is_url
+from transferscope.transport.urls import checked_url, is_url
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]

@@ -11,10 +11,10 @@ from transferscope.cards import DatasetCard, OpenCellFetch
 from transferscope.config import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
 from transferscope.datasets.fetch import annotation_file, plan
-from transferscope.downloads.cache import NotNowError
-from transferscope.downloads.patience import QUICK
 from transferscope.errors import Problem, UserError
 from transferscope.probes.splits import check_splits
+from transferscope.transport.cache import NotNowError
+from transferscope.transport.patience import QUICK
 
 logger = logging.getLogger(__name__)
 

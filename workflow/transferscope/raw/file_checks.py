@@ -13,7 +13,7 @@ from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
 from transferscope.raw.images import FieldHeader, read_field_header
 from transferscope.raw.sheets import SampleSheet
-from transferscope.remote.access import REQUESTS
+from transferscope.transport.access import REQUESTS
 
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8

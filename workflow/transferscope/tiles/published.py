@@ -18,10 +18,6 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.parquet import read_parquet, write_parquet
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RemoteFile
-from transferscope.remote.listings import list_folders
-from transferscope.remote.publications import Publication
 from transferscope.stores import (
     TILES_FORMAT,
     Manifest,
@@ -29,6 +25,10 @@ from transferscope.stores import (
     attributes_of,
     write_atomically,
 )
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RemoteFile
+from transferscope.transport.listing import list_folders
+from transferscope.transport.publications import Publication
 
 # The files that describe a tile store lie beside its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"

@@ -22,9 +22,9 @@ from transferscope.disk import writing
 from transferscope.errors import Problem, UserError
 from transferscope.paths import store_of
 from transferscope.progress import progress_bar
-from transferscope.remote.access import asking, located_anywhere
-from transferscope.remote.urls import is_url, joined
 from transferscope.study import Study
+from transferscope.transport.access import asking, located_anywhere
+from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
 

@@ -12,7 +12,6 @@ import pandas as pd
 from transferscope.errors import UnreachableError, UserError
 from transferscope.parquet import read_parquet
 from transferscope.paths import StudyPaths, store_of
-from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.stores import (
     BlockStore,
     EmbeddingStore,
@@ -20,6 +19,7 @@ from transferscope.stores import (
     StoreReader,
     TileStore,
 )
+from transferscope.transport.access import PUBLISH_AGAIN
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import hashlib
 
 from transferscope.checksum_list import CHECKSUMS, read_list
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN, asking, located_anywhere
-from transferscope.remote.urls import joined
+from transferscope.transport.access import PUBLISH_AGAIN, asking, located_anywhere
+from transferscope.transport.urls import joined
 
 
 class Publication:

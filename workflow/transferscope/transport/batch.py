@@ -17,17 +17,17 @@ from urllib.parse import urlsplit
 
 import requests
 
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import (
+from transferscope.errors import Problem
+from transferscope.progress import progress_bar
+from transferscope.stores import write_atomically
+from transferscope.transport.download import (
     Download,
     DownloadError,
     UnreachableError,
     download,
     new_session,
 )
-from transferscope.errors import Problem
-from transferscope.progress import progress_bar
-from transferscope.stores import write_atomically
+from transferscope.transport.patience import Patience
 
 RECORD = "fetched.tsv"
 FAILED = "failed.tsv"

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from file_server import LAST_MODIFIED, Cut, Damage, FileServer, Silence, Status, serving
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import (
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.download import (
     Download,
     DownloadError,
     UnreachableError,
     download,
 )
+from transferscope.transport.patience import Patience
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())
@@ -208,7 +208,7 @@ def test_a_killed_download_goes_on(server, wanted):
     server.faults["/a.bin"] = [Silence(200_000, 5)]
     program = (
         "import sys; from pathlib import Path;"
-        "from transferscope.downloads.transfer import Download, download;"
+        "from transferscope.transport.download import Download, download;"
         "download(Download(sys.argv[1], Path(sys.argv[2])))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, wanted.url, str(wanted.path)])

@@ -13,10 +13,10 @@ import re
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
-from transferscope.downloads.addresses import file_name, https_url, is_remote, local_path
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
 from transferscope.errors import Problem, UserError
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.patience import Patience
+from transferscope.transport.urls import file_name, https_url, is_remote, local_path
 
 FOLDER_VARIABLE = "TRANSFERSCOPE_CACHE"
 OFFLINE_VARIABLES = ("TRANSFERSCOPE_OFFLINE", "HF_HUB_OFFLINE")
@@ -124,8 +124,8 @@ def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | 
 
 
 def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
-    from transferscope.downloads.transfer import Download, DownloadError, download
     from transferscope.progress import progress_bar
+    from transferscope.transport.download import Download, DownloadError, download
 
     wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
     logger.info("fetching %s", url)

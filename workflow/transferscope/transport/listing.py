@@ -11,8 +11,8 @@ from typing import Any
 
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
-from transferscope.remote.access import REQUESTS, SilentServerError, asking, located
-from transferscope.remote.urls import MARK, joined
+from transferscope.transport.access import REQUESTS, SilentServerError, asking, located
+from transferscope.transport.urls import MARK, joined
 
 CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import requests
 import urllib3
 
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.patience import Patience
 
 CHUNK_BYTES = 1 << 15
 RETRIED_STATUS = (408, 425, 429)

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from file_server import FileServer, Silence, Status, serving
-from transferscope.downloads.cache import cached_file, cached_path
-from transferscope.downloads.patience import Patience
 from transferscope.errors import UserError
+from transferscope.transport.cache import cached_file, cached_path
+from transferscope.transport.patience import Patience
 
 CONTENT = b"weights" * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -131,7 +131,7 @@ def test_a_file_url_is_used_in_place(tmp_path):
 def test_of_two_processes_only_one_downloads(server, folder):
     # The first answer takes long enough for the second process to come.
     server.faults["/v1/vit.pth"] = [Silence(len(CONTENT), 1.0)]
-    program = "import sys; from transferscope.downloads.cache import cached_file;"
+    program = "import sys; from transferscope.transport.cache import cached_file;"
     program += "print(cached_file(sys.argv[1], sys.argv[2]))"
     command = [sys.executable, "-c", program, f"{server.url}/v1/vit.pth", SHA256]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
-from transferscope.downloads.addresses import bucket_url
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import Download, DownloadError, download
 from transferscope.stores import write_atomically
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.download import Download, DownloadError, download
+from transferscope.transport.patience import Patience
+from transferscope.transport.urls import bucket_url
 
 LISTING = "listing.json"
 
