@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import zarr
 
+from transferscope.disk import write_atomically
 from transferscope.errors import UserError
 from transferscope.stores import (
     EMBEDDINGS_FORMAT,
@@ -12,7 +13,6 @@ from transferscope.stores import (
     BlockStore,
     EmbeddingStore,
     TileStore,
-    write_atomically,
 )
 
 ROWS, BLOCK = 10, 4

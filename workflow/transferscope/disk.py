@@ -8,7 +8,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -100,6 +100,12 @@ def replacing(path: Path) -> Iterator[Path]:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
 
 
 @contextmanager

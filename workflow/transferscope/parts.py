@@ -6,7 +6,8 @@ import json
 import math
 from pathlib import Path
 
-from transferscope.stores import TILES_FORMAT, Manifest, write_atomically
+from transferscope.disk import write_atomically
+from transferscope.stores import TILES_FORMAT, Manifest
 
 
 def number_of_parts(n_tiles: int, block_rows: int, blocks_a_job: int) -> int:

@@ -18,6 +18,7 @@ from transferscope.cards import (
     accepts_any_channels,
 )
 from transferscope.checkpoints.sources import stamp
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.estimates.costs import TIMM_VERSION, KnownCosts, NetworkCost
 from transferscope.labelling.label_table import (
@@ -31,7 +32,6 @@ from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
-from transferscope.stores import write_atomically
 from transferscope.study import Located, Study
 from transferscope.tiles.published import TABLE, PublishedTiles
 

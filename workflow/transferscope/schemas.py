@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.config import StudyConfig
-from transferscope.stores import write_atomically
+from transferscope.disk import write_atomically
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: dict[str, Any] = {

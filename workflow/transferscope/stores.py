@@ -22,7 +22,7 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from transferscope.backbones.strategies import MEAN, single_channel
-from transferscope.disk import replacing, writing
+from transferscope.disk import write_atomically, writing
 from transferscope.errors import Problem, UnreachableError, UserError, first_line, suggest
 from transferscope.paths import store_of
 from transferscope.transport.access import PUBLISH_AGAIN
@@ -40,12 +40,6 @@ DIFFERS = "its values differ from their checksum"
 
 logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-
-
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from transferscope.backbones.embed import StoreFilling
 from transferscope.cards import HandcraftedCard, NetworkCard
 from transferscope.config import ComputeSettings
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.paths import store_of
-from transferscope.stores import BlockStore, attributes_of, write_atomically
+from transferscope.stores import BlockStore, attributes_of
 
 ARRAY = "embeddings"
 

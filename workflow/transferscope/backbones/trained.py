@@ -10,9 +10,9 @@ from typing import Any, Literal
 from transferscope.cards import FileCard, TrainCard, accepts_any_channels
 from transferscope.cards.network import ArchitectureBase
 from transferscope.checkpoints.sources import file_sha256
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.paths import weights_of
-from transferscope.stores import write_atomically
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from transferscope.cells.plan import CellPlan, make_cell_plan
 from transferscope.cells.plausibility import plausibility_table
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.tables import write_quality, write_tile_table
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.ordered import in_order
@@ -28,7 +29,7 @@ from transferscope.protocols import PROTOCOLS
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import BlockStore, write_atomically
+from transferscope.stores import BlockStore
 from transferscope.tiles.blocks import BlockLog, Skipped
 from transferscope.tiles.decoding import SKIP_MEND
 from transferscope.tiles.plan import skip_field

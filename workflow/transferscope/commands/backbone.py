@@ -105,7 +105,7 @@ def card(
 ) -> None:
     """Write a backbone card for a checkpoint file, ready to use in a study."""
     from transferscope.checkpoints.card_text import card_name, card_text
-    from transferscope.stores import write_atomically
+    from transferscope.disk import write_atomically
 
     found = _inspected(file, layout, state_key, architecture)
     if found.problem is not None:

@@ -44,9 +44,9 @@ def label(
 ) -> None:
     """Write a page of tiles to label: one file, which works offline in any browser."""
     from transferscope.cards import DatasetCard
+    from transferscope.disk import write_atomically
     from transferscope.labelling.page import page_html
     from transferscope.models import read_model
-    from transferscope.stores import write_atomically
 
     if balance not in BALANCES:
         what = f'unknown balance "{balance}"'

@@ -40,10 +40,10 @@ from transferscope.compare.tables import (
 )
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config import CompareSettings
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.progress import progress_bar
 from transferscope.score_table import STORE
-from transferscope.stores import write_atomically
 
 logger = logging.getLogger(__name__)
 PREDICTIONS_SUFFIX = ".predictions.parquet"

@@ -18,11 +18,11 @@ from transferscope.datasets.hpa import plan_hpa
 from transferscope.datasets.inputs import fetch_fingerprint
 from transferscope.datasets.opencell import plan_opencell
 from transferscope.datasets.planned import FILES, Planned
+from transferscope.disk import write_atomically
 from transferscope.downloads.locks import alone
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.raw.sheets import read_sheet
-from transferscope.stores import write_atomically
 from transferscope.transport.batch import Record, as_problems, download_all
 from transferscope.transport.bucket import BucketFile, list_bucket, saved_listing
 from transferscope.transport.cache import OFFLINE_VARIABLES, cached_file, is_offline

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from transferscope.cards import NetworkCard, TrainCard
 from transferscope.checkpoints.sources import stamp
+from transferscope.disk import write_atomically
 from transferscope.models import PROSE, fingerprint
-from transferscope.stores import write_atomically
 
 # Asked for once: it is read from a file, and a study may have hundreds of networks.
 TIMM_VERSION = version("timm")

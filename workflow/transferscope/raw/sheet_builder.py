@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
@@ -26,7 +27,6 @@ from transferscope.raw.sheets import (
     RESERVED_COLUMNS,
     split_labels,
 )
-from transferscope.stores import write_atomically
 
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_NAME = re.compile(r"\{([^{}]*)\}")

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.stores import BlockStore, write_atomically
+from transferscope.disk import write_atomically
+from transferscope.stores import BlockStore
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,11 @@ from typing import Any
 import pandas as pd
 
 from transferscope.cards import DatasetCard
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem, UserError
 from transferscope.models import fingerprint
 from transferscope.parquet import read_parquet, write_parquet
-from transferscope.stores import (
-    TILES_FORMAT,
-    Manifest,
-    TileStore,
-    attributes_of,
-    write_atomically,
-)
+from transferscope.stores import TILES_FORMAT, Manifest, TileStore, attributes_of
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.listing import list_folders

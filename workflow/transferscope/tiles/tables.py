@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.stores import write_atomically
+from transferscope.disk import write_atomically
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.quality import Quality
 

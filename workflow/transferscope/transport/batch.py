@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from transferscope.disk import write_atomically
 from transferscope.errors import Problem
 from transferscope.progress import progress_bar
-from transferscope.stores import write_atomically
 from transferscope.transport.download import (
     Download,
     DownloadError,

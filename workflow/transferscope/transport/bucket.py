@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
-from transferscope.stores import write_atomically
+from transferscope.disk import write_atomically
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.download import Download, DownloadError, download
 from transferscope.transport.patience import Patience

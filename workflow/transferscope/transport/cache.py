@@ -159,7 +159,7 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
 
 
 def _note(seen: Path, stamp: str) -> None:
-    from transferscope.stores import write_atomically
+    from transferscope.disk import write_atomically
 
     try:
         write_atomically(seen, stamp)
