@@ -11,7 +11,7 @@ from transferscope.transport.checksums import Checksum
 from transferscope.transport.download import Download
 from transferscope.transport.patience import Patience
 
-HASTY = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
+HASTY = Patience(attempts=3, backoff_s=0.01, longest_wait_s=0.02)
 CONTENT = {f"/{number}.tif": bytes([number]) * 50_000 for number in range(8)}
 
 

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from transferscope.transport.patience import Patience
 
 CONTENT = b"weights" * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-HASTY = Patience(attempts=2, first_wait_s=0.01)
+HASTY = Patience(attempts=2, backoff_s=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,18 @@ def test_a_file_is_not_read_again_until_it_changes(server, folder):
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(UserError, match="not the expected"):
         cached_file(url, SHA256)
+
+
+def test_a_cache_that_cannot_be_written_is_read(monkeypatch, folder):
+    path = cached_path("https://a.org/vit.pth", SHA256)
+    folder.mkdir()
+    path.write_bytes(CONTENT)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("transferscope.disk.tempfile.mkstemp", refuse)
+    assert cached_file("https://a.org/vit.pth", SHA256) == path
 
 
 def test_no_connection_gives_the_same_message_soon():

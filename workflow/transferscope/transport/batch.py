@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import requests
 
 from transferscope.disk import write_atomically
-from transferscope.errors import Problem
+from transferscope.errors import Problem, UserError
 from transferscope.progress import progress_bar
 from transferscope.transport.download import (
     Download,
     DownloadError,
-    UnreachableError,
+    NoConnectionError,
     download,
     new_session,
 )
@@ -163,12 +163,16 @@ class _Worker:
         try:
             download(wanted, self._patience, self._session())
         except DownloadError as error:
-            if isinstance(error, UnreachableError):
+            if isinstance(error, NoConnectionError):
                 self._unreachable[host] = error.reason
-            return Failure(wanted.path, wanted.url, error.reason)
+            reason = error.reason
+        except UserError as error:  # the disk refused what was unpacked
+            reason = error.problems[0].what
         except OSError as error:
-            return Failure(wanted.path, wanted.url, f"cannot be written: {error}")
-        return None
+            reason = f"cannot be written: {error}"
+        else:
+            return None
+        return Failure(wanted.path, wanted.url, reason)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._of_thread, "session"):

@@ -10,10 +10,12 @@ import hashlib
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
-from transferscope.errors import Problem, UserError
+from transferscope.disk import write_atomically
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.patience import Patience
 from transferscope.transport.urls import file_name, https_url, is_remote, local_path
@@ -25,10 +27,6 @@ URL_DIGITS = 10
 LONGEST_NAME = 120
 
 logger = logging.getLogger(__name__)
-
-
-class NotNowError(UserError):
-    """A file that cannot be had now, though nothing is wrong with its address."""
 
 
 def cache_folder() -> Path:
@@ -84,21 +82,17 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     Raises
     ------
     UserError
-        Where it cannot be had; says what to fetch and where to put it. `NotNowError` for want of a
-        network, or where the server is out of order.
+        Where it cannot be had; says what to fetch and where to put it. `UnreachableError` for want
+        of a network, or where the server is out of order.
     """
     path = cached_path(url, sha256)
-    if not is_remote(url):
-        if not path.is_file():
-            raise UserError(Problem(url, "the file does not exist", "Check the path."))
-        return _verified(path, url, sha256)
     if path.is_file():
         return _verified(path, url, sha256)
+    if not is_remote(url):
+        raise UserError(Problem(url, "the file does not exist", "Check the path."))
     if is_offline():
-        variables = " or ".join(OFFLINE_VARIABLES)
-        raise UserError(
-            _how_to_get(url, sha256, path, f"the network is switched off ({variables})")
-        )
+        reason = f"the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
+        raise UserError(_how_to_get(url, sha256, path, reason))
     _fetch_alone(url, sha256, path, patience)
     return path
 
@@ -131,13 +125,9 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
     logger.info("fetching %s", url)
     try:
         with progress_bar(file_name(url), None, "bytes") as bar:
-
-            def advance(n_bytes: int) -> None:
-                bar.update(n_bytes)
-
-            download(wanted, patience, advance=advance)
+            download(wanted, patience, advance=bar.update)
     except DownloadError as error:
-        kind = NotNowError if error.passing else UserError
+        kind = UnreachableError if error.passing else UserError
         raise kind(_how_to_get(url, sha256, path, error.reason)) from None
 
 
@@ -154,15 +144,7 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
     if (found := wanted.of(path)) != wanted:
         what = f"the checksum is {found}, not the expected {wanted}"
         raise UserError(Problem(str(path), what, f"Delete it; it belongs to {url}."))
-    _note(seen, stamp)
-    return path
-
-
-def _note(seen: Path, stamp: str) -> None:
-    from transferscope.disk import write_atomically
-
-    try:
+    # A cache that cannot be written only costs time: the file is compared again.
+    with suppress(OSError, UserError):
         write_atomically(seen, stamp)
-    except OSError:
-        # A cache that cannot be written only costs time: the file is compared again.
-        return
+    return path

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from transferscope.errors import Problem, UserError
 
-S3_ENDPOINT = "https://{bucket}.s3.amazonaws.com"
+AMAZON = "https://{bucket}.s3.amazonaws.com"
 # What is downloaded.
 REMOTE_SCHEMES = ("http", "https", "s3")
 # Object stores, whose fsspec implementations list folders, serve many threads at a time and keep
@@ -84,14 +84,9 @@ def https_url(address: str, s3_endpoint: str | None = None) -> str:
     parts = urlsplit(address)
     if parts.scheme.lower() != "s3":
         return address
-    return f"{bucket_url(parts.netloc, s3_endpoint)}/{quote(parts.path.lstrip('/'))}"
-
-
-def bucket_url(bucket: str, s3_endpoint: str | None = None) -> str:
-    """Return the address of a public bucket, without a slash at its end."""
-    if s3_endpoint:
-        return f"{s3_endpoint.rstrip('/')}/{bucket}"
-    return S3_ENDPOINT.format(bucket=bucket)
+    bucket = parts.netloc
+    server = f"{s3_endpoint.rstrip('/')}/{bucket}" if s3_endpoint else AMAZON.format(bucket=bucket)
+    return f"{server}/{quote(parts.path.lstrip('/'))}"
 
 
 def file_name(url: str) -> str:
