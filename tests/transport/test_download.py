@@ -212,6 +212,25 @@ def test_a_closed_port_is_given_up_soon(tmp_path, server):
         download(Download("http://127.0.0.1:9/a", tmp_path / "a"), HASTY)
 
 
+def test_a_server_without_tls_is_not_trusted(server, wanted):
+    url = wanted.url.replace("http:", "https:")
+    with pytest.raises(DownloadError, match="no trusted connection: .*SSL") as caught:
+        download(Download(url, wanted.path), HASTY)
+    assert not caught.value.passing
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [("http://127.0.0.1:9", "Connection refused"), (None, "Tunnel connection failed: 501")],
+)
+def test_a_proxy_that_fails_is_named(server, wanted, monkeypatch, proxy, said):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy or server.url)
+    with pytest.raises(NoConnectionError, match=f"the proxy: .*{said}"):
+        download(Download("https://example.org/a", wanted.path), HASTY)
+
+
 def test_a_killed_download_goes_on(server, wanted):
     server.faults["/a.bin"] = [Silence(200_000, 5)]
     program = (

@@ -93,7 +93,7 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     if is_offline():
         reason = f"the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
         raise UserError(_how_to_get(url, sha256, path, reason))
-    _fetch_alone(url, sha256, path, patience)
+    _fetch(url, sha256, path, patience)
     return path
 
 
@@ -103,32 +103,27 @@ def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Proble
     return Problem(url, f"the file is not on this machine, and {reason}", mend)
 
 
-def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
+def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     """Fetch a file while no other process does; one that waited finds it there."""
     # Imported here: `cached_path` is asked by commands that start fast.
     from transferscope.downloads.locks import alone
-
-    try:
-        with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
-            if not path.is_file():
-                _fetch(url, sha256, path, patience)
-    except OSError as error:
-        mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
-        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
-
-
-def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     from transferscope.progress import progress_bar
     from transferscope.transport.download import Download, DownloadError, download
 
     wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
-    logger.info("fetching %s", url)
     try:
-        with progress_bar(file_name(url), None, "bytes") as bar:
-            download(wanted, patience, advance=bar.update)
+        with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
+            if path.is_file():
+                return
+            logger.info("fetching %s", url)
+            with progress_bar(file_name(url), None, "bytes") as bar:
+                download(wanted, patience, advance=bar.update)
     except DownloadError as error:
         kind = UnreachableError if error.passing else UserError
         raise kind(_how_to_get(url, sha256, path, error.reason)) from None
+    except OSError as error:
+        mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
+        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:

@@ -16,8 +16,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -215,13 +215,15 @@ class _Part:
     def try_once(self, session: requests.Session, patience: Patience) -> _TryFailedError | None:
         """Try to fetch what is missing; return None where all is there and verified."""
         try:
-            with _in_words(self._wanted.url), self._open(session, patience) as response:
+            with self._open(session, patience) as response:
                 whole = response.status_code == WHOLE_ALREADY
                 total = self._whole_already(response) if whole else self._receive(response)
             self._last_modified = response.headers.get("Last-Modified", "")
             self._check(total)
         except _TryFailedError as failed:
             return failed
+        except requests.RequestException as error:
+            return _failed(self._wanted.url, error)
         return None
 
     def put_in_place(self) -> None:
@@ -353,31 +355,23 @@ def _set_date(path: Path, last_modified: str) -> None:
             os.utime(path, (seconds, seconds))
 
 
-@contextmanager
-def _in_words(url: str) -> Iterator[None]:
-    """Turn the library's errors into those that are tried again and those that are not."""
-    try:
-        yield
-    except requests.RequestException as error:
-        raise _meaning(url, error) from None
-
-
-def _meaning(url: str, error: requests.RequestException) -> DownloadError | _TryFailedError:
-    """Return what an error of the library means, in words."""
+def _failed(url: str, error: requests.RequestException) -> _TryFailedError:
+    """Say what an error of the library means; raise where another try cannot help."""
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
     match error:
         case exceptions.SSLError():
-            return DownloadError(url, f"no trusted connection: {cause}")
+            raise DownloadError(url, f"no trusted connection: {cause}") from None
         case exceptions.ConnectTimeout():
             return _TryFailedError("no connection in time", connected=False)
         case exceptions.ProxyError():
-            reason = f"the proxy: {getattr(cause, 'original_error', cause)}"
-            return _TryFailedError(reason, connected=False)
+            cause = getattr(cause, "original_error", cause)
+            return _TryFailedError(f"the proxy: {cause.__cause__ or cause}", connected=False)
     match cause:
         case NameResolutionError():
-            return NoConnectionError(url, f"the name {urlsplit(url).hostname} cannot be resolved")
+            host = urlsplit(url).hostname
+            raise NoConnectionError(url, f"the name {host} cannot be resolved") from None
         case NewConnectionError(__cause__=ConnectionRefusedError()):
             return _TryFailedError("the server refuses connections", connected=False)
         case NewConnectionError():
@@ -386,4 +380,4 @@ def _meaning(url: str, error: requests.RequestException) -> DownloadError | _Try
             return _TryFailedError("the server fell silent")
     if isinstance(error, exceptions.ConnectionError | exceptions.ChunkedEncodingError):
         return _TryFailedError("the connection was cut")
-    return DownloadError(url, str(error))
+    raise DownloadError(url, str(error)) from None
