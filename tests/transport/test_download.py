@@ -214,7 +214,7 @@ def test_a_closed_port_is_given_up_soon(tmp_path, server):
 
 def test_a_server_without_tls_is_not_trusted(server, wanted):
     url = wanted.url.replace("http:", "https:")
-    with pytest.raises(DownloadError, match="no trusted connection: .*SSL") as caught:
+    with pytest.raises(DownloadError, match=r"no trusted connection: .*SSL") as caught:
         download(Download(url, wanted.path), HASTY)
     assert not caught.value.passing
 
