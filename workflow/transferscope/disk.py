@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written: told in words, with the file and the mend."""
+"""Files that are whole or absent, and a disk that refuses them: told with the file and the fix."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
 
 @contextmanager
 def _locked_temporary(path: Path) -> Iterator[Path]:
-    """Make a file beside another, with a lock that the system frees when the process ends."""
+    """Make a file next to another, with a lock that the system frees when the process ends."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ENDING)
         try:

@@ -1,1 +1,1 @@
-"""Files in object stores: which URLs are allowed, listing, reading and their errors."""
+"""Files from elsewhere: which URLs are allowed, listing, reading in place, download and cache."""

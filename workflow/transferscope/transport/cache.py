@@ -1,4 +1,4 @@
-"""Files that many jobs and studies share, such as weights: one folder, one file a URL.
+"""Files that many jobs and studies share, such as weights: one folder, one file per URL.
 
 Only one process fetches a file; the others wait for it. On a machine without a network the message
 says which file to fetch elsewhere and where to put it.

@@ -1,4 +1,4 @@
-"""What lies in folders of an object store: one listing a folder, not one request a file."""
+"""What lies in folders of an object store: one request per folder, not one per file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Listing:
 
 
 def list_folders(folders: Collection[str]) -> Listing:
-    """List some folders, each with one request a thousand files.
+    """List some folders, each with one request per thousand files.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Publication:
         self.sums = read_list(content)
 
     def read(self, name: str) -> bytes:
-        """Return a file beside the stores, named relative to the study's folder.
+        """Return a file next to the stores, named relative to the study's folder.
 
         Raises
         ------
