@@ -31,7 +31,7 @@ def checkpoint_file(card: CheckpointCard, card_path: Path) -> Path:
         Where it is absent, cannot be downloaded, or has another digest than the card says.
     """
     if isinstance(card, UrlCard):
-        from transferscope.downloads.cache import cached_file
+        from transferscope.transport.cache import cached_file
 
         return cached_file(card.url, card.sha256)
     path = (
@@ -53,7 +53,7 @@ def present_file(card: NetworkCard, card_path: Path) -> Path | None:
     if isinstance(card, FileCard):
         path = card_path.parent / card.weights
     elif isinstance(card, UrlCard):
-        from transferscope.downloads.cache import cached_path
+        from transferscope.transport.cache import cached_path
 
         path = cached_path(card.url, card.sha256)
     elif isinstance(card, HubCard):
@@ -93,7 +93,7 @@ def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list
 
 def _check_address(card: UrlCard) -> list[Problem]:
     """Return what to fetch by hand, and where to put it, where there is no network."""
-    from transferscope.downloads.cache import cached_file, is_offline
+    from transferscope.transport.cache import cached_file, is_offline
 
     if not is_offline():
         return []
