@@ -60,12 +60,10 @@ class Cache:
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, weights: Path) -> Cache:
     found = Cache(weights)
-    module: Any = types.ModuleType("transferscope.downloads.cache")
+    module: Any = types.ModuleType("transferscope.transport.cache")
     module.cached_path, module.cached_file = found.cached_path, found.cached_file
     module.is_offline = found.is_offline
-    parent = types.ModuleType("transferscope.downloads")
-    monkeypatch.setitem(sys.modules, "transferscope.downloads", parent)
-    monkeypatch.setitem(sys.modules, "transferscope.downloads.cache", module)
+    monkeypatch.setitem(sys.modules, "transferscope.transport.cache", module)
     return found
 
 

@@ -7,8 +7,8 @@ from transferscope.cards import DatasetCard
 from transferscope.config.model import validate
 from transferscope.datasets.annotations import read_annotations
 from transferscope.datasets.opencell import choose_proteins, parse_name, plan_opencell
-from transferscope.downloads.bucket import BucketFile
 from transferscope.errors import UserError
+from transferscope.transport.bucket import BucketFile
 
 CLASSES = ["er", "golgi", "vesicles"]
 

@@ -19,7 +19,7 @@ import transferscope.stores  # noqa: F401 (sets the fast pipeline, which must su
 from transferscope.cards import DatasetCard
 from transferscope.errors import UserError
 from transferscope.raw.images import decode_field, read_field_header
-from transferscope.remote.zarr_stores import PORTABLE_PIPELINE
+from transferscope.transport.zarr_stores import PORTABLE_PIPELINE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are not here")

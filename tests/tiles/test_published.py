@@ -14,7 +14,6 @@ from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
 from transferscope.commands.study import merged_config
 from transferscope.errors import UnreachableError, UserError
-from transferscope.remote import access
 from transferscope.runtime.checksum_list import as_list
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.reader import DamagedBlockError
@@ -25,6 +24,7 @@ from transferscope.study.study import Study
 from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
 from transferscope.training.tiles import TrainingTiles
+from transferscope.transport import access
 from transferscope.upkeep.verify import repair, verify
 
 N_TILES, BLOCK = 40, 16

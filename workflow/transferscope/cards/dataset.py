@@ -11,8 +11,8 @@ from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
-from transferscope.remote.urls import checked_url, is_url
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.transport.urls import checked_url, is_url
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 Task = Literal["multi-label", "single-label"]

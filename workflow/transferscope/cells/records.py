@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tifffile
 
 from transferscope.cells.segmentation import SegmentedField
+from transferscope.runtime.atomic_files import replacing
 
 DROPPED = ("border", "small", "large", "constant")
 
@@ -86,8 +87,7 @@ class RecordFolder:
             metadata={"axes": "CYX"},
             software=False,
         )
-        temporary = self._numbers(position).with_suffix(".part")
-        with temporary.open("wb") as file:
+        with replacing(self._numbers(position)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 table=record.table,
@@ -99,7 +99,6 @@ class RecordFolder:
             )
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._numbers(position))
 
     def read(self, position: int) -> FieldRecord:
         """Return the record of a field that is done."""

@@ -9,7 +9,7 @@ from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts import LAYOUTS
 from transferscope.checkpoints.layouts.base import Converted, Layout, Network, recognised
 from transferscope.checkpoints.layouts.timm_names import convert_by_names
-from transferscope.checkpoints.location import Located, locate
+from transferscope.checkpoints.location import NetworkWeights, locate
 from transferscope.checkpoints.reading import Checkpoint
 from transferscope.errors import Problem, UserError
 
@@ -67,7 +67,7 @@ def _with_named(converted: Converted, wanted: Collection[str]) -> Converted:
 
 def _candidates(
     checkpoint: Checkpoint, layout: str, state_key: str | None
-) -> list[tuple[Layout, Located]]:
+) -> list[tuple[Layout, NetworkWeights]]:
     """Return the layouts to try, with where their weights are."""
     if layout == AUTO:
         found = ((one, recognised(one, checkpoint, state_key)) for one in LAYOUTS)

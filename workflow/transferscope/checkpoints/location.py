@@ -17,7 +17,7 @@ NO_NETWORK = ("optimizer", "optimizers", "optimizer_states")
 
 
 @dataclass(frozen=True)
-class Located:
+class NetworkWeights:
     """The weights of one network within a file.
 
     Parameters
@@ -35,7 +35,7 @@ class Located:
     outside: tuple[str, ...]
 
 
-def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Located | None:
+def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> NetworkWeights | None:
     """Find the network that has a weight of a certain name.
 
     Only what stands before the anchor is stripped, and only from the start of a key: a prefix may
@@ -52,7 +52,7 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Locate
 
     Returns
     -------
-    Located or None
+    NetworkWeights or None
         None where no network has such a weight.
     """
     prefixes = [p for p in _prefixes(checkpoint, anchor) if _is_chosen(p, state_key)]
@@ -65,7 +65,7 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Locate
         if name.startswith(prefix)
     }
     outside = tuple(name for name in checkpoint.tensors if not name.startswith(prefix))
-    return Located(prefix, inside, outside)
+    return NetworkWeights(prefix, inside, outside)
 
 
 def _prefixes(checkpoint: Checkpoint, anchor: str) -> list[str]:

@@ -30,7 +30,7 @@ def checkpoint_file(card: CheckpointCard, card_path: Path) -> Path:
         Where it is absent, cannot be downloaded, or has another digest than the card says.
     """
     if card.source == "url":
-        from transferscope.downloads.cache import cached_file
+        from transferscope.transport.cache import cached_file
 
         return cached_file(card.url, card.sha256)
     path = card_path.parent / card.weights if card.source == "file" else _from_hub(card, card_path)
@@ -49,7 +49,7 @@ def present_file(card: NetworkCard, card_path: Path) -> Path | None:
         case "file":
             path = card_path.parent / card.weights
         case "url":
-            from transferscope.downloads.cache import cached_path
+            from transferscope.transport.cache import cached_path
 
             path = cached_path(card.url, card.sha256)
         case "hub":
@@ -87,7 +87,7 @@ def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list
 
 def _check_address(card: UrlCard) -> list[Problem]:
     """Return what to fetch by hand, and where to put it, where there is no network."""
-    from transferscope.downloads.cache import cached_file, is_offline
+    from transferscope.transport.cache import cached_file, is_offline
 
     if not is_offline():
         return []

@@ -44,7 +44,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare all stores and tables of a study, archive or publication with their checksums."""
-    from transferscope.remote.urls import is_url, without_password
+    from transferscope.transport.urls import is_url, without_password
     from transferscope.upkeep.export import verify_archive
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run

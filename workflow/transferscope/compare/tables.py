@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from transferscope.config.channel_strategies import FEATURES
 from transferscope.config.modes import described, is_tuned, mode_of_head
 from transferscope.errors import Problem, UserError
 from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
+from transferscope.runtime.atomic_files import replacing
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
@@ -116,23 +116,17 @@ def read_summary(path: Path) -> pd.DataFrame:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV by rename, floats with six decimals, so that equal results are equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        temporary = Path(folder) / path.name
+    with replacing(path) as temporary:
         rounded(table).to_csv(
             temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n"
         )
-        temporary.replace(path)
 
 
 def write_comparison(table: pd.DataFrame, path: Path) -> None:
     """Write a Parquet table by rename, without the index."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        temporary = Path(folder) / path.name
-        arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    with replacing(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
-        temporary.replace(path)
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from transferscope.errors import Problem, UserError, first_line, suggest
-from transferscope.remote.urls import without_password
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.transport.urls import without_password
 
 # As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

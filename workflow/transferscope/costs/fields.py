@@ -160,7 +160,7 @@ def _fields_in_source(
 ) -> float | None:
     """Return the number of fields that annotation table or list tell, if it can be read."""
     from transferscope.datasets.fetch import plan
-    from transferscope.downloads.patience import QUICK
+    from transferscope.transport.patience import QUICK
 
     try:
         planned = plan(card, card_path, sheet, patience=QUICK)

@@ -11,10 +11,9 @@ from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
 from transferscope.datasets.fetch import annotation_file, plan
-from transferscope.downloads.cache import NotNowError
-from transferscope.downloads.patience import QUICK
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.probes.splits import check_splits
+from transferscope.transport.patience import QUICK
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def check_fetch(
             if problems := unknown_classes(annotations, card.labels, str(card_path)):
                 return problems
         planned = plan(card, card_path, sheet, patience=QUICK)
-    except NotNowError as error:
+    except UnreachableError as error:
         # A machine without a network is no mistake of the user.
         logger.warning("not checked before the fetch: %s", error.problems[0])
         return []

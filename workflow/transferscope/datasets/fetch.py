@@ -18,17 +18,17 @@ from transferscope.datasets.hpa import plan_hpa
 from transferscope.datasets.inputs import fetch_fingerprint
 from transferscope.datasets.opencell import plan_opencell
 from transferscope.datasets.planned import FILES, Planned
-from transferscope.downloads.addresses import is_remote, local_path
-from transferscope.downloads.batch import Record, as_problems, download_all
-from transferscope.downloads.bucket import BucketFile, list_bucket, saved_listing
-from transferscope.downloads.cache import OFFLINE_VARIABLES, cached_file, is_offline
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import DownloadError
 from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import read_sheet
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.locks import alone
+from transferscope.transport.batch import Record, as_problems, download_all
+from transferscope.transport.bucket import BucketFile, list_bucket, saved_listing
+from transferscope.transport.cache import OFFLINE_VARIABLES, cached_file, is_offline
+from transferscope.transport.download import DownloadError
+from transferscope.transport.patience import Patience
+from transferscope.transport.urls import is_remote, local_path
 
 FORMAT = "transferscope.fetched"
 FORMAT_VERSION = 1

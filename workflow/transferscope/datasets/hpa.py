@@ -13,10 +13,10 @@ import pandas as pd
 from transferscope.cards import DatasetCard, HpaFetch
 from transferscope.cards.fetch import Colour
 from transferscope.datasets.planned import FILES, Planned
-from transferscope.downloads.addresses import https_url, inside, is_remote, local_path
-from transferscope.downloads.transfer import Download
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR, read_table
+from transferscope.transport.download import Download
+from transferscope.transport.urls import https_url, inside, is_remote, local_path
 
 PACKED = ".gz"
 MOST_SHOWN = 20

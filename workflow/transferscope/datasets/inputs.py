@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
-from transferscope.downloads.addresses import is_remote, local_path
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.transport.urls import is_remote, local_path
 
 
 def fetch_inputs(card: DatasetCard, card_path: Path) -> list[Path]:

@@ -17,11 +17,11 @@ import pandas as pd
 from transferscope.cards import DatasetCard, OpenCellFetch
 from transferscope.datasets.annotations import Labels, labels_of_proteins
 from transferscope.datasets.planned import FILES, Planned
-from transferscope.downloads.addresses import inside, is_remote, local_path
-from transferscope.downloads.bucket import BucketFile
 from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import LABEL_SEPARATOR
 from transferscope.runtime.seeds import derive_seed
+from transferscope.transport.bucket import BucketFile
+from transferscope.transport.urls import inside, is_remote, local_path
 
 FILE_NAME = re.compile(r"OC-FOV_(.+)_(ENSG\d+)_(CID\d+)_(FID\d+)_(proj|stack)\.tif")
 COLUMNS = ["tile_id", "path", "group", "labels", "fov", "gene", "cell_line"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferscope.downloads.transfer import Download
+from transferscope.transport.download import Download
 
 FILES = "files"
 

@@ -1,1 +1,1 @@
-"""Files from elsewhere: resumed, verified, retried, and whole or absent."""
+"""Locks of processes that share a file."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
@@ -23,7 +22,7 @@ from matplotlib.transforms import Bbox
 
 from transferscope.config.channel_strategies import seed_of, single_channel
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.atomic_files import writing
+from transferscope.runtime.atomic_files import replacing
 
 BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
@@ -210,13 +209,9 @@ def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:
     _settle_layout(figure)
     nothing = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     for output in outputs:
-        with writing(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as folder:
-                temporary = Path(folder) / output.name
-                metadata: Any = nothing[output.suffix]
-                figure.savefig(temporary, dpi=dpi, metadata=metadata)
-                temporary.replace(output)
+        metadata: Any = nothing[output.suffix]
+        with replacing(output) as temporary:
+            figure.savefig(temporary, dpi=dpi, metadata=metadata, format=output.suffix[1:])
 
 
 def _settle_layout(figure: Figure) -> None:

@@ -11,9 +11,9 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.images import FieldHeader, read_field_header
 from transferscope.raw.sheets import SampleSheet
-from transferscope.remote.access import REQUESTS
 from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
+from transferscope.transport.access import REQUESTS
 
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8

@@ -23,8 +23,8 @@ import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.files import RawFile, remembering, size_of
-from transferscope.remote.zarr_stores import RemoteStore, portable_codecs
+from transferscope.transport.files import RawFile, remembering, size_of
+from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
 MAX_DECODED_BYTES = 2 << 30

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
-from transferscope.remote.files import RawFile, in_memory
+from transferscope.transport.files import RawFile, in_memory
 
 UNKNOWN_AXES = "QI"
 NAME_AXES = (

@@ -19,7 +19,7 @@ from transferscope.raw.image_formats import (
 )
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
-from transferscope.remote.files import RawFile, in_memory
+from transferscope.transport.files import RawFile, in_memory
 
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
 

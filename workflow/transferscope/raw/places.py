@@ -13,9 +13,9 @@ from pathlib import Path
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
-from transferscope.remote.files import RawFile, RemoteFile
-from transferscope.remote.listings import Entry, Listing, list_folders, measured_folders
-from transferscope.remote.urls import fault_of, is_below, is_url, joined, without_password
+from transferscope.transport.files import RawFile, RemoteFile
+from transferscope.transport.listing import Entry, Listing, list_folders, measured_folders
+from transferscope.transport.urls import fault_of, is_below, is_url, joined, without_password
 
 INSIDE_STORE = "Name a file of an object store, such as s3://bucket/plate/field.tif."
 

@@ -18,8 +18,8 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.places import Places
-from transferscope.remote.files import RawFile
-from transferscope.remote.urls import without_password
+from transferscope.transport.files import RawFile
+from transferscope.transport.urls import without_password
 
 REQUIRED_COLUMNS = ("tile_id", "group", "labels")
 LABEL_COLUMNS = ("tile_id", "labels")

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written: told in words, with the file and the mend."""
+"""Files that are whole or absent, and a disk that refuses them: told with the file and the fix."""
 
 from __future__ import annotations
 
@@ -102,9 +102,15 @@ def replacing(path: Path) -> Iterator[Path]:
                 raise
 
 
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
+
+
 @contextmanager
 def _locked_temporary(path: Path) -> Iterator[Path]:
-    """Make a file beside another, with a lock that the system frees when the process ends."""
+    """Make a file next to another, with a lock that the system frees when the process ends."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ENDING)
         try:
@@ -144,9 +150,3 @@ def require_writable(folder: Path) -> None:
     with writing(existing), tempfile.NamedTemporaryFile(dir=existing, prefix=".trial-") as trial:
         trial.write(b"trial")
         trial.flush()
-
-
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)

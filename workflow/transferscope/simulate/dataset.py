@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
+from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.worker_processes import process_pool
 
 from .domains import DOMAINS, Domain
@@ -195,27 +196,20 @@ def _rows(job: _Job) -> Iterator[dict[str, str]]:
 
 def _write_tiff(path: Path, image: npt.NDArray[np.uint16], pixel_size_um: float) -> None:
     """Write a TIFF in place at once; it holds the pixel size and no time of day."""
-    part = _part(path)
     per_cm = UM_PER_CM / pixel_size_um
-    tifffile.imwrite(
-        part,
-        image,
-        photometric="minisblack",
-        compression="zlib",
-        resolution=(per_cm, per_cm),
-        resolutionunit="CENTIMETER",
-        metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
-        software=False,
-    )
-    part.replace(path)
+    with replacing(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            image,
+            photometric="minisblack",
+            compression="zlib",
+            resolution=(per_cm, per_cm),
+            resolutionunit="CENTIMETER",
+            metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
+            software=False,
+        )
 
 
 def _write_sheet(path: Path, rows: pd.DataFrame) -> None:
-    part = _part(path)
-    rows.to_csv(part, sep="\t", index=False, lineterminator="\n")
-    part.replace(path)
-
-
-def _part(path: Path) -> Path:
-    """Return the name under which a file is written; a run after a killed one writes it anew."""
-    return path.with_name(f".{path.name}.part")
+    with replacing(path) as temporary:
+        rows.to_csv(temporary, sep="\t", index=False, lineterminator="\n")

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from transferscope.remote.zarr_stores import RemoteStore
 from transferscope.runtime.atomic_files import writing
 from transferscope.stores.manifest import FORMAT_VERSION, Manifest, digest_of_ids
+from transferscope.transport.zarr_stores import RemoteStore
 
 EMBEDDING_BLOCK_ROWS = 4096
 DIGEST_BYTES = 32

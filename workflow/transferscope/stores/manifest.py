@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RemoteFile
-from transferscope.remote.urls import checked_url
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RemoteFile
+from transferscope.transport.urls import checked_url
 
 
 def store_of(manifest: Path) -> Path:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RawFile
 from transferscope.runtime.atomic_files import replacing
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RawFile
 
 METADATA_KEY = b"transferscope"
 

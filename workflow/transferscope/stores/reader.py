@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line
-from transferscope.remote.zarr_stores import portable_codecs
 from transferscope.stores.block_store import content_digest, opened_group, read_ids
 from transferscope.stores.manifest import (
     Manifest,
@@ -21,6 +20,7 @@ from transferscope.stores.manifest import (
     how_to_remake,
     place_of_store,
 )
+from transferscope.transport.zarr_stores import portable_codecs
 
 DIFFERS = "its values differ from their checksum"
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.remote.whole_blocks import WholeBlocks
 from transferscope.stores.block_store import content_digest
 from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.reader import StoreReader
+from transferscope.transport.whole_blocks import WholeBlocks
 
 
 class TileStore(StoreReader):

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
-from transferscope.remote.files import RawFile, in_memory
 from transferscope.runtime.ordered_map import in_order
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
@@ -24,6 +23,7 @@ from transferscope.tiles.tiling import (
     resampled_shape,
     visible_part,
 )
+from transferscope.transport.files import RawFile, in_memory
 
 # Fields on their way from an object store, undecoded; enough for many small files and few large.
 FIELDS_AHEAD = 8

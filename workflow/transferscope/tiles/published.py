@@ -16,16 +16,16 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN
-from transferscope.remote.files import RemoteFile
-from transferscope.remote.listings import list_folders
-from transferscope.remote.publications import Publication
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.stores.block_store import attributes_of
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.tile_store import TileStore
+from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.transport.files import RemoteFile
+from transferscope.transport.listing import list_folders
+from transferscope.transport.publications import Publication
 
 # The files that describe a tile store lie beside its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import asking, located_anywhere
-from transferscope.remote.urls import is_url, joined
 from transferscope.runtime.atomic_files import writing
 from transferscope.runtime.checksum_list import CHECKSUMS, as_list
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
+from transferscope.transport.access import asking, located_anywhere
+from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.errors import Problem, UnreachableError, UserError
-from transferscope.remote.access import REQUESTS
-from transferscope.remote.publications import Publication
-from transferscope.remote.urls import is_url, joined
+from transferscope.transport.access import REQUESTS
+from transferscope.transport.publications import Publication
+from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.verify import is_manifest, reader_of
 
 

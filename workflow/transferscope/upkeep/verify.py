@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import UnreachableError, UserError
-from transferscope.remote.access import PUBLISH_AGAIN
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import Manifest, store_of
@@ -18,6 +17,7 @@ from transferscope.stores.parquet import read_parquet
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
 from transferscope.study.paths import StudyPaths
+from transferscope.transport.access import PUBLISH_AGAIN
 
 
 @dataclass(frozen=True)

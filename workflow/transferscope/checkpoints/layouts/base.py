@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from transferscope.cards import LayoutName
-from transferscope.checkpoints.location import Located, locate
+from transferscope.checkpoints.location import NetworkWeights, locate
 from transferscope.checkpoints.positions import PositionRule
 from transferscope.checkpoints.reading import Checkpoint
 
@@ -100,7 +100,7 @@ class Converted:
     """
 
     layout: LayoutName
-    located: Located
+    located: NetworkWeights
     state: Mapping[str, Tensor]
     consumed: frozenset[str]
     network: Network
@@ -145,14 +145,16 @@ class Layout(Protocol):
     name: ClassVar[LayoutName]
     anchor: ClassVar[str]
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether the weights are named in this way."""
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights under the names of the network here."""
 
 
-def recognised(layout: Layout, checkpoint: Checkpoint, state_key: str | None) -> Located | None:
+def recognised(
+    layout: Layout, checkpoint: Checkpoint, state_key: str | None
+) -> NetworkWeights | None:
     """Return where a file holds weights of a layout, or None where it does not."""
     located = locate(checkpoint, layout.anchor, state_key)
     if located is None or not layout.recognises(located, checkpoint):

@@ -19,7 +19,7 @@ from transferscope.checkpoints.layouts.base import (
 )
 from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import own_vit
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.reading import Checkpoint
 
 CHANNELS = "patch_embed.channel_embed"
@@ -33,11 +33,11 @@ class ChannelVit:
     name: ClassVar[LayoutName] = "channelvit"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are ChannelViT weights."""
         return bool({CHANNELS, CHANNEL_TABLE} & set(located.tensors))
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights, with one two-dimensional patch projection."""
         own = encoder_state(located.tensors)
         state = _renamed(own)

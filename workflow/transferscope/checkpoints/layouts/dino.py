@@ -23,7 +23,7 @@ from transferscope.checkpoints.layouts.base import (
     usual_normalization,
 )
 from transferscope.checkpoints.layouts.vit import plain_vit
-from transferscope.checkpoints.location import AVERAGED, TRAINED, Located
+from transferscope.checkpoints.location import AVERAGED, TRAINED, NetworkWeights
 from transferscope.checkpoints.reading import Checkpoint
 
 TOKEN_OUTPUTS = {"cls": "cls", "mean": "mean"}
@@ -45,11 +45,11 @@ class Dino:
     name: ClassVar[LayoutName] = "dino"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are a DINO transformer's weights."""
         return _is_dino_vit(located, checkpoint) and located.tensors[PATCH_WEIGHT].shape[1] == 3
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights; their names are timm's already."""
         network = plain_vit(located.tensors)
         return _converted(self.name, located, network, rgb(network.channels))
@@ -61,13 +61,13 @@ class DinoResnet:
     name: ClassVar[LayoutName] = "dino"
     anchor: ClassVar[str] = resnet.ANCHOR
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are weights of a ResNet from a DINO checkpoint."""
         if checkpoint.format != "torch" or not resnet.is_resnet(located.tensors):
             return False
         return _is_wrapped(located) or "fc.weight" not in located.tensors
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights; their names are timm's already."""
         network = resnet.resnet(located.tensors)
         return _converted(self.name, located, network, rgb(network.channels))
@@ -82,11 +82,11 @@ class Dino4Cells:
     name: ClassVar[LayoutName] = "dino4cells"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are a DINO transformer's weights for another number of channels."""
         return _is_dino_vit(located, checkpoint) and located.tensors[PATCH_WEIGHT].shape[1] != 3
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights; their names are timm's already."""
         network = plain_vit(located.tensors)
         return _converted(
@@ -116,7 +116,7 @@ def microscopy_remarks(channels: int) -> list[str]:
     return [f"the file does not say what its {channels} channels show: name the slots yourself"]
 
 
-def _is_dino_vit(located: Located, checkpoint: Checkpoint) -> bool:
+def _is_dino_vit(located: NetworkWeights, checkpoint: Checkpoint) -> bool:
     names = located.tensors
     if checkpoint.format != "torch" or names[PATCH_WEIGHT].ndim != 4:
         return False
@@ -124,13 +124,13 @@ def _is_dino_vit(located: Located, checkpoint: Checkpoint) -> bool:
     return needed <= set(names) and not any(other in names for other in OTHER_FAMILIES)
 
 
-def _is_wrapped(located: Located) -> bool:
+def _is_wrapped(located: NetworkWeights) -> bool:
     return any(part in (*AVERAGED, *TRAINED) for part in located.prefix.split("."))
 
 
 def _converted(
     layout: LayoutName,
-    located: Located,
+    located: NetworkWeights,
     network: Network,
     slots: tuple[str, ...],
     normalization: Mapping[str, Any] | None = None,

@@ -34,7 +34,7 @@ from transferscope.checkpoints.layouts.vit import (
     plain_vit,
     position_prefix,
 )
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.positions import grid_side
 from transferscope.checkpoints.reading import Checkpoint
 
@@ -56,11 +56,11 @@ class DinoV2:
     name: ClassVar[LayoutName] = "dinov2"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are DINOv2 weights."""
         return _is_dinov2(located) and located.tensors[PATCH_WEIGHT].shape[1] == 3
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights under timm's names."""
         return _converted(located, self.name)
 
@@ -71,16 +71,16 @@ class CellDino:
     name: ClassVar[LayoutName] = "cell-dino"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are DINOv2 weights for microscopy."""
         return _is_dinov2(located) and located.tensors[PATCH_WEIGHT].shape[1] != 3
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights under timm's names."""
         return _converted(located, self.name)
 
 
-def _is_dinov2(located: Located) -> bool:
+def _is_dinov2(located: NetworkWeights) -> bool:
     names = located.tensors
     if not {"cls_token", "pos_embed", "norm.weight"} <= set(names) or names[PATCH_WEIGHT].ndim != 4:
         return False
@@ -89,7 +89,7 @@ def _is_dinov2(located: Located) -> bool:
     return chunked or REGISTERS in names or (mask is not None and mask.ndim == 2)
 
 
-def _converted(located: Located, layout: LayoutName) -> Converted:
+def _converted(located: NetworkWeights, layout: LayoutName) -> Converted:
     own = encoder_state(located.tensors)
     state = _renamed(own)
     channels = state[PATCH_WEIGHT].shape[1]

@@ -21,7 +21,7 @@ from transferscope.checkpoints.layouts.base import (
 )
 from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.reading import Checkpoint
 from transferscope.errors import Problem, UserError
 
@@ -60,11 +60,11 @@ class DinoV3:
     name: ClassVar[LayoutName] = "dinov3"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are DINOv3 weights."""
         return {STORAGE, PERIODS} & set(located.tensors) != set()
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights under timm's names."""
         own = encoder_state(located.tensors)
         masks = {name for name in own if name.endswith(".bias_mask")}
@@ -109,7 +109,7 @@ def _query_and_value_bias(bias: Tensor, mask: Tensor | None, path: str) -> tuple
     return queries, values
 
 
-def _network(state: dict[str, Tensor], located: Located) -> Network:
+def _network(state: dict[str, Tensor], located: NetworkWeights) -> Network:
     width, channels, patch = patch_shape(state[PATCH_WEIGHT])
     depth = depth_of(state)
     gated = "blocks.0.mlp.fc1_g.weight" in state
@@ -138,7 +138,7 @@ def _network(state: dict[str, Tensor], located: Located) -> Network:
     )
 
 
-def _heads(width: int, located: Located) -> int:
+def _heads(width: int, located: NetworkWeights) -> int:
     """Return the number of heads, from the rotary periods where the file has them."""
     periods = located.tensors.get(PERIODS)
     if periods is None:

@@ -19,7 +19,7 @@ from transferscope.checkpoints.layouts.base import (
 )
 from transferscope.checkpoints.layouts.dino import microscopy_remarks, microscopy_slots, rgb
 from transferscope.checkpoints.layouts.vit import plain_vit
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.reading import Checkpoint
 
 
@@ -29,7 +29,7 @@ class Mae:
     name: ClassVar[LayoutName] = "mae"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are the weights of a masked autoencoder's encoder."""
         names = located.tensors
         needed = {"cls_token", "pos_embed", "blocks.0.attn.qkv.weight"}
@@ -37,7 +37,7 @@ class Mae:
             return False
         return "decoder_embed.weight" in names or _has_fixed_positions(names)
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the encoder's weights; their names are timm's already."""
         state = encoder_state(located.tensors)
         network = plain_vit(state)

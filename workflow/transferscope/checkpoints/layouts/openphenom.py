@@ -21,7 +21,7 @@ from transferscope.checkpoints.layouts.base import (
     encoder_state,
 )
 from transferscope.checkpoints.layouts.vit import depth_of, mlp_ratio, patch_shape
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.positions import PositionRule, grid_side, sincos_positions
 from transferscope.checkpoints.reading import Checkpoint
 
@@ -40,12 +40,12 @@ class OpenPhenom:
     name: ClassVar[LayoutName] = "openphenom"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are a channel-agnostic encoder's weights."""
         names = located.tensors
         return PARALLEL in names and "pos_embed" in names and names[PATCH_WEIGHT].shape[1] == 1
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights, with the position codes of one channel."""
         own = encoder_state(located.tensors)
         positions, rule = _of_one_channel(own["pos_embed"])

@@ -19,7 +19,7 @@ from transferscope.checkpoints.layouts.base import (
     numbered_slots,
 )
 from transferscope.checkpoints.layouts.vit import own_vit, patch_shape
-from transferscope.checkpoints.location import Located
+from transferscope.checkpoints.location import NetworkWeights
 from transferscope.checkpoints.reading import Checkpoint
 
 PATCH = "encoder.embeddings.patch_embeddings.projection.weight"
@@ -63,11 +63,11 @@ class SubCell:
     name: ClassVar[LayoutName] = "subcell"
     anchor: ClassVar[str] = PATCH
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are SubCell weights."""
         return "encoder.embeddings.position_embeddings" in located.tensors
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights under timm's names, the pooling under ``pooler``."""
         state, consumed = _renamed(located)
         network = _network(state)
@@ -94,7 +94,7 @@ def _remarks(channels: int) -> list[str]:
     return remarks
 
 
-def _renamed(located: Located) -> tuple[dict[str, Tensor], frozenset[str]]:
+def _renamed(located: NetworkWeights) -> tuple[dict[str, Tensor], frozenset[str]]:
     state: dict[str, Tensor] = {}
     consumed: set[str] = set()
     for name, tensor in located.tensors.items():
@@ -112,7 +112,7 @@ def _renamed(located: Located) -> tuple[dict[str, Tensor], frozenset[str]]:
     return state, frozenset(consumed)
 
 
-def _of_layer(located: Located, block: str, part: str, kind: str) -> dict[str, Tensor]:
+def _of_layer(located: NetworkWeights, block: str, part: str, kind: str) -> dict[str, Tensor]:
     """Return what a weight of a layer becomes; the three projections are joined at the first."""
     start = f"blocks.{block}"
     if part in PARTS:

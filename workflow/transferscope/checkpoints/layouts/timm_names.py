@@ -16,7 +16,7 @@ from transferscope.checkpoints.layouts.base import (
 )
 from transferscope.checkpoints.layouts.dino import MAP_OUTPUTS, TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import plain_vit
-from transferscope.checkpoints.location import Located, locate
+from transferscope.checkpoints.location import NetworkWeights, locate
 from transferscope.checkpoints.reading import Checkpoint
 
 
@@ -26,13 +26,13 @@ class TimmVit:
     name: ClassVar[LayoutName] = "timm"
     anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are a plain transformer's weights."""
         names = located.tensors
         needed = {"pos_embed", "blocks.0.mlp.fc1.weight", "blocks.0.attn.proj.weight"}
         return needed <= set(names) and names[PATCH_WEIGHT].ndim == 4
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights as they are."""
         network = plain_vit(located.tensors)
         outputs = TOKEN_OUTPUTS if "cls_token" in located.tensors else {"mean": "mean"}
@@ -45,11 +45,11 @@ class TimmResnet:
     name: ClassVar[LayoutName] = "timm"
     anchor: ClassVar[str] = resnet.ANCHOR
 
-    def recognises(self, located: Located, checkpoint: Checkpoint) -> bool:
+    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
         """Tell whether these are a residual network's weights."""
         return resnet.is_resnet(located.tensors)
 
-    def convert(self, located: Located) -> Converted:
+    def convert(self, located: NetworkWeights) -> Converted:
         """Return the weights as they are."""
         return _converted(located, resnet.resnet(located.tensors), MAP_OUTPUTS)
 
@@ -82,12 +82,12 @@ def convert_by_names(
     return None
 
 
-def _pools(located: Located) -> bool:
+def _pools(located: NetworkWeights) -> bool:
     return "fc_norm.weight" in located.tensors
 
 
 def _converted(
-    located: Located, network: Network, outputs: dict[str, str], wanted: Collection[str] = ()
+    located: NetworkWeights, network: Network, outputs: dict[str, str], wanted: Collection[str] = ()
 ) -> Converted:
     named = {name: located.tensors[name] for name in wanted if name in located.tensors}
     state = {**encoder_state(located.tensors), **named}

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.remote.whole_blocks import WholeBlocks
+from transferscope.transport.whole_blocks import WholeBlocks
 
 TOTAL = 23
 ROWS = np.arange(TOTAL * 2).reshape(TOTAL, 2)

@@ -5,13 +5,13 @@ import time
 import pytest
 
 from file_server import Cut, Damage, FileServer, Status, serving
-from transferscope.downloads import batch
-from transferscope.downloads.batch import FAILED, RECORD, as_problems, download_all
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import Download
+from transferscope.transport import batch
+from transferscope.transport.batch import FAILED, RECORD, as_problems, download_all
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.download import Download
+from transferscope.transport.patience import Patience
 
-HASTY = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
+HASTY = Patience(attempts=3, backoff_s=0.01, longest_wait_s=0.02)
 CONTENT = {f"/{number}.tif": bytes([number]) * 50_000 for number in range(8)}
 
 

@@ -5,27 +5,29 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from file_server import LAST_MODIFIED, Cut, Damage, FileServer, Silence, Status, serving
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import (
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.download import (
     Download,
     DownloadError,
-    UnreachableError,
+    NoConnectionError,
     download,
 )
+from transferscope.transport.patience import Patience
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())
-HASTY = Patience(attempts=4, first_wait_s=0.01, longest_wait_s=0.02, read_timeout_s=0.4)
+HASTY = Patience(attempts=4, backoff_s=0.01, longest_wait_s=0.02, read_timeout_s=0.4)
 
 
 @pytest.fixture
@@ -188,27 +190,52 @@ def test_a_packed_file_is_unpacked(server, wanted):
     assert leftovers(wanted) == ["a.bin"]
 
 
-def test_what_is_not_packed_is_refused(server, wanted):
+DAMAGED = bytearray(gzip.compress(CONTENT))
+DAMAGED[5_000:5_100] = bytes(100)
+
+
+@pytest.mark.parametrize("content", [CONTENT, gzip.compress(CONTENT)[:-9], bytes(DAMAGED)])
+def test_what_is_no_whole_gzip_is_refused(server, wanted, content):
+    server.files["/a.bin"] = content
     with pytest.raises(DownloadError, match="gzip"):
         download(Download(wanted.url, wanted.path, unpack=True), HASTY)
     assert leftovers(wanted) == []
 
 
 def test_an_unknown_host_is_not_tried_twice(tmp_path):
-    with pytest.raises(UnreachableError, match="no-such-host"):
+    with pytest.raises(NoConnectionError, match="no-such-host"):
         download(Download("http://no-such-host.invalid/a", tmp_path / "a"), Patience())
 
 
 def test_a_closed_port_is_given_up_soon(tmp_path, server):
-    with pytest.raises(UnreachableError, match="refuses"):
+    with pytest.raises(NoConnectionError, match="refuses"):
         download(Download("http://127.0.0.1:9/a", tmp_path / "a"), HASTY)
+
+
+def test_a_server_without_tls_is_not_trusted(server, wanted):
+    url = wanted.url.replace("http:", "https:")
+    with pytest.raises(DownloadError, match=r"no trusted connection: .*SSL") as caught:
+        download(Download(url, wanted.path), HASTY)
+    assert not caught.value.passing
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [("http://127.0.0.1:9", "Connection refused"), (None, "Tunnel connection failed: 501")],
+)
+def test_a_proxy_that_fails_is_named(server, wanted, monkeypatch, proxy, said):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy or server.url)
+    with pytest.raises(NoConnectionError, match=f"the proxy: .*{said}"):
+        download(Download("https://example.org/a", wanted.path), HASTY)
 
 
 def test_a_killed_download_goes_on(server, wanted):
     server.faults["/a.bin"] = [Silence(200_000, 5)]
     program = (
         "import sys; from pathlib import Path;"
-        "from transferscope.downloads.transfer import Download, download;"
+        "from transferscope.transport.download import Download, download;"
         "download(Download(sys.argv[1], Path(sys.argv[2])))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, wanted.url, str(wanted.path)])
@@ -227,22 +254,65 @@ def test_a_killed_download_goes_on(server, wanted):
     assert server.bytes_sent - before < 150_001
 
 
-def test_waits_grow_stay_bounded_and_follow_the_server():
-    patient = Patience(first_wait_s=1, longest_wait_s=30)
-    for failures, longest in ((1, 1), (2, 2), (3, 4), (9, 30)):
-        waits = [patient.wait_s(failures) for _ in range(50)]
-        assert longest / 2 <= min(waits) <= max(waits) <= longest
-        assert len(set(waits)) > 1
-    assert patient.wait_s(1, "7") == 7
-    assert patient.wait_s(1, "9999") == 30
-    assert patient.wait_s(1, "soon") <= 1
+def waits(monkeypatch):
+    """Return the list that takes every wait, in s, in place of waiting."""
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+def test_waits_grow_stay_bounded_and_differ(server, wanted, monkeypatch):
+    waited = waits(monkeypatch)
+    server.faults["/a.bin"] = [Status(503)] * 7
+    download(wanted, Patience(attempts=8, backoff_s=1, longest_wait_s=30))
+    assert waited[0] <= 1
+    for wait, least in zip(waited[1:5], (2, 4, 8, 16), strict=True):
+        assert least <= wait <= least + 1
+    assert waited[5:] == [30, 30]
+    assert len({wait % 1 for wait in waited[1:5]}) > 1
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [("7", 7, 7), ("9999", 30, 30), ("9" * 5000, 0, 30), ("soon", 0, 1), ("-5", 0, 1)],
+)
+def test_a_wait_is_as_long_as_the_server_asks_within_bounds(
+    server, wanted, monkeypatch, retry_after, least, most
+):
+    waited = waits(monkeypatch)
+    server.faults["/a.bin"] = [Status(429, retry_after)]
+    download(wanted, Patience(backoff_s=1, longest_wait_s=30))
+    (wait,) = waited
+    assert least <= wait <= most
+    assert wanted.path.read_bytes() == CONTENT
+
+
+def test_a_server_may_name_the_time(server, wanted, monkeypatch):
+    waited = waits(monkeypatch)
     in_ten = format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
-    assert 8 < patient.wait_s(1, in_ten) <= 10
+    server.faults["/a.bin"] = [Status(503, in_ten)]
+    download(wanted, Patience())
+    assert 8 < waited[0] <= 10
 
 
-@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} [\d:]{8} GMT"))
+@given(
+    st.text(st.characters(min_codepoint=32, max_codepoint=126))
+    | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} [\d:]{8} GMT", fullmatch=True)
+)
+@example("Wed, 99 Foo 99999 25:61:61 GMT")
 def test_whatever_a_server_asks_for_the_wait_is_bounded(retry_after):
-    assert 0 <= Patience(longest_wait_s=30).wait_s(1, retry_after) <= 30
+    content = {"/a.bin": b"a"}
+    faults = {"/a.bin": [Status(503, retry_after)]}
+    with (
+        serving(FileServer(content, faults=faults)) as server,
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        waited = waits(patch)
+        path = Path(folder) / "a.bin"
+        download(Download(f"{server.url}/a.bin", path), Patience(longest_wait_s=30))
+        assert path.read_bytes() == b"a"
+    assert all(0 <= wait <= 30 for wait in waited)
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Wed, 99 Foo 99999 25:61:61 GMT"])

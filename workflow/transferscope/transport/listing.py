@@ -1,4 +1,4 @@
-"""What lies in folders of an object store: one listing a folder, not one request a file."""
+"""What lies in folders of an object store: one request per folder, not one per file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import REQUESTS, SilentServerError, asking, located
-from transferscope.remote.urls import MARK, joined
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.transport.access import REQUESTS, SilentServerError, asking, located
+from transferscope.transport.urls import MARK, joined
 
 CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
 
@@ -65,7 +65,7 @@ class Listing:
 
 
 def list_folders(folders: Collection[str]) -> Listing:
-    """List some folders, each with one request a thousand files.
+    """List some folders, each with one request per thousand files.
 
     Parameters
     ----------

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from transferscope.errors import Problem, UserError
-from transferscope.remote.access import PUBLISH_AGAIN, asking, located_anywhere
-from transferscope.remote.urls import joined
 from transferscope.runtime.checksum_list import CHECKSUMS, read_list
+from transferscope.transport.access import PUBLISH_AGAIN, asking, located_anywhere
+from transferscope.transport.urls import joined
 
 
 class Publication:
@@ -35,7 +35,7 @@ class Publication:
         self.sums = read_list(content)
 
     def read(self, name: str) -> bytes:
-        """Return a file beside the stores, named relative to the study's folder.
+        """Return a file next to the stores, named relative to the study's folder.
 
         Raises
         ------

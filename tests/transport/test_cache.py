@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import subprocess
 import sys
@@ -6,13 +7,13 @@ import time
 import pytest
 
 from file_server import FileServer, Silence, Status, serving
-from transferscope.downloads.cache import cached_file, cached_path
-from transferscope.downloads.patience import Patience
 from transferscope.errors import UserError
+from transferscope.transport.cache import cached_file, cached_path
+from transferscope.transport.patience import Patience
 
 CONTENT = b"weights" * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-HASTY = Patience(attempts=2, first_wait_s=0.01)
+HASTY = Patience(attempts=2, backoff_s=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,18 @@ def test_a_file_is_not_read_again_until_it_changes(server, folder):
         cached_file(url, SHA256)
 
 
+def test_a_cache_that_cannot_be_written_is_read(monkeypatch, folder):
+    path = cached_path("https://a.org/vit.pth", SHA256)
+    folder.mkdir()
+    path.write_bytes(CONTENT)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("transferscope.runtime.atomic_files.tempfile.mkstemp", refuse)
+    assert cached_file("https://a.org/vit.pth", SHA256) == path
+
+
 def test_no_connection_gives_the_same_message_soon():
     began = time.monotonic()
     with pytest.raises(UserError, match="cannot be resolved") as caught:
@@ -131,7 +144,7 @@ def test_a_file_url_is_used_in_place(tmp_path):
 def test_of_two_processes_only_one_downloads(server, folder):
     # The first answer takes long enough for the second process to come.
     server.faults["/v1/vit.pth"] = [Silence(len(CONTENT), 1.0)]
-    program = "import sys; from transferscope.downloads.cache import cached_file;"
+    program = "import sys; from transferscope.transport.cache import cached_file;"
     program += "print(cached_file(sys.argv[1], sys.argv[2]))"
     command = [sys.executable, "-c", program, f"{server.url}/v1/vit.pth", SHA256]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

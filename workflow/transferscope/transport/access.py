@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line
-from transferscope.remote.urls import fault_of, is_url, without_password
+from transferscope.transport.urls import fault_of, is_url, without_password
 
 # A busy server is asked again, later and later, by the library; one that is silent is given up
 # after four minutes, and one that nobody reaches after a minute or so.

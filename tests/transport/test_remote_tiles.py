@@ -22,9 +22,9 @@ from transferscope.raw.file_checks import check_files
 from transferscope.raw.places import Places
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import check_sheet, read_sheet
-from transferscope.remote import access, files
-from transferscope.remote.listings import list_folders
 from transferscope.tiles.build import make_tiles
+from transferscope.transport import access, files
+from transferscope.transport.listing import list_folders
 
 SHAPE = (2, 32, 32)
 
@@ -321,7 +321,7 @@ def test_a_silent_server_is_asked_once_and_says_nothing_of_others(
             return access.SilentServerError(Problem(folder, "silent"))
         return {}
 
-    monkeypatch.setattr("transferscope.remote.listings._listed", silent)
+    monkeypatch.setattr("transferscope.transport.listing._listed", silent)
     listing = list_folders(["s3://a/1", "s3://a/2", "gs://a/1"])
     assert asked == ["s3://a/1", "gs://a/1"]
     assert set(listing.failures) == {"s3://a/1", "s3://a/2"}

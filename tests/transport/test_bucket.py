@@ -2,11 +2,11 @@ import pytest
 
 from file_server import FileServer, Status, serving
 from opencell_bucket import PREFIX, bucket_of_noise
-from transferscope.downloads.bucket import LISTING, list_bucket, saved_listing
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import DownloadError
+from transferscope.transport.bucket import LISTING, list_bucket, saved_listing
+from transferscope.transport.download import DownloadError
+from transferscope.transport.patience import Patience
 
-HASTY = Patience(attempts=3, first_wait_s=0.01)
+HASTY = Patience(attempts=3, backoff_s=0.01)
 
 
 @pytest.fixture
@@ -68,10 +68,11 @@ def test_what_is_no_bucket_is_refused(server, tmp_path):
         b"not XML",
         b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><ListBucketResult>&x;'
         b"</ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
     ],
 )
 def test_an_answer_that_is_no_listing_is_refused(tmp_path, monkeypatch, body):
-    from transferscope.downloads import bucket
+    from transferscope.transport import bucket
 
     monkeypatch.setattr(bucket, "_get", lambda *_: body)
     with pytest.raises(DownloadError, match="no listing of a bucket"):

@@ -11,8 +11,8 @@ import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import FsspecStore
 
-from transferscope.remote.access import asking, located
-from transferscope.remote.urls import joined
+from transferscope.transport.access import asking, located
+from transferscope.transport.urls import joined
 
 PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _config_lock = threading.Lock()

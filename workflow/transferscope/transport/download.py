@@ -1,8 +1,10 @@
 """One file over HTTP: resumed where an earlier try stopped, verified, and put in place at once.
 
-Bytes go into a hidden `.part` file beside the destination. What the server said of the file's
-version is kept beside it, so that a later process goes on only with the same version (`If-Range`).
-The destination appears by rename, after size and checksum were compared.
+Bytes go into a hidden `.part` file next to the destination. Its name is fixed, unlike those of
+`disk.replacing`: a later process has to find it. What the server said of the file's version is kept
+next to it, so that the later process resumes only the same version (`If-Range`). The destination
+appears by rename, after size and checksum were compared. urllib3 counts the tries and says how long
+to wait between them.
 """
 
 from __future__ import annotations
@@ -13,20 +15,34 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+import zlib
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
-import urllib3
+from requests import exceptions
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    InvalidHeader,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry
 
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
+from transferscope.runtime.atomic_files import replacing
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.patience import Patience
 
 CHUNK_BYTES = 1 << 15
-RETRIED_STATUS = (408, 425, 429)
+PARTIAL, WHOLE_ALREADY = 206, 416
+RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +92,7 @@ class DownloadError(Exception):
         self.passing = passing
 
 
-class UnreachableError(DownloadError):
+class NoConnectionError(DownloadError):
     """No connection to the server could be made: other files of it need not be tried."""
 
     def __init__(self, url: str, reason: str) -> None:
@@ -87,19 +103,19 @@ class _TryFailedError(Exception):
     """One try failed; another one may succeed."""
 
     def __init__(
-        self, reason: str, *, retry_after: str | None = None, connected: bool = True
+        self, reason: str, *, answer: BaseHTTPResponse | None = None, connected: bool = True
     ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.retry_after = retry_after
+        self.answer = answer
         self.connected = connected
 
 
-Advance = Callable[[int], None]
+Advance = Callable[[int], object]
 
 
 def new_session() -> requests.Session:
-    """Return an HTTP session that says who asks; one a thread."""
+    """Return an HTTP session that says who asks; one per thread."""
     session = requests.Session()
     session.headers["User-Agent"] = f"transferscope/{version('transferscope')}"
     # Compressed on the way, a file would have another length than it says.
@@ -129,19 +145,54 @@ def download(
     Raises
     ------
     DownloadError
-        Where it cannot be fetched. `UnreachableError` where the server was never reached.
+        Where it cannot be fetched. `NoConnectionError` where the server was never reached.
     """
     patience = patience or Patience()
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(wanted, advance or (lambda _: None))
     with nullcontext(session) if session else new_session() as used:
-        failures, best = 0, part.size
-        while not part.try_once(used, patience):
-            # A try that brought something new does not count: slow, but it gets there.
-            failures, best = (failures + 1 if part.size <= best else 1), max(best, part.size)
-            part.raise_if_hopeless(failures, patience)
-            part.wait(failures, patience)
+        tries, best = _tries(patience), part.size
+        while (failed := part.try_once(used, patience)) is not None:
+            if part.size > best:
+                # A try that brought something new does not count: slow, but it gets there.
+                tries, best = _tries(patience), part.size
+            tries = _counted(tries, failed, wanted.url)
+            seconds = _wait_s(tries, failed.answer)
+            logger.info("%s: %s; again in %.1f s", wanted.url, failed.reason, seconds)
+            time.sleep(seconds)
     part.put_in_place()
+
+
+def _tries(patience: Patience) -> Retry:
+    return Retry(
+        total=patience.attempts - 1,
+        connect=patience.connect_attempts - 1,
+        backoff_factor=patience.backoff_s,
+        backoff_jitter=patience.backoff_s,
+        backoff_max=patience.longest_wait_s,
+    )
+
+
+def _counted(tries: Retry, failed: _TryFailedError, url: str) -> Retry:
+    """Return the tries that are left after a failure; raise an error where none is."""
+    error = None if failed.connected else ConnectTimeoutError(failed.reason)
+    try:
+        return tries.increment("GET", url, failed.answer, error)
+    except MaxRetryError:
+        if not failed.connected:
+            raise NoConnectionError(url, failed.reason) from None
+        count = len(tries.history) + 1
+        tried = f" ({count} tries in a row)" if count > 1 else ""
+        raise DownloadError(url, f"{failed.reason}{tried}", passing=True) from None
+
+
+def _wait_s(tries: Retry, answer: BaseHTTPResponse | None) -> float:
+    """Return how long to wait in s: as long as the server asks for, within bounds, or longer."""
+    asked = None
+    if answer is not None:
+        with suppress(InvalidHeader, ValueError, OverflowError):
+            asked = tries.get_retry_after(answer)
+    return min(max(asked or 0.0, tries.get_backoff_time()), tries.backoff_max)
 
 
 class _Part:
@@ -154,55 +205,26 @@ class _Part:
         self._version = wanted.path.with_name(f".{wanted.path.name}.version")
         self._last_modified = ""
         self._resumed = False
-        self._failed: _TryFailedError | None = None
         advance(self.size)
 
     @property
     def size(self) -> int:
         """Bytes that are there, 0 where there is no file."""
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        return self._path.stat().st_size if self._path.exists() else 0
 
-    def try_once(self, session: requests.Session, patience: Patience) -> bool:
-        """Try to fetch what is missing; return whether all is there and verified."""
+    def try_once(self, session: requests.Session, patience: Patience) -> _TryFailedError | None:
+        """Try to fetch what is missing; return None where all is there and verified."""
         try:
-            self._fetch(session, patience)
+            with self._open(session, patience) as response:
+                whole = response.status_code == WHOLE_ALREADY
+                total = self._whole_already(response) if whole else self._receive(response)
+            self._last_modified = response.headers.get("Last-Modified", "")
+            self._check(total)
         except _TryFailedError as failed:
-            self._failed = failed
-            return False
-        return True
-
-    def raise_if_hopeless(self, failures: int, patience: Patience) -> None:
-        """Give up after too many failures in a row."""
-        url, failed = self._wanted.url, self._failed
-        if failed is None:
-            return
-        if not failed.connected and failures >= patience.connect_attempts:
-            raise UnreachableError(url, failed.reason)
-        if failures >= patience.attempts:
-            tried = f" ({failures} tries in a row)" if failures > 1 else ""
-            raise DownloadError(url, f"{failed.reason}{tried}", passing=True)
-
-    def wait(self, failures: int, patience: Patience) -> None:
-        """Wait before the next try."""
-        if self._failed is None:
-            return
-        seconds = patience.wait_s(failures, self._failed.retry_after)
-        logger.info("%s: %s; again in %.1f s", self._wanted.url, self._failed.reason, seconds)
-        time.sleep(seconds)
-
-    def _fetch(self, session: requests.Session, patience: Patience) -> None:
-        """Fetch the bytes that are missing, and compare size and checksum."""
-        total: int | None
-        with _connection_errors(self._wanted.url), self._open(session, patience) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                total = self._whole_already(response)
-            else:
-                total = self._receive(response)
-        self._last_modified = response.headers.get("Last-Modified", "")
-        self._check(total)
+            return failed
+        except requests.RequestException as error:
+            return _failed(self._wanted.url, error)
+        return None
 
     def put_in_place(self) -> None:
         """Rename the verified bytes to the destination, dated as the server dates them."""
@@ -220,13 +242,12 @@ class _Part:
             timeout=(patience.connect_timeout_s, patience.read_timeout_s),
         )
         status = response.status_code
-        if status in (200, 206, 416):
+        if status in (requests.codes.ok, PARTIAL, WHOLE_ALREADY):
             return response
-        reason = f"the server answered {status} {response.reason}"
-        retry_after = response.headers.get("Retry-After")
         response.close()
-        if status in RETRIED_STATUS or status >= 500:
-            raise _TryFailedError(reason, retry_after=retry_after)
+        reason = f"the server answered {status} {response.reason}"
+        if status in RETRIED_STATUS:
+            raise _TryFailedError(reason, answer=response.raw)
         raise DownloadError(self._wanted.url, reason)
 
     def _range_headers(self) -> dict[str, str]:
@@ -305,22 +326,22 @@ class _Part:
 
     def _refuse(self, reason: str) -> None:
         """Throw the bytes away; only bytes of two tries may fit another time."""
-        resumed = self._resumed
         self._discard()
-        if resumed:
+        if self._resumed:
             raise _TryFailedError(reason)
         raise DownloadError(self._wanted.url, reason)
 
     def _unpack(self) -> None:
-        unpacked = self._path.with_suffix(".unpacked")
         try:
-            with gzip.open(self._path) as packed, unpacked.open("wb") as file:
+            with (
+                gzip.open(self._path) as packed,
+                replacing(self._path) as unpacked,
+                unpacked.open("wb") as file,
+            ):
                 shutil.copyfileobj(packed, file)
-        except (OSError, EOFError) as error:
-            unpacked.unlink(missing_ok=True)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             self._discard()
             raise DownloadError(self._wanted.url, f"not a whole gzip file: {error}") from None
-        unpacked.replace(self._path)
 
 
 def _set_date(path: Path, last_modified: str) -> None:
@@ -334,57 +355,30 @@ def _set_date(path: Path, last_modified: str) -> None:
             os.utime(path, (seconds, seconds))
 
 
-@contextmanager
-def _connection_errors(url: str) -> Iterator[None]:
-    """Turn the library's errors into those that are tried again and those that are not."""
-    try:
-        yield
-    except requests.exceptions.SSLError as error:
-        raise DownloadError(url, f"no trusted connection: {_root_of(error)}") from None
-    except requests.exceptions.ConnectTimeout:
-        raise _TryFailedError("no connection in time", connected=False) from None
-    except requests.exceptions.ProxyError as error:
-        raise _TryFailedError(f"the proxy: {_root_of(error)}", connected=False) from None
-    except requests.exceptions.ConnectionError as error:
-        if _caused_by(error, urllib3.exceptions.NameResolutionError):
-            host = urllib3.util.parse_url(url).host
-            raise UnreachableError(url, f"the name {host} cannot be resolved") from None
-        connected = not _caused_by(error, urllib3.exceptions.NewConnectionError)
-        raise _TryFailedError(_sentence(error), connected=connected) from None
-    except (requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise _TryFailedError(_sentence(error)) from None
-    except requests.exceptions.RequestException as error:
-        raise DownloadError(url, str(error)) from None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it wraps, whichever way the libraries wrapped it."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [getattr(current, "reason", None), current.__cause__, current.__context__]
-        waiting += [e for e in (*inner, *current.args) if isinstance(e, BaseException)]
-
-
-def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
-    return any(isinstance(inner, kind) for inner in _chain(error))
-
-
-def _root_of(error: BaseException) -> str:
-    return str(list(_chain(error))[-1])
-
-
-def _sentence(error: BaseException) -> str:
-    """Say what happened to a connection, without the library's nesting."""
-    if _caused_by(error, TimeoutError) or isinstance(error, requests.exceptions.Timeout):
-        return "the server fell silent"
-    if _caused_by(error, ConnectionRefusedError):
-        return "the server refuses connections"
-    if _caused_by(error, urllib3.exceptions.NewConnectionError):
-        return f"no connection: {_root_of(error)}"
-    return "the connection was cut"
+def _failed(url: str, error: requests.RequestException) -> _TryFailedError:
+    """Say what an error of the library means; raise where another try cannot help."""
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    match error:
+        case exceptions.SSLError():
+            raise DownloadError(url, f"no trusted connection: {cause}") from None
+        case exceptions.ConnectTimeout():
+            return _TryFailedError("no connection in time", connected=False)
+        case exceptions.ProxyError():
+            inner = getattr(cause, "original_error", cause)
+            reason = getattr(inner, "__cause__", None) or inner
+            return _TryFailedError(f"the proxy: {reason}", connected=False)
+    match cause:
+        case NameResolutionError():
+            host = urlsplit(url).hostname
+            raise NoConnectionError(url, f"the name {host} cannot be resolved") from None
+        case NewConnectionError(__cause__=ConnectionRefusedError()):
+            return _TryFailedError("the server refuses connections", connected=False)
+        case NewConnectionError():
+            return _TryFailedError(f"no connection: {cause.__cause__}", connected=False)
+        case ReadTimeoutError():
+            return _TryFailedError("the server fell silent")
+    if isinstance(error, exceptions.ConnectionError | exceptions.ChunkedEncodingError):
+        return _TryFailedError("the connection was cut")
+    raise DownloadError(url, str(error)) from None

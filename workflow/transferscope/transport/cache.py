@@ -1,4 +1,4 @@
-"""Files that many jobs and studies share, such as weights: one folder, one file a URL.
+"""Files that many jobs and studies share, such as weights: one folder, one file per URL.
 
 Only one process fetches a file; the others wait for it. On a machine without a network the message
 says which file to fetch elsewhere and where to put it.
@@ -10,13 +10,15 @@ import hashlib
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
-from transferscope.downloads.addresses import file_name, https_url, is_remote, local_path
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.patience import Patience
+from transferscope.transport.urls import file_name, https_url, is_remote, local_path
 
 FOLDER_VARIABLE = "TRANSFERSCOPE_CACHE"
 OFFLINE_VARIABLES = ("TRANSFERSCOPE_OFFLINE", "HF_HUB_OFFLINE")
@@ -25,10 +27,6 @@ URL_DIGITS = 10
 LONGEST_NAME = 120
 
 logger = logging.getLogger(__name__)
-
-
-class NotNowError(UserError):
-    """A file that cannot be had now, though nothing is wrong with its address."""
 
 
 def cache_folder() -> Path:
@@ -84,22 +82,18 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     Raises
     ------
     UserError
-        Where it cannot be had; says what to fetch and where to put it. `NotNowError` for want of a
-        network, or where the server is out of order.
+        Where it cannot be had; says what to fetch and where to put it. `UnreachableError` for want
+        of a network, or where the server is out of order.
     """
     path = cached_path(url, sha256)
-    if not is_remote(url):
-        if not path.is_file():
-            raise UserError(Problem(url, "the file does not exist", "Check the path."))
-        return _verified(path, url, sha256)
     if path.is_file():
         return _verified(path, url, sha256)
+    if not is_remote(url):
+        raise UserError(Problem(url, "the file does not exist", "Check the path."))
     if is_offline():
-        variables = " or ".join(OFFLINE_VARIABLES)
-        raise UserError(
-            _how_to_get(url, sha256, path, f"the network is switched off ({variables})")
-        )
-    _fetch_alone(url, sha256, path, patience)
+        reason = f"the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
+        raise UserError(_how_to_get(url, sha256, path, reason))
+    _fetch(url, sha256, path, patience)
     return path
 
 
@@ -109,36 +103,27 @@ def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Proble
     return Problem(url, f"the file is not on this machine, and {reason}", mend)
 
 
-def _fetch_alone(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
+def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     """Fetch a file while no other process does; one that waited finds it there."""
     # Imported here: `cached_path` is asked by commands that start fast.
     from transferscope.runtime.locks import alone
+    from transferscope.runtime.progress import progress_bar
+    from transferscope.transport.download import Download, DownloadError, download
 
+    wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
     try:
         with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
-            if not path.is_file():
-                _fetch(url, sha256, path, patience)
+            if path.is_file():
+                return
+            logger.info("fetching %s", url)
+            with progress_bar(file_name(url), None, "bytes") as bar:
+                download(wanted, patience, advance=bar.update)
+    except DownloadError as error:
+        kind = UnreachableError if error.passing else UserError
+        raise kind(_how_to_get(url, sha256, path, error.reason)) from None
     except OSError as error:
         mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
         raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
-
-
-def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
-    from transferscope.downloads.transfer import Download, DownloadError, download
-    from transferscope.runtime.progress import progress_bar
-
-    wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
-    logger.info("fetching %s", url)
-    try:
-        with progress_bar(file_name(url), None, "bytes") as bar:
-
-            def advance(n_bytes: int) -> None:
-                bar.update(n_bytes)
-
-            download(wanted, patience, advance=advance)
-    except DownloadError as error:
-        kind = NotNowError if error.passing else UserError
-        raise kind(_how_to_get(url, sha256, path, error.reason)) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:
@@ -154,15 +139,7 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
     if (found := wanted.of(path)) != wanted:
         what = f"the checksum is {found}, not the expected {wanted}"
         raise UserError(Problem(str(path), what, f"Delete it; it belongs to {url}."))
-    _note(seen, stamp)
-    return path
-
-
-def _note(seen: Path, stamp: str) -> None:
-    from transferscope.runtime.atomic_files import write_atomically
-
-    try:
+    # A cache that cannot be written only costs time: the file is compared again.
+    with suppress(OSError, UserError):
         write_atomically(seen, stamp)
-    except OSError:
-        # A cache that cannot be written only costs time: the file is compared again.
-        return
+    return path

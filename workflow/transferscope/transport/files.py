@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transferscope.remote.access import asking, located
+from transferscope.transport.access import asking, located
 
 # Most headers fit into one; the pause before an answer costs more than these bytes.
 BLOCK_BYTES = 64 << 10

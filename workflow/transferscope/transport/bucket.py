@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
-from transferscope.downloads.addresses import bucket_url
-from transferscope.downloads.checksums import Checksum
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import Download, DownloadError, download
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.transport.checksums import Checksum
+from transferscope.transport.download import Download, DownloadError, download
+from transferscope.transport.patience import Patience
+from transferscope.transport.urls import https_url
 
 LISTING = "listing.json"
 
@@ -80,25 +80,25 @@ def list_bucket(
         return saved
     root, prefix = _root_and_prefix(url, s3_endpoint)
     files: list[BucketFile] = []
-    token: str | None = ""
-    while token is not None:
-        query = {"list-type": "2", "prefix": prefix, "continuation-token": token}
-        page = f"{root}/?{urlencode({k: v for k, v in query.items() if v})}"
-        entries, token = _parse(page, _get(page, folder, patience))
-        files += [_as_file(entry, root, prefix) for entry in entries if not entry[0].endswith("/")]
+    query = {"list-type": "2", "prefix": prefix}
+    while True:
+        page = f"{root}/?{urlencode(query)}"
+        found, token = _parse(page, _get(page, folder, patience), root, prefix)
+        files += found
+        if not token:
+            break
+        query["continuation-token"] = token
     if not files:
         raise DownloadError(url, "the bucket holds nothing there")
-    listing = {"url": url, "files": [asdict(file) for file in files]}
-    write_atomically(folder / LISTING, json.dumps(listing, indent=0) + "\n")
+    saved_as = {"url": url, "files": [asdict(file) for file in files]}
+    write_atomically(folder / LISTING, json.dumps(saved_as, indent=0) + "\n")
     return files
 
 
 def _root_and_prefix(url: str, s3_endpoint: str | None) -> tuple[str, str]:
     parts = urlsplit(url)
-    prefix = parts.path.lstrip("/")
-    if parts.scheme.lower() == "s3":
-        return bucket_url(parts.netloc, s3_endpoint), prefix
-    return f"{parts.scheme}://{parts.netloc}", prefix
+    bucket = https_url(f"{parts.scheme}://{parts.netloc}", s3_endpoint)
+    return bucket.rstrip("/"), parts.path.lstrip("/")
 
 
 def _get(page: str, folder: Path, patience: Patience | None) -> bytes:
@@ -110,32 +110,23 @@ def _get(page: str, folder: Path, patience: Patience | None) -> bytes:
     return body
 
 
-Entry = tuple[str, int, str]
-
-
-def _parse(page: str, body: bytes) -> tuple[list[Entry], str | None]:
-    """Return (key, size, etag) of the entries of a page, and the token of the next page."""
+def _parse(page: str, body: bytes, root: str, prefix: str) -> tuple[list[BucketFile], str]:
+    """Return the files of a page, and the token of the next page; empty: this is the last one."""
     try:
         # Entities are what makes XML from a stranger dangerous. A listing declares none, so a
         # document that could is refused; external ones are never fetched by this parser.
         if b"<!DOCTYPE" in body:
             raise ValueError("declares a document type")
-        root = ElementTree.fromstring(body)
-        if not root.tag.endswith("ListBucketResult"):
-            raise ValueError(root.tag)
-        entries = [
-            (_text(entry, "Key"), int(_text(entry, "Size")), _text(entry, "ETag"))
-            for entry in root.findall("{*}Contents")
-        ]
+        listing = ElementTree.fromstring(body)
+        if not listing.tag.endswith("ListBucketResult"):
+            raise ValueError(listing.tag)
+        found = [_as_file(entry, root, prefix) for entry in listing.iterfind("{*}Contents")]
     except (ElementTree.ParseError, ValueError) as error:
         raise DownloadError(page, f"the answer is no listing of a bucket: {error}") from None
-    return entries, _text(root, "NextContinuationToken") or None
+    files = [file for file in found if not file.url.endswith("/")]
+    return files, listing.findtext("{*}NextContinuationToken", "")
 
 
-def _text(element: ElementTree.Element, name: str) -> str:
-    return element.findtext(f"{{*}}{name}", "")
-
-
-def _as_file(entry: Entry, root: str, prefix: str) -> BucketFile:
-    key, size, etag = entry
-    return BucketFile(key.removeprefix(prefix), f"{root}/{quote(key)}", size, etag)
+def _as_file(entry: ElementTree.Element, root: str, prefix: str) -> BucketFile:
+    key, size, etag = (entry.findtext(f"{{*}}{name}", "") for name in ("Key", "Size", "ETag"))
+    return BucketFile(key.removeprefix(prefix), f"{root}/{quote(key)}", int(size), etag)

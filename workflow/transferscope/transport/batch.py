@@ -9,25 +9,26 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 
-from transferscope.downloads.patience import Patience
-from transferscope.downloads.transfer import (
+from transferscope.errors import Problem, UserError
+from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.progress import progress_bar
+from transferscope.transport.download import (
     Download,
     DownloadError,
-    UnreachableError,
+    NoConnectionError,
     download,
     new_session,
 )
-from transferscope.errors import Problem
-from transferscope.runtime.atomic_files import write_atomically
-from transferscope.runtime.progress import progress_bar
+from transferscope.transport.patience import Patience
 
 RECORD = "fetched.tsv"
 FAILED = "failed.tsv"
@@ -128,11 +129,21 @@ def download_all(
     record = Record(folder)
     missing = [one for one in wanted if not record.has(one)]
     failures: dict[Path, Failure] = {}
-    with progress_bar(description, len(wanted), "files", len(wanted) - len(missing)) as bar:
-        for one, failure in _fetch_in_parallel(missing, connections, patience):
-            if failure is not None:
-                failures[one.path] = failure
-            bar.update()
+    worker = _Worker(patience)
+    with (
+        worker.sessions,
+        ThreadPoolExecutor(connections) as pool,
+        progress_bar(description, len(wanted), "files", len(wanted) - len(missing)) as bar,
+    ):
+        jobs = [pool.submit(worker.fetch, one) for one in missing]
+        try:
+            for job in as_completed(jobs):
+                if (failure := job.result()) is not None:
+                    failures[failure.path] = failure
+                bar.update()
+        finally:
+            # After an interruption only the files under way are finished.
+            pool.shutdown(cancel_futures=True)
     record.note([one for one in wanted if one.path not in failures])
     found = [failures[one.path] for one in wanted if one.path in failures]
     _write_failures(folder, found)
@@ -149,9 +160,9 @@ class _Worker:
     """
 
     def __init__(self, patience: Patience | None) -> None:
+        self.sessions = ExitStack()
         self._patience = patience
         self._of_thread = threading.local()
-        self._sessions: list[requests.Session] = []
         self._unreachable: dict[str, str] = {}
 
     def fetch(self, wanted: Download) -> Failure | None:
@@ -163,39 +174,22 @@ class _Worker:
         try:
             download(wanted, self._patience, self._session())
         except DownloadError as error:
-            if isinstance(error, UnreachableError):
+            if isinstance(error, NoConnectionError):
                 self._unreachable[host] = error.reason
-            return Failure(wanted.path, wanted.url, error.reason)
+            reason = error.reason
+        except UserError as error:  # the disk refused what was unpacked
+            reason = error.problems[0].what
         except OSError as error:
-            return Failure(wanted.path, wanted.url, f"cannot be written: {error}")
-        return None
+            reason = f"cannot be written: {error}"
+        else:
+            return None
+        return Failure(wanted.path, wanted.url, reason)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._of_thread, "session"):
-            self._of_thread.session = new_session()
-            self._sessions.append(self._of_thread.session)
+            self._of_thread.session = self.sessions.enter_context(new_session())
         session: requests.Session = self._of_thread.session
         return session
-
-    def close(self) -> None:
-        """End the connections of all threads."""
-        for session in self._sessions:
-            session.close()
-
-
-def _fetch_in_parallel(
-    wanted: Sequence[Download], connections: int, patience: Patience | None
-) -> Iterator[tuple[Download, Failure | None]]:
-    worker = _Worker(patience)
-    with ThreadPoolExecutor(connections) as pool:
-        jobs = {pool.submit(worker.fetch, one): one for one in wanted}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        finally:
-            # After an interruption only the files under way are finished.
-            pool.shutdown(cancel_futures=True)
-            worker.close()
 
 
 def _write_failures(folder: Path, failures: Sequence[Failure]) -> None:

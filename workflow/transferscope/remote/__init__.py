@@ -1,1 +1,0 @@
-"""Files in object stores: which URLs are allowed, listing, reading and their errors."""
