@@ -1,5 +1,6 @@
 """A store that many jobs fill is the one that a single job fills."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,41 +9,42 @@ import pytest
 
 from tile_stores import BF16, SETTINGS, card, copy_tiles, write_tiles
 from transferscope.backbones.embed import StoreFilling, embed
-from transferscope.backbones.embed_parts import EmbedTask, fill_part, finish_store, start_store
+from transferscope.backbones.embed_parts import blocks_of, fill_part, finish_store
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import UserError
-from transferscope.parts import number_of_parts, read_parts, write_parts
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.tile_store import TileStore
 
-BLOCK_ROWS, BLOCKS_A_JOB, PARTS = 8, 2, 3
+BLOCK_ROWS, PARTS = 8, 3
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def task_of(tiles: Path, manifest: Path, settings: ComputeSettings = SETTINGS) -> EmbedTask:
-    settings = settings.model_copy(update={"block_rows": BLOCK_ROWS})
-    return EmbedTask(tiles, card(), Path("tiny.yaml"), "map", manifest, settings)
+def job_of(tiles: Path, manifest: Path, settings: ComputeSettings = SETTINGS) -> StoreFilling:
+    path = Path("tiny.yaml")
+    return StoreFilling.of(tiles, card(), "map", manifest, settings, path, BLOCK_ROWS)
 
 
-def fill(task: EmbedTask, part: int) -> None:
-    folder = task.manifest.parent / "parts"
-    fill_part(task, folder / "started.json", part, BLOCKS_A_JOB, folder / f"{part}.json")
+def notes_of(manifest: Path) -> list[Path]:
+    return [manifest.parent / f"parts/{part}.json" for part in range(PARTS)]
 
 
-def finish(task: EmbedTask) -> None:
-    folder = task.manifest.parent / "parts"
-    finish_store(task.manifest, folder / "started.json", folder, BLOCKS_A_JOB)
+def fill(tiles: Path, manifest: Path, part: int, settings: ComputeSettings = SETTINGS) -> None:
+    fill_part(job_of(tiles, manifest, settings), part, PARTS, notes_of(manifest)[part])
 
 
-def fill_in_parts(task: EmbedTask, order: tuple[int, ...] = (2, 0, 1)) -> None:
-    start_store(task, task.manifest.parent / "parts" / "started.json")
+def fill_in_parts(
+    tiles: Path,
+    manifest: Path,
+    settings: ComputeSettings = SETTINGS,
+    order: tuple[int, ...] = (2, 0, 1),
+) -> None:
     for part in order:
-        fill(task, part)
-    finish(task)
+        fill(tiles, manifest, part, settings)
+    finish_store(manifest, notes_of(manifest))
 
 
 @pytest.fixture
@@ -55,26 +57,58 @@ def test_parts_in_any_order_make_the_store_of_one_job(
     tiles: Path, tmp_path: Path, settings: ComputeSettings
 ) -> None:
     together, alone = tmp_path / "parts/e.json", tmp_path / "alone/e.json"
-    fill_in_parts(task_of(tiles, together, settings))
+    fill_in_parts(tiles, together, settings)
     embed(tiles, card(), "map", alone, settings, card_path=Path("tiny.yaml"), block_rows=BLOCK_ROWS)
     assert together.read_bytes() == alone.read_bytes()
     assert files_of(together.with_suffix(".zarr")) == files_of(alone.with_suffix(".zarr"))
 
 
-def test_the_number_of_parts_follows_from_the_tiles(tiles: Path, tmp_path: Path) -> None:
-    write_parts(tiles, BLOCK_ROWS, BLOCKS_A_JOB, tmp_path / "parts.json")
-    assert read_parts(tmp_path / "parts.json") == PARTS
-    assert [number_of_parts(n, 10, 3) for n in (1, 30, 31, 60)] == [1, 1, 2, 2]
+@pytest.mark.parametrize("n_blocks", [0, 1, 2, 3, 7, 30])
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 8])
+def test_each_block_is_in_just_one_part(n_blocks: int, n_parts: int) -> None:
+    parts = [blocks_of(part, n_parts, n_blocks) for part in range(n_parts)]
+    assert [block for part in parts for block in part] == list(range(n_blocks))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_a_finished_part_builds_no_network(
+def test_parts_that_start_together_make_one_store(tiles: Path, tmp_path: Path) -> None:
+    manifest, alone = tmp_path / "parts/e.json", tmp_path / "alone/e.json"
+    # Networks of random weights are drawn one after the other: the generator is the process's.
+    jobs = [job_of(tiles, manifest) for _ in range(PARTS)]
+    with ThreadPoolExecutor(PARTS) as pool:
+        notes = notes_of(manifest)
+        list(pool.map(lambda part: fill_part(jobs[part], part, PARTS, notes[part]), range(PARTS)))
+    finish_store(manifest, notes_of(manifest))
+    embed(tiles, card(), "map", alone, SETTINGS, card_path=Path("tiny.yaml"), block_rows=BLOCK_ROWS)
+    assert files_of(manifest.with_suffix(".zarr")) == files_of(alone.with_suffix(".zarr"))
+
+
+def test_more_jobs_than_blocks_do_no_harm(tiles: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "e.json"
+    notes = [tmp_path / f"parts/{part}.json" for part in range(50)]
+    for part, note in enumerate(notes):
+        fill_part(job_of(tiles, manifest), part, len(notes), note)
+    finish_store(manifest, notes)
+    assert EmbeddingStore(manifest).tile_ids == TileStore(tiles).tile_ids
+
+
+def test_finishing_builds_no_network(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = task_of(tiles, tmp_path / "e.json")
-    fill_in_parts(task)
+    manifest = tmp_path / "e.json"
+    fill_in_parts(tiles, manifest)
     monkeypatch.setattr(StoreFilling, "of", lambda *_: pytest.fail("a network is built"))
-    fill(task, 1)
-    finish(task)
+    finish_store(manifest, notes_of(manifest))
+
+
+def test_a_finished_part_writes_nothing_again(
+    tiles: Path, tmp_path: Path, written: list[int]
+) -> None:
+    manifest = tmp_path / "e.json"
+    fill_in_parts(tiles, manifest)
+    written.clear()
+    fill(tiles, manifest, 1)
+    assert written == []
 
 
 def flip_a_byte(path: Path) -> None:
@@ -84,42 +118,32 @@ def flip_a_byte(path: Path) -> None:
 
 
 def test_damage_is_found_before_the_manifest_is_written(tiles: Path, tmp_path: Path) -> None:
-    task = task_of(tiles, tmp_path / "e.json")
-    fill_in_parts(task)
+    manifest = tmp_path / "e.json"
+    fill_in_parts(tiles, manifest)
     whole = files_of(tmp_path / "e.zarr")
-    task.manifest.unlink()
+    manifest.unlink()
     flip_a_byte(tmp_path / "e.zarr/embeddings/c/3/0")
     (tmp_path / "e.zarr/embeddings/c/0/0").unlink()
     with pytest.raises(UserError, match="2 blocks are missing or damaged, the first is block 0"):
-        finish(task)
-    left = {path.name for path in (tmp_path / "parts").glob("[0-9].json")}
-    assert left == {"2.json"}
-    assert not task.manifest.exists()
+        finish_store(manifest, notes_of(manifest))
+    left = [note.name for note in notes_of(manifest) if note.exists()]
+    assert left == ["2.json"]
+    assert not manifest.exists()
     for part in (0, 1):
-        fill(task, part)
-    finish(task)
+        fill(tiles, manifest, part)
+    finish_store(manifest, notes_of(manifest))
     assert files_of(tmp_path / "e.zarr") == whole
 
 
-def test_a_part_of_another_store_is_refused(tiles: Path, tmp_path: Path) -> None:
-    task = task_of(tiles, tmp_path / "e.json")
-    start_store(task, tmp_path / "parts/started.json")
-    start_store(task_of(tiles, task.manifest, BF16), tmp_path / "later.json")
-    with pytest.raises(UserError, match="is not the store that was started"):
-        fill(task, 0)
-
-
-def test_a_part_whose_weights_have_changed_is_refused(
-    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = task_of(tiles, tmp_path / "e.json")
-    start_store(task, tmp_path / "parts/started.json")
-    identity = {"weights": "others"}
-    monkeypatch.setattr(
-        "transferscope.backbones.network_embedder.NetworkEmbedder.identity", lambda _: identity
-    )
-    with pytest.raises(UserError, match="have changed since"):
-        fill(task, 0)
+def test_parts_of_another_store_are_made_again(tiles: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "e.json"
+    for part in (0, 1):
+        fill(tiles, manifest, part)
+    fill(tiles, manifest, 2, BF16)
+    with pytest.raises(UserError, match="2 of 3 parts were made from other tiles, weights"):
+        finish_store(manifest, notes_of(manifest))
+    assert [note.exists() for note in notes_of(manifest)] == [False, False, True]
+    assert not manifest.exists()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def files_of(folder):
 
 
 def test_parts_make_the_same_store_and_a_longer_sheet_costs_its_new_blocks(tmp_path):
-    whole, divided = study_of(tmp_path / "whole"), study_of(tmp_path / "divided", blocks_a_job=2)
+    whole, divided = study_of(tmp_path / "whole"), study_of(tmp_path / "divided", jobs_per_store=3)
     target = f"{STORE}.json"
     run_snakemake(whole, target)
     run_snakemake(divided, target)

@@ -1,149 +1,111 @@
-"""One embedding store filled by many jobs, each of which writes blocks of its own.
+"""One embedding store filled by several jobs, each of which writes blocks of its own.
 
-A first job decides on the number format and makes the empty store. Each further one fills the
-blocks of its part, which are whole chunks, so that no two jobs ever write the same file. A last one
-reads everything again, compares it with the checksums and writes the manifest. The store is the
-same, byte for byte, as one that a single job fills.
+The first job that comes decides on the number format and makes the empty store. Each fills the
+blocks of its part, which are whole chunks, so that no two jobs ever write the same file. The last
+step reads everything again, compares it with the checksums and writes the manifest. The store is
+the same, byte for byte, as one that a single job fills.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from transferscope.backbones.embed import StoreFilling
-from transferscope.cards import BackboneCard
-from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.locks import alone
 from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.manifest import store_of
 
 ARRAY = "embeddings"
 
 
-@dataclass(frozen=True)
-class EmbedTask:
-    """What the jobs of one store share; the parameters are those of `embed.embed`."""
+def blocks_of(part: int, n_parts: int, n_blocks: int) -> range:
+    """Return the blocks of one part; a store of fewer blocks than parts leaves some without any.
 
-    tiles: Path
-    card: BackboneCard
-    card_path: Path
-    strategy: str
-    manifest: Path
-    settings: ComputeSettings
-
-    def job(self) -> StoreFilling:
-        """Read the tiles' store and build the network."""
-        return StoreFilling.of(
-            self.tiles,
-            self.card,
-            self.strategy,
-            self.manifest,
-            self.settings,
-            self.card_path,
-            self.settings.block_rows,
-        )
-
-
-def start_store(task: EmbedTask, output: Path) -> None:
-    """Decide on the number format, and make the empty store or keep what is done of it.
-
-    Parameters
-    ----------
-    task
-        Which store.
-    output
-        JSON to write: what the parts are to find.
+    Examples
+    --------
+    >>> [list(blocks_of(part, 3, 5)) for part in range(3)]
+    [[0], [1, 2], [3, 4]]
     """
-    job = task.job()
-    try:
-        job.start()
-        write_atomically(output, json.dumps({"fingerprint": job.fingerprint}) + "\n")
-    finally:
-        job.close()
+    return range(part * n_blocks // n_parts, (part + 1) * n_blocks // n_parts)
 
 
-def fill_part(task: EmbedTask, started: Path, part: int, blocks_a_job: int, output: Path) -> None:
-    """Fill the blocks of one part that are missing.
+def fill_part(job: StoreFilling, part: int, n_parts: int, output: Path) -> None:
+    """Fill the blocks of one part that are missing; the first job makes the store.
 
     Parameters
     ----------
-    task
-        Which store.
-    started
-        What `start_store` wrote.
-    part, blocks_a_job
-        Number of the part, from 0, and its blocks.
+    job
+        Which store, and what fills it; closed at the end.
+    part, n_parts
+        Number of the part, from 0, and how many parts there are.
     output
-        JSON to write when they are done.
+        JSON to write when its blocks are done.
 
     Raises
     ------
     UserError
-        Where the store is not the one that was started, or what it is made from has changed.
+        As `embed.embed`.
     """
-    store = _open_started(task.manifest, started)
-    own = range(part * blocks_a_job, (part + 1) * blocks_a_job)
-    missing = [block for block in store.missing() if block[0] in own]
-    if missing:
-        job = task.job()
-        try:
-            if job.fingerprint != _fingerprint_of(started):
-                raise _outdated(task.manifest)
-            job.fill(job.start(), missing)
-        finally:
-            job.close()
-    rows = [[start, stop] for block, start, stop in store.blocks() if block in own]
-    write_atomically(output, json.dumps({"rows": rows}) + "\n")
+    lock = job.store_path.with_name(f".{job.store_path.name}.lock")
+    try:
+        with alone(lock, "another part of the same store is being started"):
+            store = job.start()
+        own = blocks_of(part, n_parts, len(store.blocks()))
+        job.fill(store, [block for block in store.missing() if block[0] in own])
+    finally:
+        job.close()
+    write_atomically(output, json.dumps({"fingerprint": job.fingerprint}) + "\n")
 
 
-def finish_store(manifest: Path, started: Path, parts: Path, blocks_a_job: int) -> None:
+def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
     """Read the whole store again, check it, and write its manifest.
 
     Parameters
     ----------
     manifest
         Manifest to write.
-    started
-        What `start_store` wrote.
-    parts
-        Folder of what the parts wrote. Notes of damaged ones are removed, so that the next run
-        makes these again.
-    blocks_a_job
-        Blocks a part.
+    notes
+        What the parts wrote, in their order. Those of parts with missing or damaged blocks, or of
+        another store, are removed, so that the next run makes these parts again.
 
     Raises
     ------
     UserError
-        Where blocks are missing, not finite, or not what was written.
+        Where blocks are missing, not finite, not what was written, or made from something else.
     """
-    store = _open_started(manifest, started)
+    path = store_of(manifest)
+    found = attributes_of(path).get("fingerprint")
+    foreign = {part for part, note in enumerate(notes) if _fingerprint_of(note) != found}
+    if foreign:
+        what = f"{len(foreign)} of {len(notes)} parts were made from other tiles, weights, settings"
+        raise _again(path, what, [notes[part] for part in foreign])
+    store = BlockStore(path, ARRAY)
     for block in store.damaged():
         store.forget(block)
+    n_blocks = len(store.blocks())
     missing = [block for block, _, _ in store.missing()]
     if missing:
-        for part in {block // blocks_a_job for block in missing}:
-            (parts / f"{part}.json").unlink(missing_ok=True)
         what = f"{len(missing)} blocks are missing or damaged, the first is block {missing[0]}"
-        mend = "Give the same snakemake command again: it makes them anew."
-        raise UserError(Problem(str(store.path), what, mend))
+        again = [
+            note
+            for part, note in enumerate(notes)
+            if set(blocks_of(part, len(notes), n_blocks)) & set(missing)
+        ]
+        raise _again(path, what, again)
     store.finish(manifest)
 
 
-def _open_started(manifest: Path, started: Path) -> BlockStore:
-    path = store_of(manifest)
-    if attributes_of(path).get("fingerprint") != _fingerprint_of(started):
-        raise _outdated(manifest)
-    return BlockStore(path, ARRAY)
+def _fingerprint_of(note: Path) -> str:
+    return str(json.loads(note.read_text(encoding="utf-8"))["fingerprint"])
 
 
-def _fingerprint_of(started: Path) -> str:
-    return str(json.loads(started.read_text(encoding="utf-8"))["fingerprint"])
-
-
-def _outdated(manifest: Path) -> UserError:
-    what = "is not the store that was started: tiles, weights or settings have changed since"
-    mend = "Give the same snakemake command with --forcerun embed_start."
-    return UserError(Problem(str(store_of(manifest)), what, mend))
+def _again(store: Path, what: str, notes: Sequence[Path]) -> UserError:
+    """Remove the notes of parts that have to be made again; return the error that says so."""
+    for note in notes:
+        note.unlink(missing_ok=True)
+    fix = "Give the same snakemake command again: it makes them anew."
+    return UserError(Problem(str(store), what, fix))

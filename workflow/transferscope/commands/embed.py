@@ -16,9 +16,6 @@ TrainedWeights = Annotated[
     Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
 ]
 StrategyName = Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")]
-BlocksAJob = Annotated[int, typer.Option(help="Blocks that one job fills.")]
-PartOut = Annotated[Path, typer.Option(help="Note to write (.json).")]
-Started = Annotated[Path, typer.Option(help="What embed-start wrote (.json).")]
 
 
 @app.command()
@@ -59,82 +56,38 @@ def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
     return card, backbone
 
 
-@app.command("embed-parts")
-def embed_parts(
-    tiles: ManifestIn,
-    block_rows: Annotated[int, typer.Option(help="Tiles a block.")],
-    blocks_a_job: BlocksAJob,
-    output: PartOut,
-) -> None:
-    """Say into how many parts the filling of a dataset's stores is divided."""
-    from transferscope.parts import write_parts
-
-    write_parts(tiles, block_rows, blocks_a_job, output)
-
-
-@app.command("embed-start")
-def embed_start(
-    tiles: ManifestIn,
-    backbone: BackboneCardPath,
-    channels: StrategyName,
-    manifest: ManifestOut,
-    output: PartOut,
-    settings: SettingsJson = "{}",
-    weights: TrainedWeights = None,
-) -> None:
-    """Make an empty embedding store, which several jobs will fill."""
-    from transferscope.backbones.embed_parts import start_store
-
-    start_store(_embed_task(tiles, backbone, channels, manifest, settings, weights), output)
-
-
 @app.command("embed-part")
 def embed_part(
     tiles: ManifestIn,
     backbone: BackboneCardPath,
     channels: StrategyName,
     manifest: ManifestOut,
-    started: Started,
     part: Annotated[int, typer.Option(help="Number of the part, from 0.")],
-    blocks_a_job: BlocksAJob,
-    output: PartOut,
+    parts: Annotated[int, typer.Option(help="Number of parts.")],
+    output: Annotated[Path, typer.Option(help="Note to write when the part is done (.json).")],
     settings: SettingsJson = "{}",
     weights: TrainedWeights = None,
 ) -> None:
-    """Fill one part of an embedding store that has been started."""
+    """Fill one part of an embedding store, which is made by the first that comes."""
+    from transferscope.backbones.embed import StoreFilling
     from transferscope.backbones.embed_parts import fill_part
+    from transferscope.config.compute import ComputeSettings
 
-    task = _embed_task(tiles, backbone, channels, manifest, settings, weights)
-    fill_part(task, started, part, blocks_a_job, output)
+    chosen = settings_from_json(settings, ComputeSettings)
+    card, path = _backbone(backbone, weights)
+    job = StoreFilling.of(tiles, card, channels, manifest, chosen, path, chosen.block_rows)
+    fill_part(job, part, parts, output)
 
 
 @app.command("embed-finish")
 def embed_finish(
     manifest: ManifestOut,
-    started: Started,
-    parts: Annotated[Path, typer.Option(help="Folder in which the parts say that they are done.")],
-    blocks_a_job: BlocksAJob,
+    part: Annotated[list[Path], typer.Option(help="Note of a part, in their order; once each.")],
 ) -> None:
     """Check an embedding store that several jobs have filled, and write its manifest."""
     from transferscope.backbones.embed_parts import finish_store
 
-    finish_store(manifest, started, parts, blocks_a_job)
-
-
-def _embed_task(
-    tiles: Path,
-    backbone: Path,
-    channels: str,
-    manifest: Path,
-    settings: str,
-    weights: Path | None,
-) -> Any:
-    from transferscope.backbones.embed_parts import EmbedTask
-    from transferscope.config.compute import ComputeSettings
-
-    card, card_path = _backbone(backbone, weights)
-    chosen = settings_from_json(settings, ComputeSettings)
-    return EmbedTask(tiles, card, card_path, channels, manifest, chosen)
+    finish_store(manifest, part)
 
 
 @app.command()

@@ -28,12 +28,12 @@ class ComputeSettings(Model):
     block_rows: int = Field(
         4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
     )
-    blocks_a_job: int | None = Field(
-        None,
+    jobs_per_store: int = Field(
+        1,
         ge=1,
         description=(
-            "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
-            "a store. Null: one job a store."
+            "Jobs that fill one embedding store together, so that several GPUs or nodes share it; "
+            "each fills blocks of its own."
         ),
     )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
