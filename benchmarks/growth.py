@@ -24,9 +24,9 @@ from results import Part, Row, Table
 from transferscope.backbones import embed as embedding
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config.compute import ComputeSettings
+from transferscope.config.paths import StudyPaths
 from transferscope.raw import file_checks
 from transferscope.raw.images import FieldHeader, read_field_header
-from transferscope.study.paths import StudyPaths
 from transferscope.tiles import build, decoding
 
 BACKBONES, STRATEGIES, DATASETS = 200, ["replicate", "map", "map-random"], 3

@@ -18,8 +18,8 @@ import yaml
 from results import Part, Table
 from synthetic import CLASSES, embeddings_of, labels_of, write_embeddings, write_sheet
 
+from transferscope.config.paths import StudyPaths
 from transferscope.stores.parquet import write_parquet
-from transferscope.study.paths import StudyPaths
 
 TILES = 500
 ROWS = 4_000

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from factories import DATASET_CARD, STUDY, TINY_NETWORK
 from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
 from transferscope.raw.sheets import check_sheet
-from transferscope.study.plan import SHIPPED
 from transferscope.study.study import Study
 
 fuzzed = settings(

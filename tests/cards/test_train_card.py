@@ -7,13 +7,12 @@ import yaml
 
 from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from transferscope.cards import BackboneCard, HeldOut
-from transferscope.config.jobs import Leakage
+from transferscope.config.jobs import HeldOutDivision, Leakage
 from transferscope.config.model import validate
-from transferscope.config.study import HeldOutDivision
 from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
-from transferscope.study.plan import Plan
+from transferscope.steps.plan import Plan
 from transferscope.study.preflight import preflight
 from transferscope.study.study import Study
 

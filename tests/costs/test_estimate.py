@@ -6,6 +6,7 @@ import pytest
 import tifffile
 
 from factories import CLASSES, DATASET_CARD, write_study, write_yaml
+from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.costs.estimate import estimate
 from transferscope.costs.fields import expected_fields
@@ -13,7 +14,7 @@ from transferscope.costs.networks import network_cost
 from transferscope.costs.rates import Rates
 from transferscope.costs.tuning import TRAINING_SHARE
 from transferscope.errors import UserError
-from transferscope.study.plan import SHIPPED, Plan
+from transferscope.steps.plan import Plan
 from transferscope.study.study import Study
 
 RATES = Rates(embedding=1e9, heads=1e8, device="cpu", precision="fp32", measured=True)

@@ -1,11 +1,11 @@
 """The number of jobs against Snakemake's own dry run."""
 
 import pytest
+from transferscope.costs.jobs import jobs_of_whole_study
 
 from factories import DATASET_CARD, planned_jobs, write_study, write_yaml
 from transferscope.commands.study import merged_config
-from transferscope.costs.jobs import jobs_of_whole_study
-from transferscope.study.plan import Plan
+from transferscope.steps.plan import Plan
 from transferscope.study.study import Study
 
 
@@ -36,6 +36,6 @@ def test_jobs_are_those_that_snakemake_plans(tmp_path, monkeypatch, changes):
 
 
 def _roots(folder):
-    from transferscope.study.plan import SHIPPED
+    from transferscope.cards.lookup import SHIPPED
 
     return [folder, SHIPPED]

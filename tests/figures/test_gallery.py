@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
+from transferscope.config.paths import StudyPaths
+from transferscope.config.probed import Probed
 from transferscope.config.probes import KnnSettings
 from transferscope.config.results import FigureSettings
 from transferscope.figures.embedding_maps import StoreView
@@ -15,8 +17,6 @@ from transferscope.figures.gallery import best_store, choose_tiles, draw_gallery
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT, store_of
 from transferscope.stores.parquet import write_parquet
-from transferscope.study.paths import StudyPaths
-from transferscope.study.study import Probed
 
 N, FOV_CELLS = 40, 4
 CARD = DatasetCard(

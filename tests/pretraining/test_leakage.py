@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.config.study import HeldOutDivision
+from transferscope.config.jobs import HeldOutDivision
 from transferscope.pretraining.leakage import numbered, visible_rows
 
 HELD_OUT = HeldOutDivision(scheme="group", seed=0, fold=1)

@@ -7,8 +7,7 @@ import torch
 
 from training_store import write_tile_store
 from transferscope.config.compute import TrainingSettings
-from transferscope.config.jobs import Pretraining, TrainingSource
-from transferscope.config.study import HeldOutDivision
+from transferscope.config.jobs import HeldOutDivision, Pretraining, TrainingSource
 from transferscope.errors import UserError
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.stores.parquet import write_parquet

@@ -6,7 +6,7 @@ import pytest
 
 from factories import DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.errors import UserError
-from transferscope.study.plan import Plan
+from transferscope.steps.plan import Plan
 from transferscope.study.study import Study
 
 

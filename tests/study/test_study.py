@@ -1,8 +1,9 @@
 import pytest
 import yaml
 
+from transferscope.config.probed import Probed
 from transferscope.errors import UserError
-from transferscope.study.study import Probed, Study
+from transferscope.study.study import Study
 
 DATASET = {
     "name": "cells",

@@ -12,13 +12,14 @@ from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from object_store import ObjectStore
 from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
+from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.errors import UnreachableError, UserError
 from transferscope.runtime.checksum_list import as_list
+from transferscope.steps.plan import Plan
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.plan import SHIPPED, Plan
 from transferscope.study.preflight import preflight
 from transferscope.study.study import Study
 from transferscope.tiles.checked_reads import CheckedReads

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from factories import write_study
+from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
-from transferscope.study.plan import SHIPPED
 from transferscope.study.study import Study
 from transferscope.upkeep.export import export, verify_archive
 

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from factories import write_study
 from object_store import BUCKET, ObjectStore
 from tile_stores import copy_tiles
+from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.app import app
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.plan import SHIPPED
 from transferscope.study.study import Study
 from transferscope.upkeep.export import results_of
 from transferscope.upkeep.publish import _Destination, publish

@@ -5,12 +5,11 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from transferscope.config.channel_strategies import WILDCARD
 from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
-from transferscope.study.plan import EXTENSIONS, FIGURES, Plan, card_roots
+from transferscope.steps.plan import Plan
+from transferscope.cards.lookup import card_roots
 from transferscope.study.preflight import preflight
-from transferscope.study.protocols import PROTOCOLS
 from transferscope.study.study import Study
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
@@ -51,20 +50,9 @@ def check_results_folder():
 gc.set_threshold(200_000, 50, 100)
 plan = load_plan()
 paths = plan.paths
-# Where the study trains no backbone, no job is asked for one: there may be thousands.
-TRAINED_WEIGHTS = plan.trained_weights if plan.study.trained else []
-WEIGHTS_ARGUMENTS = plan.weights_arguments if plan.study.trained else []
-ENVIRONMENT = "../../envs/transferscope.yaml"
 
 
 def alternatives(names):
     """Return a wildcard constraint that admits just these names."""
     # Nothing matches (?!), while an empty constraint would admit an empty name.
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-wildcard_constraints:
-    dataset=alternatives(plan.study.all_datasets),
-    backbone=alternatives(plan.study.backbones),
-    representation=alternatives(plan.study.representations),
-    channels=WILDCARD,

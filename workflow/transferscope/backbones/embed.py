@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.backbones import VERSION
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import BackboneCard
 from transferscope.channels.assignment import assign
@@ -30,7 +31,6 @@ from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, a
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
 from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.protocols import PROTOCOLS
 from transferscope.tiles.checked_reads import CheckedReads
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class StoreFilling:
             {
                 "intensity_range": self.source.intensity_range.tolist(),
                 "precision": self.settings.precision,
-                "protocol": PROTOCOLS["embed"],
+                "protocol": VERSION,
                 "columns": self.embedder.columns(),
                 **self.embedder.identity(),
             }
@@ -215,7 +215,7 @@ class StoreFilling:
             attributes={
                 "columns": columns,
                 "requested_precision": self.settings.precision,
-                "protocol": PROTOCOLS["embed"],
+                "protocol": VERSION,
                 "tiles_sha256": source.manifest.content_sha256,
                 "tile_size": list(source.tile_size),
                 "tile_pixel_size_um": source.pixel_size_um,

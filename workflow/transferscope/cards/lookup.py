@@ -12,6 +12,8 @@ from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 
 Card = TypeVar("Card")
+# The checkout that holds this package, with its cards and the workflow.
+SHIPPED = Path(__file__).resolve().parents[3]
 CARD_SUFFIXES = (".yaml", ".yml")
 
 
@@ -109,3 +111,8 @@ def _is_file(path: Path) -> bool:
 
 def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
     return sorted({path.stem for root in roots for path in (root / folder).glob("*.yaml")})
+
+
+def card_roots() -> Sequence[Path]:
+    """Return the folders in which cards are looked up: the working folder, then this package's."""
+    return [Path(), SHIPPED]

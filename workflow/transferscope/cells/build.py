@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
+from transferscope.cells import VERSION
 from transferscope.cells.cutting import CutField, cut_blocks
 from transferscope.cells.field import record_field
 from transferscope.cells.overlays import draw_overlays
@@ -29,7 +30,6 @@ from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
-from transferscope.study.protocols import PROTOCOLS
 from transferscope.tiles.blocks import BlockLog, Skipped
 from transferscope.tiles.decoding import SKIP_MEND
 from transferscope.tiles.plan import skip_field
@@ -129,7 +129,7 @@ def _made_from(plan: CellPlan) -> str:
     """Digest what cells are made from, the same in every run on the same data."""
     files = [*plan.sheet.file_columns, *mask_columns(plan.sheet, plan.card), "tile_id"]
     sources = plan.sheet.table[files].to_numpy().tolist()
-    return fingerprint([PROTOCOLS["cells"], plan.card.image_fingerprint(), sources])
+    return fingerprint([VERSION, plan.card.image_fingerprint(), sources])
 
 
 def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) -> list[Skipped]:

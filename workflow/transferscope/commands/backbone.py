@@ -42,8 +42,8 @@ def list_cards(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
+    from transferscope.cards.lookup import card_roots
     from transferscope.commands.catalogue import catalogue
-    from transferscope.study.plan import card_roots
 
     entries = catalogue([root / folder for root in card_roots()])
     if as_json:
@@ -59,9 +59,8 @@ def fetch(
     """Fetch the weights of backbones into the cache, for jobs on machines without a network."""
     from transferscope.backbones.networks import build_backbone
     from transferscope.cards import BackboneCard
-    from transferscope.cards.lookup import locate_card
+    from transferscope.cards.lookup import card_roots, locate_card
     from transferscope.costs.weights import weights_state
-    from transferscope.study.plan import card_roots
 
     problems: list[Problem] = []
     for name in cards:

@@ -28,7 +28,8 @@ PredictionsOut = Annotated[Path, typer.Option(help="Table of predictions to writ
 
 
 @app.command()
-def heads(
+def probe(
+    name: Annotated[str, typer.Argument(help="Name of the probe: heads, knn, or another.")],
     embeddings: EmbeddingsIn,
     representation: Representation,
     channels: Channels,
@@ -40,39 +41,20 @@ def heads(
     settings: SettingsJson = "{}",
     threads: Threads = 2,
 ) -> None:
-    """Train and test supervised heads on all folds, seeds and fractions of a store."""
-    from transferscope.config.jobs import HeadProbe
-    from transferscope.probes.heads import score_heads
+    """Evaluate a store by a probe, on all folds, seeds and fractions."""
+    from transferscope.config.jobs import ProbeJob
+    from transferscope.config.model import validate
+    from transferscope.probes.evaluation import write_tables
+    from transferscope.probes.registry import find_probe
 
-    probe = settings_from_json(settings, HeadProbe)
+    found = find_probe(name, "probe")
+    job = settings_from_json(settings, ProbeJob)
+    chosen = validate(job.settings, found.settings, "--settings")
     data = _probe_data(
-        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
+        embeddings, representation, channels, table, splits, card, probe=job, threads=threads
     )
-    score_heads(data, probe.settings, scores, predictions)
-
-
-@app.command()
-def knn(
-    embeddings: EmbeddingsIn,
-    representation: Representation,
-    channels: Channels,
-    table: TableIn,
-    splits: SplitsIn,
-    card: CardPath,
-    scores: ScoresOut,
-    predictions: PredictionsOut,
-    settings: SettingsJson = "{}",
-    threads: Threads = 2,
-) -> None:
-    """Classify by nearest neighbours, at every k, on all folds, seeds and fractions of a store."""
-    from transferscope.config.jobs import KnnProbe
-    from transferscope.probes.knn import score_knn
-
-    probe = settings_from_json(settings, KnnProbe)
-    data = _probe_data(
-        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
-    )
-    score_knn(data, probe.settings, scores, predictions)
+    run = found.load()
+    write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 
 
 @app.command()
@@ -102,7 +84,7 @@ def finetune(
     from transferscope.finetuning.run import Tuned
     from transferscope.finetuning.run import finetune as run
 
-    probe, machine = (
+    told, machine = (
         settings_from_json(settings, FinetuneProbe),
         settings_from_json(compute, ComputeSettings),
     )
@@ -113,12 +95,12 @@ def finetune(
         table,
         splits,
         card,
-        probe=probe,
+        probe=told,
         threads=machine.threads,
     )
     network, network_path = _backbone(backbone, weights)
     tuned = Tuned(network, network_path, mode_of_head(head), tiles)
-    run(tuned, data, probe, machine, scores, predictions, losses)
+    run(tuned, data, told, machine, scores, predictions, losses)
 
 
 @app.command()
@@ -147,16 +129,16 @@ def aggregate(
     from transferscope.probes.aggregation import read_fields, score_aggregates
     from transferscope.probes.variants import variants_of
 
-    probe = settings_from_json(settings, AggregateProbe)
+    told = settings_from_json(settings, AggregateProbe)
     data = _probe_data(
-        embeddings, representation, channels, table, splits, card, probe=probe, threads=threads
+        embeddings, representation, channels, table, splits, card, probe=told, threads=threads
     )
     known = None
     if fields is not None and fields_table is not None:
         known = read_fields(fields, representation, channels, fields_table)
-    variants = variants_of(probe.settings, with_fields=known is not None)
+    variants = variants_of(told.settings, with_fields=known is not None)
     files = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
-    score_aggregates(data, known, probe, scores, files)
+    score_aggregates(data, known, told, scores, files)
 
 
 def _probe_data(

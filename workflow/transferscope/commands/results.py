@@ -38,8 +38,8 @@ def compare(
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare import compare as run
+    from transferscope.config.paths import StudyPaths
     from transferscope.config.results import CompareSettings
-    from transferscope.study.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
     made = [(name, p) for p in _probed(stores) for name in probe]
@@ -59,7 +59,7 @@ def compare(
 
 
 def _probed(stores: str) -> list[Any]:
-    from transferscope.study.study import Probed
+    from transferscope.config.probed import Probed
 
     nested: dict[str, dict[str, list[str]]] = json.loads(stores)
     return [
@@ -81,10 +81,10 @@ def aggregation(
 ) -> None:
     """Compare tiles, fields and groups: tables with paired differences, and a figure."""
     from transferscope.compare.levels import compare_levels, levels_of
+    from transferscope.config.paths import StudyPaths
     from transferscope.config.probes import AggregateSettings
     from transferscope.config.results import CompareSettings, FigureSettings
     from transferscope.figures.aggregation import draw_aggregation
-    from transferscope.study.paths import StudyPaths
 
     paths, chosen = StudyPaths(study_folder), settings_from_json(compared, CompareSettings)
     folder = paths.comparison("aggregate").parent
@@ -101,9 +101,9 @@ def figure(
     settings: SettingsJson = "{}",
 ) -> None:
     """Draw one figure from the tables of the comparison."""
+    from transferscope.config.paths import StudyPaths
     from transferscope.config.results import FigureSettings
-    from transferscope.figures import draw_figure
-    from transferscope.study.paths import StudyPaths
+    from transferscope.figures.dispatch import draw_figure
 
     paths = StudyPaths(study_folder)
     draw_figure(
@@ -140,9 +140,9 @@ def embedding_maps(
     """Draw the embeddings of each store of a dataset in two dimensions."""
     from transferscope.cards import DatasetCard
     from transferscope.config.model import read_model
+    from transferscope.config.paths import StudyPaths
     from transferscope.config.results import FigureSettings
-    from transferscope.figures import StoreView, draw_embedding_maps
-    from transferscope.study.paths import StudyPaths
+    from transferscope.figures.embedding_maps import StoreView, draw_embedding_maps
 
     paths = StudyPaths(study_folder)
     views = [
@@ -177,10 +177,10 @@ def gallery(
     """Draw tiles with their nearest neighbours in the best store of a dataset."""
     from transferscope.cards import DatasetCard
     from transferscope.config.model import read_model
+    from transferscope.config.paths import StudyPaths
     from transferscope.config.probes import KnnSettings
     from transferscope.config.results import FigureSettings
     from transferscope.figures.gallery import best_store, draw_gallery
-    from transferscope.study.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
     draw_gallery(

@@ -39,8 +39,7 @@ def strategies(
 
 def _cards(dataset: str, backbone: str) -> tuple[Any, Any]:
     from transferscope.cards import BackboneCard, DatasetCard
-    from transferscope.cards.lookup import locate_card
-    from transferscope.study.plan import card_roots
+    from transferscope.cards.lookup import card_roots, locate_card
 
     roots = card_roots()
     return (

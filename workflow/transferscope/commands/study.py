@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from transferscope.costs.estimate import Estimate
-    from transferscope.study.plan import Plan
+    from transferscope.steps.plan import Plan
 
 app = typer.Typer(help="Check a study before it runs.", no_args_is_help=True)
 GIB = 2**30
@@ -39,9 +39,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check config, cards, sheets, files and backbones; say what the study will take."""
+    from transferscope.cards.lookup import card_roots
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
-    from transferscope.study.plan import Plan, card_roots
+    from transferscope.steps.plan import Plan
     from transferscope.study.preflight import preflight
     from transferscope.study.study import Study
 
@@ -49,7 +50,7 @@ def check(
     preflight(study)
     plan = Plan(study)
     compute = study.config.compute
-    found = estimate(plan, machine_rates(compute.device, compute.precision, tflops))
+    found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     if as_json:
         typer.echo(json.dumps(_as_plain(found), indent=2))
     else:
@@ -66,8 +67,8 @@ def merged_config(path: Path) -> dict[str, Any]:
     """
     from snakemake.utils import update_config
 
+    from transferscope.cards.lookup import card_roots
     from transferscope.config.model import read_yaml
-    from transferscope.study.plan import card_roots
 
     bases = (root / BASE_CONFIG for root in card_roots())
     merged = read_yaml(next(base for base in bases if base.is_file()))

@@ -84,7 +84,7 @@ def _verify_published(place: str, *, as_json: bool) -> None:
 
 
 def _load(config: Path) -> Study:
-    from transferscope.study.plan import card_roots
+    from transferscope.cards.lookup import card_roots
     from transferscope.study.study import Study
 
     return Study.load(merged_config(config), card_roots(), str(config))
@@ -118,7 +118,7 @@ def _show_verified(found: Verified, command: str, study: Path) -> None:
 
 def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show what of a study is done, running, stale, failed or to come, and its size on disk."""
-    from transferscope.study.plan import SHIPPED
+    from transferscope.cards.lookup import SHIPPED
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 

@@ -15,6 +15,8 @@ from transferscope.compare.summary import intervals_of
 from transferscope.compare.tables import Store, rounded, write_comparison, write_csv
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.paths import StudyPaths
+from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR, STORE
@@ -27,8 +29,6 @@ from transferscope.probes.variants import (
     scored_at_levels,
     variants_of,
 )
-from transferscope.study.paths import StudyPaths
-from transferscope.study.study import Probed
 
 LEVEL_COLUMNS = [
     *STORE,

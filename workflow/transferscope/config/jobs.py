@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import (
     Field,
@@ -18,8 +19,15 @@ from transferscope.config.probes import (
     KnnSettings,
     SplitSettings,
 )
-from transferscope.config.study import HeldOutDivision
-from transferscope.config.vocabulary import METRICS, Fraction, Metric, SeenInTraining
+from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
+
+
+class HeldOutDivision(Model):
+    """One division of the tiles."""
+
+    scheme: Scheme
+    seed: Seed
+    fold: int = Field(ge=0)
 
 
 class Leakage(Model):
@@ -33,23 +41,17 @@ class Leakage(Model):
 
 
 class Probe(Model):
-    """What every probe is told beside its own settings."""
+    """What every probe is told in addition to its own settings."""
 
     fractions: list[Fraction] = SplitSettings().fractions
     metrics: list[Metric] = METRICS
     leakage: Leakage = Leakage()
 
 
-class HeadProbe(Probe):
-    """Settings of the step `transferscope heads`."""
+class ProbeJob(Probe):
+    """Settings of the step `transferscope probe`; the probe's own model checks `settings`."""
 
-    settings: HeadSettings = HeadSettings()
-
-
-class KnnProbe(Probe):
-    """Settings of the step `transferscope knn`."""
-
-    settings: KnnSettings = KnnSettings()
+    settings: dict[str, Any] = Field({})
 
 
 class AggregateProbe(Probe):

@@ -21,15 +21,7 @@ from transferscope.config.probes import (
     SplitSettings,
 )
 from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.config.vocabulary import METRICS, CardRef, Metric, Scheme, Seed, Strategy
-
-
-class HeldOutDivision(Model):
-    """One division of the tiles."""
-
-    scheme: Scheme
-    seed: Seed
-    fold: int = Field(ge=0)
+from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
 
 
 class StudyConfig(Model):
@@ -78,6 +70,13 @@ class StudyConfig(Model):
     splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
+    probes: dict[Name, dict[str, Any]] = Field(
+        {},
+        description=(
+            "Further probes of frozen embeddings, such as those of other installed packages: the "
+            "name of each, with its settings ({} for its defaults)."
+        ),
+    )
     aggregate: AggregateSettings = AggregateSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     metrics: list[Metric] = Field(

@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import NetworkCard
-from transferscope.channels.assignment import assign
-from transferscope.costs.fields import Fields, expected_fields
-from transferscope.costs.jobs import jobs_of_whole_study
+from transferscope.costs.fields import Fields
 from transferscope.costs.network_costs import (
     HANDCRAFTED_SECONDS,
     HANDCRAFTED_WIDTH,
+    KnownCosts,
     NetworkCost,
     training_operations,
 )
-from transferscope.costs.networks import network_cost
 from transferscope.costs.rates import Rates
+from transferscope.costs.sizes import Sizes
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_A_WEIGHT, weights_state
-from transferscope.costs.work import head_seconds
-from transferscope.study.plan import Plan
+from transferscope.probes.probe import Load
+from transferscope.probes.registry import HEADS
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -109,29 +108,15 @@ class Estimate:
         return sum(job.store_bytes for job in self.embed)
 
 
-class _Costs:
-    """Costs of networks, each of which is built once, however many stores it fills."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int | None], NetworkCost | None] = {}
-
-    def of(
-        self, card: NetworkCard, card_path: Path, n_inputs: int | None = None
-    ) -> NetworkCost | None:
-        """Return `network_cost` of the same arguments."""
-        key = card.fingerprint(), n_inputs
-        if key not in self._known:
-            self._known[key] = network_cost(card, card_path, n_inputs)
-        return self._known[key]
-
-
-def estimate(plan: Plan, rates: Rates) -> Estimate:
+def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
     """Return what a study takes.
 
     Parameters
     ----------
-    plan
-        The study's plan; its cards have passed `preflight`.
+    study
+        The study; its cards have passed `preflight`.
+    jobs
+        Rule -> number of jobs, as its steps say.
     rates
         How fast the machine is.
 
@@ -140,76 +125,65 @@ def estimate(plan: Plan, rates: Rates) -> Estimate:
     UserError
         Where a sample sheet cannot be read.
     """
-    study = plan.study
-    fields = {dataset: expected_fields(study, dataset) for dataset in study.all_datasets}
-    costs = _Costs()
-    jobs = [
-        _embed_job(study, fields[dataset], dataset, backbone, channels, rates, costs)
-        for dataset, backbone, channels in _stores(study)
-    ]
+    costs = KnownCosts()
+    for located in study.backbones.values():
+        if located.card.is_network:
+            costs.learn(located.card, located.path, partial(_cost, located.card, located.path))
+    sizes = Sizes(study, costs, online=True)
+    stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
+    embed = [_embed_job(sizes, *store, rates) for store in dict.fromkeys(stores)]
+    fields = {dataset: sizes.fields(dataset) for dataset in study.all_datasets}
     return Estimate(
-        jobs=jobs_of_whole_study(plan),
+        jobs=jobs,
         fields=fields,
-        embed=jobs,
-        downloads=_downloads(study, fields, costs),
-        head_hours=_head_hours(study, fields, jobs, rates),
-        tuning_hours=_tuning_hours(study, jobs),
+        embed=embed,
+        downloads=_downloads(study, fields, sizes),
+        head_hours=_head_hours(study, sizes, rates),
+        tuning_hours=_tuning_hours(study, embed),
         rates=rates,
-        training_hours=_training_hours(study, fields, rates, costs),
+        training_hours=_training_hours(study, sizes, rates),
     )
 
 
-def _training_hours(study: Study, fields: dict[str, Fields], rates: Rates, costs: _Costs) -> float:
+def _cost(card: NetworkCard, path: Path) -> NetworkCost | None:
+    # Imports torch and timm: only where a network was not met before.
+    from transferscope.costs.networks import network_cost
+
+    return network_cost(card, path)
+
+
+def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
     seconds = 0.0
     for name, card in study.trained.items():
-        n_tiles = sum(fields[dataset].n_tiles for dataset in card.datasets)
-        cost = costs.of(card, study.backbones[name].path)
+        n_tiles = sum(sizes.fields(dataset).n_tiles for dataset in card.datasets)
+        cost = sizes.known_cost(name)
         operations = training_operations(card, cost, n_tiles) if cost else math.nan
         seconds += operations / rates.embedding
     return seconds / 3600
 
 
-def _stores(study: Study) -> list[tuple[str, str, str]]:
-    stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
-    return list(dict.fromkeys(stores))
-
-
-def _downloads(study: Study, fields: dict[str, Fields], costs: _Costs) -> dict[str, int]:
+def _downloads(study: Study, fields: dict[str, Fields], sizes: Sizes) -> dict[str, int]:
     """Return what is not on this machine yet, images first."""
     images = {f"images of {name}": found.bytes_to_fetch for name, found in fields.items()}
     weights = {}
     for name, located in study.backbones.items():
-        card, path = located.card, located.path
-        if card.is_network and weights_state(card, path) == "to fetch":
-            cost = costs.of(card, path)
+        if located.card.is_network and weights_state(located.card, located.path) == "to fetch":
+            cost = sizes.known_cost(name)
             weights[f"weights of {name}"] = cost.parameters * BYTES_A_WEIGHT if cost else 0
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 
-def _embed_job(
-    study: Study,
-    fields: Fields,
-    dataset: str,
-    backbone: str,
-    channels: str,
-    rates: Rates,
-    costs: _Costs,
-) -> EmbedJob:
-    located = study.backbones[backbone]
-    if not located.card.is_network:
-        passes, width = 1, HANDCRAFTED_WIDTH
-        seconds = HANDCRAFTED_SECONDS * fields.tile_shape[0] * fields.n_tiles
-    else:
-        pixel_size = fields.pixel_size_um
-        card = card_for_tiles(located.card, located.path, fields.tile_shape[1:], pixel_size)
-        given = study.datasets[dataset].card.channels
-        assignment = assign(channels, given, card.named_slots)
-        n_inputs = assignment.n_inputs if card.takes_any_channels else None
-        cost = costs.of(card, located.path, n_inputs)
-        passes = len(assignment.passes)
+def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: Rates) -> EmbedJob:
+    fields = sizes.fields(dataset)
+    on_device = sizes.card(backbone).is_network
+    if on_device:
+        cost, passes = sizes.cost(dataset, backbone, channels)
         width = passes * cost.width if cost else 0
         operations = cost.operations if cost else math.nan
         seconds = fields.n_tiles * passes * operations / rates.embedding
+    else:
+        passes, width = 1, HANDCRAFTED_WIDTH
+        seconds = HANDCRAFTED_SECONDS * fields.tile_shape[0] * fields.n_tiles
     return EmbedJob(
         dataset,
         backbone,
@@ -218,21 +192,19 @@ def _embed_job(
         width=width,
         hours=seconds / 3600,
         store_bytes=fields.n_tiles * width * BYTES_A_VALUE,
-        on_device=located.card.is_network,
+        on_device=on_device,
     )
 
 
-def _head_hours(
-    study: Study, fields: dict[str, Fields], jobs: Sequence[EmbedJob], rates: Rates
-) -> float:
-    width_of = {(job.dataset, job.backbone, job.channels): job for job in jobs}
-    seconds = 0.0
+def _head_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
+    """Return the hours of all probes that train; those that only search take little."""
+    config, seconds = study.config, 0.0
     for probed in study.probed():
-        job = width_of[probed.dataset, probed.backbone, probed.stored_channels]
-        outputs = len(study.backbones[probed.backbone].card.output_names)
         n_classes = len(study.datasets[probed.dataset].card.labels)
-        n_tiles = fields[probed.dataset].n_tiles
-        seconds += head_seconds(study.config, n_tiles, job.width // outputs, n_classes, rates.heads)
+        _, width = sizes.probed(probed)
+        n_tiles = sizes.fields(probed.dataset).n_tiles
+        load = Load(n_tiles, width, n_classes, config.splits, rates.heads)
+        seconds += HEADS.seconds(config.heads, load)
     return seconds / 3600
 
 

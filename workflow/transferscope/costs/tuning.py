@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transferscope.config.modes import HEAD
 from transferscope.config.study import StudyConfig
-from transferscope.costs.work import PASSES_A_STEP
+from transferscope.probes.registry import PASSES_PER_STEP
 
 # Rate of the products of a training, in relation to those of an embedding job.
 TRAINING_SHARE = 0.5
@@ -26,7 +26,7 @@ def tuning_passes(config: StudyConfig, mode: str) -> float:
     """
     splits, settings = config.splits, config.finetune
     epochs = 0.0 if mode == HEAD else settings.epochs / TRAINING_SHARE
-    trained = PASSES_A_STEP * (1 - splits.validation) + splits.validation
+    trained = PASSES_PER_STEP * (1 - splits.validation) + splits.validation
     total = 0.0
     for scheme in settings.schemes or splits.schemes:
         folds = splits.folds[scheme]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from transferscope.config.results import FigureSettings
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.figures import classes, confusion, neighbours, scaling, split_gap, strategies
+from transferscope.figures.registry import FIGURES
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     check_outputs,
@@ -17,15 +15,6 @@ from transferscope.figures.style import (
     save,
     style,
 )
-
-FIGURES: dict[str, Callable[[Results, FigureSettings], Figure]] = {
-    "strategies": strategies.draw,
-    "scaling": scaling.draw,
-    "neighbours": neighbours.draw,
-    "classes": classes.draw,
-    "confusion": confusion.draw,
-    "split_gap": split_gap.draw,
-}
 
 
 def draw_figure(
@@ -55,7 +44,7 @@ def draw_figure(
     results = Results.read(summary, folder)
     with style():
         if results.datasets:
-            figure = FIGURES[name](results, settings)
+            figure = FIGURES[name].draw(results, settings)
         else:
             figure = note_that_nothing_is_shown("Only the floor was run: nothing to compare.")
         save(figure, outputs, settings.dpi)

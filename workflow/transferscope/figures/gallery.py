@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
 from transferscope.config.channel_strategies import family_of
+from transferscope.config.paths import StudyPaths
+from transferscope.config.probed import Probed
 from transferscope.config.probes import KnnSettings
 from transferscope.config.results import FigureSettings
 from transferscope.figures.embedding_maps import StoreView
@@ -37,8 +39,6 @@ from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import read_parquet
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.paths import StudyPaths
-from transferscope.study.study import Probed
 from transferscope.tiles.contact_sheets import (
     add_scale_bar,
     composite,

@@ -23,6 +23,7 @@ from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import FinetuneProbe
 from transferscope.config.modes import HEAD, head_of_mode
 from transferscope.errors import Problem, UserError
+from transferscope.finetuning import VERSION
 from transferscope.finetuning.layers import prepare
 from transferscope.finetuning.network import Classifier, TileInput, TunedNetwork, open_backbone
 from transferscope.finetuning.parts import Parts, Scores
@@ -41,7 +42,6 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.seeds import derive_seed
 from transferscope.stores.parquet import write_parquet
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.protocols import PROTOCOLS
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.tiles import TrainingTiles
@@ -278,7 +278,7 @@ def _identity(
 ) -> list[object]:
     """Return what the scores of every division depend on, beside its rows and labels."""
     return [
-        PROTOCOLS["finetune"],
+        VERSION,
         tuned.mode,
         tuned.card.fingerprint(),
         weights_sha256(backbone),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.config.study import HeldOutDivision
+from transferscope.config.jobs import HeldOutDivision
 from transferscope.probes.splits import TEST
 
 IntArray = npt.NDArray[np.int64]

@@ -20,6 +20,7 @@ from transferscope.checkpoints.sources import file_sha256
 from transferscope.config.jobs import Pretraining
 from transferscope.config.training import OptimiserSettings
 from transferscope.errors import Problem, UserError
+from transferscope.pretraining import VERSION
 from transferscope.pretraining.data import Batches, TrainingDataset
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
@@ -28,7 +29,6 @@ from transferscope.pretraining.task import PretrainingTask
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.seeds import derive_seed
-from transferscope.study.protocols import PROTOCOLS
 from transferscope.training.fabric import training_fabric
 from transferscope.training.loop import TrainingPlan, train
 
@@ -141,7 +141,7 @@ def _fingerprint(card: TrainCard, datasets: list[TrainingDataset], fabric: Fabri
             "datasets": [each.identity() for each in datasets],
             # Each process draws views of its own.
             "processes": fabric.world_size,
-            "protocol": PROTOCOLS["pretrain"],
+            "protocol": VERSION,
         }
     )
 

@@ -19,8 +19,8 @@ from torch.nn import functional
 from torch.optim.adamw import adamw
 
 from transferscope.config.probes import HeadSettings
-from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers, forward
+from transferscope.probes.registry import HEADS_BYTES
 from transferscope.runtime.seeds import derive_seed
 
 # What training holds: weights, gradient, two moments, best weights, weights in half precision.

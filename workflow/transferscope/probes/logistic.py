@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from transferscope.probes.budget import HEADS_BYTES
 from transferscope.probes.head_batch import (
     CERTAIN,
     HeadBatch,
@@ -24,6 +23,7 @@ from transferscope.probes.head_batch import (
     classes_seen,
 )
 from transferscope.probes.lbfgs import minimise
+from transferscope.probes.registry import HEADS_BYTES
 
 BLOCK_ROWS = 2048
 TOLERANCE = 1e-4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, AggregationMethod
-from transferscope.study.study import Probed
 
 TILES, FIELDS, TILE = "tiles", "fields", "tile"
 VARIANT = ["source", "level", "aggregation"]

@@ -11,51 +11,18 @@ from typing import Any, Literal
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.lookup import Located, find_card, naming_problems
 from transferscope.channels.assignment import assign, strategies_for
-from transferscope.config.channel_strategies import MAP, store_strategy
-from transferscope.config.jobs import Leakage
+from transferscope.config.channel_strategies import MAP
+from transferscope.config.jobs import HeldOutDivision, Leakage
 from transferscope.config.model import validate
-from transferscope.config.study import HeldOutDivision, StudyConfig
+from transferscope.config.paths import StudyPaths
+from transferscope.config.probed import Probed
+from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
-from transferscope.study.paths import StudyPaths
 
 LEAST_CLASSES = 2
-
-
-@dataclass(frozen=True, order=True)
-class Probed:
-    """What one probe job evaluates.
-
-    Parameters
-    ----------
-    dataset
-        Name of the dataset.
-    representation
-        `backbone` or `backbone@output`.
-    channels
-        Channel strategy; of a random order with its seed, `map-random-0`.
-    """
-
-    dataset: str
-    representation: str
-    channels: str
-
-    @property
-    def backbone(self) -> str:
-        """Name of the backbone's card."""
-        return self.representation.partition("@")[0]
-
-    @property
-    def output(self) -> str | None:
-        """Name of the backbone's output; None: the first."""
-        return self.representation.partition("@")[2] or None
-
-    @property
-    def stored_channels(self) -> str:
-        """The strategy whose store holds the embeddings, of which others are views."""
-        return store_strategy(self.channels)
 
 
 @dataclass(frozen=True)

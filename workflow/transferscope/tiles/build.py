@@ -22,7 +22,7 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.stores.parquet import write_parquet
-from transferscope.study.protocols import PROTOCOLS
+from transferscope.tiles import VERSION
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan
@@ -121,7 +121,7 @@ def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
 def _fingerprint(plan: TilePlan, ids: list[str]) -> str:
     """Digest what the tiles are made from, the same in every run on the same data."""
     sources = [plan.sheet.source(planned.position) for planned in plan.fields]
-    return fingerprint([PROTOCOLS["tiles"], plan.card.image_fingerprint(), sources, ids])
+    return fingerprint([VERSION, plan.card.image_fingerprint(), sources, ids])
 
 
 def _inputs(plan: TilePlan, made_from: str) -> str:

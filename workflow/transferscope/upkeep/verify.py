@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from transferscope.config.paths import StudyPaths
 from transferscope.errors import UnreachableError, UserError
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -16,7 +17,6 @@ from transferscope.stores.manifest import Manifest, store_of
 from transferscope.stores.parquet import read_parquet
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.paths import StudyPaths
 from transferscope.transport.access import PUBLISH_AGAIN
 
 

@@ -3,7 +3,6 @@
 import inspect
 
 from snakemake.common import get_input_function_aux_params
-
 from transferscope.study.signatures import with_signature, with_signatures
 
 

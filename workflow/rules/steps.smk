@@ -1,0 +1,58 @@
+# Every step of the study as a rule. What a step reads, writes, needs and is told is described in
+# workflow/transferscope/steps; the command of a job is `transferscope <step> --<option> ...`.
+from transferscope.steps.step import Ancient, Folder, Shown
+
+ENVIRONMENT = "../../envs/transferscope.yaml"
+
+
+def marked(files):
+    """Return inputs or outputs, by name, as Snakemake marks them."""
+    return {name: _marked(file) for name, file in files.items()}
+
+
+def _marked(file):
+    match file:
+        case Ancient():
+            return ancient(file.find)
+        case Folder():
+            return directory(file.path)
+        case Shown():
+            return report(
+                directory(file.path) if file.is_folder else file.path,
+                patterns=["{name}.png"] if file.is_folder else [],
+                caption=f"../{file.caption}",
+                category=file.category,
+                subcategory=file.subcategory,
+                labels=dict(file.labels) or None,
+            )
+    return file
+
+
+for step in plan.steps.values():
+
+    rule:
+        name:
+            step.name
+        input:
+            **marked(step.inputs()),
+        output:
+            **marked(step.outputs()),
+        log:
+            step.log,
+        benchmark:
+            step.benchmark
+        wildcard_constraints:
+            **{name: alternatives(step.values(name)) for name in step.wildcards},
+        localrule: step.is_local
+        conda:
+            ENVIRONMENT
+        threads: step.threads
+        resources:
+            mem_mb=step.mem_mb,
+            runtime=step.runtime,
+            gpu=step.gpus,
+        params:
+            **step.params(),
+            protocol=step.version,
+        shell:
+            step.shell

@@ -1,0 +1,117 @@
+"""How large the data and the networks of a study are; every need and every estimate starts here.
+
+Nothing here imports torch, because each job of a cluster asks again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from transferscope.cards import BackboneCard, NetworkCard
+from transferscope.channels.assignment import assign
+from transferscope.config.probed import Probed
+from transferscope.costs.fields import Fields, expected_fields
+from transferscope.costs.network_costs import HANDCRAFTED_WIDTH, KnownCosts, NetworkCost
+from transferscope.errors import UserError
+from transferscope.stores.manifest import TILES_FORMAT, Manifest
+from transferscope.study.study import Study
+
+# A network whose size is not known before it is fetched is taken for a ViT-L/16 at 224 px.
+UNKNOWN_COST = NetworkCost(operations=123 * 10**9, parameters=304 * 10**6, width=1024)
+
+
+class Sizes:
+    """Numbers of tiles, features, operations and bytes of a study; each is found once.
+
+    Parameters
+    ----------
+    study
+        The study.
+    costs
+        What its networks cost; None: as found by the checks before the run.
+    online
+        Whether a source on the network may be asked what it has.
+    """
+
+    def __init__(
+        self, study: Study, costs: KnownCosts | None = None, *, online: bool = False
+    ) -> None:
+        self.study = study
+        self._costs = costs
+        # Bound to the object, so that they end with it.
+        self.fields = lru_cache(None)(lambda name: expected_fields(study, name, online=online))
+        self.tiles = lru_cache(None)(self._tiles)
+        self.known_cost = lru_cache(None)(self._known_cost)
+        self.store = lru_cache(None)(self._store)
+
+    def field_bytes(self, dataset: str) -> float:
+        """Return the size of a raw field in memory."""
+        return self.raw_bytes(dataset) / max(1, self.fields(dataset).n_fields)
+
+    def raw_bytes(self, dataset: str) -> int:
+        """Return the size of all raw fields in memory."""
+        found: Fields = self.fields(dataset)
+        pixels = found.tile_shape[0] * math.prod(found.field_shape)
+        return found.n_fields * pixels * found.bytes_a_pixel
+
+    def cost(self, dataset: str, backbone: str, channels: str) -> tuple[NetworkCost | None, int]:
+        """Return what one pass over a tile costs, if it is known, and the passes per tile.
+
+        A network that is shown more pixels than its card's input size, or other channels than it
+        has slots, takes as many operations more.
+        """
+        card: Any = self.card(backbone)  # one with a network
+        assignment = assign(channels, self.study.datasets[dataset].card.channels, card.named_slots)
+        cost = self.known_cost(backbone)
+        if cost is None:
+            return None, len(assignment.passes)
+        size = self._enlargement(card, dataset)
+        if card.takes_any_channels:
+            size *= assignment.n_inputs / len(card.slots)
+        operations = math.ceil(cost.operations * size)
+        return replace(cost, operations=operations), len(assignment.passes)
+
+    def probed(self, probed: Probed) -> tuple[int, int]:
+        """Return rows and columns of what a probe reads."""
+        n_tiles, width = self.store(probed.dataset, probed.backbone, probed.stored_channels)
+        return n_tiles, width
+
+    def card(self, backbone: str) -> BackboneCard:
+        """Return the card of a backbone."""
+        return self.study.backbones[backbone].card
+
+    def _tiles(self, dataset: str) -> tuple[int, tuple[int, ...]]:
+        """Return the number and the shape of a dataset's tiles: as made, or else as expected."""
+        try:
+            n_tiles, *shape = Manifest.read(self.study.paths.tiles(dataset), TILES_FORMAT).shape
+            return n_tiles, tuple(shape)
+        except UserError:
+            found = self.fields(dataset)
+            return found.n_tiles, found.tile_shape
+
+    def _known_cost(self, backbone: str) -> NetworkCost | None:
+        """Return what a network costs at its own input size; None where that is not known."""
+        costs = self._costs = self._costs or KnownCosts()
+        located = self.study.backbones[backbone]
+        return costs.of(located.card, located.path) if located.card.is_network else None
+
+    def _enlargement(self, card: NetworkCard, dataset: str) -> float:
+        """Return how many times the pixels of its own input a network is shown."""
+        found: Fields = self.fields(dataset)
+        if card.scale == "fit" or card.pixel_size_um is None or found.pixel_size_um is None:
+            return 1.0
+        side = found.tile_shape[1] * found.pixel_size_um / card.pixel_size_um
+        return float((side / card.input_size) ** 2)
+
+    def _store(self, dataset: str, backbone: str, channels: str) -> tuple[int, int]:
+        """Return rows and columns of one output of a store."""
+        n_tiles, _ = self.tiles(dataset)
+        card = self.card(backbone)
+        if not card.is_network:
+            return n_tiles, HANDCRAFTED_WIDTH
+        cost, passes = self.cost(dataset, backbone, channels)
+        width = (cost or UNKNOWN_COST).width
+        return n_tiles, passes * width // len(card.output_names)

@@ -1,0 +1,50 @@
+"""The figures of the comparison, in one list; the caption of each is next to its module.
+
+A new figure is a module whose `draw` takes the results and the settings, its caption
+(`<name>.rst`), and a line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transferscope.config.study import StudyConfig
+
+
+@dataclass(frozen=True)
+class ComparisonFigure:
+    """A figure that is drawn from the tables of the comparison.
+
+    Parameters
+    ----------
+    name
+        Of its module, its caption and its files.
+    shown
+        Whether a study computes what it shows.
+    """
+
+    name: str
+    shown: Callable[[StudyConfig], bool] = lambda _config: True
+
+    @property
+    def draw(self) -> Callable[..., Any]:
+        """Import and return the function that draws it."""
+        module = importlib.import_module(f"transferscope.figures.{self.name}")
+        draw: Callable[..., Any] = module.draw
+        return draw
+
+
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        ComparisonFigure("strategies"),
+        ComparisonFigure("scaling", lambda config: len(config.splits.fractions) > 1),
+        ComparisonFigure("neighbours", lambda config: bool(config.knn.k)),
+        ComparisonFigure("classes"),
+        ComparisonFigure("confusion"),
+        ComparisonFigure("split_gap", lambda config: len(config.splits.schemes) > 1),
+    )
+}

@@ -1,0 +1,144 @@
+"""Every probe of frozen embeddings: those of this package, and those of installed ones."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
+from typing import Any
+
+from transferscope.config.model import Model, validate
+from transferscope.config.probes import HeadSettings, KnnSettings
+from transferscope.config.study import StudyConfig
+from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.probes.probe import FrozenProbe, Load
+
+ENTRY_POINTS = "transferscope.probes"
+# Heads that train together hold at most this much in addition to the embeddings.
+HEADS_BYTES = 2**30
+# Logistic regression: seconds per head, training row, feature and class, measured on one core.
+LOGREG_SECONDS = 2.5e-9
+# Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
+GRAM_COPIES = 5
+FLOAT_BYTES = 4
+# Forward and backward products of one training step.
+PASSES_PER_STEP = 3
+
+
+def head_seconds(settings: HeadSettings, load: Load) -> float:
+    """Return the seconds of one job of heads; every fraction trains on its share of the tiles."""
+    sizes = [load.n_features, *settings.hidden, load.n_classes]
+    layers = {
+        "linear": load.n_features * load.n_classes,
+        "mlp": sum(math.prod(pair) for pair in pairwise(sizes)),
+    }
+    seconds = 0.0
+    for kind in settings.kinds:
+        if kind == "logreg":
+            seconds += LOGREG_SECONDS * load.n_training_rows * layers["linear"]
+        else:
+            steps = load.n_training_rows * settings.epochs
+            seconds += PASSES_PER_STEP * 2 * layers[kind] * steps / load.rate
+    return seconds
+
+
+def _head_bytes(_: HeadSettings, load: Load) -> float:
+    return max(HEADS_BYTES, GRAM_COPIES * FLOAT_BYTES * load.n_features**2)
+
+
+def _knn_seconds(settings: KnnSettings, load: Load) -> float:
+    """Each fold is searched against the others, once per metric."""
+    searches = len(load.splits.schemes) * len(load.splits.seeds) * len(settings.metrics)
+    return 2 * load.n_tiles**2 * load.n_features * searches / load.rate
+
+
+HEADS = FrozenProbe(
+    name="heads",
+    settings=HeadSettings,
+    run="transferscope.probes.heads:run_heads",
+    seconds=head_seconds,
+    memory_bytes=_head_bytes,
+    version=2,
+)
+KNN = FrozenProbe(
+    name="knn",
+    settings=KnnSettings,
+    run="transferscope.probes.knn:run_knn",
+    seconds=_knn_seconds,
+    wanted=lambda settings: bool(settings.k),
+    version=2,
+)
+# Further probes of this package are added here; their settings lie under `probes`.
+PROBES = (HEADS, KNN)
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def find_probe(name: str, where: str) -> FrozenProbe:
+    """Return a probe by name.
+
+    Parameters
+    ----------
+    name
+        Name of the probe.
+    where
+        What asks for it, for messages.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or that of another package cannot be imported.
+    """
+    known = {probe.name: probe for probe in PROBES}
+    if name in known:
+        return known[name]
+    if name not in _installed():
+        fix = f"{suggest(name, [*known, *_installed()])} Or install the package that has it."
+        raise UserError(Problem(where, f'no probe "{name}" is installed', fix.strip()))
+    point = _installed()[name]
+    try:
+        probe = point.load()
+    except Exception as error:  # whatever a package of somebody else does
+        what = f"{point.value} cannot be imported: {first_line(error)}"
+        raise UserError(Problem(where, what, "Update or reinstall its package.")) from None
+    if not isinstance(probe, FrozenProbe):
+        raise UserError(Problem(where, f"{point.value} is no FrozenProbe", "Report it there."))
+    return probe
+
+
+def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProbe, Model]:
+    """Return the probes that a study asks for, with their settings.
+
+    Parameters
+    ----------
+    config
+        The study config.
+    where
+        Name of the config file, for messages.
+
+    Raises
+    ------
+    UserError
+        Naming every probe that is not installed, and every setting that is wrong.
+    """
+    problems: list[Problem] = []
+    given: dict[str, Any] = {"heads": config.heads, "knn": config.knn}
+    found: dict[FrozenProbe, Model] = {HEADS: config.heads, KNN: config.knn}
+    for name, settings in config.probes.items():
+        place = f"{where}, key probes.{name}"
+        if name in given:
+            what = "has a section of its own"
+            problems.append(Problem(place, what, f"Put its settings under `{name}:`."))
+            continue
+        try:
+            probe = find_probe(name, place)
+            found[probe] = validate(settings, probe.settings, place)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return {probe: settings for probe, settings in found.items() if probe.wanted(settings)}

@@ -1,0 +1,299 @@
+"""The steps that run a network on tiles: embeddings, and trainings without labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transferscope import backbones, pretraining
+from transferscope.config.jobs import Pretraining, TrainingSource
+from transferscope.costs.needs import (
+    FLOAT_BYTES,
+    IMAGES_MB,
+    LEAST_MINUTES,
+    MIB,
+    Need,
+    block_mb,
+    network_mb,
+    network_rate,
+    on_gpu,
+    training_mb,
+)
+from transferscope.costs.network_costs import (
+    HANDCRAFTED_SECONDS,
+    HANDCRAFTED_WIDTH,
+    training_operations,
+)
+from transferscope.costs.sizes import UNKNOWN_COST
+from transferscope.steps.step import Job, Step, Wildcards, backbone_of
+
+# Copies of the weights while the number format is tried: as read, in the network, reduced.
+WEIGHT_COPIES = 3
+# Activations of a batch, in multiples of its input in float32.
+ACTIVATION_COPIES = 16
+# Seconds per byte of embeddings that are read and compared with their checksums.
+READ_SECONDS = 2e-8
+
+
+class BackboneStep(Step):
+    """A step with one job per dataset, backbone or representation, and channel strategy."""
+
+    def backbone_card(self, wildcards: Wildcards) -> Path:
+        """Return the path of a backbone's card."""
+        return self.study.backbones[backbone_of(wildcards)].path
+
+    def backbone_digest(self, wildcards: Wildcards) -> str:
+        """Return a digest of what a backbone's embeddings depend on in its card."""
+        return self.sizes.card(backbone_of(wildcards)).fingerprint()
+
+    def trained_weights(self) -> Any:
+        """Return the input of a backbone that is trained here; nothing for any other."""
+        # Where the study trains no backbone, no job is asked for one: there may be thousands.
+        return self._trained if self.study.trained else []
+
+    def weights_arguments(self) -> Any:
+        """Return the same as arguments of the step."""
+        return self._weights_arguments if self.study.trained else []
+
+    def _trained(self, wildcards: Wildcards) -> list[Path]:
+        name = backbone_of(wildcards)
+        return [self.paths.trained(name)] if name in self.study.trained else []
+
+    def _weights_arguments(self, wildcards: Wildcards) -> list[str]:
+        return [text for path in self._trained(wildcards) for text in ("--weights", str(path))]
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.threads
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return int(on_gpu(self.config) and self.sizes.card(backbone_of(wildcards)).is_network)
+
+
+class _EmbeddingStep(BackboneStep):
+    """A step that fills embedding stores, one or a part of one per job."""
+
+    version = backbones.VERSION
+
+    def stores(self) -> list[Job]:
+        """Return the wildcards of every embedding store."""
+        stores = {(p.dataset, p.backbone, p.stored_channels): None for p in self.study.probed()}
+        names = ("dataset", "backbone", "channels")
+        return [dict(zip(names, store, strict=True)) for store in stores]
+
+    @property
+    def n_parts(self) -> int:
+        """Jobs that fill one store."""
+        return self.config.compute.jobs_per_store
+
+    def filling(self) -> dict[str, Any]:
+        """Return what a job that fills a store is told."""
+        return {
+            "backbone": self.backbone_card,
+            "depends": self.backbone_digest,
+            "more": self.weights_arguments(),
+            # How the work is divided changes no embedding.
+            "settings": self.config.compute.model_dump_json(exclude={"jobs_per_store"}),
+        }
+
+    def whole(self, wildcards: Wildcards) -> Need:
+        """Return the need of a whole store: weights, a batch, a few reads and a block."""
+        dataset, config = wildcards.dataset, self.config
+        card = self.sizes.card(wildcards.backbone)
+        n_tiles, shape = self.sizes.tiles(dataset)
+        if not card.is_network:
+            seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / self.threads
+            return Need.of(IMAGES_MB + block_mb(config, HANDCRAFTED_WIDTH), seconds)
+        found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
+        cost = found or UNKNOWN_COST
+        batch = config.compute.batch_size * len(card.named_slots) * card.input_size**2
+        memory = network_mb(config) + block_mb(config, passes * cost.width)
+        memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
+        return Need.of(memory, n_tiles * passes * cost.operations / network_rate(config))
+
+
+class EmbedPart(_EmbeddingStep):
+    """Fill one part of an embedding store that several jobs share."""
+
+    name = "embed_part"
+    is_target = False
+    wildcards = ("dataset", "backbone", "channels", "part")
+    options = (
+        "tiles",
+        "backbone",
+        "channels",
+        "settings",
+        "manifest",
+        "part",
+        "parts",
+        "output=done",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        parts = range(self.n_parts) if self.n_parts > 1 else ()
+        return [{**store, "part": str(part)} for store in self.stores() for part in parts]
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tiles": self.paths.tiles(), "weights": self.trained_weights()}
+
+    def outputs(self) -> dict[str, Any]:
+        return {"done": self.paths.embedding_part()}
+
+    def params(self) -> dict[str, Any]:
+        return {**self.filling(), "manifest": self.manifest, "parts": self.n_parts}
+
+    def manifest(self, wildcards: Wildcards) -> Path:
+        """Return the manifest of the store that several jobs fill."""
+        return self.paths.embeddings(wildcards.dataset, wildcards.backbone, wildcards.channels)
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a part of an embedding: that of all, in a share of the time."""
+        whole = self.whole(wildcards)
+        minutes = math.ceil((whole.minutes - LEAST_MINUTES) / self.n_parts)
+        return Need(whole.mem_mb, LEAST_MINUTES + minutes)
+
+
+class Embed(_EmbeddingStep):
+    """Embed every tile with one backbone and one channel strategy.
+
+    Where several jobs share a store, this step only checks and describes what they have filled.
+    """
+
+    name = "embed"
+    wildcards = ("dataset", "backbone", "channels")
+
+    def jobs(self) -> Sequence[Job]:
+        return self.stores()
+
+    @property
+    def command(self) -> str:
+        return "embed-finish" if self.n_parts > 1 else "embed"
+
+    @property
+    def options(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.n_parts > 1:
+            return ("manifest",)
+        return ("tiles", "backbone", "channels", "settings", "manifest")
+
+    def inputs(self) -> dict[str, Any]:
+        if self.n_parts > 1:
+            return {"parts": self._parts()}
+        return {"tiles": self.paths.tiles(), "weights": self.trained_weights()}
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.embeddings()}
+
+    def params(self) -> dict[str, Any]:
+        return {"more": self._part_arguments} if self.n_parts > 1 else self.filling()
+
+    @property
+    def threads(self) -> int:
+        return 1 if self.n_parts > 1 else self.config.compute.threads
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return 0 if self.n_parts > 1 else super().gpus(wildcards)
+
+    def need(self, wildcards: Wildcards) -> Need:
+        if self.n_parts == 1:
+            return self.whole(wildcards)
+        # The store is read once, a block at a time.
+        n_tiles, width = self.sizes.store(wildcards.dataset, wildcards.backbone, wildcards.channels)
+        width *= len(self.sizes.card(wildcards.backbone).output_names)
+        memory = IMAGES_MB + block_mb(self.config, width)
+        return Need.of(memory, READ_SECONDS * FLOAT_BYTES * n_tiles * width)
+
+    def _parts(self, **store: str) -> list[Path]:
+        parts = map(str, range(self.n_parts))
+        return [self.paths.embedding_part(**store, part=part) for part in parts]
+
+    def _part_arguments(self, wildcards: Wildcards) -> list[str]:
+        w = wildcards
+        parts = self._parts(dataset=w.dataset, backbone=w.backbone, channels=w.channels)
+        return [text for path in parts for text in ("--part", str(path))]
+
+
+class Pretrain(BackboneStep):
+    """Train a backbone on tiles of the study."""
+
+    name = "pretrain"
+    version = pretraining.VERSION
+    wildcards = ("backbone",)
+    options = ("backbone=card", "manifest", "settings")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{"backbone": name} for name in self.study.trained]
+
+    def inputs(self) -> dict[str, Any]:
+        return {"sources": self.files_read}
+
+    def outputs(self) -> dict[str, Any]:
+        # Weights, history and checkpoint lie next to it, so that a stopped job finds them again.
+        return {"manifest": self.paths.trained()}
+
+    def params(self) -> dict[str, Any]:
+        return {"card": self.backbone_card, "depends": self.depends, "settings": self.settings}
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.threads * self._processes
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return self._processes if on_gpu(self.config) else 0
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a training: the tiles in memory, weights, and steps of a batch."""
+        card, config = self.study.trained[wildcards.backbone], self.config
+        sizes = [self.sizes.tiles(dataset) for dataset in card.datasets]
+        cost = self.sizes.known_cost(wildcards.backbone) or UNKNOWN_COST
+        batch = card.batch_size * len(card.slots) * card.input_size**2
+        memory = training_mb(config, sizes, cost, batch)
+        operations = training_operations(card, cost, sum(n for n, _ in sizes))
+        seconds = operations / (network_rate(config) * self._processes)
+        return Need.of(self._processes * memory, seconds)
+
+    @property
+    def _processes(self) -> int:
+        return self.config.training.processes
+
+    def files_read(self, wildcards: Wildcards) -> list[Path]:
+        """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
+        return [
+            path
+            for source in self._sources(wildcards)
+            for path in (source.tiles, source.table, source.splits)
+            if path is not None
+        ]
+
+    def depends(self, wildcards: Wildcards) -> str:
+        """Return a digest of what a training depends on in its card."""
+        return self.study.trained[wildcards.backbone].training_fingerprint()
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a training as JSON."""
+        return Pretraining(
+            sources=self._sources(wildcards),
+            held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
+            compute=self.config.compute,
+            training=self.config.training,
+        ).model_dump_json(exclude={"compute": {"jobs_per_store"}})
+
+    def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:
+        card = self.study.trained[wildcards.backbone]
+        held_out = self.study.held_out(card) is not None
+        return [
+            TrainingSource(
+                dataset=name,
+                tiles=self.paths.tiles(name),
+                # Labels given by hand come later, and change no training.
+                table=self.paths.tile_table(name),
+                splits=self.paths.splits(name)
+                if held_out and name in self.study.datasets
+                else None,
+            )
+            for name in card.datasets
+        ]
+
+
+STEPS: tuple[type[Step], ...] = (Pretrain, EmbedPart, Embed)

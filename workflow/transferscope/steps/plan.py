@@ -1,0 +1,89 @@
+"""A whole study as its steps: targets, number of jobs, and the messages at its end."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from transferscope.costs.sizes import Sizes
+from transferscope.steps import data, embed, probe, results
+from transferscope.steps.step import Step
+from transferscope.study.study import Study
+
+
+class Plan:
+    """The steps of one study, in the order in which data flows.
+
+    Parameters
+    ----------
+    study
+        The study.
+    sizes
+        How large its data and networks are; None: as found by the checks before the run.
+    """
+
+    def __init__(self, study: Study, sizes: Sizes | None = None) -> None:
+        self.study = study
+        self.paths = study.paths
+        self.config = study.config
+        self.sizes = sizes or Sizes(study)
+
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        """The steps that the study has jobs for, by name."""
+        study, sizes = self.study, self.sizes
+        kinds = [*data.STEPS, *embed.STEPS]
+        steps = [kind(study, sizes) for kind in kinds]
+        steps += probe.probe_steps(study, sizes)
+        steps += [kind(study, sizes) for kind in (*probe.STEPS, *results.STEPS)]
+        steps += results.figure_steps(study, sizes)
+        return {step.name: step for step in steps if step.planned}
+
+    def targets(self) -> list[Path]:
+        """Return the files that a finished study consists of.
+
+        Stores and tables are among them, though figures need them anyway: what is lost or removed
+        as damaged is made again, also where all that follows from it is still there.
+        """
+        return [path for step in self.steps.values() if step.is_target for path in step.files()]
+
+    def jobs(self) -> dict[str, int]:
+        """Return rule -> number of jobs, if nothing of the study has been made yet.
+
+        In the order in which data flows. The figures count as one rule, `figures`; Snakemake's own
+        target `all` is left out.
+        """
+        counted: dict[str, int] = {}
+        for step in self.steps.values():
+            rule = "figures" if isinstance(step, results.Figure) else step.name
+            counted[rule] = counted.get(rule, 0) + len(step.planned)
+        return counted
+
+    def closing_message(self) -> str:
+        """Say where the results of a finished run are."""
+        paths = self.paths
+        if not all(target.exists() for target in self.targets()):
+            return (
+                f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
+            )
+        lines = [
+            ("What won, in sentences", paths.summary_md),
+            ("All scores with intervals", paths.summary_csv),
+            ("Figures (SVG and PNG)", paths.root / "figures"),
+            ("Embedding stores (Zarr)", paths.root / "embeddings"),
+            ("Logs, one per job", paths.root / "logs"),
+        ]
+        if self.study.trained:
+            lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
+        width = max(len(what) for what, _ in lines)
+        listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
+        report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"
+        return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
+
+    def failure_message(self) -> str:
+        """Say where to look after a failed run."""
+        return (
+            f"\nStudy {self.config.study} is not complete. The message of the step that failed is "
+            f"above and in {self.paths.root / 'logs'}.\nFinished results are kept: fix the cause "
+            "and give the same command again; it continues from there.\n"
+        )

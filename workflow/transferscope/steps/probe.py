@@ -1,0 +1,303 @@
+"""The steps that evaluate stores: probes of frozen embeddings, levels, and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from transferscope import finetuning
+from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Leakage, ProbeJob
+from transferscope.config.model import Model
+from transferscope.config.modes import head_of_mode, mode_of_head
+from transferscope.config.probed import Probed
+from transferscope.config.probes import FinetuneSettings
+from transferscope.costs.needs import (
+    LEAST_MINUTES,
+    MIB,
+    TORCH_MB,
+    Need,
+    matrices_mb,
+    network_rate,
+    training_mb,
+)
+from transferscope.costs.sizes import UNKNOWN_COST, Sizes
+from transferscope.costs.tuning import tuning_passes
+from transferscope.probes.probe import FrozenProbe, Load
+from transferscope.probes.registry import HEADS, wanted_probes
+from transferscope.probes.variants import fields_of, scored_at_levels
+from transferscope.steps.embed import BackboneStep
+from transferscope.steps.step import Folder, Job, Step, Wildcards, backbone_of, per_probed
+from transferscope.study.study import Study
+
+
+class _Evaluation(BackboneStep):
+    """A step with one job per representation and channel strategy."""
+
+    wildcards: ClassVar[tuple[str, ...]] = ("dataset", "representation", "channels")
+    options: ClassVar[tuple[str, ...]] = (
+        "embeddings",
+        "representation",
+        "channels",
+        "table",
+        "splits",
+        "card",
+        "settings",
+        "threads",
+        "scores",
+        "predictions",
+    )
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "embeddings": self.embeddings(),
+            "table": self.labelled_table(),
+            "splits": self.paths.splits(),
+        }
+
+    def embeddings(self) -> Any:
+        """Return the manifest of the store that is evaluated: a pattern where one serves all."""
+        probed = self.study.probed()
+        if all(p.representation == p.backbone and p.channels == p.stored_channels for p in probed):
+            return self.paths.embeddings(backbone="{representation}")
+        return self.embeddings_of
+
+    def embeddings_of(self, wildcards: Wildcards) -> Path:
+        """Return the manifest of the store that a job reads."""
+        p = _probed(wildcards)
+        return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+
+    def dataset_card(self, wildcards: Wildcards) -> Path:
+        """Return the path of a dataset's card."""
+        return self.study.all_datasets[wildcards.dataset].path
+
+    def shared(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what every evaluation is told.
+
+        Only what a backbone has seen in a training of this study differs from job to job; without
+        trainings, the wildcards may be None.
+        """
+        trained = self.study.trained
+        leakage = (
+            self.study.leakage(backbone_of(wildcards), wildcards.dataset) if trained else Leakage()
+        )
+        return {
+            "fractions": self.config.splits.fractions,
+            "metrics": self.config.metrics,
+            "leakage": leakage,
+        }
+
+    def once(self, settings: Callable[[Wildcards], str]) -> Any:
+        """Return settings that are the same for all jobs, or the function that finds a job's."""
+        return settings if self.study.trained else settings(None)
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.probe_threads
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return 0
+
+    def load(self, wildcards: Wildcards) -> Load:
+        """Return what a job of a probe has to do."""
+        n_tiles, width = self.sizes.probed(_probed(wildcards))
+        n_classes = len(self.study.datasets[wildcards.dataset].card.labels)
+        return Load(n_tiles, width, n_classes, self.config.splits)
+
+    def probe_need(self, probe: FrozenProbe, settings: Model, wildcards: Wildcards) -> Need:
+        """Return the need of a probe on a store: its matrix, and what the probe holds."""
+        load = self.load(wildcards)
+        memory = TORCH_MB + probe.memory_bytes(settings, load) / MIB
+        memory += matrices_mb(load.n_tiles, load.n_features)
+        return Need.of(memory, probe.seconds(settings, load))
+
+
+class Probe(_Evaluation):
+    """Evaluate stores by one probe of frozen embeddings.
+
+    Parameters
+    ----------
+    study, sizes
+        As of every step.
+    probe, settings
+        The probe and its settings in the study.
+    """
+
+    def __init__(self, study: Study, sizes: Sizes, probe: FrozenProbe, settings: Model) -> None:
+        super().__init__(study, sizes)
+        self.probe, self.chosen = probe, settings
+        self.name, self.version = probe.name, probe.version  # type: ignore[misc]
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(self.study.probed())
+
+    @property
+    def command(self) -> str:
+        return f"probe {self.probe.name}"
+
+    def outputs(self) -> dict[str, Any]:
+        name = self.probe.name
+        return {"scores": self.paths.scores(name), "predictions": self.paths.predictions(name)}
+
+    def params(self) -> dict[str, Any]:
+        return {"card": self.dataset_card, "settings": self.once(self.settings)}
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        settings = self.chosen.model_dump(mode="json")
+        return ProbeJob(settings=settings, **self.shared(wildcards)).model_dump_json()
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return self.probe_need(self.probe, self.chosen, wildcards)
+
+
+class Aggregate(_Evaluation):
+    """Score tiles, fields and groups of a store by the same head, on the same folds."""
+
+    name = "aggregate"
+    version = 2
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))
+
+    def inputs(self) -> dict[str, Any]:
+        return {**super().inputs(), "fields": self.fields}
+
+    def outputs(self) -> dict[str, Any]:
+        predictions = Folder(self.paths.aggregate_predictions("tile").parent)
+        return {"scores": self.paths.aggregate_scores(), "predictions": predictions}
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "card": self.dataset_card,
+            "settings": self.once(self.settings),
+            "more": self.fields_arguments,
+        }
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of the levels as JSON."""
+        config = self.config
+        probe = AggregateProbe(
+            **{**self.shared(wildcards), "fractions": [1.0]},
+            settings=config.aggregate,
+            heads=config.heads,
+            knn=config.knn,
+        )
+        return probe.model_dump_json()
+
+    def fields(self, wildcards: Wildcards) -> list[Path]:
+        """Return manifest and tile table of the whole fields of a dataset of cells, if any."""
+        fields = fields_of(_probed(wildcards), self.config.aggregate)
+        if fields is None or fields not in self.study.probed():
+            return []
+        manifest = self.paths.embeddings(fields.dataset, fields.backbone, fields.stored_channels)
+        return [manifest, self.paths.tile_table(fields.dataset)]
+
+    def fields_arguments(self, wildcards: Wildcards) -> list[str]:
+        """Return the same as arguments of the step."""
+        pairs = zip(("--fields", "--fields-table"), self.fields(wildcards), strict=False)
+        return [text for option, path in pairs for text in (option, str(path))]
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of the same head at several levels, one after the other."""
+        settings = self.config.aggregate
+        heads = self.probe_need(HEADS, self.config.heads, wildcards)
+        variants = 1 + len(settings.levels) * len(settings.methods)
+        return Need(heads.mem_mb, LEAST_MINUTES + variants * (heads.minutes - LEAST_MINUTES))
+
+
+class Finetune(_Evaluation):
+    """Train backbones with labels, on the divisions of the heads."""
+
+    name = "finetune"
+    version = finetuning.VERSION
+    wildcards = ("tuned_head", "dataset", "representation", "channels")
+    options = (
+        "head=tuned_head",
+        "tiles",
+        "backbone",
+        *(option for option in _Evaluation.options if option != "threads"),
+        "compute",
+        "losses",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        heads = tuned_heads(self.study)
+        probed = per_probed(self.study.fine_tuned())
+        return [{"tuned_head": head, **job} for job in probed for head in heads]
+
+    def inputs(self) -> dict[str, Any]:
+        tiles, weights = self.paths.tiles(), self.trained_weights()
+        return {"tiles": tiles, "weights": weights, **super().inputs()}
+
+    def outputs(self) -> dict[str, Any]:
+        head = "{tuned_head}"
+        return {
+            "scores": self.paths.scores(head),
+            "predictions": self.paths.predictions(head),
+            "losses": self.paths.losses(head),
+        }
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "backbone": self.backbone_card,
+            "depends": self.backbone_digest,
+            "more": self.weights_arguments(),
+            "card": self.dataset_card,
+            "settings": self.once(self.settings),
+            "compute": self.config.compute.model_dump_json(
+                include={"device", "precision", "threads"}
+            ),
+        }
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a fine-tuning as JSON; what else is fine-tuned is none of them."""
+        settings = self.config.finetune.model_dump(exclude={"backbones", "channels", "modes"})
+        shared = self.shared(wildcards)
+        probe = FinetuneProbe(
+            **{**shared, "fractions": self.config.finetune.fractions or shared["fractions"]},
+            settings=FinetuneSettings(**settings),
+            heads=self.config.heads,
+        )
+        return probe.model_dump_json()
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.threads
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return BackboneStep.gpus(self, wildcards)
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a fine-tuning: tiles in memory, weights, steps of a batch."""
+        dataset, backbone = wildcards.dataset, backbone_of(wildcards)
+        card, config = self.sizes.card(backbone), self.config
+        found, passes = self.sizes.cost(dataset, backbone, wildcards.channels)
+        cost, size = found or UNKNOWN_COST, self.sizes.tiles(dataset)
+        images = passes * config.finetune.batch_size
+        batch = images * len(card.named_slots) * card.input_size**2
+        memory = training_mb(config, [size], cost, batch)
+        memory += matrices_mb(*self.sizes.probed(_probed(wildcards)))
+        shown = size[0] * tuning_passes(config, mode_of_head(wildcards.tuned_head))
+        heads = self.probe_need(HEADS, config.heads, wildcards)
+        seconds = shown * passes * cost.operations / network_rate(config) + 60 * heads.minutes
+        return Need.of(memory, seconds)
+
+
+def tuned_heads(study: Study) -> list[str]:
+    """Return the modes of fine-tuning, as the tables and the paths name them."""
+    settings = study.config.finetune
+    return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
+
+
+def probe_steps(study: Study, sizes: Sizes) -> list[Step]:
+    """Return a step for each probe of frozen embeddings that the study asks for."""
+    wanted = wanted_probes(study.config)
+    return [Probe(study, sizes, probe, settings) for probe, settings in wanted.items()]
+
+
+def _probed(wildcards: Wildcards) -> Probed:
+    return Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
+
+
+STEPS: tuple[type[Step], ...] = (Finetune, Aggregate)

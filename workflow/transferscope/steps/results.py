@@ -1,0 +1,340 @@
+"""The steps that compare everything, and draw it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferscope.config.probed import Probed
+from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
+from transferscope.costs.sizes import Sizes
+from transferscope.figures.registry import FIGURES, ComparisonFigure
+from transferscope.probes.registry import wanted_probes
+from transferscope.probes.variants import scored_at_levels
+from transferscope.steps.probe import tuned_heads
+from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
+from transferscope.study.study import Study
+
+EXTENSIONS = ("svg", "png")
+TABLES = ("scores", "differences", "chosen", "confusion", "per_class", "finetuning")
+LEVEL_TABLES = ("aggregate", "aggregate_differences")
+FIGURES_VERSION = 3
+
+
+class _Comparison(Step):
+    """A step on the scores of the whole study."""
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}]
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of the comparison: all scores, predictions a fold at a time."""
+        n_tiles = max(self.sizes.tiles(dataset)[0] for dataset in self.study.datasets)
+        draws, n_scored = self.config.compare.bootstrap, len(self.study.probed())
+        seconds = 5 * n_scored * (1 + n_tiles / 10_000) * draws / 1000
+        return Need.of(table_mb(n_tiles) + n_scored, seconds)
+
+
+class Compare(_Comparison):
+    """Compare all scores: summary, paired differences, sentences."""
+
+    name = "compare"
+    version = 3
+    options = ("study_folder=folder", "stores", "settings")
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            kind: [
+                path_of(probe, p.dataset, p.representation, p.channels)
+                for probe, p in self.evaluated()
+            ]
+            for kind, path_of in (
+                ("scores", self.paths.scores),
+                ("predictions", self.paths.predictions),
+            )
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        return {
+            "tables": [self.paths.comparison(table) for table in TABLES],
+            "summary": self.paths.summary_csv,
+            "sentences": self.paths.summary_md,
+            "page": Shown(self.paths.summary_html, "report/summary.rst", "Summary"),
+        }
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "folder": self.paths.root,
+            "stores": nested(self.study.probed()),
+            "settings": self.config.compare.model_dump_json(),
+            "more": self.arguments(),
+        }
+
+    def probes(self) -> list[str]:
+        """Return the names of the probes of frozen embeddings."""
+        return [probe.name for probe in wanted_probes(self.config)]
+
+    def evaluated(self) -> list[tuple[str, Probed]]:
+        """Return every probe, or mode of fine-tuning, of everything that it evaluates."""
+        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        tuned = [(head, p) for p in self.study.fine_tuned() for head in tuned_heads(self.study)]
+        return frozen + tuned
+
+    def arguments(self) -> list[str]:
+        """Return the probes, and what is fine-tuned, as arguments of the step."""
+        words = [text for probe in self.probes() for text in ("--probe", probe)]
+        if heads := tuned_heads(self.study):
+            words += ["--tuned", nested(self.study.fine_tuned())]
+            words += [text for head in heads for text in ("--tuned-head", head)]
+        return words
+
+
+class Aggregation(_Comparison):
+    """Compare tiles, fields and groups."""
+
+    name = "aggregation"
+    version = 2
+    options = (
+        "study_folder=folder",
+        "stores",
+        "aggregate",
+        "compared",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self._levels() else []
+
+    def inputs(self) -> dict[str, Any]:
+        scores = self.paths.aggregate_scores
+        levels = [scores(p.dataset, p.representation, p.channels) for p in self._levels()]
+        return {"scores": levels}
+
+    def outputs(self) -> dict[str, Any]:
+        tables = [self.paths.comparison(table) for table in LEVEL_TABLES]
+        figure = figure_files(self, "aggregation", "aggregation", "Figures", figure="aggregation")
+        return {"tables": tables, **figure}
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "folder": self.paths.root,
+            "stores": nested(self.study.probed()),
+            "aggregate": self.config.aggregate.model_dump_json(),
+            "compared": self.config.compare.model_dump_json(),
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+    def _levels(self) -> list[Probed]:
+        return scored_at_levels(self.study.probed(), self.config.aggregate)
+
+
+class Figure(Step):
+    """Draw one figure of the comparison.
+
+    Parameters
+    ----------
+    study, sizes
+        As of every step.
+    figure
+        The figure.
+    """
+
+    version = FIGURES_VERSION
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def __init__(self, study: Study, sizes: Sizes, figure: ComparisonFigure) -> None:
+        super().__init__(study, sizes)
+        self.figure = figure.name
+        self.name = f"figure_{figure.name}"  # type: ignore[misc]
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}]
+
+    @property
+    def command(self) -> str:
+        return f"figure {self.figure}"
+
+    def inputs(self) -> dict[str, Any]:
+        tables = [self.paths.comparison(table) for table in TABLES]
+        return {"summary": self.paths.summary_csv, "tables": tables}
+
+    def outputs(self) -> dict[str, Any]:
+        name = self.figure
+        return figure_files(self, name, name, "Figures", figure=name.replace("_", " "))
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        n_scored = len(self.study.probed())
+        return Need.of(2 * TABLES_MB + n_scored, n_scored)
+
+
+class _EmbeddingFigure(Step):
+    """A figure of the embeddings of one dataset."""
+
+    version = FIGURES_VERSION
+    wildcards = ("dataset",)
+
+    def jobs(self) -> Sequence[Job]:
+        return per_dataset(self.study.datasets)
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "card": self.dataset_card,
+            "folder": self.paths.root,
+            "stores": self.stores,
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+    def dataset_card(self, wildcards: Wildcards) -> Path:
+        """Return the path of a dataset's card."""
+        return self.study.all_datasets[wildcards.dataset].path
+
+    def stores(self, wildcards: Wildcards) -> str:
+        """Return what is evaluated in a dataset, as JSON."""
+        return nested(self._probed(wildcards.dataset))
+
+    def embeddings(self, wildcards: Wildcards) -> list[Path]:
+        """Return the manifests of every store of a dataset."""
+        manifests = (
+            self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+            for p in self._probed(wildcards.dataset)
+        )
+        return list(dict.fromkeys(manifests))
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a figure of embeddings: one matrix at a time."""
+        stores = self._probed(wildcards.dataset)
+        largest = max(matrices_mb(*self.sizes.probed(p)) for p in stores)
+        return Need.of(TORCH_MB + largest, 60 * len(stores))
+
+    def _probed(self, dataset: str) -> list[Probed]:
+        return [p for p in self.study.probed() if p.dataset == dataset]
+
+
+class EmbeddingMaps(_EmbeddingFigure):
+    """Draw the embeddings of each store of a dataset in two dimensions."""
+
+    name = "embedding_maps"
+    options = (
+        "study_folder=folder",
+        "stores",
+        "table",
+        "card",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def inputs(self) -> dict[str, Any]:
+        return {"embeddings": self.embeddings, "table": self.labelled_table()}
+
+    def outputs(self) -> dict[str, Any]:
+        place = "embedding_maps/{dataset}"
+        return figure_files(self, place, "embedding_maps", "Embedding maps", dataset="{dataset}")
+
+
+class Gallery(_EmbeddingFigure):
+    """Draw tiles with their nearest neighbours in the best store of a dataset."""
+
+    name = "gallery"
+    options = (
+        "study_folder=folder",
+        "stores",
+        "tiles",
+        "table",
+        "card",
+        "knn",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return super().jobs() if self.config.figures.gallery else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "chosen": self.paths.comparison("chosen"),
+            "tiles": self.paths.tiles(),
+            "table": self.labelled_table(),
+            "embeddings": self.embeddings,
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        place = "gallery/{dataset}"
+        return figure_files(self, place, "gallery", "Galleries", dataset="{dataset}")
+
+    def params(self) -> dict[str, Any]:
+        return {**super().params(), "knn": self.config.knn.model_dump_json()}
+
+
+class TrainingCurves(Step):
+    """Draw how the training of a backbone went."""
+
+    name = "training_curves"
+    version = FIGURES_VERSION
+    wildcards = ("backbone",)
+    options = ("manifest", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{"backbone": name} for name in self.study.trained]
+
+    def inputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.trained()}
+
+    def outputs(self) -> dict[str, Any]:
+        place = "training/{backbone}"
+        return figure_files(self, place, "training", "Training", backbone="{backbone}")
+
+    def params(self) -> dict[str, Any]:
+        return {"settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
+def figure_files(
+    step: Step, place: str, caption: str, category: str, **labels: str
+) -> dict[str, Any]:
+    """Return the files of a figure, of which the report shows the SVG.
+
+    Parameters
+    ----------
+    step
+        The step that draws it.
+    place
+        Name in the folder of figures; may hold folders and wildcards.
+    caption
+        Module of `figures` next to which the caption is.
+    category, labels
+        Where the report shows it.
+    """
+    file = f"transferscope/figures/{caption}.rst"
+    svg, png = (step.paths.figure(place, extension) for extension in EXTENSIONS)
+    return {"svg": Shown(svg, file, category, labels=labels), "png": png}
+
+
+def figure_steps(study: Study, sizes: Sizes) -> list[Step]:
+    """Return a step for each figure for which the study computes what it shows."""
+    shown = (figure for figure in FIGURES.values() if figure.shown(study.config))
+    return [Figure(study, sizes, figure) for figure in shown]
+
+
+def nested(probed: Iterable[Probed]) -> str:
+    """Return what is evaluated as JSON: dataset over representation over channel strategies.
+
+    Nested, because a shell command must stay below 128 KiB.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for p in probed:
+        found.setdefault(p.dataset, {}).setdefault(p.representation, []).append(p.channels)
+    return json.dumps(found, separators=(",", ":"))
+
+
+STEPS: tuple[type[Step], ...] = (Compare, Aggregation, EmbeddingMaps, Gallery, TrainingCurves)

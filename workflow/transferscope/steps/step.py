@@ -1,0 +1,257 @@
+"""What a step of the workflow is: all that rules, estimates, status and checks ask about it.
+
+Each step is one class, whose methods answer for a study. Inputs and parameters are constants, paths
+with wildcards, or functions of a job's wildcards, as Snakemake takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from transferscope.config.probed import Probed
+from transferscope.costs.needs import Need
+from transferscope.costs.sizes import Sizes
+from transferscope.steps.signatures import with_signature, with_signatures
+from transferscope.study.study import Study
+
+Wildcards = Any
+Job = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An output that the report shows.
+
+    Parameters
+    ----------
+    path
+        A file, or a folder of pictures.
+    caption
+        File of the caption, relative to the folder of the workflow.
+    category, subcategory, labels
+        Where the report shows it.
+    is_folder
+        Whether it is a folder of `{name}.png`.
+    """
+
+    path: Path
+    caption: str
+    category: str
+    subcategory: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    is_folder: bool = False
+
+
+@dataclass(frozen=True)
+class Ancient:
+    """An input whose date does not count.
+
+    Parameters
+    ----------
+    find
+        Returns its files, given the wildcards of a job.
+    """
+
+    find: Callable[[Wildcards], list[Path]]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An output that is a folder, and not shown."""
+
+    path: Path
+
+
+class Step:
+    """One step of the workflow, for one study.
+
+    Subclasses say what the step reads, writes and is told. Where the study has no `jobs` for it,
+    the workflow has no such rule.
+
+    Parameters
+    ----------
+    study
+        The study.
+    sizes
+        How large its data and its networks are.
+
+    Attributes
+    ----------
+    name
+        Name of the rule; in the command line with hyphens.
+    version
+        Raised when the step's results change, so that its jobs run again: Snakemake does not see a
+        change inside the package.
+    wildcards
+        What tells its jobs apart, in the order in which logs are filed.
+    options
+        Which inputs, outputs and parameters are options of the command: `table`, or
+        `output=svg` where the option has another name than the output. ``threads`` is the number
+        of processor cores.
+    is_target
+        Whether a finished study has its outputs; else only what is made from them.
+    is_local
+        Whether it runs where Snakemake does, and not on a cluster.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    wildcards: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
+    is_target: ClassVar[bool] = True
+    is_local: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        with_signatures(cls)
+
+    def __init__(self, study: Study, sizes: Sizes) -> None:
+        self.study = study
+        self.sizes = sizes
+        self.config = study.config
+        self.paths = study.paths
+        self._needs: dict[str, Need] = {}
+
+    # What a step says ------------------------------------------------------------------------
+
+    def jobs(self) -> Sequence[Job]:
+        """Return the wildcards of each job of the whole study; none where it is not wanted."""
+        raise NotImplementedError
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what a job reads, by name."""
+        return {}
+
+    def outputs(self) -> dict[str, Any]:
+        """Return what a job writes, by name: paths, `Shown` or `Folder`."""
+        raise NotImplementedError
+
+    def params(self) -> dict[str, Any]:
+        """Return what a job is told beside its files, and what else makes it run again."""
+        return {}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the memory and time of a job."""
+        raise NotImplementedError
+
+    @property
+    def command(self) -> str:
+        """Return the words of the command line that name the step."""
+        return self.name.replace("_", "-")
+
+    @property
+    def threads(self) -> int:
+        """Return the processor cores of a job."""
+        return 1
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        """Return the GPUs of a job."""
+        return 0
+
+    def labelled_table(self) -> Any:
+        """Return the input of the tile table whose labels count: those given by hand, if any."""
+        datasets = self.study.datasets.values()
+        if all(located.card.label_table is None for located in datasets):
+            return self.paths.tile_table()
+        return self._labelled_table
+
+    def _labelled_table(self, wildcards: Wildcards) -> Path:
+        name = wildcards.dataset
+        by_hand = self.study.all_datasets[name].card.label_table is not None
+        return self.paths.relabelled(name) if by_hand else self.paths.tile_table(name)
+
+    # What follows from it --------------------------------------------------------------------
+
+    @cached_property
+    def planned(self) -> list[Job]:
+        """The jobs of the whole study."""
+        return list(self.jobs())
+
+    def files(self) -> list[Path]:
+        """Return every output of every job of the study."""
+        patterns = [getattr(output, "path", output) for output in self.outputs().values()]
+        flat = [each for p in patterns for each in (p if isinstance(p, list) else [p])]
+        return [Path(str(path).format(**job)) for job in self.planned for path in flat]
+
+    @property
+    def log(self) -> Path:
+        """The log of a job, with wildcards."""
+        return self.paths.log(self._place)
+
+    @property
+    def benchmark(self) -> Path:
+        """Snakemake's record of a job, with wildcards."""
+        return self.paths.benchmark(self._place)
+
+    @property
+    def _place(self) -> str:
+        return "/".join([self.name, *(f"{{{wildcard}}}" for wildcard in self.wildcards)])
+
+    @property
+    def shell(self) -> str:
+        """The command of a job, as Snakemake formats it."""
+        known = {
+            **dict.fromkeys(self.inputs(), "input"),
+            **dict.fromkeys(self.outputs(), "output"),
+            **dict.fromkeys(self.params(), "params"),
+            **dict.fromkeys(self.wildcards, "wildcards"),
+        }
+        words = ["transferscope --log {log:q}", self.command]
+        for option in self.options:
+            name, _, key = option.partition("=")
+            key = key or name
+            value = "{threads}" if key == "threads" else f"{{{known[key]}.{key}:q}}"
+            words.append(f"--{name.replace('_', '-')} {value}")
+        # Options that only some jobs have.
+        words += ["{params.more:q}"] * ("more" in known)
+        return " ".join(words)
+
+    def values(self, wildcard: str) -> list[str]:
+        """Return the values of a wildcard in the jobs of the study."""
+        return list(dict.fromkeys(job[wildcard] for job in self.planned))
+
+    @property
+    def mem_mb(self) -> Callable[..., int]:
+        """Snakemake's resource function of the memory in MiB: it doubles with each attempt."""
+        return self._resource("mem_mb")
+
+    @property
+    def runtime(self) -> Callable[..., int]:
+        """Snakemake's resource function of the time in minutes: it doubles with each attempt."""
+        return self._resource("minutes")
+
+    def _resource(self, which: str) -> Callable[..., int]:
+        def ask(wildcards: Wildcards, attempt: int) -> int:
+            amount: int = getattr(self._need_of(wildcards), which)
+            return int(amount * 2 ** (attempt - 1))
+
+        return with_signature(ask)
+
+    def _need_of(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job; found once, though it is asked for each resource."""
+        job = str(wildcards)
+        if job not in self._needs:
+            self._needs[job] = self.need(wildcards)
+        return self._needs[job]
+
+
+def per_dataset(names: Iterable[str]) -> list[Job]:
+    """Return one job per dataset."""
+    return [{"dataset": name} for name in names]
+
+
+def per_probed(probed: Iterable[Probed]) -> list[Job]:
+    """Return one job per representation and channel strategy that is evaluated."""
+    return [
+        {"dataset": p.dataset, "representation": p.representation, "channels": p.channels}
+        for p in probed
+    ]
+
+
+def backbone_of(wildcards: Wildcards) -> str:
+    """Return the backbone of a job on a store, or on one of its representations."""
+    name: str = getattr(wildcards, "backbone", None) or wildcards.representation.partition("@")[0]
+    return name
