@@ -2,10 +2,12 @@ import argparse
 import gc
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from transferscope.backbones.strategies import WILDCARD
+from transferscope.defaults import with_defaults
 from transferscope.disk import require_writable
 from transferscope.errors import UserError
 from transferscope.plan import EXTENSIONS, FIGURES, Plan, card_roots
@@ -15,6 +17,10 @@ from transferscope.study import Study
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
+
+
+# A new dict: as a module, this workflow is given the config of the other one, which must not change.
+config = with_defaults(config, Path(workflow.current_basedir).parent / "defaults.yaml")
 
 
 def last_rules():

@@ -802,11 +802,18 @@ def gallery(
 @app.command()
 def schemas(
     output: Annotated[Path, typer.Option(help="Folder to write them into.")],
+    defaults: Annotated[
+        Path | None, typer.Option(help="File to write the defaults of a study into (.yaml).")
+    ] = None,
 ) -> None:
-    """Write the JSON schemas of config and cards."""
+    """Write the JSON schemas of config and cards, and the defaults of a study."""
+    from transferscope.defaults import defaults_text
     from transferscope.schemas import write_schemas
+    from transferscope.stores import write_atomically
 
     write_schemas(output)
+    if defaults is not None:
+        write_atomically(defaults, defaults_text())
 
 
 @app.command()

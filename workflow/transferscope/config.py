@@ -37,22 +37,25 @@ CardRef = Annotated[
 
 
 class SplitSettings(Model):
-    """How tiles are divided, once and for all probes."""
+    """How tiles are divided, once and for all probes, so that all comparisons are paired."""
 
     schemes: list[Scheme] = Field(
         ["group", "image"],
         min_length=1,
         description=(
-            "group: no group on both sides, the honest estimate for new proteins; image: groups "
-            "shared, as older papers do. The gap between them is a result."
+            "group: no group (protein, well, patient) on both sides, the honest estimate for new "
+            "ones; image: groups shared, as older papers do. The gap between them is a result."
         ),
     )
     folds: dict[Scheme, Annotated[int, Field(ge=2)]] = Field(
-        {"group": 5, "image": 5}, description="Folds of each scheme."
+        {"group": 5, "image": 5},
+        description=(
+            "Folds of each scheme. A class needs at least as many groups as the group scheme has."
+        ),
     )
-    seeds: list[Seed] = Field([0], min_length=1, description="Repeats of the whole division.")
+    seeds: list[Seed] = Field([0], min_length=1, description="Seeds of the division, one per repeat.")
     validation: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of the training side kept for early stopping."
+        0.2, gt=0, lt=0.9, description="Share of the training side kept for early stopping and thresholds."
     )
     fractions: list[Fraction] = Field(
         [0.1, 0.25, 0.5, 1.0],
@@ -79,22 +82,22 @@ class SplitSettings(Model):
 
 
 class HeadSettings(Model):
-    """How the supervised heads on frozen embeddings are trained."""
+    """Supervised heads on frozen embeddings; all folds, seeds and fractions train together."""
 
     kinds: list[HeadKind] = Field(
         ["linear", "logreg", "mlp"],
         description=(
             "linear: one layer, AdamW, early stopping; logreg: L2-regularised to convergence; "
-            "mlp: 512-256 with dropout, as the published OpenCell studies have it."
+            "mlp: hidden layers with dropout, as in the published OpenCell studies. Empty: none."
         ),
     )
     hidden: list[Annotated[int, Field(ge=1)]] = Field(
         [512, 256], description="Widths of the mlp's hidden layers."
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of the mlp.")
-    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp.")
+    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp, in epochs.")
     patience: int = Field(15, ge=1, description="Epochs without a better validation loss.")
-    batch_size: int = Field(256, ge=1, description="Tiles a step.")
+    batch_size: int = Field(256, ge=1, description="Tiles per step.")
     learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate, decayed by a cosine.")
     weight_decay: float = Field(0.04, ge=0, description="AdamW's weight decay.")
     logreg_c: float = Field(1.0, gt=0, description="Inverse strength of logreg's L2 penalty.")
@@ -102,7 +105,8 @@ class HeadSettings(Model):
         5,
         ge=1,
         description=(
-            "A class with fewer validation positives shares one threshold with others of its kind."
+            "A class with fewer validation positives gets no threshold of its own: it shares one "
+            "with others of its kind."
         ),
     )
 
@@ -113,7 +117,7 @@ KnnExclusion = Literal["none", "fov", "group", "batch"]
 
 
 class KnnSettings(Model):
-    """k nearest neighbours: one search a metric at the largest k, every k from it."""
+    """k nearest neighbours: one search per metric at the largest k, every k from it."""
 
     k: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 5, 10, 20, 50],
@@ -153,7 +157,7 @@ AggregationMethod = Literal["mean", "median"]
 
 
 class AggregateSettings(Model):
-    """Levels above the tile at which embeddings are put together and scored."""
+    """Levels above the tile at which embeddings are combined and scored alongside single tiles."""
 
     levels: list[AggregationLevel] = Field(
         [],
@@ -189,13 +193,13 @@ FinetuneMode = Annotated[
 
 
 class FinetuneSettings(Model):
-    """Which backbones are fine-tuned, and how."""
+    """Fine-tuning: backbone and head trained together on the divisions of the frozen heads."""
 
     backbones: list[CardRef] = Field(
         [],
         description=(
             "Which of the study's backbones are trained on with labels, as `backbones` names them. "
-            "Empty: off."
+            "Empty: off. docs/fine-tune.md says more."
         ),
     )
     channels: list[Strategy] = Field(
@@ -219,9 +223,9 @@ class FinetuneSettings(Model):
     fractions: list[Fraction] | None = Field(
         None, description="At which of the study's fractions. Null: all."
     )
-    epochs: int = Field(40, ge=1, description="Longest training.")
-    patience: int = Field(8, ge=1, description="Epochs without a better validation score.")
-    batch_size: int = Field(32, ge=1, description="Tiles a step.")
+    epochs: int = Field(40, ge=1, description="Longest training, in epochs.")
+    patience: int = Field(8, ge=1, description="Epochs without a better mean average precision in validation.")
+    batch_size: int = Field(32, ge=1, description="Tiles per step.")
     learning_rate: float = Field(
         5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
     )
@@ -231,7 +235,7 @@ class FinetuneSettings(Model):
         description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
     )
     layer_decay: float = Field(
-        0.75, gt=0, le=1, description="Each layer learns at this share of the rate of the next."
+        0.75, gt=0, le=1, description="Each layer learns at this share of the next one's rate. From random: 1."
     )
     warmup: float = Field(
         0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
@@ -257,7 +261,7 @@ class FinetuneSettings(Model):
     augment: bool = Field(True, description="Whether training tiles are changed at random.")
     augmentation: AugmentationSettings = AugmentationSettings()
     checkpoint_minutes: float = Field(
-        10.0, gt=0, description="The running training is saved so often; finished ones are kept."
+        10.0, gt=0, description="Minutes between checkpoints; finished trainings are kept."
     )
 
     @field_validator("backbones", "channels", "modes", "schemes", "fractions")
@@ -351,21 +355,30 @@ class ComputeSettings(Model):
             "fp32 on the first batch, and fp32 takes over where the two disagree."
         ),
     )
-    batch_size: int = Field(32, ge=1, description="Images a forward pass.")
+    batch_size: int = Field(32, ge=1, description="Images per forward pass. More on a large GPU.")
     block_rows: int = Field(
-        4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
+        4096, ge=1,
+        description=(
+            "Tiles saved at a time: what a killed job loses at most. Fewer for slow networks."
+        ),
     )
     blocks_a_job: int | None = Field(
         None,
         ge=1,
         description=(
             "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
-            "a store. Null: one job a store."
+            "a store, which comes out the same, byte for byte. Null: one job per store, right unless "
+            "single stores take hours."
         ),
     )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
-        1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
+        1,
+        ge=1,
+        description=(
+            "Processor cores of a head or k-NN job. One suits many small stores, which run next to "
+            "each other; more suit large stores. Scores may differ in the last digits."
+        ),
     )
 
 
@@ -381,7 +394,7 @@ class TrainingSettings(Model):
         ),
     )
     checkpoint_minutes: float = Field(
-        10.0, ge=0, description="A killed training loses no more than this."
+        10.0, ge=0, description="Minutes between checkpoints: what a killed training loses at most."
     )
     knn_tiles: int = Field(
         512,
@@ -396,10 +409,12 @@ class TrainingSettings(Model):
 class CompareSettings(Model):
     """How results are compared."""
 
-    metric: Metric = Field("macro_f1", description="The metric of the headline and the figures.")
-    bootstrap: int = Field(1000, ge=100, description="Draws of groups an interval.")
+    metric: Metric = Field(
+        "macro_f1", description="The metric of headline and figures; one of `metrics`."
+    )
+    bootstrap: int = Field(1000, ge=100, description="Draws of groups per interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
-    seed: int = Field(0, ge=0, description="Seed of the draws, the same for every store.")
+    seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones: paired.")
 
 
 class FigureSettings(Model):
@@ -409,12 +424,12 @@ class FigureSettings(Model):
     map: Literal["tsne", "umap"] = Field(
         "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
     )
-    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
+    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at most.")
     gallery: int = Field(
         0,
         ge=0,
         le=40,
-        description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
+        description="Tiles per dataset shown with their nearest neighbours. 0: no such figure.",
     )
 
 
@@ -431,18 +446,26 @@ class StudyConfig(Model):
     """A study: which backbones, on which datasets, evaluated how."""
 
     study: Name = Field(description="Name of the study; results lie under <results>/<study>/.")
-    results: str = Field("results", min_length=1, description="Folder of all results.")
+    results: str = Field(
+        "results", min_length=1, description="Folder of all results: on a large disk."
+    )
     card_folders: dict[Literal["datasets", "backbones"], str] = Field(
         {
             "datasets": "resources/datasets",
             "backbones": "resources/backbones",
         },
-        description="Where cards are looked up by name.",
+        description=(
+            "Where cards are looked up by name: in the working folder first, then in the folder of "
+            "the workflow."
+        ),
     )
     datasets: list[CardRef] = Field(min_length=1, description="Dataset cards, by name or by path.")
     backbones: list[CardRef] = Field(
         min_length=1,
-        description="Backbone cards, by name or by path; `name@output` picks one of its outputs.",
+        description=(
+            "Backbone cards, by name or by path; `name@output` picks one of its outputs. Adding "
+            "one embeds and probes that one only."
+        ),
     )
     channel_strategies: list[Strategy] = Field(
         ["replicate", "map", "map-random"],
@@ -452,19 +475,23 @@ class StudyConfig(Model):
             "average over these passes; only-<channel>, such as only-protein: one of them; map: "
             "each channel goes to the slot that it belongs to; map-random: the same channels in "
             "other slots, the control; adapt: the input weights are made to fit the number of "
-            "channels; agnostic: all as they are, for backbones that take any channels."
+            "channels; agnostic: all as they are, for backbones that take any channels. "
+            "docs/channel-strategies.md has a picture of each."
         ),
     )
     strategy_seeds: list[Seed] = Field(
         [0, 1, 2],
         min_length=1,
-        description="Seeds of map-random, one an order: repeats, which are averaged.",
+        description=(
+            "Seeds of map-random, one per order: repeats, which are averaged. One that draws the "
+            "order of an earlier one is left out."
+        ),
     )
     training_datasets: list[CardRef] = Field(
         [],
         description=(
             "Further dataset cards: backbones with `source: train` may see their tiles, and "
-            "nothing is evaluated on them. They need no labels."
+            "nothing is evaluated on them. They need no labels (`labels: []` in the card)."
         ),
     )
     bad_tiles: Literal["stop", "skip"] = Field(

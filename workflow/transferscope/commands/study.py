@@ -57,22 +57,17 @@ def check(
 
 
 def merged_config(path: Path) -> dict[str, Any]:
-    """Return a config as Snakemake sees it: on top of `config.yaml`, which gives what it omits.
+    """Return a config as Snakemake sees it: on top of the defaults, which give what it omits.
 
     Raises
     ------
     UserError
         Where a file cannot be read.
     """
-    from snakemake.utils import update_config
-
+    from transferscope.defaults import with_defaults
     from transferscope.models import read_yaml
-    from transferscope.plan import card_roots
 
-    bases = (root / BASE_CONFIG for root in card_roots())
-    merged = read_yaml(next(base for base in bases if base.is_file()))
-    update_config(merged, read_yaml(path))
-    return merged
+    return with_defaults(read_yaml(path))
 
 
 def _as_plain(found: Estimate) -> dict[str, Any]:
