@@ -53,9 +53,14 @@ class SplitSettings(Model):
             "Folds of each scheme. A class needs at least as many groups as the group scheme has."
         ),
     )
-    seeds: list[Seed] = Field([0], min_length=1, description="Seeds of the division, one per repeat.")
+    seeds: list[Seed] = Field(
+        [0], min_length=1, description="Seeds of the division, one per repeat."
+    )
     validation: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of the training side kept for early stopping and thresholds."
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="Share of the training side kept for early stopping and thresholds.",
     )
     fractions: list[Fraction] = Field(
         [0.1, 0.25, 0.5, 1.0],
@@ -224,7 +229,9 @@ class FinetuneSettings(Model):
         None, description="At which of the study's fractions. Null: all."
     )
     epochs: int = Field(40, ge=1, description="Longest training, in epochs.")
-    patience: int = Field(8, ge=1, description="Epochs without a better mean average precision in validation.")
+    patience: int = Field(
+        8, ge=1, description="Epochs without a better mean average precision in validation."
+    )
     batch_size: int = Field(32, ge=1, description="Tiles per step.")
     learning_rate: float = Field(
         5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
@@ -235,7 +242,13 @@ class FinetuneSettings(Model):
         description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
     )
     layer_decay: float = Field(
-        0.75, gt=0, le=1, description="Each layer learns at this share of the next one's rate. From random: 1."
+        0.75,
+        gt=0,
+        le=1,
+        description=(
+            "Each layer learns at this share of the rate of the next. 1 for networks that start at "
+            "random."
+        ),
     )
     warmup: float = Field(
         0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
@@ -357,7 +370,8 @@ class ComputeSettings(Model):
     )
     batch_size: int = Field(32, ge=1, description="Images per forward pass. More on a large GPU.")
     block_rows: int = Field(
-        4096, ge=1,
+        4096,
+        ge=1,
         description=(
             "Tiles saved at a time: what a killed job loses at most. Fewer for slow networks."
         ),
@@ -367,8 +381,8 @@ class ComputeSettings(Model):
         ge=1,
         description=(
             "Blocks that one job of an embedding fills, so that several jobs, GPUs or nodes share "
-            "a store, which comes out the same, byte for byte. Null: one job per store, right unless "
-            "single stores take hours."
+            "a store, which comes out the same, byte for byte. Null: one job per store, right "
+            "unless single stores take hours."
         ),
     )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")

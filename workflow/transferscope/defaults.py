@@ -18,9 +18,9 @@ from transferscope.models import Model, read_yaml
 DEFAULTS = Path(__file__).resolve().parents[1] / "defaults.yaml"
 WIDTH = 100
 HEAD = """\
-The value of every key that a study leaves out. Generated from the models by `make schemas`: to change
-a study, write what differs into a file of its own. That file lies on top of this one, wherever it
-is run; mappings are merged key by key, lists are replaced as a whole."""
+The value of every key that a study leaves out. Generated from the models by `make schemas`: to
+change a study, write what differs into a file of its own. That file lies on top of this one,
+wherever it is run; mappings are merged key by key, lists are replaced as a whole."""
 
 
 def with_defaults(config: Mapping[str, Any], defaults: Path = DEFAULTS) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     both = dict(below)
     for key, value in above.items():
         lower = below.get(key)
-        # A value that should be a mapping, but is none, is kept: validation refuses it.
-        nested = isinstance(value, Mapping) and isinstance(lower, Mapping)
-        both[key] = merged(lower, value) if nested else value
+        if isinstance(value, Mapping) and isinstance(lower, Mapping):
+            value = merged(lower, value)
+        both[key] = value
     return both
 
 
