@@ -1,4 +1,4 @@
-"""The defaults are one generated file; studies hold what they change and mean one thing anywhere."""
+"""Defaults are one generated file; studies hold what they change, and mean the same anywhere."""
 
 import json
 from pathlib import Path
