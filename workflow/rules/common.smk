@@ -2,19 +2,26 @@ import argparse
 import gc
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from transferscope.config.channel_strategies import WILDCARD
+from transferscope.study.defaults import with_defaults
 from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
 from transferscope.study.plan import EXTENSIONS, FIGURES, Plan, card_roots
 from transferscope.study.preflight import preflight
 from transferscope.study.protocols import PROTOCOLS
 from transferscope.study.study import Study
+from transferscope.upkeep.ran import record
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
+
+
+# A new dict: as a module, this workflow is given the config of the other one, which must not change.
+config = with_defaults(config, Path(workflow.current_basedir).parent / "defaults.yaml")
 
 
 def last_rules():
@@ -38,10 +45,11 @@ def load_plan():
     return Plan(study)
 
 
-def check_results_folder():
-    """Say before the first job where the results cannot be written."""
+def prepare_results():
+    """Say before the first job where the results cannot be written; write what this run uses."""
     try:
         require_writable(plan.paths.root)
+        record(plan.config, plan.paths)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -54,6 +62,9 @@ paths = plan.paths
 # Where the study trains no backbone, no job is asked for one: there may be thousands.
 TRAINED_WEIGHTS = plan.trained_weights if plan.study.trained else []
 WEIGHTS_ARGUMENTS = plan.weights_arguments if plan.study.trained else []
+# Snakemake calls no `onstart` of a module: there, a job writes what the run uses.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+WRITTEN_BY_A_JOB = [paths.config, paths.versions] if IS_MODULE else []
 ENVIRONMENT = "../../envs/transferscope.yaml"
 
 
