@@ -47,8 +47,8 @@ lock: $(INSTALLED)  ## Refresh the hashed lock files
 	$(BIN)/uv pip compile requirements/uv.in --upgrade --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/uv.txt
 	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra docs --extra remote --extra slurm --extra transformers --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
 
-schemas: $(INSTALLED)  ## Regenerate the JSON schemas from the config models
-	$(BIN)/transferscope schemas --output workflow/schemas
+schemas: $(INSTALLED)  ## Regenerate the JSON schemas and the defaults from the config models
+	$(BIN)/transferscope schemas --output workflow/schemas --defaults workflow/defaults.yaml
 
 bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
 	$(BIN)/python benchmarks/run.py --output docs/performance.md

@@ -24,20 +24,3 @@ def test_the_demo_config_fits_its_schema_and_a_typo_does_not(repository):
     validator.validate(config)
     with pytest.raises(ValidationError):
         validator.validate({**config, "bakbones": []})
-
-
-def test_every_key_of_the_config_stands_in_the_demo_config_with_a_comment(repository):
-    text = (repository / "config.yaml").read_text()
-    config = yaml.safe_load(text)
-    schema = json.loads(schema_text("config"))
-    assert set(config) == set(schema["properties"])
-    for key, value in config.items():
-        reference = schema["properties"][key].get("$ref")
-        if reference:
-            section = schema["$defs"][reference.rsplit("/", 1)[-1]]
-            assert set(value) == set(section["properties"]), key
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        top_level_key = line and not line.startswith((" ", "#", "-"))
-        if top_level_key:
-            assert lines[number - 1].startswith("#"), f"no comment above {line!r}"

@@ -47,7 +47,7 @@ def test_what_is_wrong_is_listed_and_nothing_is_estimated(tmp_path):
     assert not done.stdout
 
 
-def test_a_config_lies_on_top_of_the_folders_own_or_else_the_shipped_one(tmp_path, monkeypatch):
+def test_a_config_lies_on_top_of_the_defaults_and_of_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("study: mine\nsplits: {seeds: [7]}\n")
     merged = merged_config(Path("mine.yaml"))
@@ -55,6 +55,6 @@ def test_a_config_lies_on_top_of_the_folders_own_or_else_the_shipped_one(tmp_pat
     assert merged["heads"]["kinds"] == ["linear", "logreg", "mlp"]
     own = {"study": "base", "heads": {"kinds": ["linear"]}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own))
-    assert merged_config(Path("mine.yaml"))["heads"] == {"kinds": ["linear"]}
+    assert merged_config(Path("mine.yaml")) == merged
     with pytest.raises(UserError, match="does not exist"):
         merged_config(Path("none.yaml"))

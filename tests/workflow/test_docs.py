@@ -32,6 +32,7 @@ PAGES = [
     "look-after-a-study.md",
     "clusters.md",
     "remote-data.md",
+    "carry-over.md",
 ]
 
 

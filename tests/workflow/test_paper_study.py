@@ -190,15 +190,9 @@ def test_a_finished_study_fetches_and_plans_nothing(finished, folder, server):
 
 
 @pytest.mark.parametrize("study", sorted((REPOSITORY / "resources/studies").glob("*.yaml")))
-def test_every_ready_study_names_every_key_and_plans(study, tmp_path):
+def test_every_ready_study_is_named_as_its_file_and_plans(study, tmp_path):
     ours = yaml.safe_load(study.read_text())
-    demo = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    assert set(ours) == set(demo)
     assert ours["study"] == study.stem
-    lines = study.read_text().splitlines()
-    for number, line in enumerate(lines):
-        if line and not line.startswith((" ", "#", "-")):
-            assert lines[number - 1].startswith("#"), f"no comment above {line!r}"
     start = ["--snakefile", REPOSITORY / "Snakefile", "--directory", tmp_path]
     done = run(tmp_path, "snakemake", *start, "--configfile", study, "--cores", 2, "--dry-run")
     fetched = [name for name in ours["datasets"] if not name.endswith("-demo")]

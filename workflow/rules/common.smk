@@ -2,18 +2,25 @@ import argparse
 import gc
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from transferscope.study.defaults import with_defaults
 from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.cards.lookup import card_roots
 from transferscope.study.preflight import preflight
 from transferscope.study.study import Study
+from transferscope.upkeep.ran import record
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
+
+
+# A new dict: as a module, this workflow is given the config of the other one, which must not change.
+config = with_defaults(config, Path(workflow.current_basedir).parent / "defaults.yaml")
 
 
 def last_rules():
@@ -37,10 +44,11 @@ def load_plan():
     return Plan(study)
 
 
-def check_results_folder():
-    """Say before the first job where the results cannot be written."""
+def prepare_results():
+    """Say before the first job where the results cannot be written; write what this run uses."""
     try:
         require_writable(plan.paths.root)
+        record(plan.config, plan.paths, plan.versions)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -50,6 +58,9 @@ def check_results_folder():
 gc.set_threshold(200_000, 50, 100)
 plan = load_plan()
 paths = plan.paths
+# Snakemake calls no `onstart` of a module: there, a job writes what the run uses.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+WRITTEN_BY_A_JOB = [paths.config, paths.versions] if IS_MODULE else []
 
 
 def alternatives(names):

@@ -127,8 +127,15 @@ def main() -> None:
 @app.command()
 def schemas(
     output: Annotated[Path, typer.Option(help="Folder to write them into.")],
+    defaults: Annotated[
+        Path | None, typer.Option(help="File to write the defaults of a study into (.yaml).")
+    ] = None,
 ) -> None:
-    """Write the JSON schemas of config and cards."""
+    """Write the JSON schemas of config and cards, and the defaults of a study."""
     from transferscope.commands.schemas import write_schemas
+    from transferscope.runtime.atomic_files import write_atomically
+    from transferscope.study.defaults import defaults_text
 
     write_schemas(output)
+    if defaults is not None:
+        write_atomically(defaults, defaults_text())

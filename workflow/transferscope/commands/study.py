@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from transferscope.costs.estimate import Estimate
     from transferscope.steps.plan import Plan
+    from transferscope.upkeep.reruns import Change
 
 app = typer.Typer(help="Check a study before it runs.", no_args_is_help=True)
 GIB = 2**30
@@ -38,7 +40,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Check config, cards, sheets, files and backbones; say what the study will take."""
+    """Check config, cards, sheets, files and backbones; say what will run, and what runs again."""
     from transferscope.cards.lookup import card_roots
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
@@ -51,29 +53,60 @@ def check(
     plan = Plan(study)
     compute = study.config.compute
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
+    again = _changes(plan, config)
     if as_json:
-        typer.echo(json.dumps(_as_plain(found), indent=2))
+        plain = {**_as_plain(found), "changes": [asdict(change) for change in again]}
+        typer.echo(json.dumps(plain, indent=2))
     else:
         _show(plan, found)
+        typer.echo(
+            "".join(f"\n{line}" for line in _change_lines(plan, config, again)), nl=bool(again)
+        )
 
 
 def merged_config(path: Path) -> dict[str, Any]:
-    """Return a config as Snakemake sees it: on top of `config.yaml`, which gives what it omits.
+    """Return a config as Snakemake sees it: on top of the defaults, which give what it omits.
 
     Raises
     ------
     UserError
         Where a file cannot be read.
     """
-    from snakemake.utils import update_config
-
-    from transferscope.cards.lookup import card_roots
     from transferscope.config.model import read_yaml
+    from transferscope.study.defaults import with_defaults
 
-    bases = (root / BASE_CONFIG for root in card_roots())
-    merged = read_yaml(next(base for base in bases if base.is_file()))
-    update_config(merged, read_yaml(path))
-    return merged
+    return with_defaults(read_yaml(path))
+
+
+def _changes(plan: Plan, config: Path) -> list[Change]:
+    """Return what has changed since the study ran last; nothing, where it has not run."""
+    from transferscope.config.model import read_yaml
+    from transferscope.upkeep.ran import formerly, read_ran
+    from transferscope.upkeep.reruns import changes
+
+    ran = read_ran(plan.paths)
+    if ran is None:
+        if not plan.paths.root.is_dir():
+            return []
+        ran = formerly(read_yaml(config))
+    return changes(plan, ran)
+
+
+def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator[str]:
+    """Yield what runs again and why; nothing, where nothing has changed."""
+    if not again:
+        return
+    if plan.paths.config.exists():
+        yield f"Changed since the last run, as {plan.paths.config} tells:"
+    else:
+        yield (
+            f"An older version made {plan.paths.root}. If it ran in the clone, keys that {config} "
+            "leaves out had the values of the demo (docs/carry-over.md):"
+        )
+    for change in again:
+        then = f"{', '.join(change.steps)} again" if change.steps else "nothing again"
+        yield f"  {change.what}: {change.before} -> {change.now}: {then}"
+    yield f"What is new is made, too. Job by job: transferscope status {config}"
 
 
 def _as_plain(found: Estimate) -> dict[str, Any]:

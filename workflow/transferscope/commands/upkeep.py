@@ -14,6 +14,8 @@ from transferscope.commands.study import BASE_CONFIG, merged_config, size_text
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
+    from transferscope.config.paths import StudyPaths
+    from transferscope.config.study import StudyConfig
     from transferscope.study.study import Study
     from transferscope.upkeep.status import Status
     from transferscope.upkeep.verify import Verified
@@ -60,7 +62,7 @@ def verify(
     if study.suffix == ".tar":
         typer.echo(f"{study} is whole: {verify_archive(study)} files agree with their checksums.")
         return
-    found = run(_load(study).paths.root)
+    found = run(_paths(study).root)
     command = f"snakemake --cores all --configfile {study}"
     if as_json:
         typer.echo(json.dumps(_verified_as_plain(found, command), indent=2))
@@ -83,11 +85,32 @@ def _verify_published(place: str, *, as_json: bool) -> None:
         typer.echo(f"{place} is sound: {read} are as they were sent.")
 
 
+def _paths(config: Path) -> StudyPaths:
+    """Return the paths of a study, whatever its cards are by now."""
+    from transferscope.study.study import paths_of
+
+    return paths_of(_parsed(config))
+
+
+def _parsed(config: Path) -> StudyConfig:
+    from transferscope.config.model import validate
+    from transferscope.config.study import StudyConfig
+
+    parsed: StudyConfig = validate(merged_config(config), StudyConfig, str(config))
+    return parsed
+
+
 def _load(config: Path) -> Study:
+    """Return a study as it ran last; as its config says, where no run has written what it used."""
     from transferscope.cards.lookup import card_roots
     from transferscope.study.study import Study
 
-    return Study.load(merged_config(config), card_roots(), str(config))
+    ran = _paths(config).config
+    used = ran if ran.exists() else config
+    if used == config:
+        message = f"{ran} is missing, which each run writes: {config} is taken for what ran"
+        typer.echo(message, err=True)
+    return Study.load(merged_config(used), card_roots(), str(used))
 
 
 def _verified_as_plain(found: Verified, command: str) -> dict[str, Any]:
@@ -128,6 +151,22 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(found.as_plain(), indent=2))
     else:
         _show_status(found, config)
+        _show_changed_keys(config)
+
+
+def _show_changed_keys(config: Path) -> None:
+    """Say where the last run used another config than the one that the states are told for."""
+    from transferscope.study.study import paths_of
+    from transferscope.upkeep.ran import changed_keys, read_ran
+
+    parsed = _parsed(config)
+    paths = paths_of(parsed)
+    ran = read_ran(paths)
+    changed = changed_keys(ran.config, parsed) if ran else {}
+    for key, (before, now) in changed.items():
+        typer.echo(f"  changed since the last run: {key}: {before} -> {now}")
+    if changed:
+        typer.echo(f"  As it ran: transferscope status {paths.config}")
 
 
 def _show_status(found: Status, config: Path) -> None:
@@ -193,7 +232,7 @@ def costs(
     """Show where the time and the memory of a study went, a rule."""
     from transferscope.upkeep.costs import job_costs, rule_costs
 
-    jobs = job_costs(_load(config).paths.benchmark("").parent)
+    jobs = job_costs(_paths(config).benchmark("").parent)
     rules = rule_costs(jobs)
     if figure:
         from transferscope.figures.costs import draw_costs

@@ -24,21 +24,31 @@ class ComputeSettings(Model):
             "fp32 on the first batch, and fp32 takes over where the two disagree."
         ),
     )
-    batch_size: int = Field(32, ge=1, description="Images a forward pass.")
+    batch_size: int = Field(32, ge=1, description="Images per forward pass. More on a large GPU.")
     block_rows: int = Field(
-        4096, ge=1, description="Tiles saved at a time: what a killed job loses at the most."
+        4096,
+        ge=1,
+        description=(
+            "Tiles saved at a time: what a killed job loses at most. Fewer for slow networks."
+        ),
     )
     jobs_per_store: int = Field(
         1,
         ge=1,
         description=(
-            "Jobs that fill one embedding store together, so that several GPUs or nodes share it; "
-            "each fills blocks of its own."
+            "Jobs that fill one embedding store together, each blocks of its own, so that several "
+            "GPUs or nodes share it; it comes out the same, byte for byte. More than 1 only where "
+            "single stores take hours."
         ),
     )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
     probe_threads: int = Field(
-        1, ge=1, description="Processor cores of a head or k-NN job; results depend on it slightly."
+        1,
+        ge=1,
+        description=(
+            "Processor cores of a head or k-NN job. One suits many small stores, which run next to "
+            "each other; more suit large stores. Scores may differ in the last digits."
+        ),
     )
 
 
@@ -54,7 +64,7 @@ class TrainingSettings(Model):
         ),
     )
     checkpoint_minutes: float = Field(
-        10.0, ge=0, description="A killed training loses no more than this."
+        10.0, ge=0, description="Minutes between checkpoints: what a killed training loses at most."
     )
     knn_tiles: int = Field(
         512,

@@ -18,6 +18,16 @@ class StudyPaths:
 
     root: Path
 
+    @property
+    def config(self) -> Path:
+        """Config of the last run, every key."""
+        return self.root / "config.yaml"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of steps, formats and packages of the last run."""
+        return self.root / "versions.json"
+
     def raw_sheet(self, dataset: str = "{dataset}") -> Path:
         """Sample sheet of a dataset that is simulated or fetched."""
         return self.root / "raw" / dataset / "samples.tsv"

@@ -21,22 +21,30 @@ from transferscope.config.vocabulary import CardRef, Fraction, HeadKind, Scheme,
 
 
 class SplitSettings(Model):
-    """How tiles are divided, once and for all probes."""
+    """How tiles are divided, once and for all probes, so that all comparisons are paired."""
 
     schemes: list[Scheme] = Field(
         ["group", "image"],
         min_length=1,
         description=(
-            "group: no group on both sides, the honest estimate for new proteins; image: groups "
-            "shared, as older papers do. The gap between them is a result."
+            "group: no group (protein, well, patient) on both sides, the honest estimate for new "
+            "ones; image: groups shared, as older papers do. The gap between them is a result."
         ),
     )
     folds: dict[Scheme, Annotated[int, Field(ge=2)]] = Field(
-        {"group": 5, "image": 5}, description="Folds of each scheme."
+        {"group": 5, "image": 5},
+        description=(
+            "Folds of each scheme. A class needs at least as many groups as the group scheme has."
+        ),
     )
-    seeds: list[Seed] = Field([0], min_length=1, description="Repeats of the whole division.")
+    seeds: list[Seed] = Field(
+        [0], min_length=1, description="Seeds of the division, one per repeat."
+    )
     validation: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of the training side kept for early stopping."
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="Share of the training side kept for early stopping and thresholds.",
     )
     fractions: list[Fraction] = Field(
         [0.1, 0.25, 0.5, 1.0],
@@ -63,22 +71,22 @@ class SplitSettings(Model):
 
 
 class HeadSettings(Model):
-    """How the supervised heads on frozen embeddings are trained."""
+    """Supervised heads on frozen embeddings; all folds, seeds and fractions train together."""
 
     kinds: list[HeadKind] = Field(
         ["linear", "logreg", "mlp"],
         description=(
             "linear: one layer, AdamW, early stopping; logreg: L2-regularised to convergence; "
-            "mlp: 512-256 with dropout, as the published OpenCell studies have it."
+            "mlp: hidden layers with dropout, as in the published OpenCell studies. Empty: none."
         ),
     )
     hidden: list[Annotated[int, Field(ge=1)]] = Field(
         [512, 256], description="Widths of the mlp's hidden layers."
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of the mlp.")
-    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp.")
+    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp, in epochs.")
     patience: int = Field(15, ge=1, description="Epochs without a better validation loss.")
-    batch_size: int = Field(256, ge=1, description="Tiles a step.")
+    batch_size: int = Field(256, ge=1, description="Tiles per step.")
     learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate, decayed by a cosine.")
     weight_decay: float = Field(0.04, ge=0, description="AdamW's weight decay.")
     logreg_c: float = Field(1.0, gt=0, description="Inverse strength of logreg's L2 penalty.")
@@ -86,7 +94,8 @@ class HeadSettings(Model):
         5,
         ge=1,
         description=(
-            "A class with fewer validation positives shares one threshold with others of its kind."
+            "A class with fewer validation positives gets no threshold of its own: it shares one "
+            "with others of its kind."
         ),
     )
 
@@ -97,7 +106,7 @@ KnnExclusion = Literal["none", "fov", "group", "batch"]
 
 
 class KnnSettings(Model):
-    """k nearest neighbours: one search a metric at the largest k, every k from it."""
+    """k nearest neighbours: one search per metric at the largest k, every k from it."""
 
     k: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 5, 10, 20, 50],
@@ -137,7 +146,7 @@ AggregationMethod = Literal["mean", "median"]
 
 
 class AggregateSettings(Model):
-    """Levels above the tile at which embeddings are put together and scored."""
+    """Levels above the tile at which embeddings are combined and scored alongside single tiles."""
 
     levels: list[AggregationLevel] = Field(
         [],
@@ -173,13 +182,13 @@ FinetuneMode = Annotated[
 
 
 class FinetuneSettings(Model):
-    """Which backbones are fine-tuned, and how."""
+    """Fine-tuning: backbone and head trained together on the divisions of the frozen heads."""
 
     backbones: list[CardRef] = Field(
         [],
         description=(
             "Which of the study's backbones are trained on with labels, as `backbones` names them. "
-            "Empty: off."
+            "Empty: off. docs/fine-tune.md says more."
         ),
     )
     channels: list[Strategy] = Field(
@@ -203,9 +212,11 @@ class FinetuneSettings(Model):
     fractions: list[Fraction] | None = Field(
         None, description="At which of the study's fractions. Null: all."
     )
-    epochs: int = Field(40, ge=1, description="Longest training.")
-    patience: int = Field(8, ge=1, description="Epochs without a better validation score.")
-    batch_size: int = Field(32, ge=1, description="Tiles a step.")
+    epochs: int = Field(40, ge=1, description="Longest training, in epochs.")
+    patience: int = Field(
+        8, ge=1, description="Epochs without a better mean average precision in validation."
+    )
+    batch_size: int = Field(32, ge=1, description="Tiles per step.")
     learning_rate: float = Field(
         5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
     )
@@ -215,7 +226,13 @@ class FinetuneSettings(Model):
         description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
     )
     layer_decay: float = Field(
-        0.75, gt=0, le=1, description="Each layer learns at this share of the rate of the next."
+        0.75,
+        gt=0,
+        le=1,
+        description=(
+            "Each layer learns at this share of the rate of the next. 1 for networks that start at "
+            "random."
+        ),
     )
     warmup: float = Field(
         0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
@@ -241,7 +258,7 @@ class FinetuneSettings(Model):
     augment: bool = Field(True, description="Whether training tiles are changed at random.")
     augmentation: AugmentationSettings = AugmentationSettings()
     checkpoint_minutes: float = Field(
-        10.0, gt=0, description="The running training is saved so often; finished ones are kept."
+        10.0, gt=0, description="Minutes between checkpoints; finished trainings are kept."
     )
 
     @field_validator("backbones", "channels", "modes", "schemes", "fractions")

@@ -15,10 +15,12 @@ from transferscope.config.vocabulary import Metric
 class CompareSettings(Model):
     """How results are compared."""
 
-    metric: Metric = Field("macro_f1", description="The metric of the headline and the figures.")
-    bootstrap: int = Field(1000, ge=100, description="Draws of groups an interval.")
+    metric: Metric = Field(
+        "macro_f1", description="The metric of headline and figures; one of `metrics`."
+    )
+    bootstrap: int = Field(1000, ge=100, description="Draws of groups per interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
-    seed: int = Field(0, ge=0, description="Seed of the draws, the same for every store.")
+    seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones: paired.")
 
 
 class FigureSettings(Model):
@@ -28,10 +30,10 @@ class FigureSettings(Model):
     map: Literal["tsne", "umap"] = Field(
         "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
     )
-    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at the most.")
+    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at most.")
     gallery: int = Field(
         0,
         ge=0,
         le=40,
-        description="Tiles a dataset shown with their nearest neighbours. 0: no such figure.",
+        description="Tiles per dataset shown with their nearest neighbours. 0: no such figure.",
     )

@@ -28,18 +28,26 @@ class StudyConfig(Model):
     """A study: which backbones, on which datasets, evaluated how."""
 
     study: Name = Field(description="Name of the study; results lie under <results>/<study>/.")
-    results: str = Field("results", min_length=1, description="Folder of all results.")
+    results: str = Field(
+        "results", min_length=1, description="Folder of all results: on a large disk."
+    )
     card_folders: dict[Literal["datasets", "backbones"], str] = Field(
         {
             "datasets": "resources/datasets",
             "backbones": "resources/backbones",
         },
-        description="Where cards are looked up by name.",
+        description=(
+            "Where cards are looked up by name: in the working folder first, then in the folder of "
+            "the workflow."
+        ),
     )
     datasets: list[CardRef] = Field(min_length=1, description="Dataset cards, by name or by path.")
     backbones: list[CardRef] = Field(
         min_length=1,
-        description="Backbone cards, by name or by path; `name@output` picks one of its outputs.",
+        description=(
+            "Backbone cards, by name or by path; `name@output` picks one of its outputs. Adding "
+            "one embeds and probes that one only."
+        ),
     )
     channel_strategies: list[Strategy] = Field(
         ["replicate", "map", "map-random"],
@@ -49,19 +57,23 @@ class StudyConfig(Model):
             "average over these passes; only-<channel>, such as only-protein: one of them; map: "
             "each channel goes to the slot that it belongs to; map-random: the same channels in "
             "other slots, the control; adapt: the input weights are made to fit the number of "
-            "channels; agnostic: all as they are, for backbones that take any channels."
+            "channels; agnostic: all as they are, for backbones that take any channels. "
+            "docs/channel-strategies.md has a picture of each."
         ),
     )
     strategy_seeds: list[Seed] = Field(
         [0, 1, 2],
         min_length=1,
-        description="Seeds of map-random, one an order: repeats, which are averaged.",
+        description=(
+            "Seeds of map-random, one per order: repeats, which are averaged. One that draws the "
+            "order of an earlier one is left out."
+        ),
     )
     training_datasets: list[CardRef] = Field(
         [],
         description=(
             "Further dataset cards: backbones with `source: train` may see their tiles, and "
-            "nothing is evaluated on them. They need no labels."
+            "nothing is evaluated on them. They need no labels (`labels: []` in the card)."
         ),
     )
     bad_tiles: Literal["stop", "skip"] = Field(

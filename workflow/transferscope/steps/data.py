@@ -98,7 +98,7 @@ class Fetch(_DatasetStep):
         return card.fetch is not None
 
     def inputs(self) -> dict[str, Any]:
-        return {"files": self.files_read}
+        return {"files": self.sources}
 
     def outputs(self) -> dict[str, Any]:
         return {"sheet": self.paths.raw_sheet(), "manifest": self.paths.fetched()}
@@ -106,7 +106,7 @@ class Fetch(_DatasetStep):
     def params(self) -> dict[str, Any]:
         return {"card": self.dataset_card, "depends": self.depends}
 
-    def files_read(self, wildcards: Wildcards) -> list[Path]:
+    def sources(self, wildcards: Wildcards) -> list[Path]:
         """Return the files of this machine that a fetch reads: annotation table, or list."""
         located = self.study.all_datasets[wildcards.dataset]
         return fetch_inputs(located.card, located.path)

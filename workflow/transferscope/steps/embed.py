@@ -226,7 +226,7 @@ class Pretrain(BackboneStep):
         return [{"backbone": name} for name in self.study.trained]
 
     def inputs(self) -> dict[str, Any]:
-        return {"sources": self.files_read}
+        return {"sources": self.sources}
 
     def outputs(self) -> dict[str, Any]:
         # Weights, history and checkpoint lie next to it, so that a stopped job finds them again.
@@ -257,7 +257,7 @@ class Pretrain(BackboneStep):
     def _processes(self) -> int:
         return self.config.training.processes
 
-    def files_read(self, wildcards: Wildcards) -> list[Path]:
+    def sources(self, wildcards: Wildcards) -> list[Path]:
         """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
         return [
             path

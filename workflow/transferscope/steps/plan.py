@@ -59,6 +59,21 @@ class Plan:
             counted[rule] = counted.get(rule, 0) + len(step.planned)
         return counted
 
+    @property
+    def versions(self) -> dict[str, int]:
+        """Step -> its version."""
+        return {name: step.version for name, step in self.steps.items()}
+
+    def readers(self) -> dict[str, set[str]]:
+        """Return step -> the steps of which some job reads what it writes."""
+        made_by = {path: name for name, step in self.steps.items() for path in step.files()}
+        found: dict[str, set[str]] = {name: set() for name in self.steps}
+        for name, step in self.steps.items():
+            for path in step.files_read():
+                if path in made_by:
+                    found[made_by[path]].add(name)
+        return found
+
     def closing_message(self) -> str:
         """Say where the results of a finished run are."""
         paths = self.paths

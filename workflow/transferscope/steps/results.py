@@ -23,6 +23,16 @@ LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 3
 
 
+class _Drawing(Step):
+    """A step that draws a figure."""
+
+    version = FIGURES_VERSION
+
+    @property
+    def family(self) -> str:
+        return "figures"
+
+
 class _Comparison(Step):
     """A step on the scores of the whole study."""
 
@@ -132,7 +142,7 @@ class Aggregation(_Comparison):
         return scored_at_levels(self.study.probed(), self.config.aggregate)
 
 
-class Figure(Step):
+class Figure(_Drawing):
     """Draw one figure of the comparison.
 
     Parameters
@@ -143,7 +153,6 @@ class Figure(Step):
         The figure.
     """
 
-    version = FIGURES_VERSION
     options = ("study_folder=folder", "settings", "output=svg", "output=png")
 
     def __init__(self, study: Study, sizes: Sizes, figure: ComparisonFigure) -> None:
@@ -174,10 +183,9 @@ class Figure(Step):
         return Need.of(2 * TABLES_MB + n_scored, n_scored)
 
 
-class _EmbeddingFigure(Step):
+class _EmbeddingFigure(_Drawing):
     """A figure of the embeddings of one dataset."""
 
-    version = FIGURES_VERSION
     wildcards = ("dataset",)
 
     def jobs(self) -> Sequence[Job]:
@@ -274,11 +282,10 @@ class Gallery(_EmbeddingFigure):
         return {**super().params(), "knn": self.config.knn.model_dump_json()}
 
 
-class TrainingCurves(Step):
+class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
     name = "training_curves"
-    version = FIGURES_VERSION
     wildcards = ("backbone",)
     options = ("manifest", "settings", "output=svg", "output=png")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from transferscope.config.probed import Probed
@@ -138,6 +139,11 @@ class Step:
         raise NotImplementedError
 
     @property
+    def family(self) -> str:
+        """Return the name under which reports to the user list the step."""
+        return self.name
+
+    @property
     def command(self) -> str:
         """Return the words of the command line that name the step."""
         return self.name.replace("_", "-")
@@ -172,9 +178,21 @@ class Step:
 
     def files(self) -> list[Path]:
         """Return every output of every job of the study."""
-        patterns = [getattr(output, "path", output) for output in self.outputs().values()]
-        flat = [each for p in patterns for each in (p if isinstance(p, list) else [p])]
-        return [Path(str(path).format(**job)) for job in self.planned for path in flat]
+        outputs = [getattr(output, "path", output) for output in self.outputs().values()]
+        return [path for job in self.planned for each in outputs for path in _paths(each, job)]
+
+    def files_read(self) -> set[Path]:
+        """Return every input of every job of the study."""
+        inputs = [getattr(given, "find", given) for given in self.inputs().values()]
+        return {path for job in self.planned for each in inputs for path in _paths(each, job)}
+
+    def told(self, job: Job) -> dict[str, Any]:
+        """Return the parameters of one job."""
+        wildcards = SimpleNamespace(**job)
+        return {
+            name: value(wildcards) if callable(value) else value
+            for name, value in self.params().items()
+        }
 
     @property
     def log(self) -> Path:
@@ -236,6 +254,13 @@ class Step:
         if job not in self._needs:
             self._needs[job] = self.need(wildcards)
         return self._needs[job]
+
+
+def _paths(given: Any, job: Job) -> list[Path]:
+    """Return files, given as one or several patterns, or as a function of the wildcards."""
+    found = given(SimpleNamespace(**job)) if callable(given) else given
+    several = found if isinstance(found, list) else [found]
+    return [Path(str(path).format(**job)) for path in several]
 
 
 def per_dataset(names: Iterable[str]) -> list[Job]:

@@ -93,7 +93,7 @@ class Study:
     @cached_property
     def paths(self) -> StudyPaths:
         """Paths of the study."""
-        return StudyPaths(Path(self.config.results) / self.config.study)
+        return paths_of(self.config)
 
     @cached_property
     def all_datasets(self) -> dict[str, Located[DatasetCard]]:
@@ -328,6 +328,11 @@ def _channel_problems(card: TrainCard, path: Path, dataset: DatasetCard) -> list
             for problem in error.problems
         ]
     return []
+
+
+def paths_of(config: StudyConfig) -> StudyPaths:
+    """Return the paths of the study of a config."""
+    return StudyPaths(Path(config.results) / config.study)
 
 
 def _representation(ref: str, card: BackboneCard) -> str:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
-import platform
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import IO
 
-import yaml
-
+from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.checksum_list import CHECKSUMS, as_list, read_list
+from transferscope.steps.plan import Plan
 from transferscope.study.study import Study
+from transferscope.upkeep.ran import config_text, versions_text
 
 # How a run went, with times, and what its jobs tell each other: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw", "parts")
@@ -106,6 +104,7 @@ def results_of(root: Path, *, stores: bool) -> list[Path]:
 
 def _results(root: Path, *, stores: bool) -> Iterator[Path]:
     passing = WORKING if stores else (*WORKING, ".zarr")
+    described = StudyPaths(root).config, StudyPaths(root).versions
     # Not `rglob`: it fails where a running job removes a folder, and enters what is left out.
     for folder, folders, names in os.walk(root):
         if Path(folder) == root:
@@ -113,7 +112,7 @@ def _results(root: Path, *, stores: bool) -> Iterator[Path]:
         folders[:] = [name for name in folders if _is_lasting(name, passing)]
         for path in (Path(folder, name) for name in names if _is_lasting(name, passing)):
             # A link may lead to a file that is not of the study.
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and path not in described:
                 yield path
 
 
@@ -144,19 +143,19 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def descriptions(study: Study) -> dict[str, bytes]:
-    """Return config, cards and versions by the names under which they are exported."""
-    config = study.config.model_dump(mode="json")
-    texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False).encode()}
+    """Return config, cards and versions by the names under which they are exported.
+
+    Versions are those of the run, where it has written them.
+    """
+    texts = {"config.yaml": config_text(study.config).encode()}
     files = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
     files |= {f"backbones/{name}": card.path for name, card in sorted(study.backbones.items())}
     texts |= {f"cards/{name}.yaml": path.read_bytes() for name, path in files.items()}
-    texts["versions.json"] = (json.dumps(_versions(), indent=2) + "\n").encode()
+    ran = study.paths.versions
+    texts["versions.json"] = (
+        ran.read_bytes() if ran.exists() else versions_text(Plan(study).versions).encode()
+    )
     return texts
-
-
-def _versions() -> dict[str, str]:
-    installed = {str(d.metadata["Name"]): d.version for d in distributions()}
-    return {"python": platform.python_version(), **dict(sorted(installed.items()))}
 
 
 def verify_archive(archive: Path) -> int:

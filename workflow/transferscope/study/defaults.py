@@ -1,0 +1,92 @@
+"""The values that a study has where it leaves keys out: one file, generated from the models."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from transferscope.config.model import Model, read_yaml
+from transferscope.config.study import StudyConfig
+
+# Next to the Snakefile. An edited copy of the file counts for Snakemake and commands alike.
+DEFAULTS = Path(__file__).resolve().parents[1] / "defaults.yaml"
+WIDTH = 100
+HEAD = """\
+The value of every key that a study leaves out. Generated from the models by `make schemas`: to
+change a study, write what differs into a file of its own. That file lies on top of this one,
+wherever it is run; mappings are merged key by key, lists are replaced as a whole."""
+
+
+def with_defaults(config: Mapping[str, Any], defaults: Path = DEFAULTS) -> dict[str, Any]:
+    """Return a config on top of the defaults; the config itself stays as it is.
+
+    Parameters
+    ----------
+    config
+        What a study says, as plain data.
+    defaults
+        File of the defaults.
+
+    Raises
+    ------
+    UserError
+        Where the file of the defaults cannot be read.
+    """
+    return merged(read_yaml(defaults), config)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings as one, as Snakemake merges config files.
+
+    Examples
+    --------
+    >>> merged({"folds": {"group": 5, "image": 5}, "k": [1, 5]}, {"folds": {"group": 3}, "k": [2]})
+    {'folds': {'group': 3, 'image': 5}, 'k': [2]}
+    """
+    both = dict(below)
+    for key, value in above.items():
+        lower = below.get(key)
+        if isinstance(value, Mapping) and isinstance(lower, Mapping):
+            value = merged(lower, value)
+        both[key] = value
+    return both
+
+
+def defaults_text() -> str:
+    """Return the file of the defaults: every key of a study, commented with what it means."""
+    parts = [_comment(HEAD, ""), *_entries(StudyConfig, "")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _entries(model: type[Model], indent: str) -> Iterator[str]:
+    """Yield the lines of each key: a comment and the value, or the keys of a section."""
+    for key, field in model.model_fields.items():
+        section = field.annotation
+        if inspect.isclass(section) and issubclass(section, Model):
+            about = _comment(inspect.getdoc(section) or "", indent)
+            inner = "\n".join(_entries(section, f"{indent}  "))
+            yield f"{about}\n{indent}{key}:\n{inner}"
+        else:
+            yield f"{_comment(field.description or '', indent)}\n{indent}{_line(key, field)}"
+
+
+def _line(key: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return f"# {key}:   (each study gives its own)"
+    plain = list(field.default) if isinstance(field.default, tuple) else field.default
+    flow = yaml.safe_dump({key: plain}, default_flow_style=True, sort_keys=False, width=10_000)
+    return flow.strip()[1:-1]
+
+
+def _comment(text: str, indent: str) -> str:
+    paragraph = " ".join(text.split())
+    prefix = f"{indent}# "
+    return textwrap.fill(
+        paragraph, WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False
+    )

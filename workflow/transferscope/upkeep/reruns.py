@@ -1,0 +1,118 @@
+"""What of a study will run again because its config or the program has changed, and why."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from transferscope.config.study import StudyConfig
+from transferscope.steps.plan import Plan
+from transferscope.steps.step import Step
+from transferscope.stores.manifest import FORMAT_VERSION
+from transferscope.upkeep.ran import Ran, changed_keys
+
+# Keys that choose cards: what is new is made, and nothing that is there is made again.
+CHOICES = ("datasets", "training_datasets", "backbones")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that is not as it was when the study ran last.
+
+    Parameters
+    ----------
+    what
+        Key of the config, or what has another version.
+    before, now
+        Its value then and now.
+    steps
+        The steps of this study that run again because of it, in the order of the data.
+    """
+
+    what: str
+    before: Any
+    now: Any
+    steps: list[str]
+
+
+def changes(plan: Plan, ran: Ran) -> list[Change]:
+    """Return what has changed since a study ran last, and what runs again because of it.
+
+    Parameters
+    ----------
+    plan
+        The study as it is asked for now.
+    ran
+        What its last run used.
+    """
+    return [*_changed_keys(plan, ran), *_changed_versions(plan, ran)]
+
+
+def _changed_keys(plan: Plan, ran: Ran) -> Iterator[Change]:
+    for key, (old, new) in changed_keys(ran.config, plan.config).items():
+        steps = {"compare"} if key in CHOICES else _steps_that_read(plan, key, old)
+        yield Change(key, old, new, _and_readers(plan, steps))
+
+
+def _changed_versions(plan: Plan, ran: Ran) -> Iterator[Change]:
+    for step, old in ran.versions.get("steps", {}).items():
+        new = plan.versions.get(step)
+        if new is not None and old != new:
+            yield Change(f"version of the step {step}", old, new, _and_readers(plan, {step}))
+    old = ran.versions.get("formats", {}).get("stores", FORMAT_VERSION)
+    if old != FORMAT_VERSION:
+        # Older formats stay readable.
+        yield Change("format of new stores", old, FORMAT_VERSION, [])
+
+
+def _steps_that_read(plan: Plan, key: str, old: Any) -> set[str]:
+    """Return the steps of which some job is told otherwise with the old value of a key."""
+    config = _replaced(plan.config, key.split("."), old)
+    before = Plan(replace(plan.study, config=config))
+    return {name for name, step in plan.steps.items() if _differs(step, before)}
+
+
+def _differs(step: Step, before: Plan) -> bool:
+    with warnings.catch_warnings():
+        # The old value may be none that is valid now, and a step that refuses it reads it.
+        warnings.simplefilter("ignore")
+        try:
+            former = before.steps.get(step.name)
+            jobs = step.planned if former is not None else []
+            return any(step.told(job) != former.told(job) for job in jobs if former is not None)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return True
+
+
+def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
+    """Return a config with another value at a key, unchecked.
+
+    Of a key that its section no longer has, the first one there is replaced: what read the one
+    reads the other. A section that is no more is read by nothing.
+    """
+    if not path:
+        return value
+    key, *rest = path
+    if not isinstance(node, BaseModel):
+        return {**node, key: _replaced(node.get(key, {}), rest, value)}
+    known = type(node).model_fields
+    if key not in known:
+        if isinstance(node, StudyConfig):
+            return node
+        key, rest = next(iter(known)), []
+    return node.model_copy(update={key: _replaced(getattr(node, key), rest, value)})
+
+
+def _and_readers(plan: Plan, steps: set[str]) -> list[str]:
+    """Return steps and all that follow from them, in the order of the data."""
+    readers = plan.readers()
+    found: set[str] = set()
+    new = steps & readers.keys()
+    while new:
+        found |= new
+        new = {reader for step in new for reader in readers[step]} - found
+    return list(dict.fromkeys(s.family for name, s in plan.steps.items() if name in found))
