@@ -3,7 +3,7 @@
 import inspect
 
 from snakemake.common import get_input_function_aux_params
-from transferscope.study.signatures import with_signature, with_signatures
+from transferscope.steps.signatures import with_signature, with_signatures
 
 
 @with_signatures
