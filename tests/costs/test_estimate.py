@@ -26,6 +26,10 @@ def plan_of(folder, **changes):
     return Plan(Study.load(config, [folder, SHIPPED], "study.yaml"))
 
 
+def estimate_of(plan):
+    return estimate(plan.study, plan.jobs(), RATES)
+
+
 def test_fields_of_a_sheet_are_counted_and_cut_tiles_too(tmp_path):
     plan = plan_of(tmp_path)
     found = expected_fields(plan.study, "cells")
@@ -71,7 +75,7 @@ def test_a_first_file_that_is_broken_is_named(tmp_path):
 
 def test_hours_and_bytes_follow_from_passes_and_operations(tmp_path):
     plan = plan_of(tmp_path)
-    found = estimate(plan, RATES)
+    found = estimate(plan.study, plan.jobs(), RATES)
     tiny = plan.study.backbones["tiny"]
     cost = network_cost(tiny.card, tiny.path)
     jobs = {(job.backbone, job.channels): job for job in found.embed}
@@ -84,12 +88,12 @@ def test_hours_and_bytes_follow_from_passes_and_operations(tmp_path):
 
 
 def test_more_heads_or_epochs_cost_more_and_a_shared_store_costs_nothing(tmp_path):
-    base = estimate(plan_of(tmp_path / "base"), RATES)
+    base = estimate_of(plan_of(tmp_path / "base"))
     heads = {"kinds": ["logreg", "mlp"], "epochs": 6, "hidden": [16, 8]}
-    longer = estimate(plan_of(tmp_path / "longer", heads=heads), RATES)
+    longer = estimate_of(plan_of(tmp_path / "longer", heads=heads))
     assert longer.head_hours > base.head_hours
     strategies = ["replicate", "map", "mean"]
-    shared = estimate(plan_of(tmp_path / "shared", channel_strategies=strategies), RATES)
+    shared = estimate_of(plan_of(tmp_path / "shared", channel_strategies=strategies))
     assert shared.device_hours == base.device_hours
     assert shared.head_hours > base.head_hours
 
@@ -107,10 +111,10 @@ def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
 
 def test_hours_of_fine_tuning_follow_from_epochs_folds_and_fractions(tmp_path):
     tuned = {"backbones": ["cards/backbones/tiny.yaml"], "schemes": ["group"], "epochs": 10}
-    found = estimate(plan_of(tmp_path, finetune=tuned), RATES)
+    found = estimate_of(plan_of(tmp_path, finetune=tuned))
     (job,) = (job for job in found.embed if (job.backbone, job.channels) == ("tiny", "map"))
     # Two folds of half of the tiles each, at fractions 0.5 and 1; 20 % of these are validation.
     shown = 10 * (0.8 * 3 + 0.2) / TRAINING_SHARE
     passes = sum(2 * (0.5 * fraction * (shown + 0.2) + 0.5) for fraction in (0.5, 1.0))
     assert found.tuning_hours == pytest.approx(job.hours * passes)
-    assert estimate(plan_of(tmp_path / "off"), RATES).tuning_hours == 0
+    assert estimate_of(plan_of(tmp_path / "off")).tuning_hours == 0

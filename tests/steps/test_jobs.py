@@ -1,7 +1,6 @@
 """The number of jobs against Snakemake's own dry run."""
 
 import pytest
-from transferscope.costs.jobs import jobs_of_whole_study
 
 from factories import DATASET_CARD, planned_jobs, write_study, write_yaml
 from transferscope.commands.study import merged_config
@@ -32,7 +31,7 @@ def test_jobs_are_those_that_snakemake_plans(tmp_path, monkeypatch, changes):
     expected.pop("all")
     figures = [name for name in expected if name.startswith("figure_")]
     expected["figures"] = sum(expected.pop(name) for name in figures)
-    assert jobs_of_whole_study(Plan(study)) == expected
+    assert Plan(study).jobs() == expected
 
 
 def _roots(folder):

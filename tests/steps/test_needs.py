@@ -1,14 +1,16 @@
 """What jobs ask for follows from the study, and grows with the attempt."""
 
-import re
 from types import SimpleNamespace
 
 import pytest
 
 from factories import DATASET_CARD, STUDY, TINY_NETWORK, write_study, write_yaml
-from transferscope.costs.needs import FETCHED_FIELDS, LEAST_MINUTES, Needs
+from transferscope.costs.needs import LEAST_MINUTES
 from transferscope.costs.network_costs import KnownCosts, NetworkCost
+from transferscope.costs.sizes import Sizes
 from transferscope.raw.sheets import SampleSheet
+from transferscope.steps.data import FETCHED_FIELDS
+from transferscope.steps.plan import Plan
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.study.study import Study
 
@@ -18,7 +20,7 @@ LARGE = NetworkCost(operations=10**12, parameters=10**9, width=1536)
 
 @pytest.fixture
 def needs_of(tmp_path, repository):
-    """Return a function that makes the needs of a study whose network costs as told."""
+    """Return a function that makes the steps of a study whose network costs as told."""
     write_study(tmp_path)
 
     def make(cost=SMALL, n_tiles=36, tile=(2, 64, 64), **changes):
@@ -30,7 +32,7 @@ def needs_of(tmp_path, repository):
             costs.learn(located.card, located.path, lambda: cost)
         manifest = Manifest(TILES_FORMAT, "", (n_tiles, *tile), "", "")
         manifest.write(study.paths.tiles("cells"))
-        return Needs(study, costs)
+        return Plan(study, Sizes(study, costs)).steps
 
     return make
 
@@ -42,34 +44,41 @@ def wildcards(**values):
 
 def test_memory_and_time_double_with_each_attempt(needs_of):
     needs = needs_of()
-    for ask in (needs.mem_mb("embed"), needs.runtime("embed")):
+    for ask in (needs["embed"].mem_mb, needs["embed"].runtime):
         first, second, third = (ask(wildcards(), attempt=n) for n in (1, 2, 3))
         assert (second, third) == (2 * first, 4 * first)
 
 
 def test_an_embedding_needs_its_weights_and_its_tiles(needs_of):
-    small, large = (needs_of(cost).embed(wildcards()) for cost in (SMALL, LARGE))
+    small, large = (needs_of(cost)["embed"].need(wildcards()) for cost in (SMALL, LARGE))
     # Weights of 4 bytes each, of which there are several copies while the number format is tried.
     assert large.mem_mb - small.mem_mb > 2 * 4 * 10**9 / 2**20
-    assert needs_of(LARGE, n_tiles=10**6).embed(wildcards()).minutes > 1000 * large.minutes / 15
-    assert needs_of(None).embed(wildcards()).mem_mb > 2 * small.mem_mb
+    assert (
+        needs_of(LARGE, n_tiles=10**6)["embed"].need(wildcards()).minutes
+        > 1000 * large.minutes / 15
+    )
+    assert needs_of(None)["embed"].need(wildcards()).mem_mb > 2 * small.mem_mb
 
 
 def test_more_passes_take_longer_and_the_processor_longest(needs_of):
     one, two = (
-        needs_of(LARGE, n_tiles=10**5).embed(wildcards(channels=c)) for c in ("map", "replicate")
+        needs_of(LARGE, n_tiles=10**5)["embed"].need(wildcards(channels=c))
+        for c in ("map", "replicate")
     )
     assert two.minutes - LEAST_MINUTES == pytest.approx(2 * (one.minutes - LEAST_MINUTES), rel=0.01)
-    gpu = needs_of(LARGE, n_tiles=10**5, compute={"device": "auto"}).embed(wildcards())
+    gpu = needs_of(LARGE, n_tiles=10**5, compute={"device": "auto"})["embed"].need(wildcards())
     assert gpu.minutes < one.minutes
     assert gpu.mem_mb > one.mem_mb
-    features = needs_of(LARGE).embed(wildcards(backbone="handcrafted", channels="features"))
+    features = needs_of(LARGE)["embed"].need(wildcards(backbone="handcrafted", channels="features"))
     assert features.mem_mb < one.mem_mb
 
 
 def test_probes_need_their_matrix(needs_of):
     for name in ("heads", "knn", "aggregate"):
-        few, many = (getattr(needs_of(LARGE, n_tiles=n), name)(wildcards()) for n in (10, 10**6))
+        few, many = (
+            needs_of(LARGE, n_tiles=n, aggregate={"levels": ["fov"]})[name].need(wildcards())
+            for n in (10, 10**6)
+        )
         matrix = 4 * 10**6 * 1536 / 2 / 2**20
         assert many.mem_mb - few.mem_mb > 2 * matrix
         assert many.minutes > few.minutes
@@ -77,35 +86,36 @@ def test_probes_need_their_matrix(needs_of):
 
 def test_steps_on_pixels_need_a_few_fields_whatever_their_number(needs_of, tmp_path):
     one_thread, many_threads = (
-        needs_of(compute={"device": "cpu", "threads": n}).tiles(wildcards()) for n in (1, 10_000)
+        needs_of(compute={"device": "cpu", "threads": n})["tiles"].need(wildcards())
+        for n in (1, 10_000)
     )
     assert many_threads.mem_mb > one_thread.mem_mb
     cells = {"segmentation": {"method": "watershed"}, "crop": {"size": 24}}
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
     write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
-    assert needs_of().cells(wildcards()).mem_mb >= one_thread.mem_mb
+    assert needs_of()["cells"].need(wildcards()).mem_mb >= one_thread.mem_mb
 
 
 def test_fields_that_wait_from_an_object_store_are_counted(needs_of, monkeypatch):
-    monkeypatch.setattr(Needs, "_field_mb", lambda *_: 100.0)
-    near = needs_of().tiles(wildcards())
+    monkeypatch.setattr(Sizes, "field_bytes", lambda *_: 100.0 * 2**20)
+    near = needs_of()["tiles"].need(wildcards())
     monkeypatch.setattr(SampleSheet, "is_remote", True)
-    far = needs_of().tiles(wildcards())
+    far = needs_of()["tiles"].need(wildcards())
     assert far.mem_mb - near.mem_mb == 100 * FETCHED_FIELDS
 
 
 def test_a_network_that_is_shown_more_pixels_takes_longer(needs_of, tmp_path):
-    fit = needs_of(LARGE, n_tiles=10**5).embed(wildcards())
+    fit = needs_of(LARGE, n_tiles=10**5)["embed"].need(wildcards())
     physical = {**TINY_NETWORK, "name": "tiny", "scale": "physical", "pixel_size_um": 0.25}
     write_yaml(tmp_path / "cards/backbones/tiny.yaml", physical)
     # 64 px at 0.5 um are 128 px at 0.25 um, where the card alone says 32 px.
-    larger = needs_of(LARGE, n_tiles=10**5).embed(wildcards())
+    larger = needs_of(LARGE, n_tiles=10**5)["embed"].need(wildcards())
     assert larger.minutes == pytest.approx(16 * fit.minutes, rel=0.02)
 
 
 def test_equal_networks_are_looked_at_once_and_remembered(tmp_path, needs_of):
     needs = needs_of()
-    located, path = needs.study.backbones["tiny"], tmp_path / "costs.json"
+    located, path = needs["embed"].study.backbones["tiny"], tmp_path / "costs.json"
     KnownCosts(path).learn(located.card, located.path, lambda: LARGE)
     renamed = located.card.model_copy(update={"name": "other"})
     known = KnownCosts(path)
@@ -121,10 +131,10 @@ def test_a_fine_tuning_needs_more_than_the_embedding_and_takes_longer_with_each_
     def need(epochs, mode="full"):
         settings = {"backbones": ["cards/backbones/tiny.yaml"], "epochs": epochs}
         needs = needs_of(LARGE, n_tiles=10**4, finetune=settings)
-        return needs.finetune(wildcards(tuned_head=f"finetune-{mode}")), needs
+        return needs["finetune"].need(wildcards(tuned_head=f"finetune-{mode}")), needs
 
     (short, needs), (long, _) = need(10), need(20)
-    embedding, once = needs.embed(wildcards()), need(10, "head")[0]
+    embedding, once = needs["embed"].need(wildcards()), need(10, "head")[0]
     assert short.mem_mb > embedding.mem_mb
     assert embedding.minutes < once.minutes < short.minutes
     assert long.minutes - once.minutes == pytest.approx(
@@ -132,20 +142,22 @@ def test_a_fine_tuning_needs_more_than_the_embedding_and_takes_longer_with_each_
     )
 
 
-def test_every_rule_that_a_cluster_runs_says_what_it_needs(repository):
-    rules = 0
-    for path in (repository / "workflow/rules").glob("*.smk"):
-        for text in re.split(r"(?m)^ *(?=(?:use )?(?:rule|checkpoint)\b)", path.read_text())[1:]:
-            name = text.split(":")[0]
-            if name != "rule fetch":
-                assert {"mem_mb=plan", "runtime=plan"} <= set(re.findall(r"\w+=plan", text)), name
-                rules += 1
-    assert rules >= 15
+def test_every_step_that_a_cluster_runs_says_what_it_needs(needs_of):
+    steps = needs_of(
+        aggregate={"levels": ["fov"]},
+        figures={"gallery": 4},
+        finetune={"backbones": ["cards/backbones/tiny.yaml"]},
+    )
+    for step in steps.values():
+        values = {**wildcards().__dict__, **step.planned[0]}
+        assert step.need(SimpleNamespace(**values)).mem_mb > 500
+    assert len(steps) >= 15
 
 
 def test_a_study_that_is_yet_to_be_fetched_asks_no_network(tmp_path, repository, monkeypatch):
     monkeypatch.setattr("socket.socket", None)
     config = {**STUDY, "datasets": ["opencell"], "results": str(tmp_path)}
     write_study(tmp_path)
-    needs = Needs(Study.load(config, [tmp_path, repository], "study.yaml"), KnownCosts(tmp_path))
-    assert needs.tiles(wildcards(dataset="opencell")).minutes > LEAST_MINUTES
+    study = Study.load(config, [tmp_path, repository], "study.yaml")
+    steps = Plan(study, Sizes(study, KnownCosts(tmp_path))).steps
+    assert steps["tiles"].need(wildcards(dataset="opencell")).minutes > LEAST_MINUTES

@@ -24,10 +24,18 @@ def wildcards(**values):
     return SimpleNamespace(**{"dataset": "cells", "backbone": "tiny", **values})
 
 
+def read_by(plan, step, **values):
+    """Return what one job of a step reads, by name."""
+    inputs = plan.steps[step].inputs().items()
+    job = wildcards(**values)
+    return {name: given(job) if callable(given) else given for name, given in inputs}
+
+
 def test_every_probe_of_every_representation_is_compared(plan_of):
     plan = plan_of()
-    assert len(plan.probe_files("scores")) == 2 * 3
-    assert len(set(plan.probe_files("scores") + plan.probe_files("predictions"))) == 12
+    inputs = plan.steps["compare"].inputs()
+    assert len(inputs["scores"]) == 2 * 3
+    assert len(set(inputs["scores"] + inputs["predictions"])) == 12
 
 
 def test_what_is_switched_off_is_not_asked_for(plan_of):
@@ -35,42 +43,49 @@ def test_what_is_switched_off_is_not_asked_for(plan_of):
         knn={"k": []},
         splits={"schemes": ["group"], "folds": {"group": 2}, "fractions": [1.0]},
     )
-    assert plan.probes() == ["heads"]
-    assert plan.figures() == ["strategies", "classes", "confusion"]
+    assert "heads" in plan.steps
+    assert "knn" not in plan.steps
+    figures = [name for name in plan.steps if name.startswith("figure_")]
+    assert figures == ["figure_strategies", "figure_classes", "figure_confusion"]
 
 
 def test_a_gpu_is_asked_for_only_by_networks_that_may_use_one(plan_of):
-    assert plan_of().gpus(wildcards()) == 0
-    on_gpu = plan_of(compute={"device": "auto"})
+    assert plan_of().steps["embed"].gpus(wildcards()) == 0
+    on_gpu = plan_of(compute={"device": "auto"}).steps["embed"]
     assert on_gpu.gpus(wildcards()) == 1
     assert on_gpu.gpus(wildcards(backbone="handcrafted")) == 0
 
 
 def test_a_mean_is_read_from_the_store_of_replicate(plan_of):
     plan = plan_of(channel_strategies=["replicate", "mean"])
-    path = plan.embeddings_of(wildcards(representation="tiny@mean", channels="mean"))
+    path = read_by(plan, "heads", representation="tiny@mean", channels="mean")["embeddings"]
     assert path.as_posix().endswith("embeddings/cells/tiny/replicate.json")
-    assert len(plan.embeddings_in(wildcards())) == 2
+    assert len(read_by(plan, "embedding_maps")["embeddings"]) == 2
 
 
 def test_every_view_of_single_channels_is_read_from_one_store(plan_of):
     views = ["mean", "only-nucleus", "only-protein"]
     plan = plan_of(channel_strategies=views, backbones=["cards/backbones/tiny.yaml"])
-    read = {str(plan.embeddings_of(wildcards(representation="tiny", channels=v))) for v in views}
-    assert read == {str(path) for path in plan.embeddings_in(wildcards())}
+    read = {
+        str(read_by(plan, "heads", representation="tiny", channels=v)["embeddings"]) for v in views
+    }
+    assert read == {str(path) for path in read_by(plan, "embedding_maps")["embeddings"]}
     assert len(read) == 1
 
 
 def test_a_thousand_stores_fit_into_a_shell_command(plan_of):
-    nested = json.loads(plan_of().probed_in())
+    nested = json.loads(plan_of().steps["compare"].params()["stores"])
     assert nested == {"cells": {"tiny": ["replicate", "map"], "handcrafted": ["features"]}}
 
 
 def test_fractions_do_not_divide_anew(plan_of):
     first, second = plan_of(), plan_of(splits={**STUDY["splits"], "fractions": [0.1, 1.0]})
-    assert first.split_settings(None) == second.split_settings(None)
-    probed = wildcards(representation="tiny")
-    assert first.head_settings(probed) != second.head_settings(probed)
+
+    def settings(plan, step):
+        return plan.steps[step].params()["settings"]
+
+    assert settings(first, "splits") == settings(second, "splits")
+    assert settings(first, "heads") != settings(second, "heads")
 
 
 def test_the_closing_message_says_where_everything_is(plan_of, tmp_path, monkeypatch):
@@ -102,54 +117,61 @@ def fetching(tmp_path, plan_of):
 def write_manifest(plan):
     path = plan.paths.fetched("cells")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"made_for": plan.fetch_dependencies(wildcards())}))
+    path.write_text(json.dumps({"made_for": plan.steps["fetch"].depends(wildcards())}))
     return path
 
 
 def test_tiles_wait_for_a_fetch_that_is_to_come_and_not_for_one_that_is_repeated(fetching):
     plan = fetching()
     manifest = plan.paths.fetched("cells")
-    assert plan.given_sheet(wildcards()) == plan.fetched_before(wildcards()) == []
-    assert plan.fetched_anew(wildcards()) == [manifest]
+    assert (
+        plan.steps["tiles"].given_sheet(wildcards())
+        == plan.steps["tiles"].fetched_before(wildcards())
+        == []
+    )
+    assert plan.steps["tiles"].fetched_anew(wildcards()) == [manifest]
     write_manifest(plan)
-    assert plan.fetched_anew(wildcards()) == []
-    assert plan.fetched_before(wildcards()) == [manifest]
-    assert fetching(downloads={"connections": 1}).fetched_before(wildcards()) == [manifest]
-    assert fetching(limit=3).fetched_anew(wildcards()) == [manifest]
+    assert plan.steps["tiles"].fetched_anew(wildcards()) == []
+    assert plan.steps["tiles"].fetched_before(wildcards()) == [manifest]
+    assert fetching(downloads={"connections": 1}).steps["tiles"].fetched_before(wildcards()) == [
+        manifest
+    ]
+    assert fetching(limit=3).steps["tiles"].fetched_anew(wildcards()) == [manifest]
 
 
 def test_another_annotation_table_is_another_fetch(fetching, tmp_path):
     plan = fetching()
     write_manifest(plan)
-    assert plan.fetch_inputs(wildcards()) == [tmp_path / "table.csv"]
+    assert plan.steps["fetch"].sources(wildcards()) == [tmp_path / "table.csv"]
     (tmp_path / "table.csv").write_text("ensg_id,target_name\n")
-    assert plan.fetched_before(wildcards()) == []
+    assert plan.steps["tiles"].fetched_before(wildcards()) == []
 
 
 def test_what_was_fetched_counts_by_its_content(fetching):
     plan = fetching()
-    before = plan.tile_dependencies(wildcards())
+    before = plan.steps["tiles"].depends(wildcards())
     manifest = write_manifest(plan)
-    fetched = plan.tile_dependencies(wildcards())
+    fetched = plan.steps["tiles"].depends(wildcards())
     assert fetched != before
     os.utime(manifest, ns=(1, 1))
-    assert plan.tile_dependencies(wildcards()) == fetched
+    assert plan.steps["tiles"].depends(wildcards()) == fetched
 
 
 def test_each_dataset_is_made_by_its_source(plan_of, fetching):
-    assert plan_of().made_by("fetch") == plan_of().made_by("simulate") == []
-    assert fetching().made_by("fetch") == ["cells"]
+    assert not {"fetch", "simulate"} & plan_of().steps.keys()
+    assert fetching().steps["fetch"].values("dataset") == ["cells"]
 
 
 def test_levels_and_galleries_are_made_only_where_they_are_asked_for(plan_of):
-    assert plan_of().aggregated() == plan_of().galleries() == []
+    assert not {"aggregate", "aggregation", "gallery"} & plan_of().steps.keys()
     plan = plan_of(aggregate={"levels": ["fov"]}, figures={"gallery": 3})
     names = {path.name for path in plan.targets()}
     assert {"aggregation.svg", "aggregation.png", "cells.svg", "cells.png"} <= names
-    assert len(plan.aggregate_files()) == len(plan.aggregated()) == 3
+    aggregate, scores = plan.steps["aggregate"], plan.steps["aggregation"].inputs()["scores"]
+    assert len(scores) == len(aggregate.planned) == 3
     values = wildcards(representation="tiny", channels="map")
-    assert plan.fields_in(values) == []
-    assert plan.fields_arguments(values) == []
+    assert aggregate.fields(values) == []
+    assert aggregate.fields_arguments(values) == []
 
 
 def test_whole_fields_are_read_and_not_scored_again(plan_of, tmp_path):
@@ -158,14 +180,15 @@ def test_whole_fields_are_read_and_not_scored_again(plan_of, tmp_path):
         datasets=["quarters.yaml", "cards/datasets/cells.yaml"],
         aggregate={"levels": ["fov"], "fields": {"quarters": "cells"}},
     )
-    assert {p.dataset for p in plan.aggregated()} == {"quarters"}
+    aggregate = plan.steps["aggregate"]
+    assert aggregate.values("dataset") == ["quarters"]
     values = wildcards(dataset="quarters", representation="tiny@mean", channels="map")
-    assert plan.fields_in(values) == []
+    assert aggregate.fields(values) == []
     values.representation = "tiny"
-    manifest, table = plan.fields_in(values)
+    manifest, table = aggregate.fields(values)
     assert manifest.as_posix().endswith("embeddings/cells/tiny/map.json")
     assert table.as_posix().endswith("tiles/cells.tiles.parquet")
-    assert plan.fields_arguments(values)[::2] == ["--fields", "--fields-table"]
+    assert aggregate.fields_arguments(values)[::2] == ["--fields", "--fields-table"]
 
 
 def test_whole_fields_of_no_dataset_are_reported(plan_of):

@@ -3,6 +3,7 @@
 import inspect
 
 from snakemake.common import get_input_function_aux_params
+
 from transferscope.steps.signatures import with_signature, with_signatures
 
 

@@ -13,6 +13,8 @@ from transferscope.errors import UserError
 from transferscope.study.defaults import with_defaults
 from transferscope.upkeep.ran import changed_keys, formerly, read_ran, record
 
+STEPS = {"embed": 1, "heads": 2}
+
 
 def config(**changes: object) -> StudyConfig:
     return StudyConfig.model_validate(with_defaults({**STUDY, **changes}))
@@ -21,21 +23,21 @@ def config(**changes: object) -> StudyConfig:
 def test_what_a_run_used_is_read_back_as_the_same_study(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path / "tiny")
     assert read_ran(paths) is None
-    record(config(), paths)
+    record(config(), paths, STEPS)
     ran = read_ran(paths)
     assert StudyConfig.model_validate(ran.config) == config()
-    assert ran.versions["steps"] == PROTOCOLS
+    assert ran.versions["steps"] == STEPS
     assert {"python", "transferscope"} <= set(ran.versions["packages"])
     assert set(yaml.safe_load(paths.config.read_text())) == set(StudyConfig.model_fields)
     assert sorted(path.name for path in paths.root.iterdir()) == ["config.yaml", "versions.json"]
     first = paths.config.read_bytes()
-    record(config(), paths)
+    record(config(), paths, STEPS)
     assert paths.config.read_bytes() == first
 
 
 def test_a_record_without_versions_tells_of_the_config_alone(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
-    record(config(), paths)
+    record(config(), paths, STEPS)
     paths.versions.write_text("{")
     with pytest.raises(UserError, match=r"versions\.json: cannot be read"):
         read_ran(paths)
@@ -74,6 +76,6 @@ def test_a_study_of_an_older_version_had_the_demos_values_where_it_left_keys_out
 
 
 def test_the_versions_are_plain_json(tmp_path: Path) -> None:
-    record(config(), StudyPaths(tmp_path))
+    record(config(), StudyPaths(tmp_path), STEPS)
     versions = json.loads((tmp_path / "versions.json").read_text())
     assert set(versions) == {"steps", "formats", "packages"}

@@ -1,5 +1,6 @@
 """What runs again is read off the settings of the steps, for keys and for versions."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,22 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(Study.load(with_defaults(STUDY), [folder, REPOSITORY], "study.yaml"))
 
 
-def ran(**changes: object) -> Ran:
-    config = StudyConfig.model_validate(with_defaults({**STUDY, **changes}))
-    return Ran(config.model_dump(mode="json"), {"steps": dict(PROTOCOLS)})
+@pytest.fixture
+def ran(plan: Plan) -> Callable[..., Ran]:
+    """Return a function that returns what a run used, with some keys changed."""
+
+    def make(**changes: object) -> Ran:
+        config = StudyConfig.model_validate(with_defaults({**STUDY, **changes}))
+        return Ran(config.model_dump(mode="json"), {"steps": plan.versions})
+
+    return make
 
 
 def found(plan: Plan, before: Ran) -> dict[str, list[str]]:
     return {change.what: change.steps for change in changes(plan, before)}
 
 
-def test_nothing_runs_again_where_nothing_has_changed(plan: Plan) -> None:
+def test_nothing_runs_again_where_nothing_has_changed(plan: Plan, ran: Callable[..., Ran]) -> None:
     assert changes(plan, ran()) == []
 
 
@@ -58,12 +65,15 @@ def test_nothing_runs_again_where_nothing_has_changed(plan: Plan) -> None:
     ],
 )
 def test_a_changed_key_names_the_steps_that_read_it_and_all_that_follows(
-    plan: Plan, before: dict[str, object], expected: dict[str, list[str]]
+    plan: Plan,
+    ran: Callable[..., Ran],
+    before: dict[str, object],
+    expected: dict[str, list[str]],
 ) -> None:
     assert found(plan, ran(**before)) == expected
 
 
-def test_keys_that_came_or_went_count_as_changed(plan: Plan) -> None:
+def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., Ran]) -> None:
     before = ran()
     del before.config["heads"]["dropout"]
     del before.config["splits"]["rare_classes"]
@@ -77,7 +87,9 @@ def test_keys_that_came_or_went_count_as_changed(plan: Plan) -> None:
     }
 
 
-def test_another_version_of_a_step_names_it_where_the_study_has_it(plan: Plan) -> None:
+def test_another_version_of_a_step_names_it_where_the_study_has_it(
+    plan: Plan, ran: Callable[..., Ran]
+) -> None:
     before = ran()
     before.versions["steps"] |= {"heads": 0, "finetune": 0}
     before.versions["formats"] = {"stores": 0}

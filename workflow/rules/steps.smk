@@ -54,5 +54,6 @@ for step in plan.steps.values():
         params:
             **step.params(),
             protocol=step.version,
+            command=step.arguments,
         shell:
-            step.shell
+            "transferscope --log {log:q} {params.command}"

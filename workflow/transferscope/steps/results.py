@@ -79,7 +79,7 @@ class Compare(_Comparison):
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
             "settings": self.config.compare.model_dump_json(),
-            "more": self.arguments(),
+            "more": self.evaluated_arguments(),
         }
 
     def probes(self) -> list[str]:
@@ -92,7 +92,7 @@ class Compare(_Comparison):
         tuned = [(head, p) for p in self.study.fine_tuned() for head in tuned_heads(self.study)]
         return frozen + tuned
 
-    def arguments(self) -> list[str]:
+    def evaluated_arguments(self) -> list[str]:
         """Return the probes, and what is fine-tuned, as arguments of the step."""
         words = [text for probe in self.probes() for text in ("--probe", probe)]
         if heads := tuned_heads(self.study):

@@ -6,6 +6,7 @@ with wildcards, or functions of a job's wildcards, as Snakemake takes them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -189,10 +190,7 @@ class Step:
     def told(self, job: Job) -> dict[str, Any]:
         """Return the parameters of one job."""
         wildcards = SimpleNamespace(**job)
-        return {
-            name: value(wildcards) if callable(value) else value
-            for name, value in self.params().items()
-        }
+        return {name: _found(value, wildcards) for name, value in self.params().items()}
 
     @property
     def log(self) -> Path:
@@ -208,24 +206,15 @@ class Step:
     def _place(self) -> str:
         return "/".join([self.name, *(f"{{{wildcard}}}" for wildcard in self.wildcards)])
 
-    @property
-    def shell(self) -> str:
-        """The command of a job, as Snakemake formats it."""
-        known = {
-            **dict.fromkeys(self.inputs(), "input"),
-            **dict.fromkeys(self.outputs(), "output"),
-            **dict.fromkeys(self.params(), "params"),
-            **dict.fromkeys(self.wildcards, "wildcards"),
-        }
-        words = ["transferscope --log {log:q}", self.command]
-        for option in self.options:
-            name, _, key = option.partition("=")
-            key = key or name
-            value = "{threads}" if key == "threads" else f"{{{known[key]}.{key}:q}}"
-            words.append(f"--{name.replace('_', '-')} {value}")
-        # Options that only some jobs have.
-        words += ["{params.more:q}"] * ("more" in known)
-        return " ".join(words)
+    def arguments(self, wildcards: Wildcards, input: Any, output: Any, threads: int) -> Arguments:
+        """Return the command of a job behind `transferscope`, as Snakemake asks for a parameter.
+
+        Parameters
+        ----------
+        wildcards, input, output, threads
+            Of the job. A parameter that takes its files and cores counts for no rerun.
+        """
+        return Arguments(self, wildcards, input, output, threads)
 
     def values(self, wildcard: str) -> list[str]:
         """Return the values of a wildcard in the jobs of the study."""
@@ -258,9 +247,52 @@ class Step:
 
 def _paths(given: Any, job: Job) -> list[Path]:
     """Return files, given as one or several patterns, or as a function of the wildcards."""
-    found = given(SimpleNamespace(**job)) if callable(given) else given
+    found = _found(given, SimpleNamespace(**job))
     several = found if isinstance(found, list) else [found]
     return [Path(str(path).format(**job)) for path in several]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command of one job; its text is made only when the job runs, for there may be thousands.
+
+    Parameters
+    ----------
+    step
+        The step.
+    wildcards, input, output, threads
+        Of the job.
+    """
+
+    step: Step
+    wildcards: Wildcards
+    input: Any
+    output: Any
+    threads: int
+
+    def __str__(self) -> str:
+        params = self.step.params()
+        words = self.step.command.split()
+        for option in self.step.options:
+            name, _, key = option.partition("=")
+            words += [f"--{name.replace('_', '-')}", str(self._value(key or name, params))]
+        # Options that only some jobs have.
+        words += _found(params.get("more", []), self.wildcards)
+        return shlex.join(words)
+
+    def _value(self, key: str, params: Mapping[str, Any]) -> Any:
+        if key == "threads":
+            return self.threads
+        if key in params:
+            return _found(params[key], self.wildcards)
+        for files in (self.output, self.input, self.wildcards):
+            if hasattr(files, key):
+                return getattr(files, key)
+        raise KeyError(f"{self.step.name} has no {key}")
+
+
+def _found(value: Any, wildcards: Wildcards) -> Any:
+    return value(wildcards) if callable(value) else value
 
 
 def per_dataset(names: Iterable[str]) -> list[Job]:

@@ -15,7 +15,7 @@ from transferscope.config.model import Model, read_yaml
 from transferscope.config.study import StudyConfig
 
 # Next to the Snakefile. An edited copy of the file counts for Snakemake and commands alike.
-DEFAULTS = Path(__file__).resolve().parents[1] / "defaults.yaml"
+DEFAULTS = Path(__file__).resolve().parents[2] / "defaults.yaml"
 WIDTH = 100
 HEAD = """\
 The value of every key that a study leaves out. Generated from the models by `make schemas`: to
