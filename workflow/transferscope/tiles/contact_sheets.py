@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
+from transferscope.disk import replacing
 from transferscope.parquet import read_parquet
 from transferscope.progress import progress_bar
 from transferscope.raw.sheets import split_labels
@@ -229,7 +230,8 @@ def _add_legend(figure: Figure, channels: list[str], y: float) -> None:
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     # Without the software's name and version, equal data give equal files.
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def _file_name(label: str) -> str:
