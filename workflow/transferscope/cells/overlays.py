@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from transferscope.cells.field import decode
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
+from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
 
@@ -135,8 +136,9 @@ def _save(image: Colours, title: str, plan: CellPlan, path: Path) -> None:
         text.set_bbox(box)
     FigureCanvasAgg(figure)
     # Without the software's name and version, equal data give equal files.
-    encoding = {"compress_level": COMPRESSION}
-    figure.savefig(path, dpi=DPI, metadata={"Software": None}, pil_kwargs=encoding)
+    options: Any = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": COMPRESSION}}
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, **options)
 
 
 def _has_nuclei(plan: CellPlan) -> bool:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
 from transferscope.raw.sheets import split_labels
+from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import read_parquet
@@ -229,7 +230,8 @@ def _add_legend(figure: Figure, channels: list[str], y: float) -> None:
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     # Without the software's name and version, equal data give equal files.
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def _file_name(label: str) -> str:

@@ -21,6 +21,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -357,7 +358,7 @@ def _set_date(path: Path, last_modified: str) -> None:
 
 def _failed(url: str, error: requests.RequestException) -> _TryFailedError:
     """Say what an error of the library means; raise where another try cannot help."""
-    cause = error.args[0] if error.args else None
+    cause: Any = error.args[0] if error.args else error
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
     match error:
