@@ -119,12 +119,8 @@ def test_the_config_of_the_working_folder_is_the_study_where_no_other_is_named(
     own = yaml.safe_load((base / "clone/mine.yaml").read_text()) | {"study": "own"}
     write_yaml(tmp_path / "config.yaml", own)
     command = ["snakemake", "--snakefile", str(base / "clone/Snakefile"), "--cores", "2", "-n"]
-    done = run_command([*command, "--config", "metrics=[macro_f1]"], tmp_path)
+    done = run_command([*command, "--printshellcmds", "--config", "metrics=[macro_f1]"], tmp_path)
     said = done.stdout + done.stderr
     assert "results/own/summary.csv" in said
-    assert (
-        '"metrics":["macro_f1"]'
-        in run_command(
-            [*command, "--printshellcmds", "--config", "metrics=[macro_f1]"], tmp_path
-        ).stdout
-    )
+    # On top of it, as on top of the demo, come single keys.
+    assert '"metrics":["macro_f1"]' in said

@@ -7,6 +7,11 @@ import pytest
 import yaml
 
 from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
+from transferscope.study.defaults import with_defaults
+from transferscope.study.plan import Plan, card_roots
+from transferscope.study.study import Study
+from transferscope.upkeep.ran import read_ran
+from transferscope.upkeep.reruns import changes
 
 pytestmark = pytest.mark.workflow
 
@@ -103,6 +108,28 @@ def test_a_changed_head_setting_trains_heads_only(copied_study):
     jobs = planned_jobs(folder)
     assert jobs.pop("heads") == 3
     assert set(jobs) == COMPARISON - {"embedding_maps"}
+
+
+CHANGED = {
+    "heads": {**STUDY["heads"], "epochs": 4},
+    "splits": {**STUDY["splits"], "validation": 0.3},
+    "compute": {**STUDY["compute"], "batch_size": 8},
+    "figures": {**STUDY["figures"], "dpi": 70},
+}
+
+
+def test_what_is_said_to_run_again_is_what_snakemake_plans(copied_study, monkeypatch):
+    folder = copied_study()
+    monkeypatch.chdir(folder)
+    for key, value in CHANGED.items():
+        change_study(folder, **{key: value})
+        config = with_defaults({**STUDY, key: value})
+        plan = Plan(Study.load(config, card_roots(), "study.yaml"))
+        (change,) = changes(plan, read_ran(plan.paths))
+        jobs = planned_jobs(folder)
+        drawn = {name for name in jobs if name.startswith("figure_") or name == "embedding_maps"}
+        planned = set(jobs) - drawn - {"all"} | ({"figures"} if drawn else set())
+        assert set(change.steps) == planned, key
 
 
 def test_a_changed_class_list_decodes_and_embeds_nothing(copied_study):
