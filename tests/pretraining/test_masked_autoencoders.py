@@ -5,15 +5,15 @@ import torch
 from torch.nn import functional
 
 from transferscope.cards import TimmCard
-from transferscope.pretraining.methods.base import Batch
-from transferscope.pretraining.methods.mae_unet import blanked
-from transferscope.pretraining.methods.masking import Mask, normalized_patches, random_mask
-from transferscope.pretraining.methods.registry import build_method
-from transferscope.pretraining.methods.settings import (
+from transferscope.cards.methods import (
     ChannelAgnosticMaeSettings,
     MaeSettings,
     UnetMaeSettings,
 )
+from transferscope.pretraining.methods.base import Batch
+from transferscope.pretraining.methods.mae_unet import blanked
+from transferscope.pretraining.methods.masking import Mask, normalized_patches, random_mask
+from transferscope.pretraining.methods.registry import build_method
 from transferscope.training.settings import AugmentationSettings
 
 SIZE, PATCH = 32, 8
