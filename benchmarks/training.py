@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferscope.backbones.precision import Precision, choose_precision
 from transferscope.cards import DatasetCard, TrainCard
+from transferscope.cards.methods import METHODS
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import Pretraining, TrainingSource
 from transferscope.config.training import OptimiserSettings
@@ -45,18 +46,13 @@ ROUNDS = 3
 WORKERS = THREADS = 2
 SIZE = 112
 CHANNELS = ["nucleus", "protein"]
-VIT = {"architecture": "vit_tiny_patch16_224"}
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "dino": {**VIT, "objective": {"method": "dino", "output_width": 4096}},
-    "mae": {**VIT, "objective": {"method": "mae", "decoder_width": 192, "decoder_depth": 2}},
-    "ca-mae": {
-        "architecture": "channel_agnostic_vit",
-        "arguments": {"embed_dim": 192, "num_heads": 3},
-        "objective": {"method": "ca-mae", "decoder_width": 192},
-    },
-    "mae-unet": {"architecture": "resnet18", "objective": {"method": "mae-unet"}},
-    "weak": {**VIT, "objective": {"method": "weak"}},
+# Heads and decoders as small as the encoder; a method that is not named keeps its defaults.
+LIGHTER: dict[str, dict[str, Any]] = {
+    "dino": {"output_width": 4096},
+    "mae": {"decoder_width": 192, "decoder_depth": 2},
+    "ca-mae": {"decoder_width": 192},
 }
+ARGUMENTS = {"channel_agnostic_vit": {"embed_dim": 192, "num_heads": 3}}
 POOLING = {"resnet18": "pool", "channel_agnostic_vit": "mean"}
 DATASET = {
     "name": "bench",
@@ -73,8 +69,8 @@ def run(folder: Path) -> Part:
     torch.set_num_threads(THREADS)
     source = training_source(folder)
     rows = []
-    for name, changes in OBJECTIVES.items():
-        rows += _rows(name, _card(name, changes), source, folder)
+    for name, method in METHODS.items():
+        rows += _rows(name, _card(name, method.typical_network), source, folder)
     title = (
         f"Pretraining ({FIELDS} tiles of 2 x 256 x 256 uint16; ViT-Ti/16 or ResNet-18, {SIZE} px, "
         f"batch {BATCH}, {THREADS} threads)"
@@ -141,18 +137,20 @@ def _rate(timed: Timed) -> str:
     return f"{STEPS * BATCH / timed.median:.1f} img/s"
 
 
-def _card(name: str, changes: dict[str, Any]) -> TrainCard:
-    pooling = POOLING.get(changes["architecture"], "cls")
+def _card(name: str, architecture: str) -> TrainCard:
+    pooling = POOLING.get(architecture, "cls")
     return TrainCard.model_validate(
         {
             "source": "train",
             "name": name,
+            "architecture": architecture,
+            "arguments": ARGUMENTS.get(architecture, {}),
+            "objective": {"method": name, **LIGHTER.get(name, {})},
             "slots": [{"name": channel} for channel in CHANNELS],
             "input_size": SIZE,
             "outputs": [{"name": pooling, "pooling": pooling}],
             "datasets": ["bench"],
             "batch_size": BATCH,
-            **changes,
         }
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import timm
@@ -22,7 +22,9 @@ from checkpoint_files import (
     save,
     vit_state,
 )
+from transferscope.cards import LayoutName
 from transferscope.checkpoints.conversion import convert
+from transferscope.checkpoints.layouts import LAYOUTS
 from transferscope.checkpoints.reading import read_checkpoint
 from transferscope.errors import UserError
 
@@ -271,6 +273,17 @@ def test_an_unknown_file_says_what_it_holds(tmp_path: Path) -> None:
     state = save(vit_state(), tmp_path / "v.pth")
     with pytest.raises(UserError, match=r"known layout under `studnet`"):
         convert(read_checkpoint(state), state_key="studnet")
+
+
+def test_every_layout_that_a_card_can_name_is_there_and_no_other() -> None:
+    assert list(dict.fromkeys(one.name for one in LAYOUTS)) == list(get_args(LayoutName))
+
+
+@pytest.mark.parametrize("name", get_args(LayoutName))
+def test_no_layout_takes_a_file_of_something_else(tmp_path: Path, name: str) -> None:
+    path = save({"encoder.conv.weight": torch.ones(2)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=f"no weights of the layout {name};"):
+        convert(read_checkpoint(path), name)
 
 
 def test_an_incomplete_file_of_a_layout_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from transferscope.cards import Normalization, Slot
-from transferscope.pretraining.methods.base import Batch
+from transferscope.cards.methods import DinoSettings
+from transferscope.pretraining.methods.base import Batch, Parts
 from transferscope.pretraining.methods.dino import (
     Crops,
     Dino,
@@ -20,7 +21,6 @@ from transferscope.pretraining.methods.dino import (
     teacher_temperature,
 )
 from transferscope.pretraining.methods.inputs import NetworkInputs
-from transferscope.pretraining.methods.settings import DinoSettings
 
 WIDTH = 5
 BATCH = 3
@@ -58,7 +58,8 @@ def unchanged(size, scale, channels):
 def method(settings=SETTINGS, n_datasets=1):
     torch.manual_seed(0)
     inputs = NetworkInputs([Slot(name="nucleus"), Slot(name="protein")], Normalization(kind="none"))
-    return Dino(settings, Pooled, 8, 4, inputs, unchanged, n_datasets)
+    parts = Parts(Pooled, 2, 8, inputs, unchanged, n_datasets=n_datasets)
+    return Dino(settings.model_copy(update={"local_size": 4}), parts)
 
 
 def views(dataset=0):

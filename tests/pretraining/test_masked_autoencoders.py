@@ -5,16 +5,16 @@ import torch
 from torch.nn import functional
 
 from transferscope.cards import TimmCard
+from transferscope.cards.methods import (
+    ChannelAgnosticMaeSettings,
+    MaeSettings,
+    UnetMaeSettings,
+)
 from transferscope.config.training import AugmentationSettings
 from transferscope.pretraining.methods.base import Batch
 from transferscope.pretraining.methods.mae_unet import blanked
 from transferscope.pretraining.methods.masking import Mask, normalized_patches, random_mask
 from transferscope.pretraining.methods.registry import build_method
-from transferscope.pretraining.methods.settings import (
-    ChannelAgnosticMaeSettings,
-    MaeSettings,
-    UnetMaeSettings,
-)
 
 SIZE, PATCH = 32, 8
 N_PATCHES = (SIZE // PATCH) ** 2

@@ -1,40 +1,58 @@
-"""Every method: fresh weights, one step, and a product that the ordinary card path loads."""
+"""Every registered method: fresh weights, one step, and a product that any card path loads."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from transferscope.backbones.networks import build_backbone
-from transferscope.cards import FileCard, TimmCard
-from transferscope.config.training import AugmentationSettings
+from transferscope.backbones.networks import build_backbone, network_without_values
+from transferscope.cards import FileCard, TimmCard, TrainCard
+from transferscope.cards.methods import METHODS
+from transferscope.config.training import AugmentationSettings, OptimiserSettings
+from transferscope.costs.network_costs import NetworkCost, training_operations
 from transferscope.pretraining.methods.base import Batch
-from transferscope.pretraining.methods.registry import build_method
-from transferscope.pretraining.methods.settings import MethodSettings
+from transferscope.pretraining.methods.fit import check_objective
+from transferscope.pretraining.methods.registry import build_method, implementation
 
 SIZE = 32
 SMALL = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
-LIGHT = {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
-HEAD = {"output_width": 8, "hidden_width": 16, "bottleneck_width": 4, "local_crops": 1}
-VIT, CONVOLUTIONAL = ("vit_tiny_patch16_224", SMALL), ("resnet18", {})
-CHANNELS = ("nucleus", "protein")
-# Method, its settings, its network.
-METHODS = {
-    "dino": ("dino", HEAD, VIT),
-    "dino of a convolutional network": ("dino", HEAD, CONVOLUTIONAL),
-    "mae": ("mae", {**LIGHT, "fourier_weight": 0.01}, VIT),
-    "ca-mae": ("ca-mae", LIGHT, ("channel_agnostic_vit", SMALL)),
-    "mae-unet": ("mae-unet", {"patch_size": 8, "decoder_width": 4}, CONVOLUTIONAL),
-    "weak": ("weak", {}, VIT),
+# Small values for whatever setting of a method has such a name.
+LIGHT = {
+    "decoder_width": 16,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
+    "fourier_weight": 0.01,
+    "patch_size": 8,
+    "output_width": 8,
+    "hidden_width": 16,
+    "bottleneck_width": 4,
+    "local_crops": 1,
 }
+CHANNELS = ("nucleus", "protein")
+# Case -> method and architecture.
+CASES = {
+    **{name: (name, method.typical_network) for name, method in METHODS.items()},
+    "dino of a convolutional network": ("dino", "resnet18"),
+}
+# Methods whose network takes smaller images than it is made for.
+CROPPED = {name for name, method in METHODS.items() if "crop_size" in method.model_fields}
+
+
+def settings_of(name, **changes):
+    method = METHODS[CASES[name][0]]
+    light = {key: value for key, value in LIGHT.items() if key in method.model_fields}
+    return method.model_validate({"method": method.name(), **light, **changes})
 
 
 def shared_keys(name):
-    architecture, arguments = METHODS[name][2]
+    architecture = CASES[name][1]
     return {
         "name": "small",
         "architecture": architecture,
-        "arguments": arguments,
+        "arguments": SMALL if "vit" in architecture else {},
         "slots": [{"name": "er"}, {"name": "protein"}, {"name": "nucleus"}],
         "input_size": SIZE,
         "outputs": [
@@ -47,16 +65,14 @@ def random_card(name):
     return TimmCard(source="timm", pretrained=False, seed=3, **shared_keys(name))
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=CASES)
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def method(name):
-    keys = METHODS[name]
-    settings = TypeAdapter(MethodSettings).validate_python({"method": keys[0], **keys[1]})
-    return build_method(random_card(name), settings, AugmentationSettings(), 3, n_groups=4)
+    return build_method(random_card(name), settings_of(name), AugmentationSettings(), 3, n_groups=4)
 
 
 def one_step(method):
@@ -121,12 +137,12 @@ def test_biases_and_norms_have_no_weight_decay(method):
     assert set(chosen) == trained - frozen
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "ca-mae"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, (method, _) in CASES.items() if "crop_size" in METHODS[method].model_fields],
+)
 def test_crops_may_be_smaller_than_what_is_embedded_later(name, tmp_path):
-    keys = METHODS[name]
-    settings = TypeAdapter(MethodSettings).validate_python(
-        {"method": keys[0], **keys[1], "crop_size": SIZE // 2}
-    )
+    settings = settings_of(name, crop_size=SIZE // 2)
     smaller = build_method(random_card(name), settings, AugmentationSettings(), 3, n_groups=4)
     generator = torch.Generator().manual_seed(0)
     batch = Batch(torch.rand(4, 2, 48, 48), CHANNELS, torch.arange(4))
@@ -144,9 +160,41 @@ def test_crops_may_be_smaller_than_what_is_embedded_later(name, tmp_path):
 
 def test_only_weak_supervision_reads_groups(name, method):
     batch = Batch(torch.rand(4, 2, 48, 48), CHANNELS)
-    assert method.reads_groups is (name == "weak")
-    if method.reads_groups:
+    assert method.settings.reads_groups is (name == "weak")
+    if method.settings.reads_groups:
         with pytest.raises(ValueError, match="groups"):
             method.views(batch, torch.Generator())
     else:
         method.views(batch, torch.Generator())
+
+
+def test_only_one_method_cannot_be_trained_on_smaller_crops():
+    assert set(METHODS) - CROPPED == {"ca-mae"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_card_is_trained_as_its_method_declares(name):
+    method = METHODS[name]
+    keys = {
+        "source": "train",
+        "objective": {"method": name},
+        "datasets": ["cells"],
+        **shared_keys(name),
+    }
+    card = TrainCard.model_validate(keys)
+    assert type(card.objective) is method
+    assert card.optimiser == OptimiserSettings(**method.published_optimiser)
+    own = TrainCard.model_validate({**keys, "optimiser": {"learning_rate": 0.1}})
+    assert own.optimiser == card.optimiser.model_copy(update={"learning_rate": 0.1})
+    cost = NetworkCost(operations=10, parameters=1, width=1)
+    assert training_operations(card, cost, 3) == method.passes * 10 * card.epochs * 3 > 0
+    # The network by which benchmarks and tests know the method is one that it can train.
+    network = network_without_values(card)
+    assert implementation(card.objective).fits(card, network)
+    assert check_objective(card, Path("card.yaml"), network) == []
+
+
+def test_methods_are_declared_without_torch():
+    code = "import sys, transferscope.cards.methods; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

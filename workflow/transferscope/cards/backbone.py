@@ -12,18 +12,19 @@ from transferscope.cards.train import TrainCard
 from transferscope.config.model import Model
 from transferscope.config.names import Name
 
-# Ways of naming weights in a checkpoint file, each a module of `checkpoints.layouts`.
+# Ways of naming weights in a checkpoint file, implemented in `checkpoints.layouts`: from the most
+# particular to the plainest, as a file is asked for them in this order.
 LayoutName = Literal[
-    "timm",
-    "dino",
-    "dino4cells",
-    "dinov2",
-    "dinov3",
-    "cell-dino",
-    "mae",
     "openphenom",
     "channelvit",
     "subcell",
+    "dinov3",
+    "dinov2",
+    "cell-dino",
+    "mae",
+    "dino4cells",
+    "dino",
+    "timm",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

@@ -6,31 +6,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from transferscope.cards.methods import METHODS, MethodSettings
 from transferscope.cards.network import ArchitectureBase
 from transferscope.config.model import PROSE, Model
 from transferscope.config.names import Name
 from transferscope.config.training import AugmentationSettings, OptimiserSettings
-from transferscope.pretraining.methods.settings import MethodSettings
 from transferscope.runtime.fingerprint import fingerprint
 
 # Learning rates are given for so many images a step, and scaled in proportion.
 REFERENCE_BATCH = 256
-# As published: DINO, arXiv 2104.14294, for transformers; MAE, arXiv 2111.06377, for pretraining.
-_MASKED = {
-    "learning_rate": 1.5e-4,
-    "final_learning_rate": 0.0,
-    "warmup": 0.05,
-    "weight_decay": 0.05,
-    "betas": (0.9, 0.95),
-    "clip": None,
-}
-PUBLISHED_OPTIMISERS: dict[str, dict[str, Any]] = {
-    "dino": {"final_weight_decay": 0.4},
-    "mae": _MASKED,
-    "ca-mae": _MASKED,
-    "mae-unet": _MASKED,
-    "weak": {},
-}
 # What is read out of a trained network, or told about it, does not change the training.
 NOT_TRAINED = {"name", "outputs", "pixel_size_um", "scale", "exclude_test_groups", *PROSE}
 
@@ -90,9 +74,10 @@ class TrainCard(ArchitectureBase):
         """Fill the optimiser's settings in with those published for the method."""
         if not isinstance(value, dict) or not isinstance(value.get("objective"), dict):
             return value
-        given = value.get("optimiser", {})
-        published = PUBLISHED_OPTIMISERS.get(value["objective"].get("method"), {})
-        return {**value, "optimiser": {**published, **given}} if isinstance(given, dict) else value
+        given, method = value.get("optimiser", {}), METHODS.get(value["objective"].get("method"))
+        if method is None or not isinstance(given, dict):
+            return value
+        return {**value, "optimiser": {**method.published_optimiser, **given}}
 
     @model_validator(mode="after")
     def _crops_belong_to_the_method(self) -> TrainCard:

@@ -20,9 +20,6 @@ CACHE = Path(".snakemake") / "transferscope" / "costs.json"
 # Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
 HANDCRAFTED_SECONDS = 0.03
 HANDCRAFTED_WIDTH = 200
-# Forward passes over a whole image that one training step takes an image, at the defaults: a way
-# back costs two of them, a small crop its share, and hidden patches nothing in the encoder.
-TRAINING_PASSES = {"dino": 13.0, "mae": 2.0, "ca-mae": 2.0, "mae-unet": 6.0, "weak": 3.0}
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class NetworkCost:
 
 def training_operations(card: TrainCard, cost: NetworkCost, n_tiles: int) -> float:
     """Return the operations of a whole training on so many tiles."""
-    return TRAINING_PASSES[card.objective.method] * cost.operations * card.epochs * n_tiles
+    return card.objective.passes * cost.operations * card.epochs * n_tiles
 
 
 class KnownCosts:

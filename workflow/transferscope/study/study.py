@@ -124,7 +124,7 @@ class Study:
             return Leakage()
         if held_out := self.held_out(card):
             return Leakage(only=held_out)
-        seen = "images and groups" if card.objective.method == "weak" else "images"
+        seen = "images and groups" if card.objective.reads_groups else "images"
         return Leakage(seen_in_training=seen)
 
     def same_images(self, dataset: str) -> set[str]:

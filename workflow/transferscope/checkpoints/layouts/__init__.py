@@ -1,31 +1,26 @@
-"""Layouts: one module a family of networks, from the most particular to the plainest."""
+"""Layouts: each module here that has `LAYOUTS`, one for each family of networks."""
 
 from __future__ import annotations
 
-from transferscope.checkpoints.layouts.base import Layout
-from transferscope.checkpoints.layouts.channelvit import ChannelVit
-from transferscope.checkpoints.layouts.dino import Dino, Dino4Cells, DinoResnet
-from transferscope.checkpoints.layouts.dinov2 import CellDino, DinoV2
-from transferscope.checkpoints.layouts.dinov3 import DinoV3
-from transferscope.checkpoints.layouts.mae import Mae
-from transferscope.checkpoints.layouts.openphenom import OpenPhenom
-from transferscope.checkpoints.layouts.subcell import SubCell
-from transferscope.checkpoints.layouts.timm_names import TimmResnet, TimmVit
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import get_args
 
-# The order in which a file is asked: whoever recognises it first, has it.
-LAYOUTS: tuple[Layout, ...] = (
-    OpenPhenom(),
-    ChannelVit(),
-    SubCell(),
-    DinoV3(),
-    DinoV2(),
-    CellDino(),
-    Mae(),
-    Dino4Cells(),
-    Dino(),
-    DinoResnet(),
-    TimmVit(),
-    TimmResnet(),
-)
+from transferscope.cards import LayoutName
+from transferscope.checkpoints.layouts.base import Layout
+
+
+def _all_layouts() -> tuple[Layout, ...]:
+    """Return every layout in the order of `LayoutName`; those of one name as their module has them.
+
+    That is the order in which a file is asked: whoever recognises it first, has it.
+    """
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    layouts: list[Layout] = [one for module in modules for one in getattr(module, "LAYOUTS", ())]
+    order = get_args(LayoutName)
+    return tuple(sorted(layouts, key=lambda one: order.index(one.name)))
+
+
+LAYOUTS = _all_layouts()
 
 __all__ = ["LAYOUTS", "Layout"]

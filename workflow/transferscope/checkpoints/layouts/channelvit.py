@@ -69,3 +69,6 @@ def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
     )
     state["single_pos_embed"] = own["pos_embed"]
     return state
+
+
+LAYOUTS = (ChannelVit(),)

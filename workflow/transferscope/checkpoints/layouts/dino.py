@@ -149,3 +149,6 @@ def _converted(
         outputs=TOKEN_OUTPUTS if network.patch_size else MAP_OUTPUTS,
         remarks=remarks or (),
     )
+
+
+LAYOUTS = (Dino4Cells(), Dino(), DinoResnet())

@@ -165,3 +165,6 @@ def _sized(
     if gated or hidden != 4 * width:
         arguments["mlp_ratio"] = mlp_ratio(width, hidden)
     return name, arguments
+
+
+LAYOUTS = (DinoV2(), CellDino())

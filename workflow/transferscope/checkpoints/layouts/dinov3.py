@@ -151,3 +151,6 @@ def _heads(width: int, located: NetworkWeights) -> int:
         mend = "Published networks of the family have it; this one cannot be used."
         raise UserError(Problem(located.prefix + PERIODS, what, mend))
     return width // (4 * n)
+
+
+LAYOUTS = (DinoV3(),)

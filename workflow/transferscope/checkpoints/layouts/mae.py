@@ -60,3 +60,6 @@ class Mae:
 def _has_fixed_positions(names: Mapping[str, Tensor]) -> bool:
     """Tell whether the class token has a position of zero, as in fixed sine-cosine codes."""
     return bool((names["pos_embed"][:, 0] == 0).all())
+
+
+LAYOUTS = (Mae(),)

@@ -110,3 +110,6 @@ def _network(state: dict[str, Tensor]) -> Network:
         patch_size=patch,
         image_size=grid_side(state["pos_embed"], 1) * patch,
     )
+
+
+LAYOUTS = (OpenPhenom(),)

@@ -135,3 +135,6 @@ def _network(state: dict[str, Tensor]) -> Network:
         heads, width = state["pooler.attention.weight"].shape
         pooling = {"pooling_heads": heads, "pooling_width": width}
     return own_vit("subcell_vit", state, channels, **pooling)
+
+
+LAYOUTS = (SubCell(),)

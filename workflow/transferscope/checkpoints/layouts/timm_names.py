@@ -103,3 +103,6 @@ def _converted(
         outputs=outputs,
         remarks=("the normalisation is a guess, as the file does not name it",),
     )
+
+
+LAYOUTS = (TimmVit(), TimmResnet())

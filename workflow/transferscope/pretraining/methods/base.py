@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from transferscope.backbones.networks import patch_size
+from transferscope.cards import TrainCard
+from transferscope.pretraining.methods.inputs import NetworkInputs
 
 # Images [B, C, H, W] of 0 to 1, and a generator -> the same, cropped and changed.
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -39,16 +43,70 @@ class Batch:
     dataset: int = 0
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a method is built of.
+
+    Parameters
+    ----------
+    build
+        Makes the network with fresh weights, the same ones at each call; it takes other image
+        sizes than its own, if its architecture can.
+    channels
+        Input channels of the network.
+    input_size
+        Side in px of the (largest) views.
+    inputs
+        Normalises images and fills the slots.
+    augmentation
+        Makes the views.
+    n_groups
+        Number of groups, which are read where the settings say so.
+    n_datasets
+        Number of datasets that batches come from.
+    """
+
+    build: Callable[[], nn.Module]
+    channels: int
+    input_size: int
+    inputs: NetworkInputs
+    augmentation: AugmentFactory
+    n_groups: int = 0
+    n_datasets: int = 1
+
+
 class Method(nn.Module, ABC):
     """One method of pretraining.
 
     The loop calls `views`, then `loss`, steps the optimiser, then calls `after_step`.
+
+    Parameters
+    ----------
+    settings
+        The method's, one of `cards.methods`.
+    parts
+        Network, inputs, augmentation.
     """
 
-    # Whether `Batch.groups` is needed.
-    reads_groups = False
-    # Side in px of the (largest) views.
-    input_size: int
+    # What its network has to be, in words that follow "it needs".
+    needs: ClassVar[str]
+
+    def __init__(self, settings: Any, parts: Parts) -> None:
+        super().__init__()
+        self.settings = settings
+        self.input_size = parts.input_size
+        self.inputs = parts.inputs
+        self.augmentation = parts.augmentation
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return whether the network of a card, which may be without values, is what it needs."""
+
+    @classmethod
+    def size_step(cls, settings: Any, network: nn.Module) -> int:
+        """Return of what number of px the sides of views are multiples."""
+        return patch_size(network) or 1
 
     @property
     @abstractmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,15 @@ from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses, Method
-from transferscope.pretraining.methods.inputs import NetworkInputs
-from transferscope.pretraining.methods.settings import DinoSettings
+from transferscope.backbones.networks import patch_size
+from transferscope.cards import TrainCard
+from transferscope.cards.methods import DinoSettings
+from transferscope.pretraining.methods.base import Batch, Losses, Method, Parts
+from transferscope.pretraining.methods.networks import takes_many_sizes
 
 GLOBAL_CROPS = 2
+# Local crops of 96 px go with global ones of 224 px.
+LOCAL_SHARE = 3 / 7
 
 
 @dataclass(frozen=True)
@@ -45,41 +48,21 @@ class Crops:
 class Dino(Method):
     """Student and teacher.
 
-    Parameters
-    ----------
-    settings
-        The method's.
-    build
-        Makes the network with fresh weights; it must take other image sizes than its own.
-    input_size, local_size
-        Sides in px of global and local crops.
-    inputs
-        Normalises and fills the slots.
-    augmentation
-        Makes the views.
-    n_datasets
-        Number of datasets. Each has a centre of its own: one for all would be that of the dataset
-        before, so that the teacher would tell datasets apart in place of images.
+    Each dataset has a centre of its own: one for all would be that of the dataset before, so that
+    the teacher would tell datasets apart in place of images.
     """
 
-    def __init__(
-        self,
-        settings: DinoSettings,
-        build: Callable[[], nn.Module],
-        input_size: int,
-        local_size: int,
-        inputs: NetworkInputs,
-        augmentation: AugmentFactory,
-        n_datasets: int = 1,
-    ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.input_size = input_size
-        self.local_size = local_size
-        self.inputs = inputs
-        self.augmentation = augmentation
-        self.student = _with_head(build(), settings)
-        self.teacher = _with_head(build(), settings)
+    needs = (
+        "a network for images of any size: a plain vision transformer or a convolutional network"
+    )
+
+    def __init__(self, settings: DinoSettings, parts: Parts) -> None:
+        super().__init__(settings, parts)
+        self.student = _with_head(parts.build(), settings)
+        self.teacher = _with_head(parts.build(), settings)
+        patch = patch_size(self.student[0]) or 1
+        usual = max(1, round(self.input_size * LOCAL_SHARE / patch)) * patch
+        self.local_size = settings.local_size or usual
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         # Each holds a centre, reduces it over processes, and averages over all pairs of crops.
@@ -89,12 +72,17 @@ class Dino(Method):
                 student_temp=settings.student_temperature,
                 center_momentum=settings.center_momentum,
             )
-            for _ in range(n_datasets)
+            for _ in range(parts.n_datasets)
         )
         self._progress = 0.0
         self._watched: dict[str, Tensor] = {}
         last: Any = self.student[1]
         last.last_layer.weight_v.register_hook(self._unless_frozen)
+
+    @classmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return whether the network takes images of any size."""
+        return takes_many_sizes(card, network)
 
     @property
     def encoder(self) -> nn.Module:

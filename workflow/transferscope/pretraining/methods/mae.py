@@ -7,8 +7,6 @@ own, all with the same position code a channel.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightly.models.utils import patchify
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
@@ -16,11 +14,12 @@ from timm.layers.weight_init import trunc_normal_
 from timm.models.vision_transformer import Block, init_weights_vit_timm
 from torch import Tensor, nn
 
-from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
-from transferscope.pretraining.methods.base import AugmentFactory, Losses
-from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.cards import TrainCard
+from transferscope.cards.methods import ChannelAgnosticMaeSettings, MaeSettings
+from transferscope.cards.network import CHANNEL_AGNOSTIC
+from transferscope.pretraining.methods.base import Losses, Parts
 from transferscope.pretraining.methods.masking import Mask, masked_losses, random_mask
-from transferscope.pretraining.methods.settings import ChannelAgnosticMaeSettings, MaeSettings
+from transferscope.pretraining.methods.networks import is_plain_vit
 from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 # Deviation of fresh mask tokens, as timm and He et al. have it for such.
@@ -92,38 +91,24 @@ class Decoder(nn.Module):
 
 
 class MaskedAutoencoder(SingleCropMethod):
-    """Encoder and decoder.
+    """A vision transformer of timm's, and a decoder."""
 
-    Parameters
-    ----------
-    settings
-        The method's.
-    encoder
-        timm's vision transformer, or one whose channels are tokens of their own, with fresh
-        weights.
-    input_size
-        Side of the images in px.
-    inputs
-        Normalises and fills the slots.
-    augmentation
-        Makes the views.
-    """
+    needs = "a plain vision transformer, such as vit_small_patch16_224"
+    # Whether patches of each channel are tokens of their own.
+    splits_channels = False
 
-    def __init__(
-        self,
-        settings: MaeSettings | ChannelAgnosticMaeSettings,
-        encoder: Any,
-        input_size: int,
-        inputs: NetworkInputs,
-        augmentation: AugmentFactory,
-    ) -> None:
-        super().__init__(settings, encoder, input_size, inputs, augmentation)
-        patches = encoder.patch_embed
+    def __init__(self, settings: MaeSettings | ChannelAgnosticMaeSettings, parts: Parts) -> None:
+        super().__init__(settings, parts)
+        patches = self._encoder.patch_embed
         self.patch_size = int(patches.patch_size[0])
-        self.splits_channels = isinstance(encoder, ChannelTokenVit)
         seen = 1 if self.splits_channels else int(patches.proj.weight.shape[1])
         values = seen * self.patch_size**2
-        self.decoder = Decoder(encoder.embed_dim, patches.grid_size, values, settings)
+        self.decoder = Decoder(self._encoder.embed_dim, patches.grid_size, values, settings)
+
+    @classmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return whether the network is a plain vision transformer."""
+        return is_plain_vit(network)
 
     def loss(self, views: Tensor, progress: float, generator: torch.Generator) -> Losses:
         """Return how badly the hidden patches are predicted."""
@@ -165,3 +150,15 @@ class MaskedAutoencoder(SingleCropMethod):
         batch, channels = images.shape[:2]
         each: Tensor = patchify(images.flatten(0, 1).unsqueeze(1), self.patch_size)
         return each.reshape(batch, channels * each.shape[1], each.shape[2])
+
+
+class ChannelAgnosticAutoencoder(MaskedAutoencoder):
+    """The same for a transformer whose channels are tokens of their own."""
+
+    needs = " or ".join(CHANNEL_AGNOSTIC)
+    splits_channels = True
+
+    @classmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return whether the network takes any channels."""
+        return card.takes_any_channels

@@ -7,17 +7,18 @@ Kraus et al., CVPR 2024, arXiv 2404.10242 ("masked U-nets"); Ronneberger et al.,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightly.models.utils import patchify
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.pretraining.methods.base import AugmentFactory, Losses
-from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.backbones.readout import has_tokens
+from transferscope.cards import TrainCard
+from transferscope.cards.methods import UnetMaeSettings
+from transferscope.pretraining.methods.base import Losses, Parts
 from transferscope.pretraining.methods.masking import masked_losses, random_mask
-from transferscope.pretraining.methods.settings import UnetMaeSettings
+from transferscope.pretraining.methods.networks import takes_many_sizes
 from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 
@@ -66,36 +67,25 @@ def _convolutions(n_in: int, n_out: int) -> nn.Sequential:
 
 
 class UnetAutoencoder(SingleCropMethod):
-    """Encoder and decoder.
+    """Encoder, which gives out its maps, and decoder."""
 
-    Parameters
-    ----------
-    settings
-        The method's.
-    encoder
-        A convolutional network of timm's that gives out its maps, with fresh weights.
-    channels
-        Input channels of the encoder.
-    input_size
-        Side of the images in px, a multiple of `settings.patch_size`.
-    inputs
-        Normalises and fills the slots.
-    augmentation
-        Makes the views.
-    """
+    needs = "a convolutional network, such as resnet18"
 
-    def __init__(
-        self,
-        settings: UnetMaeSettings,
-        encoder: Any,
-        channels: int,
-        input_size: int,
-        inputs: NetworkInputs,
-        augmentation: AugmentFactory,
-    ) -> None:
-        super().__init__(settings, encoder, input_size, inputs, augmentation)
-        widths = [level["num_chs"] for level in encoder.feature_info]
-        self.decoder = UnetDecoder(widths, settings.decoder_width, channels)
+    def __init__(self, settings: UnetMaeSettings, parts: Parts) -> None:
+        super().__init__(settings, parts)
+        widths = [level["num_chs"] for level in self._encoder.feature_info]
+        self.decoder = UnetDecoder(widths, settings.decoder_width, parts.channels)
+
+    @classmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return whether the network gives out maps, of images of any size."""
+        has_maps = hasattr(network, "forward_intermediates") and hasattr(network, "feature_info")
+        return has_maps and not has_tokens(network) and takes_many_sizes(card, network)
+
+    @classmethod
+    def size_step(cls, settings: UnetMaeSettings, network: nn.Module) -> int:
+        """Return the side of the squares that are blanked."""
+        return settings.patch_size
 
     def loss(self, views: Tensor, progress: float, generator: torch.Generator) -> Losses:
         """Return how badly the blanked squares are painted in."""

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from transferscope.backbones.architectures.channel_tokens import ChannelTokenVit
-from transferscope.backbones.networks import fresh_network, patch_size
+from transferscope.backbones.networks import fresh_network
 from transferscope.cards import ArchitectureCard
+from transferscope.cards.methods import MethodBase
 from transferscope.config.training import AugmentationSettings
-from transferscope.pretraining.methods.base import Augment, Method
-from transferscope.pretraining.methods.dino import Dino
+from transferscope.pretraining.methods.base import Augment, Method, Parts
 from transferscope.pretraining.methods.inputs import NetworkInputs
-from transferscope.pretraining.methods.mae import MaskedAutoencoder
-from transferscope.pretraining.methods.mae_unet import UnetAutoencoder
-from transferscope.pretraining.methods.settings import (
-    DinoSettings,
-    MethodSettings,
-    UnetMaeSettings,
-    WeakSettings,
-)
-from transferscope.pretraining.methods.weak import WeakClassifier
+from transferscope.pretraining.methods.networks import is_plain_vit
 from transferscope.training.augmentation import Augmentation
 
-# Local crops of 96 px go with global ones of 224 px (Caron et al., 2021).
-LOCAL_SHARE = 3 / 7
+
+def implementation(settings: MethodBase) -> type[Method]:
+    """Return the class of the method that settings are for."""
+    module, _, name = settings.implementation.partition(":")
+    found: type[Method] = getattr(import_module(module), name)
+    return found
 
 
 def build_method(
     card: ArchitectureCard,
-    settings: MethodSettings,
+    settings: MethodBase,
     augmentation: AugmentationSettings,
     seed: int,
     n_groups: int = 0,
@@ -51,7 +46,7 @@ def build_method(
     seed
         Seed of the encoder's weights, as in the card of a random control.
     n_groups
-        Number of groups that `weak` tells apart.
+        Number of groups, for methods that read them.
     n_datasets
         Number of datasets that batches come from.
     """
@@ -61,31 +56,20 @@ def build_method(
         return Augmentation(cropped, size, channels)
 
     # Position embeddings are resampled when the weights are loaded for another size.
-    size = getattr(settings, "crop_size", None) or card.input_size
-    card = card.model_copy(update={"input_size": size})
-    inputs = NetworkInputs(card.named_slots, card.normalization)
-    encoder = _encoder(card, seed)
-    if isinstance(settings, DinoSettings):
-        local = settings.local_size or _local_size(size, encoder)
-        return Dino(
-            settings, partial(_encoder, card, seed), size, local, inputs, augment, n_datasets
-        )
-    if isinstance(settings, UnetMaeSettings):
-        channels = len(card.slots)
-        return UnetAutoencoder(settings, encoder, channels, size, inputs, augment)
-    if isinstance(settings, WeakSettings):
-        return WeakClassifier(settings, encoder, n_groups, size, inputs, augment)
-    return MaskedAutoencoder(settings, encoder, size, inputs, augment)
+    card = card.model_copy(update={"input_size": settings.view_size(card.input_size)})
+    parts = Parts(
+        build=partial(_encoder, card, seed),
+        channels=len(card.slots),
+        input_size=card.input_size,
+        inputs=NetworkInputs(card.named_slots, card.normalization),
+        augmentation=augment,
+        n_groups=n_groups,
+        n_datasets=n_datasets,
+    )
+    return implementation(settings)(settings, parts)
 
 
 def _encoder(card: ArchitectureCard, seed: int) -> nn.Module:
     """Return a fresh network; a vision transformer takes images of other sizes, too."""
     network = fresh_network(card, seed)
-    if isinstance(network, VisionTransformer) and not isinstance(network, ChannelTokenVit):
-        network = fresh_network(card, seed, dynamic_img_size=True)
-    return network
-
-
-def _local_size(input_size: int, network: nn.Module) -> int:
-    patch = patch_size(network) or 1
-    return max(1, round(input_size * LOCAL_SHARE / patch)) * patch
+    return fresh_network(card, seed, dynamic_img_size=True) if is_plain_vit(network) else network

@@ -7,41 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Method
-from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.pretraining.methods.base import Batch, Method, Parts
 
 
 class SingleCropMethod(Method):
     """A network that sees one crop of each image.
 
-    Parameters
-    ----------
-    settings
-        The method's; `crop_scale` is the share of a tile that a crop shows.
-    encoder
-        The network, with fresh weights.
-    input_size
-        Side of the crops in px.
-    inputs
-        Normalises and fills the slots.
-    augmentation
-        Makes the views.
+    `crop_scale` of the settings is the share of a tile that a crop shows.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        encoder: Any,
-        input_size: int,
-        inputs: NetworkInputs,
-        augmentation: AugmentFactory,
-    ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.input_size = input_size
-        self.inputs = inputs
-        self.augmentation = augmentation
-        self._encoder = encoder
+    def __init__(self, settings: Any, parts: Parts) -> None:
+        super().__init__(settings, parts)
+        self._encoder: Any = parts.build()
 
     @property
     def encoder(self) -> nn.Module:

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.pretraining.methods.base import AugmentFactory, Batch, Losses
-from transferscope.pretraining.methods.inputs import NetworkInputs
-from transferscope.pretraining.methods.settings import WeakSettings
+from transferscope.cards import TrainCard
+from transferscope.cards.methods import WeakSettings
+from transferscope.pretraining.methods.base import Batch, Losses, Parts
 from transferscope.pretraining.methods.single_crop import SingleCropMethod
 
 
 class WeakClassifier(SingleCropMethod):
-    """Encoder and one layer.
+    """Encoder and one layer."""
 
-    Parameters
-    ----------
-    settings
-        The method's.
-    encoder
-        A network of timm's without a classification layer, with fresh weights.
-    n_groups
-        Number of groups.
-    input_size
-        Side of the images in px.
-    inputs
-        Normalises and fills the slots.
-    augmentation
-        Makes the views.
-    """
+    needs = "any network"
 
-    reads_groups = True
+    def __init__(self, settings: WeakSettings, parts: Parts) -> None:
+        super().__init__(settings, parts)
+        self.head = nn.Linear(int(self._encoder.num_features), parts.n_groups)
 
-    def __init__(
-        self,
-        settings: WeakSettings,
-        encoder: Any,
-        n_groups: int,
-        input_size: int,
-        inputs: NetworkInputs,
-        augmentation: AugmentFactory,
-    ) -> None:
-        super().__init__(settings, encoder, input_size, inputs, augmentation)
-        self.head = nn.Linear(int(encoder.num_features), n_groups)
+    @classmethod
+    def fits(cls, card: TrainCard, network: nn.Module) -> bool:
+        """Return that any network goes with it."""
+        return True
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return one crop of each image [B, slots, S, S], and their groups [B]."""

@@ -1,8 +1,13 @@
-"""What a card says of each method of pretraining."""
+"""The methods of pretraining: what a card says of each, and what is known of it without torch.
+
+This is the registry: a method is one class here, in `MethodSettings`, and its `implementation`.
+Schema, cards, estimates, benchmarks and tests read all else here.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -22,7 +27,49 @@ def _rising(area: tuple[float, float]) -> tuple[float, float]:
 AreaRange = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
-class _CroppedSettings(Model):
+# As published for masked autoencoders, arXiv 2111.06377.
+MASKED_OPTIMISER = {
+    "learning_rate": 1.5e-4,
+    "final_learning_rate": 0.0,
+    "warmup": 0.05,
+    "weight_decay": 0.05,
+    "betas": (0.9, 0.95),
+    "clip": None,
+}
+
+
+class MethodBase(Model):
+    """What every method declares.
+
+    Class variables: `implementation`, the subclass of `pretraining.methods.base.Method`, as
+    module:class; `published_optimiser`, what differs from the defaults of `OptimiserSettings`;
+    `passes`, forward passes over a whole image that a training step takes per image at the
+    defaults (a backward pass counts as two, a small crop its share, and hidden patches nothing in
+    the encoder); `typical_network`, the small architecture that benchmarks and tests train.
+    """
+
+    implementation: ClassVar[str]
+    published_optimiser: ClassVar[Mapping[str, Any]] = {}
+    passes: ClassVar[float]
+    typical_network: ClassVar[str] = "vit_tiny_patch16_224"
+    # Whether the training reads the group labels.
+    reads_groups: ClassVar[bool] = False
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name of the method, as a card has it."""
+        return str(get_args(cls.model_fields["method"].annotation)[0])
+
+    def view_size(self, input_size: int) -> int:
+        """Return the side in px of the largest views."""
+        return input_size
+
+    def view_sizes(self, input_size: int) -> dict[str, int]:
+        """Return key of the card -> side in px, for all views whose size a card can give."""
+        return {"input_size": input_size}
+
+
+class _CroppedSettings(MethodBase):
     """Where the network takes images of several sizes."""
 
     crop_size: int | None = Field(
@@ -35,9 +82,24 @@ class _CroppedSettings(Model):
         ),
     )
 
+    def view_size(self, input_size: int) -> int:
+        """Return the side in px of the largest views."""
+        return self.crop_size or input_size
+
+    def view_sizes(self, input_size: int) -> dict[str, int]:
+        """Return key of the card -> side in px; smaller crops are all that the network sees."""
+        if self.crop_size is not None:
+            return {"objective.crop_size": self.crop_size}
+        return super().view_sizes(input_size)
+
 
 class DinoSettings(_CroppedSettings):
     """Self-distillation without labels (Caron et al., ICCV 2021, arXiv 2104.14294)."""
+
+    implementation = "transferscope.pretraining.methods.dino:Dino"
+    # As published for transformers.
+    published_optimiser: ClassVar[Mapping[str, Any]] = {"final_weight_decay": 0.4}
+    passes = 13.0
 
     method: Literal["dino"]
     global_scale: AreaRange = Field(
@@ -70,9 +132,16 @@ class DinoSettings(_CroppedSettings):
     )
     warmup: Share = Field(0.0, description="Share of the training in which it does.")
 
+    def view_sizes(self, input_size: int) -> dict[str, int]:
+        """Return key of the card -> side in px, of global and local crops."""
+        local = {} if self.local_size is None else {"objective.local_size": self.local_size}
+        return {**super().view_sizes(input_size), **local}
 
-class _MaskedSettings(Model):
+
+class _MaskedSettings(MethodBase):
     """What the masked autoencoders share."""
+
+    published_optimiser = MASKED_OPTIMISER
 
     mask_ratio: Ratio = Field(0.75, description="Share of the patches that is masked.")
     normalize_targets: bool = Field(
@@ -108,11 +177,18 @@ class _TransformerDecoder(Model):
 class MaeSettings(_CroppedSettings, _MaskedSettings, _TransformerDecoder):
     """Masked autoencoder of a vision transformer (He et al., CVPR 2022, arXiv 2111.06377)."""
 
+    implementation = "transferscope.pretraining.methods.mae:MaskedAutoencoder"
+    passes = 2.0
+
     method: Literal["mae"]
 
 
 class ChannelAgnosticMaeSettings(_MaskedSettings, _TransformerDecoder):
     """Masked autoencoder for any channels (Kraus et al., CVPR 2024, arXiv 2404.10242)."""
+
+    implementation = "transferscope.pretraining.methods.mae:ChannelAgnosticAutoencoder"
+    passes = 2.0
+    typical_network = "channel_agnostic_vit"
 
     method: Literal["ca-mae"]
     decoder_width: int = Field(256, ge=16, description="Features a token of the decoder.")
@@ -122,6 +198,10 @@ class ChannelAgnosticMaeSettings(_MaskedSettings, _TransformerDecoder):
 class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
     """Masked autoencoder of a convolutional network, with the decoder of a U-Net."""
 
+    implementation = "transferscope.pretraining.methods.mae_unet:UnetAutoencoder"
+    passes = 6.0
+    typical_network = "resnet18"
+
     method: Literal["mae-unet"]
     patch_size: int = Field(16, ge=2, description="Side in px of the squares that are masked.")
     decoder_width: int = Field(32, ge=4, description="Features of the decoder's finest level.")
@@ -129,6 +209,10 @@ class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
 
 class WeakSettings(_CroppedSettings):
     """A classifier of the group label, as the weakly supervised baseline."""
+
+    implementation = "transferscope.pretraining.methods.weak:WeakClassifier"
+    passes = 3.0
+    reads_groups = True
 
     method: Literal["weak"]
     crop_scale: AreaRange = Field(
@@ -143,3 +227,6 @@ MethodSettings = Annotated[
     DinoSettings | MaeSettings | ChannelAgnosticMaeSettings | UnetMaeSettings | WeakSettings,
     Field(discriminator="method"),
 ]
+METHODS: dict[str, type[MethodBase]] = {
+    each.name(): each for each in get_args(get_args(MethodSettings)[0])
+}
