@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from transferscope.backbones.strategies import MAP_RANDOM, family_of
-from transferscope.compare.bootstrap import Weights, draw_weights
+from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
 from transferscope.compare.tables import Store, rounded, write_csv, write_parquet
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config import AggregateSettings, CompareSettings
 from transferscope.paths import StudyPaths
+from transferscope.probes.metrics import Weights
 from transferscope.probes.variants import (
     FIELDS,
     TILE,

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
-from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
+from transferscope.compare.bootstrap import draw_weights, interval
 from transferscope.config import FigureSettings
 from transferscope.errors import Problem, UserError
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
@@ -38,6 +38,7 @@ from transferscope.figures.style import (
 )
 from transferscope.parquet import read_parquet
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.metrics import Bools, Integers, ratio
 from transferscope.progress import progress_bar
 from transferscope.seeds import derive_rng
 from transferscope.stores import EmbeddingStore
