@@ -34,7 +34,8 @@ def average_precision(true: Bools, score: npt.NDArray[np.floating]) -> Floats:
         NaN without positives.
     """
     group = np.zeros(len(true), dtype=np.int64)
-    return weighted_average_precision(true, score, group, np.ones((1, 1)))[0]
+    values: Floats = weighted_average_precision(true, score, group, np.ones((1, 1)))[0]
+    return values
 
 
 def weighted_average_precision(

@@ -54,8 +54,8 @@ def _fit_one(
 ) -> npt.NDArray[np.float32]:
     """Return weights and, in the last row, intercepts of one head, [D + 1, C]."""
     rows = head.train.to(problem.device)
-    inputs = problem.embeddings.index_select(0, rows).double()
-    inputs = inputs.sub_(scaler.mean).div_(scaler.deviation).cpu().numpy()
+    chosen = problem.embeddings.index_select(0, rows).double()
+    inputs = chosen.sub_(scaler.mean).div_(scaler.deviation).cpu().numpy()
     labels = problem.targets.index_select(0, rows).cpu().numpy() > 0
     layer = np.zeros((inputs.shape[1] + 1, problem.n_classes), dtype=np.float32)
     positives, negatives = labels.any(axis=0), ~labels.all(axis=0)
