@@ -63,8 +63,6 @@ ACTIVATION_COPIES = 16
 RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
-# Copies of a features x features matrix in logistic regression; see `probes.logistic.chunks`.
-GRAM_COPIES = 5
 # Bytes that a table holds a tile.
 TABLE_BYTES = 4_000
 
@@ -228,8 +226,7 @@ class Needs:
         """Return the need of all heads of a store: its matrix, and the budget of their training."""
         n_tiles, width = self._matrix(wildcards)
         n_classes = len(self.study.datasets[wildcards.dataset].card.labels)
-        training = max(HEADS_BYTES, GRAM_COPIES * FLOAT_BYTES * width**2) / MIB
-        memory = TORCH_MB + training + self._matrices_mb(n_tiles, width)
+        memory = TORCH_MB + HEADS_BYTES / MIB + self._matrices_mb(n_tiles, width)
         seconds = head_seconds(self.study.config, n_tiles, width, n_classes, PROBE_RATE)
         return Need.of(memory, seconds)
 
