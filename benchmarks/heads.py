@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from transferscope.config.probes import HeadSettings
 from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.heads import run_heads
-from transferscope.probes.metrics import best_thresholds, macro_f1
+from transferscope.probes.metrics import best_thresholds, metrics_of
 
 ROWS, WIDTH = 16_000, 384
 FOLDS = SEEDS = 5
@@ -133,7 +133,7 @@ def _standardised(data: ProbeData, division: Division) -> list[np.ndarray]:
 def _f1(data: ProbeData, division: Division, validation: np.ndarray, test: np.ndarray) -> float:
     truth = data.tiles.matrix
     thresholds = best_thresholds(truth[division.validation], validation, MLP.threshold_positives)
-    return float(macro_f1(truth[division.test], test >= thresholds))
+    return float(metrics_of(truth[division.test], test >= thresholds)["macro_f1"])
 
 
 def _plain_mlp(data: ProbeData, division: Division) -> float:

@@ -75,7 +75,7 @@ def run(folder: Path) -> Part:
         f"Import of the libraries included. Probes: both schemes, {SPLITS['folds']['group']} "
         f"folds, {len(FRACTIONS)} fractions. Predictions are written and read in parts; what grows "
         "beyond the one matrix are labels, row numbers of the divisions, and k-NN's training rows "
-        "at unit length."
+        "in float64."
     )
     return Part(title, tables=[Table(header, rows)], remark=remark)
 

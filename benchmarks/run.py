@@ -24,6 +24,7 @@ import heads
 import memory
 import neighbours
 import store_read
+import widths
 from results import Part
 from timing import OtherLoad
 
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "embedding": embedding.run,
     "heads": heads.run,
     "neighbours": neighbours.run,
+    "widths": widths.run,
     "store": store_read.run,
     "training": training.run,
     "finetuning": finetuning.run,

@@ -307,16 +307,6 @@ def test_two_different_scores_of_one_thing_are_refused(study, tmp_path):
         run(study, tmp_path, scores=[*study.scores, tmp_path / "other.parquet"])
 
 
-def test_scores_that_disagree_with_their_predictions_are_reported(tmp_path, caplog):
-    scores, predictions = write_store(tmp_path, make_tiles(n_groups=24), "dino", "map", 1.0)
-    table = pd.read_parquet(scores)
-    table.loc[table["metric"] == "macro_f1", "value"] += 0.05
-    table.to_parquet(scores)
-    with caplog.at_level(logging.WARNING):
-        compare([scores], [predictions], SETTINGS, tmp_path, tmp_path / "s.csv", tmp_path / "s.md")
-    assert "differ from what their predictions give" in caplog.text
-
-
 def test_damaged_predictions_are_named(study, tmp_path):
     scores, predictions = write_store(tmp_path, make_tiles(n_groups=24), "dino", "map", 1.0)
     bare = pq.read_table(predictions).replace_schema_metadata(None)

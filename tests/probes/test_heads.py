@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
@@ -131,6 +133,62 @@ def test_logistic_regression_equals_scikit_learn(task: str, strength: float) -> 
             test = scaler.transform(data.embeddings[division.test])
             scores = batch.scores(index, heads[index].test, problem)
             np.testing.assert_allclose(scores, reference.predict_proba(test), atol=1e-3)
+
+
+def minimum(features: np.ndarray, wanted: np.ndarray, strength: float) -> np.ndarray:
+    """Return weights and intercepts [D + 1, K] of the least softmax loss, by plain numpy.
+
+    The first of two classes has logit 0; of more, each has weights.
+    """
+    inputs = np.hstack([features, np.ones((len(features), 1))])
+    width = 1 if wanted.shape[1] == 2 else wanted.shape[1]
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        layer = flat.reshape(-1, width)
+        logits = inputs @ layer
+        logits = np.hstack([np.zeros_like(logits), logits]) if width == 1 else logits
+        normal = logsumexp(logits, axis=1, keepdims=True)
+        weights = np.vstack([layer[:-1], np.zeros((1, width))])
+        loss = strength * (normal - logits).sum(where=wanted) + (weights**2).sum() / 2
+        slope = strength * inputs.T @ (np.exp(logits - normal) - wanted)
+        return loss, (slope[:, -width:] + weights).ravel()
+
+    start = np.zeros(inputs.shape[1] * width)
+    found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-7})
+    return found.x.reshape(-1, width)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "single-label", "two classes"])
+def test_logistic_regression_is_the_minimum_of_its_objective(task: str) -> None:
+    two = task == "two classes"
+    data = probe_data("single-label" if two else task, classes=CLASSES[: 2 if two else 4])
+    problem, heads = problem_of(data)
+    batch = fit("logreg", problem, heads, Scalers.fit(problem.embeddings, heads), QUICK)
+    for index, division in enumerate(data.divisions):
+        features = data.embeddings[division.train].astype(np.float64)
+        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        labels = data.tiles.matrix[division.train]
+        layer = np.vstack([batch.weights[0][index], batch.biases[0][index]])
+        if task == "multi-label":
+            binary = [np.stack([~column, column], axis=1) for column in labels.T]
+            expected = np.hstack([minimum(features, wanted, 1.0) for wanted in binary])
+        else:
+            expected = minimum(features, labels, 1.0)
+            # Only differences of intercepts count.
+            layer[-1] -= layer[-1].mean() if not two else 0
+            expected[-1] -= expected[-1].mean() if not two else 0
+        np.testing.assert_allclose(layer[:, -expected.shape[1] :], expected, atol=1e-3)
+
+
+def test_logistic_regression_does_not_know_classes_without_training_tiles() -> None:
+    data = probe_data("single-label", fractions=(1.0,))
+    division = data.divisions[0]
+    for kept in ([0, 3], [2]):
+        rows = division.train[data.tiles.matrix[division.train][:, kept].any(axis=1)]
+        lacking = replace(data, divisions=[replace(division, train=rows)])
+        problem, heads = problem_of(lacking)
+        scores = fit_one(lacking, 0, "logreg").scores(0, heads[0].test, problem)
+        np.testing.assert_allclose(scores[:, kept].sum(axis=1), 1, atol=1e-6)
 
 
 def plain_loop(data: ProbeData, index: int, hidden: list[int], settings: HeadSettings) -> float:
@@ -365,8 +423,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 def test_memory_bounds_the_heads_trained_together(monkeypatch: pytest.MonkeyPatch) -> None:
     data = probe_data(fractions=(0.3, 1.0))
     whole = run_heads(data, QUICK).predictions()
-    for module in ("head_training", "logistic"):
-        monkeypatch.setattr(f"transferscope.probes.{module}.HEADS_BYTES", 1)
+    monkeypatch.setattr(head_training, "HEADS_BYTES", 1)
     columns = [f"score_{j}" for j in range(4)]
     keys = ["head", "fold", "fraction", "row"]
     single = run_heads(data, QUICK).predictions()

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
-from transferscope.probes import spaces
+from transferscope.probes import nearest
 from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.knn import majority, run_knn, score_knn
 from transferscope.probes.labels import LabelledTiles
@@ -118,7 +118,7 @@ def test_scores_are_the_shares_of_the_neighbours() -> None:
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = probe_data()
     whole = run_knn(data, KnnSettings(k=[1, 5])).predictions()
-    monkeypatch.setattr(spaces, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 1)
     pd.testing.assert_frame_equal(run_knn(data, KnnSettings(k=[1, 5])).predictions(), whole)
 
 

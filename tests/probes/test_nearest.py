@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from transferscope.probes import spaces
+from transferscope.probes import nearest as module
 from transferscope.probes.nearest import fewest_allowed, nearest
-from transferscope.probes.spaces import SPACES
 
 
 def distances(embeddings: np.ndarray, query: int, metric: str) -> np.ndarray:
@@ -30,11 +28,11 @@ def brute_force(
     metric: str,
     codes: np.ndarray | None = None,
 ) -> list[int]:
-    """Return the nearest allowed rows, ties by row number."""
+    """Return the nearest allowed rows in order, ties by row number."""
     if codes is not None:
         candidates = candidates[codes[candidates] != codes[query]]
     distance = np.round(distances(embeddings, query, metric)[candidates], 9)
-    return sorted(candidates[np.lexsort((candidates, distance))][:k].tolist())
+    return candidates[np.lexsort((candidates, distance))][:k].tolist()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -45,14 +43,12 @@ def test_ties_go_to_the_lower_row_however_many_there_are(copies: int, metric: st
     embeddings = distinct[rng.integers(0, len(distinct), 120)].astype(np.float32)
     candidates = rng.permutation(100)
     queries = np.arange(100, 120)
-    space = SPACES[metric](torch.from_numpy(embeddings))
-    few, many = nearest(space, queries, candidates, [30, 100], [[3], [1, 7, 20]])
+    few, many = nearest(embeddings, metric, queries, candidates, [30, 100], [3, 20])
     for position, query in enumerate(queries):
         expected = brute_force(embeddings, query, candidates[:30], 3, metric)
-        assert sorted(few[position].tolist()) == expected
-        for k in (1, 7, 20):
-            expected = brute_force(embeddings, query, candidates, k, metric)
-            assert sorted(many[position, :k].tolist()) == expected
+        assert few.rows[position].tolist() == expected
+        expected = brute_force(embeddings, query, candidates, 20, metric)
+        assert many.rows[position].tolist() == expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,15 +68,12 @@ def test_neighbours_are_the_nearest_of_those_that_are_allowed(
     queries, candidates = order[:10], order[10:]
     allowed = fewest_allowed(queries, candidates, codes)
     assert allowed == min((codes[candidates] != codes[q]).sum() for q in queries)
-    ks = [k for k in (1, 4, 9, 30) if k <= allowed]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spaces, "BLOCK_BYTES", block_bytes)
-        space = SPACES[metric](torch.from_numpy(values))
-        (found,) = nearest(space, queries, candidates, [30], [ks], codes)
-    for row, query in zip(found, queries, strict=True):
-        for k in ks:
-            expected = brute_force(values, query, candidates, k, metric, codes)
-            assert sorted(row[:k].tolist()) == expected
+        patch.setattr(module, "BLOCK_BYTES", block_bytes)
+        (found,) = nearest(values, metric, queries, candidates, [30], [allowed], codes)
+    assert found.rows.shape == (10, allowed)
+    for row, query in zip(found.rows, queries, strict=True):
+        assert row.tolist() == brute_force(values, query, candidates, allowed, metric, codes)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4])
@@ -90,13 +83,11 @@ def test_euclidean_neighbours_do_not_depend_on_place_and_scale(shift: float, sca
     values = ((rng.normal(size=(400, 24)) + shift) * scale).astype(np.float32)
     # One row far away must not cost the others their precision.
     values[7] *= 1000
-    space = SPACES["euclidean"](torch.from_numpy(values))
     queries, candidates = np.arange(350, 400), np.arange(350)
-    (found,) = nearest(space, queries, candidates, [350], [[1, 5, 50]])
-    for row, query in zip(found, queries, strict=True):
+    (found,) = nearest(values, "euclidean", queries, candidates, [350], [50])
+    for row, query in zip(found.rows, queries, strict=True):
         distance = distances(values, query, "euclidean")[candidates]
-        for k in (1, 5, 50):
-            assert sorted(row[:k].tolist()) == sorted(np.argsort(distance)[:k].tolist())
+        assert row.tolist() == np.argsort(distance)[:50].tolist()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -104,11 +95,32 @@ def test_distances_are_those_of_all_pairs(metric: str) -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(30, 8)).astype(np.float32)
     values[3], values[4] = 0, values[5]
-    space = SPACES[metric](torch.from_numpy(values))
-    rows = torch.arange(30)
-    found = space.distance(space.of_all(rows, rows)).numpy()
+    rows = np.arange(30)
+    (found,) = nearest(values, metric, rows, rows, [30], [30])
     expected = np.stack([distances(values, query, metric) for query in range(30)])
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert found[4, 5] == 0
-    pairs = space.distance(space.of_pairs(rows, rows.expand(30, 30))).numpy()
-    np.testing.assert_allclose(pairs, expected, atol=1e-12)
+    expected = np.take_along_axis(expected, found.rows, axis=1)
+    np.testing.assert_allclose(found.distances, expected, atol=2e-12)
+    assert found.rows[4, :2].tolist() == found.rows[5, :2].tolist() == [4, 5]
+    assert not found.distances[[4, 5], :2].any()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("width", [64, 2304])
+def test_copies_tie_wherever_they_stand(width: int, metric: str) -> None:
+    """A matrix product may round the same sum differently in another column."""
+    rng = np.random.default_rng(0)
+    values = (10 + rng.normal(size=(13, width))).astype(np.float32)[np.arange(611) % 13]
+    queries, candidates = np.arange(600, 611), rng.permutation(600)
+    (found,) = nearest(values, metric, queries, candidates, [600], [40])
+    for row, query in zip(found.rows, queries, strict=True):
+        assert row.tolist() == np.arange(query % 13, 600, 13)[:40].tolist()
+    assert not found.distances.any()
+
+
+def test_nothing_to_look_for_is_nothing_found() -> None:
+    values = np.ones((3, 2), dtype=np.float32)
+    rows, none = np.arange(3), np.empty(0, dtype=np.int64)
+    (found,) = nearest(values, "cosine", rows, rows, [3], [0])
+    assert found.rows.shape == found.distances.shape == (3, 0)
+    (found,) = nearest(values, "cosine", none, rows, [3], [2])
+    assert found.rows.shape == (0, 2)

@@ -5,9 +5,10 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from transferscope.steps.plan import Plan, card_roots
 
 from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
+from transferscope.cards.lookup import card_roots
+from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
 from transferscope.study.study import Study
 from transferscope.upkeep.ran import read_ran

@@ -9,14 +9,9 @@ features].
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.probes.metrics import Floats, Weights, mean_of_defined
 from transferscope.runtime.seeds import derive_rng
-
-Floats = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
 
 
 def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
@@ -39,78 +34,6 @@ def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
     rng = derive_rng("bootstrap", *names)
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws)
     return np.concatenate([np.ones((1, n_groups)), drawn]).astype(np.float32)
-
-
-def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int) -> Weights:
-    """Count hits and misses a group.
-
-    Parameters
-    ----------
-    true, predicted
-        Label indicators, [tiles, classes].
-    group
-        Index of each tile's group, [tiles].
-    n_groups
-        Number of groups.
-
-    Returns
-    -------
-    float32 [n_groups, 3 * classes + 2]
-        True positives, false positives and false negatives of each class, then the tiles whose
-        label set is exactly right, then all tiles.
-    """
-    right = (true == predicted).all(axis=1, keepdims=True)
-    tiles = np.ones_like(right)
-    features = np.concatenate(
-        [true & predicted, predicted & ~true, true & ~predicted, right, tiles], axis=1
-    )
-    counts = np.zeros((n_groups, features.shape[1]), dtype=np.float32)
-    if len(group):
-        order = np.argsort(group, kind="stable")
-        present, starts = np.unique(group[order], return_index=True)
-        counts[present] = np.add.reduceat(features[order].astype(np.float32), starts, axis=0)
-    return counts
-
-
-def metrics_of_counts(counts: npt.NDArray[np.floating]) -> dict[str, Floats]:
-    """Compute every metric that depends on counts alone.
-
-    Parameters
-    ----------
-    counts
-        As `count_by_group` lays them out along the last axis, [..., 3 * classes + 2], summed over
-        groups with any weights.
-
-    Returns
-    -------
-    dict
-        `macro_f1`, `micro_f1` and `accuracy` [...], `class_f1` [..., classes]. NaN where nothing
-        is to be counted; such classes are left out of `macro_f1`, as scikit-learn's
-        `f1_score(zero_division=nan)` leaves them out.
-    """
-    n_classes = (counts.shape[-1] - 2) // 3
-    sums = counts.astype(np.float64)
-    hits = 2 * sums[..., :n_classes]
-    misses = sums[..., n_classes : 2 * n_classes] + sums[..., 2 * n_classes : 3 * n_classes]
-    class_f1 = ratio(hits, hits + misses)
-    return {
-        "macro_f1": mean_of_defined(class_f1, axis=-1),
-        "micro_f1": ratio(hits.sum(axis=-1), (hits + misses).sum(axis=-1)),
-        "accuracy": ratio(sums[..., -2], sums[..., -1]),
-        "class_f1": class_f1,
-    }
-
-
-def ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Divide; NaN where the denominator is zero."""
-    undefined = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-    np.divide(numerator, denominator, out=undefined, where=denominator != 0)
-    return undefined
-
-
-def mean_of_defined(values: Floats, axis: int) -> Floats:
-    """Average over an axis, leaving out NaN; NaN where nothing is left."""
-    return ratio(np.nansum(values, axis=axis), np.isfinite(values).sum(axis=axis).astype(float))
 
 
 def interval(

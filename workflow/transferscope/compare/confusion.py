@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.bootstrap import (
-    Floats,
-    Integers,
-    Weights,
-    interval,
-    ratio,
-)
+from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, classes_of
 from transferscope.compare.tally import Unit, read_units
+from transferscope.probes.metrics import Floats, Integers, Weights, ratio
 
 CONFUSION_COLUMNS = [
     "true_class",

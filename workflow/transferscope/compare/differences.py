@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from transferscope.compare.bootstrap import Floats, interval, mean_of_defined
+from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store
+from transferscope.probes.metrics import Floats, mean_of_defined
 from transferscope.probes.score_table import FLOOR
 
 FoldDraws = Mapping[tuple[int, int], Floats]
@@ -126,10 +128,9 @@ def holm(p_values: Floats) -> Floats:
         [comparisons]; NaN stays NaN and does not count.
     """
     corrected = np.full(len(p_values), np.nan)
-    defined = np.flatnonzero(~np.isnan(p_values))
-    order = defined[np.argsort(p_values[defined], kind="stable")]
-    steps = p_values[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    defined = ~np.isnan(p_values)
+    if defined.any():
+        corrected[defined] = multipletests(p_values[defined], method="holm")[1]
     return corrected
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from transferscope.compare.bootstrap import Floats, interval
+from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store
 from transferscope.config.modes import is_tuned
+from transferscope.probes.metrics import Floats
 from transferscope.probes.score_table import FLOOR, STORE
 
 # The headline metric [1 + draws] of each head, scheme and fraction, mean over folds; row 0 is the

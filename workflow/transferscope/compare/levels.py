@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from transferscope.compare.bootstrap import Weights, draw_weights
+from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
 from transferscope.compare.tables import Store, rounded, write_comparison, write_csv
@@ -19,6 +19,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings
 from transferscope.config.results import CompareSettings
+from transferscope.probes.metrics import Weights
 from transferscope.probes.score_table import FLOOR, STORE
 from transferscope.probes.variants import (
     FIELDS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.compare.bootstrap import Floats, Weights, draw_weights
+from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.differences import COLUMNS, differences
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
@@ -41,13 +40,12 @@ from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, grou
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError
+from transferscope.probes.metrics import Floats, Weights
 from transferscope.probes.score_table import STORE
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
 
-logger = logging.getLogger(__name__)
 PREDICTIONS_SUFFIX = ".predictions.parquet"
-TOLERANCE = 1e-3
 STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
 CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
 
@@ -262,18 +260,7 @@ def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.
     if intervals.empty:
         extra = ["point", "ci_low", "ci_high", "n_groups"]
         intervals = scores[INTERVAL_KEYS].iloc[:0].assign(**dict.fromkeys(extra, np.nan))
-    summary = summarise(scores, intervals.drop_duplicates(INTERVAL_KEYS))
-    wrong = summary[(summary["mean"] - summary["point"]).abs() > TOLERANCE]
-    if len(wrong):
-        row = wrong.iloc[0]
-        where = ", ".join(str(row[c]) for c in INTERVAL_KEYS if row[c] is not pd.NA)
-        logger.warning(
-            "%d scores differ from what their predictions give, the first by %.4f: %s",
-            len(wrong),
-            row["mean"] - row["point"],
-            where,
-        )
-    return summary
+    return summarise(scores, intervals.drop_duplicates(INTERVAL_KEYS))
 
 
 def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transferscope.compare.average_precision import weighted_average_precision
-from transferscope.compare.bootstrap import (
+from transferscope.compare.tables import REMAKE, Head, classes_of
+from transferscope.errors import Problem, UserError
+from transferscope.probes.average_precision import weighted_average_precision
+from transferscope.probes.metrics import (
     Bools,
     Floats,
     Integers,
@@ -30,8 +32,6 @@ from transferscope.compare.bootstrap import (
     metrics_of_counts,
     ratio,
 )
-from transferscope.compare.tables import REMAKE, Head, classes_of
-from transferscope.errors import Problem, UserError
 
 PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
 CLASS_METRIC = "class_f1"

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
-from transferscope.compare.bootstrap import Bools, Integers, draw_weights, interval, ratio
+from transferscope.compare.bootstrap import draw_weights, interval
 from transferscope.config.results import FigureSettings
 from transferscope.errors import Problem, UserError
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
@@ -37,6 +37,7 @@ from transferscope.figures.style import (
     style,
 )
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.metrics import Bools, Integers, ratio
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,7 +33,6 @@ from transferscope.figures.style import (
 from transferscope.probes.exclusion import exclusion_codes
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.nearest import Rows, fewest_allowed, nearest
-from transferscope.probes.spaces import SPACES
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import read_parquet
@@ -181,10 +179,9 @@ def _search(
     if not len(chosen) or k < 1:
         return None
     embeddings = EmbeddingStore(view.manifest).read(view.output, view.strategy)
-    space = SPACES[knn.metrics[0]](torch.from_numpy(np.ascontiguousarray(embeddings)))
-    # Every k is asked for, so that the order is exact.
-    ks = [list(range(1, k + 1))]
-    (found,) = nearest(space, chosen, candidates, [len(candidates)], ks, codes)
+    searched = len(candidates)
+    (near,) = nearest(embeddings, knn.metrics[0], chosen, candidates, [searched], [k], codes)
+    found = near.rows
     own: npt.NDArray[np.bool_] = tiles.matrix[chosen][:, None]
     right = np.asarray((tiles.matrix[found] & own).any(axis=2))
     order = np.argsort(-right.sum(axis=1), kind="stable")

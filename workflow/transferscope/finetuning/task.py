@@ -20,9 +20,10 @@ from transferscope.config.training import OptimiserSettings
 from transferscope.finetuning.balance import class_weights, row_weights
 from transferscope.finetuning.layers import parameter_groups
 from transferscope.finetuning.network import TunedNetwork
+from transferscope.probes.average_precision import average_precision
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import row_losses, steps_per_epoch
-from transferscope.probes.metrics import average_precision, mean_of_defined
+from transferscope.probes.metrics import mean_of_defined
 from transferscope.training.loop import EarlyStop
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader

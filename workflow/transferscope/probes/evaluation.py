@@ -15,8 +15,9 @@ from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
 from transferscope.config.vocabulary import Metric
 from transferscope.errors import Problem, UserError
-from transferscope.probes import metrics as m
+from transferscope.probes.average_precision import average_precision
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.metrics import mean_of_defined, metrics_of
 from transferscope.probes.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -272,22 +273,17 @@ class ResultTables:
         predicted: npt.NDArray[np.bool_],
         scores: npt.NDArray[np.float32],
     ) -> list[tuple[str, str, float]]:
-        classes = self.data.tiles.classes
+        found = metrics_of(truth, predicted)
         values: list[tuple[str, str, float]] = []
         for metric in self.data.metrics:
             if metric == "class_f1":
-                f1 = m.Counts.of(truth, predicted).f1()
-                values += [(metric, c, float(v)) for c, v in zip(classes, f1, strict=True)]
+                of_classes = zip(self.data.tiles.classes, found[metric], strict=True)
+                values += [(metric, name, float(value)) for name, value in of_classes]
             elif metric == "macro_average_precision":
-                mean = m.mean_of_defined(m.average_precision(truth, scores))
+                mean = mean_of_defined(average_precision(truth, scores))
                 values.append((metric, "", float(mean)))
             else:
-                function = {
-                    "macro_f1": m.macro_f1,
-                    "micro_f1": m.micro_f1,
-                    "accuracy": m.accuracy,
-                }[metric]
-                values.append((metric, "", float(function(truth, predicted))))
+                values.append((metric, "", float(found[metric])))
         return values
 
     def scores(self) -> pd.DataFrame:

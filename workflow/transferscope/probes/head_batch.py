@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.probes.evaluation import Division, Rows
+from transferscope.probes.evaluation import Division
 
 BLOCK_ROWS = 1024
 # A column that varies less than this share of its mean is constant but for rounding.
@@ -160,9 +160,3 @@ def forward(
         values = torch.baddbmm(bias, values, weight).relu_()
         values = after_hidden(values) if after_hidden else values
     return torch.baddbmm(biases[-1], values, weights[-1])
-
-
-def classes_seen(problem: HeadProblem, head: HeadRows) -> tuple[Rows, Rows]:
-    """Return how many training rows of a head have each class, and how many do not, int64 [C]."""
-    positives = problem.targets[head.train.to(problem.device)].sum(dim=0).long().cpu().numpy()
-    return positives, len(head.train) - positives

@@ -124,11 +124,11 @@ def _chunks(
     kind: str, problem: HeadProblem, heads: Sequence[HeadRows], settings: HeadSettings
 ) -> Iterator[list[int]]:
     """Yield indices of the heads that are trained together."""
-    n_features, n_classes = problem.embeddings.shape[1], problem.n_classes
     if kind == "logreg":
-        return logistic.chunks(heads, n_features, n_classes)
+        return ([index] for index in range(len(heads)))
     hidden = settings.hidden if kind == "mlp" else []
-    return head_training.chunks(heads, [n_features, *hidden, n_classes], settings)
+    widths = [problem.embeddings.shape[1], *hidden, problem.n_classes]
+    return head_training.chunks(heads, widths, settings)
 
 
 def _test(

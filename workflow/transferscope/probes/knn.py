@@ -1,6 +1,6 @@
 """k nearest neighbours: one search a fold and metric at the largest k; every k is a prefix of it.
 
-Equal to `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, but for ties in distance,
+Equal to `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, except for ties in distance,
 which go to the lower row.
 """
 
@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from transferscope.config.probes import KnnSettings, KnnVotes
+from transferscope.config.probes import KnnMetric, KnnSettings, KnnVotes
 from transferscope.probes.evaluation import (
     Division,
     ProbeData,
@@ -24,10 +23,8 @@ from transferscope.probes.evaluation import (
     write_tables,
 )
 from transferscope.probes.exclusion import exclusion_codes
-from transferscope.probes.nearest import Rows, fewest_allowed, nearest
+from transferscope.probes.nearest import Neighbours, Rows, fewest_allowed, nearest
 from transferscope.probes.score_table import knn_head
-from transferscope.probes.spaces import SPACES, Space
-from transferscope.runtime.devices import torch_device
 from transferscope.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -68,19 +65,20 @@ class _Search:
                 _say_what_is_skipped(division, allowed, skipped)
         return cls(divisions, train, codes, possible)
 
-    def neighbours(self, space: Space) -> list[Rows]:
+    def neighbours(
+        self, embeddings: npt.NDArray[np.float32], metric: KnnMetric
+    ) -> list[Neighbours]:
         """Return the nearest training rows of the test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
+        most = [max(ks, default=0) for ks in self.ks]
         test = self.divisions[0].test
-        return nearest(space, test, self.train, sizes, self.ks, self.codes)
+        return nearest(embeddings, metric, test, self.train, sizes, most, self.codes)
 
 
-def run_knn(
-    data: ProbeData, settings: KnnSettings, device: str = "cpu", sink: Sink | None = None
-) -> ResultTables:
+def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
-    Training rows are those inside the division's fraction, but for those that `exclude` rules out;
+    Training rows are those inside the division's fraction, except those that `exclude` rules out;
     validation rows are no neighbours. A k is left out for a fraction where a test row has fewer
     neighbours to choose from.
 
@@ -90,8 +88,6 @@ def run_knn(
         Embeddings, labels and divisions.
     settings
         Numbers of neighbours, metrics, votes, and what is no neighbour.
-    device
-        "auto", "cpu" or "cuda".
     sink
         Takes the predictions part by part; None: they are kept.
 
@@ -105,26 +101,18 @@ def run_knn(
         return results
     codes = exclusion_codes(data.tiles, settings.exclude, data.identity["dataset"])
     folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
-    embeddings = torch.from_numpy(data.embeddings).to(torch_device(device))
     total = len(folds) * len(settings.metrics)
     with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
         for metric in settings.metrics:
-            space = SPACES[metric](embeddings)
             for search in folds:
-                _classify(data, space, search, metric, settings.votes, results)
+                _classify(data, search, metric, settings.votes, results)
                 bar.update()
     return results
 
 
-def score_knn(
-    data: ProbeData,
-    settings: KnnSettings,
-    scores: Path,
-    predictions: Path,
-    device: str = "cpu",
-) -> None:
+def score_knn(data: ProbeData, settings: KnnSettings, scores: Path, predictions: Path) -> None:
     """Run k-NN and write both tables by rename."""
-    write_tables(data, scores, predictions, lambda sink: run_knn(data, settings, device, sink))
+    write_tables(data, scores, predictions, lambda sink: run_knn(data, settings, sink))
 
 
 def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
@@ -149,38 +137,31 @@ def _say_what_is_skipped(division: Division, allowed: int, skipped: Sequence[int
 
 def _classify(
     data: ProbeData,
-    space: Space,
     search: _Search,
-    metric: str,
+    metric: KnnMetric,
     kinds: Sequence[KnnVotes],
     results: ResultTables,
 ) -> None:
     """Classify the test rows of one fold at all fractions, votes and k."""
-    found = search.neighbours(space)
-    for division, rows, ks in zip(search.divisions, found, search.ks, strict=True):
+    found = search.neighbours(data.embeddings, metric)
+    for division, near, ks in zip(search.divisions, found, search.ks, strict=True):
         for kind in kinds:
-            weights = _weights(space, division.test, rows) if kind == "distance" else None
-            for k, votes, total in _count(data.tiles.matrix, rows, ks, weights):
+            weights = _weights(near.distances) if kind == "distance" else None
+            for k, votes, total in _count(data.tiles.matrix, near.rows, ks, weights):
                 predicted = majority(votes, total, data.is_multi_label)
                 shares = (votes / total).astype(np.float32)
                 results.add(knn_head(metric, kind), k, division, predicted, shares)
 
 
-def _weights(space: Space, queries: Rows, neighbours: Rows) -> npt.NDArray[np.float64]:
+def _weights(distances: Votes) -> Votes:
     """Return 1 / distance of each neighbour, [Q, k].
 
     Where a neighbour is at distance zero, those at zero weigh one and the others nothing, as in
     scikit-learn.
     """
-    if not neighbours.size:
-        return np.zeros(neighbours.shape)
-    device = space.embeddings.device
-    rows = (torch.from_numpy(each).to(device) for each in (queries, neighbours))
-    distance = space.distance(space.of_pairs(*rows)).cpu().numpy()
-    same = distance == 0
-    inverse = np.divide(1, distance, out=np.ones_like(distance), where=~same)
-    weights: npt.NDArray[np.float64] = np.where(same.any(axis=1, keepdims=True), same, inverse)
-    return weights
+    same = distances == 0
+    inverse = np.divide(1, distances, out=np.ones_like(distances), where=~same)
+    return np.where(same.any(axis=1, keepdims=True), same, inverse)
 
 
 def _count(

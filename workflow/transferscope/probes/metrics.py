@@ -1,12 +1,10 @@
-"""Classification metrics from counts, for many heads at once.
+"""Classification metrics, each defined once: of tiles as they are, and of any weighting of groups.
 
-Arrays end in [N, C], tiles x classes; any leading axes are a batch. Values equal scikit-learn's;
-what is undefined is NaN and is left out of macro averages.
+Values equal scikit-learn's; what is undefined is NaN and is left out of macro averages.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,70 +13,95 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float32]
 DEFAULT_THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
-class Counts:
-    """True positives, false positives and false negatives a class, int64 [..., C]."""
+def metrics_of(truth: Bools, predicted: Bools) -> dict[str, Floats]:
+    """Compute every metric that depends on counts alone; see `metrics_of_counts`.
 
-    true_positives: npt.NDArray[np.int64]
-    false_positives: npt.NDArray[np.int64]
-    false_negatives: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, truth: Bools, predicted: Bools) -> Counts:
-        """Count over the tiles of [..., N, C]."""
-        both = (truth & predicted).sum(axis=-2)
-        return cls(both, predicted.sum(axis=-2) - both, truth.sum(axis=-2) - both)
-
-    def total(self) -> Counts:
-        """Return the counts summed over classes, [..., 1]."""
-        return Counts(*(c.sum(axis=-1, keepdims=True) for c in vars(self).values()))
-
-    def f1(self) -> Floats:
-        """Return 2 tp / (2 tp + fp + fn), float64 [..., C]; NaN where that is 0 / 0."""
-        doubled = 2.0 * self.true_positives
-        return _divide(doubled, doubled + self.false_positives + self.false_negatives)
-
-
-def _divide(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
-    shape = np.broadcast_shapes(numerator.shape, denominator.shape)
-    empty = np.full(shape, np.nan)
-    return np.asarray(np.divide(numerator, denominator, out=empty, where=denominator != 0))
-
-
-def mean_of_defined(values: Floats) -> Floats:
-    """Return the mean over the last axis without NaN; NaN where nothing is defined."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "Mean of empty slice"
-        return np.asarray(np.nanmean(values, axis=-1))
-
-
-def macro_f1(truth: Bools, predicted: Bools) -> Floats:
-    """Return the mean F1 over the classes that occur or are predicted, [...]."""
-    return mean_of_defined(Counts.of(truth, predicted).f1())
-
-
-def micro_f1(truth: Bools, predicted: Bools) -> Floats:
-    """Return F1 of the counts summed over classes, [...]."""
-    return np.asarray(Counts.of(truth, predicted).total().f1()[..., 0])
-
-
-def accuracy(truth: Bools, predicted: Bools) -> Floats:
-    """Return the share of tiles whose set of classes is predicted exactly, [...]."""
-    return np.asarray((truth == predicted).all(axis=-1).mean(axis=-1))
-
-
-def average_precision(truth: Bools, scores: npt.NDArray[Any]) -> Floats:
-    """Return the average precision of each class, float64 [..., C]; NaN without positives.
-
-    The sum over distinct scores of (recall gained) x (precision), so that tied tiles count
-    together, as in `sklearn.metrics.average_precision_score`.
+    Parameters
+    ----------
+    truth, predicted
+        Label indicators, [tiles, classes].
     """
-    ranked = _Ranked.of(truth, scores)
-    precision = ranked.hits_at_end / (ranked.end + 1.0)
-    return _divide((ranked.truth * precision).sum(axis=-2), ranked.truth.sum(axis=-2))
+    return metrics_of_counts(_outcomes(truth, predicted).sum(axis=0))
+
+
+def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int) -> Weights:
+    """Count hits and misses per group.
+
+    Parameters
+    ----------
+    true, predicted
+        Label indicators, [tiles, classes].
+    group
+        Index of each tile's group, [tiles].
+    n_groups
+        Number of groups.
+
+    Returns
+    -------
+    float32 [n_groups, 3 * classes + 2]
+        True positives, false positives and false negatives of each class, then the tiles whose
+        label set is exactly right, then all tiles.
+    """
+    features = _outcomes(true, predicted)
+    counts = np.zeros((n_groups, features.shape[1]), dtype=np.float32)
+    if len(group):
+        order = np.argsort(group, kind="stable")
+        present, starts = np.unique(group[order], return_index=True)
+        counts[present] = np.add.reduceat(features[order].astype(np.float32), starts, axis=0)
+    return counts
+
+
+def metrics_of_counts(counts: npt.NDArray[Any]) -> dict[str, Floats]:
+    """Compute every metric that depends on counts alone.
+
+    Parameters
+    ----------
+    counts
+        As `count_by_group` lays them out along the last axis, [..., 3 * classes + 2], summed over
+        groups with any weights.
+
+    Returns
+    -------
+    dict
+        `macro_f1`, `micro_f1` and `accuracy` [...], `class_f1` [..., classes]. NaN where nothing
+        is to be counted; such classes are left out of `macro_f1`, as scikit-learn's
+        `f1_score(zero_division=nan)` leaves them out.
+    """
+    n_classes = (counts.shape[-1] - 2) // 3
+    sums = counts.astype(np.float64)
+    hits = 2 * sums[..., :n_classes]
+    misses = sums[..., n_classes : 2 * n_classes] + sums[..., 2 * n_classes : 3 * n_classes]
+    class_f1 = ratio(hits, hits + misses)
+    return {
+        "macro_f1": mean_of_defined(class_f1, axis=-1),
+        "micro_f1": ratio(hits.sum(axis=-1), (hits + misses).sum(axis=-1)),
+        "accuracy": ratio(sums[..., -2], sums[..., -1]),
+        "class_f1": class_f1,
+    }
+
+
+def _outcomes(truth: Bools, predicted: Bools) -> Bools:
+    """Return of each tile what `count_by_group` counts, [tiles, 3 * classes + 2]."""
+    right = (truth == predicted).all(axis=1, keepdims=True)
+    outcomes = [truth & predicted, predicted & ~truth, truth & ~predicted, right]
+    return np.concatenate([*outcomes, np.ones_like(right)], axis=1)
+
+
+def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
+    """Divide; NaN where the denominator is zero."""
+    undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=undefined, where=denominator != 0)
+    return undefined
+
+
+def mean_of_defined(values: Floats, axis: int = -1) -> Floats:
+    """Average over an axis, leaving out NaN; NaN where nothing is left."""
+    return ratio(np.nansum(values, axis=axis), np.isfinite(values).sum(axis=axis).astype(float))
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,7 @@ def best_thresholds(
         return np.full((*scores.shape[:-2], scores.shape[-1]), otherwise)
     ranked = _Ranked.of(truth, scores)
     positives = truth.sum(axis=-2, keepdims=True)
-    f1 = _divide(2.0 * ranked.hits_at_end, ranked.end + 1.0 + positives)
+    f1 = ratio(2.0 * ranked.hits_at_end, ranked.end + 1.0 + positives)
     best = f1.argmax(axis=-2, keepdims=True)
     last = np.take_along_axis(ranked.end, best, axis=-2)
     below = np.minimum(last + 1, scores.shape[-2] - 1)

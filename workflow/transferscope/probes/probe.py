@@ -79,7 +79,7 @@ class FrozenProbe:
     settings: type[Model]
     run: str
     seconds: Callable[[Any, Load], float]
-    memory_bytes: Callable[[Any, Load], float] = lambda _settings, _load: 0.0
+    memory_bytes: float = 0.0
     wanted: Callable[[Any], bool] = lambda _settings: True
     version: int = 1
 

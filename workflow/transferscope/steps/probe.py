@@ -107,7 +107,7 @@ class _Evaluation(BackboneStep):
     def probe_need(self, probe: FrozenProbe, settings: Model, wildcards: Wildcards) -> Need:
         """Return the need of a probe on a store: its matrix, and what the probe holds."""
         load = self.load(wildcards)
-        memory = TORCH_MB + probe.memory_bytes(settings, load) / MIB
+        memory = TORCH_MB + probe.memory_bytes / MIB
         memory += matrices_mb(load.n_tiles, load.n_features)
         return Need.of(memory, probe.seconds(settings, load))
 
@@ -155,7 +155,7 @@ class Aggregate(_Evaluation):
     """Score tiles, fields and groups of a store by the same head, on the same folds."""
 
     name = "aggregate"
-    version = 2
+    version = 3
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))

@@ -13,9 +13,29 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from transferscope.compare.bootstrap import Bools, Floats, Integers, Weights, ratio
+from transferscope.probes.metrics import Bools, Floats, Integers, ratio
 
 VALUES_AT_ONCE = 4_000_000
+# Draws of groups come in float32; what is computed has the precision of the weights.
+Weights = npt.NDArray[np.floating]
+
+
+def average_precision(true: Bools, score: npt.NDArray[np.floating]) -> Floats:
+    """Average precision of each class, all tiles alike.
+
+    Parameters
+    ----------
+    true, score
+        As in `weighted_average_precision`.
+
+    Returns
+    -------
+    float64 [classes]
+        NaN without positives.
+    """
+    group = np.zeros(len(true), dtype=np.int64)
+    values: Floats = weighted_average_precision(true, score, group, np.ones((1, 1)))[0]
+    return values
 
 
 def weighted_average_precision(
