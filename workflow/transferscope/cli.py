@@ -648,7 +648,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
-    from transferscope.compare import compare as run
+    from transferscope.compare.study import compare as run
     from transferscope.config import CompareSettings
     from transferscope.paths import StudyPaths
 
@@ -712,7 +712,7 @@ def figure(
 ) -> None:
     """Draw one figure from the tables of the comparison."""
     from transferscope.config import FigureSettings
-    from transferscope.figures import draw_figure
+    from transferscope.figures.dispatch import draw_figure
     from transferscope.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
@@ -750,7 +750,7 @@ def embedding_maps(
     """Draw the embeddings of each store of a dataset in two dimensions."""
     from transferscope.cards import DatasetCard
     from transferscope.config import FigureSettings
-    from transferscope.figures import StoreView, draw_embedding_maps
+    from transferscope.figures.embedding_maps import StoreView, draw_embedding_maps
     from transferscope.models import read_model
     from transferscope.paths import StudyPaths
 
