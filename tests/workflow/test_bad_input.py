@@ -12,9 +12,13 @@ from factories import STUDY, TINY_NETWORK, run_snakemake, write_study, write_yam
 pytestmark = pytest.mark.workflow
 
 
+# No network, whose architecture would be looked up by each run: that takes longer than the rest.
+SMALL = {"backbones": ["handcrafted"]}
+
+
 @pytest.fixture
 def folder(tmp_path):
-    return write_study(tmp_path / "study")
+    return write_study(tmp_path / "study", **SMALL)
 
 
 def edit_sheet(folder, **cells):
@@ -47,6 +51,7 @@ def test_all_kinds_of_mistakes_are_reported_together(folder):
         folder / "cards/backbones/tiny.yaml",
         {"name": "tiny", **TINY_NETWORK, "architecture": "vit_tinny_patch16_224"},
     )
+    write_yaml(folder / "study.yaml", STUDY)
     text = refusal(folder)
     for part in (
         "samples.tsv, row 3",
@@ -122,7 +127,7 @@ def test_an_unknown_backbone_is_reported_with_a_suggestion(folder):
 
 
 def test_a_typo_in_the_config_is_reported_with_a_suggestion(folder):
-    write_yaml(folder / "study.yaml", {**STUDY, "chanel_strategies": ["map"]})
+    write_yaml(folder / "study.yaml", {**STUDY, **SMALL, "chanel_strategies": ["map"]})
     text = refusal(folder)
     assert "chanel_strategies" in text
     assert 'Did you mean "channel_strategies"?' in text
@@ -147,7 +152,7 @@ def test_a_constant_field_stops_its_job_and_leaves_the_rest(folder):
 def test_skipping_lists_what_was_skipped(folder):
     constant_field(folder)
     (folder / "raw/P03_0.tif").write_bytes(b"this is no image")
-    write_yaml(folder / "study.yaml", {**STUDY, "bad_tiles": "skip"})
+    write_yaml(folder / "study.yaml", {**STUDY, **SMALL, "bad_tiles": "skip"})
     run_snakemake(folder, "results/tiny/tiles/cells.json")
     skipped = pd.read_csv(folder / "results/tiny/tiles/cells.skipped.tsv", sep="\t")
     assert set(skipped["tile_id"]) == {"P00_1", "P03_0"}
