@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from comparison_data import make_tiles, write_store
-from transferscope.compare import compare
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.finetuning import gains, worth_from
+from transferscope.compare.study import compare
 from transferscope.compare.tables import Head, Store
 from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.figures import draw_figure
+from transferscope.figures.dispatch import draw_figure
 
 FRACTIONS = (0.25, 0.5, 1.0)
 SETTINGS = CompareSettings(bootstrap=200)

@@ -16,11 +16,16 @@ from sklearn.neighbors import NearestNeighbors
 
 from comparison_data import embed, make_tiles, write_study
 from transferscope.cards import DatasetCard
-from transferscope.compare import compare
+from transferscope.compare.study import compare
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.errors import UserError
-from transferscope.figures import FIGURES, StoreView, draw_embedding_maps, draw_figure
-from transferscope.figures.embedding_maps import colour_by_class, neighbour_purity
+from transferscope.figures.dispatch import FIGURES, draw_figure
+from transferscope.figures.embedding_maps import (
+    StoreView,
+    colour_by_class,
+    draw_embedding_maps,
+    neighbour_purity,
+)
 from transferscope.figures.projection import project
 from transferscope.figures.style import (
     STRATEGY_COLOURS,
@@ -31,9 +36,8 @@ from transferscope.figures.style import (
     style,
     text_colour,
 )
-from transferscope.stores import store_of
 from transferscope.stores.block_store import BlockStore
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
 from transferscope.stores.parquet import write_parquet
 
 SETTINGS = FigureSettings(dpi=60)

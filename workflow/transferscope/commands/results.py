@@ -36,7 +36,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
-    from transferscope.compare import compare as run
+    from transferscope.compare.study import compare as run
     from transferscope.config.results import CompareSettings
     from transferscope.study.paths import StudyPaths
 
@@ -101,7 +101,7 @@ def figure(
 ) -> None:
     """Draw one figure from the tables of the comparison."""
     from transferscope.config.results import FigureSettings
-    from transferscope.figures import draw_figure
+    from transferscope.figures.dispatch import draw_figure
     from transferscope.study.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
@@ -140,7 +140,7 @@ def embedding_maps(
     from transferscope.cards import DatasetCard
     from transferscope.config.model import read_model
     from transferscope.config.results import FigureSettings
-    from transferscope.figures import StoreView, draw_embedding_maps
+    from transferscope.figures.embedding_maps import StoreView, draw_embedding_maps
     from transferscope.study.paths import StudyPaths
 
     paths = StudyPaths(study_folder)
