@@ -1,6 +1,7 @@
 """Small raw datasets, cards and studies, as a user would lay them out."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,14 +161,13 @@ def run_command(
 
 def planned_jobs(folder: Path, *arguments: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run plans."""
-    done = run_snakemake(folder, "--dry-run", "--quiet=rules", *arguments)
-    lines = (done.stdout + done.stderr).splitlines()
-    counts = {}
-    for line in lines:
-        name, _, count = line.rpartition(" ")
-        if count.isdigit() and name.strip() and name.strip() != "total":
-            counts[name.strip()] = int(count)
-    return counts
+    return jobs_in(run_snakemake(folder, "--dry-run", "--quiet=rules", *arguments))
+
+
+def jobs_in(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return the table that a run begins with: how many jobs of each rule."""
+    found = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
+    return {name: int(count) for name, count in found if name != "total"}
 
 
 def kill_group(process: "subprocess.Popen[str]") -> None:

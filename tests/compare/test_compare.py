@@ -9,9 +9,9 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from comparison_data import embed, make_tiles, write_store, write_study
 from transferscope.cards import DatasetCard
-from transferscope.compare import compare
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import holm
+from transferscope.compare.study import compare
 from transferscope.compare.tables import read_summary
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.config.results import CompareSettings

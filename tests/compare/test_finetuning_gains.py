@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from comparison_data import make_tiles, write_store
-from transferscope.compare import compare
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.finetuning import gains, worth_from
+from transferscope.compare.study import compare
 from transferscope.compare.tables import Head, Store
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.dispatch import draw_figure

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from comparison_data import embed, make_tiles, write_study
 from transferscope.cards import DatasetCard
-from transferscope.compare import compare
+from transferscope.compare.study import compare
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.errors import UserError
 from transferscope.figures.dispatch import draw_figure

@@ -8,6 +8,12 @@ from transferscope.steps.plan import Plan
 from transferscope.study.study import Study
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder of all these studies: Snakemake looks a network up in the first alone."""
+    return tmp_path_factory.mktemp("jobs")
+
+
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     "changes",
@@ -20,9 +26,9 @@ from transferscope.study.study import Study
         {"finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["full", "lora"]}},
     ],
 )
-def test_jobs_are_those_that_snakemake_plans(tmp_path, monkeypatch, changes):
+def test_jobs_are_those_that_snakemake_plans(place, monkeypatch, changes):
     label_table = changes.pop("label_table", None)
-    folder = write_study(tmp_path, **changes)
+    folder = write_study(place, **changes)
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "label_table": label_table}
     write_yaml(folder / "cards/datasets/cells.yaml", card)
     monkeypatch.chdir(folder)

@@ -9,6 +9,9 @@ import pytest
 
 from factories import run_snakemake, write_study
 
+# What its run printed to standard error.
+SAID = "said.txt"
+
 
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
@@ -18,9 +21,16 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            run_snakemake(write_study(folder.with_suffix(".new")))
+            done = run_snakemake(write_study(folder.with_suffix(".new")))
+            (folder.with_suffix(".new") / SAID).write_text(done.stderr)
             folder.with_suffix(".new").rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def said(finished_study: Path) -> str:
+    """Return what the run of the finished study printed to standard error."""
+    return (finished_study / SAID).read_text()
 
 
 @pytest.fixture

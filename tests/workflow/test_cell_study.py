@@ -67,7 +67,7 @@ def test_another_number_of_overlays_reruns_the_cells(folder):
 
 
 def test_a_mask_of_another_shape_is_reported_before_any_job(tmp_path):
-    folder = write_study(tmp_path)
+    folder = write_study(tmp_path, backbones=["handcrafted"])
     sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t")
     sheet["mask"] = [f"{name}_mask.tif" for name in sheet["tile_id"]]
     sheet.to_csv(folder / "raw/samples.tsv", sep="\t", index=False)
@@ -82,7 +82,7 @@ def test_a_mask_of_another_shape_is_reported_before_any_job(tmp_path):
 
 
 def test_fields_without_any_label_are_cut_so_that_cells_can_be_labelled(tmp_path):
-    folder = write_study(tmp_path)
+    folder = write_study(tmp_path, backbones=["handcrafted"])
     sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t").assign(labels="")
     sheet.to_csv(folder / "raw/samples.tsv", sep="\t", index=False)
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": CELLS}

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,11 +44,14 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
 def damage(folder):
     """Damage four stores and a table, each in a way of its own; return what verify must name."""
     chunk_of(folder / f"{EMBEDDINGS}/tiny/map.zarr").unlink()
-    truncated = chunk_of(folder / f"{EMBEDDINGS}/tiny/replicate.zarr")
-    truncated.write_bytes(truncated.read_bytes()[:-100])
+    truncate(chunk_of(folder / f"{EMBEDDINGS}/tiny/replicate.zarr"))
     flip_a_bit(chunk_of(folder / f"{EMBEDDINGS}/handcrafted/features.zarr"))
     flip_a_bit(chunk_of(folder / f"{ROOT}/tiles/cells.zarr"))
     table = folder / f"{ROOT}/scores/knn/cells/tiny/map.parquet"
@@ -74,32 +78,29 @@ def test_damage_is_found_named_and_repaired(copied_study, finished_study):
     assert transferscope(folder, "verify", "study.yaml").stdout.startswith("Sound")
 
 
-@pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
-def test_no_probe_reads_a_damaged_store(copied_study, how):
+def test_no_probe_reads_a_damaged_store(copied_study):
     folder = copied_study()
-    chunk = chunk_of(folder / f"{EMBEDDINGS}/tiny/map.zarr")
-    if how == "flipped":
-        flip_a_bit(chunk)
-    elif how == "deleted":
-        chunk.unlink()
-    else:
-        chunk.write_bytes(chunk.read_bytes()[:-100])
-    scores = f"{ROOT}/scores/heads/cells/tiny/map.parquet"
-    (folder / scores).unlink()
-    text = refusal(folder, scores)
-    assert f"{EMBEDDINGS}/tiny/map.zarr, block 0" in text
-    assert f"rm -rf {EMBEDDINGS}/tiny/map.json" in text
+    damages = {
+        "tiny/map": Path.unlink,
+        "tiny/replicate": truncate,
+        "handcrafted/features": flip_a_bit,
+    }
+    scores = [f"{ROOT}/scores/heads/cells/{store}.parquet" for store in damages]
+    for (store, damaged), table in zip(damages.items(), scores, strict=True):
+        damaged(chunk_of(folder / f"{EMBEDDINGS}/{store}.zarr"))
+        (folder / table).unlink()
+    text = refusal(folder, "--keep-going", *scores)
+    for store in damages:
+        assert f"{EMBEDDINGS}/{store}.zarr, block 0" in text
+        assert f"rm -rf {EMBEDDINGS}/{store}.json" in text
+    assert not any((folder / table).exists() for table in scores)
 
 
-def test_a_deleted_manifest_is_written_again(copied_study, finished_study):
+def test_two_runs_at_once_write_a_deleted_manifest_and_deleted_scores_again(
+    copied_study, finished_study
+):
     folder = copied_study()
-    (folder / f"{EMBEDDINGS}/tiny/map.json").unlink()
-    run_snakemake(folder)
-    assert_equal_results(folder / ROOT, finished_study / ROOT)
-
-
-def test_two_runs_at_once(copied_study, finished_study):
-    folder = copied_study()
+    (folder / f"{EMBEDDINGS}/handcrafted/features.json").unlink()
     shutil.rmtree(folder / f"{ROOT}/scores/knn")
     first = subprocess.Popen(
         snakemake_command(folder),
@@ -121,12 +122,12 @@ def test_a_clock_that_is_set_back(copied_study, finished_study):
     folder = copied_study()
     shift(folder / ROOT, DAY)
     assert planned_jobs(folder) == {}
-    shutil.rmtree(folder / f"{EMBEDDINGS}/tiny/map.zarr")
-    (folder / f"{EMBEDDINGS}/tiny/map.json").unlink()
+    shutil.rmtree(folder / f"{EMBEDDINGS}/handcrafted/features.zarr")
+    (folder / f"{EMBEDDINGS}/handcrafted/features.json").unlink()
     # What is made now would look older than what it is made from: Snakemake says so and stops.
     refused = run_snakemake(folder, check=False)
     assert refused.returncode != 0
-    assert f"{EMBEDDINGS}/tiny/map.json has older modification time" in refused.stderr
+    assert f"{EMBEDDINGS}/handcrafted/features.json has older modification time" in refused.stderr
     assert "clock" in refused.stderr
     # The day has passed, or the clock is put right.
     shift(folder / ROOT, -DAY)
@@ -144,15 +145,15 @@ def shift(folder, seconds):
 
 def test_a_raw_file_that_is_replaced_and_put_back(copied_study, finished_study):
     folder = copied_study()
-    targets = [f"{ROOT}/tiles/cells.json", f"{EMBEDDINGS}/tiny/map.json"]
+    targets = [f"{ROOT}/tiles/cells.json", f"{EMBEDDINGS}/handcrafted/features.json"]
     kept = (folder / "raw/P01_0.tif").read_bytes()
     shutil.copy(folder / "raw/P00_0.tif", folder / "raw/P01_0.tif")
     run_snakemake(folder, *targets)
-    changed, quiet = (results_of(f / f"{EMBEDDINGS}/tiny") for f in (folder, finished_study))
+    changed, quiet = (results_of(f / f"{EMBEDDINGS}/handcrafted") for f in (folder, finished_study))
     assert changed != quiet
     (folder / "raw/P01_0.tif").write_bytes(kept)
     run_snakemake(folder, *targets)
-    assert results_of(folder / f"{EMBEDDINGS}/tiny") == quiet
+    assert results_of(folder / f"{EMBEDDINGS}/handcrafted") == quiet
 
 
 @pytest.fixture
@@ -188,16 +189,22 @@ def test_a_results_folder_that_is_read_only(copied_study, finished_study, mounte
 
 def test_a_disk_that_fills_up(copied_study, finished_study, mounted):
     folder = copied_study()
-    shutil.rmtree(folder / "results")
-    (folder / "results").mkdir()
-    mounted(folder / "results", "-t", "tmpfs", "-o", "size=100m", "tmpfs")
+    results = folder / "results"
+    for made in ("tiles/cells", "embeddings/cells/tiny/map", "scores/heads/cells/tiny/map"):
+        for path in (folder / ROOT).glob(f"{made}.*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / f"{ROOT}/summary.md").unlink()
+    results.rename(folder / "kept")
+    results.mkdir()
+    mounted(results, "-t", "tmpfs", "-o", "size=100m", "tmpfs")
+    shutil.copytree(folder / "kept", results, dirs_exist_ok=True)
     steps = {
         f"{ROOT}/tiles/cells.json": 96 << 10,
         f"{EMBEDDINGS}/tiny/map.json": 24 << 10,
         f"{ROOT}/scores/heads/cells/tiny/map.parquet": 24 << 10,
     }
     for target, left in steps.items():
-        filler = fill(folder / "results", left)
+        filler = fill(results, left)
         text = refusal(folder, target)
         assert "the disk is full" in text
         assert "Free some space" in text

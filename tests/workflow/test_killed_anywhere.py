@@ -18,6 +18,9 @@ def test_a_study_that_is_killed_a_few_times_ends_with_the_same_results(finished_
     kills = run_killed(command, root, kills=3, jobs=jobs, longest=3, seed=0)
     assert {kill.victim for kill in kills} == {"snakemake", "worker", "everything"}
     assert_equal_results(root, whole)
+    # Among them the tables that a user reads: the same config in two folders gives the same.
+    for name in ("summary.csv", "summary.md"):
+        assert (root / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.skipif(SLOW not in os.environ, reason=f"takes half an hour: set {SLOW}=1")

@@ -25,6 +25,7 @@ def results(tmp_path_factory):
         tmp_path_factory.mktemp("levels"),
         datasets=["cards/datasets/quarters.yaml", "cards/datasets/cells.yaml"],
         backbones=["cards/backbones/tiny.yaml"],
+        channel_strategies=["map"],
         knn={
             "k": [1, 3],
             "metrics": ["cosine", "euclidean"],

@@ -47,8 +47,9 @@ def bbbc013(shared_data, tmp_path_factory):
         "compute": {"device": "cpu", "threads": 2},
     }
     write_yaml(folder / "study.yaml", study)
-    run_snakemake(folder)
-    return pd.read_csv(folder / "results/tiny/summary.csv", keep_default_na=False)
+    summary = "results/tiny/summary.csv"
+    run_snakemake(folder, summary)
+    return pd.read_csv(folder / summary, keep_default_na=False)
 
 
 def best(summary, scheme, heads):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from factories import STUDY, TINY_NETWORK, planned_jobs, run_snakemake, write_yaml
+from factories import STUDY, TINY_NETWORK, jobs_in, planned_jobs, run_snakemake, write_yaml
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
@@ -37,14 +37,14 @@ def test_a_new_backbone_plans_its_own_jobs_and_the_comparison(copied_study):
     folder = copied_study()
     write_yaml(folder / "cards/backbones/other.yaml", {"name": "other", **TINY_NETWORK, "seed": 1})
     change_study(folder, backbones=[*STUDY["backbones"], "cards/backbones/other.yaml"])
-    jobs = planned_jobs(folder)
+    dry = run_snakemake(folder, "--dry-run")
+    jobs = jobs_in(dry)
     assert {name: jobs.pop(name) for name in ("embed", "heads", "knn")} == {
         "embed": 2,
         "heads": 2,
         "knn": 2,
     }
     assert set(jobs) == COMPARISON
-    dry = run_snakemake(folder, "--dry-run")
     outputs = [line for line in (dry.stdout + dry.stderr).splitlines() if "output:" in line]
     assert any("/cells/other/" in line for line in outputs)
     assert not any("/cells/tiny/" in line for line in outputs)

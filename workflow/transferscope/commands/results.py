@@ -37,7 +37,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
-    from transferscope.compare import compare as run
+    from transferscope.compare.study import compare as run
     from transferscope.config.paths import StudyPaths
     from transferscope.config.results import CompareSettings
 
