@@ -9,10 +9,11 @@ hold a few fields at a time and give equal bytes with any number of workers.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
-from transferscope.cells.cutting import CutField, cut_blocks
+from transferscope.cells.cutting import cut_blocks
 from transferscope.cells.field import record_field
 from transferscope.cells.overlays import draw_overlays
 from transferscope.cells.plan import CellPlan, make_cell_plan
@@ -31,7 +32,7 @@ from transferscope.raw.sheets import read_sheet
 from transferscope.stores import BlockStore, write_atomically
 from transferscope.tiles.blocks import BlockLog, Skipped
 from transferscope.tiles.decoding import SKIP_MEND
-from transferscope.tiles.plan import skip_field
+from transferscope.tiles.plan import skip_field, skip_tile
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import write_skipped
 
@@ -87,13 +88,13 @@ def make_cells(
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
     positions = [position for position in plan.positions if folder.has(position)]
-    with_cells: list[CutField] = []
+    with_cells: dict[int, int] = {}
     tile_ids: list[str] = []
     for position in positions:
         record = folder.read(position)
         if record.kept:
-            with_cells.append(CutField(position, record.kept))
-            tile_ids += plan.tile_ids(position, record.table[:, 0])
+            with_cells[position] = record.kept
+            tile_ids += plan.tile_ids(position, record.numbers)
         else:
             left_out.append(_without_cells(plan, position, record))
     if not tile_ids:
@@ -102,13 +103,11 @@ def make_cells(
         raise UserError(Problem(str(sheet_path), what, mend))
     store = _open(plan, manifest, tile_ids)
     cut_blocks(plan, folder, store, with_cells, workers)
-    kept = [field.position for field in with_cells]
-    write_tile_table(plan, folder, kept, tile_table)
-    write_quality(plan, folder, kept, quality)
+    write_tile_table(plan, folder, list(with_cells), tile_table)
+    write_quality(plan, folder, list(with_cells), quality)
     write_skipped(left_out, skipped)
     table = plausibility_table(plan, folder, positions)
-    text = table.to_csv(index=False, float_format="%.6g")
-    write_atomically(plausibility, text)
+    write_atomically(plausibility, table.to_csv(index=False, float_format="%.6g"))
     draw_overlays(plan, folder, positions, overlays, workers)
     if left_out:
         logger.warning("%d fields were left out: see %s", len(left_out), skipped)
@@ -136,10 +135,7 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
     problems: list[Problem] = []
     left_out: list[Skipped] = []
     description = f"Segmentation of {plan.card.name}"
-
-    def record(position: int) -> list[Problem]:
-        return record_field(plan, folder, position)
-
+    record = partial(record_field, plan, folder)
     with progress_bar(description, len(plan.positions), "fields") as bar:
         for position, found in in_order(record, plan.positions, workers):
             bar.update()
@@ -157,8 +153,7 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
 def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skipped:
     counts = [f"{record.dropped[name]} {name}" for name in DROPPED if record.dropped[name]]
     what = f"all cells were dropped: {', '.join(counts)}" if counts else "no cell was found"
-    mentioned = Problem("", what)
-    return skip_field(plan.sheet, position, [mentioned])
+    return skip_tile(plan.sheet, position, plan.sheet.tile_ids[position], what)
 
 
 def _open(plan: CellPlan, manifest: Path, ids: list[str]) -> BlockStore:

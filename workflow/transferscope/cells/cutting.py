@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
@@ -15,31 +13,16 @@ from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
 from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
+from transferscope.raw.arrays import Pixels
 from transferscope.stores import BlockStore
-from transferscope.tiles.tiling import TilePlace, limit_torch_threads, resample
-
-
-@dataclass(frozen=True)
-class CutField:
-    """A field that gives tiles.
-
-    Parameters
-    ----------
-    position
-        Position in the sheet, from 0.
-    count
-        Number of its tiles.
-    """
-
-    position: int
-    count: int
+from transferscope.tiles.tiling import limit_torch_threads, resample
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """The tiles [first, last) of a field, which are rows of one block."""
+    """The tiles [first, last) of the field at a position, which are rows of one block."""
 
-    field: CutField
+    position: int
     first: int
     last: int
 
@@ -48,7 +31,7 @@ def cut_blocks(
     plan: CellPlan,
     folder: RecordFolder,
     store: BlockStore,
-    fields: Sequence[CutField],
+    fields: Mapping[int, int],
     workers: int,
 ) -> None:
     """Write the blocks of the store that are missing, each by one worker from end to end.
@@ -60,7 +43,7 @@ def cut_blocks(
     store
         The store, with as many rows as the fields have tiles.
     fields
-        The fields with tiles, in the order of the sheet.
+        The fields with tiles, in the order of the sheet: position -> number of tiles.
     workers
         Blocks at a time, and so in memory.
     """
@@ -86,30 +69,27 @@ def cut_blocks(
             bar.update(stop - start)
 
 
-def _pieces(store: BlockStore, fields: Sequence[CutField]) -> dict[int, list[_Piece]]:
+def _pieces(store: BlockStore, fields: Mapping[int, int]) -> dict[int, list[_Piece]]:
     """Divide the tiles of the fields where blocks end; return the pieces of each block."""
     pieces: dict[int, list[_Piece]] = {}
     row = 0
-    for field in fields:
+    for position, count in fields.items():
         first = 0
-        while first < field.count:
+        while first < count:
             block = (row + first) // store.block_rows
-            last = min(field.count, (block + 1) * store.block_rows - row)
-            pieces.setdefault(block, []).append(_Piece(field, first, last))
+            last = min(count, (block + 1) * store.block_rows - row)
+            pieces.setdefault(block, []).append(_Piece(position, first, last))
             first = last
-        row += field.count
+        row += count
     return pieces
 
 
-def _cut(plan: CellPlan, folder: RecordFolder, piece: _Piece, tiles: npt.NDArray[Any]) -> None:
+def _cut(plan: CellPlan, folder: RecordFolder, piece: _Piece, tiles: Pixels) -> None:
     """Cut the tiles of a piece into the rows [n, C, side, side] that wait for them."""
-    position = piece.field.position
-    field, labels = decode(plan.sheet, plan.card, position), folder.labels(position)[0]
-    record = folder.read(position)
+    field, labels = decode(plan, piece.position), folder.labels(piece.position)[0]
+    record = folder.read(piece.position)
     fill = fill_values(plan, field, labels)
     for row, index in enumerate(range(piece.first, piece.last)):
-        y, x = (int(value) for value in record.places[index])
-        place = TilePlace(y, x, plan.side, plan.side)
-        number, masked = int(record.table[index, 0]), plan.settings.crop.masked
-        cut, _ = cut_cell(field, labels, number, place, fill, masked=masked)
+        place, number = plan.place_at(record.places[index]), int(record.numbers[index])
+        cut, _ = cut_cell(field, labels, number, place, fill, masked=plan.settings.crop.masked)
         tiles[row] = resample(cut, (plan.tile_side, plan.tile_side))

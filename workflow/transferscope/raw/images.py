@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.raw.arrays import Pixels
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
 from transferscope.remote.files import RawFile, in_memory
 
@@ -87,15 +87,14 @@ def read_field_header(
         else:
             headers.append(header)
             planes.append((header.shape[axes.y], header.shape[axes.x]))
-    if problems:
+    if problems := problems or _differences(headers, planes, card):
         raise UserError(problems)
-    _check_alike(headers, planes, card)
     return FieldHeader(tuple(headers), planes[0], headers[0].dtype)
 
 
 def decode_field(
     files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
-) -> npt.NDArray[Any]:
+) -> Pixels:
     """Decode one field.
 
     Parameters
@@ -131,43 +130,37 @@ def _channels_in_file(card: DatasetCard) -> int:
     return len(card.channels) + len(card.ignore_channels)
 
 
-def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> npt.NDArray[Any]:
+def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> Pixels:
     axes = _arrange(header, n_channels, card)
     pixels = read_pixels(header)
     named = [axis for axis in (axes.c, axes.z, axes.y, axes.x) if axis is not None]
-    rest = [axis for axis in range(pixels.ndim) if axis not in named]
-    pixels = pixels.transpose(*rest, *named).reshape([pixels.shape[axis] for axis in named])
+    # What is not named has a length of one.
+    pixels = np.moveaxis(pixels, named, range(-len(named), 0))
+    pixels = pixels.reshape(pixels.shape[-len(named) :])
     if axes.c is None:
         pixels = pixels[np.newaxis]
-    if axes.z is not None:
-        pixels = _project(pixels, card.z_projection)
-    return pixels[: axes.n_channels]
+    if axes.z is not None and card.z_projection == "max":
+        pixels = pixels.max(axis=1)
+    elif axes.z is not None:
+        pixels = np.rint(pixels.mean(axis=1, dtype=np.float64)).astype(pixels.dtype)
+    return np.asarray(pixels[: axes.n_channels])
 
 
-def _project(stack: npt.NDArray[Any], how: str) -> npt.NDArray[Any]:
-    """Project [C, Z, H, W] along z, in the type of the stack."""
-    if how == "max":
-        highest: npt.NDArray[Any] = stack.max(axis=1)
-        return highest
-    mean: npt.NDArray[Any] = np.rint(stack.mean(axis=1, dtype=np.float64)).astype(stack.dtype)
-    return mean
-
-
-def _check_alike(
+def _differences(
     headers: Sequence[Header], planes: Sequence[tuple[int, int]], card: DatasetCard
-) -> None:
-    """Refuse channel files of one field that differ in size or type."""
-    problems = []
-    for header, plane, channel in zip(headers, planes, card.channels, strict=False):
-        for what, first, found in (
-            ("size (height, width)", planes[0], plane),
-            ("type", headers[0].dtype.name, header.dtype.name),
-        ):
-            if found != first:
-                text = f"channel {channel} has {what} {found}, but {headers[0].path} has {first}"
-                problems.append(Problem(str(header.path), text, "Export all channels alike."))
-    if problems:
-        raise UserError(problems)
+) -> list[Problem]:
+    """Return how channel files of one field differ from the first in size or type."""
+    values = {"size (height, width)": planes, "type": [header.dtype.name for header in headers]}
+    return [
+        Problem(
+            str(header.path),
+            f"channel {channel} has {what} {found[i]}, but {headers[0].path} has {found[0]}",
+            "Export all channels alike.",
+        )
+        for i, (header, channel) in enumerate(zip(headers, card.channels, strict=False))
+        for what, found in values.items()
+        if found[i] != found[0]
+    ]
 
 
 def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
@@ -200,20 +193,17 @@ def _by_order(
 ) -> dict[str, int]:
     """Assign axes as the card says: channels before Y and X, or after them."""
     where = [i for i, _ in axes]
-    if len(where) == 2:
-        return dict(zip("YX", where, strict=True))
-    if len(where) == 3:
-        return dict(zip("CYX" if order == "first" else "YXC", where, strict=True))
-    if len(where) == 4 and order == "last":
-        return dict(zip("ZYXC", where, strict=True))
+    names = {2: "YX", 3: "CYX"} if order == "first" else {2: "YX", 3: "YXC", 4: "ZYXC"}
+    if len(where) in names:
+        return dict(zip(names[len(where)], where, strict=True))
     leading = [i for i, letter in axes[:2] if letter == "C"] or [
         i for i in where[:2] if header.shape[i] == n_channels
     ]
     if len(where) != 4 or len(leading) != 1:
         what = f"cannot tell channels from z: axes {header.axes} of lengths {header.shape}"
         raise problem_with(header.path, what, "Save it with named axes (OME-TIFF).")
-    z = where[1] if leading[0] == where[0] else where[0]
-    return {"C": leading[0], "Z": z, "Y": where[2], "X": where[3]}
+    order = "CZYX" if leading[0] == where[0] else "ZCYX"
+    return dict(zip(order, where, strict=True))
 
 
 def _by_length(
@@ -226,15 +216,14 @@ def _by_length(
         raise problem_with(header.path, unclear, NAME_AXES)
     if n_channels is None and len(where) == 3:
         return dict(zip("ZYX", where, strict=True))
-    ends = [*where[: len(where) - 2], where[-1]]
+    ends = [*where[:-2], where[-1]]
     fitting = [i for i in ends if header.shape[i] == n_channels]
     if not fitting and len(where) == 3:
         return dict(zip("CYX", where, strict=True))  # the count will be refused, and named
     if len(fitting) != 1:
         raise problem_with(header.path, unclear, NAME_AXES)
     others = [i for i in where if i != fitting[0]]
-    names = "YX" if len(others) == 2 else "ZYX"
-    return {"C": fitting[0], **dict(zip(names, others, strict=True))}
+    return {"C": fitting[0], **dict(zip("ZYX"[-len(others) :], others, strict=True))}
 
 
 def _count_channels(

@@ -108,6 +108,16 @@ class _Row:
     values: dict[str, str]
     files: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def tile_id(self) -> str:
+        """Id of the field: as the pattern names it, or else all that its name says."""
+        return self.values.get("tile_id") or "_".join(filter(None, self.values.values()))
+
+    @property
+    def first_file(self) -> Path:
+        """Its file, or that of its first channel."""
+        return next(iter(self.files.values()))
+
 
 def build_sheet(
     folder: Path,
@@ -150,13 +160,13 @@ def build_sheet(
     matches = [(path, m) for path in paths if (m := matcher.fullmatch(path.as_posix()))]
     if not matches:
         raise _nothing_matches(folder, pattern, paths)
-    rows = _rows(matches, matcher, channel_names)
-    raw = sorted({m["channel"] for _, m in matches}) if _has_channels(matcher) else []
+    rows = _rows(matches, channel_names)
+    raw = sorted({m["channel"] for _, m in matches} if "channel" in matcher.groupindex else ())
     channels = _check_channels(rows, raw, channel_names, folder) if raw else []
     _check_ids(rows, folder)
-    found = _look_up(rows, labels, matcher) if labels else [""] * len(rows)
+    found = _look_up(rows, labels) if labels else [""] * len(rows)
     absolute = absolute_path(folder)
-    root = None if absolute.is_relative_to(absolute_path(output.parent)) else absolute
+    outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
@@ -166,7 +176,7 @@ def build_sheet(
         n_rows=len(rows),
         n_unlabelled=found.count(""),
         n_unused=len(paths) - sum(len(row.files) for row in rows),
-        root=root,
+        root=absolute if outside else None,
     )
 
 
@@ -223,22 +233,15 @@ def _nothing_matches(folder: Path, pattern: str, paths: Sequence[Path]) -> UserE
     return UserError(Problem(str(folder), what, f"The first files are {shown}."))
 
 
-def _has_channels(matcher: re.Pattern[str]) -> bool:
-    return "channel" in matcher.groupindex
-
-
 def _rows(
-    matches: Sequence[tuple[Path, re.Match[str]]],
-    matcher: re.Pattern[str],
-    channel_names: Mapping[str, str] | None,
+    matches: Sequence[tuple[Path, re.Match[str]]], channel_names: Mapping[str, str] | None
 ) -> list[_Row]:
     """Collect files into fields: those whose names differ in the channel only are one field."""
-    names = [name for name in matcher.groupindex if name != "channel"]
     rows: dict[tuple[str, ...], _Row] = {}
     problems = []
     for path, match in matches:
-        values = {name: match[name] or "" for name in names}
-        raw = match["channel"] if _has_channels(matcher) else ""
+        values = match.groupdict("")
+        raw = values.pop("channel", "")
         if channel_names is not None and raw and raw not in channel_names:
             continue
         channel = (channel_names or {}).get(raw, raw)
@@ -262,11 +265,11 @@ def _check_channels(
     """Return the channels in order; each must be named well and be there for each field."""
     found = sorted({channel for row in rows for channel in row.files})
     channels = list(dict.fromkeys(channel_names.values())) if channel_names else found
-    problems = []
-    for raw in channel_names or {}:
-        if raw not in raw_names:
-            what = f'no file has the channel "{raw}"'
-            problems.append(Problem(str(folder), what, suggest(raw, raw_names)))
+    problems = [
+        Problem(str(folder), f'no file has the channel "{raw}"', suggest(raw, raw_names))
+        for raw in channel_names or {}
+        if raw not in raw_names
+    ]
     for channel in channels:
         if not CHANNEL_NAME.fullmatch(channel):
             what = f'"{channel}" cannot be the name of a channel'
@@ -283,60 +286,46 @@ def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> l
     problems = []
     for row in incomplete[:SHOWN]:
         missing = ", ".join(channel for channel in channels if channel not in row.files)
-        there = next(iter(row.files.values())).as_posix()
         mend = "Add the files, name the channels to use, or match what differs with {_}."
-        what = f'the field of "{there}" has no file for: {missing}'
+        what = f'the field of "{row.first_file.as_posix()}" has no file for: {missing}'
         problems.append(Problem(str(folder), what, mend))
-    if more := incomplete[SHOWN:]:
-        problems.append(Problem(str(folder), f"{len(more)} more fields lack channel files"))
+    if len(incomplete) > SHOWN:
+        what = f"{len(incomplete) - SHOWN} more fields lack channel files"
+        problems.append(Problem(str(folder), what))
     return problems
-
-
-def _tile_id(row: _Row) -> str:
-    return row.values.get("tile_id") or "_".join(value for value in row.values.values() if value)
-
-
-def _fov(row: _Row) -> str:
-    """Return a name of the field that is unique: what stands before it in the pattern, and it."""
-    names = list(row.values)
-    return "_".join(row.values[name] for name in names[: names.index("fov") + 1])
 
 
 def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
     first: dict[str, _Row] = {}
     problems = []
     for row in rows:
-        same = first.setdefault(_tile_id(row), row)
+        same = first.setdefault(row.tile_id, row)
         if same is not row:
-            paths = [next(iter(r.files.values())).as_posix() for r in (same, row)]
-            what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{_tile_id(row)}"'
+            paths = [r.first_file.as_posix() for r in (same, row)]
+            what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{row.tile_id}"'
             mend = "Put {tile_id} around a part that is unique, or name another part."
             problems.append(Problem(str(folder), what, mend))
     if problems:
         raise UserError(problems[:SHOWN])
 
 
-def _look_up(rows: Sequence[_Row], labels: LabelTable, matcher: re.Pattern[str]) -> list[str]:
+def _look_up(rows: Sequence[_Row], labels: LabelTable) -> list[str]:
     """Return the labels cell of each row."""
     known = _read_labels(labels)
-    found = []
-    for row in rows:
-        keys = _keys(row, labels.key, matcher)
-        key = next((key for key in keys if key in known), None)
-        found.append(LABEL_SEPARATOR.join(known[key]) if key is not None else "")
-    if not any(key in known for row in rows for key in _keys(row, labels.key, matcher)):
-        ours = _keys(rows[0], labels.key, matcher)[0]
-        what = f'no key of column "{labels.key}" fits an image, such as "{ours}"'
+    keys = [_keys(row, labels.key) for row in rows]
+    fitting = [next((key for key in of_row if key in known), None) for of_row in keys]
+    if not any(key is not None for key in fitting):
+        what = f'no key of column "{labels.key}" fits an image, such as "{keys[0][0]}"'
         theirs = ", ".join(f'"{key}"' for key in list(known)[:SHOWN])
         raise UserError(Problem(str(labels.path), what, f"The first keys are {theirs}."))
-    return found
+    return ["" if key is None else LABEL_SEPARATOR.join(known[key]) for key in fitting]
 
 
-def _keys(row: _Row, column: str, matcher: re.Pattern[str]) -> list[str]:
-    if column in matcher.groupindex and column in row.values:
+def _keys(row: _Row, column: str) -> list[str]:
+    if column in row.values:
         return [row.values[column]]
-    path = next(iter(row.files.values()))
-    return [_tile_id(row), row.values["group"], path.name, path.stem, path.as_posix()]
+    path = row.first_file
+    return [row.tile_id, row.values["group"], path.name, path.stem, path.as_posix()]
 
 
 def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
@@ -348,13 +337,11 @@ def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
         mend = "Check the path; the table must be CSV or TSV in UTF-8."
         raise UserError(Problem(str(labels.path), f"cannot be read: {error}", mend)) from None
     columns = list(table.columns)
-    problems = [
-        Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
-        for name in (labels.key, labels.label)
-        if name not in columns
-    ]
-    if problems:
-        raise UserError(problems)
+    if missing := [name for name in (labels.key, labels.label) if name not in columns]:
+        raise UserError(
+            Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
+            for name in missing
+        )
     known: dict[str, list[str]] = {}
     for key, cell in zip(table[labels.key], table[labels.label], strict=True):
         values = [value.strip() for value in TABLE_LABEL_SEPARATORS.split(cell)]
@@ -369,18 +356,17 @@ def _table(
     """Return the sheet."""
     lines = []
     for row, cell in zip(rows, labels, strict=True):
-        line = {"tile_id": _tile_id(row)}
+        line = {"tile_id": row.tile_id}
         for channel in channels or [""]:
             column = f"{CHANNEL_PATH_PREFIX}{channel}" if channels else "path"
             line[column] = _written(folder / row.files[channel], output)
         line |= {"group": row.values["group"], "labels": cell}
         if "fov" in row.values:
-            line["fov"] = _fov(row)
-        lines.append({**line, **{k: v for k, v in row.values.items() if k not in line}})
-    table = pd.DataFrame(lines)
-    own = {"tile_id", "group", "labels", "fov"}
-    first = [c for c in table if c in own or c not in rows[0].values]
-    return table[[*first, *(c for c in table if c not in first)]]
+            # A name of the field that is unique: all that stands before it in the pattern, and it.
+            names = list(row.values)
+            line["fov"] = "_".join(row.values[n] for n in names[: names.index("fov") + 1])
+        lines.append(line | {k: v for k, v in row.values.items() if k not in line})
+    return pd.DataFrame(lines)
 
 
 def _written(path: Path, output: Path) -> str:

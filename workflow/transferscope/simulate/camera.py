@@ -84,7 +84,7 @@ def acquire(
         np.clip(expected * _illumination(pixels.shape[0], optics, settings), 0, None)
     )
     counts = optics.offset + optics.gain * detected + rng.normal(0, optics.read_noise, pixels.shape)
-    return np.clip(np.rint(counts), 0, UINT16_MAX).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(counts), 0, UINT16_MAX), dtype=np.uint16)
 
 
 def _defocus(light: Floats, optics: Optics, settings: Settings) -> Floats:

@@ -96,7 +96,8 @@ class Domain:
     channels
         The channels in file order, named by what they show.
     suffixes
-        One file-name suffix per channel where each channel is a file; empty where one file holds all.
+        One file-name suffix per channel where each channel is a file; empty where one file holds
+        all.
     culture, optics
         The physical numbers.
     n_groups, fovs_per_group, fov_size

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.raw.arrays import Pixels
 from transferscope.stores import TileStore
 
 
@@ -25,7 +24,7 @@ class CheckedReads:
         self._next = -1
         self._hash = hashlib.sha256()
 
-    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def __call__(self, start: int, stop: int) -> Pixels:
         """Return tiles [stop - start, C, H, W] in the raw dtype.
 
         Raises
@@ -46,7 +45,7 @@ class CheckedReads:
         if first < start:
             self._hash.update(self._store.read(first, start).data)
 
-    def _feed(self, values: npt.NDArray[Any], start: int) -> None:
+    def _feed(self, values: Pixels, start: int) -> None:
         first, rows = start, self._store.block_rows
         stop = start + len(values)
         while start < stop:

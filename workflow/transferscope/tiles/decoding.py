@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.errors import Problem, UserError
 from transferscope.ordered import in_order
+from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.remote.files import RawFile, in_memory
@@ -47,8 +47,8 @@ class DecodedField:
         What is wrong with the whole field.
     """
 
-    tiles: list[npt.NDArray[Any]] = field(default_factory=list)
-    quality: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    tiles: list[Pixels] = field(default_factory=list)
+    quality: list[Floats] = field(default_factory=list)
     reasons: list[str | None] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     indices = range(first, len(plan.fields))
     if plan.sheet.is_remote:
         # Many files are on their way at a time; few are decoded.
-        fetched = in_order(lambda index: _fetch(plan, index), indices, FIELDS_AHEAD)
+        fetched = in_order(partial(_fetch, plan), indices, FIELDS_AHEAD)
     else:
         fetched = ((index, _files(plan, index)) for index in indices)
 
@@ -125,7 +125,7 @@ def _decode(
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
         part = visible_part(image, place)
-        measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
+        measured = list(map(measure, part, whites))
         decoded.tiles.append(padded(part, place))
         decoded.quality.append(np.array([channel.values() for channel in measured]))
         decoded.reasons.append(CONSTANT if all(c.constant for c in measured) else None)

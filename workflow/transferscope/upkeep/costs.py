@@ -37,8 +37,7 @@ def _record(path: Path, folder: Path) -> list[object]:
     rule, *job = path.relative_to(folder).with_suffix("").parts
     # A job that was too short to be measured has "-" or "NA".
     found = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
-    values = [float(found.get(name, float("nan"))) for name in COLUMNS]
-    return [rule, "/".join(job), *values]
+    return [rule, "/".join(job), *found.reindex(list(COLUMNS)).astype(float)]
 
 
 def rule_costs(jobs: pd.DataFrame) -> pd.DataFrame:

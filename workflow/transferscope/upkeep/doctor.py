@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from transferscope.disk import existing_folder, require_writable
@@ -79,15 +79,10 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    found, missing = [], []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    if missing:
+    installed = {d.name.lower(): d.version for d in distributions()}
+    if missing := [name for name in PACKAGES if name not in installed]:
         return Check("packages", BAD, f"missing: {', '.join(missing)}", "Run `make install`.")
-    return Check("packages", GOOD, ", ".join(found))
+    return Check("packages", GOOD, ", ".join(f"{name} {installed[name]}" for name in PACKAGES))
 
 
 def _devices() -> Check:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,7 +56,7 @@ class Status:
         Every job, in Snakemake's order.
     """
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job]
 
     def rules(self) -> dict[str, dict[str, int]]:
         """Return rule -> number of jobs in each state, and bytes on disk."""
@@ -158,10 +158,7 @@ def _manifests(outputs: Iterable[Path]) -> list[Path]:
 def disk_usage(outputs: Iterable[Path]) -> int:
     """Return the bytes of files and folders, stores beside manifests included."""
     outputs = list(outputs)
-    beside = [suffixed for m in _manifests(outputs) for suffixed in (store_of(m), _log_of(m))]
-    files = (f for path in [*outputs, *beside] for f in (path, *path.rglob("*")) if f.is_file())
+    for manifest in _manifests(outputs):
+        outputs += [store_of(manifest), manifest.with_suffix(".blocks")]
+    files = (f for path in outputs for f in (path, *path.rglob("*")) if f.is_file())
     return sum(file.stat().st_size for file in files)
-
-
-def _log_of(manifest: Path) -> Path:
-    return manifest.with_suffix(".blocks")

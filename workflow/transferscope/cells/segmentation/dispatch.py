@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-
 from transferscope.cards import (
     CellposeSegmentation,
     DatasetCard,
@@ -18,13 +14,12 @@ from transferscope.cells.segmentation.segmented import SegmentedField
 from transferscope.cells.segmentation.watershed import grow_cells
 from transferscope.cells.segmentation.whole import whole_field
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Pixels
 from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK, mask_columns, mask_file, read_mask
 from transferscope.raw.sheets import SampleSheet
 
 
-def segment(
-    sheet: SampleSheet, position: int, field: npt.NDArray[Any], card: DatasetCard
-) -> SegmentedField:
+def segment(sheet: SampleSheet, position: int, field: Pixels, card: DatasetCard) -> SegmentedField:
     """Find the cells of one field.
 
     Parameters

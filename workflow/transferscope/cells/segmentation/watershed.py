@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cards import WatershedSegmentation
-from transferscope.cells.segmentation.segmented import Labels, Mask, SegmentedField, counted
+from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.cells.segmentation.splitting import split_touching, usual_radius
+from transferscope.raw.arrays import Labels, Mask, Pixels
 
 Plane = npt.NDArray[np.float32]
 # Objects below this share of the area of a usual nucleus are specks.
@@ -23,7 +22,7 @@ THRESHOLD_BINS = 256
 
 
 def grow_cells(
-    field: npt.NDArray[Any],
+    field: Pixels,
     channels: list[str],
     settings: WatershedSegmentation,
     pixel_size_um: float | None,
@@ -96,7 +95,7 @@ def _grown(nuclei: Labels, glow: Plane, mask: Mask) -> Labels:
     return np.asarray(watershed(height, nuclei, mask=filled), np.int32)
 
 
-def _smoothed(plane: npt.NDArray[Any], sigma: float) -> Plane:
+def _smoothed(plane: Pixels, sigma: float) -> Plane:
     values = plane.astype(np.float32)
     return np.asarray(ndimage.gaussian_filter(values, sigma)) if sigma > 0 else values
 
