@@ -8,14 +8,7 @@ import numpy as np
 
 from transferscope.cards import WholeFields
 from transferscope.cells.crops import background, cut_cell, place_around
-from transferscope.cells.measures import (
-    AREA_COLUMN,
-    BORDER_COLUMN,
-    CENTRE_COLUMNS,
-    Measures,
-    measure_cells,
-    nucleus_centroids,
-)
+from transferscope.cells.measures import Measures, measure_cells, nucleus_centroids
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.segmentation import SegmentedField, segment
@@ -23,6 +16,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.raw.arrays import Floats, Indices, Integers, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
+from transferscope.raw.sheets import AREA_COLUMN, BORDER_COLUMN, CENTRE_COLUMNS
 from transferscope.tiles.quality import Quality, measure
 from transferscope.tiles.store import intensity_range
 

@@ -13,14 +13,16 @@ from transferscope.cards import DatasetCard, ProvidedMasks, WatershedSegmentatio
 from transferscope.cells.segmentation import SegmentedField
 from transferscope.raw.arrays import Floats, Indices, Labels, Mask, Pixels
 from transferscope.raw.masks import NUCLEUS_MASK, mask_columns
-from transferscope.raw.sheets import SampleSheet
+from transferscope.raw.sheets import (
+    AREA_COLUMN,
+    BORDER_COLUMN,
+    BOX_COLUMNS,
+    CELL_COLUMNS,
+    CENTRE_COLUMNS,
+    SampleSheet,
+)
 
 Measures = dict[str, Pixels]
-CENTRE_COLUMNS = ("centroid_y", "centroid_x")
-PLACE_COLUMNS = ("cell", *CENTRE_COLUMNS, "area_px")
-AREA_COLUMN = "area_um2"
-BOX_COLUMNS = ("box_top", "box_left", "box_bottom", "box_right")
-BORDER_COLUMN = "touches_border"
 WHOLE_NUMBERS = ("cell", "area_px", *BOX_COLUMNS)
 
 
@@ -34,8 +36,7 @@ def measure_columns(card: DatasetCard, *, with_nuclei: bool) -> list[str]:
     with_nuclei
         Whether nuclei are known beside the cells.
     """
-    area = [AREA_COLUMN] if card.pixel_size_um is not None else []
-    columns = [*PLACE_COLUMNS, *area, *BOX_COLUMNS, BORDER_COLUMN]
+    columns = [c for c in CELL_COLUMNS if c != AREA_COLUMN or card.pixel_size_um is not None]
     for channel in card.channels:
         columns += [f"mean_{channel}", f"total_{channel}"]
         if with_nuclei:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.cells.measures import BORDER_COLUMN, WHOLE_NUMBERS
+from transferscope.cells.measures import WHOLE_NUMBERS
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
 from transferscope.parquet import parquet_parts
+from transferscope.raw.sheets import BORDER_COLUMN
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table
 from transferscope.tiles.tables import write_quality as write_parts
 

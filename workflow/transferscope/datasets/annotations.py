@@ -54,17 +54,15 @@ def read_annotations(path: Path) -> pd.DataFrame:
 
 def _one_row_an_annotation(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    names = table.get("target_name", pd.Series("", index=table.index))
-    for number, ensg_id, name in zip(table.index, table["ensg_id"], names, strict=True):
+    for number, row in table.iterrows():
         found = [
             (label, grade)
             for grade in GRADES
-            if (column := GRADE_COLUMN.format(grade=grade)) in table.columns
-            for label in split_labels(str(table.at[number, column]))
+            for label in split_labels(row.get(GRADE_COLUMN.format(grade=grade), ""))
         ]
-        rows += [(number, ensg_id, name, *pair) for pair in found or [("", NO_GRADE)]]
-    frame = pd.DataFrame(rows, columns=["row", *COLUMNS])
-    return frame.set_index("row")
+        named = number, row["ensg_id"], row.get("target_name", "")
+        rows += [(*named, *pair) for pair in found or [("", NO_GRADE)]]
+    return pd.DataFrame(rows, columns=["row", *COLUMNS]).set_index("row")
 
 
 def _problems(path: Path, table: pd.DataFrame) -> list[Problem]:

@@ -33,6 +33,10 @@ from transferscope.stores import write_atomically
 FORMAT = "transferscope.fetched"
 FORMAT_VERSION = 1
 LOCK = ".fetch.lock"
+NO_FIELD = (
+    "the card asks for no field at all",
+    "Check `labels`, `fetch.grades` and `fetch.limit`.",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +76,7 @@ def _fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> N
     planned = plan(card, card_path, sheet, ask=True)
     _link(link, planned.root)
     if planned.table.empty:
-        mend = "Check `labels`, `fetch.grades` and `fetch.limit`."
-        raise UserError(Problem(str(card_path), "the card asks for no field at all", mend))
+        raise UserError(Problem(str(card_path), *NO_FIELD))
     if planned.downloads:
         _download(planned, card)
     text = planned.table.to_csv(sep="\t", index=False, lineterminator="\n")
@@ -195,8 +198,10 @@ def _manifest(planned: Planned, sheet: str, made_for: str) -> str:
     checksums = {download.path: str(download.checksum or "") for download in planned.downloads}
     paths = planned.files()
     sizes = [path.stat().st_size for path in paths]
-    names = [path.relative_to(planned.root).as_posix() for path in paths]
-    files = list(zip(names, sizes, [checksums.get(path, "") for path in paths], strict=True))
+    files = [
+        (path.relative_to(planned.root).as_posix(), size, checksums.get(path, ""))
+        for path, size in zip(paths, sizes, strict=True)
+    ]
     described = {
         "format": FORMAT,
         "version": FORMAT_VERSION,

@@ -97,7 +97,9 @@ def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Pat
     if settings.unlabelled == "leave-out":
         listed = listed[listed["labels"] != ""]
     local = not any(is_remote(_address(settings, image, "red")) for image in listed["id"])
-    root = _root(settings, card_path, folder, local)
+    root = settings.root(card_path, folder)
+    if local:
+        root = local_path(_fixed_folder(settings.url) or ".", card_path.parent)
     colours = [settings.colours[channel] for channel in card.channels]
     rows, problems = [], []
     for row, image in zip(listed.index, listed["id"], strict=True):
@@ -111,12 +113,6 @@ def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Pat
     paths = [[f"{FILES}/{d.path.relative_to(root).as_posix()}" for d in files] for files in rows]
     downloads = [] if local else [download for files in rows for download in files]
     return Planned(_sheet(listed, card, paths), root, downloads)
-
-
-def _root(settings: HpaFetch, card_path: Path, folder: Path, local: bool) -> Path:
-    if local:
-        return local_path(_fixed_folder(settings.url) or ".", card_path.parent)
-    return settings.root(card_path, folder)
 
 
 def _fixed_folder(template: str) -> str:
@@ -145,12 +141,9 @@ def _sheet(listed: pd.DataFrame, card: DatasetCard, paths: list[list[str]]) -> p
     files = pd.DataFrame(paths, columns=columns, index=listed.index, dtype=str)
     ids = listed["id"].str.rpartition("://")[2].str.replace("/", "_")
     own = pd.DataFrame({"tile_id": ids, "group": listed["group"], "labels": listed["labels"]})
-    further = [
-        name
-        for name in listed.columns
-        if name not in ("id", *OWN_COLUMNS) and not name.startswith(CHANNEL_PATH_PREFIX)
-    ]
-    return pd.concat([own, files, listed[further]], axis=1).reset_index(drop=True)
+    further = listed.drop(columns=["id", *OWN_COLUMNS], errors="ignore")
+    further = further.loc[:, ~further.columns.str.startswith(CHANNEL_PATH_PREFIX)]
+    return pd.concat([own, files, further], axis=1).reset_index(drop=True)
 
 
 def _findings(table: pd.DataFrame) -> Iterator[Finding]:

@@ -37,6 +37,9 @@ class Planned:
 
     def files(self) -> list[Path]:
         """Return every raw file of the table, in its order, as it lies on this machine."""
-        columns = [name for name in self.table.columns if name.partition("_")[0] == "path"]
-        names = self.table[columns].to_numpy().ravel()
-        return [self.root / str(name).removeprefix(f"{FILES}/") for name in names]
+        return [self.root / name.removeprefix(f"{FILES}/") for name in named_files(self.table)]
+
+
+def named_files(table: pd.DataFrame) -> list[str]:
+    """Return every raw file that a sample sheet of a fetch names."""
+    return [str(name) for name in table.filter(regex="^path(_|$)").to_numpy().ravel()]

@@ -107,13 +107,16 @@ def page_html(page: LabelPage) -> str:
         angle brackets, or with HTML's special characters escaped.
     """
     style, program = _part("page.css"), _part("page.js")
+    data = json.dumps(page.data(), separators=(",", ":"))
+    for character in "<>&":
+        data = data.replace(character, f"\\u{ord(character):04x}")
     texts = {
         "style": style,
         "style_hash": _source_hash(style),
         "program": program,
         "program_hash": _source_hash(program),
         "dataset": html.escape(page.dataset),
-        "data": _json_in_html(page.data()),
+        "data": data,
     }
     # In one pass, so that a text that looks like a placeholder stays what it is.
     return PLACEHOLDER.sub(lambda match: texts[match.group(1)], _part("page.html"))
@@ -126,8 +129,3 @@ def _part(name: str) -> str:
 def _source_hash(text: str) -> str:
     """Return a source of a content security policy that allows just this inline text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _json_in_html(value: object) -> str:
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -20,9 +20,10 @@ from transferscope.raw.image_formats import Header, problem_with, read_header, r
 from transferscope.remote.files import RawFile, in_memory
 
 UNKNOWN_AXES = "QI"
-NAME_AXES = (
-    "Save it with named axes (OME-TIFF, or ImageJ hyperstack), or set `channel_order:` in the card."
-)
+ORDERS = {"first": ("YX", "CYX", "CZYX", "ZCYX"), "last": ("YX", "YXC", "ZYXC")}
+ANY_ORDER = ("CYX", "YXC", "CZYX", "ZCYX", "ZYXC")
+NAME_AXES_ONLY = "Save it with named axes (OME-TIFF, or ImageJ hyperstack)."
+NAME_AXES = f"{NAME_AXES_ONLY[:-1]}, or set `channel_order:` in the card."
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,20 @@ def _differences(
 
 def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
     """Find the axes of a file; `n_channels` None: the file is one channel."""
-    axes = [(i, letter) for i, letter in enumerate(header.axes) if _matters(header, i, letter)]
+    # An axis of length one is a mere wrapper, unless it is Y or X.
+    axes = [
+        (i, letter) for i, letter in enumerate(header.axes) if letter in "YX" or header.shape[i] > 1
+    ]
     letters = "".join(letter for _, letter in axes)
     unnamed = any(letter in UNKNOWN_AXES for letter in letters)
     overruled = "S" not in letters and n_channels is not None and (unnamed or n_channels > 1)
     if overruled and card.channel_order != "auto":
-        found = _by_order(header, axes, n_channels or 1, card.channel_order)
+        found = _by_position(header, axes, n_channels, ORDERS[card.channel_order])
+    elif unnamed and not set(letters) & set("SCTZ"):
+        possible = ("ZYX",) if n_channels is None else ANY_ORDER
+        found = _by_position(header, axes, n_channels, possible)
     elif unnamed:
-        found = _by_length(header, axes, n_channels)
+        raise _unclear(header, NAME_AXES)
     else:
         found = {letter.replace("S", "C"): i for i, letter in axes}
         if len(found) < len(letters) or set(found) - set("CZYX") or not set("YX") <= set(found):
@@ -183,47 +190,26 @@ def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arra
     return _Arrangement(found.get("C"), found.get("Z"), found["Y"], found["X"], kept)
 
 
-def _matters(header: Header, axis: int, letter: str) -> bool:
-    """Return whether an axis is more than a wrapper of length one."""
-    return letter in "YX" or header.shape[axis] > 1
-
-
-def _by_order(
-    header: Header, axes: list[tuple[int, str]], n_channels: int, order: str
+def _by_position(
+    header: Header, axes: list[tuple[int, str]], n_channels: int | None, possible: Sequence[str]
 ) -> dict[str, int]:
-    """Assign axes as the card says: channels before Y and X, or after them."""
-    where = [i for i, _ in axes]
-    names = {2: "YX", 3: "CYX"} if order == "first" else {2: "YX", 3: "YXC", 4: "ZYXC"}
-    if len(where) in names:
-        return dict(zip(names[len(where)], where, strict=True))
-    leading = [i for i, letter in axes[:2] if letter == "C"] or [
-        i for i in where[:2] if header.shape[i] == n_channels
-    ]
-    if len(where) != 4 or len(leading) != 1:
-        what = f"cannot tell channels from z: axes {header.axes} of lengths {header.shape}"
-        raise problem_with(header.path, what, "Save it with named axes (OME-TIFF).")
-    order = "CZYX" if leading[0] == where[0] else "ZCYX"
-    return dict(zip(order, where, strict=True))
+    """Assign axes in one of the possible orders: the one in which the length of C fits."""
+    orders = [order for order in possible if len(order) == len(axes)]
+    if len(orders) > 1:
+        channels = {order: axes[order.index("C")] for order in orders}
+        named = [order for order, (_, letter) in channels.items() if letter == "C"]
+        fitting = [order for order, (i, _) in channels.items() if header.shape[i] == n_channels]
+        # Where no length fits, the count of three axes will be refused, and named.
+        orders = named or fitting or [order for order in orders if order == "CYX"]
+    if len(orders) != 1:
+        raise _unclear(header, NAME_AXES if possible[0] != "YX" else NAME_AXES_ONLY)
+    return {letter: i for letter, (i, _) in zip(orders[0], axes, strict=True)}
 
 
-def _by_length(
-    header: Header, axes: list[tuple[int, str]], n_channels: int | None
-) -> dict[str, int]:
-    """Assign axes that the file does not name: the channel axis is the one whose length fits."""
-    where = [i for i, _ in axes]
-    unclear = f"its axes {header.axes} of lengths {header.shape} are not named"
-    if len(where) not in (3, 4) or any(letter in "SCTZ" for _, letter in axes):
-        raise problem_with(header.path, unclear, NAME_AXES)
-    if n_channels is None and len(where) == 3:
-        return dict(zip("ZYX", where, strict=True))
-    ends = [*where[:-2], where[-1]]
-    fitting = [i for i in ends if header.shape[i] == n_channels]
-    if not fitting and len(where) == 3:
-        return dict(zip("CYX", where, strict=True))  # the count will be refused, and named
-    if len(fitting) != 1:
-        raise problem_with(header.path, unclear, NAME_AXES)
-    others = [i for i in where if i != fitting[0]]
-    return {"C": fitting[0], **dict(zip("ZYX"[-len(others) :], others, strict=True))}
+def _unclear(header: Header, fix: str) -> UserError:
+    named = "" if set(header.axes).isdisjoint(UNKNOWN_AXES) else " are not named"
+    what = f"cannot tell channels from z: its axes {header.axes} of lengths {header.shape}{named}"
+    return problem_with(header.path, what, fix)
 
 
 def _count_channels(

@@ -33,10 +33,11 @@ LABEL_COLUMNS = ("tile_id", "labels")
 MASK_COLUMNS = ("mask", "nucleus_mask")
 # The tile table fills these columns itself.
 RESERVED_COLUMNS = ("source", "y", "x")
-CELL_COLUMNS = (
-    *("cell", "centroid_y", "centroid_x", "area_px", "area_um2"),
-    *("box_top", "box_left", "box_bottom", "box_right", "touches_border"),
-)
+CENTRE_COLUMNS = ("centroid_y", "centroid_x")
+AREA_COLUMN = "area_um2"
+BOX_COLUMNS = ("box_top", "box_left", "box_bottom", "box_right")
+BORDER_COLUMN = "touches_border"
+CELL_COLUMNS = ("cell", *CENTRE_COLUMNS, "area_px", AREA_COLUMN, *BOX_COLUMNS, BORDER_COLUMN)
 CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
 NAME_FILE = "Name the raw file."

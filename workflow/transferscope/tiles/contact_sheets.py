@@ -167,12 +167,10 @@ def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
-    limits: Floats = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
-    for index, channel in enumerate(store.channels):
-        if channel in card.intensity_range:
-            limits[index] = card.intensity_range[channel]
-    np.maximum(limits[:, 1], limits[:, 0] + 1, out=limits[:, 1])
-    return limits
+    found = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
+    ranges = map(card.intensity_range.get, store.channels, found)
+    low, high = np.array(list(ranges), np.float64).T
+    return np.stack([low, np.maximum(high, low + 1)], axis=1)
 
 
 def _draw(name: str, table: pd.DataFrame, store: TileStore, limits: Floats) -> Figure:
@@ -206,8 +204,7 @@ def shrunk(tile: Pixels) -> Pixels:
     if step == 1:
         return tile
     blocks = tile[:, :height, :width].reshape(len(tile), height // step, step, width // step, step)
-    shrunk: Pixels = blocks.mean(axis=(2, 4), dtype=np.float32)
-    return shrunk
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
 
 
 def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:

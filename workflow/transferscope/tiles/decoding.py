@@ -18,6 +18,7 @@ from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
 from transferscope.tiles.tiling import (
+    TilePlace,
     limit_torch_threads,
     padded,
     resample,
@@ -31,6 +32,28 @@ CONSTANT = "every channel is constant"
 SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
 
 
+@dataclass(frozen=True)
+class DecodedTile:
+    """One tile of a field.
+
+    Parameters
+    ----------
+    place
+        Where it lies.
+    pixels
+        [C, H, W].
+    quality
+        `Quality.values()` of each channel, [C, measures].
+    constant
+        Whether every channel is constant, which makes it unusable.
+    """
+
+    place: TilePlace
+    pixels: Pixels
+    quality: Floats
+    constant: bool
+
+
 @dataclass
 class DecodedField:
     """The tiles of one field, or the problems for which it has none.
@@ -38,18 +61,12 @@ class DecodedField:
     Parameters
     ----------
     tiles
-        Tiles [C, H, W].
-    quality
-        `Quality.values()` of each channel of each tile, [C, measures].
-    reasons
-        What makes a tile unusable; None for a good one.
+        Its tiles.
     problems
         What is wrong with the whole field.
     """
 
-    tiles: list[Pixels] = field(default_factory=list)
-    quality: list[Floats] = field(default_factory=list)
-    reasons: list[str | None] = field(default_factory=list)
+    tiles: list[DecodedTile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -90,8 +107,7 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
     if decoded.problems:
         return [Problem(p.where, p.what, f"{p.mend} {SKIP_MEND}") for p in decoded.problems]
-    reasons = zip(planned.places, decoded.reasons, strict=True)
-    bad = [place for place, reason in reasons if reason is not None]
+    bad = [tile.place for tile in decoded.tiles if tile.constant]
     mend = f"Mend or remove it. {SKIP_MEND}"
     if bad and len(bad) == len(planned.places):
         return [Problem(where, CONSTANT, mend)]
@@ -113,20 +129,19 @@ def _fetch(plan: TilePlan, index: int) -> list[RawFile] | UserError:
 def _decode(
     plan: TilePlan, planned: PlannedField, files: list[RawFile] | UserError
 ) -> DecodedField:
-    sheet, decoded = plan.sheet, DecodedField()
+    sheet, tiles = plan.sheet, []
     try:
         if isinstance(files, UserError):
             raise files
         image = decode_field(files, plan.card, one_file_a_channel=sheet.one_file_a_channel)
     except UserError as error:
-        decoded.problems = in_row(sheet, planned.position, error)
-        return decoded
+        return DecodedField(problems=in_row(sheet, planned.position, error))
     image = resample(image, resampled_shape(planned.shape, plan.card))
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
         part = visible_part(image, place)
         measured = list(map(measure, part, whites))
-        decoded.tiles.append(padded(part, place))
-        decoded.quality.append(np.array([channel.values() for channel in measured]))
-        decoded.reasons.append(CONSTANT if all(c.constant for c in measured) else None)
-    return decoded
+        quality = np.array([channel.values() for channel in measured])
+        constant = all(channel.constant for channel in measured)
+        tiles.append(DecodedTile(place, padded(part, place), quality, constant))
+    return DecodedField(tiles)

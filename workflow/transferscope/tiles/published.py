@@ -61,7 +61,7 @@ class PublishedTiles:
 
     def url(self, name: str) -> str:
         """Return where a file is that describes the tiles."""
-        return _beside(self.manifest, name)
+        return _next_to(self.manifest, name)
 
     def read(self, name: str) -> bytes:
         """Return a file that describes the tiles.
@@ -144,7 +144,7 @@ def published_digest(card: DatasetCard) -> str:
     listing = list_folders([manifest.rpartition("/")[0]])
     if listing.failures:
         raise UserError(listing.failures.values())
-    found = [listing.entries.get(url) for url in (manifest, _beside(manifest, TABLE))]
+    found = [listing.entries.get(url) for url in (manifest, _next_to(manifest, TABLE))]
     return fingerprint([entry and [entry.size, entry.stamp] for entry in found])
 
 
@@ -158,7 +158,7 @@ def _channels_of(manifest: str) -> Any:
     return channels
 
 
-def _beside(manifest: str, name: str) -> str:
+def _next_to(manifest: str, name: str) -> str:
     """Return the URL of a table that describes published tiles."""
     return f"{manifest.removesuffix('json')}{name}"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from transferscope.stores import BlockStore
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
-from transferscope.tiles.decoding import DecodedField
+from transferscope.tiles.decoding import CONSTANT, DecodedField
 from transferscope.tiles.plan import TilePlan, nothing_left, skip_field, skip_tile
 
 
@@ -34,19 +34,17 @@ class TileWriter:
         if decoded.problems:
             self.entry.skipped.append(skip_field(plan.sheet, planned.position, decoded.problems))
         begin = self.entry.next_tile if index == self.entry.next_field else 0
-        for tile in range(begin, len(decoded.tiles)):
-            place, reason = planned.places[tile], decoded.reasons[tile]
-            if reason is None:
-                self._block[len(self.entry.tiles)] = decoded.tiles[tile]
-                logged = LoggedTile(planned.position, place.y, place.x, decoded.quality[tile])
-                self.entry.tiles.append(logged)
-            else:
-                tile_id = plan.tile_id(planned.position, place.y, place.x)
-                skipped = skip_tile(plan.sheet, planned.position, tile_id, reason)
+        for number, tile in enumerate(decoded.tiles[begin:], start=begin + 1):
+            place = planned.position, tile.place.y, tile.place.x
+            if tile.constant:
+                skipped = skip_tile(plan.sheet, planned.position, plan.tile_id(*place), CONSTANT)
                 self.entry.skipped.append(skipped)
-            more = tile + 1 < len(decoded.tiles)
+            else:
+                self._block[len(self.entry.tiles)] = tile.pixels
+                self.entry.tiles.append(LoggedTile(*place, tile.quality))
+            more = number < len(decoded.tiles)
             self.entry.next_field, self.entry.next_tile = (
-                (index, tile + 1) if more else (index + 1, 0)
+                (index, number) if more else (index + 1, 0)
             )
             if len(self.entry.tiles) == self._store.block_rows:
                 self._write()

@@ -118,9 +118,8 @@ def _job(rule: str, rows: Sequence[dict[str, str]]) -> Job:
     outputs = [Path(row["output_file"]) for row in rows]
     log = Path(rows[0]["log-file(s)"].partition(",")[0])
     # A job is as far as the least finished of its outputs.
-    states = [_state(row, log) for row in rows]
-    state, why = max(states, key=lambda found: STATES.index(found[0]))
-    done = next((b for b in map(blocks_done, map(store_of, _manifests(outputs))) if b), None)
+    state, why = max((_state(row, log) for row in rows), key=lambda found: STATES.index(found[0]))
+    done = next(filter(None, map(blocks_done, map(store_of, _manifests(outputs)))), None)
     return Job(rule, str(outputs[0]), state, why, disk_usage(outputs), done)
 
 

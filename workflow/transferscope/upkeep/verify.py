@@ -137,17 +137,16 @@ def repair(found: list[Fault]) -> list[Fault]:
     """
     faults = [fault for fault in found if not fault.is_far]
     for fault in faults:
-        if fault.block is None:
+        if fault.block is None and fault.is_store:
             fault.file.unlink(missing_ok=True)
-            if fault.is_store:
-                shutil.rmtree(store_of(fault.file), ignore_errors=True)
+            shutil.rmtree(store_of(fault.file), ignore_errors=True)
     for fault in faults:
         if fault.block is not None and store_of(fault.file).is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
             BlockStore(store_of(fault.file), reader.array_name).forget(fault.block)
-    for file in {fault.file for fault in faults}:
+    for fault in faults:
         # Last of all: the next run goes on where flags are missing, once the manifest is gone.
-        file.unlink(missing_ok=True)
+        fault.file.unlink(missing_ok=True)
     return [fault for fault in found if fault.is_far]
 
 

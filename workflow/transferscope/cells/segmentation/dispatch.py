@@ -41,13 +41,14 @@ def segment(sheet: SampleSheet, position: int, field: Pixels, card: DatasetCard)
     if card.cells is None:
         raise ValueError(f"{card.name} is no cell dataset")
     settings = card.cells.segmentation
+    shape = field.shape[1], field.shape[2]
     if isinstance(settings, ProvidedMasks):
-        return _provided(sheet, position, (field.shape[1], field.shape[2]), card, settings)
+        return _provided(sheet, position, shape, card, settings)
     if isinstance(settings, WatershedSegmentation):
         return grow_cells(field, card.channels, settings, card.pixel_size_um)
     if isinstance(settings, CellposeSegmentation):
         return cellpose_cells(field, card.channels, settings, card.pixel_size_um)
-    return whole_field((field.shape[1], field.shape[2]))
+    return whole_field(shape)
 
 
 def _provided(

@@ -30,9 +30,8 @@ def cells_of_mask(
     binary = settings.values == "binary" or (settings.values == "auto" and is_binary(mask))
     if not binary:
         return counted(mask, nuclei)
-    if settings.split:
-        return counted(split_touching(mask > 0), nuclei)
-    return counted(connected(mask > 0), nuclei)
+    separate = split_touching if settings.split else connected
+    return counted(separate(mask > 0), nuclei)
 
 
 def is_binary(mask: Pixels) -> bool:

@@ -53,10 +53,9 @@ def grow_cells(
     if not settings.cytoplasm:
         return counted(nuclei)
     planes = [_scaled(_smoothed(field[channels.index(c)], sigma)) for c in settings.cytoplasm]
-    glow = np.stack(planes).mean(axis=0, dtype=np.float32)
+    glow = np.asarray(np.mean(planes, axis=0, dtype=np.float32))
     mask = _above(glow, settings.cytoplasm_threshold, settings.cytoplasm_factor)
-    cells = _grown(nuclei, glow, mask)
-    return counted(cells, nuclei > 0)
+    return counted(_grown(nuclei, glow, mask), nuclei > 0)
 
 
 def find_nuclei(plane: Plane, threshold: str, diameter: float | None) -> Labels:
@@ -111,6 +110,5 @@ def _above(plane: Plane, threshold: str, factor: float = 1.0) -> Mask:
 
     if plane.min() == plane.max():
         return np.zeros(plane.shape, np.bool_)
-    if threshold == "li":
-        return np.asarray(plane > factor * threshold_li(plane))
-    return np.asarray(plane > factor * threshold_otsu(plane, nbins=THRESHOLD_BINS))
+    found = threshold_li(plane) if threshold == "li" else threshold_otsu(plane, THRESHOLD_BINS)
+    return np.asarray(plane > factor * found)
