@@ -164,7 +164,7 @@ def test_fetched_files_are_decoded_channel_by_channel(folder, tmp_path, ending, 
         fetch(card, folder / "card.yaml", sheet, folder / "out/fetched.json")
         assert len(server.requests) == 12
     read = read_sheet(sheet, card)
-    field = decode_field(read.files(1), card, one_file_a_channel=True)
+    field = decode_field(read.files(1), card, one_file_per_channel=True)
     assert field.dtype == dtype
     assert field[:, 0, 0].tolist() == [pixels_of("1/A1_2", colour) for colour in COLOURS]
 
@@ -187,5 +187,5 @@ def test_images_of_this_machine_are_read_in_place(folder, tmp_path):
     sheet = folder / "out/samples.tsv"
     fetch(card, folder / "card.yaml", sheet, folder / "out/fetched.json")
     assert (folder / "out/files").is_symlink()
-    field = decode_field(read_sheet(sheet, card).files(0), card, one_file_a_channel=True)
+    field = decode_field(read_sheet(sheet, card).files(0), card, one_file_per_channel=True)
     assert field[:, 0, 0].tolist() == [1, 2, 3, 4]

@@ -52,7 +52,7 @@ def test_good_sheet_has_defaults(folder: Path) -> None:
     assert sheet.table["batch"].tolist() == ["", ""]
     assert sheet.files(1) == [folder / "b.tif"]
     assert sheet.place(1).endswith("samples.tsv, row 3")
-    assert not sheet.one_file_a_channel
+    assert not sheet.one_file_per_channel
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ","])
@@ -84,7 +84,7 @@ def test_byte_order_mark_and_spaces_and_blank_rows(folder: Path) -> None:
     }
 
 
-def test_one_file_a_channel_in_the_order_of_the_card(folder: Path) -> None:
+def test_one_file_per_channel_in_the_order_of_the_card(folder: Path) -> None:
     text = "tile_id | path_protein | path_nucleus | group | labels\nx | a.tif | b.tif | G | \n"
     sheet = read_sheet(write(folder, text), card())
     assert sheet.file_columns == ("path_nucleus", "path_protein")

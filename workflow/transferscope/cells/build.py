@@ -1,9 +1,9 @@
 """Raw fields become a store of single-cell tiles: segmented first, then cut.
 
 How many cells there are is known only when all fields are segmented. So a first pass over the
-fields finds, measures and chooses the cells, and keeps a record of each field beside the store; a
-second one cuts the tiles, in the order of the sheet, a block at a time. Both go on after a kill,
-hold a few fields at a time and give equal bytes with any number of workers.
+fields finds, measures and chooses the cells, and keeps a record of each field next to the store; a
+second one cuts the tiles, in the order of the sheet, block by block. Both resume after a kill,
+hold in parts of a few fields and give equal bytes with any number of workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.stores import BlockStore, write_atomically
 from transferscope.tiles.blocks import BlockLog, Skipped
-from transferscope.tiles.decoding import SKIP_MEND
+from transferscope.tiles.decoding import SKIP_FIX
 from transferscope.tiles.plan import skip_field, skip_tile
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import write_skipped
@@ -52,24 +52,24 @@ def make_cells(
     bad_tiles: str = "stop",
     workers: int = 2,
 ) -> None:
-    """Segment the fields of a cell dataset and cut one tile a cell.
+    """Segment the fields of a cell dataset and cut one tile per cell.
 
     Parameters
     ----------
     sheet_path
-        The sample sheet, one row a field.
+        The sample sheet, one row per field.
     card
         A dataset with `cells`.
     manifest
-        Manifest to write, last of all; the store and the records of the fields lie beside it.
+        Manifest to write, last of all; the store and the records of the fields lie next to it.
     tile_table
-        Parquet to write: one row a tile in store order, with the measures of its cell.
+        Parquet to write: one row per tile in store order, with the measures of its cell.
     quality
-        CSV to write: one row a tile and channel, see `Quality`.
+        CSV to write: one row per tile and channel, see `Quality`.
     skipped
         TSV to write: the fields that give no tile, and why.
     plausibility
-        CSV to write: one row a field.
+        CSV to write: one row per field.
     overlays
         Folder to draw outlines into; what it held is removed.
     bad_tiles
@@ -99,8 +99,8 @@ def make_cells(
             left_out.append(_without_cells(plan, position, record))
     if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
-        mend = "Check `cells.segmentation` and the limits in `cells.crop`."
-        raise UserError(Problem(str(sheet_path), what, mend))
+        fix = "Check `cells.segmentation` and the limits in `cells.crop`."
+        raise UserError(Problem(str(sheet_path), what, fix))
     store = _open(plan, manifest, tile_ids)
     cut_blocks(plan, folder, store, with_cells, workers)
     write_tile_table(plan, folder, list(with_cells), tile_table)
@@ -143,8 +143,8 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
                 left_out.append(skip_field(plan.sheet, position, found))
             for problem in [] if skip else found:
                 logger.error("%s", problem)
-                mend = f"{problem.mend} {SKIP_MEND}"
-                problems.append(Problem(problem.where, problem.what, mend))
+                fix = f"{problem.mend} {SKIP_FIX}"
+                problems.append(Problem(problem.where, problem.what, fix))
     if problems:
         raise UserError(problems)
     return left_out

@@ -1,4 +1,4 @@
-"""The second pass: tiles are cut from the fields and written a block at a time."""
+"""The second pass: tiles are cut from the fields and written block by block."""
 
 from __future__ import annotations
 

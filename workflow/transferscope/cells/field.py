@@ -26,7 +26,9 @@ KEPT = -1
 def decode(plan: CellPlan, position: int) -> Pixels:
     """Return the field at a position of the sheet, [C, H, W]."""
     sheet, card = plan.sheet, plan.card
-    return decode_field(sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel)
+    return decode_field(
+        sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel
+    )
 
 
 def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Problem]:

@@ -34,7 +34,7 @@ def measure_columns(card: DatasetCard, *, with_nuclei: bool) -> list[str]:
     card
         The dataset.
     with_nuclei
-        Whether nuclei are known beside the cells.
+        Whether nuclei are known in addition to the cells.
     """
     columns = [c for c in CELL_COLUMNS if c != AREA_COLUMN or card.pixel_size_um is not None]
     for channel in card.channels:
@@ -152,7 +152,7 @@ def _intensities(
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Return the ratio; NaN where there is nothing to divide by."""
+    """Return the ratio; NaN where the divisor is 0."""
     ratio = np.full(len(above), np.nan)
     np.divide(above, below, out=ratio, where=below > 0)
     return ratio

@@ -1,6 +1,6 @@
 """Fields with the outlines of their cells, so that wrong segmentations are seen.
 
-Outlines are told apart with every common colour vision on a grey image: kept cells sky blue,
+Outlines can be told apart with every common colour vision on a grey image: kept cells sky blue,
 dropped ones orange, nuclei reddish purple, after Okabe and Ito (Wong, Nature Methods 8, 441, 2011).
 """
 

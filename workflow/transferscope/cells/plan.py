@@ -1,4 +1,4 @@
-"""What headers tell before a cell is looked for: which fields are good, and of what type."""
+"""What headers say before a cell is searched: which fields are good, and of what type."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> Cell
     sheet, card
         The dataset.
     skip
-        Leave out fields with bad headers or masks, in place of raising.
+        Leave out fields with bad headers or masks, instead of raising.
 
     Raises
     ------
@@ -97,8 +97,8 @@ def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> Cell
         Where headers are bad (unless skipped), fields differ in type, or none is left.
     """
     if card.cells is None:
-        mend = "Add the section `cells:` to the card, or use `transferscope tiles`."
-        raise UserError(Problem(card.name, "the dataset card has no section `cells`", mend))
+        fix = "Add the section `cells:` to the card, or use `transferscope tiles`."
+        raise UserError(Problem(card.name, "the dataset card has no section `cells`", fix))
     if problems := check_mask_cells(sheet, card):
         raise UserError(problems)
     left_out: list[Skipped] = []

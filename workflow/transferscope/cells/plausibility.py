@@ -22,7 +22,7 @@ FEWEST_TO_COMPARE = 3
 def plausibility_table(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int]
 ) -> pd.DataFrame:
-    """Return one row a field that was segmented.
+    """Return one row per field that was segmented.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The tables of a cell dataset, written a few fields at a time."""
+"""The tables of a cell dataset, written in parts of a few fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIELDS_PER_PART = 256
 def write_tile_table(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
 ) -> None:
-    """Write one row a tile: the columns of every tile table, then the measures of the cell.
+    """Write one row per tile: the columns of every tile table, then the measures of the cell.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def write_tile_table(
 def write_quality(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
 ) -> None:
-    """Write one row a tile and channel, see `Quality`; parameters as of `write_tile_table`."""
+    """Write one row per tile and channel, see `Quality`; parameters as of `write_tile_table`."""
     write_parts(_in_parts(partial(_quality, plan, folder), positions), path)
 
 

@@ -1,6 +1,6 @@
 """Human Protein Atlas fields: from a user's list to a sample sheet and a list of downloads.
 
-The atlas stores a field as one file a colour: `<id>_red`, `_green`, `_blue` and `_yellow`.
+The atlas stores a field as one file per colour: `<id>_red`, `_green`, `_blue` and `_yellow`.
 """
 
 from __future__ import annotations

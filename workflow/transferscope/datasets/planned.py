@@ -19,7 +19,7 @@ class Planned:
     Parameters
     ----------
     table
-        The sample sheet; paths begin with `files/`, the folder or link beside the sheet.
+        The sample sheet; paths begin with `files/`, the folder or link next to the sheet.
     root
         What `files` is: a folder for the downloads, or the folder of this machine in which the
         images are already.
@@ -27,7 +27,7 @@ class Planned:
         Files to fetch into `root` or below.
     complete
         Whether the table has a row for each field. Before the source has been listed, it has one
-        row a group, which is enough to count groups.
+        row per group, which is enough to count groups.
     """
 
     table: pd.DataFrame

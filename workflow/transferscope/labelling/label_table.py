@@ -1,4 +1,4 @@
-"""Labels given by hand, in a table by tile id, which count in place of those of the sample sheet.
+"""Labels given by hand, in a table by tile id, which replace those of the sample sheet.
 
 A tile that is not in the table is unlabelled, and so is one whose labels are empty or a mark: the
 person has seen it and could not, or would not, decide.
@@ -37,7 +37,7 @@ def label_table_of(card: DatasetCard, card_path: Path) -> Path:
 
 
 def marks_of(classes: Iterable[str]) -> list[str]:
-    """Return what may stand in place of labels; a class of that name is a label like any other."""
+    """Return what may replace labels; a class of that name is a label like any other."""
     return [mark for mark in MARKS if mark not in set(classes)]
 
 
@@ -98,7 +98,7 @@ def check_label_table(card: DatasetCard, card_path: Path) -> list[Problem]:
 def with_hand_labels(
     table: pd.DataFrame, card: DatasetCard, card_path: Path, *, skip: bool = False
 ) -> pd.DataFrame:
-    """Return a tile table with the labels of the dataset's label table in place of its own.
+    """Return a tile table with the labels of the dataset's label table instead of its own.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The page on which a person labels tiles: one file that needs nothing but a browser.
 
-Its text, style and program are `page.html`, `page.css` and `page.js` beside this module; the data
+Its text, style and program are `page.html`, `page.css` and `page.js` next to this module; the data
 are JSON within the page. A content security policy lets run that program alone, and lets the page
 load nothing from anywhere.
 """
@@ -31,7 +31,7 @@ class PageTile:
     id
         Its tile id.
     pictures
-        One PNG a channel, as data URIs.
+        One PNG per channel, as data URIs.
     """
 
     id: str
@@ -65,7 +65,7 @@ class LabelPage:
     classes
         What a tile may be labelled.
     marks
-        What may be said in place of a label, such as `skip`.
+        What may replace a label, such as `skip`.
     multiple
         May a tile have several labels?
     channels

@@ -1,4 +1,4 @@
-"""Tiles as small grey pictures, a channel each, that the page mixes into colours.
+"""Tiles as small grey pictures, one per channel, that the page mixes into colours.
 
 Black and white mean the same raw values on all of them, so that brightness can be compared.
 """
@@ -16,7 +16,7 @@ from transferscope.tiles.contact_sheets import scaled_to
 
 
 def grey_pictures(tile: Pixels, limits: Floats, size: int) -> list[str]:
-    """Return one PNG a channel, as data URIs.
+    """Return one PNG per channel, as data URIs.
 
     Parameters
     ----------

@@ -79,10 +79,10 @@ def scan_headers(
 
 
 def header_at(sheet: SampleSheet, card: DatasetCard, position: int) -> FieldHeader | list[Problem]:
-    """Read the header of one field; problems in place of a bad field's."""
+    """Read the header of one field; or the problems of a bad field."""
     try:
         return read_field_header(
-            sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel
+            sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel
         )
     except UserError as error:
         return in_row(sheet, position, error)

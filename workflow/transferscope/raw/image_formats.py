@@ -1,6 +1,6 @@
 """One raw image file: its header without its pixels, and its pixels as the file has them.
 
-The format is read off the content, never off the name. TIFF is read by tifffile, PNG and JPEG by
+The format is read from the content, never from the name. TIFF is read by tifffile, PNG and JPEG by
 imagecodecs, OME-Zarr by zarr: none of them moves axes or rescales values. Nothing in a file is
 ever executed: Zarr arrays whose codecs would unpickle are refused.
 """
@@ -56,7 +56,7 @@ class Header:
     path
         The file, or the folder of an OME-Zarr.
     axes
-        One letter an axis: T, Z, C, Y, X; S for interleaved or planar samples (RGB); Q or I
+        One letter per axis: T, Z, C, Y, X; S for interleaved or planar samples (RGB); Q or I
         where the file does not say.
     shape
         Length of each axis.
@@ -73,9 +73,9 @@ class Header:
     alpha: bool = False
 
 
-def problem_with(path: RawFile, what: str, mend: str = "") -> UserError:
+def problem_with(path: RawFile, what: str, fix: str = "") -> UserError:
     """Return the error for one file."""
-    return UserError(Problem(str(path), what, mend))
+    return UserError(Problem(str(path), what, fix))
 
 
 def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
@@ -164,7 +164,7 @@ def _check_size(header: Header) -> None:
     claimed = math.prod(header.shape) * header.dtype.itemsize
     if claimed > MAX_DECODED_BYTES:
         what = f"would decode to {claimed / 2**30:,.1f} GiB; {MAX_DECODED_BYTES >> 30} is the limit"
-        raise problem_with(header.path, what, "Split it, or export one field a file.")
+        raise problem_with(header.path, what, "Split it, or export one field per file.")
 
 
 def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
@@ -173,13 +173,13 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
     if found.name in types:
         return found
     what = f"holds {found.name} values, not {' or '.join(types)}"
-    mend = "Export it as 8- or 16-bit unsigned integers."
+    fix = "Export it as 8- or 16-bit unsigned integers."
     if found.kind == "f":
-        mend = (
+        fix = (
             "Floats have no fixed black and white and may hold NaN: export the raw camera "
             "values, or scale them yourself and save as uint16."
         )
-    raise problem_with(path, what, mend)
+    raise problem_with(path, what, fix)
 
 
 # TIFF ------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _only_series(path: RawFile, tiff: Any) -> Any:
     first, *others = tiff.series
     if count := sum(other.size >= first.size for other in others):
         what = f"holds {count + 1} images of different layout or position"
-        raise problem_with(path, what, "Save one image a file.")
+        raise problem_with(path, what, "Save one image per file.")
     return first
 
 
@@ -326,8 +326,8 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
     attributes = dict(group.attrs)
     multiscales = attributes.get("ome", attributes).get("multiscales")
     if not multiscales:
-        mend = "Give one image of it, such as `name.zarr/0`."
-        raise problem_with(path, "the Zarr holds no OME multiscale image", mend)
+        fix = "Give one image of it, such as `name.zarr/0`."
+        raise problem_with(path, "the Zarr holds no OME multiscale image", fix)
     level = str(multiscales[0]["datasets"][0]["path"])
     if level.startswith("/") or ".." in Path(level).parts:
         raise problem_with(path, f'the level "{level}" lies outside the image', MAKE_AGAIN)

@@ -57,17 +57,17 @@ class _Arrangement:
 
 
 def read_field_header(
-    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_per_channel: bool = False
 ) -> FieldHeader:
     """Read the headers of one field and check them against the card.
 
     Parameters
     ----------
     files
-        One multi-channel file, or one file a channel in the order of `card.channels`.
+        One multi-channel file, or one file per channel in the order of `card.channels`.
     card
         The dataset.
-    one_file_a_channel
+    one_file_per_channel
         Whether each file holds one channel.
 
     Raises
@@ -75,7 +75,7 @@ def read_field_header(
     UserError
         Naming the file, and the channel or axis that is wrong.
     """
-    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    n_channels = None if one_file_per_channel else _channels_in_file(card)
     headers, planes, problems = [], [], []
     for file in files:
         try:
@@ -94,17 +94,17 @@ def read_field_header(
 
 
 def decode_field(
-    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_per_channel: bool = False
 ) -> Pixels:
     """Decode one field.
 
     Parameters
     ----------
     files
-        One multi-channel file, or one file a channel in the order of `card.channels`.
+        One multi-channel file, or one file per channel in the order of `card.channels`.
     card
         The dataset: channels, channel order, ignored channels and z projection.
-    one_file_a_channel
+    one_file_per_channel
         Whether each file holds one channel.
 
     Returns
@@ -118,8 +118,8 @@ def decode_field(
         Naming the file, and the channel or axis that is wrong.
     """
     files = [in_memory(file) for file in files]
-    header = read_field_header(files, card, one_file_a_channel=one_file_a_channel)
-    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    header = read_field_header(files, card, one_file_per_channel=one_file_per_channel)
+    n_channels = None if one_file_per_channel else _channels_in_file(card)
     parts = [_decode_file(file, n_channels, card) for file in header.files]
     field = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if n_channels is not None and card.ignore_channels:
@@ -166,7 +166,7 @@ def _differences(
 
 def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
     """Find the axes of a file; `n_channels` None: the file is one channel."""
-    # An axis of length one is a mere wrapper, unless it is Y or X.
+    # An axis of length one is a placeholder, unless it is Y or X.
     axes = [
         (i, letter) for i, letter in enumerate(header.axes) if letter in "YX" or header.shape[i] > 1
     ]
@@ -184,8 +184,8 @@ def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arra
         found = {letter.replace("S", "C"): i for i, letter in axes}
         if len(found) < len(letters) or set(found) - set("CZYX") or not set("YX") <= set(found):
             what = f"has axes {header.axes} of lengths {header.shape}"
-            mend = "Expected: Y and X, with one channel axis and one z axis at the most."
-            raise problem_with(header.path, what, mend)
+            fix = "Expected: Y and X, with one channel axis and one z axis at the most."
+            raise problem_with(header.path, what, fix)
     kept = _count_channels(header, found.get("C"), n_channels, card)
     return _Arrangement(found.get("C"), found.get("Z"), found["Y"], found["X"], kept)
 
@@ -222,15 +222,15 @@ def _count_channels(
         return count
     if header.alpha and count == expected + 1 and expected in (1, 3):
         return expected
-    mend = "Export each channel as grey values."
+    fix = "Export each channel as grey values."
     named = "one channel is expected in each file"
     if n_channels is not None:
         ignored = f" and ignores {len(card.ignore_channels)}" if card.ignore_channels else ""
         named = f"the card names {len(card.channels)}{ignored}: {', '.join(card.channels)}"
-        mend = (
+        fix = (
             "Correct `channels:`, `ignore_channels:` or `channel_order:` in the dataset card; "
             "a z-stack must name its axes (OME-TIFF, or ImageJ hyperstack)."
         )
     s = "" if count == 1 else "s"
     what = f"has {count} channel{s} (axes {header.axes}, shape {header.shape}), but {named}"
-    raise problem_with(header.path, what, mend)
+    raise problem_with(header.path, what, fix)

@@ -49,9 +49,9 @@ def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     if not _names_masks(card):
         return []
     if CELL_MASK not in sheet.table:
-        mend = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'
+        fix = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'
         what = 'the column "mask" is missing, but `cells.segmentation.method` is provided'
-        return [Problem(str(sheet.path), what, mend)]
+        return [Problem(str(sheet.path), what, fix)]
     return [
         Problem(f"{sheet.path}, row {row}, column {column}", *fault)
         for column in mask_columns(sheet, card)

@@ -3,7 +3,7 @@
 A pattern is a path below the folder with names in braces: `{group}/{well}_{site}_w{channel}.tif`.
 A name matches anything but `/`, as much as it can, so that a name with underscores is split from
 the right; a name that occurs again must match the same text. `{_}` matches anything and is
-forgotten. `{group}` is required; `{channel}` means one file a channel; `{tile_id}` and `{fov}` have
+forgotten. `{group}` is required; `{channel}` means one file per channel; `{tile_id}` and `{fov}` have
 their meaning of the sheet; every other name becomes a column.
 """
 
@@ -69,8 +69,8 @@ class LabelTable:
         """
         parts = text.rsplit(":", 2)
         if len(parts) != 3 or not all(parts):
-            mend = "Write it as table.csv:key_column:label_column."
-            raise UserError(Problem("labels", f'"{text}" names no table and columns', mend))
+            fix = "Write it as table.csv:key_column:label_column."
+            raise UserError(Problem("labels", f'"{text}" names no table and columns', fix))
         return cls(Path(parts[0]), parts[1], parts[2], unlabelled)
 
 
@@ -186,11 +186,11 @@ def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern if regex else _as_regex(pattern, where))
     except re.error as error:
-        mend = "Names in braces or groups are letters, digits and `_`, as in {group}."
-        raise UserError(Problem(where, f"is not valid: {error}", mend)) from None
+        fix = "Names in braces or groups are letters, digits and `_`, as in {group}."
+        raise UserError(Problem(where, f"is not valid: {error}", fix)) from None
     if "group" not in compiled.groupindex:
-        mend = "Say which part of the name must not be on both sides of a split, as in {group}."
-        raise UserError(Problem(where, "names no group", mend))
+        fix = "Say which part of the name must not be on both sides of a split, as in {group}."
+        raise UserError(Problem(where, "names no group", fix))
     if taken := sorted({*RESERVED_COLUMNS, "path", "labels"} & set(compiled.groupindex)):
         what = f"uses the name {taken[0]}, which the sheet needs for itself"
         raise UserError(Problem(where, what, "Choose another name."))
@@ -248,8 +248,8 @@ def _rows(
         row = rows.setdefault(tuple(values.values()), _Row(values))
         if channel in row.files:
             what = f'has the same fields as "{row.files[channel]}"'
-            mend = "Name the part in which they differ."
-            problems.append(Problem(str(path), what, mend))
+            fix = "Name the part in which they differ."
+            problems.append(Problem(str(path), what, fix))
         row.files[channel] = path
     if problems:
         raise UserError(problems[:SHOWN])
@@ -273,8 +273,8 @@ def _check_channels(
     for channel in channels:
         if not CHANNEL_NAME.fullmatch(channel):
             what = f'"{channel}" cannot be the name of a channel'
-            mend = f"Say what it shows in lower case, such as --channel {channel}=nucleus."
-            problems.append(Problem(str(folder), what, mend))
+            fix = f"Say what it shows in lower case, such as --channel {channel}=nucleus."
+            problems.append(Problem(str(folder), what, fix))
     problems += [] if problems else _missing_files(rows, channels, folder)
     if problems:
         raise UserError(problems)
@@ -286,9 +286,9 @@ def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> l
     problems = []
     for row in incomplete[:SHOWN]:
         missing = ", ".join(channel for channel in channels if channel not in row.files)
-        mend = "Add the files, name the channels to use, or match what differs with {_}."
+        fix = "Add the files, name the channels to use, or match what differs with {_}."
         what = f'the field of "{row.first_file.as_posix()}" has no file for: {missing}'
-        problems.append(Problem(str(folder), what, mend))
+        problems.append(Problem(str(folder), what, fix))
     if len(incomplete) > SHOWN:
         what = f"{len(incomplete) - SHOWN} more fields lack channel files"
         problems.append(Problem(str(folder), what))
@@ -303,8 +303,8 @@ def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
         if same is not row:
             paths = [r.first_file.as_posix() for r in (same, row)]
             what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{row.tile_id}"'
-            mend = "Put {tile_id} around a part that is unique, or name another part."
-            problems.append(Problem(str(folder), what, mend))
+            fix = "Put {tile_id} around a part that is unique, or name another part."
+            problems.append(Problem(str(folder), what, fix))
     if problems:
         raise UserError(problems[:SHOWN])
 
@@ -334,8 +334,8 @@ def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
         separator = "\t" if labels.path.suffix.lower() in (".tsv", ".tab") else ","
         table = pd.read_csv(labels.path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        mend = "Check the path; the table must be CSV or TSV in UTF-8."
-        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", mend)) from None
+        fix = "Check the path; the table must be CSV or TSV in UTF-8."
+        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", fix)) from None
     columns = list(table.columns)
     if missing := [name for name in (labels.key, labels.label) if name not in columns]:
         raise UserError(

@@ -1,6 +1,6 @@
 """The sample sheet: which raw files a dataset holds, what they show and what groups them.
 
-A sheet is a TSV or CSV with one row a field. Rows are numbered as a spreadsheet shows them: the
+A sheet is a TSV or CSV with one row per field. Rows are numbered as a spreadsheet shows them: the
 header is row 1. What its paths mean, and which are allowed, says `places`.
 """
 
@@ -53,10 +53,10 @@ class SampleSheet:
     path
         The file that it was read from.
     table
-        One row a field, all columns str and stripped; the index is the spreadsheet's row number.
+        One row per field, all columns str and stripped; the index is the spreadsheet's row number.
         `fov` and `batch` are always there (default: the tile id, and nothing).
     file_columns
-        `("path",)`, or one `path_<channel>` column a channel in the order of the card.
+        `("path",)`, or one `path_<channel>` column per channel in the order of the card.
     places
         What its paths mean.
     """
@@ -70,7 +70,7 @@ class SampleSheet:
         return len(self.table)
 
     @property
-    def one_file_a_channel(self) -> bool:
+    def one_file_per_channel(self) -> bool:
         """Whether each channel has a file of its own."""
         return self.file_columns != ("path",)
 
@@ -212,44 +212,44 @@ def _check_path_columns(
     given = [c for c in columns if c.startswith(CHANNEL_PATH_PREFIX)]
     expected = [f"{CHANNEL_PATH_PREFIX}{channel}" for channel in card.channels]
     if "path" in columns:
-        mend = "Keep `path` (one file for all channels) or the `path_<channel>` columns."
+        fix = "Keep `path` (one file for all channels) or the `path_<channel>` columns."
         what = f'both "path" and "{given[0]}" are given' if given else ""
-        return [Problem(where, what, mend)] if given else []
+        return [Problem(where, what, fix)] if given else []
     if not given:
-        mend = f'Add "path", or {", ".join(expected)}. {suggest_column("path", columns)}'
-        return [Problem(where, "no column names the raw files", mend)]
+        fix = f'Add "path", or {", ".join(expected)}. {suggest_column("path", columns)}'
+        return [Problem(where, "no column names the raw files", fix)]
     problems = []
     for column in (c for c in given if c not in expected):
         channel = column.removeprefix(CHANNEL_PATH_PREFIX)
         what = f'unknown channel "{channel}": the dataset card does not name it'
-        mend = f"{suggest(channel, card.channels)} Channels are named in {named}."
-        problems.append(Problem(f"{where}, column {column}", what, mend))
+        fix = f"{suggest(channel, card.channels)} Channels are named in {named}."
+        problems.append(Problem(f"{where}, column {column}", what, fix))
     for column in (c for c in expected if c not in columns):
-        mend = f'Add the column "{column}", or take the channel out of the card.'
-        problems.append(Problem(where, f'the column "{column}" is missing', mend))
+        fix = f'Add the column "{column}", or take the channel out of the card.'
+        problems.append(Problem(where, f'the column "{column}" is missing', fix))
     return problems
 
 
-def _check_ids(table: pd.DataFrame, mend: str = OWN_ID) -> Iterator[Finding]:
+def _check_ids(table: pd.DataFrame, fix: str = OWN_ID) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for row, tile_id in cells_of(table, "tile_id"):
         if not tile_id:
-            yield Finding(row, "tile_id", "no id", "is empty", mend)
+            yield Finding(row, "tile_id", "no id", "is empty", fix)
         elif not tile_id.isprintable():
             what = f"{tile_id!r} holds a control character"
             yield Finding(row, "tile_id", "odd id", what, "Use printable characters.")
         elif tile_id in first:
             what = f'the id "{tile_id}" is already used in row {first[tile_id]}'
-            yield Finding(row, "tile_id", "same id", what, mend)
+            yield Finding(row, "tile_id", "same id", what, fix)
         else:
             first[tile_id] = row
 
 
 def _check_groups(table: pd.DataFrame) -> Iterator[Finding]:
-    mend = "Name what must not be on both sides of a split: the protein, well, patient or plate."
+    fix = "Name what must not be on both sides of a split: the protein, well, patient or plate."
     for row, group in cells_of(table, "group"):
         if not group:
-            yield Finding(row, "group", "no group", "is empty", mend)
+            yield Finding(row, "group", "no group", "is empty", fix)
 
 
 def _check_fovs(table: pd.DataFrame) -> Iterator[Finding]:
@@ -259,31 +259,31 @@ def _check_fovs(table: pd.DataFrame) -> Iterator[Finding]:
         first_group, first_row = seen.setdefault(fov, (group, row))
         if fov and group != first_group:
             what = f'fov "{fov}" is of group "{group}", but of "{first_group}" in row {first_row}'
-            mend = "A field belongs to one group: make the fov names unique across groups."
-            yield Finding(row, "fov", "two groups", what, mend)
+            fix = "A field belongs to one group: make the fov names unique across groups."
+            yield Finding(row, "fov", "two groups", what, fix)
 
 
 def _check_labels(table: pd.DataFrame, card: DatasetCard, named: str) -> Iterator[Finding]:
     # Once per different cell: of a million tiles, few differ.
     faults = cache(lambda cell: list(_label_faults(cell, card, named)))
     for row, cell in cells_of(table, "labels"):
-        for kind, what, mend in faults(cell):
-            yield Finding(row, "labels", kind, what, mend)
+        for kind, what, fix in faults(cell):
+            yield Finding(row, "labels", kind, what, fix)
 
 
 def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[str, str, str]]:
-    """Yield kind, problem and mend of everything that is wrong with one cell of labels."""
+    """Yield kind, problem and fix of everything that is wrong with one cell of labels."""
     labels = split_labels(cell)
     for label in labels:
         if label not in card.labels:
-            mend = f"{suggest(label, card.labels)} Labels are listed in {named}."
-            yield "unknown label", f'unknown label "{label}"', mend
+            fix = f"{suggest(label, card.labels)} Labels are listed in {named}."
+            yield "unknown label", f'unknown label "{label}"', fix
     for label in sorted({x for x in labels if labels.count(x) > 1}):
         yield "same label", f'the label "{label}" is given twice', "Remove one."
     if card.task == "single-label" and len(labels) > 1:
         what = f"has {len(labels)} labels, but the dataset is single-label"
-        mend = f"Keep one, or set `task: multi-label` in {named}."
-        yield "several labels", what, mend
+        fix = f"Keep one, or set `task: multi-label` in {named}."
+        yield "several labels", what, fix
 
 
 def _check_paths(

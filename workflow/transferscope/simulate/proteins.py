@@ -116,7 +116,7 @@ def draw_proteins(domain: Domain, n_groups: int, seed: int) -> list[Protein]:
 
 
 def _draw_localizations(rng: Generator) -> list[tuple[str, ...]]:
-    """Return the places of one block: each class thrice as the main one, once as the second.
+    """Return the places of one block: each class three times as the main one, once as the second.
 
     Balanced draws, and not independent ones, so that small studies too have every class in every
     fold; a third of each twelve get a balanced second label, a few of the rest a common one.

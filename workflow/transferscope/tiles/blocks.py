@@ -1,4 +1,4 @@
-"""The log beside a tile store: what each finished block holds, so that a killed job goes on.
+"""The log next to a tile store: what each finished block holds, so that a killed job resumes.
 
 A block counts as done when its flag in the store is set and its log entry, which is written after
 it, is there. The log also says where in the sheet the next block begins, because skipped tiles
@@ -98,7 +98,7 @@ class Entry:
 
 
 class BlockLog:
-    """The log of a tile store, a folder of one JSON a block.
+    """The log of a tile store, a folder of one JSON per block.
 
     Parameters
     ----------

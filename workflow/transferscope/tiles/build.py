@@ -1,7 +1,7 @@
-"""Raw fields become a tile store: each file is decoded once, and a killed job goes on.
+"""Raw fields become a tile store: each file is decoded once, and a killed job resumes.
 
 Headers fix which rows there will be. Then fields are decoded in parallel and written in the order
-of the sheet, a block at a time, with a bounded number of fields in memory. Tiles that turn out to
+of the sheet, block by block, with a bounded number of fields in memory. Tiles that turn out to
 be unusable are left out on the way (`skip`), or all reported at the end (`stop`).
 """
 
@@ -24,7 +24,7 @@ from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.stores import BlockStore
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
-from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
+from transferscope.tiles.decoding import SKIP_FIX, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_quality, write_skipped
@@ -53,11 +53,11 @@ def make_tiles(
     card
         The dataset.
     manifest
-        Manifest to write, last of all; the store and its log lie beside it.
+        Manifest to write, last of all; the store and its log lie next to it.
     tile_table
-        Parquet to write: one row a tile in store order.
+        Parquet to write: one row per tile in store order.
     quality
-        CSV to write: one row a tile and channel, see `Quality`.
+        CSV to write: one row per tile and channel, see `Quality`.
     skipped
         TSV to write: the fields and tiles left out, and why.
     bad_tiles
@@ -69,7 +69,7 @@ def make_tiles(
     Raises
     ------
     UserError
-        With every problem of the sheet, the headers or the pixels; with file and row.
+        With every problem of the sheet, the headers or the pixels, and its file and row.
     """
     skip = bad_tiles == "skip"
     plan = make_plan(read_sheet(sheet_path, card), card, skip=skip)
@@ -89,17 +89,17 @@ def make_tiles(
 
 
 def _refuse_earlier_skips(plan: TilePlan, entries: list[Entry]) -> None:
-    """Raise where an interrupted run, told to skip, has left out what must now stop."""
+    """Raise where an interrupted run with `skip` has left out what must now stop."""
     left_out = [skipped for entry in entries for skipped in entry.skipped]
     if left_out:
         raise UserError(
-            Problem(f"{plan.sheet.path}, row {one.row}: {one.source}", one.reason, SKIP_MEND)
+            Problem(f"{plan.sheet.path}, row {one.row}: {one.source}", one.reason, SKIP_FIX)
             for one in left_out
         )
 
 
 def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
-    """Open the store to go on with it, or make it anew where anything it depends on differs."""
+    """Open the store to resume it, or make it anew where anything it depends on differs."""
     path, ids = store_of(manifest), plan.tile_ids()
     sources = [plan.sheet.source(planned.position) for planned in plan.fields]
     # The same in every run on the same data; the log's digest holds file times, too.
@@ -149,7 +149,7 @@ def _fill(
 
 
 def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
-    """Return one row a tile: id, group, labels, fov, batch, carried columns, source, y and x."""
+    """Return one row per tile: id, group, labels, fov, batch, carried columns, source, y and x."""
     sheet = plan.sheet
     table = sheet.table.iloc[[tile.position for tile in tiles]].reset_index(drop=True)
     carried = [c for c in table.columns if c not in (*FIRST_COLUMNS, *sheet.file_columns)]

@@ -1,6 +1,6 @@
-"""One figure a class with some of its tiles, so that wrong labels and bad images are seen.
+"""One figure per class with some of its tiles, so that wrong labels and bad images are seen.
 
-Colours are told apart with every common colour vision: nucleus blue, protein yellow, a third
+Colours can be told apart with every common colour vision: nucleus blue, protein yellow, a third
 channel reddish purple, after Okabe and Ito (Wong, Nature Methods 8, 441, 2011). Further channels
 are not drawn. All tiles of a dataset are scaled alike, so that brightness can be compared.
 """

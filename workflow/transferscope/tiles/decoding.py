@@ -29,7 +29,7 @@ from transferscope.tiles.tiling import (
 # Fields on their way from an object store, undecoded; enough for many small files and few large.
 FIELDS_AHEAD = 8
 CONSTANT = "every channel is constant"
-SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
+SKIP_FIX = "To go on without it, set `bad_tiles: skip` in the study."
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DecodedField:
 def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int, DecodedField]]:
     """Yield (index, decoded field) of the planned fields in order, from the first on.
 
-    Threads do: reading, decompressing and NumPy release the interpreter lock.
+    Threads suffice: reading, decompressing and NumPy release the interpreter lock.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     planned, sheet = plan.fields[index], plan.sheet
     where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
     if decoded.problems:
-        return [Problem(p.where, p.what, f"{p.mend} {SKIP_MEND}") for p in decoded.problems]
+        return [Problem(p.where, p.what, f"{p.mend} {SKIP_FIX}") for p in decoded.problems]
     bad = [tile.place for tile in decoded.tiles if tile.constant]
-    mend = f"Mend or remove it. {SKIP_MEND}"
+    fix = f"Repair or remove it. {SKIP_FIX}"
     if bad and len(bad) == len(planned.places):
-        return [Problem(where, CONSTANT, mend)]
-    return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, mend) for p in bad]
+        return [Problem(where, CONSTANT, fix)]
+    return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, fix) for p in bad]
 
 
 def _files(plan: TilePlan, index: int) -> list[RawFile]:
@@ -133,7 +133,7 @@ def _decode(
     try:
         if isinstance(files, UserError):
             raise files
-        image = decode_field(files, plan.card, one_file_a_channel=sheet.one_file_a_channel)
+        image = decode_field(files, plan.card, one_file_per_channel=sheet.one_file_per_channel)
     except UserError as error:
         return DecodedField(problems=in_row(sheet, planned.position, error))
     image = resample(image, resampled_shape(planned.shape, plan.card))

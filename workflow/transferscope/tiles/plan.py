@@ -1,4 +1,4 @@
-"""What headers tell before any pixel is decoded: which tiles there will be, and of what type."""
+"""What headers say before any pixel is decoded: which tiles there will be, and of what type."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def make_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> TilePlan:
     sheet, card
         The dataset.
     skip
-        Leave out fields with bad headers, in place of raising.
+        Leave out fields with bad headers, instead of raising.
 
     Raises
     ------
@@ -166,8 +166,8 @@ def good_headers(
 
 def nothing_left(sheet: SampleSheet) -> UserError:
     """Return the error for a dataset without a usable field."""
-    mend = "Look at the files: `bad_tiles: stop` in the study names the problem of each."
-    return UserError(Problem(str(sheet.path), "no usable field is left", mend))
+    fix = "Look at the files: `bad_tiles: stop` in the study names the problem of each."
+    return UserError(Problem(str(sheet.path), "no usable field is left", fix))
 
 
 def skip_field(sheet: SampleSheet, position: int, problems: list[Problem]) -> Skipped:

@@ -30,7 +30,7 @@ from transferscope.stores import (
     write_atomically,
 )
 
-# The files that describe a tile store lie beside its manifest, `<dataset>.json`.
+# The files that describe a tile store lie next to its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"
 
 
@@ -56,8 +56,8 @@ class PublishedTiles:
             self._publication = Publication(self.manifest.rsplit("/", 2)[0])
         if channels != card.channels:
             what = f"the published tiles have the channels {channels}, the card {card.channels}"
-            mend = "Name the channels as they were published, in their order."
-            raise UserError(Problem(f"{card_path}, key channels", what, mend))
+            fix = "Name the channels as they were published, in their order."
+            raise UserError(Problem(f"{card_path}, key channels", what, fix))
 
     def url(self, name: str) -> str:
         """Return where a file is that describes the tiles."""

@@ -1,4 +1,4 @@
-"""The tables beside a tile store, whatever its tiles are cut from."""
+"""The tables next to a tile store, whatever its tiles are cut from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
 
 
 def quality_table(ids: Sequence[str], channels: list[str], values: Floats) -> pd.DataFrame:
-    """Return one row a tile and channel, channels within tiles.
+    """Return one row per tile and channel, channels within tiles.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from transferscope.study import Study
 
 # How a run went, with times, and what its jobs tell each other: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw", "parts")
-# Folders and files beside a result that only the job which makes it reads.
+# Folders and files next to a result that only the job which makes it reads.
 WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
 
 
@@ -125,8 +125,8 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         file = path.open("rb")
     except FileNotFoundError:
         what = "has gone since the files were listed: the study is running"
-        mend = "Wait until the run is done, then give the command again."
-        raise UserError(Problem(str(path), what, mend)) from None
+        fix = "Wait until the run is done, then give the command again."
+        raise UserError(Problem(str(path), what, fix)) from None
     except OSError as error:
         what = f"cannot be read ({first_line(error)})"
         raise UserError(Problem(str(path), what, "Let this user read it.")) from None

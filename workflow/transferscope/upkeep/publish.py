@@ -113,7 +113,7 @@ class _Destination:
     def send(self, item: _Item) -> None:
         """Write a file."""
         target = f"{self._path}/{item.name}"
-        # Opened here, so that a file that cannot be read is not told as one that cannot be written.
+        # Opened here, so that a failure to read is not reported as a failure to write.
         with item.opened(), self._writing(item.name):
             if isinstance(item.source, Path):
                 self._system.put_file(str(item.source), target)

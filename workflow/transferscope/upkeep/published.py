@@ -23,7 +23,7 @@ class Sound:
     Parameters
     ----------
     files, stores, blocks
-        How many of each were read; files are those beside the stores.
+        How many of each were read; files are those outside the stores.
     """
 
     files: int

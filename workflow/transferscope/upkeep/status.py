@@ -1,4 +1,4 @@
-"""How far a study is: what is done, running, stale, failed or still to come, a rule."""
+"""How far a study is: what is done, running, stale, failed or still to come, per rule."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _manifests(outputs: Iterable[Path]) -> list[Path]:
 
 
 def disk_usage(outputs: Iterable[Path]) -> int:
-    """Return the bytes of files and folders, stores beside manifests included."""
+    """Return the bytes of files and folders, stores of manifests included."""
     outputs = list(outputs)
     for manifest in _manifests(outputs):
         outputs += [store_of(manifest), manifest.with_suffix(".blocks")]

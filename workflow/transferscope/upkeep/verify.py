@@ -35,7 +35,7 @@ class Fault:
     block
         Block of the store; None: the whole file.
     is_far
-        Whether it is a store that was published elsewhere: it is mended there.
+        Whether it is a store that was published elsewhere: it is repaired there.
     """
 
     file: Path
@@ -49,7 +49,7 @@ class Fault:
         return self.file.suffix == ".json"
 
     def repair(self, snakemake: str) -> str:
-        """Return the commands that make the file again, or what else mends it.
+        """Return the commands that make the file again, or what else repairs it.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ def repair(found: list[Fault]) -> list[Fault]:
     Returns
     -------
     list of Fault
-        What cannot be mended here.
+        What cannot be repaired here.
     """
     faults = [fault for fault in found if not fault.is_far]
     for fault in faults:
@@ -181,7 +181,7 @@ def _in_store(path: Path) -> bool:
 
 
 def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
-    """Yield what is wrong with a table, by itself and beside the tile store of its dataset."""
+    """Yield what is wrong with a table, by itself and against the tile store of its dataset."""
     try:
         table = read_parquet(path)
     except UserError as error:

@@ -61,8 +61,8 @@ def _provided(
     path = mask_file(sheet, position, CELL_MASK)
     mask = read_mask(path, shape)
     if not mask.any():
-        mend = "Remove the row, or mend the mask."
-        raise UserError(Problem(str(path), "the mask is empty: it holds no cell", mend))
+        fix = "Remove the row, or repair the mask."
+        raise UserError(Problem(str(path), "the mask is empty: it holds no cell", fix))
     nuclei = None
     if NUCLEUS_MASK in mask_columns(sheet, card):
         nuclei = read_mask(mask_file(sheet, position, NUCLEUS_MASK), shape) > 0

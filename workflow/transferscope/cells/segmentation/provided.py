@@ -35,7 +35,7 @@ def cells_of_mask(
 
 
 def is_binary(mask: Pixels) -> bool:
-    """Return whether a mask holds one value beside 0, and one that means cell."""
+    """Return whether a mask holds one value in addition to 0, and one that means cell."""
     if mask.dtype == np.bool_:
         return True
     highest = int(mask.max(initial=0))
