@@ -87,7 +87,7 @@ def make_cells(
     plan = make_cell_plan(read_sheet(sheet_path, card), card, skip=skip)
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
-    positions = [position for position in plan.positions if folder.has(position)]
+    positions = list(filter(folder.has, plan.positions))
     with_cells: dict[int, int] = {}
     tile_ids: list[str] = []
     for position in positions:

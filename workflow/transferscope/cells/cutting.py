@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,18 +12,9 @@ from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
 from transferscope.ordered import in_order
 from transferscope.progress import progress_bar
-from transferscope.raw.arrays import Pixels
+from transferscope.raw.arrays import Indices, Pixels
 from transferscope.stores import BlockStore
 from transferscope.tiles.tiling import limit_torch_threads, resample
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """The tiles [first, last) of the field at a position, which are rows of one block."""
-
-    position: int
-    first: int
-    last: int
 
 
 def cut_blocks(
@@ -49,17 +39,17 @@ def cut_blocks(
     """
     if plan.tile_side != plan.side:
         limit_torch_threads()
-    pieces = _pieces(store, fields)
     missing = store.missing()
+    # Of each tile: its field, and which of the field's tiles it is.
+    positions = np.repeat(list(fields), list(fields.values()))
+    indices = np.concatenate(list(map(np.arange, fields.values())))
 
     def write(block: tuple[int, int, int]) -> None:
         number, start, stop = block
         tiles = np.empty((stop - start, *plan.tile_shape), plan.dtype)
-        filled = 0
-        for piece in pieces[number]:
-            count = piece.last - piece.first
-            _cut(plan, folder, piece, tiles[filled : filled + count])
-            filled += count
+        for position in np.unique(positions[start:stop]).tolist():
+            own = positions[start:stop] == position
+            tiles[own] = _cut(plan, folder, position, indices[start:stop][own])
         store.write_block(number, tiles)
 
     done = store.rows - sum(stop - start for _, start, stop in missing)
@@ -69,27 +59,14 @@ def cut_blocks(
             bar.update(stop - start)
 
 
-def _pieces(store: BlockStore, fields: Mapping[int, int]) -> dict[int, list[_Piece]]:
-    """Divide the tiles of the fields where blocks end; return the pieces of each block."""
-    pieces: dict[int, list[_Piece]] = {}
-    row = 0
-    for position, count in fields.items():
-        first = 0
-        while first < count:
-            block = (row + first) // store.block_rows
-            last = min(count, (block + 1) * store.block_rows - row)
-            pieces.setdefault(block, []).append(_Piece(position, first, last))
-            first = last
-        row += count
-    return pieces
-
-
-def _cut(plan: CellPlan, folder: RecordFolder, piece: _Piece, tiles: Pixels) -> None:
-    """Cut the tiles of a piece into the rows [n, C, side, side] that wait for them."""
-    field, labels = decode(plan, piece.position), folder.labels(piece.position)[0]
-    record = folder.read(piece.position)
-    fill = fill_values(plan, field, labels)
-    for row, index in enumerate(range(piece.first, piece.last)):
-        place, number = plan.place_at(record.places[index]), int(record.numbers[index])
-        cut, _ = cut_cell(field, labels, number, place, fill, masked=plan.settings.crop.masked)
-        tiles[row] = resample(cut, (plan.tile_side, plan.tile_side))
+def _cut(plan: CellPlan, folder: RecordFolder, position: int, indices: Indices) -> list[Pixels]:
+    """Cut some tiles of a field, each [C, side, side]."""
+    field, labels = decode(plan, position), folder.labels(position)[0]
+    record = folder.read(position)
+    fill, masked = fill_values(plan, field, labels), plan.settings.crop.masked
+    side = plan.tile_side, plan.tile_side
+    tiles = []
+    for place, number in zip(record.places[indices], record.numbers[indices], strict=True):
+        cut, _ = cut_cell(field, labels, int(number), plan.place_at(place), fill, masked=masked)
+        tiles.append(resample(cut, side))
+    return tiles

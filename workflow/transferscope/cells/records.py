@@ -1,6 +1,6 @@
 """What the segmentation of each field found, kept next to the store so that a killed job resumes.
 
-A folder with two files per field: its label image (TIFF, compressed; a second plane for nuclei), and
+A folder with two files per field: its label image (compressed TIFF; a second plane for nuclei), and
 its numbers (NPZ), which are written after it and by rename. A field with numbers is done.
 """
 

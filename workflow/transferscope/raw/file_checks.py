@@ -57,10 +57,12 @@ def check_files(
     return shown + uniformity.problems()
 
 
-def first_problems(problems: list[Problem], where: str, what: str) -> list[Problem]:
-    """Return the first problems, and one that tells how many more there are: "3 more <what>"."""
-    more = len(problems) - MOST_SHOWN
-    return problems[:MOST_SHOWN] + ([Problem(where, f"{more} more {what}")] if more > 0 else [])
+def first_problems(
+    problems: list[Problem], where: str, what: str, most: int = MOST_SHOWN
+) -> list[Problem]:
+    """Return the first problems, and one that says how many more there are: "3 more <what>"."""
+    more = len(problems) - most
+    return problems[:most] + ([Problem(where, f"{more} more {what}")] if more > 0 else [])
 
 
 def scan_headers(

@@ -3,8 +3,8 @@
 A pattern is a path below the folder with names in braces: `{group}/{well}_{site}_w{channel}.tif`.
 A name matches anything but `/`, as much as it can, so that a name with underscores is split from
 the right; a name that occurs again must match the same text. `{_}` matches anything and is
-forgotten. `{group}` is required; `{channel}` means one file per channel; `{tile_id}` and `{fov}` have
-their meaning of the sheet; every other name becomes a column.
+forgotten. `{group}` is required; `{channel}` means one file per channel; `{tile_id}` and `{fov}`
+mean what they do in the sheet; every other name becomes a column.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.file_checks import first_problems
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
@@ -282,17 +283,13 @@ def _check_channels(
 
 
 def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> list[Problem]:
-    incomplete = [row for row in rows if len(row.files) < len(channels)]
+    fix = "Add the files, name the channels to use, or match what differs with {_}."
     problems = []
-    for row in incomplete[:SHOWN]:
-        missing = ", ".join(channel for channel in channels if channel not in row.files)
-        fix = "Add the files, name the channels to use, or match what differs with {_}."
-        what = f'the field of "{row.first_file.as_posix()}" has no file for: {missing}'
-        problems.append(Problem(str(folder), what, fix))
-    if len(incomplete) > SHOWN:
-        what = f"{len(incomplete) - SHOWN} more fields lack channel files"
-        problems.append(Problem(str(folder), what))
-    return problems
+    for row in rows:
+        if missing := ", ".join(channel for channel in channels if channel not in row.files):
+            what = f'the field of "{row.first_file.as_posix()}" has no file for: {missing}'
+            problems.append(Problem(str(folder), what, fix))
+    return first_problems(problems, str(folder), "fields lack channel files", SHOWN)
 
 
 def _check_ids(rows: Sequence[_Row], folder: Path) -> None:

@@ -90,12 +90,11 @@ class SampleSheet:
     @cached_property
     def tile_ids(self) -> list[str]:
         """Ids of the rows; a list, because single cells of a table are slow to look up."""
-        return [str(tile_id) for tile_id in self.table["tile_id"]]
+        return self.table["tile_id"].tolist()
 
     @cached_property
     def _file_cells(self) -> list[tuple[str, ...]]:
-        columns = (map(str, self.table[column]) for column in self.file_columns)
-        return list(zip(*columns, strict=True))
+        return list(self.table[list(self.file_columns)].itertuples(index=False, name=None))
 
     def place(self, position: int) -> str:
         """Return file and row of the field at a position, for error messages."""
@@ -187,11 +186,13 @@ def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
 
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
-    fov = table["fov"] if "fov" in table else pd.Series("", index=table.index)
-    different = dict.fromkeys(table["labels"])
-    labels = table["labels"].map({c: LABEL_SEPARATOR.join(split_labels(c)) for c in different})
+    fov = table.get("fov", table["tile_id"])
+    # Once per different cell: of a million tiles, few differ.
+    tidy = {cell: LABEL_SEPARATOR.join(split_labels(cell)) for cell in table["labels"].unique()}
     return table.assign(
-        fov=fov.where(fov != "", table["tile_id"]), batch=table.get("batch", ""), labels=labels
+        fov=fov.where(fov != "", table["tile_id"]),
+        batch=table.get("batch", ""),
+        labels=table["labels"].map(tidy),
     )
 
 

@@ -37,6 +37,7 @@ SAMPLED_TILES = 64
 DRAWN_PERCENTILES = (0.5, 99.8)
 BLUE, YELLOW, PURPLE = (0.0, 0.45, 1.0), (1.0, 0.8, 0.0), (0.9, 0.35, 0.7)
 PREFERRED_COLOURS = {"nucleus": BLUE, "protein": YELLOW}
+Colour = tuple[float, float, float]  # red, green and blue, 0 to 1
 BAR_STEPS = (1, 2, 5)
 UNLABELLED = "unlabelled"
 LONGEST_NAME = 80
@@ -131,7 +132,7 @@ def scaled_to(limits: Floats, tile: Pixels) -> Floats:
     return np.asarray(((tile - low) / (high - low)).clip(0, 1))
 
 
-def drawn_channels(channels: list[str]) -> dict[str, tuple[float, float, float]]:
+def drawn_channels(channels: list[str]) -> dict[str, Colour]:
     """Return the colour of each channel that is drawn; a single channel is grey."""
     if len(channels) == 1:
         return {channels[0]: (1.0, 1.0, 1.0)}
@@ -218,9 +219,7 @@ def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
     axes.text(*at, f"{length_um:g} µm", transform=axes.transAxes, **text)
 
 
-def add_legend(
-    figure: Figure, colours: Mapping[str, tuple[float, float, float]], y: float, **style: Any
-) -> None:
+def add_legend(figure: Figure, colours: Mapping[str, Colour], y: float, **style: Any) -> None:
     """Write names in their colours side by side, on black."""
     background = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
     for number, (name, colour) in enumerate(colours.items()):

@@ -77,11 +77,7 @@ class TilePlan:
 
     def tile_ids(self) -> list[str]:
         """Return the ids of all planned tiles."""
-        return [
-            self.tile_id(planned.position, place.y, place.x)
-            for planned in self.fields
-            for place in planned.places
-        ]
+        return [self.tile_id(f.position, p.y, p.x) for f in self.fields for p in f.places]
 
     def pixel_size_um(self) -> float | None:
         """Return the pixel size of the tiles, or None where it is unknown or not the same."""
