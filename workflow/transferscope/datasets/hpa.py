@@ -22,7 +22,6 @@ from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR
 from transferscope.raw.text_tables import Finding, as_problems, cells_of, read_table
 
 PACKED = ".gz"
-MOST_SHOWN = 20
 # Filled here; further columns of the list are carried along, except those that would name files.
 OWN_COLUMNS = ("tile_id", "group", "labels", "fov", "path", "mask", "source", "y", "x")
 
@@ -62,7 +61,8 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
             for key, name in missing
         )
     table = table.rename(columns={name: key for key, name in wanted.items()})
-    given = table["labels"].str.split(settings.label_separator).map(_stripped)
+    separator = settings.label_separator
+    given = [{label.strip() for label in cell.split(separator)} for cell in table["labels"]]
     known = sorted(set().union(*given) - {""})
     problems = as_problems(path, _findings(table))
     problems += not_among(known, card.labels, card_path, "no label of the list")
@@ -70,10 +70,6 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
         raise UserError(problems)
     labels = [LABEL_SEPARATOR.join(name for name in card.labels if name in one) for one in given]
     return table.assign(labels=labels)
-
-
-def _stripped(labels: list[str]) -> set[str]:
-    return {label.strip() for label in labels}
 
 
 def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Path) -> Planned:

@@ -25,8 +25,7 @@ from .primitives import (
 from .proteins import Look
 from .scene import Floats, Points, Scene, floats
 
-Light = npt.NDArray[np.floating]
-Painter = Callable[[Scene, Generator, Look], Light]
+Painter = Callable[[Scene, Generator, Look], Floats]
 
 
 def paint_localization(place: str, scene: Scene, rng: Generator, look: Look) -> Floats:
@@ -61,7 +60,7 @@ def dna(scene: Scene, rng: Generator) -> Floats:
     )
 
 
-def microtubules(scene: Scene, rng: Generator, look: Look) -> Light:
+def microtubules(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint long curved filaments that run out from the centrosome to the cell's edge."""
     inside = scene.inside
     rows, columns = points = _scatter(scene, rng, 0.16 * look.abundance, inside, inside)
@@ -73,10 +72,10 @@ def microtubules(scene: Scene, rng: Generator, look: Look) -> Light:
     region = np.where(scene.edge_um > 0.3, scene.label, 0)
     visits = fibres(rng, region, points, angles, length, curl)
     under = 1 - 0.55 * scene.nucleus  # the nucleus displaces the filaments except for a thin layer
-    return tubes(0.6 * visits, 0.7 * look.size) * under
+    return floats(tubes(0.6 * visits, 0.7 * look.size) * under)
 
 
-def endoplasmic_reticulum(scene: Scene, rng: Generator, look: Look) -> Light:
+def endoplasmic_reticulum(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint a fine network, densest around the nucleus, that includes the nuclear envelope."""
     size = scene.size
     grain = 0.42 * look.size / scene.step_um
@@ -86,38 +85,40 @@ def endoplasmic_reticulum(scene: Scene, rng: Generator, look: Look) -> Light:
     density = 0.25 + _near_nucleus(scene, reach)
     rim = 0.5 * _envelope(scene, 0.35)
     taper = np.clip(scene.edge_um / 1.2, 0, 1)
-    return scene.cytoplasm * (sheet + (1 - sheet) * net) * density * taper + rim
+    return floats(scene.cytoplasm * (sheet + (1 - sheet) * net) * density * taper + rim)
 
 
-def _centrosome(scene: Scene, rng: Generator, look: Look) -> Light:
+def _centrosome(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint one or two dots next to the nucleus of each cell."""
     second = scene.centrosome + rng.normal(0, 0.7 / scene.step_um, scene.centrosome.shape)
     points = np.concatenate([scene.centrosome, second[rng.random(len(second)) < 0.6]])
     own = _grid(points[_owned(points, scene)])
-    return 5.0 * spots(rng, own, 0.38 * look.size / scene.step_um, scene.size)
+    return floats(5.0 * spots(rng, own, 0.38 * look.size / scene.step_um, scene.size))
 
 
-def _cytoplasmic(scene: Scene, rng: Generator, look: Look) -> Light:
+def _cytoplasmic(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Fill the cytoplasm, mottled where organelles exclude the protein."""
     mottle = 1 + (0.06 + 0.2 * look.texture) * _noise(scene, rng, 0.6 * look.size)
     in_nucleus = 0.1 + 0.25 * look.spread
-    return (scene.cytoplasm + in_nucleus * scene.nucleus) * mottle * (0.3 + 0.7 * scene.thickness)
+    return floats(
+        (scene.cytoplasm + in_nucleus * scene.nucleus) * mottle * (0.3 + 0.7 * scene.thickness)
+    )
 
 
-def _cytoskeleton(scene: Scene, rng: Generator, look: Look) -> Light:
+def _cytoskeleton(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint microtubule-like filaments, or actin-like bundles with a bright cortex, by protein."""
     if look.spread < 0.5:
-        return 1.2 * microtubules(scene, rng, look)
+        return floats(1.2 * microtubules(scene, rng, look))
     points = _scatter(scene, rng, 0.10 * look.abundance, scene.inside, scene.inside)
     axis = rng.uniform(0, np.pi, scene.n_cells + 1)[scene.label[points]]
     angles = axis + rng.normal(0, 0.2, len(axis)) + np.pi * rng.integers(2, size=len(axis))
     length = round(9.0 / scene.step_um)
     visits = fibres(rng, scene.label, points, angles, length, 0.012)
     cortex = np.exp(-((scene.edge_um / 0.7) ** 2))
-    return tubes(0.8 * visits, 0.9 * look.size) + 0.45 * cortex
+    return floats(tubes(0.8 * visits, 0.9 * look.size) + 0.45 * cortex)
 
 
-def _golgi(scene: Scene, rng: Generator, look: Look) -> Light:
+def _golgi(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint a ribbon of short, stacked cisternae on one side of the nucleus."""
     per_cell = max(3, round(9 * look.abundance))
     hubs = np.repeat(scene.centrosome[1:], per_cell, axis=0)
@@ -131,18 +132,18 @@ def _golgi(scene: Scene, rng: Generator, look: Look) -> Light:
     angles = around + rng.normal(0, 0.6, len(around))
     length = max(3, round(2.0 * look.size / scene.step_um))
     visits = fibres(rng, region, _grid(points[owned]), angles, length, 0.15)
-    return 1.7 * tubes(visits, 0.4 * look.size / scene.step_um)
+    return floats(1.7 * tubes(visits, 0.4 * look.size / scene.step_um))
 
 
-def _membrane(scene: Scene, rng: Generator, look: Look) -> Light:
+def _membrane(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint a rim along the cell's edge, brighter where cells touch, with ruffles on top."""
     rim = np.exp(-((scene.edge_um / (0.45 + 0.2 * look.size)) ** 2))
     patchy = 1 + 0.5 * look.texture * _noise(scene, rng, 1.5)
     ruffles = 0.35 * look.spread * np.clip(_noise(scene, rng, 0.8), 0, None)
-    return 1.1 * rim * np.clip(patchy, 0.2, None) + ruffles * scene.thickness + 0.08
+    return floats(1.1 * rim * np.clip(patchy, 0.2, None) + ruffles * scene.thickness + 0.08)
 
 
-def _mitochondria(scene: Scene, rng: Generator, look: Look) -> Light:
+def _mitochondria(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint worms through the cytoplasm, from short and plump to a long network, by protein."""
     cytoplasm = scene.cytoplasm
     density = cytoplasm * _near_nucleus(scene, 2.0 + 5.0 * look.spread) * (scene.edge_um > 1.0)
@@ -151,40 +152,42 @@ def _mitochondria(scene: Scene, rng: Generator, look: Look) -> Light:
     length = round((1.5 + 4.5 * look.straightness) / scene.step_um)
     angles = rng.uniform(0, 2 * np.pi, len(points[0]))
     visits = fibres(rng, region, points, angles, length, 0.14)
-    return 1.15 * tubes(visits, 0.26 * look.size / scene.step_um)
+    return floats(1.15 * tubes(visits, 0.26 * look.size / scene.step_um))
 
 
-def _nuclear_membrane(scene: Scene, rng: Generator, look: Look) -> Light:
+def _nuclear_membrane(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint a thin ring around the nucleus, beaded by pores."""
     beads = 1 + 0.4 * look.texture * _noise(scene, rng, 0.4)
     haze = 0.12 + 0.2 * look.spread
-    return 1.2 * _envelope(scene, 0.3 * look.size) * np.clip(beads, 0.2, 2) + haze * scene.nucleus
+    return floats(
+        1.2 * _envelope(scene, 0.3 * look.size) * np.clip(beads, 0.2, 2) + haze * scene.nucleus
+    )
 
 
-def _nuclear_punctae(scene: Scene, rng: Generator, look: Look) -> Light:
+def _nuclear_punctae(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint speckles and bodies in a nucleus that shows them on a faint ground."""
     density = scene.nucleus * (1 - scene.nucleolus) * (scene.nucleus_um < -0.5)
     points = _scatter(scene, rng, 0.12 * look.abundance, scene.nucleus, density)
     dots = spots(rng, points, 0.36 * look.size / scene.step_um, scene.size)
     ground = (0.1 + 0.3 * look.spread) * scene.nucleus
-    return (1.6 * dots + ground) * scene.nucleus
+    return floats((1.6 * dots + ground) * scene.nucleus)
 
 
-def _nucleolus(scene: Scene, rng: Generator, look: Look) -> Light:
+def _nucleolus(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint the nucleoli, mottled, in a nucleus that holds some of the protein."""
     mottle = 1 + 0.25 * look.texture * _noise(scene, rng, 0.4)
     ground = 0.05 + 0.3 * look.spread
-    return 1.2 * scene.nucleolus * mottle + ground * scene.nucleus
+    return floats(1.2 * scene.nucleolus * mottle + ground * scene.nucleus)
 
 
-def _nucleoplasm(scene: Scene, rng: Generator, look: Look) -> Light:
+def _nucleoplasm(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Fill the nucleus except, depending on the protein, the nucleoli."""
     grain = _noise(scene, rng, 0.5 * look.size)
     mottle = np.clip(1 + (0.05 + 0.25 * look.texture) * grain, 0.2, 2)
-    return scene.nucleus * mottle * (1 - (0.2 + 0.6 * look.spread) * scene.nucleolus)
+    return floats(scene.nucleus * mottle * (1 - (0.2 + 0.6 * look.spread) * scene.nucleolus))
 
 
-def _vesicles(scene: Scene, rng: Generator, look: Look) -> Light:
+def _vesicles(scene: Scene, rng: Generator, look: Look) -> Floats:
     """Paint dots through the cytoplasm; large ones show as rings."""
     cytoplasm = scene.cytoplasm
     density = cytoplasm * _near_nucleus(scene, 1.5 + 8.0 * look.spread) * (scene.edge_um > 0.6)
@@ -192,7 +195,7 @@ def _vesicles(scene: Scene, rng: Generator, look: Look) -> Light:
     sigma = 0.32 * look.size / scene.step_um
     dots = spots(rng, points, sigma, scene.size)
     hollow = max(0.0, look.size - 1.1)
-    return 1.9 * np.clip(dots - hollow * blur(dots, 0.6 * sigma), 0, None)
+    return floats(1.9 * np.clip(dots - hollow * blur(dots, 0.6 * sigma), 0, None))
 
 
 PAINTERS: dict[str, Painter] = {

@@ -79,7 +79,7 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    installed = {d.name.lower(): d.version for d in distributions()}
+    installed = {str(d.metadata["Name"]).lower(): d.version for d in distributions()}
     if missing := [name for name in PACKAGES if name not in installed]:
         return Check("packages", BAD, f"missing: {', '.join(missing)}", "Run `make install`.")
     return Check("packages", GOOD, ", ".join(f"{name} {installed[name]}" for name in PACKAGES))
