@@ -84,10 +84,12 @@ def test_an_id_may_be_the_beginning_of_a_url(folder):
     assert planned.table["tile_id"].iloc[0] == "a.org_images_1_A1_1"
 
 
-def test_columns_and_separators_may_be_called_otherwise(folder):
-    (folder / "list.tsv").write_text("Image,Target,Gene\na,Nucleoplasm|Golgi apparatus,G1\n")
+@pytest.mark.parametrize("separator", ["|", "||"])
+def test_columns_and_separators_may_be_called_otherwise(folder, separator):
+    row = f"a,Nucleoplasm{separator}Golgi apparatus,G1"
+    (folder / "list.tsv").write_text(f"Image,Target,Gene\n{row}\n")
     columns = {"id": "Image", "labels": "Target", "group": "Gene"}
-    planned = plan(folder, columns=columns, label_separator="|")
+    planned = plan(folder, columns=columns, label_separator=separator)
     assert planned.table["labels"].tolist() == ["Nucleoplasm;Golgi apparatus"]
     assert planned.table["group"].tolist() == ["G1"]
 
