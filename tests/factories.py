@@ -13,6 +13,10 @@ import pandas as pd
 import tifffile
 import yaml
 
+from transferscope.cards import DatasetCard
+from transferscope.errors import Problem, UserError
+from transferscope.raw.sheets import read_sheet
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLASSES = ["nucleoplasm", "membrane", "vesicles"]
 DATASET_CARD = {
@@ -174,3 +178,12 @@ def kill_group(process: "subprocess.Popen[str]") -> None:
     """Kill a process and all its children at once, as `kill -9` of the group does."""
     os.killpg(os.getpgid(process.pid), signal.SIGKILL)
     process.wait()
+
+
+def sheet_problems(path: Path, card: DatasetCard, card_path: Path | None = None) -> list[Problem]:
+    """Return what `read_sheet` says is wrong with a sample sheet."""
+    try:
+        read_sheet(path, card, card_path)
+    except UserError as error:
+        return error.problems
+    return []

@@ -10,13 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factories import DATASET_CARD, STUDY, TINY_NETWORK
+from factories import DATASET_CARD, STUDY, TINY_NETWORK, sheet_problems
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
-from transferscope.raw.sheets import check_sheet
 from transferscope.study.study import Study
 
 fuzzed = settings(
@@ -85,7 +84,7 @@ def with_value(base: dict[str, Any], path: tuple[Any, ...], value: Any) -> Any:
 def test_any_bytes_as_a_sample_sheet(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "samples.tsv"
     path.write_bytes(content)
-    assert all("samples.tsv" in problem.where for problem in check_sheet(path, CARD))
+    assert all("samples.tsv" in problem.where for problem in sheet_problems(path, CARD))
 
 
 @fuzzed
@@ -100,7 +99,7 @@ def test_any_cells_in_a_sample_sheet(
     path = tmp_path / "samples.tsv"
     lines = [delimiter.join(line) for line in (columns, *rows)]
     path.write_bytes("\n".join(lines).encode("utf-8", errors="surrogatepass"))
-    assert all("samples.tsv" in problem.where for problem in check_sheet(path, CARD))
+    assert all("samples.tsv" in problem.where for problem in sheet_problems(path, CARD))
 
 
 @fuzzed
@@ -110,7 +109,7 @@ def test_any_values_under_the_right_header(tmp_path: Path, rows: list[tuple[str,
     quoted = [["tile_id", "path", "group", "labels"], *rows]
     lines = ["\t".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in quoted]
     path.write_bytes("\n".join(lines).encode("utf-8", errors="surrogatepass"))
-    problems = check_sheet(path, CARD)
+    problems = sheet_problems(path, CARD)
     assert problems, "no such file lies there"
     for problem in problems:
         assert "samples.tsv" in problem.where

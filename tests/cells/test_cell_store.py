@@ -275,7 +275,7 @@ def test_problems_of_the_mask_column_are_named_together(tmp_path: Path) -> None:
     ]
     assert len(problems) == 3
     assert "row 3" in problems[0]
-    assert "is that of row 2, too" in problems[0]
+    assert "is also that of row 2" in problems[0]
     assert "is a raw image" in problems[1]
     assert "row 5" in problems[2]
     assert "is empty" in problems[2]

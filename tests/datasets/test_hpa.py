@@ -84,10 +84,12 @@ def test_an_id_may_be_the_beginning_of_a_url(folder):
     assert planned.table["tile_id"].iloc[0] == "a.org_images_1_A1_1"
 
 
-def test_columns_and_separators_may_be_called_otherwise(folder):
-    (folder / "list.tsv").write_text("Image,Target,Gene\na,Nucleoplasm|Golgi apparatus,G1\n")
+@pytest.mark.parametrize("separator", ["|", "||"])
+def test_columns_and_separators_may_be_called_otherwise(folder, separator):
+    row = f"a,Nucleoplasm{separator}Golgi apparatus,G1"
+    (folder / "list.tsv").write_text(f"Image,Target,Gene\n{row}\n")
     columns = {"id": "Image", "labels": "Target", "group": "Gene"}
-    planned = plan(folder, columns=columns, label_separator="|")
+    planned = plan(folder, columns=columns, label_separator=separator)
     assert planned.table["labels"].tolist() == ["Nucleoplasm;Golgi apparatus"]
     assert planned.table["group"].tolist() == ["G1"]
 
@@ -164,7 +166,7 @@ def test_fetched_files_are_decoded_channel_by_channel(folder, tmp_path, ending, 
         fetch(card, folder / "card.yaml", sheet, folder / "out/fetched.json")
         assert len(server.requests) == 12
     read = read_sheet(sheet, card)
-    field = decode_field(read.files(1), card, one_file_a_channel=True)
+    field = decode_field(read.files(1), card, one_file_per_channel=True)
     assert field.dtype == dtype
     assert field[:, 0, 0].tolist() == [pixels_of("1/A1_2", colour) for colour in COLOURS]
 
@@ -187,5 +189,5 @@ def test_images_of_this_machine_are_read_in_place(folder, tmp_path):
     sheet = folder / "out/samples.tsv"
     fetch(card, folder / "card.yaml", sheet, folder / "out/fetched.json")
     assert (folder / "out/files").is_symlink()
-    field = decode_field(read_sheet(sheet, card).files(0), card, one_file_a_channel=True)
+    field = decode_field(read_sheet(sheet, card).files(0), card, one_file_per_channel=True)
     assert field[:, 0, 0].tolist() == [1, 2, 3, 4]

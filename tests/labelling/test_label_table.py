@@ -66,7 +66,10 @@ def test_a_class_may_be_called_as_a_mark(write, tmp_path):
         ("tile_id,labels\nt1,er\nt9,er\n", ["row 3", 'no tile "t9"', '"t1"']),
         ("tile_id,labels\nt1,err\n", ["row 2", 'unknown label "err"', 'Did you mean "er"?']),
         ("tile_id,labels\nt1,er;skip\n", ["row 2", 'unknown label "skip"']),
-        ("tile_id,labels\nt1,er\nt1,golgi\n", ["row 3", "already used in row 2", "one row a tile"]),
+        (
+            "tile_id,labels\nt1,er\nt1,golgi\n",
+            ["row 3", "already used in row 2", "one row per tile"],
+        ),
         ("tile,labels\nt1,er\n", ["row 1", '"tile_id" is missing', 'Did you mean "tile"?']),
         ("tile_id;Labels\nt1;er\n", ["row 1", '"labels" is missing', '"Labels"']),
         ("tile_id,labels\n,er\n", ["row 2", "is empty"]),

@@ -135,17 +135,17 @@ def test_z_stacks_are_projected(tmp_path: Path, how: str, name: str, axes: str, 
 
 
 @pytest.mark.parametrize("metadata", [{"axes": "ZYX"}, {}, None])
-def test_one_file_a_channel_with_z(tmp_path: Path, metadata: dict[str, object] | None) -> None:
+def test_one_file_per_channel_with_z(tmp_path: Path, metadata: dict[str, object] | None) -> None:
     paths = [tmp_path / f"{i}.tif" for i in range(2)]
     for path, stack in zip(paths, STACK, strict=True):
         tifffile.imwrite(path, stack, photometric="minisblack", metadata=metadata)
-    result = decode_field(paths, card(), one_file_a_channel=True)
+    result = decode_field(paths, card(), one_file_per_channel=True)
     np.testing.assert_array_equal(result, STACK.max(1))
 
 
-def test_one_file_a_channel_of_a_dataset_with_one_channel(tmp_path: Path) -> None:
+def test_one_file_per_channel_of_a_dataset_with_one_channel(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", STACK[0], photometric="minisblack")
-    result = decode_field([tmp_path / "a.tif"], card(1), one_file_a_channel=True)
+    result = decode_field([tmp_path / "a.tif"], card(1), one_file_per_channel=True)
     np.testing.assert_array_equal(result, STACK[:1].max(1))
     message = refused([tmp_path / "a.tif"], card(1))
     assert "has 5 channels" in message
@@ -211,7 +211,7 @@ def test_one_png_a_channel_in_the_order_given(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.png" for name in ("d", "c", "b", "a")]
     for path, plane in zip(paths, image, strict=True):
         path.write_bytes(imagecodecs.png_encode(plane))
-    np.testing.assert_array_equal(decode_field(paths, card(4), one_file_a_channel=True), image)
+    np.testing.assert_array_equal(decode_field(paths, card(4), one_file_per_channel=True), image)
 
 
 def test_ignored_channels(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_wrong_channel_count_names_both_counts(tmp_path: Path) -> None:
     assert "one channel is expected in each file" not in refused([path], card(1))
     rgb = tmp_path / "rgb.png"
     rgb.write_bytes(imagecodecs.png_encode(noise(24, 30, 3, dtype="uint8")))
-    message = refused([rgb, rgb], card(2), one_file_a_channel=True)
+    message = refused([rgb, rgb], card(2), one_file_per_channel=True)
     assert "one channel is expected in each file" in message
     assert "2 problems" in message
 
@@ -474,7 +474,7 @@ def test_channels_of_different_size_or_type(tmp_path: Path) -> None:
     paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
     tifffile.imwrite(paths[0], noise(24, 30))
     tifffile.imwrite(paths[1], noise(24, 31, dtype="uint8"))
-    message = refused(paths, card(), one_file_a_channel=True)
+    message = refused(paths, card(), one_file_per_channel=True)
     assert "channel protein has size (height, width) (24, 31)" in message
     assert "channel protein has type uint8" in message
 

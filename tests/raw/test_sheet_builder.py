@@ -227,7 +227,7 @@ def test_real_layouts(tmp_path: Path, layout: str) -> None:
     assert built.n_rows == n_fields
     assert built.root == absolute_path(DATA / "fields" / layout)
     sheet = read_back(built, list(names.values()))
-    assert sheet.one_file_a_channel
+    assert sheet.one_file_per_channel
     card = DatasetCard(name="d", sheet=built.path, channels=built.channels, labels=["a", "b"])
     assert check_files(sheet, card) == []
 

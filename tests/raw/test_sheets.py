@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from factories import sheet_problems
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.raw.sheets import check_sheet, read_sheet, split_labels
+from transferscope.raw.sheets import read_sheet, split_labels
 
 LABELS = ["golgi", "vesicles", "nucleus"]
 
@@ -51,7 +52,7 @@ def test_good_sheet_has_defaults(folder: Path) -> None:
     assert sheet.table["batch"].tolist() == ["", ""]
     assert sheet.files(1) == [folder / "b.tif"]
     assert sheet.place(1).endswith("samples.tsv, row 3")
-    assert not sheet.one_file_a_channel
+    assert not sheet.one_file_per_channel
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ","])
@@ -83,7 +84,7 @@ def test_byte_order_mark_and_spaces_and_blank_rows(folder: Path) -> None:
     }
 
 
-def test_one_file_a_channel_in_the_order_of_the_card(folder: Path) -> None:
+def test_one_file_per_channel_in_the_order_of_the_card(folder: Path) -> None:
     text = "tile_id | path_protein | path_nucleus | group | labels\nx | a.tif | b.tif | G | \n"
     sheet = read_sheet(write(folder, text), card())
     assert sheet.file_columns == ("path_nucleus", "path_protein")
@@ -98,7 +99,7 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
         "a | missing.tif | ACTB | golg\n"
         " | b.tif | ACTB | golgi;golgi\n"
     )
-    problems = check_sheet(write(folder, text), card())
+    problems = sheet_problems(write(folder, text), card())
     said = "\n".join(map(str, problems))
     assert "row 2, column group: is empty" in said
     assert 'row 3, column tile_id: the id "a" is already used in row 2' in said
@@ -131,7 +132,7 @@ def test_wrong_columns(folder: Path, header: str, what: str, mend: str) -> None:
     row = "\t".join(values.get(name, "a.tif") for name in header.strip("\n").split(" | "))
     path = folder / "samples.tsv"
     path.write_text(header.replace(" | ", "\t") + "\n" + row + "\n")
-    problem = only(check_sheet(path, card()))
+    problem = only(sheet_problems(path, card()))
     assert what in problem.what
     assert mend in problem.mend
     assert "row 1" in problem.where
@@ -142,14 +143,14 @@ def test_unknown_channel_is_named_with_a_suggestion(folder: Path) -> None:
         "tile_id | path_nucleus | path_protien | path_protein | group | labels\n"
         "a | a.tif | a.tif | b.tif | G | \n"
     )
-    problem = only(check_sheet(write(folder, text), card(), Path("cards/demo.yaml")))
+    problem = only(sheet_problems(write(folder, text), card(), Path("cards/demo.yaml")))
     assert 'unknown channel "protien"' in problem.what
     assert 'Did you mean "protein"? Channels are named in cards/demo.yaml.' in problem.mend
 
 
 def test_several_labels_in_a_single_label_dataset(folder: Path) -> None:
     text = GOOD.replace("golgi", "golgi;nucleus")
-    problem = only(check_sheet(write(folder, text), card(task="single-label")))
+    problem = only(sheet_problems(write(folder, text), card(task="single-label")))
     assert problem.where.endswith("row 2, column labels")
     assert "2 labels" in problem.what
 
@@ -158,7 +159,7 @@ def test_several_labels_in_a_single_label_dataset(folder: Path) -> None:
 def test_paths_that_escape_the_folder(folder: Path, cell: str) -> None:
     (folder / "inner").mkdir()
     path = write(folder / "inner", f"tile_id | path | group | labels\na | {cell} | G | \n")
-    problem = only(check_sheet(path, card()))
+    problem = only(sheet_problems(path, card()))
     assert "lies outside the folder of the sheet" in problem.what
     assert "roots" in problem.mend
 
@@ -171,25 +172,25 @@ def test_roots_allow_further_folders(folder: Path, relative: bool) -> None:
     root = ".." if relative else str(folder)
     sheet = read_sheet(path, card(roots=[root]))
     assert sheet.files(0)[0].resolve() == (folder / "a.tif").resolve()
-    assert check_sheet(path, card(roots=[str(folder / "elsewhere")]))
+    assert sheet_problems(path, card(roots=[str(folder / "elsewhere")]))
 
 
 def test_dots_and_links_inside_the_folder_are_fine(folder: Path, tmp_path: Path) -> None:
     (folder / "inner").mkdir()
     (folder / "link").symlink_to(tmp_path)
     text = "tile_id | path | group | labels\na | inner/../a.tif | G | \nb | link/b.tif | G | \n"
-    assert check_sheet(write(folder, text), card()) == []
+    assert sheet_problems(write(folder, text), card()) == []
 
 
 def test_missing_file_suggests_the_nearest_name(folder: Path) -> None:
-    problem = only(check_sheet(write(folder, GOOD.replace("b.tif", "b.tiff")), card()))
+    problem = only(sheet_problems(write(folder, GOOD.replace("b.tif", "b.tiff")), card()))
     assert problem.what == '"b.tiff" does not exist'
     assert 'Did you mean "b.tif"?' in problem.mend
 
 
 def test_many_alike_problems_are_capped_and_equal_ones_merged(folder: Path) -> None:
     rows = "".join(f"t{i} | no{i}.tif | G | nucleas\n" for i in range(100))
-    problems = check_sheet(write(folder, "tile_id | path | group | labels\n" + rows), card())
+    problems = sheet_problems(write(folder, "tile_id | path | group | labels\n" + rows), card())
     assert any("rows 2, 3, 4, 5, 6 and 95 more" in p.where for p in problems)
     assert any("80 more rows have the same kind of problem" in p.what for p in problems)
     assert len(problems) == 22
@@ -199,13 +200,13 @@ def test_fov_that_straddles_groups(folder: Path) -> None:
     text = (
         "tile_id | path | group | labels | fov\na | a.tif | G | | f1\nb | b.tif | H | | f1\n"
     ).replace("| |", "| \t")
-    problem = only(check_sheet(write(folder, text), card()))
+    problem = only(sheet_problems(write(folder, text), card()))
     assert problem.what == 'fov "f1" is of group "H", but of "G" in row 2'
 
 
 def test_missing_mask_is_reported_and_an_empty_one_is_not(folder: Path) -> None:
     text = "tile_id | path | group | mask | labels\na | a.tif | G | m.tif | \nb | b.tif | G |  | \n"
-    problem = only(check_sheet(write(folder, text), card()))
+    problem = only(sheet_problems(write(folder, text), card()))
     assert problem.where.endswith("row 2, column mask")
 
 
@@ -224,17 +225,17 @@ def test_missing_mask_is_reported_and_an_empty_one_is_not(folder: Path) -> None:
 def test_unreadable_sheets(folder: Path, content: bytes, what: str) -> None:
     path = folder / "samples.tsv"
     path.write_bytes(content)
-    assert what in only(check_sheet(path, card())).what
+    assert what in only(sheet_problems(path, card())).what
 
 
 def test_missing_sheet_and_folder_as_sheet(folder: Path) -> None:
-    assert "does not exist" in only(check_sheet(folder / "no.tsv", card())).what
-    assert "cannot be read" in only(check_sheet(folder, card())).what
+    assert "does not exist" in only(sheet_problems(folder / "no.tsv", card())).what
+    assert "cannot be read" in only(sheet_problems(folder, card())).what
 
 
 def test_control_characters_and_overlong_names(folder: Path) -> None:
     text = f"tile_id | path | group | labels\na\x07 | {'x' * 5000}.tif | G | \n"
-    problems = check_sheet(write(folder, text), card())
+    problems = sheet_problems(write(folder, text), card())
     assert "control character" in problems[0].what
     assert "does not exist" in problems[1].what
 

@@ -14,14 +14,14 @@ import tifffile
 import zarr
 from imagecodecs import png_encode
 
-from factories import CLASSES, DATASET_CARD, write_raw
+from factories import CLASSES, DATASET_CARD, sheet_problems, write_raw
 from object_store import BUCKET, ObjectStore
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.places import Places
 from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import check_sheet, read_sheet
+from transferscope.raw.sheets import read_sheet
 from transferscope.tiles.build import make_tiles
 from transferscope.transport import access, files
 from transferscope.transport.listing import list_folders
@@ -163,7 +163,7 @@ def test_a_replaced_chunk_of_an_ome_zarr_is_noticed(store: ObjectStore, tmp_path
 
 
 def problems_of(sheet: Path, **changes: object) -> str:
-    return "\n".join(map(str, check_sheet(sheet, card(**changes), Path("my-card.yaml"))))
+    return "\n".join(map(str, sheet_problems(sheet, card(**changes), Path("my-card.yaml"))))
 
 
 def test_a_missing_object_is_named_with_its_neighbour(

@@ -1,19 +1,20 @@
 """Raw fields become a store of single-cell tiles: segmented first, then cut.
 
 How many cells there are is known only when all fields are segmented. So a first pass over the
-fields finds, measures and chooses the cells, and keeps a record of each field beside the store; a
-second one cuts the tiles, in the order of the sheet, a block at a time. Both go on after a kill,
-hold a few fields at a time and give equal bytes with any number of workers.
+fields finds, measures and chooses the cells, and keeps a record of each field next to the store; a
+second one cuts the tiles, in the order of the sheet, block by block. Both resume after a kill,
+hold in parts of a few fields and give equal bytes with any number of workers.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
 from transferscope.cells import VERSION
-from transferscope.cells.cutting import CutField, cut_blocks
+from transferscope.cells.cutting import cut_blocks
 from transferscope.cells.field import record_field
 from transferscope.cells.overlays import draw_overlays
 from transferscope.cells.plan import CellPlan, make_cell_plan
@@ -31,8 +32,8 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.tiles.blocks import BlockLog, Skipped
-from transferscope.tiles.decoding import SKIP_MEND
-from transferscope.tiles.plan import skip_field
+from transferscope.tiles.decoding import SKIP_FIX
+from transferscope.tiles.plan import skip_field, skip_tile
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import write_skipped
 
@@ -52,24 +53,24 @@ def make_cells(
     bad_tiles: str = "stop",
     workers: int = 2,
 ) -> None:
-    """Segment the fields of a cell dataset and cut one tile a cell.
+    """Segment the fields of a cell dataset and cut one tile per cell.
 
     Parameters
     ----------
     sheet_path
-        The sample sheet, one row a field.
+        The sample sheet, one row per field.
     card
         A dataset with `cells`.
     manifest
-        Manifest to write, last of all; the store and the records of the fields lie beside it.
+        Manifest to write, last of all; the store and the records of the fields lie next to it.
     tile_table
-        Parquet to write: one row a tile in store order, with the measures of its cell.
+        Parquet to write: one row per tile in store order, with the measures of its cell.
     quality
-        CSV to write: one row a tile and channel, see `Quality`.
+        CSV to write: one row per tile and channel, see `Quality`.
     skipped
         TSV to write: the fields that give no tile, and why.
     plausibility
-        CSV to write: one row a field.
+        CSV to write: one row per field.
     overlays
         Folder to draw outlines into; what it held is removed.
     bad_tiles
@@ -87,29 +88,27 @@ def make_cells(
     plan = make_cell_plan(read_sheet(sheet_path, card), card, skip=skip)
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
-    positions = [position for position in plan.positions if folder.has(position)]
-    with_cells: list[CutField] = []
+    positions = list(filter(folder.has, plan.positions))
+    with_cells: dict[int, int] = {}
     tile_ids: list[str] = []
     for position in positions:
         record = folder.read(position)
         if record.kept:
-            with_cells.append(CutField(position, record.kept))
-            tile_ids += plan.tile_ids(position, record.table[:, 0])
+            with_cells[position] = record.kept
+            tile_ids += plan.tile_ids(position, record.numbers)
         else:
             left_out.append(_without_cells(plan, position, record))
     if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
-        mend = "Check `cells.segmentation` and the limits in `cells.crop`."
-        raise UserError(Problem(str(sheet_path), what, mend))
+        fix = "Check `cells.segmentation` and the limits in `cells.crop`."
+        raise UserError(Problem(str(sheet_path), what, fix))
     store = _open(plan, manifest, tile_ids)
     cut_blocks(plan, folder, store, with_cells, workers)
-    kept = [field.position for field in with_cells]
-    write_tile_table(plan, folder, kept, tile_table)
-    write_quality(plan, folder, kept, quality)
+    write_tile_table(plan, folder, list(with_cells), tile_table)
+    write_quality(plan, folder, list(with_cells), quality)
     write_skipped(left_out, skipped)
     table = plausibility_table(plan, folder, positions)
-    text = table.to_csv(index=False, float_format="%.6g")
-    write_atomically(plausibility, text)
+    write_atomically(plausibility, table.to_csv(index=False, float_format="%.6g"))
     draw_overlays(plan, folder, positions, overlays, workers)
     if left_out:
         logger.warning("%d fields were left out: see %s", len(left_out), skipped)
@@ -137,10 +136,7 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
     problems: list[Problem] = []
     left_out: list[Skipped] = []
     description = f"Segmentation of {plan.card.name}"
-
-    def record(position: int) -> list[Problem]:
-        return record_field(plan, folder, position)
-
+    record = partial(record_field, plan, folder)
     with progress_bar(description, len(plan.positions), "fields") as bar:
         for position, found in in_order(record, plan.positions, workers):
             bar.update()
@@ -148,8 +144,8 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
                 left_out.append(skip_field(plan.sheet, position, found))
             for problem in [] if skip else found:
                 logger.error("%s", problem)
-                mend = f"{problem.mend} {SKIP_MEND}"
-                problems.append(Problem(problem.where, problem.what, mend))
+                fix = f"{problem.mend} {SKIP_FIX}"
+                problems.append(Problem(problem.where, problem.what, fix))
     if problems:
         raise UserError(problems)
     return left_out
@@ -158,8 +154,7 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
 def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skipped:
     counts = [f"{record.dropped[name]} {name}" for name in DROPPED if record.dropped[name]]
     what = f"all cells were dropped: {', '.join(counts)}" if counts else "no cell was found"
-    mentioned = Problem("", what)
-    return skip_field(plan.sheet, position, [mentioned])
+    return skip_tile(plan.sheet, position, plan.sheet.tile_ids[position], what)
 
 
 def _open(plan: CellPlan, manifest: Path, ids: list[str]) -> BlockStore:

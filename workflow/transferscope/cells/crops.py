@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import CropSettings
-from transferscope.tiles.tiling import TilePlace, visible_part
-
-Field = npt.NDArray[Any]
+from transferscope.raw.arrays import Mask, Pixels
+from transferscope.tiles.tiling import TilePlace, padded, visible_part
 
 
 def crop_side(crop: CropSettings, pixel_size_um: float | None) -> int:
@@ -36,7 +32,7 @@ def place_around(y: float, x: float, side: int) -> TilePlace:
     return TilePlace(top, left, side, side)
 
 
-def background(field: Field, outside: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def background(field: Pixels, outside: Mask) -> Pixels:
     """Return [C], the median of each channel outside all cells, rounded down.
 
     Where cells cover all of the field, the darkest value stands in.
@@ -54,14 +50,14 @@ def background(field: Field, outside: npt.NDArray[np.bool_]) -> npt.NDArray[Any]
 
 
 def cut_cell(
-    field: Field,
-    labels: npt.NDArray[Any],
+    field: Pixels,
+    labels: Pixels,
     number: int,
     place: TilePlace,
-    fill: npt.NDArray[Any],
+    fill: Pixels,
     *,
     masked: bool,
-) -> tuple[Field, Field]:
+) -> tuple[Pixels, Pixels]:
     """Cut the tile of one cell.
 
     Parameters
@@ -90,8 +86,4 @@ def cut_cell(
     if masked:
         own = visible_part(labels[None], place) == number
         part = np.where(own, part, fill[:, None, None])
-    tile = np.empty((len(field), place.height, place.width), field.dtype)
-    tile[:] = fill[:, None, None]
-    y, x = max(-place.y, 0), max(-place.x, 0)
-    tile[:, y : y + part.shape[1], x : x + part.shape[2]] = part
-    return tile, part
+    return padded(part, place, fill), part

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from transferscope.cards import DatasetCard
 from transferscope.cells.crops import background, cut_cell, place_around
-from transferscope.cells.measures import (
-    AREA_COLUMN,
-    BORDER_COLUMN,
-    Measures,
-    measure_cells,
-    nucleus_centroids,
-)
+from transferscope.cells.measures import Measures, measure_cells, nucleus_centroids
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.segmentation import SegmentedField, segment
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Floats, Indices, Integers, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
-from transferscope.raw.sheets import SampleSheet
+from transferscope.raw.sheets import AREA_COLUMN, BORDER_COLUMN, CENTRE_COLUMNS
 from transferscope.tiles.quality import Quality, measure
 from transferscope.tiles.store import intensity_range
-from transferscope.tiles.tiling import TilePlace
 
 KEPT = -1
 
 
-def decode(sheet: SampleSheet, card: DatasetCard, position: int) -> npt.NDArray[Any]:
+def decode(plan: CellPlan, position: int) -> Pixels:
     """Return the field at a position of the sheet, [C, H, W]."""
-    return decode_field(sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel)
+    sheet, card = plan.sheet, plan.card
+    return decode_field(
+        sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel
+    )
 
 
 def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Problem]:
@@ -47,7 +41,7 @@ def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Pr
     if folder.has(position):
         return []
     try:
-        field = decode(plan.sheet, plan.card, position)
+        field = decode(plan, position)
         segmented = segment(plan.sheet, position, field, plan.card)
     except UserError as error:
         return in_row(plan.sheet, position, error)
@@ -55,7 +49,7 @@ def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Pr
     return []
 
 
-def describe(plan: CellPlan, field: npt.NDArray[Any], segmented: SegmentedField) -> FieldRecord:
+def describe(plan: CellPlan, field: Pixels, segmented: SegmentedField) -> FieldRecord:
     """Return the record of a segmented field."""
     measures = measure_cells(field, segmented, plan.card)
     if plan.settings.segmentation.one_a_field:
@@ -63,13 +57,11 @@ def describe(plan: CellPlan, field: npt.NDArray[Any], segmented: SegmentedField)
         measures[BORDER_COLUMN] = np.zeros(segmented.count, np.bool_)
     reasons = _reasons(plan, measures)
     places = _places(plan, measures, segmented)
-    quality = np.zeros((0, len(plan.card.channels), len(fields(Quality))))
     chosen = np.flatnonzero(reasons == KEPT)
-    if len(chosen):
-        quality = _qualities(plan, field, segmented, places, chosen)
-        constant = (quality[..., 1] > 0).all(axis=1)
-        reasons[chosen[constant]] = DROPPED.index("constant")
-        chosen, quality = chosen[~constant], quality[~constant]
+    quality = _qualities(plan, field, segmented, places, chosen)
+    constant = (quality[..., 1] > 0).all(axis=1)
+    reasons[chosen[constant]] = DROPPED.index("constant")
+    chosen, quality = chosen[~constant], quality[~constant]
     table = np.stack([measures[name].astype(np.float64) for name in plan.columns], axis=1)
     return FieldRecord(
         table=table[chosen],
@@ -82,7 +74,7 @@ def describe(plan: CellPlan, field: npt.NDArray[Any], segmented: SegmentedField)
     )
 
 
-def _reasons(plan: CellPlan, measures: Measures) -> npt.NDArray[np.int64]:
+def _reasons(plan: CellPlan, measures: Measures) -> Integers:
     """Return [n]: why a cell is dropped, as an index into `DROPPED`, or `KEPT`."""
     crop = plan.settings.crop
     area = measures[AREA_COLUMN if AREA_COLUMN in measures else "area_px"]
@@ -95,9 +87,9 @@ def _reasons(plan: CellPlan, measures: Measures) -> npt.NDArray[np.int64]:
     return reasons
 
 
-def _places(plan: CellPlan, measures: Measures, segmented: SegmentedField) -> npt.NDArray[np.int64]:
+def _places(plan: CellPlan, measures: Measures, segmented: SegmentedField) -> Integers:
     """Return [n, 2]: y and x of the upper left corner of each tile."""
-    centres = np.stack([measures["centroid_y"], measures["centroid_x"]], axis=1)
+    centres = np.stack([measures[name] for name in CENTRE_COLUMNS], axis=1)
     if plan.settings.crop.centre == "nucleus" and segmented.nuclei is not None:
         nuclei = nucleus_centroids(segmented)
         centres = np.where(np.isnan(nuclei), centres, nuclei)
@@ -107,28 +99,23 @@ def _places(plan: CellPlan, measures: Measures, segmented: SegmentedField) -> np
 
 def _qualities(
     plan: CellPlan,
-    field: npt.NDArray[Any],
+    field: Pixels,
     segmented: SegmentedField,
-    places: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.intp],
-) -> npt.NDArray[np.float64]:
+    places: Integers,
+    chosen: Indices,
+) -> Floats:
     """Return [chosen, C, measures]: the quality of each tile, before it is resampled."""
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     fill = fill_values(plan, field, segmented.cells)
-    values = []
-    for index in chosen:
-        y, x = (int(value) for value in places[index])
-        place = TilePlace(y, x, plan.side, plan.side)
-        masked = plan.settings.crop.masked
+    values = np.zeros((len(chosen), len(whites), len(fields(Quality))))
+    for row, index in enumerate(chosen):
+        place, masked = plan.place_at(places[index]), plan.settings.crop.masked
         _, part = cut_cell(field, segmented.cells, int(index) + 1, place, fill, masked=masked)
-        measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
-        values.append([channel.values() for channel in measured])
-    return np.array(values, np.float64)
+        values[row] = [quality.values() for quality in map(measure, part, whites)]
+    return values
 
 
-def fill_values(
-    plan: CellPlan, field: npt.NDArray[Any], labels: npt.NDArray[Any]
-) -> npt.NDArray[Any]:
+def fill_values(plan: CellPlan, field: Pixels, labels: Pixels) -> Pixels:
     """Return [C]: what stands outside the field, and outside the cell if masked."""
     if plan.settings.crop.fill == "zero":
         return np.zeros(len(field), field.dtype)

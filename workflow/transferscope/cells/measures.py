@@ -6,22 +6,23 @@ Intensities are raw values; nothing is subtracted.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cards import DatasetCard
 from transferscope.cells.segmentation import SegmentedField
+from transferscope.raw.arrays import Floats, Indices, Labels, Mask, Pixels
 from transferscope.raw.masks import NUCLEUS_MASK, mask_columns
-from transferscope.raw.sheets import SampleSheet
+from transferscope.raw.sheets import (
+    AREA_COLUMN,
+    BORDER_COLUMN,
+    BOX_COLUMNS,
+    CELL_COLUMNS,
+    CENTRE_COLUMNS,
+    SampleSheet,
+)
 
-Measures = dict[str, npt.NDArray[Any]]
-PLACE_COLUMNS = ("cell", "centroid_y", "centroid_x", "area_px")
-AREA_COLUMN = "area_um2"
-BOX_COLUMNS = ("box_top", "box_left", "box_bottom", "box_right")
-BORDER_COLUMN = "touches_border"
+Measures = dict[str, Pixels]
 WHOLE_NUMBERS = ("cell", "area_px", *BOX_COLUMNS)
 
 
@@ -33,10 +34,9 @@ def measure_columns(card: DatasetCard, *, with_nuclei: bool) -> list[str]:
     card
         The dataset.
     with_nuclei
-        Whether nuclei are known beside the cells.
+        Whether nuclei are known in addition to the cells.
     """
-    area = [AREA_COLUMN] if card.pixel_size_um is not None else []
-    columns = [*PLACE_COLUMNS, *area, *BOX_COLUMNS, BORDER_COLUMN]
+    columns = [c for c in CELL_COLUMNS if c != AREA_COLUMN or card.pixel_size_um is not None]
     for channel in card.channels:
         columns += [f"mean_{channel}", f"total_{channel}"]
         if with_nuclei:
@@ -52,9 +52,7 @@ def knows_nuclei(sheet: SampleSheet, card: DatasetCard) -> bool:
     return card.cells.segmentation.finds_nuclei or NUCLEUS_MASK in mask_columns(sheet, card)
 
 
-def measure_cells(
-    field: npt.NDArray[Any], segmented: SegmentedField, card: DatasetCard
-) -> Measures:
+def measure_cells(field: Pixels, segmented: SegmentedField, card: DatasetCard) -> Measures:
     """Measure all cells of a field.
 
     Parameters
@@ -88,7 +86,7 @@ def measure_cells(
     return measures
 
 
-def nucleus_centroids(segmented: SegmentedField) -> npt.NDArray[np.float64]:
+def nucleus_centroids(segmented: SegmentedField) -> Floats:
     """Return [n, 2], y and x of the nucleus of each cell; NaN where it has none.
 
     Parameters
@@ -102,67 +100,56 @@ def nucleus_centroids(segmented: SegmentedField) -> npt.NDArray[np.float64]:
     number = labels.ravel()[inside]
     area = _sums(number, None, segmented.count)
     found = _centroids(labels.shape[1], inside, number, area)
-    return np.stack([found["centroid_y"], found["centroid_x"]], axis=1)
+    return np.stack([found[name] for name in CENTRE_COLUMNS], axis=1)
 
 
-def _sums(
-    number: npt.NDArray[np.int32], values: npt.NDArray[np.float64] | None, count: int
-) -> npt.NDArray[np.float64]:
+def _sums(number: Labels, values: Floats | None, count: int) -> Floats:
     """Return [count], the sum of the values of each cell, or its number of pixels."""
     return np.bincount(number, values, minlength=count + 1)[1:].astype(np.float64)
 
 
 def _centroids(
     width: int,
-    inside: npt.NDArray[np.intp],
-    number: npt.NDArray[np.int32],
-    area: npt.NDArray[np.float64],
+    inside: Indices,
+    number: Labels,
+    area: Floats,
 ) -> Measures:
-    y, x = np.divmod(inside, width)
     return {
-        "centroid_y": _ratio(_sums(number, y.astype(np.float64), len(area)), area),
-        "centroid_x": _ratio(_sums(number, x.astype(np.float64), len(area)), area),
+        name: _ratio(_sums(number, along.astype(np.float64), len(area)), area)
+        for name, along in zip(CENTRE_COLUMNS, np.divmod(inside, width), strict=True)
     }
 
 
 def _boxes(segmented: SegmentedField) -> Measures:
     """Return the bounding boxes, and which of them reach the border of the field."""
     found = ndimage.find_objects(segmented.cells, max_label=segmented.count)
-    boxes = np.array(
-        [(y.start, x.start, y.stop, x.stop) for y, x in found], dtype=np.int64
-    ).reshape(-1, 4)
-    height, width = segmented.cells.shape
-    first = (boxes[:, :2] == 0).any(axis=1)
-    last = (boxes[:, 2:] == (height, width)).any(axis=1)
-    columns = dict(zip(BOX_COLUMNS, boxes.T, strict=True))
-    return {**columns, BORDER_COLUMN: first | last}
+    corners = [(y.start, x.start, y.stop, x.stop) for y, x in found]
+    boxes = np.array(corners, dtype=np.int64).reshape(-1, 4)
+    touching = (boxes == (0, 0, *segmented.cells.shape)).any(axis=1)
+    return {**dict(zip(BOX_COLUMNS, boxes.T, strict=True)), BORDER_COLUMN: touching}
 
 
 def _intensities(
     channel: str,
-    values: npt.NDArray[np.float64],
-    number: npt.NDArray[np.int32],
-    area: npt.NDArray[np.float64],
-    in_nucleus: npt.NDArray[np.bool_] | None,
+    values: Floats,
+    number: Labels,
+    area: Floats,
+    in_nucleus: Mask | None,
 ) -> Measures:
     total = _sums(number, values, len(area))
-    measures: Measures = {f"mean_{channel}": _ratio(total, area), f"total_{channel}": total}
-    if in_nucleus is None:
-        return measures
-    nucleus = _sums(number[in_nucleus], values[in_nucleus], len(area))
-    nucleus_area = _sums(number[in_nucleus], None, len(area))
-    nucleus_mean = _ratio(nucleus, nucleus_area)
-    cytoplasm_mean = _ratio(total - nucleus, area - nucleus_area)
-    measures[f"nucleus_mean_{channel}"] = nucleus_mean
-    measures[f"cytoplasm_mean_{channel}"] = cytoplasm_mean
-    measures[f"nucleus_to_cytoplasm_{channel}"] = _ratio(nucleus_mean, cytoplasm_mean)
-    return measures
+    measures = {"mean": _ratio(total, area), "total": total}
+    if in_nucleus is not None:
+        nucleus = _sums(number[in_nucleus], values[in_nucleus], len(area))
+        nucleus_area = _sums(number[in_nucleus], None, len(area))
+        in_nuclei = _ratio(nucleus, nucleus_area)
+        in_cytoplasm = _ratio(total - nucleus, area - nucleus_area)
+        measures |= {"nucleus_mean": in_nuclei, "cytoplasm_mean": in_cytoplasm}
+        measures["nucleus_to_cytoplasm"] = _ratio(in_nuclei, in_cytoplasm)
+    return {f"{name}_{channel}": values for name, values in measures.items()}
 
 
-def _ratio(
-    above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the ratio; NaN where there is nothing to divide by."""
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """Return the ratio; NaN where the divisor is 0."""
     ratio = np.full(len(above), np.nan)
     np.divide(above, below, out=ratio, where=below > 0)
     return ratio

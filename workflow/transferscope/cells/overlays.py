@@ -1,28 +1,33 @@
 """Fields with the outlines of their cells, so that wrong segmentations are seen.
 
-Outlines are told apart with every common colour vision on a grey image: kept cells sky blue,
+Outlines can be told apart with every common colour vision on a grey image: kept cells sky blue,
 dropped ones orange, nuclei reddish purple, after Okabe and Ito (Wong, Nature Methods 8, 441, 2011).
 """
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cells.field import decode
+from transferscope.cells.measures import knows_nuclei
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.runtime.atomic_files import replacing
+from transferscope.raw.arrays import Mask, Pixels
 from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
+from transferscope.tiles.contact_sheets import (
+    LONGEST_NAME,
+    add_legend,
+    emptied,
+    file_name,
+    save_png,
+)
 
 Colours = npt.NDArray[np.float32]
 SKY_BLUE, ORANGE, PURPLE = (0.34, 0.71, 0.91), (0.90, 0.62, 0.0), (0.80, 0.47, 0.65)
@@ -32,7 +37,6 @@ DPI = 100
 TITLE_INCHES = 0.6
 SMALLEST_INCHES = 4.0
 DRAWN_PERCENTILES = (0.5, 99.8)
-LONGEST_NAME = 80
 # Of PNG: noise gets no smaller by higher levels, which take three times as long.
 COMPRESSION = 3
 
@@ -58,26 +62,22 @@ def draw_overlays(
     list of Path
         The figures.
     """
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    emptied(output)
     count = min(plan.settings.overlays, len(positions))
     chosen = [positions[int(i)] for i in np.linspace(0, len(positions) - 1, count).round()]
     figures = []
 
-    def prepare(position: int) -> tuple[Colours, str]:
-        return _overlay(plan, folder, position)
-
     with progress_bar(f"Outlines of {plan.card.name}", len(chosen), "fields") as bar:
-        for position, (image, title) in in_order(prepare, chosen, workers):
-            name = str(plan.sheet.table["tile_id"].iloc[position])
-            path = output / f"{position:06d}_{_file_name(name)}.png"
+        for position, (image, title) in in_order(partial(_overlay, plan, folder), chosen, workers):
+            name = file_name(plan.sheet.tile_ids[position], "field")
+            path = output / f"{position:06d}_{name}.png"
             _save(image, title, plan, path)
             figures.append(path)
             bar.update()
     return figures
 
 
-def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def outlines(labels: Pixels) -> Mask:
     """Return the pixels of objects that touch a pixel of another number, or the background.
 
     Parameters
@@ -96,22 +96,22 @@ def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 def _overlay(plan: CellPlan, folder: RecordFolder, position: int) -> tuple[Colours, str]:
     """Return the picture [H, W, 3] of a field, and its title."""
-    field, planes = decode(plan.sheet, plan.card, position), folder.labels(position)
+    field, planes = decode(plan, position), folder.labels(position)
     step = -(-max(field.shape[1:]) // MOST_PIXELS)
     field, planes = field[:, ::step, ::step], planes[:, ::step, ::step]
     record = folder.read(position)
     image = np.repeat(_grey(field)[..., None], 3, axis=2)
-    kept = np.isin(planes[0], record.table[:, 0].astype(np.int64))
+    kept = np.isin(planes[0], record.numbers)
     edge = outlines(planes[0])
     if len(planes) > 1:
         image[outlines(planes[1])] = PURPLE
     image[edge & kept] = SKY_BLUE
     image[edge & ~kept] = ORANGE
-    name = str(plan.sheet.table["tile_id"].iloc[position])[:LONGEST_NAME]
+    name = plan.sheet.tile_ids[position][:LONGEST_NAME]
     return image, f"{name}: {record.kept} of {len(record.areas)} cells kept"
 
 
-def _grey(field: npt.NDArray[Any]) -> Colours:
+def _grey(field: Pixels) -> Colours:
     """Return the mean of all channels, each scaled to its own percentiles."""
     low, high = np.percentile(field, DRAWN_PERCENTILES, axis=(1, 2))[..., None, None]
     scaled = (field - low) / np.maximum(high - low, 1)
@@ -127,23 +127,8 @@ def _save(image: Colours, title: str, plan: CellPlan, path: Path) -> None:
     axes.imshow((image * 255).round().astype(np.uint8), interpolation="nearest")
     axes.set_axis_off()
     figure.text(0.5, 1, title, fontsize=8, ha="center", va="top")
-    drawn = [("kept", SKY_BLUE), ("dropped", ORANGE)]
-    drawn += [("nucleus", PURPLE)] if _has_nuclei(plan) else []
-    for number, (name, colour) in enumerate(drawn):
-        box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
-        x = (number + 0.5) / len(drawn)
-        text = figure.text(x, top + 0.01, name, color=colour, fontsize=8, ha="center", va="bottom")
-        text.set_bbox(box)
-    FigureCanvasAgg(figure)
-    # Without the software's name and version, equal data give equal files.
-    options: Any = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": COMPRESSION}}
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, **options)
-
-
-def _has_nuclei(plan: CellPlan) -> bool:
-    return any(column.startswith("nucleus_mean_") for column in plan.columns)
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:LONGEST_NAME].strip("_.") or "field"
+    colours = {"kept": SKY_BLUE, "dropped": ORANGE}
+    if knows_nuclei(plan.sheet, plan.card):
+        colours["nucleus"] = PURPLE
+    add_legend(figure, colours, top + 0.01, fontsize=8, va="bottom")
+    save_png(figure, path, dpi=DPI, pil_kwargs={"compress_level": COMPRESSION})

@@ -1,4 +1,4 @@
-"""What headers tell before a cell is looked for: which fields are good, and of what type."""
+"""What headers say before a cell is searched: which fields are good, and of what type."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import CellSettings, DatasetCard
 from transferscope.cells.crops import crop_side
 from transferscope.cells.measures import knows_nuclei, measure_columns
 from transferscope.errors import Problem, UserError
-from transferscope.raw.file_checks import Uniformity, scan_headers
-from transferscope.raw.masks import check_mask_cells, check_masks
+from transferscope.raw.arrays import Integers
+from transferscope.raw.masks import check_mask_cells
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.blocks import Skipped
-from transferscope.tiles.plan import nothing_left, skip_field
+from transferscope.tiles.plan import good_headers
+from transferscope.tiles.tiling import TilePlace
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,15 @@ class CellPlan:
         """Measures of each cell, in the order of the tile table."""
         return measure_columns(self.card, with_nuclei=knows_nuclei(self.sheet, self.card))
 
-    def tile_ids(self, position: int, numbers: npt.NDArray[np.float64]) -> list[str]:
+    def tile_ids(self, position: int, numbers: Integers) -> list[str]:
         """Return the ids of tiles of a field: the field's, and the cell's number in its mask."""
-        field = self.sheet.table["tile_id"].iloc[position]
-        return [f"{field}_c{int(number):05d}" for number in numbers]
+        field = self.sheet.tile_ids[position]
+        return [f"{field}_c{number:05d}" for number in numbers]
+
+    def place_at(self, corner: Integers) -> TilePlace:
+        """Return the place of a tile whose upper left corner is at [y, x] of its field."""
+        y, x = map(int, corner)
+        return TilePlace(y, x, self.side, self.side)
 
 
 def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> CellPlan:
@@ -84,7 +89,7 @@ def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> Cell
     sheet, card
         The dataset.
     skip
-        Leave out fields with bad headers or masks, in place of raising.
+        Leave out fields with bad headers or masks, instead of raising.
 
     Raises
     ------
@@ -92,27 +97,13 @@ def make_cell_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> Cell
         Where headers are bad (unless skipped), fields differ in type, or none is left.
     """
     if card.cells is None:
-        mend = "Add the section `cells:` to the card, or use `transferscope tiles`."
-        raise UserError(Problem(card.name, "the dataset card has no section `cells`", mend))
+        fix = "Add the section `cells:` to the card, or use `transferscope tiles`."
+        raise UserError(Problem(card.name, "the dataset card has no section `cells`", fix))
     if problems := check_mask_cells(sheet, card):
         raise UserError(problems)
-    good: dict[int, np.dtype[Any]] = {}
-    bad: dict[int, list[Problem]] = {}
-    uniformity = Uniformity(sheet, card)
-    for position, header in scan_headers(sheet, card, range(len(sheet))):
-        if isinstance(header, list):
-            bad[position] = header
-        elif found := check_masks(sheet, card, position, header.shape):
-            bad[position] = found
-        else:
-            good[position] = header.dtype
-            uniformity.add(position, header)
-    problems = [] if skip else [p for found in bad.values() for p in found]
-    problems += uniformity.problems()
-    if problems:
-        raise UserError(problems)
-    if not good:
-        raise nothing_left(sheet)
-    dtype = next(iter(good.values()))
-    left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
-    return CellPlan(sheet, card, card.cells, list(good), dtype, left_out)
+    left_out: list[Skipped] = []
+    positions = []
+    for position, header in good_headers(sheet, card, left_out, skip=skip, masks=True):
+        positions.append(position)
+        dtype = header.dtype
+    return CellPlan(sheet, card, card.cells, positions, dtype, left_out)

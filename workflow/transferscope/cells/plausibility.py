@@ -21,7 +21,7 @@ FEWEST_TO_COMPARE = 3
 def plausibility_table(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int]
 ) -> pd.DataFrame:
-    """Return one row a field that was segmented.
+    """Return one row per field that was segmented.
 
     Parameters
     ----------
@@ -37,57 +37,51 @@ def plausibility_table(
         each reason; median, smallest and largest area (um2 where the pixel size is known, else
         px) of the cells found; the share of the field that cells cover; a remark.
     """
-    rows = [_row(plan, position, folder.read(position)) for position in positions]
-    table = pd.DataFrame(rows)
-    usual = table.loc[table["cells"] > 0, "cells"].median()
+    records = [(position, folder.read(position)) for position in positions]
+    table = pd.DataFrame(_row(plan, position, record) for position, record in records)
+    usual = float(table.loc[table["cells"] > 0, "cells"].median())
     whole = plan.settings.segmentation.one_a_field
-    remarks = [""] * len(table) if whole else [_remark(row, float(usual)) for row in rows]
+    remarks = ["" if whole else _remark(record, usual) for _, record in records]
     return table.assign(remark=remarks)
 
 
 def _row(plan: CellPlan, position: int, record: FieldRecord) -> dict[str, object]:
     pixel = plan.card.pixel_size_um
     areas = record.areas * (1.0 if pixel is None else pixel**2)
-    found = len(areas) > 0
     unit = "px" if pixel is None else "um2"
     return {
-        "tile_id": plan.sheet.table["tile_id"].iloc[position],
+        "tile_id": plan.sheet.tile_ids[position],
         "row": int(plan.sheet.table.index[position]),
         "cells": len(areas),
         "kept": record.kept,
         "touching_border": record.touching,
         **{f"dropped_{reason}": record.dropped[reason] for reason in DROPPED},
-        f"median_area_{unit}": float(np.median(areas)) if found else np.nan,
-        f"smallest_area_{unit}": float(areas.min()) if found else np.nan,
-        f"largest_area_{unit}": float(areas.max()) if found else np.nan,
+        f"median_area_{unit}": float(np.median(areas)) if len(areas) else np.nan,
+        f"smallest_area_{unit}": float(areas.min()) if len(areas) else np.nan,
+        f"largest_area_{unit}": float(areas.max()) if len(areas) else np.nan,
         "covered": record.covered,
     }
 
 
-def _remark(row: dict[str, object], usual: float) -> str:
+def _remark(record: FieldRecord, usual: float) -> str:
     """Say what is suspicious about a field; nothing where nothing is.
 
     Parameters
     ----------
-    row
-        A row of the table.
+    record
+        The field.
     usual
         Median number of cells of the fields that have any.
     """
-    values = {key: float(str(value)) for key, value in row.items() if key != "tile_id"}
-    cells, remarks = values["cells"], []
+    cells, remarks = len(record.areas), []
     if cells == 0:
         return "no cell"
-    if values["covered"] > MOST_COVERED:
+    if record.covered > MOST_COVERED:
         remarks.append(f"cells cover more than {MOST_COVERED:.0%}")
-    if values["touching_border"] > MOST_AT_BORDER * cells and cells >= FEWEST_TO_COMPARE:
+    if record.touching > MOST_AT_BORDER * cells and cells >= FEWEST_TO_COMPARE:
         remarks.append(f"more than {MOST_AT_BORDER:.0%} of the cells touch the border")
     if cells > TIMES_THE_USUAL * usual or cells * TIMES_THE_USUAL < usual:
-        remarks.append(f"{cells:.0f} cells, but {usual:.0f} in the usual field")
-    smallest, largest = (
-        next(v for k, v in values.items() if k.startswith(name))
-        for name in ("smallest_area", "largest_area")
-    )
-    if largest > SPREAD_OF_AREAS * smallest:
+        remarks.append(f"{cells} cells, but {usual:.0f} in the usual field")
+    if record.areas.max() > SPREAD_OF_AREAS * record.areas.min():
         remarks.append(f"areas differ by more than {SPREAD_OF_AREAS} times")
     return "; ".join(remarks)

@@ -1,6 +1,6 @@
-"""What the segmentation of each field found, kept beside the store so that a killed job goes on.
+"""What the segmentation of each field found, kept next to the store so that a killed job resumes.
 
-A folder with two files a field: its label image (TIFF, compressed; a second plane for nuclei), and
+A folder with two files per field: its label image (compressed TIFF; a second plane for nuclei), and
 its numbers (NPZ), which are written after it and by rename. A field with numbers is done.
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from transferscope.cells.segmentation import SegmentedField
+from transferscope.raw.arrays import Floats, Integers, Pixels
 from transferscope.runtime.atomic_files import replacing
 
 DROPPED = ("border", "small", "large", "constant")
+ARRAYS = ("table", "places", "quality", "areas")
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class FieldRecord:
         Share of the field that cells cover.
     """
 
-    table: npt.NDArray[np.float64]
-    places: npt.NDArray[np.int64]
-    quality: npt.NDArray[np.float64]
-    areas: npt.NDArray[np.float64]
+    table: Floats
+    places: Integers
+    quality: Floats
+    areas: Floats
     touching: int
     dropped: dict[str, int]
     covered: float
@@ -55,6 +56,11 @@ class FieldRecord:
     def kept(self) -> int:
         """Number of cells that become tiles."""
         return len(self.table)
+
+    @property
+    def numbers(self) -> Integers:
+        """[kept] number of each cell in the label image: the first of its measures."""
+        return self.table[:, 0].astype(np.int64)
 
 
 class RecordFolder:
@@ -90,10 +96,7 @@ class RecordFolder:
         with replacing(self._numbers(position)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
-                table=record.table,
-                places=record.places,
-                quality=record.quality,
-                areas=record.areas,
+                **{name: getattr(record, name) for name in ARRAYS},
                 counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
                 covered=record.covered,
             )
@@ -103,16 +106,11 @@ class RecordFolder:
     def read(self, position: int) -> FieldRecord:
         """Return the record of a field that is done."""
         with np.load(self._numbers(position), allow_pickle=False) as found:
-            touching, *dropped = (int(value) for value in found["counts"])
-            return FieldRecord(
-                found["table"],
-                found["places"],
-                found["quality"],
-                found["areas"],
-                touching,
-                dict(zip(DROPPED, dropped, strict=True)),
-                float(found["covered"]),
-            )
+            arrays = {name: found[name] for name in ARRAYS}
+            touching, *dropped = found["counts"].tolist()
+            counts = dict(zip(DROPPED, dropped, strict=True))
+            covered = float(found["covered"])
+        return FieldRecord(**arrays, touching=touching, dropped=counts, covered=covered)
 
     def labels(self, position: int) -> npt.NDArray[np.uint32]:
         """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""
@@ -127,7 +125,7 @@ class RecordFolder:
         return self.path / f"{position:06d}.npz"
 
 
-def _numbered(segmented: SegmentedField) -> npt.NDArray[Any]:
+def _numbered(segmented: SegmentedField) -> Pixels:
     """Return [H, W] uint32, with the numbers that cells have in the mask that they come from."""
     lookup = np.concatenate([[0], segmented.numbers]).astype(np.uint32)
     return np.asarray(lookup[segmented.cells])

@@ -1,27 +1,29 @@
-"""The tables of a cell dataset, written a few fields at a time."""
+"""The tables of a cell dataset, written in parts of a few fields."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from transferscope.cells.measures import BORDER_COLUMN, WHOLE_NUMBERS
+from transferscope.cells.measures import WHOLE_NUMBERS
 from transferscope.cells.plan import CellPlan
-from transferscope.cells.records import FieldRecord, RecordFolder
+from transferscope.cells.records import RecordFolder
+from transferscope.raw.sheets import BORDER_COLUMN
 from transferscope.stores.parquet import parquet_parts
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table
 from transferscope.tiles.tables import write_quality as write_parts
 
-FIELDS_A_PART = 256
+FIELDS_PER_PART = 256
 
 
 def write_tile_table(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
 ) -> None:
-    """Write one row a tile: the columns of every tile table, then the measures of the cell.
+    """Write one row per tile: the columns of every tile table, then the measures of the cell.
 
     Parameters
     ----------
@@ -33,40 +35,32 @@ def write_tile_table(
         Parquet to write.
     """
     with parquet_parts(path, {"dataset": plan.card.name}) as write:
-        for part in _parts(positions):
-            frames = [_tiles(plan, position, folder.read(position)) for position in part]
-            write(pd.concat(frames, ignore_index=True))
+        for part in _in_parts(partial(_tiles, plan, folder), positions):
+            write(part)
 
 
 def write_quality(
     plan: CellPlan, folder: RecordFolder, positions: Sequence[int], path: Path
 ) -> None:
-    """Write one row a tile and channel, see `Quality`; parameters as of `write_tile_table`."""
-    tables = (
-        pd.concat(
-            [_quality(plan, position, folder.read(position)) for position in part],
-            ignore_index=True,
-        )
-        for part in _parts(positions)
-    )
-    write_parts(tables, path)
+    """Write one row per tile and channel, see `Quality`; parameters as of `write_tile_table`."""
+    write_parts(_in_parts(partial(_quality, plan, folder), positions), path)
 
 
-def _parts(positions: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(positions), FIELDS_A_PART):
-        yield positions[start : start + FIELDS_A_PART]
+def _in_parts(
+    rows_of: Callable[[int], pd.DataFrame], positions: Sequence[int]
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the fields, many fields at a time."""
+    for start in range(0, len(positions), FIELDS_PER_PART):
+        part = positions[start : start + FIELDS_PER_PART]
+        yield pd.concat(map(rows_of, part), ignore_index=True)
 
 
-def _ids(plan: CellPlan, position: int, record: FieldRecord) -> list[str]:
-    return plan.tile_ids(position, record.table[:, 0])
-
-
-def _tiles(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
+def _tiles(plan: CellPlan, folder: RecordFolder, position: int) -> pd.DataFrame:
     """Return the rows of one field."""
-    sheet = plan.sheet
+    sheet, record = plan.sheet, folder.read(position)
     row = sheet.table.iloc[position]
     carried = [str(c) for c in sheet.table if c not in (*FIRST_COLUMNS, *sheet.file_columns)]
-    table = pd.DataFrame({"tile_id": _ids(plan, position, record)})
+    table = pd.DataFrame({"tile_id": plan.tile_ids(position, record.numbers)})
     for column in [*FIRST_COLUMNS[1:], *carried]:
         table[column] = str(row[column])
     table["source"] = sheet.source(position)
@@ -76,6 +70,7 @@ def _tiles(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
     return pd.concat([table, measures.astype(kinds)], axis=1)
 
 
-def _quality(plan: CellPlan, position: int, record: FieldRecord) -> pd.DataFrame:
-    ids = _ids(plan, position, record)
+def _quality(plan: CellPlan, folder: RecordFolder, position: int) -> pd.DataFrame:
+    record = folder.read(position)
+    ids = plan.tile_ids(position, record.numbers)
     return quality_table(ids, plan.card.channels, record.quality)

@@ -84,12 +84,10 @@ def _earlier(path: Path, dataset: DatasetCard, card: Path, table: pd.DataFrame) 
     """Read what was labelled before; the labels as they stand there, marks included."""
     from transferscope.labelling.label_table import read_label_table
     from transferscope.labelling.page import EarlierRow
-    from transferscope.raw.sheets import read_table
+    from transferscope.raw.text_tables import read_table
 
     read_label_table(path, dataset, card, table["tile_id"])
-    cells, _ = read_table(path, "label_table")
-    if cells is None:
-        return []
+    cells = read_table(path, "label_table")
     columns = [name for name in ("tile_id", "labels", "labeller", "time") if name in cells]
     rows = zip(*(cells[name] for name in columns), strict=True)
     return [EarlierRow(**dict(zip(columns, row, strict=True))) for row in rows]

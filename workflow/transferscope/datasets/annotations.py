@@ -10,7 +10,8 @@ import pandas as pd
 
 from transferscope.cards.fetch import Grades
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.raw.sheets import read_table, split_labels
+from transferscope.raw.sheets import split_labels
+from transferscope.raw.text_tables import missing_columns, read_table
 
 COLUMNS = ("ensg_id", "target_name", "annotation_name", "annotation_grade")
 GRADE_COLUMN = "annotations_grade_{grade}"
@@ -28,13 +29,13 @@ def read_annotations(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        CSV or TSV, one row a protein and annotation (`annotation_name`, `annotation_grade`), or
-        one row a protein with a column a grade (`annotations_grade_3`, ...), labels joined by `;`.
+        CSV or TSV. One row per protein and annotation (`annotation_name`, `annotation_grade`), or
+        one per protein with a column per grade (`annotations_grade_3`, ...), labels joined by `;`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a protein and annotation: ensg_id, target_name, annotation_name (str) and
+        One row per protein and annotation: ensg_id, target_name, annotation_name (str) and
         annotation_grade (int, 3 = prominent to 1 = weak). A protein without any annotation has one
         row with an empty name and grade 0.
 
@@ -43,48 +44,36 @@ def read_annotations(path: Path) -> pd.DataFrame:
     UserError
         With every problem of the table.
     """
-    table, problems = read_table(path, "fetch.annotations")
-    if table is None:
-        raise UserError(problems)
+    table = read_table(path, "fetch.annotations")
     if GRADE_COLUMN.format(grade=3) in table.columns:
         table = _one_row_an_annotation(table)
-    problems = _problems(path, table)
-    if problems:
+    if problems := _problems(path, table):
         raise UserError(problems)
     return table[list(COLUMNS)].astype({"annotation_grade": int}).reset_index(drop=True)
 
 
 def _one_row_an_annotation(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    names = table.get("target_name", pd.Series("", index=table.index))
-    for number, ensg_id, name in zip(table.index, table["ensg_id"], names, strict=True):
+    for number, row in table.iterrows():
         found = [
             (label, grade)
             for grade in GRADES
-            if (column := GRADE_COLUMN.format(grade=grade)) in table.columns
-            for label in split_labels(str(table.at[number, column]))
+            for label in split_labels(row.get(GRADE_COLUMN.format(grade=grade), ""))
         ]
-        rows += [(number, ensg_id, name, *pair) for pair in found or [("", NO_GRADE)]]
-    frame = pd.DataFrame(rows, columns=["row", *COLUMNS])
-    return frame.set_index("row")
+        named = number, row["ensg_id"], row.get("target_name", "")
+        rows += [(*named, *pair) for pair in found or [("", NO_GRADE)]]
+    return pd.DataFrame(rows, columns=["row", *COLUMNS]).set_index("row")
 
 
 def _problems(path: Path, table: pd.DataFrame) -> list[Problem]:
-    found = list(table.columns)
-    if missing := [name for name in COLUMNS if name not in table.columns]:
-        return [
-            Problem(f"{path}, row 1", f'the column "{name}" is missing', suggest(name, found))
-            for name in missing
-        ]
+    if missing := missing_columns(path, list(table.columns), COLUMNS):
+        return missing
     problems = []
-    for column, what, wrong in (
-        ("ensg_id", "is no Ensembl gene id", ~table["ensg_id"].str.fullmatch(r"ENSG\d+")),
-        (
-            "annotation_grade",
-            "is no grade (3, 2 or 1)",
-            ~table["annotation_grade"].isin(["0", *GRADES]),
-        ),
+    for column, allowed, what in (
+        ("ensg_id", r"ENSG\d+", "is no Ensembl gene id"),
+        ("annotation_grade", "[0-3]", "is no grade (3, 2 or 1)"),
     ):
+        wrong = ~table[column].str.fullmatch(allowed)
         for row, cell in table.loc[wrong, column].iloc[:MOST_SHOWN].items():
             place = f"{path}, row {row}, column {column}"
             problems.append(Problem(place, f'"{cell}" {what}', "Take the table as it is offered."))
@@ -133,8 +122,15 @@ def unknown_classes(annotations: pd.DataFrame, classes: Sequence[str], where: st
         File of the card.
     """
     known = sorted(set(annotations["annotation_name"]) - {""})
+    return not_among(known, classes, where, "no class of the annotations")
+
+
+def not_among(
+    known: Sequence[str], classes: Sequence[str], where: str | Path, what: str
+) -> list[Problem]:
+    """Return the classes of a card, a file `where`, that are not known: each is `what`."""
     return [
-        Problem(f"{where}, key labels", f'"{n}" is no class of the annotations', suggest(n, known))
-        for n in classes
-        if n not in known
+        Problem(f"{where}, key labels", f'"{name}" is {what}', suggest(name, known))
+        for name in classes
+        if name not in known
     ]

@@ -10,7 +10,8 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
-from transferscope.datasets.fetch import annotation_file, plan
+from transferscope.datasets.fetch import NO_FIELD, annotation_file, plan
+from transferscope.datasets.planned import named_files
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.probes.splits import check_splits
 from transferscope.transport.patience import QUICK
@@ -49,15 +50,14 @@ def check_fetch(
     except UserError as error:
         return error.problems
     if planned.table.empty:
-        mend = "Check `labels`, `fetch.grades` and `fetch.limit`."
-        return [Problem(str(card_path), "the card asks for no field at all", mend)]
+        return [Problem(str(card_path), *NO_FIELD)]
     if card.label_table is not None:
         # Its labels count, not those of the source; they are checked where the tiles are known.
         return []
     if not planned.complete:
         # How many fields a protein has is not known yet.
-        schemes = [scheme for scheme in settings.schemes if scheme == "group"]
-        settings = settings.model_copy(update={"schemes": schemes})
+        known = {"group"}.intersection(settings.schemes)
+        settings = settings.model_copy(update={"schemes": list(known)})
     return check_splits(planned.table, card, settings, f"{card_path}: what it fetches")
 
 
@@ -74,13 +74,8 @@ def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:
     if not sheet.is_file() or not manifest.is_file():
         return []
     table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False)
-    columns = [name for name in table.columns if name.partition("_")[0] == "path"]
-    gone = [name for name in table[columns].to_numpy().ravel() if not _is_there(sheet, name)]
+    gone = [name for name in named_files(table) if not (sheet.parent / name).exists()]
     if not gone:
         return []
     what = f"{len(gone)} fetched files are gone, first {gone[0]}"
     return [Problem(str(sheet), what, f"Delete {manifest}: then what is missing is fetched again.")]
-
-
-def _is_there(sheet: Path, name: str) -> bool:
-    return (sheet.parent / name).exists()

@@ -33,6 +33,10 @@ from transferscope.transport.urls import is_remote, local_path
 FORMAT = "transferscope.fetched"
 FORMAT_VERSION = 1
 LOCK = ".fetch.lock"
+NO_FIELD = (
+    "the card asks for no field at all",
+    "Check `labels`, `fetch.grades` and `fetch.limit`.",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ def fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> No
     card_path
         Its file, to which its paths are relative.
     sheet
-        Sample sheet to write; the raw files lie in `files` beside it, or in the folder that the
+        Sample sheet to write; the raw files lie in `files` next to it, or in the folder that the
         card names, to which `files` is then a link.
     manifest
         Manifest to write, last of all.
@@ -61,8 +65,8 @@ def fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> No
         _fetch(card, card_path, sheet, manifest)
     except OSError as error:
         where, what = str(error.filename or sheet.parent), error.strerror or str(error)
-        mend = "Check permissions and free space."
-        raise UserError(Problem(where, f"cannot be read or written: {what}", mend)) from None
+        fix = "Check permissions and free space."
+        raise UserError(Problem(where, f"cannot be read or written: {what}", fix)) from None
 
 
 def _fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> None:
@@ -72,8 +76,7 @@ def _fetch(card: DatasetCard, card_path: Path, sheet: Path, manifest: Path) -> N
     planned = plan(card, card_path, sheet, ask=True)
     _link(link, planned.root)
     if planned.table.empty:
-        mend = "Check `labels`, `fetch.grades` and `fetch.limit`."
-        raise UserError(Problem(str(card_path), "the card asks for no field at all", mend))
+        raise UserError(Problem(str(card_path), *NO_FIELD))
     if planned.downloads:
         _download(planned, card)
     text = planned.table.to_csv(sep="\t", index=False, lineterminator="\n")
@@ -142,14 +145,14 @@ def _listing(settings: OpenCellFetch, root: Path, ask: bool) -> list[BucketFile]
                 settings.url, root, settings.s3_endpoint, _patience(settings.downloads)
             )
     except DownloadError as error:
-        mend = "Check the network and `fetch.url:` in the dataset card, and run it again."
-        raise UserError(Problem(error.url, error.reason, mend)) from None
+        fix = "Check the network and `fetch.url:` in the dataset card, and run it again."
+        raise UserError(Problem(error.url, error.reason, fix)) from None
 
 
 def _offline(where: str, what: str) -> Problem:
     what = f"{what}, and the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
-    mend = "Run `transferscope fetch` on a machine with a network, into a folder that both see."
-    return Problem(where, what, mend)
+    fix = "Run `transferscope fetch` on a machine with a network, into a folder that both see."
+    return Problem(where, what, fix)
 
 
 def _patience(settings: DownloadSettings) -> Patience:
@@ -177,7 +180,7 @@ def _download(planned: Planned, card: DatasetCard) -> None:
 
 
 def _link(link: Path, root: Path) -> None:
-    """Make `files` beside the sheet lead to the raw files, wherever those are.
+    """Make `files` next to the sheet lead to the raw files, wherever those are.
 
     The paths in the sheet are then the same, and lie below the sheet.
     """
@@ -195,8 +198,10 @@ def _manifest(planned: Planned, sheet: str, made_for: str) -> str:
     checksums = {download.path: str(download.checksum or "") for download in planned.downloads}
     paths = planned.files()
     sizes = [path.stat().st_size for path in paths]
-    names = [path.relative_to(planned.root).as_posix() for path in paths]
-    files = list(zip(names, sizes, [checksums.get(path, "") for path in paths], strict=True))
+    files = [
+        (path.relative_to(planned.root).as_posix(), size, checksums.get(path, ""))
+        for path, size in zip(paths, sizes, strict=True)
+    ]
     described = {
         "format": FORMAT,
         "version": FORMAT_VERSION,

@@ -1,10 +1,11 @@
 """Human Protein Atlas fields: from a user's list to a sample sheet and a list of downloads.
 
-The atlas stores a field as one file a colour: `<id>_red`, `_green`, `_blue` and `_yellow`.
+The atlas stores a field as one file per colour: `<id>_red`, `_green`, `_blue` and `_yellow`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,14 +13,15 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard, HpaFetch
 from transferscope.cards.fetch import Colour
+from transferscope.datasets.annotations import not_among
 from transferscope.datasets.planned import FILES, Planned
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR, read_table
+from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR
+from transferscope.raw.text_tables import Finding, as_problems, cells_of, read_table
 from transferscope.transport.download import Download
 from transferscope.transport.urls import https_url, inside, is_remote, local_path
 
 PACKED = ".gz"
-MOST_SHOWN = 20
 # Filled here; further columns of the list are carried along, except those that would name files.
 OWN_COLUMNS = ("tile_id", "group", "labels", "fov", "path", "mask", "source", "y", "x")
 
@@ -46,9 +48,7 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
         With every problem of the list.
     """
     path = card_path.parent / settings.list
-    table, problems = read_table(path, "fetch.list")
-    if table is None:
-        raise UserError(problems)
+    table = read_table(path, "fetch.list")
     wanted = settings.columns.model_dump()
     columns = list(table.columns)
     if missing := [(key, name) for key, name in wanted.items() if name not in columns]:
@@ -61,10 +61,14 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
             for key, name in missing
         )
     table = table.rename(columns={name: key for key, name in wanted.items()})
-    problems = _cell_problems(path, table) + _class_problems(table, card, settings, card_path)
+    separator = settings.label_separator
+    given = [{label.strip() for label in cell.split(separator)} for cell in table["labels"]]
+    known = sorted(set().union(*given) - {""})
+    problems = as_problems(path, _findings(table))
+    problems += not_among(known, card.labels, card_path, "no label of the list")
     if problems:
         raise UserError(problems)
-    labels = [_labels(cell, card, settings) for cell in table["labels"]]
+    labels = [LABEL_SEPARATOR.join(name for name in card.labels if name in one) for one in given]
     return table.assign(labels=labels)
 
 
@@ -89,7 +93,9 @@ def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Pat
     if settings.unlabelled == "leave-out":
         listed = listed[listed["labels"] != ""]
     local = not any(is_remote(_address(settings, image, "red")) for image in listed["id"])
-    root = _root(settings, card_path, folder, local)
+    root = settings.root(card_path, folder)
+    if local:
+        root = local_path(_fixed_folder(settings.url) or ".", card_path.parent)
     colours = [settings.colours[channel] for channel in card.channels]
     rows, problems = [], []
     for row, image in zip(listed.index, listed["id"], strict=True):
@@ -103,12 +109,6 @@ def plan_hpa(card: DatasetCard, settings: HpaFetch, card_path: Path, folder: Pat
     paths = [[f"{FILES}/{d.path.relative_to(root).as_posix()}" for d in files] for files in rows]
     downloads = [] if local else [download for files in rows for download in files]
     return Planned(_sheet(listed, card, paths), root, downloads)
-
-
-def _root(settings: HpaFetch, card_path: Path, folder: Path, local: bool) -> Path:
-    if local:
-        return local_path(_fixed_folder(settings.url) or ".", card_path.parent)
-    return settings.root(card_path, folder)
 
 
 def _fixed_folder(template: str) -> str:
@@ -132,44 +132,21 @@ def _file(settings: HpaFetch, image: str, colour: Colour, root: Path, local: boo
     return Download(https_url(address, settings.s3_endpoint), path, unpack=unpack)
 
 
-def _labels(cell: str, card: DatasetCard, settings: HpaFetch) -> str:
-    given = {label.strip() for label in cell.split(settings.label_separator)}
-    return LABEL_SEPARATOR.join(name for name in card.labels if name in given)
-
-
 def _sheet(listed: pd.DataFrame, card: DatasetCard, paths: list[list[str]]) -> pd.DataFrame:
     columns = [f"{CHANNEL_PATH_PREFIX}{channel}" for channel in card.channels]
     files = pd.DataFrame(paths, columns=columns, index=listed.index, dtype=str)
     ids = listed["id"].str.rpartition("://")[2].str.replace("/", "_")
     own = pd.DataFrame({"tile_id": ids, "group": listed["group"], "labels": listed["labels"]})
-    further = [
-        name
-        for name in listed.columns
-        if name not in ("id", *OWN_COLUMNS) and not name.startswith(CHANNEL_PATH_PREFIX)
-    ]
-    return pd.concat([own, files, listed[further]], axis=1).reset_index(drop=True)
+    further = listed.drop(columns=["id", *OWN_COLUMNS], errors="ignore")
+    further = further.loc[:, ~further.columns.str.startswith(CHANNEL_PATH_PREFIX)]
+    return pd.concat([own, files, further], axis=1).reset_index(drop=True)
 
 
-def _cell_problems(path: Path, table: pd.DataFrame) -> list[Problem]:
-    empty = [
-        Problem(f"{path}, row {row}, column {column}", "is empty", "Fill it, or remove the row.")
-        for column in ("id", "group")
-        for row in table.index[table[column] == ""][:MOST_SHOWN]
-    ]
+def _findings(table: pd.DataFrame) -> Iterator[Finding]:
+    for column in ("id", "group"):
+        for row, cell in cells_of(table, column):
+            if not cell:
+                yield Finding(row, column, "empty", "is empty", "Fill it, or remove the row.")
     again = table.index[table["id"].duplicated() & (table["id"] != "")]
-    return empty + [
-        Problem(f"{path}, row {row}, column id", "the id is already listed", "Remove one.")
-        for row in again[:MOST_SHOWN]
-    ]
-
-
-def _class_problems(
-    table: pd.DataFrame, card: DatasetCard, settings: HpaFetch, card_path: Path
-) -> list[Problem]:
-    cells = {label for cell in table["labels"] for label in cell.split(settings.label_separator)}
-    known = sorted({label.strip() for label in cells} - {""})
-    return [
-        Problem(f"{card_path}, key labels", f'"{n}" is no label of the list', suggest(n, known))
-        for n in card.labels
-        if n not in known
-    ]
+    for row in again:
+        yield Finding(row, "id", "again", "the id is already listed", "Remove one.")

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -97,10 +98,10 @@ def choose_proteins(labels: Labels, limit: int | None, seed: int) -> list[str]:
     turns = sorted(members, key=lambda name: (not name, len(members[name]), name))
     queues = [iter(members[name]) for name in turns]
     chosen: set[str] = set()
-    while len(chosen) < limit:
-        for queue in queues:
-            if len(chosen) < limit:
-                chosen.update(itertools.islice((i for i in queue if i not in chosen), 1))
+    for queue in itertools.cycle(queues):
+        if len(chosen) >= limit:
+            break
+        chosen.update(itertools.islice((i for i in queue if i not in chosen), 1))
     return sorted(chosen)
 
 
@@ -132,24 +133,18 @@ def plan_opencell(
     UserError
         Where a local folder holds no image of OpenCell, or the bucket an unsafe name.
     """
+    all_labels = labels_of_proteins(annotations, settings.grades, settings.least_groups)
     labels = {
         ensg_id: tuple(name for name in card.labels if name in found)
-        for ensg_id, found in labels_of_proteins(
-            annotations, settings.grades, settings.least_groups
-        ).items()
+        for ensg_id, found in all_labels.items()
     }
     if not is_remote(settings.url):
         root = local_path(settings.url, card_path.parent)
-        return Planned(_sheet(_local_fields(root, settings), labels, settings, _name), root)
+        fields = _local_fields(root, settings)
+        return Planned(_sheet(fields, labels, settings, attrgetter("name")), root)
     root = settings.root(card_path, folder)
     if listing is None:
         return Planned(_one_row_a_protein(labels, annotations, settings), root, complete=False)
-    return _from_bucket(listing, labels, settings, root)
-
-
-def _from_bucket(
-    listing: Sequence[BucketFile], labels: Labels, settings: OpenCellFetch, root: Path
-) -> Planned:
     files = {file.name: file for file in listing}
     fields = _fields(files, settings)
     table = _sheet(fields, labels, settings, _place)
@@ -165,10 +160,6 @@ def _from_bucket(
 def _place(field: Field) -> str:
     """Return where a downloaded field goes: made of what the name says, not of the key."""
     return f"{field.ensg_id}/{PurePosixPath(field.name).name}"
-
-
-def _name(field: Field) -> str:
-    return field.name
 
 
 def _fields(names: Iterable[str], settings: OpenCellFetch) -> list[Field]:
@@ -199,15 +190,15 @@ def _sheet(
     there = {field.ensg_id: labels.get(field.ensg_id, ()) for field in fields}
     chosen = set(_chosen(there, settings))
     rows = [
-        {
-            "tile_id": field.tile_id,
-            "path": f"{FILES}/{place(field)}",
-            "group": field.ensg_id,
-            "labels": LABEL_SEPARATOR.join(there[field.ensg_id]),
-            "fov": field.fov,
-            "gene": field.gene,
-            "cell_line": field.cell_line,
-        }
+        (
+            field.tile_id,
+            f"{FILES}/{place(field)}",
+            field.ensg_id,
+            LABEL_SEPARATOR.join(there[field.ensg_id]),
+            field.fov,
+            field.gene,
+            field.cell_line,
+        )
         for field in fields
         if field.ensg_id in chosen
     ]
@@ -219,12 +210,7 @@ def _one_row_a_protein(
 ) -> pd.DataFrame:
     genes = dict(zip(annotations["ensg_id"], annotations["target_name"], strict=True))
     rows = [
-        {
-            "tile_id": ensg_id,
-            "group": ensg_id,
-            "labels": LABEL_SEPARATOR.join(labels[ensg_id]),
-            "gene": genes[ensg_id],
-        }
+        (ensg_id, ensg_id, LABEL_SEPARATOR.join(labels[ensg_id]), genes[ensg_id])
         for ensg_id in _chosen(labels, settings)
     ]
     return pd.DataFrame(rows, columns=["tile_id", "group", "labels", "gene"], dtype=str)

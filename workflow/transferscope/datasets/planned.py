@@ -19,7 +19,7 @@ class Planned:
     Parameters
     ----------
     table
-        The sample sheet; paths begin with `files/`, the folder or link beside the sheet.
+        The sample sheet; paths begin with `files/`, the folder or link next to the sheet.
     root
         What `files` is: a folder for the downloads, or the folder of this machine in which the
         images are already.
@@ -27,7 +27,7 @@ class Planned:
         Files to fetch into `root` or below.
     complete
         Whether the table has a row for each field. Before the source has been listed, it has one
-        row a group, which is enough to count groups.
+        row per group, which is enough to count groups.
     """
 
     table: pd.DataFrame
@@ -37,6 +37,9 @@ class Planned:
 
     def files(self) -> list[Path]:
         """Return every raw file of the table, in its order, as it lies on this machine."""
-        columns = [name for name in self.table.columns if name.partition("_")[0] == "path"]
-        names = self.table[columns].to_numpy().ravel()
-        return [self.root / str(name).removeprefix(f"{FILES}/") for name in names]
+        return [self.root / name.removeprefix(f"{FILES}/") for name in named_files(self.table)]
+
+
+def named_files(table: pd.DataFrame) -> list[str]:
+    """Return every raw file that a sample sheet of a fetch names."""
+    return [str(name) for name in table.filter(regex="^path(_|$)").to_numpy().ravel()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -84,12 +84,14 @@ def _draw(
     """Return the tiles drawn, in turn."""
     per_group: Counter[str] = Counter()
     chosen: dict[int, None] = {}
-    pools = [_Pool(np.flatnonzero(column), groups, rng) for column in strata.T]
+    pools = [
+        _in_turn(np.flatnonzero(column), groups, chosen, per_group, rng) for column in strata.T
+    ]
     per_stratum = np.zeros(len(pools), dtype=np.int64)
     open_pools = list(range(len(pools)))
     while open_pools and len(chosen) < count:
         stratum = min(open_pools, key=lambda number: (per_stratum[number], number))
-        row = pools[stratum].take(chosen, per_group)
+        row = next(pools[stratum], None)
         if row is None:
             open_pools.remove(stratum)
             continue
@@ -99,8 +101,14 @@ def _draw(
     return np.array(list(chosen), dtype=np.int64)
 
 
-class _Pool:
-    """The tiles of one class that are left, by group.
+def _in_turn(
+    rows: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.object_],
+    chosen: Collection[int],
+    per_group: Counter[str],
+    rng: np.random.Generator,
+) -> Iterator[int]:
+    """Yield the tiles of one class, each of the group from which the fewest were drawn so far.
 
     Parameters
     ----------
@@ -108,36 +116,27 @@ class _Pool:
         Its tiles.
     groups
         Group of every tile.
+    chosen, per_group
+        What was drawn so far of all classes, and how much of each group; the caller keeps count.
     rng
         Shuffles the tiles of a group, and the groups.
     """
-
-    def __init__(
-        self,
-        rows: npt.NDArray[np.int64],
-        groups: npt.NDArray[np.object_],
-        rng: np.random.Generator,
-    ) -> None:
-        self._left: dict[str, list[int]] = {}
-        for row in rng.permutation(rows):
-            self._left.setdefault(groups[row], []).append(int(row))
-        # Groups came in the order of a shuffle of tiles, in which large ones are early.
-        order = rng.permutation(len(self._left))
-        self._queue = [(0, int(o), group) for o, group in zip(order, self._left, strict=True)]
-        heapq.heapify(self._queue)
-
-    def take(self, chosen: Collection[int], per_group: Counter[str]) -> int | None:
-        """Return a tile of the group that was drawn from least; None where no tile is left."""
-        while self._queue:
-            drawn, order, group = heapq.heappop(self._queue)
-            if drawn != per_group[group]:
-                # Another class has drawn from the group since: it queues again.
-                heapq.heappush(self._queue, (per_group[group], order, group))
-                continue
-            left = self._left[group]
-            while left:
-                row = left.pop()
-                if row not in chosen:
-                    heapq.heappush(self._queue, (drawn + 1, order, group))
-                    return row
-        return None
+    left: dict[str, list[int]] = {}
+    for row in rng.permutation(rows):
+        left.setdefault(groups[row], []).append(int(row))
+    # Groups came in the order of a shuffle of tiles, in which large ones are early.
+    order = rng.permutation(len(left))
+    queue = [(0, int(o), group) for o, group in zip(order, left, strict=True)]
+    heapq.heapify(queue)
+    while queue:
+        drawn, place, group = heapq.heappop(queue)
+        if drawn != per_group[group]:
+            # Another class has drawn from the group since: it queues again.
+            heapq.heappush(queue, (per_group[group], place, group))
+            continue
+        while left[group]:
+            row = left[group].pop()
+            if row not in chosen:
+                heapq.heappush(queue, (drawn + 1, place, group))
+                yield row
+                break

@@ -1,4 +1,4 @@
-"""Labels given by hand, in a table by tile id, which count in place of those of the sample sheet.
+"""Labels given by hand, in a table by tile id, which replace those of the sample sheet.
 
 A tile that is not in the table is unlabelled, and so is one whose labels are empty or a mark: the
 person has seen it and could not, or would not, decide.
@@ -14,7 +14,8 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, read_table, split_labels
+from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, split_labels
+from transferscope.raw.text_tables import read_table
 from transferscope.stores.parquet import read_parquet, write_parquet
 
 MARKS = ("skip", "unsure")
@@ -36,9 +37,8 @@ def label_table_of(card: DatasetCard, card_path: Path) -> Path:
 
 
 def marks_of(classes: Iterable[str]) -> list[str]:
-    """Return what may stand in place of labels; a class of that name is a label like any other."""
-    taken = set(classes)
-    return [mark for mark in MARKS if mark not in taken]
+    """Return what may replace labels; a class of that name is a label like any other."""
+    return [mark for mark in MARKS if mark not in set(classes)]
 
 
 def read_label_table(
@@ -69,19 +69,13 @@ def read_label_table(
         With every problem: a missing column, an unknown tile or label, a tile that occurs twice,
         several labels in a single-label dataset.
     """
-    table, problems = read_table(path, "label_table")
-    if table is not None:
-        if "labels" in table:
-            marked = table["labels"].isin(marks_of(card.labels))
-            table["labels"] = table["labels"].mask(marked, "").map(_tidy)
-        problems += check_label_rows(path, table, card, card_path, known_ids)
-    if table is None or problems:
+    table = read_table(path, "label_table")
+    if "labels" in table:
+        labels = table["labels"].replace(marks_of(card.labels), "")
+        table["labels"] = labels.map(split_labels).map(LABEL_SEPARATOR.join)
+    if problems := check_label_rows(path, table, card, card_path, known_ids):
         raise UserError(problems)
     return table
-
-
-def _tidy(cell: str) -> str:
-    return LABEL_SEPARATOR.join(split_labels(cell))
 
 
 def check_label_table(card: DatasetCard, card_path: Path) -> list[Problem]:
@@ -104,16 +98,16 @@ def check_label_table(card: DatasetCard, card_path: Path) -> list[Problem]:
 def with_hand_labels(
     table: pd.DataFrame, card: DatasetCard, card_path: Path, *, skip: bool = False
 ) -> pd.DataFrame:
-    """Return a tile table with the labels of the dataset's label table in place of its own.
+    """Return a tile table with the labels of the dataset's label table instead of its own.
 
     Parameters
     ----------
     table
-        Tile table, or sample sheet of one tile a field: `tile_id`, `labels` and any others.
+        Tile table, or sample sheet of one tile per field: `tile_id`, `labels` and any others.
     card, card_path
         A card with `label_table`, and its file.
     skip
-        Leave out labels of tiles that the dataset has not, and say so, in place of raising.
+        Leave out, with a warning, labels of tiles that the dataset does not have.
 
     Returns
     -------

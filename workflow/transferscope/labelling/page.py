@@ -1,6 +1,6 @@
 """The page on which a person labels tiles: one file that needs nothing but a browser.
 
-Its text, style and program are `page.html`, `page.css` and `page.js` beside this module; the data
+Its text, style and program are `page.html`, `page.css` and `page.js` next to this module; the data
 are JSON within the page. A content security policy lets run that program alone, and lets the page
 load nothing from anywhere.
 """
@@ -31,7 +31,7 @@ class PageTile:
     id
         Its tile id.
     pictures
-        One PNG a channel, as data URIs.
+        One PNG per channel, as data URIs.
     """
 
     id: str
@@ -65,7 +65,7 @@ class LabelPage:
     classes
         What a tile may be labelled.
     marks
-        What may be said in place of a label, such as `skip`.
+        What may replace a label, such as `skip`.
     multiple
         May a tile have several labels?
     channels
@@ -107,13 +107,16 @@ def page_html(page: LabelPage) -> str:
         angle brackets, or with HTML's special characters escaped.
     """
     style, program = _part("page.css"), _part("page.js")
+    data = json.dumps(page.data(), separators=(",", ":"))
+    for character in "<>&":
+        data = data.replace(character, f"\\u{ord(character):04x}")
     texts = {
         "style": style,
         "style_hash": _source_hash(style),
         "program": program,
         "program_hash": _source_hash(program),
         "dataset": html.escape(page.dataset),
-        "data": _json_in_html(page.data()),
+        "data": data,
     }
     # In one pass, so that a text that looks like a placeholder stays what it is.
     return PLACEHOLDER.sub(lambda match: texts[match.group(1)], _part("page.html"))
@@ -126,8 +129,3 @@ def _part(name: str) -> str:
 def _source_hash(text: str) -> str:
     """Return a source of a content security policy that allows just this inline text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _json_in_html(value: object) -> str:
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""Tiles as small grey pictures, a channel each, that the page mixes into colours.
+"""Tiles as small grey pictures, one per channel, that the page mixes into colours.
 
 Black and white mean the same raw values on all of them, so that brightness can be compared.
 """
@@ -6,15 +6,17 @@ Black and white mean the same raw values on all of them, so that brightness can 
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.raw.arrays import Floats, Pixels
+from transferscope.tiles.contact_sheets import scaled_to
 
-def grey_pictures(tile: npt.NDArray[Any], limits: npt.NDArray[np.float64], size: int) -> list[str]:
-    """Return one PNG a channel, as data URIs.
+
+def grey_pictures(tile: Pixels, limits: Floats, size: int) -> list[str]:
+    """Return one PNG per channel, as data URIs.
 
     Parameters
     ----------
@@ -25,12 +27,11 @@ def grey_pictures(tile: npt.NDArray[Any], limits: npt.NDArray[np.float64], size:
     size
         Longest side in px; a larger tile is shrunk with antialiasing, a smaller one is kept.
     """
-    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
-    scaled = np.nan_to_num(((tile - low) / (high - low)).clip(0, 1), nan=0.0)
-    return [_data_uri(picture) for picture in _as_bytes(_shrunk(scaled, size))]
+    scaled = _shrunk(np.nan_to_num(scaled_to(limits, tile), nan=0.0), size)
+    return [_data_uri(picture) for picture in (scaled * 255).round().astype(np.uint8)]
 
 
-def _shrunk(scaled: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:
+def _shrunk(scaled: Floats, size: int) -> Floats:
     from skimage.transform import resize
 
     height, width = scaled.shape[1:]
@@ -38,14 +39,9 @@ def _shrunk(scaled: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float6
     if share >= 1:
         return scaled
     shape = (len(scaled), max(1, round(height * share)), max(1, round(width * share)))
-    shrunk: npt.NDArray[np.float64] = resize(scaled, shape, anti_aliasing=True)
-    return shrunk
-
-
-def _as_bytes(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray((scaled * 255).round().astype(np.uint8))
+    return np.asarray(resize(scaled, shape, anti_aliasing=True))
 
 
 def _data_uri(picture: npt.NDArray[np.uint8]) -> str:
-    encoded = imagecodecs.png_encode(picture, level=9)
+    encoded = imagecodecs.png_encode(np.ascontiguousarray(picture), level=9)
     return "data:image/png;base64," + base64.b64encode(bytes(encoded)).decode("ascii")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from transferscope.transport.access import REQUESTS
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8
 MOST_SHOWN = 20
-MENDS = {
-    "type": "Export all fields in one type.",
-    "size": "Set `tiles.size` in the dataset card.",
-}
+# What all fields must have in common, and what to do where they do not.
+ALIKE = (
+    ("type", attrgetter("dtype"), "Export all fields in one type."),
+    ("size", attrgetter("shape"), "Set `tiles.size` in the dataset card."),
+)
 
 
 def check_files(
@@ -51,10 +53,16 @@ def check_files(
             uniformity.add(position, header)
         else:
             found += header
-    problems = found[:MOST_SHOWN]
-    if more := found[MOST_SHOWN:]:
-        problems.append(Problem(str(sheet.path), f"{len(more)} more raw files have problems"))
-    return problems + uniformity.problems()
+    shown = first_problems(found, str(sheet.path), "raw files have problems")
+    return shown + uniformity.problems()
+
+
+def first_problems(
+    problems: list[Problem], where: str, what: str, most: int = MOST_SHOWN
+) -> list[Problem]:
+    """Return the first problems, and one that says how many more there are: "3 more <what>"."""
+    more = len(problems) - most
+    return problems[:most] + ([Problem(where, f"{more} more {what}")] if more > 0 else [])
 
 
 def scan_headers(
@@ -73,10 +81,10 @@ def scan_headers(
 
 
 def header_at(sheet: SampleSheet, card: DatasetCard, position: int) -> FieldHeader | list[Problem]:
-    """Read the header of one field; problems in place of a bad field's."""
+    """Read the header of one field; or the problems of a bad field."""
     try:
         return read_field_header(
-            sheet.files(position), card, one_file_a_channel=sheet.one_file_a_channel
+            sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel
         )
     except UserError as error:
         return in_row(sheet, position, error)
@@ -107,43 +115,28 @@ class Uniformity:
     """
 
     def __init__(self, sheet: SampleSheet, card: DatasetCard) -> None:
-        self._sheet, self._card = sheet, card
+        self._sheet = sheet
         self._first: tuple[int, FieldHeader] | None = None
-        self._others: dict[str, tuple[int, FieldHeader]] = {}
+        self._others: dict[str, Problem] = {}
         sizes_may_differ = card.tiles.size is not None or card.cells is not None
-        self._compared = {"type": _other_type} | ({} if sizes_may_differ else {"size": _other_size})
+        self._compared = ALIKE[:1] if sizes_may_differ else ALIKE
 
     def add(self, position: int, header: FieldHeader) -> None:
         """Compare the header of the field at a position of the sheet with the first one."""
-        if self._first is None:
-            self._first = position, header
-        for what, differs in self._compared.items():
-            if what not in self._others and differs(header, self._first[1]):
-                self._others[what] = position, header
+        self._first = self._first or (position, header)
+        first_position, first = self._first
+        for what, value_of, fix in self._compared:
+            if what not in self._others and value_of(header) != value_of(first):
+                text = (
+                    f"{_describe(header)} differs in {what} from {first.files[0].path} "
+                    f"({self._sheet.place(first_position)}), which is {_describe(first)}"
+                )
+                where = f"{self._sheet.place(position)}: {header.files[0].path}"
+                self._others[what] = Problem(where, text, fix)
 
     def problems(self) -> list[Problem]:
         """Return what differs, each by the first field that does."""
-        if self._first is None:
-            return []
-        first_position, first = self._first
-        problems = []
-        for what in (name for name in MENDS if name in self._others):
-            position, header = self._others[what]
-            text = (
-                f"{_describe(header)} differs in {what} from {first.files[0].path} "
-                f"({self._sheet.place(first_position)}), which is {_describe(first)}"
-            )
-            where = f"{self._sheet.place(position)}: {header.files[0].path}"
-            problems.append(Problem(where, text, MENDS[what]))
-        return problems
-
-
-def _other_type(header: FieldHeader, first: FieldHeader) -> bool:
-    return header.dtype != first.dtype
-
-
-def _other_size(header: FieldHeader, first: FieldHeader) -> bool:
-    return header.shape != first.shape
+        return list(self._others.values())
 
 
 def _describe(header: FieldHeader) -> str:
@@ -151,8 +144,7 @@ def _describe(header: FieldHeader) -> str:
 
 
 def _selection(sheet: SampleSheet, max_files: int | None) -> list[int]:
-    files_a_field = len(sheet.file_columns)
-    if max_files is None or len(sheet) * files_a_field <= max_files:
+    count = len(sheet) if max_files is None else max(1, max_files // len(sheet.file_columns))
+    if count >= len(sheet):
         return list(range(len(sheet)))
-    count = max(1, max_files // files_a_field)
     return sorted({round(at) for at in np.linspace(0, len(sheet) - 1, count)})

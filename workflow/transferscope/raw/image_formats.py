@@ -1,6 +1,6 @@
 """One raw image file: its header without its pixels, and its pixels as the file has them.
 
-The format is read off the content, never off the name. TIFF is read by tifffile, PNG and JPEG by
+The format is read from the content, never from the name. TIFF is read by tifffile, PNG and JPEG by
 imagecodecs, OME-Zarr by zarr: none of them moves axes or rescales values. Nothing in a file is
 ever executed: Zarr arrays whose codecs would unpickle are refused.
 """
@@ -18,21 +18,24 @@ from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Pixels
 from transferscope.transport.files import RawFile, remembering, size_of
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
 MAX_DECODED_BYTES = 2 << 30
-TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+MAGICS = {
+    "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
+    "PNG": (PNG_START,),
+    "JPEG": (b"\xff\xd8\xff",),
+}
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-PNG_AXES = {0: ("YX", 1), 2: ("YXS", 3), 4: ("YXS", 2), 6: ("YXS", 4)}
+PNG_SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # per colour type: grey, RGB, both with opacity
 PNG_PALETTE = 3
 JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 JPEG_END = b"\xff\xd9"
@@ -42,7 +45,6 @@ NGFF_DEFAULT_AXES = "tczyx"
 MAKE_AGAIN = "Copy or export the file again."
 IMAGE_TYPES = ("uint8", "uint16")
 MASK_TYPES = (*IMAGE_TYPES, "bool", "uint32", "int32", "int64")
-EXPORT_INTEGERS = "Export it as 8- or 16-bit unsigned integers."
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Header:
     path
         The file, or the folder of an OME-Zarr.
     axes
-        One letter an axis: T, Z, C, Y, X; S for interleaved or planar samples (RGB); Q or I
+        One letter per axis: T, Z, C, Y, X; S for interleaved or planar samples (RGB); Q or I
         where the file does not say.
     shape
         Length of each axis.
@@ -71,9 +73,9 @@ class Header:
     alpha: bool = False
 
 
-def problem_with(path: RawFile, what: str, mend: str = "") -> UserError:
+def problem_with(path: RawFile, what: str, fix: str = "") -> UserError:
     """Return the error for one file."""
-    return UserError(Problem(str(path), what, mend))
+    return UserError(Problem(str(path), what, fix))
 
 
 def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
@@ -91,23 +93,17 @@ def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
     UserError
         Where the file is missing, no image, cut short, too large, or not of one of the types.
     """
-    reader = {"tiff": _tiff_header, "png": _png_header, "jpeg": _jpeg_header, "zarr": _zarr_header}
+    reader = {"TIFF": _tiff_header, "PNG": _png_header, "JPEG": _jpeg_header, "ZARR": _zarr_header}
     opened = remembering(path)
-    kind = _kind_of(opened)
-    try:
+    kind = kind_of(opened)
+    with _readable(path, f"not a readable {kind} file, damaged or cut short"):
         header = reader[kind](opened)
         dtype = _supported(path, header.dtype, types)
-    except UserError:
-        raise
-    except Exception as error:  # foreign bytes: any library error means an unreadable file
-        reason = str(error) or type(error).__name__
-        what = f"not a readable {kind.upper()} file, damaged or cut short: {reason}"
-        raise problem_with(path, what, MAKE_AGAIN) from None
     _check_size(header)
     return replace(header, path=path, dtype=dtype)
 
 
-def read_pixels(header: Header) -> npt.NDArray[Any]:
+def read_pixels(header: Header) -> Pixels:
     """Read the pixels that a header describes, with its axes, shape and type.
 
     Raises
@@ -115,36 +111,48 @@ def read_pixels(header: Header) -> npt.NDArray[Any]:
     UserError
         Where the pixels cannot be decoded.
     """
-    reader = {"tiff": _tiff_pixels, "png": _png_pixels, "jpeg": _jpeg_pixels, "zarr": _zarr_pixels}
-    kind = _kind_of(header.path)
-    try:
-        pixels = np.asarray(reader[kind](header.path))
-    except UserError:
-        raise
-    except Exception as error:  # foreign bytes: any library error means an unreadable file
-        reason = str(error) or type(error).__name__
-        what = f"the {kind.upper()} pixels cannot be decoded: {reason}"
-        raise problem_with(header.path, what, MAKE_AGAIN) from None
+    kind = kind_of(header.path)
+    with _readable(header.path, f"the {kind} pixels cannot be decoded"):
+        pixels = np.asarray(_decode(kind, header.path))
     if pixels.shape != header.shape:
         what = f"the pixels have shape {pixels.shape}, but the header says {header.shape}"
         raise problem_with(header.path, what, MAKE_AGAIN)
     return pixels.astype(header.dtype, copy=False)
 
 
-def _kind_of(path: RawFile) -> str:
+@contextmanager
+def _readable(path: RawFile, what: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # foreign bytes: any library error means an unreadable file
+        reason = str(error) or type(error).__name__
+        raise problem_with(path, f"{what}: {reason}", MAKE_AGAIN) from None
+
+
+def _decode(kind: str, path: RawFile) -> Any:
+    if kind == "TIFF":
+        with _opened_tiff(path) as tiff:
+            return tiff.series[0].asarray(maxworkers=1)
+    if kind == "ZARR":
+        return _full_resolution(path)[0][...]
+    decoder = imagecodecs.png_decode if kind == "PNG" else imagecodecs.jpeg8_decode
+    return decoder(path.read_bytes())
+
+
+def kind_of(path: RawFile) -> str:
+    """Return the format of a file by its first bytes; a folder is taken for an OME-Zarr."""
     if path.is_dir():
-        return "zarr"
+        return "ZARR"
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise problem_with(path, f"cannot be read: {error.strerror}", "Check the path.") from None
-    if start.startswith(TIFF_MAGICS):
-        return "tiff"
-    if start.startswith(PNG_MAGIC):
-        return "png"
-    if start.startswith(JPEG_MAGIC):
-        return "jpeg"
+    for kind, magics in MAGICS.items():
+        if start.startswith(magics):
+            return kind
     what = "the file is empty" if not start else "not an image of a known format"
     raise problem_with(path, what, "Known: TIFF, OME-TIFF, PNG, JPEG, OME-Zarr.")
 
@@ -156,7 +164,7 @@ def _check_size(header: Header) -> None:
     claimed = math.prod(header.shape) * header.dtype.itemsize
     if claimed > MAX_DECODED_BYTES:
         what = f"would decode to {claimed / 2**30:,.1f} GiB; {MAX_DECODED_BYTES >> 30} is the limit"
-        raise problem_with(header.path, what, "Split it, or export one field a file.")
+        raise problem_with(header.path, what, "Split it, or export one field per file.")
 
 
 def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]:
@@ -165,13 +173,13 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
     if found.name in types:
         return found
     what = f"holds {found.name} values, not {' or '.join(types)}"
+    fix = "Export it as 8- or 16-bit unsigned integers."
     if found.kind == "f":
-        mend = (
+        fix = (
             "Floats have no fixed black and white and may hold NaN: export the raw camera "
             "values, or scale them yourself and save as uint16."
         )
-        raise problem_with(path, what, mend)
-    raise problem_with(path, what, EXPORT_INTEGERS)
+    raise problem_with(path, what, fix)
 
 
 # TIFF ------------------------------------------------------------------------------------------
@@ -180,17 +188,11 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
 def _tiff_header(path: RawFile) -> Header:
     with _opened_tiff(path) as tiff:
         series = _only_series(path, tiff)
-        dtype = np.dtype(series.dtype)
         _check_all_bytes_there(path, tiff, series)
         extra = [int(e) for e in series.keyframe.extrasamples]
         alpha = series.axes.endswith("S") and extra in ([1], [2])
-        return Header(path, str(series.axes), tuple(map(int, series.shape)), dtype, alpha)
-
-
-def _tiff_pixels(path: RawFile) -> npt.NDArray[Any]:
-    with _opened_tiff(path) as tiff:
-        pixels: npt.NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
-        return pixels
+        shape = tuple(map(int, series.shape))
+        return Header(path, str(series.axes), shape, np.dtype(series.dtype), alpha)
 
 
 @contextmanager
@@ -208,7 +210,7 @@ def _only_series(path: RawFile, tiff: Any) -> Any:
     first, *others = tiff.series
     if count := sum(other.size >= first.size for other in others):
         what = f"holds {count + 1} images of different layout or position"
-        raise problem_with(path, what, "Save one image a file.")
+        raise problem_with(path, what, "Save one image per file.")
     return first
 
 
@@ -217,17 +219,17 @@ def _check_all_bytes_there(path: RawFile, tiff: Any, series: Any) -> None:
     if any(page is None for page in series.pages):
         what = "parts of the image are missing, or lie in other files"
         raise problem_with(path, what, "Export it as one whole file.")
-    end = max((_end_of(page) for page in series.pages), default=0)
+    ends = [
+        int(offset) + int(count)
+        for page in series.pages
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ]
     if series.dataoffset is not None:  # one contiguous block: few pages, many planes
-        end = max(end, int(series.dataoffset) + int(series.nbytes))
+        ends.append(int(series.dataoffset) + int(series.nbytes))
+    end = max(ends, default=0)
     if end > size:
         what = f"the file is cut short: {size:,} bytes, but its pixels end at byte {end:,}"
         raise problem_with(path, what, MAKE_AGAIN)
-
-
-def _end_of(page: Any) -> int:
-    pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
-    return max((int(offset) + int(count) for offset, count in pairs), default=0)
 
 
 # PNG -------------------------------------------------------------------------------------------
@@ -246,10 +248,17 @@ def _png_header(path: RawFile) -> Header:
     if colour == PNG_PALETTE or bits not in (8, 16):
         what = f"is a PNG with {'a colour palette' if colour == PNG_PALETTE else f'{bits} bits'}"
         raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
-    axes, samples = PNG_AXES[colour]
-    shape = (height, width) if axes == "YX" else (height, width, samples)
+    samples = PNG_SAMPLES[colour]
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
-    return Header(path, axes, shape, dtype, alpha=colour in (4, 6))
+    return _plain_header(path, (height, width), samples, dtype, alpha=samples % 2 == 0)
+
+
+def _plain_header(
+    path: RawFile, plane: tuple[int, int], samples: int, dtype: np.dtype[Any], *, alpha: bool
+) -> Header:
+    """Return the header of a format that has interleaved samples, or one plane of grey values."""
+    axes, shape = ("YX", plane) if samples == 1 else ("YXS", (*plane, samples))
+    return Header(path, axes, shape, dtype, alpha)
 
 
 def _ends_as_png(path: RawFile, file: BinaryIO) -> bool:
@@ -261,7 +270,7 @@ def _ends_as_png(path: RawFile, file: BinaryIO) -> bool:
 def _png_chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Yield (name, first bytes) of each chunk that is wholly there."""
     size = size_of(path)
-    file.seek(len(PNG_MAGIC))
+    file.seek(len(PNG_START))
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
         body = file.tell()
@@ -269,11 +278,6 @@ def _png_chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             return
         yield name, file.read(min(length, 16))
         file.seek(body + length + 4)
-
-
-def _png_pixels(path: RawFile) -> npt.NDArray[Any]:
-    pixels: npt.NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
-    return pixels
 
 
 # JPEG ------------------------------------------------------------------------------------------
@@ -289,9 +293,7 @@ def _jpeg_header(path: RawFile) -> Header:
     if bits != 8 or components not in (1, 3):
         what = f"is a JPEG with {bits} bits and {components} components"
         raise problem_with(path, what, "Save it as 8-bit grey or RGB.")
-    if components == 1:
-        return Header(path, "YX", (height, width), np.dtype(np.uint8))
-    return Header(path, "YXS", (height, width, 3), np.dtype(np.uint8))
+    return _plain_header(path, (height, width), components, np.dtype(np.uint8), alpha=False)
 
 
 def _jpeg_frame(path: RawFile, file: BinaryIO) -> tuple[int, int, int, int]:
@@ -306,11 +308,6 @@ def _jpeg_frame(path: RawFile, file: BinaryIO) -> tuple[int, int, int, int]:
     raise problem_with(path, "the JPEG has no frame header", MAKE_AGAIN)
 
 
-def _jpeg_pixels(path: RawFile) -> npt.NDArray[Any]:
-    pixels: npt.NDArray[Any] = imagecodecs.jpeg8_decode(path.read_bytes())
-    return pixels
-
-
 # OME-Zarr --------------------------------------------------------------------------------------
 
 
@@ -319,19 +316,9 @@ def _zarr_header(path: RawFile) -> Header:
     return Header(path, axes.upper(), tuple(map(int, array.shape)), np.dtype(array.dtype))
 
 
-def _zarr_pixels(path: RawFile) -> npt.NDArray[Any]:
-    array, _ = _full_resolution(path)
-    return np.asarray(array[...])
-
-
-def first_link(folder: Path) -> Path | None:
-    """Return a symbolic link anywhere in a folder, if there is one."""
-    return next((path for path in folder.rglob("*") if path.is_symlink()), None)
-
-
 def _full_resolution(path: RawFile) -> tuple[Any, str]:
     """Return the first level of an NGFF multiscale image, and its axes."""
-    if isinstance(path, Path) and (link := first_link(path)):
+    if isinstance(path, Path) and (link := next(filter(Path.is_symlink, path.rglob("*")), None)):
         what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
         raise problem_with(path, what, "Copy what it points to in its place.")
     store = path if isinstance(path, Path) else RemoteStore(path.url)
@@ -339,8 +326,8 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
     attributes = dict(group.attrs)
     multiscales = attributes.get("ome", attributes).get("multiscales")
     if not multiscales:
-        mend = "Give one image of it, such as `name.zarr/0`."
-        raise problem_with(path, "the Zarr holds no OME multiscale image", mend)
+        fix = "Give one image of it, such as `name.zarr/0`."
+        raise problem_with(path, "the Zarr holds no OME multiscale image", fix)
     level = str(multiscales[0]["datasets"][0]["path"])
     if level.startswith("/") or ".." in Path(level).parts:
         raise problem_with(path, f'the level "{level}" lies outside the image', MAKE_AGAIN)

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.raw.arrays import Pixels
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
 from transferscope.transport.files import RawFile, in_memory
 
 UNKNOWN_AXES = "QI"
-NAME_AXES = (
-    "Save it with named axes (OME-TIFF, or ImageJ hyperstack), or set `channel_order:` in the card."
-)
+ORDERS = {"first": ("YX", "CYX", "CZYX", "ZCYX"), "last": ("YX", "YXC", "ZYXC")}
+ANY_ORDER = ("CYX", "YXC", "CZYX", "ZCYX", "ZYXC")
+NAME_AXES_ONLY = "Save it with named axes (OME-TIFF, or ImageJ hyperstack)."
+NAME_AXES = f"{NAME_AXES_ONLY[:-1]}, or set `channel_order:` in the card."
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,17 @@ class _Arrangement:
 
 
 def read_field_header(
-    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_per_channel: bool = False
 ) -> FieldHeader:
     """Read the headers of one field and check them against the card.
 
     Parameters
     ----------
     files
-        One multi-channel file, or one file a channel in the order of `card.channels`.
+        One multi-channel file, or one file per channel in the order of `card.channels`.
     card
         The dataset.
-    one_file_a_channel
+    one_file_per_channel
         Whether each file holds one channel.
 
     Raises
@@ -74,7 +75,7 @@ def read_field_header(
     UserError
         Naming the file, and the channel or axis that is wrong.
     """
-    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    n_channels = None if one_file_per_channel else _channels_in_file(card)
     headers, planes, problems = [], [], []
     for file in files:
         try:
@@ -87,24 +88,23 @@ def read_field_header(
         else:
             headers.append(header)
             planes.append((header.shape[axes.y], header.shape[axes.x]))
-    if problems:
+    if problems := problems or _differences(headers, planes, card):
         raise UserError(problems)
-    _check_alike(headers, planes, card)
     return FieldHeader(tuple(headers), planes[0], headers[0].dtype)
 
 
 def decode_field(
-    files: Sequence[RawFile], card: DatasetCard, *, one_file_a_channel: bool = False
-) -> npt.NDArray[Any]:
+    files: Sequence[RawFile], card: DatasetCard, *, one_file_per_channel: bool = False
+) -> Pixels:
     """Decode one field.
 
     Parameters
     ----------
     files
-        One multi-channel file, or one file a channel in the order of `card.channels`.
+        One multi-channel file, or one file per channel in the order of `card.channels`.
     card
         The dataset: channels, channel order, ignored channels and z projection.
-    one_file_a_channel
+    one_file_per_channel
         Whether each file holds one channel.
 
     Returns
@@ -118,8 +118,8 @@ def decode_field(
         Naming the file, and the channel or axis that is wrong.
     """
     files = [in_memory(file) for file in files]
-    header = read_field_header(files, card, one_file_a_channel=one_file_a_channel)
-    n_channels = None if one_file_a_channel else _channels_in_file(card)
+    header = read_field_header(files, card, one_file_per_channel=one_file_per_channel)
+    n_channels = None if one_file_per_channel else _channels_in_file(card)
     parts = [_decode_file(file, n_channels, card) for file in header.files]
     field = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if n_channels is not None and card.ignore_channels:
@@ -131,110 +131,85 @@ def _channels_in_file(card: DatasetCard) -> int:
     return len(card.channels) + len(card.ignore_channels)
 
 
-def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> npt.NDArray[Any]:
+def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> Pixels:
     axes = _arrange(header, n_channels, card)
     pixels = read_pixels(header)
     named = [axis for axis in (axes.c, axes.z, axes.y, axes.x) if axis is not None]
-    rest = [axis for axis in range(pixels.ndim) if axis not in named]
-    pixels = pixels.transpose(*rest, *named).reshape([pixels.shape[axis] for axis in named])
+    # What is not named has a length of one.
+    pixels = np.moveaxis(pixels, named, range(-len(named), 0))
+    pixels = pixels.reshape(pixels.shape[-len(named) :])
     if axes.c is None:
         pixels = pixels[np.newaxis]
-    if axes.z is not None:
-        pixels = _project(pixels, card.z_projection)
-    return pixels[: axes.n_channels]
+    if axes.z is not None and card.z_projection == "max":
+        pixels = pixels.max(axis=1)
+    elif axes.z is not None:
+        pixels = np.rint(pixels.mean(axis=1, dtype=np.float64)).astype(pixels.dtype)
+    return np.asarray(pixels[: axes.n_channels])
 
 
-def _project(stack: npt.NDArray[Any], how: str) -> npt.NDArray[Any]:
-    """Project [C, Z, H, W] along z, in the type of the stack."""
-    if how == "max":
-        highest: npt.NDArray[Any] = stack.max(axis=1)
-        return highest
-    mean: npt.NDArray[Any] = np.rint(stack.mean(axis=1, dtype=np.float64)).astype(stack.dtype)
-    return mean
-
-
-def _check_alike(
+def _differences(
     headers: Sequence[Header], planes: Sequence[tuple[int, int]], card: DatasetCard
-) -> None:
-    """Refuse channel files of one field that differ in size or type."""
-    problems = []
-    for header, plane, channel in zip(headers, planes, card.channels, strict=False):
-        for what, first, found in (
-            ("size (height, width)", planes[0], plane),
-            ("type", headers[0].dtype.name, header.dtype.name),
-        ):
-            if found != first:
-                text = f"channel {channel} has {what} {found}, but {headers[0].path} has {first}"
-                problems.append(Problem(str(header.path), text, "Export all channels alike."))
-    if problems:
-        raise UserError(problems)
+) -> list[Problem]:
+    """Return how channel files of one field differ from the first in size or type."""
+    values = {"size (height, width)": planes, "type": [header.dtype.name for header in headers]}
+    return [
+        Problem(
+            str(header.path),
+            f"channel {channel} has {what} {found[i]}, but {headers[0].path} has {found[0]}",
+            "Export all channels alike.",
+        )
+        for i, (header, channel) in enumerate(zip(headers, card.channels, strict=False))
+        for what, found in values.items()
+        if found[i] != found[0]
+    ]
 
 
 def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
     """Find the axes of a file; `n_channels` None: the file is one channel."""
-    axes = [(i, letter) for i, letter in enumerate(header.axes) if _matters(header, i, letter)]
+    # An axis of length one is a placeholder, unless it is Y or X.
+    axes = [
+        (i, letter) for i, letter in enumerate(header.axes) if letter in "YX" or header.shape[i] > 1
+    ]
     letters = "".join(letter for _, letter in axes)
     unnamed = any(letter in UNKNOWN_AXES for letter in letters)
     overruled = "S" not in letters and n_channels is not None and (unnamed or n_channels > 1)
     if overruled and card.channel_order != "auto":
-        found = _by_order(header, axes, n_channels or 1, card.channel_order)
+        found = _by_position(header, axes, n_channels, ORDERS[card.channel_order])
+    elif unnamed and not set(letters) & set("SCTZ"):
+        possible = ("ZYX",) if n_channels is None else ANY_ORDER
+        found = _by_position(header, axes, n_channels, possible)
     elif unnamed:
-        found = _by_length(header, axes, n_channels)
+        raise _unclear(header, NAME_AXES)
     else:
         found = {letter.replace("S", "C"): i for i, letter in axes}
         if len(found) < len(letters) or set(found) - set("CZYX") or not set("YX") <= set(found):
             what = f"has axes {header.axes} of lengths {header.shape}"
-            mend = "Expected: Y and X, with one channel axis and one z axis at the most."
-            raise problem_with(header.path, what, mend)
+            fix = "Expected: Y and X, with one channel axis and one z axis at the most."
+            raise problem_with(header.path, what, fix)
     kept = _count_channels(header, found.get("C"), n_channels, card)
     return _Arrangement(found.get("C"), found.get("Z"), found["Y"], found["X"], kept)
 
 
-def _matters(header: Header, axis: int, letter: str) -> bool:
-    """Return whether an axis is more than a wrapper of length one."""
-    return letter in "YX" or header.shape[axis] > 1
-
-
-def _by_order(
-    header: Header, axes: list[tuple[int, str]], n_channels: int, order: str
+def _by_position(
+    header: Header, axes: list[tuple[int, str]], n_channels: int | None, possible: Sequence[str]
 ) -> dict[str, int]:
-    """Assign axes as the card says: channels before Y and X, or after them."""
-    where = [i for i, _ in axes]
-    if len(where) == 2:
-        return dict(zip("YX", where, strict=True))
-    if len(where) == 3:
-        return dict(zip("CYX" if order == "first" else "YXC", where, strict=True))
-    if len(where) == 4 and order == "last":
-        return dict(zip("ZYXC", where, strict=True))
-    leading = [i for i, letter in axes[:2] if letter == "C"] or [
-        i for i in where[:2] if header.shape[i] == n_channels
-    ]
-    if len(where) != 4 or len(leading) != 1:
-        what = f"cannot tell channels from z: axes {header.axes} of lengths {header.shape}"
-        raise problem_with(header.path, what, "Save it with named axes (OME-TIFF).")
-    z = where[1] if leading[0] == where[0] else where[0]
-    return {"C": leading[0], "Z": z, "Y": where[2], "X": where[3]}
+    """Assign axes in one of the possible orders: the one in which the length of C fits."""
+    orders = [order for order in possible if len(order) == len(axes)]
+    if len(orders) > 1:
+        channels = {order: axes[order.index("C")] for order in orders}
+        named = [order for order, (_, letter) in channels.items() if letter == "C"]
+        fitting = [order for order, (i, _) in channels.items() if header.shape[i] == n_channels]
+        # Where no length fits, the count of three axes will be refused, and named.
+        orders = named or fitting or [order for order in orders if order == "CYX"]
+    if len(orders) != 1:
+        raise _unclear(header, NAME_AXES if possible[0] != "YX" else NAME_AXES_ONLY)
+    return {letter: i for letter, (i, _) in zip(orders[0], axes, strict=True)}
 
 
-def _by_length(
-    header: Header, axes: list[tuple[int, str]], n_channels: int | None
-) -> dict[str, int]:
-    """Assign axes that the file does not name: the channel axis is the one whose length fits."""
-    where = [i for i, _ in axes]
-    unclear = f"its axes {header.axes} of lengths {header.shape} are not named"
-    if len(where) not in (3, 4) or any(letter in "SCTZ" for _, letter in axes):
-        raise problem_with(header.path, unclear, NAME_AXES)
-    if n_channels is None and len(where) == 3:
-        return dict(zip("ZYX", where, strict=True))
-    ends = [*where[: len(where) - 2], where[-1]]
-    fitting = [i for i in ends if header.shape[i] == n_channels]
-    if not fitting and len(where) == 3:
-        return dict(zip("CYX", where, strict=True))  # the count will be refused, and named
-    if len(fitting) != 1:
-        raise problem_with(header.path, unclear, NAME_AXES)
-    others = [i for i in where if i != fitting[0]]
-    names = "YX" if len(others) == 2 else "ZYX"
-    return {"C": fitting[0], **dict(zip(names, others, strict=True))}
+def _unclear(header: Header, fix: str) -> UserError:
+    named = "" if set(header.axes).isdisjoint(UNKNOWN_AXES) else " are not named"
+    what = f"cannot tell channels from z: its axes {header.axes} of lengths {header.shape}{named}"
+    return problem_with(header.path, what, fix)
 
 
 def _count_channels(
@@ -247,15 +222,15 @@ def _count_channels(
         return count
     if header.alpha and count == expected + 1 and expected in (1, 3):
         return expected
-    mend = "Export each channel as grey values."
+    fix = "Export each channel as grey values."
     named = "one channel is expected in each file"
     if n_channels is not None:
         ignored = f" and ignores {len(card.ignore_channels)}" if card.ignore_channels else ""
         named = f"the card names {len(card.channels)}{ignored}: {', '.join(card.channels)}"
-        mend = (
+        fix = (
             "Correct `channels:`, `ignore_channels:` or `channel_order:` in the dataset card; "
             "a z-stack must name its axes (OME-TIFF, or ImageJ hyperstack)."
         )
     s = "" if count == 1 else "s"
     what = f"has {count} channel{s} (axes {header.axes}, shape {header.shape}), but {named}"
-    raise problem_with(header.path, what, mend)
+    raise problem_with(header.path, what, fix)

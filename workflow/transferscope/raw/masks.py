@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
+from collections.abc import Iterator
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.raw.file_checks import MOST_SHOWN, in_row, scan_headers
+from transferscope.raw.arrays import Pixels
+from transferscope.raw.file_checks import first_problems, in_row, scan_headers
 from transferscope.raw.image_formats import (
-    JPEG_MAGIC,
     MASK_TYPES,
     Header,
+    kind_of,
     problem_with,
     read_header,
     read_pixels,
 )
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
+from transferscope.raw.text_tables import cells_of
 from transferscope.transport.files import RawFile, in_memory
 
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
@@ -44,34 +44,29 @@ def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     if not card.reads_masks:
         return []
     if CELL_MASK not in sheet.table:
-        mend = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'
+        fix = 'Add the column "mask" with the path of each mask, or choose `method: watershed`.'
         what = 'the column "mask" is missing, but `cells.segmentation.method` is provided'
-        return [Problem(str(sheet.path), what, mend)]
-    problems = []
-    for column in mask_columns(sheet, card):
-        problems += _check_column(sheet, column)
-    return problems
+        return [Problem(str(sheet.path), what, fix)]
+    return [
+        Problem(f"{sheet.path}, row {row}, column {column}", *fault)
+        for column in mask_columns(sheet, card)
+        for row, *fault in _faults(sheet, column)
+    ]
 
 
-def _check_column(sheet: SampleSheet, column: str) -> list[Problem]:
-    """Refuse rows without a mask, and one mask for two fields."""
-    cells = sheet.table[column].tolist()
+def _faults(sheet: SampleSheet, column: str) -> Iterator[tuple[int, str, str]]:
+    """Yield row, problem and fix of rows without a mask, and of one mask for two fields."""
     images = {sheet.source(i) for i in range(len(sheet))}
     first: dict[str, int] = {}
-    problems = []
-    for position, cell in enumerate(cells):
-        where = f"{sheet.place(position)}, column {column}"
+    for row, cell in cells_of(sheet.table, column):
         if not cell:
-            problems.append(Problem(where, "is empty", "Name the mask, or remove the row."))
+            yield row, "is empty", "Name the mask, or remove the row."
         elif cell in images:
             what = f'"{cell}" is a raw image of this sheet, not a mask'
-            problems.append(Problem(where, what, "Name the mask of the field."))
-        elif cell in first:
-            what = f'the mask "{cell}" is that of row {sheet.table.index[first[cell]]}, too'
-            problems.append(Problem(where, what, "Name the field's own mask."))
-        else:
-            first[cell] = position
-    return problems
+            yield row, what, "Name the mask of the field."
+        elif first.setdefault(cell, row) != row:
+            what = f'the mask "{cell}" is also that of row {first[cell]}'
+            yield row, what, "Name the field's own mask."
 
 
 def check_masks(
@@ -113,10 +108,7 @@ def check_all_masks(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
         if isinstance(header, FieldHeader)
         for problem in check_masks(sheet, card, position, header.shape)
     ]
-    problems = found[:MOST_SHOWN]
-    if more := found[MOST_SHOWN:]:
-        problems.append(Problem(str(sheet.path), f"{len(more)} more masks have problems"))
-    return problems
+    return first_problems(found, str(sheet.path), "masks have problems")
 
 
 def mask_file(sheet: SampleSheet, position: int, column: str) -> RawFile:
@@ -124,7 +116,7 @@ def mask_file(sheet: SampleSheet, position: int, column: str) -> RawFile:
     return sheet.places.file(str(sheet.table[column].iloc[position]))
 
 
-def read_mask(path: RawFile, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def read_mask(path: RawFile, shape: tuple[int, int]) -> Pixels:
     """Read a mask.
 
     Parameters
@@ -153,7 +145,7 @@ def read_mask(path: RawFile, shape: tuple[int, int]) -> npt.NDArray[Any]:
 
 def _checked_header(path: RawFile, shape: tuple[int, int]) -> Header:
     header = read_header(path, MASK_TYPES)
-    if not path.is_dir() and _starts_as_jpeg(path):
+    if kind_of(path) == "JPEG":
         raise problem_with(path, "is a JPEG, which blurs numbers", "Save it as PNG or TIFF.")
     sizes = dict(zip(header.axes, header.shape, strict=True))
     others = {letter: size for letter, size in sizes.items() if letter not in "YX" and size > 1}
@@ -164,8 +156,3 @@ def _checked_header(path: RawFile, shape: tuple[int, int]) -> Header:
         what = f"the mask is {sizes['Y']} x {sizes['X']} px, but its field {shape[0]} x {shape[1]}"
         raise problem_with(path, what, "Export the mask at the size of the field.")
     return header
-
-
-def _starts_as_jpeg(path: RawFile) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(JPEG_MAGIC)) == JPEG_MAGIC

@@ -61,26 +61,26 @@ class Places:
         return any(map(self.is_remote, cells))
 
     def refusal(self, cell: str) -> tuple[str, str] | None:
-        """Return what forbids a path, as the sheet writes it, and the mend; None: it is allowed.
+        """Return what forbids a path, as the sheet writes it, and the fix; None: it is allowed.
 
         Returns
         -------
-        what, mend
-            The mend without the name of the card.
+        what, fix
+            The fix without the name of the card.
         """
         if not self.is_remote(cell):
             if self._holds(cell):
                 return None
-            mend = "Move the sheet above the raw files, or name their folder in `roots:` of"
-            return f'"{cell}" lies outside the folder of the sheet', mend
+            fix = "Move the sheet above the raw files, or name their folder in `roots:` of"
+            return f'"{cell}" lies outside the folder of the sheet', fix
         url = self.target(cell)
         if fault := fault_of(url):
             what = f'"{without_password(url)}" {fault}'
             return what, f"{INSIDE_STORE} Allowed are those that `roots:` name in"
         if any(is_below(url, store) for store in self._stores):
             return None
-        mend = "Name the part of the object store that holds it in `roots:` of"
-        return f'"{url}" lies in none of the object stores that the card allows', mend
+        fix = "Name the part of the object store that holds it in `roots:` of"
+        return f'"{url}" lies in none of the object stores that the card allows', fix
 
     def look_up(self, cells: Collection[str]) -> None:
         """List the object stores' folders in which allowed paths of the sheet lie."""
@@ -104,7 +104,7 @@ class Places:
         return target in self._listing.entries if self.is_remote(cell) else _exists(target)
 
     def neighbours(self, cell: str) -> list[str] | None:
-        """Return the names beside a file that is not there; None: not even its folder is."""
+        """Return the names next to a file that is not there; None: not even its folder is."""
         target = self.target(cell)
         if self.is_remote(cell):
             return sorted(self._listing.names.get(_parent(target), [])) or None

@@ -28,17 +28,13 @@ def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:
     cells = sheet.table[[*sheet.file_columns, *more_columns]].to_numpy().ravel()
     folder = str(sheet.path.parent)
     places = sheet.places
-    return fingerprint(
-        [_listed(places, c) if places.is_remote(c) else _stamp(folder, c) for c in cells]
-    )
+    return fingerprint([_stamp(places, folder, cell) for cell in cells])
 
 
-def _listed(places: Places, cell: str) -> tuple[str, int, str]:
-    entry = places.entry(cell)
-    return cell, entry.size, entry.stamp
-
-
-def _stamp(folder: str, cell: str) -> tuple[str, int, int]:
+def _stamp(places: Places, folder: str, cell: str) -> tuple[str, int, int | str]:
+    if places.is_remote(cell):
+        entry = places.entry(cell)
+        return cell, entry.size, entry.stamp
     path = os.path.join(folder, cell)  # noqa: PTH118 (a million times: pathlib is slow)
     own = os.stat(path)  # noqa: PTH116
     if not stat.S_ISDIR(own.st_mode):

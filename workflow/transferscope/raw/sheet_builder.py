@@ -3,8 +3,8 @@
 A pattern is a path below the folder with names in braces: `{group}/{well}_{site}_w{channel}.tif`.
 A name matches anything but `/`, as much as it can, so that a name with underscores is split from
 the right; a name that occurs again must match the same text. `{_}` matches anything and is
-forgotten. `{group}` is required; `{channel}` means one file a channel; `{tile_id}` and `{fov}` have
-their meaning of the sheet; every other name becomes a column.
+forgotten. `{group}` is required; `{channel}` means one file per channel; `{tile_id}` and `{fov}`
+mean what they do in the sheet; every other name becomes a column.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.file_checks import first_problems
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
@@ -69,8 +70,8 @@ class LabelTable:
         """
         parts = text.rsplit(":", 2)
         if len(parts) != 3 or not all(parts):
-            mend = "Write it as table.csv:key_column:label_column."
-            raise UserError(Problem("labels", f'"{text}" names no table and columns', mend))
+            fix = "Write it as table.csv:key_column:label_column."
+            raise UserError(Problem("labels", f'"{text}" names no table and columns', fix))
         return cls(Path(parts[0]), parts[1], parts[2], unlabelled)
 
 
@@ -107,6 +108,16 @@ class _Row:
 
     values: dict[str, str]
     files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def tile_id(self) -> str:
+        """Id of the field: as the pattern names it, or else all that its name says."""
+        return self.values.get("tile_id") or "_".join(filter(None, self.values.values()))
+
+    @property
+    def first_file(self) -> Path:
+        """Its file, or that of its first channel."""
+        return next(iter(self.files.values()))
 
 
 def build_sheet(
@@ -150,13 +161,13 @@ def build_sheet(
     matches = [(path, m) for path in paths if (m := matcher.fullmatch(path.as_posix()))]
     if not matches:
         raise _nothing_matches(folder, pattern, paths)
-    rows = _rows(matches, matcher, channel_names)
-    raw = sorted({m["channel"] for _, m in matches}) if _has_channels(matcher) else []
+    rows = _rows(matches, channel_names)
+    raw = sorted({m["channel"] for _, m in matches} if "channel" in matcher.groupindex else ())
     channels = _check_channels(rows, raw, channel_names, folder) if raw else []
     _check_ids(rows, folder)
-    found = _look_up(rows, labels, matcher) if labels else [""] * len(rows)
+    found = _look_up(rows, labels) if labels else [""] * len(rows)
     absolute = absolute_path(folder)
-    root = None if absolute.is_relative_to(absolute_path(output.parent)) else absolute
+    outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
@@ -166,7 +177,7 @@ def build_sheet(
         n_rows=len(rows),
         n_unlabelled=found.count(""),
         n_unused=len(paths) - sum(len(row.files) for row in rows),
-        root=root,
+        root=absolute if outside else None,
     )
 
 
@@ -176,11 +187,11 @@ def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern if regex else _as_regex(pattern, where))
     except re.error as error:
-        mend = "Names in braces or groups are letters, digits and `_`, as in {group}."
-        raise UserError(Problem(where, f"is not valid: {error}", mend)) from None
+        fix = "Names in braces or groups are letters, digits and `_`, as in {group}."
+        raise UserError(Problem(where, f"is not valid: {error}", fix)) from None
     if "group" not in compiled.groupindex:
-        mend = "Say which part of the name must not be on both sides of a split, as in {group}."
-        raise UserError(Problem(where, "names no group", mend))
+        fix = "Say which part of the name must not be on both sides of a split, as in {group}."
+        raise UserError(Problem(where, "names no group", fix))
     if taken := sorted({*RESERVED_COLUMNS, "path", "labels"} & set(compiled.groupindex)):
         what = f"uses the name {taken[0]}, which the sheet needs for itself"
         raise UserError(Problem(where, what, "Choose another name."))
@@ -223,30 +234,23 @@ def _nothing_matches(folder: Path, pattern: str, paths: Sequence[Path]) -> UserE
     return UserError(Problem(str(folder), what, f"The first files are {shown}."))
 
 
-def _has_channels(matcher: re.Pattern[str]) -> bool:
-    return "channel" in matcher.groupindex
-
-
 def _rows(
-    matches: Sequence[tuple[Path, re.Match[str]]],
-    matcher: re.Pattern[str],
-    channel_names: Mapping[str, str] | None,
+    matches: Sequence[tuple[Path, re.Match[str]]], channel_names: Mapping[str, str] | None
 ) -> list[_Row]:
     """Collect files into fields: those whose names differ in the channel only are one field."""
-    names = [name for name in matcher.groupindex if name != "channel"]
     rows: dict[tuple[str, ...], _Row] = {}
     problems = []
     for path, match in matches:
-        values = {name: match[name] or "" for name in names}
-        raw = match["channel"] if _has_channels(matcher) else ""
+        values = match.groupdict("")
+        raw = values.pop("channel", "")
         if channel_names is not None and raw and raw not in channel_names:
             continue
         channel = (channel_names or {}).get(raw, raw)
         row = rows.setdefault(tuple(values.values()), _Row(values))
         if channel in row.files:
             what = f'has the same fields as "{row.files[channel]}"'
-            mend = "Name the part in which they differ."
-            problems.append(Problem(str(path), what, mend))
+            fix = "Name the part in which they differ."
+            problems.append(Problem(str(path), what, fix))
         row.files[channel] = path
     if problems:
         raise UserError(problems[:SHOWN])
@@ -262,16 +266,16 @@ def _check_channels(
     """Return the channels in order; each must be named well and be there for each field."""
     found = sorted({channel for row in rows for channel in row.files})
     channels = list(dict.fromkeys(channel_names.values())) if channel_names else found
-    problems = []
-    for raw in channel_names or {}:
-        if raw not in raw_names:
-            what = f'no file has the channel "{raw}"'
-            problems.append(Problem(str(folder), what, suggest(raw, raw_names)))
+    problems = [
+        Problem(str(folder), f'no file has the channel "{raw}"', suggest(raw, raw_names))
+        for raw in channel_names or {}
+        if raw not in raw_names
+    ]
     for channel in channels:
         if not CHANNEL_NAME.fullmatch(channel):
             what = f'"{channel}" cannot be the name of a channel'
-            mend = f"Say what it shows in lower case, such as --channel {channel}=nucleus."
-            problems.append(Problem(str(folder), what, mend))
+            fix = f"Say what it shows in lower case, such as --channel {channel}=nucleus."
+            problems.append(Problem(str(folder), what, fix))
     problems += [] if problems else _missing_files(rows, channels, folder)
     if problems:
         raise UserError(problems)
@@ -279,64 +283,46 @@ def _check_channels(
 
 
 def _missing_files(rows: Sequence[_Row], channels: list[str], folder: Path) -> list[Problem]:
-    incomplete = [row for row in rows if len(row.files) < len(channels)]
+    fix = "Add the files, name the channels to use, or match what differs with {_}."
     problems = []
-    for row in incomplete[:SHOWN]:
-        missing = ", ".join(channel for channel in channels if channel not in row.files)
-        there = next(iter(row.files.values())).as_posix()
-        mend = "Add the files, name the channels to use, or match what differs with {_}."
-        what = f'the field of "{there}" has no file for: {missing}'
-        problems.append(Problem(str(folder), what, mend))
-    if more := incomplete[SHOWN:]:
-        problems.append(Problem(str(folder), f"{len(more)} more fields lack channel files"))
-    return problems
-
-
-def _tile_id(row: _Row) -> str:
-    return row.values.get("tile_id") or "_".join(value for value in row.values.values() if value)
-
-
-def _fov(row: _Row) -> str:
-    """Return a name of the field that is unique: what stands before it in the pattern, and it."""
-    names = list(row.values)
-    return "_".join(row.values[name] for name in names[: names.index("fov") + 1])
+    for row in rows:
+        if missing := ", ".join(channel for channel in channels if channel not in row.files):
+            what = f'the field of "{row.first_file.as_posix()}" has no file for: {missing}'
+            problems.append(Problem(str(folder), what, fix))
+    return first_problems(problems, str(folder), "fields lack channel files", SHOWN)
 
 
 def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
     first: dict[str, _Row] = {}
     problems = []
     for row in rows:
-        same = first.setdefault(_tile_id(row), row)
+        same = first.setdefault(row.tile_id, row)
         if same is not row:
-            paths = [next(iter(r.files.values())).as_posix() for r in (same, row)]
-            what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{_tile_id(row)}"'
-            mend = "Put {tile_id} around a part that is unique, or name another part."
-            problems.append(Problem(str(folder), what, mend))
+            paths = [r.first_file.as_posix() for r in (same, row)]
+            what = f'"{paths[0]}" and "{paths[1]}" would both have the id "{row.tile_id}"'
+            fix = "Put {tile_id} around a part that is unique, or name another part."
+            problems.append(Problem(str(folder), what, fix))
     if problems:
         raise UserError(problems[:SHOWN])
 
 
-def _look_up(rows: Sequence[_Row], labels: LabelTable, matcher: re.Pattern[str]) -> list[str]:
+def _look_up(rows: Sequence[_Row], labels: LabelTable) -> list[str]:
     """Return the labels cell of each row."""
     known = _read_labels(labels)
-    found = []
-    for row in rows:
-        keys = _keys(row, labels.key, matcher)
-        key = next((key for key in keys if key in known), None)
-        found.append(LABEL_SEPARATOR.join(known[key]) if key is not None else "")
-    if not any(key in known for row in rows for key in _keys(row, labels.key, matcher)):
-        ours = _keys(rows[0], labels.key, matcher)[0]
-        what = f'no key of column "{labels.key}" fits an image, such as "{ours}"'
+    keys = [_keys(row, labels.key) for row in rows]
+    fitting = [next((key for key in of_row if key in known), None) for of_row in keys]
+    if not any(key is not None for key in fitting):
+        what = f'no key of column "{labels.key}" fits an image, such as "{keys[0][0]}"'
         theirs = ", ".join(f'"{key}"' for key in list(known)[:SHOWN])
         raise UserError(Problem(str(labels.path), what, f"The first keys are {theirs}."))
-    return found
+    return ["" if key is None else LABEL_SEPARATOR.join(known[key]) for key in fitting]
 
 
-def _keys(row: _Row, column: str, matcher: re.Pattern[str]) -> list[str]:
-    if column in matcher.groupindex and column in row.values:
+def _keys(row: _Row, column: str) -> list[str]:
+    if column in row.values:
         return [row.values[column]]
-    path = next(iter(row.files.values()))
-    return [_tile_id(row), row.values["group"], path.name, path.stem, path.as_posix()]
+    path = row.first_file
+    return [row.tile_id, row.values["group"], path.name, path.stem, path.as_posix()]
 
 
 def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
@@ -345,16 +331,14 @@ def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
         separator = "\t" if labels.path.suffix.lower() in (".tsv", ".tab") else ","
         table = pd.read_csv(labels.path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        mend = "Check the path; the table must be CSV or TSV in UTF-8."
-        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", mend)) from None
+        fix = "Check the path; the table must be CSV or TSV in UTF-8."
+        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", fix)) from None
     columns = list(table.columns)
-    problems = [
-        Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
-        for name in (labels.key, labels.label)
-        if name not in columns
-    ]
-    if problems:
-        raise UserError(problems)
+    if missing := [name for name in (labels.key, labels.label) if name not in columns]:
+        raise UserError(
+            Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
+            for name in missing
+        )
     known: dict[str, list[str]] = {}
     for key, cell in zip(table[labels.key], table[labels.label], strict=True):
         values = [value.strip() for value in TABLE_LABEL_SEPARATORS.split(cell)]
@@ -369,18 +353,17 @@ def _table(
     """Return the sheet."""
     lines = []
     for row, cell in zip(rows, labels, strict=True):
-        line = {"tile_id": _tile_id(row)}
+        line = {"tile_id": row.tile_id}
         for channel in channels or [""]:
             column = f"{CHANNEL_PATH_PREFIX}{channel}" if channels else "path"
             line[column] = _written(folder / row.files[channel], output)
         line |= {"group": row.values["group"], "labels": cell}
         if "fov" in row.values:
-            line["fov"] = _fov(row)
-        lines.append({**line, **{k: v for k, v in row.values.items() if k not in line}})
-    table = pd.DataFrame(lines)
-    own = {"tile_id", "group", "labels", "fov"}
-    first = [c for c in table if c in own or c not in rows[0].values]
-    return table[[*first, *(c for c in table if c not in first)]]
+            # A name of the field that is unique: all that stands before it in the pattern, and it.
+            names = list(row.values)
+            line["fov"] = "_".join(row.values[n] for n in names[: names.index("fov") + 1])
+        lines.append(line | {k: v for k, v in row.values.items() if k not in line})
+    return pd.DataFrame(lines)
 
 
 def _written(path: Path, output: Path) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from .domains import Optics
 from .primitives import blur
 from .randomness import rng_for
-from .scene import Floats
+from .scene import Floats, floats
 
 OVERSAMPLE = 2  # fine grid points along a camera pixel
 HAZE_UM = 2.2  # blur of the light from outside the focal plane
@@ -46,16 +47,16 @@ def draw_settings(seed: int, domain: str, batch: str, fov: str) -> Settings:
     """Draw the settings of one FOV: a shift that its plate shares, and one of its own."""
     plate, own = rng_for(seed, domain, "plate", batch), rng_for(seed, domain, "settings", fov)
     return Settings(
-        exposure=float(plate.lognormal(0, 0.2) * own.lognormal(0, 0.15)),
-        background=float(plate.lognormal(0, 0.3) * own.lognormal(0, 0.2)),
-        focus=float(plate.uniform(1.0, 1.25) * own.uniform(1.0, 1.35)),
-        haze=float(plate.lognormal(0, 0.1) * own.lognormal(0, 0.25)),
-        brightest=(float(plate.uniform(0.3, 0.7)), float(plate.uniform(0.3, 0.7))),
+        exposure=plate.lognormal(0, 0.2) * own.lognormal(0, 0.15),
+        background=plate.lognormal(0, 0.3) * own.lognormal(0, 0.2),
+        focus=plate.uniform(1.0, 1.25) * own.uniform(1.0, 1.35),
+        haze=plate.lognormal(0, 0.1) * own.lognormal(0, 0.25),
+        brightest=(plate.uniform(0.3, 0.7), plate.uniform(0.3, 0.7)),
     )
 
 
 def acquire(
-    rng: np.random.Generator, light: Floats, photons: float, optics: Optics, settings: Settings
+    rng: Generator, light: Floats, photons: float, optics: Optics, settings: Settings
 ) -> npt.NDArray[np.uint16]:
     """Take a picture of one channel.
 
@@ -66,7 +67,7 @@ def acquire(
     light
         [S, S] float32 fluorescence on the fine grid, typical peak 1.
     photons
-        Photons a camera pixel that a light of 1 sends at exposure 1.
+        Photons per camera pixel from a light of 1 at exposure 1.
     optics
         The domain's microscope.
     settings
@@ -91,14 +92,14 @@ def _defocus(light: Floats, optics: Optics, settings: Settings) -> Floats:
     step_um = optics.pixel_size_um / OVERSAMPLE
     haze = min(0.9, optics.haze * settings.haze)
     sharp = blur(light, optics.psf_um * settings.focus / step_um)
-    return np.asarray((1 - haze) * sharp + haze * blur(sharp, HAZE_UM / step_um), dtype=np.float32)
+    return floats((1 - haze) * sharp + haze * blur(sharp, HAZE_UM / step_um))
 
 
 def _bin(fine: Floats) -> Floats:
     """Average the fine grid within each camera pixel."""
     edge = fine.shape[0] // OVERSAMPLE
     blocks = fine.reshape(edge, OVERSAMPLE, edge, OVERSAMPLE)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
+    return floats(blocks.mean(axis=(1, 3)))
 
 
 def _illumination(edge: int, optics: Optics, settings: Settings) -> Floats:
@@ -106,4 +107,4 @@ def _illumination(edge: int, optics: Optics, settings: Settings) -> Floats:
     along = (np.arange(edge) + 0.5) / edge
     y, x = along - settings.brightest[0], along - settings.brightest[1]
     squared = y[:, None] ** 2 + x[None, :] ** 2
-    return np.asarray(1 - optics.vignetting * squared / 0.5, dtype=np.float32)
+    return floats(1 - optics.vignetting * squared / 0.5)

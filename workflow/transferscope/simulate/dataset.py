@@ -21,8 +21,7 @@ from .fov import fov_name, simulate_fov
 from .proteins import Protein, draw_proteins
 
 SHEET = "samples.tsv"
-IMAGES = Path("images")
-MASKS = Path("masks")
+IMAGES, MASKS = "images", "masks"
 SMALLEST_FOV = 32
 LARGEST_FOV = 4096
 UM_PER_CM = 1e4
@@ -58,12 +57,12 @@ def simulate_dataset(
 
     The same arguments give the same bytes, whatever ``workers`` is, and the first groups stay the
     same when ``n_groups`` or ``fovs_per_group`` grows. The sheet is written last: a folder with a
-    sheet is complete, and a killed run is mended by running it again.
+    sheet is complete, and a killed run is completed by running it again.
 
     Parameters
     ----------
     domain
-        ``opencell`` (one two-channel file a FOV) or ``hpa`` (four one-channel files a FOV).
+        ``opencell`` (one two-channel file per FOV) or ``hpa`` (four one-channel files per FOV).
     output
         Folder for the files; made where it is missing.
     n_groups
@@ -114,7 +113,8 @@ def simulate_dataset(
         if progress is not None:
             progress(done * n_fovs, len(jobs) * n_fovs)
     rows = [row for job in jobs for row in _rows(job)]
-    _write_sheet(sheet, pd.DataFrame(rows))
+    with replacing(sheet) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     return sheet
 
 
@@ -159,33 +159,33 @@ def _write_protein(job: _Job) -> None:
         name = fov_name(job.protein, index)
         paths = _image_paths(job.domain, name)
         planes = [image] if len(paths) == 1 else list(image)
-        for path, plane in zip(paths.values(), planes, strict=True):
-            _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
+        images = dict(zip(paths.values(), planes, strict=True))
         if job.masks:
-            _write_tiff(job.output / _mask_path(name), mask, job.domain.optics.pixel_size_um)
+            images[_mask_path(name)] = mask
+        for path, plane in images.items():
+            _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
 
 
-def _image_paths(domain: Domain, name: str) -> dict[str, Path]:
+def _image_paths(domain: Domain, name: str) -> dict[str, str]:
     """Return the files of a FOV by the sheet's column, relative to the sheet."""
     if not domain.suffixes:
-        return {"path": IMAGES / f"{name}.tif"}
+        return {"path": f"{IMAGES}/{name}.tif"}
     pairs = zip(domain.channels, domain.suffixes, strict=True)
-    return {f"path_{channel}": IMAGES / f"{name}_{suffix}.tif" for channel, suffix in pairs}
+    return {f"path_{channel}": f"{IMAGES}/{name}_{suffix}.tif" for channel, suffix in pairs}
 
 
-def _mask_path(name: str) -> Path:
-    return MASKS / f"{name}_mask.tif"
+def _mask_path(name: str) -> str:
+    return f"{MASKS}/{name}_mask.tif"
 
 
 def _rows(job: _Job) -> Iterator[dict[str, str]]:
     """Yield the sheet's rows for one protein."""
     for index in range(job.n_fovs):
         name = fov_name(job.protein, index)
-        paths = {column: path.as_posix() for column, path in _image_paths(job.domain, name).items()}
-        mask = {"mask": _mask_path(name).as_posix()} if job.masks else {}
+        mask = {"mask": _mask_path(name)} if job.masks else {}
         yield {
             "tile_id": name,
-            **paths,
+            **_image_paths(job.domain, name),
             "group": job.protein.name,
             "labels": ";".join(job.protein.labels),
             "batch": job.protein.batch,
@@ -208,8 +208,3 @@ def _write_tiff(path: Path, image: npt.NDArray[np.uint16], pixel_size_um: float)
             metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
             software=False,
         )
-
-
-def _write_sheet(path: Path, rows: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        rows.to_csv(temporary, sep="\t", index=False, lineterminator="\n")

@@ -60,13 +60,13 @@ class Optics:
     vignetting
         Loss of illumination from the brightest point to a corner of the FOV.
     photons
-        Median peak signal of the protein channel, in detected photons a pixel.
+        Median peak signal of the protein channel, in detected photons per pixel.
     photons_marker
         The same for the reference channels (nucleus, microtubules, ER).
     background
-        Photons a pixel from the medium, the plate and the cell-free area.
+        Photons per pixel from the medium, the plate and the cell-free area.
     gain
-        Camera counts a photon.
+        Camera counts per photon.
     read_noise
         Standard deviation of the read noise, in counts.
     offset
@@ -96,11 +96,12 @@ class Domain:
     channels
         The channels in file order, named by what they show.
     suffixes
-        One file-name suffix a channel where each channel is a file; empty where one file holds all.
+        One file-name suffix per channel where each channel is a file; empty where one file holds
+        all.
     culture, optics
         The physical numbers.
     n_groups, fovs_per_group, fov_size
-        Default size: proteins, FOVs a protein, pixels along a FOV's edge.
+        Default size: proteins, FOVs per protein, pixels along a FOV's edge.
     """
 
     name: str

@@ -4,70 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 from scipy import ndimage
 
-from .scene import Floats, Labels, Points
+from .scene import Floats, Labels, Points, floats
 
-SIZE_BINS = (0.75, 1.0, 1.35)  # spots come in three sizes: one blur each, not one a spot
+GridPoints = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # rows and columns
+
+SIZE_BINS = (0.75, 1.0, 1.35)  # spots come in three sizes: one blur each, not one per spot
 
 
 def blur(image: Floats, sigma: float) -> Floats:
     """Return a Gaussian blur, sigma in grid points; the field goes on beyond the border."""
-    return np.asarray(
-        ndimage.gaussian_filter(image, sigma, mode="reflect", truncate=3.0), dtype=np.float32
-    )
+    return floats(ndimage.gaussian_filter(image, sigma, mode="reflect", truncate=3.0))
 
 
-def smooth_noise(rng: np.random.Generator, shape: int, sigma: float) -> Floats:
+def smooth_noise(rng: Generator, shape: int, sigma: float) -> Floats:
     """Return [shape, shape] float32 noise of mean 0 and deviation 1 with grains of ``sigma``."""
     noise = blur(rng.standard_normal((shape, shape), dtype=np.float32), sigma)
-    return np.asarray(noise / max(float(noise.std()), 1e-6), dtype=np.float32)
+    return floats(noise / max(float(noise.std()), 1e-6))
 
 
-def mesh(rng: np.random.Generator, shape: int, sigma: float, width: float) -> Floats:
+def mesh(rng: Generator, shape: int, sigma: float, width: float) -> Floats:
     """Return a network of lines, 0 to 1: the zero contours of a smooth noise."""
-    return np.asarray(np.exp(-((smooth_noise(rng, shape, sigma) / width) ** 2)), dtype=np.float32)
+    return floats(np.exp(-((smooth_noise(rng, shape, sigma) / width) ** 2)))
 
 
-def sample_points(
-    rng: np.random.Generator, density: Floats, n: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Draw rows and columns of ``n`` points from a density; none where it is 0 everywhere."""
-    cumulative = np.cumsum(density.ravel(), dtype=np.float64)
-    if cumulative[-1] <= 0:
-        none = np.zeros(0, dtype=np.intp)
-        return none, none
+def sample_points(rng: Generator, density: npt.NDArray[np.generic], n: int) -> GridPoints:
+    """Draw ``n`` points from a density; none where it is 0 everywhere."""
+    cumulative = np.cumsum(density, dtype=np.float64)
+    n = n if cumulative[-1] > 0 else 0
     flat = np.searchsorted(cumulative, rng.uniform(0, cumulative[-1], n), side="right")
     rows, columns = np.unravel_index(np.minimum(flat, density.size - 1), density.shape)
     return rows, columns
 
 
-def deposit(
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-    weights: npt.NDArray[np.floating] | None,
-    shape: int,
-) -> Floats:
-    """Add up points (of weight 1 without ``weights``) on a [shape, shape] grid."""
-    flat = rows * shape + columns
-    total = np.bincount(flat, weights=weights, minlength=shape * shape)
-    return total.reshape(shape, shape).astype(np.float32)
-
-
-def spots(
-    rng: np.random.Generator,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-    sigma: float,
-    shape: int,
-) -> Floats:
+def spots(rng: Generator, points: GridPoints, sigma: float, shape: int) -> Floats:
     """Paint Gaussian spots of varied size and brightness; a mean one peaks at 1.
 
     Parameters
     ----------
     rng
         Stream for sizes and brightness.
-    rows, columns
+    points
         [n] grid points of the spots.
     sigma
         Mean standard deviation of a spot, in grid points.
@@ -79,21 +58,22 @@ def spots(
     numpy.ndarray
         [shape, shape] float32.
     """
-    size = rng.integers(len(SIZE_BINS), size=len(rows))
-    bright = rng.lognormal(-0.08, 0.4, len(rows))
+    flat = np.ravel_multi_index(points, (shape, shape))
+    size = rng.integers(len(SIZE_BINS), size=len(flat))
+    bright = rng.lognormal(-0.08, 0.4, len(flat))
     total = np.zeros((shape, shape), dtype=np.float32)
     for index, scale in enumerate(SIZE_BINS):
         chosen = size == index
         width = sigma * scale
-        points = deposit(rows[chosen], columns[chosen], bright[chosen], shape)
-        total += blur(points, width) * np.float32(2 * np.pi * width**2)
+        dots = np.bincount(flat[chosen], bright[chosen], shape * shape).reshape(total.shape)
+        total += blur(floats(dots), width) * np.float32(2 * np.pi * width**2)
     return total
 
 
 def fibres(
-    rng: np.random.Generator,
+    rng: Generator,
     allowed: Labels,
-    starts: Points,
+    starts: GridPoints,
     angles: Points,
     n_steps: int,
     curl: float,
@@ -107,7 +87,7 @@ def fibres(
     allowed
         [S, S] int32, the cell of each point in which fibres may lie, 0 where they may not.
     starts
-        [n, 2] rows and columns of the first points.
+        [n] first points.
     angles
         [n] first directions, in radians.
     n_steps
@@ -120,13 +100,12 @@ def fibres(
     numpy.ndarray
         [S, S] float32, visits of each point. A fibre ends where it would leave its region.
     """
-    shape = allowed.shape[0]
-    position, angle = starts.astype(np.float64), angles.astype(np.float64)
+    shape, angle = len(allowed), angles
+    position = np.stack(starts, axis=1).astype(np.float64)
     total = np.zeros(shape * shape)
     # Fibres bend steadily: their curvature, and not their direction, does the random walk.
     curvature = rng.normal(0, curl, len(angle))
-    points = np.rint(position).astype(np.intp)
-    home = allowed[points[:, 0], points[:, 1]]
+    home = allowed[starts]
     for _ in range(n_steps):
         points = np.rint(position).astype(np.intp)
         fits = np.all((points >= 0) & (points < shape), axis=1)
@@ -136,14 +115,15 @@ def fibres(
         points, home = points[fits], home[fits]
         if not len(points):
             break
-        total += np.bincount(points[:, 0] * shape + points[:, 1], minlength=shape * shape)
+        flat = np.ravel_multi_index((points[:, 0], points[:, 1]), allowed.shape)
+        total += np.bincount(flat, minlength=shape * shape)
         curvature = 0.8 * curvature + rng.normal(0, 0.6 * curl, len(angle))
         angle = angle + curvature
         position = position + np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return total.reshape(shape, shape).astype(np.float32)
+    return floats(total.reshape(allowed.shape))
 
 
 def tubes(visits: Floats, sigma: float) -> Floats:
     """Turn visits into tubes of an even brightness near 1, ``sigma`` in grid points."""
     line = blur(visits, sigma) * np.float32(np.sqrt(2 * np.pi) * sigma)
-    return np.asarray(1 - np.exp(-1.5 * line), dtype=np.float32)
+    return floats(1 - np.exp(-1.5 * line))

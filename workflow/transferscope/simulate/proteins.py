@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from .domains import CLASSES, Domain
 from .randomness import rng_for
 
-MAINS_PER_SECOND = 3  # proteins a balanced second label: a third has one
-PLATE_SIZE = 12  # proteins a plate; one plate is one batch
+MAINS_PER_SECOND = 3  # proteins per balanced second label: a third has one
+PLATE_SIZE = 12  # proteins per plate; one plate is one batch
 COMMON = ("cytoplasmic", "nucleoplasm")  # where a second label most often lies
 COMMON_SHARE = 0.1  # of the proteins that the balanced draw left with one label
 WEAKEST_LABEL = 0.35  # a place weaker than this, relative to the strongest, is not annotated
@@ -114,8 +115,8 @@ def draw_proteins(domain: Domain, n_groups: int, seed: int) -> list[Protein]:
     ]
 
 
-def _draw_localizations(rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Return the places of one block: each class thrice as the main one, once as the second.
+def _draw_localizations(rng: Generator) -> list[tuple[str, ...]]:
+    """Return the places of one block: each class three times as the main one, once as the second.
 
     Balanced draws, and not independent ones, so that small studies too have every class in every
     fold; a third of each twelve get a balanced second label, a few of the rest a common one.
@@ -147,33 +148,30 @@ def _draw_protein(domain: Domain, index: int, places: tuple[str, ...], seed: int
         labels=tuple(sorted(places)),
         components=_draw_weights(rng, places),
         expression=float(np.clip(rng.lognormal(0.0, 0.45), 0.3, 3.0)),
-        diffuse=float(rng.uniform(0.03, 0.15)),
-        heterogeneity=float(rng.uniform(0.15, 0.45)),
-        silent=float(rng.uniform(0.0, 0.1)),
-        confluence=float(rng.uniform(*domain.culture.confluence)),
-        nucleus_scale=float(rng.uniform(0.9, 1.1)),
+        diffuse=rng.uniform(0.03, 0.15),
+        heterogeneity=rng.uniform(0.15, 0.45),
+        silent=rng.uniform(0.0, 0.1),
+        confluence=rng.uniform(*domain.culture.confluence),
+        nucleus_scale=rng.uniform(0.9, 1.1),
         look=_draw_look(rng),
     )
 
 
-def _draw_weights(
-    rng: np.random.Generator, places: tuple[str, ...]
-) -> tuple[tuple[str, float], ...]:
+def _draw_weights(rng: Generator, places: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
     """Weight the places: the main one 1, a second one weaker, a trace below the annotation."""
     weights = dict.fromkeys(places[:1], 1.0)
-    weights.update({place: float(rng.uniform(WEAKEST_LABEL, 1.0)) for place in places[1:]})
+    weights |= {place: rng.uniform(WEAKEST_LABEL, 1.0) for place in places[1:]}
     trace = CLASSES[rng.integers(len(CLASSES))]
-    weight = float(rng.uniform(0.0, STRONGEST_TRACE))
-    weights.setdefault(trace, weight)
+    weights.setdefault(trace, rng.uniform(0.0, STRONGEST_TRACE))
     return tuple(weights.items())
 
 
-def _draw_look(rng: np.random.Generator) -> Look:
+def _draw_look(rng: Generator) -> Look:
     """Draw the texture parameters of one protein."""
     return Look(
         size=float(np.clip(rng.lognormal(0.0, 0.16), 0.7, 1.45)),
         abundance=float(np.clip(rng.lognormal(0.0, 0.25), 0.5, 2.0)),
-        spread=float(rng.uniform()),
-        texture=float(rng.uniform()),
-        straightness=float(rng.uniform()),
+        spread=rng.uniform(),
+        texture=rng.uniform(),
+        straightness=rng.uniform(),
     )

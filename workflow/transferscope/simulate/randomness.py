@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.random import Generator
 
 
-def rng_for(*names: str | int) -> np.random.Generator:
+def rng_for(*names: str | int) -> Generator:
     """Return the random stream that belongs to a name.
 
     Parameters
@@ -22,4 +23,4 @@ def rng_for(*names: str | int) -> np.random.Generator:
     """
     text = "\x1f".join(str(name) for name in names)
     digest = hashlib.sha256(text.encode()).digest()
-    return np.random.Generator(np.random.PCG64(np.frombuffer(digest, dtype="<u4").tolist()))
+    return Generator(np.random.PCG64(np.frombuffer(digest, dtype="<u4").tolist()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 from scipy import ndimage
 
 from .domains import Culture
@@ -50,6 +51,11 @@ class Scene:
     centre: Points
 
     @property
+    def size(self) -> int:
+        """Points along the edge of the grid."""
+        return len(self.label)
+
+    @property
     def n_cells(self) -> int:
         """Number of cells, those at the border included."""
         return len(self.centre) - 1
@@ -67,21 +73,26 @@ class Scene:
     @property
     def cytoplasm(self) -> Floats:
         """[S, S] float32, 0 to 1, the cells without their nuclei."""
-        return (self.inside * (1 - self.nucleus)).astype(np.float32)
+        return floats(self.inside * (1 - self.nucleus))
 
     @property
     def thickness(self) -> Floats:
         """[S, S] float32, 0 to 1, the cell's height: it thins out towards its edge."""
-        return np.asarray(np.sqrt(np.clip(self.edge_um / 4.0, 0, 1)), dtype=np.float32)
+        return floats(np.sqrt(np.clip(self.edge_um / 4.0, 0, 1)))
+
+
+def floats(field: npt.NDArray[np.generic]) -> Floats:
+    """Return a field in single precision, which is that of every image before the camera."""
+    return np.asarray(field, dtype=np.float32)
 
 
 def soft_step(x: npt.NDArray[np.floating], width: float) -> Floats:
     """Return a step from 0 to 1 at x = 0 with soft shoulders, in the unit of ``width``."""
-    return np.asarray(np.clip(0.5 + x / (4 * width), 0, 1), dtype=np.float32)
+    return floats(np.clip(0.5 + x / (4 * width), 0, 1))
 
 
 def build_scene(
-    rng: np.random.Generator,
+    rng: Generator,
     culture: Culture,
     shape: int,
     step_um: float,
@@ -120,23 +131,23 @@ def build_scene(
     # The nucleus follows the cell's size only in part, and sits off its centre.
     nuclei = _outlines(rng, size * np.sqrt(radii / radius) * rng.lognormal(0, 0.07, n), 0.05)
     nucleus_centres = centres + rng.normal(0, 0.12 * radius, (n, 2))
-    edge = ndimage.distance_transform_edt(_interior(label)).astype(np.float32) * step_um
+    edge = floats(ndimage.distance_transform_edt(_interior(label))) * step_um
     nucleus = _signed_distance(label, nucleus_centres, nuclei) * step_um
     nucleus = np.maximum(nucleus, NUCLEUS_GAP_UM - edge)
-    nucleus = np.where(label > 0, nucleus, np.float32(1e3)).astype(np.float32)
+    nucleus = np.where(label > 0, nucleus, np.float32(1e3))
     return Scene(
         step_um=step_um,
         label=label,
         edge_um=edge,
         nucleus_um=nucleus,
         nucleolus=_nucleoli(rng, nucleus, nucleus_centres, nuclei, step_um),
-        centrosome=_with_background(_beside(rng, nucleus_centres, nuclei, step_um)),
+        centrosome=_with_background(_next_to(rng, nucleus_centres, nuclei, step_um)),
         centre=_with_background(nucleus_centres),
     )
 
 
 def _place_cells(
-    rng: np.random.Generator, shape: int, radius: float, spacing: float, confluence: float
+    rng: Generator, shape: int, radius: float, spacing: float, confluence: float
 ) -> Points:
     """Throw darts that keep their distance, then empty the places of a gap between colonies."""
     low, high = -radius, shape + radius
@@ -150,10 +161,10 @@ def _place_cells(
     rank = kept @ direction / np.linalg.norm(direction) / radius + rng.normal(0, 1.5, len(kept))
     rank[0] = -np.inf
     full = max(1, round(confluence * len(kept)))
-    return np.asarray(kept[np.sort(np.argsort(rank)[:full])], dtype=np.float64)
+    return kept[np.sort(np.argsort(rank)[:full])]
 
 
-def _outlines(rng: np.random.Generator, radii: Points, irregularity: float) -> Points:
+def _outlines(rng: Generator, radii: Points, irregularity: float) -> Points:
     """Return [cells, angles] radii of outlines: a disc plus its harmonics 2 to 5."""
     angles = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
     orders = np.arange(2, 6)
@@ -161,13 +172,17 @@ def _outlines(rng: np.random.Generator, radii: Points, irregularity: float) -> P
     phase = rng.uniform(0, 2 * np.pi, amplitude.shape)
     waves = np.cos(orders[None, :, None] * angles + phase[:, :, None])
     relative = 1 + np.einsum("co,coa->ca", amplitude, waves)
-    return np.asarray(radii[:, None] * np.clip(relative, 0.5, 1.8), dtype=np.float64)
+    return np.asarray(radii[:, None] * np.clip(relative, 0.5, 1.8))
 
 
 def _polar(dy: Points, dx: Points) -> tuple[Points, npt.NDArray[np.intp]]:
     """Return distance and index into an outline's table of angles."""
-    angle = np.arctan2(dy, dx) * (N_ANGLES / (2 * np.pi))
-    return np.hypot(dy, dx), np.rint(angle).astype(np.intp) % N_ANGLES
+    return np.hypot(dy, dx), _bins(np.arctan2(dy, dx))
+
+
+def _bins(angle: Points) -> npt.NDArray[np.intp]:
+    """Return the index of each angle, in radians, into an outline's table."""
+    return np.rint(angle * (N_ANGLES / (2 * np.pi))).astype(np.intp) % N_ANGLES
 
 
 def _assign(centres: Points, outlines: Points, shape: int) -> Labels:
@@ -175,10 +190,7 @@ def _assign(centres: Points, outlines: Points, shape: int) -> Labels:
     best = np.ones((shape, shape))
     label = np.zeros((shape, shape), dtype=np.int32)
     for index, (centre, outline) in enumerate(zip(centres, outlines, strict=True), start=1):
-        reach = outline.max() + 1
-        low = np.clip(np.floor(centre - reach), 0, shape).astype(int)
-        high = np.clip(np.ceil(centre + reach), 0, shape).astype(int)
-        window = (slice(low[0], high[0]), slice(low[1], high[1]))
+        window = _window(centre, outline.max() + 1, shape)
         y, x = np.ogrid[window]
         distance, bins = _polar(y - centre[0], x - centre[1])
         depth = distance / outline[bins]
@@ -188,14 +200,18 @@ def _assign(centres: Points, outlines: Points, shape: int) -> Labels:
     return label
 
 
+def _window(centre: Points, reach: float, shape: int) -> tuple[slice, slice]:
+    """Return the part of a [shape, shape] grid within reach of a point."""
+    low = np.clip(np.floor(centre - reach), 0, shape).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 1, 0, shape).astype(int)
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
 def _interior(label: Labels) -> npt.NDArray[np.bool_]:
     """Return the cells without the points at which two of them touch."""
     interior = label > 0
-    for axis in (0, 1):
-        touching = np.diff(label, axis=axis) != 0
-        before = [slice(None), slice(None)]
-        before[axis] = slice(0, -1)
-        interior[tuple(before)] &= ~touching
+    interior[:-1] &= label[1:] == label[:-1]
+    interior[:, :-1] &= label[:, 1:] == label[:, :-1]
     return interior
 
 
@@ -204,19 +220,18 @@ def _signed_distance(label: Labels, centres: Points, outlines: Points) -> Floats
     own = np.maximum(label - 1, 0)
     y, x = np.ogrid[: label.shape[0], : label.shape[1]]
     distance, bins = _polar(y - centres[own, 0], x - centres[own, 1])
-    return np.asarray(distance - outlines[own, bins], dtype=np.float32)
+    return floats(distance - outlines[own, bins])
 
 
 def _nucleoli(
-    rng: np.random.Generator,
+    rng: Generator,
     nucleus_um: Floats,
     centres: Points,
     nuclei: Points,
     step_um: float,
 ) -> Floats:
     """Put one to four nucleoli into each nucleus; both channels see the same ones."""
-    shape = nucleus_um.shape[0]
-    field = np.zeros((shape, shape), dtype=np.float32)
+    field = np.zeros_like(nucleus_um)
     for centre, outline in zip(centres, nuclei, strict=True):
         radius = float(outline.mean())
         for _ in range(int(rng.integers(1, 5))):
@@ -230,22 +245,18 @@ def _nucleoli(
 
 def _paint_blob(field: Floats, spot: Points, size: float, aspect: float) -> None:
     """Paint one soft-edged ellipse into a field, in place."""
-    shape = field.shape[0]
-    low = np.clip(np.floor(spot - 2 * size), 0, shape).astype(int)
-    high = np.clip(np.ceil(spot + 2 * size) + 1, 0, shape).astype(int)
-    window = (slice(low[0], high[0]), slice(low[1], high[1]))
+    window = _window(spot, 2 * size, len(field))
     y, x = np.ogrid[window]
     distance = np.hypot((y - spot[0]) * aspect, (x - spot[1]) / aspect)
     np.maximum(field[window], soft_step(size - distance, 0.6), out=field[window])
 
 
-def _beside(rng: np.random.Generator, centres: Points, nuclei: Points, step_um: float) -> Points:
-    """Return a place beside each nucleus: the centrosome, around which the Golgi gathers."""
+def _next_to(rng: Generator, centres: Points, nuclei: Points, step_um: float) -> Points:
+    """Return a place next to each nucleus: the centrosome, around which the Golgi gathers."""
     angle = rng.uniform(0, 2 * np.pi, len(centres))
-    bins = np.rint(angle * (N_ANGLES / (2 * np.pi))).astype(np.intp) % N_ANGLES
-    far = nuclei[np.arange(len(centres)), bins] + 1.0 / step_um
+    far = nuclei[np.arange(len(centres)), _bins(angle)] + 1.0 / step_um
     towards = np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return np.asarray(centres + far[:, None] * towards, dtype=np.float64)
+    return np.asarray(centres + far[:, None] * towards)
 
 
 def _with_background(points: Points) -> Points:

@@ -1,4 +1,4 @@
-"""The log beside a tile store: what each finished block holds, so that a killed job goes on.
+"""The log next to a tile store: what each finished block holds, so that a killed job resumes.
 
 A block counts as done when its flag in the store is set and its log entry, which is written after
 it, is there. The log also says where in the sheet the next block begins, because skipped tiles
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.raw.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.stores.block_store import BlockStore
 
@@ -59,17 +58,7 @@ class LoggedTile:
     position: int
     y: int
     x: int
-    quality: npt.NDArray[np.float64]
-
-    def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        place = {"position": self.position, "y": self.y, "x": self.x}
-        return {**place, "quality": self.quality.tolist()}
-
-    @classmethod
-    def from_plain(cls, value: dict[str, Any]) -> LoggedTile:
-        """Return the tile that `as_plain` described."""
-        return cls(**{**value, "quality": np.array(value["quality"], dtype=np.float64)})
+    quality: Floats
 
 
 @dataclass
@@ -91,22 +80,26 @@ class Entry:
     tiles: list[LoggedTile] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
+    def following(self) -> Entry:
+        """Return the entry of the following block, empty as yet."""
+        return Entry(self.next_field, self.next_tile)
+
     def to_json(self) -> str:
         """Return the entry as JSON."""
-        tiles, skipped = [tile.as_plain() for tile in self.tiles], list(map(vars, self.skipped))
-        return json.dumps({**vars(self), "tiles": tiles, "skipped": skipped})
+        tiles = [(tile.position, tile.y, tile.x, tile.quality.tolist()) for tile in self.tiles]
+        skipped = list(map(astuple, self.skipped))
+        return json.dumps([self.next_field, self.next_tile, tiles, skipped])
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
         """Return the entry that `to_json` wrote."""
-        value: dict[str, Any] = json.loads(text)
-        tiles = [LoggedTile.from_plain(tile) for tile in value.pop("tiles")]
-        skipped = [Skipped(**skip) for skip in value.pop("skipped")]
-        return cls(tiles=tiles, skipped=skipped, **value)
+        field, tile, tiles, skipped = json.loads(text)
+        logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
+        return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])
 
 
 class BlockLog:
-    """The log of a tile store, a folder of one JSON a block.
+    """The log of a tile store, a folder of one JSON per block.
 
     Parameters
     ----------

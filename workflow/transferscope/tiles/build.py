@@ -1,7 +1,7 @@
-"""Raw fields become a tile store: each file is decoded once, and a killed job goes on.
+"""Raw fields become a tile store: each file is decoded once, and a killed job resumes.
 
 Headers fix which rows there will be. Then fields are decoded in parallel and written in the order
-of the sheet, a block at a time, with a bounded number of fields in memory. Tiles that turn out to
+of the sheet, block by block, with a bounded number of fields in memory. Tiles that turn out to
 be unusable are left out on the way (`skip`), or all reported at the end (`stop`).
 """
 
@@ -22,9 +22,8 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.stores.parquet import write_parquet
-from transferscope.tiles import VERSION
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
-from transferscope.tiles.decoding import SKIP_MEND, decode_from, problems_of
+from transferscope.tiles.decoding import SKIP_FIX, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_quality, write_skipped
@@ -53,11 +52,11 @@ def make_tiles(
     card
         The dataset.
     manifest
-        Manifest to write, last of all; the store and its log lie beside it.
+        Manifest to write, last of all; the store and its log lie next to it.
     tile_table
-        Parquet to write: one row a tile in store order.
+        Parquet to write: one row per tile in store order.
     quality
-        CSV to write: one row a tile and channel, see `Quality`.
+        CSV to write: one row per tile and channel, see `Quality`.
     skipped
         TSV to write: the fields and tiles left out, and why.
     bad_tiles
@@ -69,7 +68,7 @@ def make_tiles(
     Raises
     ------
     UserError
-        With every problem of the sheet, the headers or the pixels; with file and row.
+        With every problem of the sheet, the headers or the pixels, and its file and row.
     """
     skip = bad_tiles == "skip"
     plan = make_plan(read_sheet(sheet_path, card), card, skip=skip)
@@ -89,22 +88,23 @@ def make_tiles(
 
 
 def _refuse_earlier_skips(plan: TilePlan, entries: list[Entry]) -> None:
-    """Raise where an interrupted run, told to skip, has left out what must now stop."""
-    path = plan.sheet.path
-    problems = [
-        Problem(f"{path}, row {left_out.row}: {left_out.source}", left_out.reason, SKIP_MEND)
-        for entry in entries
-        for left_out in entry.skipped
-    ]
-    if problems:
-        raise UserError(problems)
+    """Raise where an interrupted run with `skip` has left out what must now stop."""
+    left_out = [skipped for entry in entries for skipped in entry.skipped]
+    if left_out:
+        raise UserError(
+            Problem(f"{plan.sheet.path}, row {one.row}: {one.source}", one.reason, SKIP_FIX)
+            for one in left_out
+        )
 
 
 def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
-    """Open the store to go on with it, or make it anew where anything it depends on differs."""
+    """Open the store to resume it, or make it anew where anything it depends on differs."""
     path, ids = store_of(manifest), plan.tile_ids()
-    made_from = _fingerprint(plan, ids)
-    log = BlockLog(manifest.with_suffix(".blocks"), _inputs(plan, made_from))
+    sources = [plan.sheet.source(planned.position) for planned in plan.fields]
+    # The same in every run on the same data; the log's digest holds file times, too.
+    made_from = fingerprint([VERSION, plan.card.image_fingerprint(), sources, ids])
+    inputs = fingerprint([made_from, raw_digest(plan.sheet)])
+    log = BlockLog(manifest.with_suffix(".blocks"), inputs)
     drop_outdated(log, path)
     store = open_tile_store(
         manifest,
@@ -116,17 +116,6 @@ def _open(plan: TilePlan, manifest: Path) -> tuple[BlockStore, BlockLog]:
         made_from=made_from,
     )
     return store, log
-
-
-def _fingerprint(plan: TilePlan, ids: list[str]) -> str:
-    """Digest what the tiles are made from, the same in every run on the same data."""
-    sources = [plan.sheet.source(planned.position) for planned in plan.fields]
-    return fingerprint([VERSION, plan.card.image_fingerprint(), sources, ids])
-
-
-def _inputs(plan: TilePlan, made_from: str) -> str:
-    """Digest what tells whether a run can be gone on with; holds times, so the store has it not."""
-    return fingerprint([made_from, raw_digest(plan.sheet)])
 
 
 def _fill(
@@ -142,12 +131,11 @@ def _fill(
     writer = TileWriter(plan, store, log, entries)
     problems: list[Problem] = []
     first = writer.entry.next_field
-    description = f"Tiles of {plan.card.name}"
-    done = sum(len(p.places) for p in plan.fields[:first]) + writer.entry.next_tile
-    total = sum(len(p.places) for p in plan.fields)
-    with progress_bar(description, total, "tiles", initial=done) as bar:
+    counts = [len(planned.places) for planned in plan.fields]
+    done = sum(counts[:first]) + writer.entry.next_tile
+    with progress_bar(f"Tiles of {plan.card.name}", sum(counts), "tiles", initial=done) as bar:
         for index, decoded in decode_from(plan, first, workers):
-            bar.update(len(plan.fields[index].places))
+            bar.update(counts[index])
             found = [] if skip else problems_of(plan, index, decoded)
             for problem in found:
                 logger.error("%s", problem)
@@ -160,15 +148,15 @@ def _fill(
 
 
 def _tile_table(plan: TilePlan, tiles: list[LoggedTile]) -> pd.DataFrame:
-    """Return one row a tile: id, group, labels, fov, batch, carried columns, source, y and x."""
+    """Return one row per tile: id, group, labels, fov, batch, carried columns, source, y and x."""
     sheet = plan.sheet
     table = sheet.table.iloc[[tile.position for tile in tiles]].reset_index(drop=True)
     carried = [c for c in table.columns if c not in (*FIRST_COLUMNS, *sheet.file_columns)]
     return table[[*FIRST_COLUMNS, *carried]].assign(
         tile_id=[plan.tile_id(tile.position, tile.y, tile.x) for tile in tiles],
         source=[sheet.source(tile.position) for tile in tiles],
-        y=np.array([tile.y for tile in tiles], dtype=np.int64),
-        x=np.array([tile.x for tile in tiles], dtype=np.int64),
+        y=[tile.y for tile in tiles],
+        x=[tile.x for tile in tiles],
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.raw.arrays import Pixels
 from transferscope.stores.tile_store import TileStore
 
 
@@ -25,7 +24,7 @@ class CheckedReads:
         self._next = -1
         self._hash = hashlib.sha256()
 
-    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def __call__(self, start: int, stop: int) -> Pixels:
         """Return tiles [stop - start, C, H, W] in the raw dtype.
 
         Raises
@@ -33,31 +32,21 @@ class CheckedReads:
         DamagedBlockError
             Where a block that ends in these rows differs from its checksum.
         """
+        rows = self._store.block_rows
         if start != self._next:
-            self._begin(start)
+            # The rows before it in its block belong to the checksum, too.
+            first = start - start % rows
+            self._hash = hashlib.sha256()
+            if first < start:
+                self._hash.update(self._store.read(first, start).data)
         values = self._store.read(start, stop)
-        self._feed(values, start)
-        return values
-
-    def _begin(self, start: int) -> None:
-        """Go to a row: those before it in its block belong to the checksum, too."""
-        first = start - start % self._store.block_rows
-        self._hash = hashlib.sha256()
-        if first < start:
-            self._hash.update(self._store.read(first, start).data)
-
-    def _feed(self, values: npt.NDArray[Any], start: int) -> None:
-        first, rows = start, self._store.block_rows
-        stop = start + len(values)
-        while start < stop:
-            block = start // rows
-            block_end = min((block + 1) * rows, len(self._store))
-            end = min(stop, block_end)
-            self._hash.update(np.ascontiguousarray(values[start - first : end - first]).data)
-            if end == block_end:
-                self._compare(block)
-            start = end
+        for part in np.split(values, range(rows - start % rows, len(values), rows)):
+            self._hash.update(np.ascontiguousarray(part).data)
+            start += len(part)
+            if len(part) and (start % rows == 0 or start == len(self._store)):
+                self._compare((start - 1) // rows)
         self._next = stop
+        return values
 
     def _compare(self, block: int) -> None:
         found, self._hash = self._hash.digest(), hashlib.sha256()

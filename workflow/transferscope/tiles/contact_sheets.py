@@ -1,6 +1,6 @@
-"""One figure a class with some of its tiles, so that wrong labels and bad images are seen.
+"""One figure per class with some of its tiles, so that wrong labels and bad images are seen.
 
-Colours are told apart with every common colour vision: nucleus blue, protein yellow, a third
+Colours can be told apart with every common colour vision: nucleus blue, protein yellow, a third
 channel reddish purple, after Okabe and Ito (Wong, Nature Methods 8, 441, 2011). Further channels
 are not drawn. All tiles of a dataset are scaled alike, so that brightness can be compared.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
+from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.sheets import split_labels
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.progress import progress_bar
@@ -36,8 +38,10 @@ SAMPLED_TILES = 64
 DRAWN_PERCENTILES = (0.5, 99.8)
 BLUE, YELLOW, PURPLE = (0.0, 0.45, 1.0), (1.0, 0.8, 0.0), (0.9, 0.35, 0.7)
 PREFERRED_COLOURS = {"nucleus": BLUE, "protein": YELLOW}
+Colour = tuple[float, float, float]  # red, green and blue, 0 to 1
 BAR_STEPS = (1, 2, 5)
 UNLABELLED = "unlabelled"
+LONGEST_NAME = 80
 
 
 def draw_contact_sheets(
@@ -67,8 +71,7 @@ def draw_contact_sheets(
         Where store or table are missing or damaged.
     """
     store, table = TileStore(tiles), read_parquet(tile_table)
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    emptied(output)
     labels = table["labels"].map(split_labels)
     rows_of = {c: np.flatnonzero(labels.map(lambda row, c=c: c in row)) for c in card.labels}
     rows_of[UNLABELLED] = np.flatnonzero(labels.map(len) == 0)
@@ -77,8 +80,8 @@ def draw_contact_sheets(
     figures = []
     with progress_bar(f"Contact sheets of {card.name}", len(present), "classes") as bar:
         for number, (name, rows) in enumerate(present.items()):
-            path = output / f"{number:02d}_{_file_name(name)}.png"
-            _save(_draw(name, table.iloc[rows], store, limits), path)
+            path = output / f"{number:02d}_{file_name(name, 'class')}.png"
+            save_png(_draw(name, table.iloc[rows], store, limits), path, dpi=DPI)
             figures.append(path)
             bar.update()
     return figures
@@ -100,9 +103,7 @@ def choose_rows(table: pd.DataFrame, count: int) -> list[int]:
     return [int(row) for row in order[np.argsort(turn, kind="stable")][:count]]
 
 
-def composite(
-    tile: npt.NDArray[Any], limits: npt.NDArray[np.float64], channels: list[str]
-) -> npt.NDArray[np.float32]:
+def composite(tile: Pixels, limits: Floats, channels: list[str]) -> npt.NDArray[np.float32]:
     """Mix the drawn channels of a tile into colours by addition.
 
     Parameters
@@ -119,15 +120,20 @@ def composite(
     ndarray
         [H, W, 3], 0 to 1.
     """
-    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
-    scaled = ((tile - low) / (high - low)).clip(0, 1)
+    scaled = scaled_to(limits, tile)
     mixed = np.zeros((*tile.shape[1:], 3), np.float32)
     for name, colour in drawn_channels(channels).items():
         mixed += scaled[channels.index(name), :, :, None] * np.array(colour, np.float32)
     return mixed.clip(0, 1)
 
 
-def drawn_channels(channels: list[str]) -> dict[str, tuple[float, float, float]]:
+def scaled_to(limits: Floats, tile: Pixels) -> Floats:
+    """Return a tile [C, H, W] in shares, 0 to 1, of what is between its limits [C, 2]."""
+    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
+    return np.asarray(((tile - low) / (high - low)).clip(0, 1))
+
+
+def drawn_channels(channels: list[str]) -> dict[str, Colour]:
     """Return the colour of each channel that is drawn; a single channel is grey."""
     if len(channels) == 1:
         return {channels[0]: (1.0, 1.0, 1.0)}
@@ -150,7 +156,7 @@ def bar_length_um(width_um: float) -> float:
     return float(max(step * power for step in BAR_STEPS if step * power <= most))
 
 
-def display_limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float64]:
+def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     """Return black and white of each channel, [C, 2]: the card's, or percentiles of some tiles.
 
     Parameters
@@ -163,17 +169,13 @@ def display_limits(store: TileStore, card: DatasetCard) -> npt.NDArray[np.float6
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
-    limits: npt.NDArray[np.float64] = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
-    for index, channel in enumerate(store.channels):
-        if channel in card.intensity_range:
-            limits[index] = card.intensity_range[channel]
-    np.maximum(limits[:, 1], limits[:, 0] + 1, out=limits[:, 1])
-    return limits
+    found = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
+    ranges = map(card.intensity_range.get, store.channels, found)
+    low, high = np.array(list(ranges), np.float64).T
+    return np.stack([low, np.maximum(high, low + 1)], axis=1)
 
 
-def _draw(
-    name: str, table: pd.DataFrame, store: TileStore, limits: npt.NDArray[np.float64]
-) -> Figure:
+def _draw(name: str, table: pd.DataFrame, store: TileStore, limits: Floats) -> Figure:
     chosen = choose_rows(table, TILES_A_SHEET)
     lines = -(-len(chosen) // TILES_A_ROW)
     figure = Figure(figsize=(TILES_A_ROW * TILE_INCHES, lines * (TILE_INCHES + 0.15) + 0.6))
@@ -191,20 +193,20 @@ def _draw(
     groups = table["group"].nunique()
     top = 1 - 0.5 / figure.get_figheight()
     figure.suptitle(f"{name}: {len(table)} tiles, {groups} groups", fontsize=10, y=0.995)
-    _add_legend(figure, store.channels, top + 0.15 / figure.get_figheight())
+    legend_y = top + 0.15 / figure.get_figheight()
+    add_legend(figure, drawn_channels(store.channels), legend_y, fontsize=7, va="center")
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top - 0.02, wspace=0.03)
     return figure
 
 
-def shrunk(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def shrunk(tile: Pixels) -> Pixels:
     """Return a tile [C, H, W] in means over whole blocks of pixels, small enough to draw."""
     step = -(-max(tile.shape[1:]) // MOST_PIXELS)
     height, width = (length // step * step for length in tile.shape[1:])
     if step == 1:
         return tile
     blocks = tile[:, :height, :width].reshape(len(tile), height // step, step, width // step, step)
-    shrunk: npt.NDArray[Any] = blocks.mean(axis=(2, 4), dtype=np.float32)
-    return shrunk
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
 
 
 def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
@@ -218,21 +220,27 @@ def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
     axes.text(*at, f"{length_um:g} µm", transform=axes.transAxes, **text)
 
 
-def _add_legend(figure: Figure, channels: list[str], y: float) -> None:
-    drawn = drawn_channels(channels)
-    for number, (name, colour) in enumerate(drawn.items()):
-        x = (number + 0.5) / len(drawn)
-        background = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
-        text = figure.text(x, y, name, color=colour, fontsize=7, ha="center", va="center")
-        text.set_bbox(background)
+def add_legend(figure: Figure, colours: Mapping[str, Colour], y: float, **style: Any) -> None:
+    """Write names in their colours side by side, on black."""
+    background = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
+    for number, (name, colour) in enumerate(colours.items()):
+        x = (number + 0.5) / len(colours)
+        figure.text(x, y, name, color=colour, ha="center", bbox=background, **style)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def emptied(folder: Path) -> None:
+    """Make a folder, or remove what it holds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def save_png(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure, so that equal data give equal files: without name and version of software."""
     FigureCanvasAgg(figure)
-    # Without the software's name and version, equal data give equal files.
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(temporary, format="png", metadata={"Software": None}, **options)
 
 
-def _file_name(label: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", label).strip("_.") or "class"
+def file_name(text: str, default: str) -> str:
+    """Return a text as a name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:LONGEST_NAME].strip("_.") or default

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.runtime.ordered_map import in_order
@@ -17,6 +17,7 @@ from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
 from transferscope.tiles.tiling import (
+    TilePlace,
     limit_torch_threads,
     padded,
     resample,
@@ -28,7 +29,29 @@ from transferscope.transport.files import RawFile, in_memory
 # Fields on their way from an object store, undecoded; enough for many small files and few large.
 FIELDS_AHEAD = 8
 CONSTANT = "every channel is constant"
-SKIP_MEND = "To go on without it, set `bad_tiles: skip` in the study."
+SKIP_FIX = "To go on without it, set `bad_tiles: skip` in the study."
+
+
+@dataclass(frozen=True)
+class DecodedTile:
+    """One tile of a field.
+
+    Parameters
+    ----------
+    place
+        Where it lies.
+    pixels
+        [C, H, W].
+    quality
+        `Quality.values()` of each channel, [C, measures].
+    constant
+        Whether every channel is constant, which makes it unusable.
+    """
+
+    place: TilePlace
+    pixels: Pixels
+    quality: Floats
+    constant: bool
 
 
 @dataclass
@@ -38,25 +61,19 @@ class DecodedField:
     Parameters
     ----------
     tiles
-        Tiles [C, H, W].
-    quality
-        `Quality.values()` of each channel of each tile, [C, measures].
-    reasons
-        What makes a tile unusable; None for a good one.
+        Its tiles.
     problems
         What is wrong with the whole field.
     """
 
-    tiles: list[npt.NDArray[Any]] = field(default_factory=list)
-    quality: list[npt.NDArray[np.float64]] = field(default_factory=list)
-    reasons: list[str | None] = field(default_factory=list)
+    tiles: list[DecodedTile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int, DecodedField]]:
     """Yield (index, decoded field) of the planned fields in order, from the first on.
 
-    Threads do: reading, decompressing and NumPy release the interpreter lock.
+    Threads suffice: reading, decompressing and NumPy release the interpreter lock.
 
     Parameters
     ----------
@@ -72,7 +89,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     indices = range(first, len(plan.fields))
     if plan.sheet.is_remote:
         # Many files are on their way at a time; few are decoded.
-        fetched = in_order(lambda index: _fetch(plan, index), indices, FIELDS_AHEAD)
+        fetched = in_order(partial(_fetch, plan), indices, FIELDS_AHEAD)
     else:
         fetched = ((index, _files(plan, index)) for index in indices)
 
@@ -89,13 +106,12 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     planned, sheet = plan.fields[index], plan.sheet
     where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
     if decoded.problems:
-        return [Problem(p.where, p.what, f"{p.mend} {SKIP_MEND}") for p in decoded.problems]
-    reasons = zip(planned.places, decoded.reasons, strict=True)
-    bad = [place for place, reason in reasons if reason is not None]
-    mend = f"Mend or remove it. {SKIP_MEND}"
+        return [Problem(p.where, p.what, f"{p.mend} {SKIP_FIX}") for p in decoded.problems]
+    bad = [tile.place for tile in decoded.tiles if tile.constant]
+    fix = f"Repair or remove it. {SKIP_FIX}"
     if bad and len(bad) == len(planned.places):
-        return [Problem(where, CONSTANT, mend)]
-    return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, mend) for p in bad]
+        return [Problem(where, CONSTANT, fix)]
+    return [Problem(f"{where}, tile at y {p.y}, x {p.x}", CONSTANT, fix) for p in bad]
 
 
 def _files(plan: TilePlan, index: int) -> list[RawFile]:
@@ -113,20 +129,19 @@ def _fetch(plan: TilePlan, index: int) -> list[RawFile] | UserError:
 def _decode(
     plan: TilePlan, planned: PlannedField, files: list[RawFile] | UserError
 ) -> DecodedField:
-    sheet, decoded = plan.sheet, DecodedField()
+    sheet, tiles = plan.sheet, []
     try:
         if isinstance(files, UserError):
             raise files
-        image = decode_field(files, plan.card, one_file_a_channel=sheet.one_file_a_channel)
+        image = decode_field(files, plan.card, one_file_per_channel=sheet.one_file_per_channel)
     except UserError as error:
-        decoded.problems = in_row(sheet, planned.position, error)
-        return decoded
+        return DecodedField(problems=in_row(sheet, planned.position, error))
     image = resample(image, resampled_shape(planned.shape, plan.card))
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
         part = visible_part(image, place)
-        measured = [measure(plane, white) for plane, white in zip(part, whites, strict=True)]
-        decoded.tiles.append(padded(part, place))
-        decoded.quality.append(np.array([channel.values() for channel in measured]))
-        decoded.reasons.append(CONSTANT if all(c.constant for c in measured) else None)
-    return decoded
+        measured = list(map(measure, part, whites))
+        quality = np.array([channel.values() for channel in measured])
+        constant = all(channel.constant for channel in measured)
+        tiles.append(DecodedTile(place, padded(part, place), quality, constant))
+    return DecodedField(tiles)

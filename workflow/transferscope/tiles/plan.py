@@ -1,8 +1,10 @@
-"""What headers tell before any pixel is decoded: which tiles there will be, and of what type."""
+"""What headers say before any pixel is decoded: which tiles there will be, and of what type."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import Uniformity, scan_headers
+from transferscope.raw.images import FieldHeader
+from transferscope.raw.masks import check_masks
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.tiling import TilePlace, plan_tiles
@@ -73,11 +77,7 @@ class TilePlan:
 
     def tile_ids(self) -> list[str]:
         """Return the ids of all planned tiles."""
-        return [
-            self.tile_id(planned.position, place.y, place.x)
-            for planned in self.fields
-            for place in planned.places
-        ]
+        return [self.tile_id(f.position, p.y, p.x) for f in self.fields for p in f.places]
 
     def pixel_size_um(self) -> float | None:
         """Return the pixel size of the tiles, or None where it is unknown or not the same."""
@@ -98,59 +98,80 @@ def make_plan(sheet: SampleSheet, card: DatasetCard, *, skip: bool) -> TilePlan:
     sheet, card
         The dataset.
     skip
-        Leave out fields with bad headers, in place of raising.
+        Leave out fields with bad headers, instead of raising.
 
     Raises
     ------
     UserError
         Where headers are bad (unless skipped), fields differ in type or size, or none is left.
     """
-    fields: list[PlannedField] = []
-    bad: dict[int, list[Problem]] = {}
-    uniformity = Uniformity(sheet, card)
     # Fields of one shape share their places: a dataset may have a million fields.
-    places: dict[tuple[int, int], list[TilePlace]] = {}
+    places = cache(lambda shape: plan_tiles(shape, card))
+    fields: list[PlannedField] = []
+    left_out: list[Skipped] = []
+    for position, header in good_headers(sheet, card, left_out, skip=skip, masks=False):
+        fields.append(PlannedField(position, header.shape, places(header.shape)))
+        dtype = header.dtype
+    cut = frozenset(planned.position for planned in fields if len(planned.places) > 1)
+    plan = TilePlan(sheet, card, fields, cut, dtype, left_out)
+    ids = pd.Index(plan.tile_ids())
+    if ids.has_duplicates:  # once the offsets of cut tiles are added
+        what = f'two tiles would have the id "{ids[ids.duplicated()][0]}"'
+        raise UserError(Problem(str(sheet.path), what, "Rename one of them in the sheet."))
+    return plan
+
+
+def good_headers(
+    sheet: SampleSheet, card: DatasetCard, left_out: list[Skipped], *, skip: bool, masks: bool
+) -> Iterator[tuple[int, FieldHeader]]:
+    """Yield the position and header of every field with good headers.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    left_out
+        Takes the other fields.
+    skip
+        Leave them out, instead of raising.
+    masks
+        Check the headers of the masks, too.
+
+    Raises
+    ------
+    UserError
+        At the end, where headers are bad (unless skipped), fields differ in type or size, or none
+        is left.
+    """
+    problems: list[Problem] = []
+    uniformity = Uniformity(sheet, card)
     for position, header in scan_headers(sheet, card, range(len(sheet))):
         if isinstance(header, list):
-            bad[position] = header
+            found = header
+        elif not (found := check_masks(sheet, card, position, header.shape) if masks else []):
+            uniformity.add(position, header)
+            yield position, header
             continue
-        uniformity.add(position, header)
-        dtype = header.dtype
-        if header.shape not in places:
-            places[header.shape] = plan_tiles(header.shape, card)
-        fields.append(PlannedField(position, header.shape, places[header.shape]))
-    problems = [] if skip else [p for found in bad.values() for p in found]
-    problems += uniformity.problems()
-    if problems:
+        left_out.append(skip_field(sheet, position, found))
+        problems += [] if skip else found
+    if problems := problems + uniformity.problems():
         raise UserError(problems)
-    if not fields:
+    if len(left_out) == len(sheet):
         raise nothing_left(sheet)
-    cut = frozenset(planned.position for planned in fields if len(planned.places) > 1)
-    left_out = [skip_field(sheet, i, found) for i, found in bad.items()]
-    plan = TilePlan(sheet, card, fields, cut, dtype, left_out)
-    _check_unique(plan)
-    return plan
 
 
 def nothing_left(sheet: SampleSheet) -> UserError:
     """Return the error for a dataset without a usable field."""
-    mend = "Look at the files: `bad_tiles: stop` in the study names the problem of each."
-    return UserError(Problem(str(sheet.path), "no usable field is left", mend))
+    fix = "Look at the files: `bad_tiles: stop` in the study names the problem of each."
+    return UserError(Problem(str(sheet.path), "no usable field is left", fix))
 
 
 def skip_field(sheet: SampleSheet, position: int, problems: list[Problem]) -> Skipped:
     """Return the record of a field that is left out."""
-    return Skipped(
-        tile_id=sheet.tile_ids[position],
-        row=int(sheet.table.index[position]),
-        source=sheet.source(position),
-        reason="; ".join(problem.what for problem in problems),
-    )
+    reason = "; ".join(problem.what for problem in problems)
+    return skip_tile(sheet, position, sheet.tile_ids[position], reason)
 
 
-def _check_unique(plan: TilePlan) -> None:
-    """Refuse ids that become equal once the offsets of cut tiles are added."""
-    ids = pd.Index(plan.tile_ids())
-    if ids.has_duplicates:
-        what = f'two tiles would have the id "{ids[ids.duplicated()][0]}"'
-        raise UserError(Problem(str(plan.sheet.path), what, "Rename one of them in the sheet."))
+def skip_tile(sheet: SampleSheet, position: int, tile_id: str, reason: str) -> Skipped:
+    """Return the record of a tile that is left out, of the field at a position."""
+    return Skipped(tile_id, int(sheet.table.index[position]), sheet.source(position), reason)

@@ -27,7 +27,7 @@ from transferscope.transport.files import RemoteFile
 from transferscope.transport.listing import list_folders
 from transferscope.transport.publications import Publication
 
-# The files that describe a tile store lie beside its manifest, `<dataset>.json`.
+# The files that describe a tile store lie next to its manifest, `<dataset>.json`.
 TABLE, QUALITY, SKIPPED = "tiles.parquet", "quality.csv", "skipped.tsv"
 
 
@@ -53,12 +53,12 @@ class PublishedTiles:
             self._publication = Publication(self.manifest.rsplit("/", 2)[0])
         if channels != card.channels:
             what = f"the published tiles have the channels {channels}, the card {card.channels}"
-            mend = "Name the channels as they were published, in their order."
-            raise UserError(Problem(f"{card_path}, key channels", what, mend))
+            fix = "Name the channels as they were published, in their order."
+            raise UserError(Problem(f"{card_path}, key channels", what, fix))
 
     def url(self, name: str) -> str:
         """Return where a file is that describes the tiles."""
-        return _beside(self.manifest, name)
+        return _next_to(self.manifest, name)
 
     def read(self, name: str) -> bytes:
         """Return a file that describes the tiles.
@@ -141,7 +141,7 @@ def published_digest(card: DatasetCard) -> str:
     listing = list_folders([manifest.rpartition("/")[0]])
     if listing.failures:
         raise UserError(listing.failures.values())
-    found = [listing.entries.get(url) for url in (manifest, _beside(manifest, TABLE))]
+    found = [listing.entries.get(url) for url in (manifest, _next_to(manifest, TABLE))]
     return fingerprint([entry and [entry.size, entry.stamp] for entry in found])
 
 
@@ -155,7 +155,7 @@ def _channels_of(manifest: str) -> Any:
     return channels
 
 
-def _beside(manifest: str, name: str) -> str:
+def _next_to(manifest: str, name: str) -> str:
     """Return the URL of a table that describes published tiles."""
     return f"{manifest.removesuffix('json')}{name}"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import astuple, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
+from transferscope.raw.arrays import Integers, Pixels
+
 PERCENTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
 # Pixels from which on the values of 16 bits are counted; fewer are sorted.
 SMALLEST_COUNTED = 1 << 16
@@ -46,10 +45,10 @@ class Quality:
 
     def values(self) -> list[float]:
         """Return all measures as floats, in the order of the fields."""
-        return [float(getattr(self, name)) for name in self.__dataclass_fields__]
+        return list(map(float, astuple(self)))
 
 
-def measure(plane: npt.NDArray[Any], white: float) -> Quality:
+def measure(plane: Pixels, white: float) -> Quality:
     """Measure one channel.
 
     Parameters
@@ -64,7 +63,7 @@ def measure(plane: npt.NDArray[Any], white: float) -> Quality:
     # The inverted distribution function: exact on integers, and without sorting the pixels.
     ranks = np.ceil(np.array(PERCENTILES) / 100 * plane.size).clip(1)
     reached = np.searchsorted(cumulative, ranks)
-    p0_1, p1, p50, p99, p99_9 = (float(value) for value in values[reached])
+    p0_1, p1, p50, p99, p99_9 = values[reached].astype(float).tolist()
     # Sums, not products by BLAS: its threads fight with those that decode.
     mean = float((counts * values).sum() / plane.size)
     saturated = float(counts[np.searchsorted(values, white) :].sum() / plane.size)
@@ -73,7 +72,7 @@ def measure(plane: npt.NDArray[Any], white: float) -> Quality:
     return Quality(saturated, constant, focus, p0_1, p1, p50, p99, p99_9, mean)
 
 
-def _histogram(plane: npt.NDArray[Any]) -> tuple[Counts, Counts]:
+def _histogram(plane: Pixels) -> tuple[Integers, Integers]:
     """Return values in rising order, all that occur among them, and how many pixels have each."""
     if plane.dtype.itemsize == 1 or plane.size >= SMALLEST_COUNTED:
         counts = np.bincount(plane.ravel(), minlength=1)
@@ -84,15 +83,13 @@ def _histogram(plane: npt.NDArray[Any]) -> tuple[Counts, Counts]:
     return ordered[starts].astype(np.int64), np.diff(starts, append=len(ordered))
 
 
-def _focus(plane: npt.NDArray[Any], values: Counts, counts: Counts, mean: float) -> float:
+def _focus(plane: Pixels, values: Integers, counts: Integers, mean: float) -> float:
     """Return the variance of the four-neighbour Laplacian over that of the pixels."""
     if min(plane.shape) < 3:
         return float("nan")
     pixels = plane.astype(np.int32)
-    laplacian = -4 * pixels[1:-1, 1:-1]
-    laplacian += pixels[:-2, 1:-1]
-    laplacian += pixels[2:, 1:-1]
-    laplacian += pixels[1:-1, :-2]
-    laplacian += pixels[1:-1, 2:]
+    inner = pixels[1:-1, 1:-1]
+    laplacian = pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]
+    laplacian -= 4 * inner
     variance = (counts * (values - mean) ** 2).sum() / plane.size
     return float(laplacian.var(dtype=np.float64) / variance)

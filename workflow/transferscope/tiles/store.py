@@ -49,7 +49,7 @@ def open_tile_store(
     pixel_size_um: float | None,
     made_from: str,
 ) -> BlockStore:
-    """Open the tile store of a manifest to go on with it, or make it.
+    """Open the tile store of a manifest to resume it, or make it.
 
     Parameters
     ----------

@@ -1,15 +1,15 @@
-"""The tables beside a tile store, whatever its tiles are cut from."""
+"""The tables next to a tile store, whatever its tiles are cut from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from transferscope.raw.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.quality import Quality
@@ -17,10 +17,8 @@ from transferscope.tiles.quality import Quality
 FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
 
 
-def quality_table(
-    ids: Sequence[str], channels: list[str], values: npt.NDArray[np.float64]
-) -> pd.DataFrame:
-    """Return one row a tile and channel, channels within tiles.
+def quality_table(ids: Sequence[str], channels: list[str], values: Floats) -> pd.DataFrame:
+    """Return one row per tile and channel, channels within tiles.
 
     Parameters
     ----------
@@ -50,7 +48,6 @@ def write_quality(tables: Iterable[pd.DataFrame], path: Path) -> None:
 
 def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:
     """Write the fields and tiles that are left out, in the order of the sheet."""
-    columns = [f.name for f in fields(Skipped)]
-    table = pd.DataFrame([asdict(skip) for skip in left_out], columns=columns)
+    table = pd.DataFrame(left_out, columns=[f.name for f in fields(Skipped)])
     table = table.sort_values("row", kind="stable")
     write_atomically(path, table.to_csv(index=False, sep="\t"))

@@ -8,14 +8,11 @@ offset means that zeros were padded on that side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import DatasetCard
-
-Field = npt.NDArray[Any]
+from transferscope.raw.arrays import Pixels
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def plan_tiles(shape: tuple[int, int], card: DatasetCard) -> list[TilePlace]:
     ]
 
 
-def resample(field: Field, shape: tuple[int, int]) -> Field:
+def resample(field: Pixels, shape: tuple[int, int]) -> Pixels:
     """Resample a field to another size, antialiased, keeping its integer type.
 
     A bilinear (triangle) filter that widens with the shrinking factor: every source pixel counts,
@@ -107,8 +104,7 @@ def resample(field: Field, shape: tuple[int, int]) -> Field:
         values, size=shape, mode="bilinear", antialias=True, align_corners=False
     )
     top = np.iinfo(field.dtype).max
-    rounded: Field = resized[0].round().clamp(0, top).numpy().astype(field.dtype)
-    return rounded
+    return np.asarray(resized[0].round().clamp(0, top).numpy(), field.dtype)
 
 
 def limit_torch_threads() -> None:
@@ -118,20 +114,19 @@ def limit_torch_threads() -> None:
     torch.set_num_threads(1)
 
 
-def visible_part(field: Field, place: TilePlace) -> Field:
+def visible_part(field: Pixels, place: TilePlace) -> Pixels:
     """Return the part of a field [C, H, W] that a tile shows, without padding."""
-    return field[
-        :,
-        max(place.y, 0) : place.y + place.height,
-        max(place.x, 0) : place.x + place.width,
-    ]
+    y, x = max(place.y, 0), max(place.x, 0)
+    return field[:, y : place.y + place.height, x : place.x + place.width]
 
 
-def padded(part: Field, place: TilePlace) -> Field:
-    """Return the tile [C, height, width]: its visible part, with zeros where there is no field."""
+def padded(part: Pixels, place: TilePlace, fill: Pixels | None = None) -> Pixels:
+    """Return the tile [C, height, width]: its visible part, `fill` [C] or 0 where there is none."""
     if part.shape[1:] == (place.height, place.width):
         return part
-    tile = np.zeros((part.shape[0], place.height, place.width), part.dtype)
+    tile = np.zeros((len(part), place.height, place.width), part.dtype)
+    if fill is not None:
+        tile += fill[:, None, None]
     y, x = max(-place.y, 0), max(-place.x, 0)
     tile[:, y : y + part.shape[1], x : x + part.shape[2]] = part
     return tile

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.stores.block_store import BlockStore
-from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile, Skipped
-from transferscope.tiles.decoding import DecodedField
-from transferscope.tiles.plan import TilePlan, nothing_left, skip_field
-from transferscope.tiles.tiling import TilePlace
+from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
+from transferscope.tiles.decoding import CONSTANT, DecodedField
+from transferscope.tiles.plan import TilePlan, nothing_left, skip_field, skip_tile
 
 
 class TileWriter:
@@ -29,11 +25,8 @@ class TileWriter:
         self, plan: TilePlan, store: BlockStore, log: BlockLog, entries: list[Entry]
     ) -> None:
         self._plan, self._store, self._log, self._entries = plan, store, log, entries
-        shape = (store.block_rows, *plan.tile_shape)
-        self._block: npt.NDArray[Any] = np.empty(shape, plan.dtype)
-        self.entry = Entry()
-        if entries:
-            self.entry = Entry(entries[-1].next_field, entries[-1].next_tile)
+        self._block = np.empty((store.block_rows, *plan.tile_shape), plan.dtype)
+        self.entry = entries[-1].following() if entries else Entry()
 
     def add(self, index: int, decoded: DecodedField) -> None:
         """Add the tiles of a field, from the one on at which the next block begins."""
@@ -41,17 +34,17 @@ class TileWriter:
         if decoded.problems:
             self.entry.skipped.append(skip_field(plan.sheet, planned.position, decoded.problems))
         begin = self.entry.next_tile if index == self.entry.next_field else 0
-        for tile in range(begin, len(decoded.tiles)):
-            place, reason = planned.places[tile], decoded.reasons[tile]
-            if reason is None:
-                self._block[len(self.entry.tiles)] = decoded.tiles[tile]
-                logged = LoggedTile(planned.position, place.y, place.x, decoded.quality[tile])
-                self.entry.tiles.append(logged)
+        for number, tile in enumerate(decoded.tiles[begin:], start=begin + 1):
+            place = planned.position, tile.place.y, tile.place.x
+            if tile.constant:
+                skipped = skip_tile(plan.sheet, planned.position, plan.tile_id(*place), CONSTANT)
+                self.entry.skipped.append(skipped)
             else:
-                self.entry.skipped.append(self._skip_tile(planned.position, place, reason))
-            more = tile + 1 < len(decoded.tiles)
+                self._block[len(self.entry.tiles)] = tile.pixels
+                self.entry.tiles.append(LoggedTile(*place, tile.quality))
+            more = number < len(decoded.tiles)
             self.entry.next_field, self.entry.next_tile = (
-                (index, tile + 1) if more else (index + 1, 0)
+                (index, number) if more else (index + 1, 0)
             )
             if len(self.entry.tiles) == self._store.block_rows:
                 self._write()
@@ -74,9 +67,4 @@ class TileWriter:
         self._store.write_block(block, self._block[: len(self.entry.tiles)])
         self._log.write(block, self.entry)
         self._entries.append(self.entry)
-        self.entry = Entry(self.entry.next_field, self.entry.next_tile)
-
-    def _skip_tile(self, position: int, place: TilePlace, reason: str) -> Skipped:
-        sheet = self._plan.sheet
-        tile_id = self._plan.tile_id(position, place.y, place.x)
-        return Skipped(tile_id, int(sheet.table.index[position]), sheet.source(position), reason)
+        self.entry = self.entry.following()

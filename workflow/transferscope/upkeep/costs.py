@@ -13,7 +13,7 @@ COLUMNS = {"s": "seconds", "cpu_time": "core_seconds", "max_rss": "peak_mib"}
 
 
 def job_costs(folder: Path) -> pd.DataFrame:
-    """Return one row a job: rule, job, seconds, core seconds, and peak memory in MiB.
+    """Return one row per job: rule, job, seconds, core seconds, and peak memory in MiB.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def job_costs(folder: Path) -> pd.DataFrame:
     """
     files = sorted(path for path in folder.rglob("*.tsv") if path.stat().st_size)
     if not files:
-        mend = "Run the study first: each finished job leaves its record there."
-        raise UserError(Problem(str(folder), "there are no records of finished jobs", mend))
+        fix = "Run the study first: each finished job leaves its record there."
+        raise UserError(Problem(str(folder), "there are no records of finished jobs", fix))
     rows = [_record(path, folder) for path in files]
     return pd.DataFrame(rows, columns=["rule", "job", *COLUMNS.values()])
 
@@ -37,12 +37,11 @@ def _record(path: Path, folder: Path) -> list[object]:
     rule, *job = path.relative_to(folder).with_suffix("").parts
     # A job that was too short to be measured has "-" or "NA".
     found = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
-    values = [float(found.get(name, float("nan"))) for name in COLUMNS]
-    return [rule, "/".join(job), *values]
+    return [rule, "/".join(job), *found.reindex(list(COLUMNS)).astype(float)]
 
 
 def rule_costs(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a rule, the longest first: number of jobs, sums of times, highest memory.
+    """Return one row per rule, the longest first: number of jobs, sums of times, highest memory.
 
     Parameters
     ----------

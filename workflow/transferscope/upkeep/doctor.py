@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from transferscope.errors import UserError, first_line
@@ -79,15 +79,10 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    found, missing = [], []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    if missing:
+    installed = {str(d.metadata["Name"]).lower(): d.version for d in distributions()}
+    if missing := [name for name in PACKAGES if name not in installed]:
         return Check("packages", BAD, f"missing: {', '.join(missing)}", "Run `make install`.")
-    return Check("packages", GOOD, ", ".join(found))
+    return Check("packages", GOOD, ", ".join(f"{name} {installed[name]}" for name in PACKAGES))
 
 
 def _devices() -> Check:
@@ -95,8 +90,8 @@ def _devices() -> Check:
 
     if not torch.cuda.is_available():
         what = "no GPU that torch can use: networks run on the processor, slowly"
-        mend = "Fine for small studies. With a GPU, check its driver with `nvidia-smi`."
-        return Check("devices", WARNING, what, mend)
+        fix = "Fine for small studies. With a GPU, check its driver with `nvidia-smi`."
+        return Check("devices", WARNING, what, fix)
     properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     found = [f"{p.name}, {p.total_memory / 2**30:.0f} GiB" for p in properties]
     return Check("devices", GOOD, "; ".join(found))
@@ -115,8 +110,8 @@ def _disk(results: Path) -> Check:
     free = shutil.disk_usage(folder).free / 2**30
     found = f"{free:.1f} GiB free in {folder}"
     if free < LEAST_FREE_GIB:
-        mend = "Free some space, or point `results:` at a larger disk."
-        return Check("disk", WARNING, found, mend)
+        fix = "Free some space, or point `results:` at a larger disk."
+        return Check("disk", WARNING, found, fix)
     return Check("disk", GOOD, found)
 
 
@@ -139,21 +134,21 @@ def _locks(results: Path) -> Check:
                 FileLock(path, timeout=0).acquire()
             except Timeout:
                 return Check("file locks", GOOD, "a second process waits for the first")
-    mend = "Put the results on a file system with locks; never start two runs of one study there."
-    return Check("file locks", WARNING, "this file system ignores locks", mend)
+    fix = "Put the results on a file system with locks; never start two runs of one study there."
+    return Check("file locks", WARNING, "this file system ignores locks", fix)
 
 
 def _hub() -> Check:
     import requests
 
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        mend = "Unset HF_HUB_OFFLINE to download weights."
-        return Check("model hub", WARNING, "switched off by HF_HUB_OFFLINE", mend)
+        fix = "Unset HF_HUB_OFFLINE to download weights."
+        return Check("model hub", WARNING, "switched off by HF_HUB_OFFLINE", fix)
     try:
         requests.head(HUB, timeout=HUB_SECONDS).raise_for_status()
     except requests.RequestException as error:
-        mend = "Backbones whose weights are on this machine still run; see proxies and firewalls."
-        return Check("model hub", WARNING, f"{HUB}: {type(error).__name__}", mend)
+        fix = "Backbones whose weights are on this machine still run; see proxies and firewalls."
+        return Check("model hub", WARNING, f"{HUB}: {type(error).__name__}", fix)
     return Check("model hub", GOOD, f"{HUB} answers")
 
 

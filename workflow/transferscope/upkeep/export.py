@@ -6,10 +6,9 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError, first_line
@@ -21,7 +20,7 @@ from transferscope.upkeep.ran import config_text, versions_text
 
 # How a run went, with times, and what its jobs tell each other: not part of what it found.
 RECORDS = ("logs", "benchmarks", "raw", "parts")
-# Folders and files beside a result that only the job which makes it reads.
+# Folders and files next to a result that only the job which makes it reads.
 WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
 
 
@@ -48,36 +47,28 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
         Where the study has no results yet, or the archive cannot be written.
     """
     root = study.paths.root
+    sums: dict[str, str] = {}
     files = results_of(root, stores=stores)
-    texts = descriptions(study)
-    with replacing(archive) as temporary:
-        _write(temporary, study.config.study, root, files, texts)
-    return len(files) + len(texts) + 1
+    with (
+        replacing(archive) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as packed,
+    ):
 
+        def add(name: str, content: io.BytesIO | io.BufferedReader) -> None:
+            sums[name] = hashlib.file_digest(content, "sha256").hexdigest()
+            # Neither time nor user: the same study gives the same bytes.
+            member = tarfile.TarInfo(f"{study.config.study}/{name}")
+            member.size, member.mode = content.seek(0, os.SEEK_END), 0o644
+            content.seek(0)
+            packed.addfile(member, content)
 
-def _write(
-    path: Path, name: str, root: Path, files: Sequence[Path], texts: dict[str, bytes]
-) -> None:
-    sums = {member: hashlib.sha256(content).hexdigest() for member, content in texts.items()}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        for member, content in texts.items():
-            _add(archive, f"{name}/{member}", io.BytesIO(content), len(content))
+        for name, text in descriptions(study).items():
+            add(name, io.BytesIO(text))
         for file in files:
-            member = f"results/{file.relative_to(root).as_posix()}"
-            with opened(file) as content_of:
-                sums[member] = hashlib.file_digest(content_of, "sha256").hexdigest()
-                size = content_of.tell()
-                content_of.seek(0)
-                _add(archive, f"{name}/{member}", content_of, size)
-        listing = as_list(sums)
-        _add(archive, f"{name}/{CHECKSUMS}", io.BytesIO(listing), len(listing))
-
-
-def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
-    # Neither time nor user: the same study gives the same bytes.
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = size, 0o644
-    archive.addfile(member, content)
+            with opened(file) as content:
+                add(f"results/{file.relative_to(root).as_posix()}", content)
+        add(CHECKSUMS, io.BytesIO(as_list(sums)))
+    return len(sums)
 
 
 def results_of(root: Path, *, stores: bool) -> list[Path]:
@@ -105,19 +96,19 @@ def results_of(root: Path, *, stores: bool) -> list[Path]:
 def _results(root: Path, *, stores: bool) -> Iterator[Path]:
     passing = WORKING if stores else (*WORKING, ".zarr")
     described = StudyPaths(root).config, StudyPaths(root).versions
+
+    def lasting(names: Iterable[str]) -> list[str]:
+        return [name for name in names if not name.startswith(".") and not name.endswith(passing)]
+
     # Not `rglob`: it fails where a running job removes a folder, and enters what is left out.
     for folder, folders, names in os.walk(root):
         if Path(folder) == root:
-            folders[:] = [name for name in folders if name not in RECORDS]
-        folders[:] = [name for name in folders if _is_lasting(name, passing)]
-        for path in (Path(folder, name) for name in names if _is_lasting(name, passing)):
+            folders[:] = set(folders).difference(RECORDS)
+        folders[:] = lasting(folders)
+        for path in (Path(folder, name) for name in lasting(names)):
             # A link may lead to a file that is not of the study.
             if path.is_file() and not path.is_symlink() and path not in described:
                 yield path
-
-
-def _is_lasting(name: str, passing: tuple[str, ...]) -> bool:
-    return not name.startswith(".") and not name.endswith(passing)
 
 
 @contextmanager
@@ -133,8 +124,8 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         file = path.open("rb")
     except FileNotFoundError:
         what = "has gone since the files were listed: the study is running"
-        mend = "Wait until the run is done, then give the command again."
-        raise UserError(Problem(str(path), what, mend)) from None
+        fix = "Wait until the run is done, then give the command again."
+        raise UserError(Problem(str(path), what, fix)) from None
     except OSError as error:
         what = f"cannot be read ({first_line(error)})"
         raise UserError(Problem(str(path), what, "Let this user read it.")) from None

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class _Item:
             return file.seek(0, os.SEEK_END)
 
     def digest(self, kind: str) -> str:
+        new = partial(hashlib.new, kind, usedforsecurity=False)
         with self.opened() as file:
-            return hashlib.file_digest(
-                file, lambda: hashlib.new(kind, usedforsecurity=False)
-            ).hexdigest()
+            return hashlib.file_digest(file, new).hexdigest()
 
     def opened(self) -> AbstractContextManager[io.BytesIO | io.BufferedReader]:
         """Open it to be read; raise a `UserError` where that fails."""
@@ -113,7 +113,7 @@ class _Destination:
     def send(self, item: _Item) -> None:
         """Write a file."""
         target = f"{self._path}/{item.name}"
-        # Opened here, so that a file that cannot be read is not told as one that cannot be written.
+        # Opened here, so that a failure to read is not reported as a failure to write.
         with item.opened(), self._writing(item.name):
             if isinstance(item.source, Path):
                 self._system.put_file(str(item.source), target)
@@ -150,8 +150,8 @@ def publish(study: Study, to: str, connections: int) -> Published:
         missing.append(items[-1])
     manifests = {_name(study, path) for path, _ in manifests_in(study.paths.root)}
     _send(destination, missing, manifests, connections)
-    total = sum(item.size for item in missing)
-    return Published(place, len(missing), total, len(items) - len(missing), unfinished)
+    n_bytes = sum(item.size for item in missing)
+    return Published(place, len(missing), n_bytes, len(items) - len(missing), unfinished)
 
 
 def _check_apart(place: str, root: Path) -> None:
@@ -168,17 +168,17 @@ def _send(
     destination: _Destination, items: Sequence[_Item], manifests: set[str], connections: int
 ) -> None:
     """Send files, manifests of stores after all others, and the checksums last."""
-    plain = [item for item in items if item.name not in {CHECKSUMS, *manifests}]
-    described = [item for item in items if item.name in manifests]
-    sums = [item for item in items if item.name == CHECKSUMS]
-    # Until all is there, a reader finds nothing that speaks of what is being replaced.
-    for item in [*sums, *described]:
+    turns: tuple[list[_Item], ...] = [], [], []
+    for item in items:
+        turns[2 if item.name == CHECKSUMS else item.name in manifests].append(item)
+    # Until all is there, a reader finds nothing that describes what is being replaced.
+    for item in [*turns[2], *turns[1]]:
         destination.remove(item.name)
     with (
         ThreadPoolExecutor(connections) as pool,
         progress_bar(f"Publishing {destination.place}", len(items), "files") as bar,
     ):
-        for due in (plain, described, sums):
+        for due in turns:
             for _ in pool.map(destination.send, due):
                 bar.update()
 
@@ -196,18 +196,9 @@ def _items(study: Study) -> tuple[list[_Item], list[Path]]:
             files.append(path)
     items = [_Item(name, text) for name, text in descriptions(study).items()]
     items += [_Item(_name(study, path), path) for path in files]
-    items.append(_Item(CHECKSUMS, _checksums(items)))
-    return items, sorted(unfinished)
-
-
-def _checksums(items: Iterable[_Item]) -> bytes:
-    """Return the list of checksums; blocks of stores have theirs in the stores."""
-    return as_list({i.name: i.digest("sha256") for i in items if not _in_store(i.name)})
-
-
-def _in_store(name: str) -> bool:
-    """Return whether a published file is part of a Zarr store."""
-    return ".zarr/" in name
+    # Blocks of stores have their checksums in the stores.
+    sums = {item.name: item.digest("sha256") for item in items if ".zarr/" not in item.name}
+    return [*items, _Item(CHECKSUMS, as_list(sums))], sorted(unfinished)
 
 
 def _name(study: Study, path: Path) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from transferscope.errors import Problem, UnreachableError, UserError
@@ -20,7 +23,7 @@ class Sound:
     Parameters
     ----------
     files, stores, blocks
-        How many of each were read; files are those beside the stores.
+        How many of each were read; files are those outside the stores.
     """
 
     files: int
@@ -45,28 +48,28 @@ def verify_published(place: str) -> Sound:
     publication = Publication(place)
     names = list(publication.sums)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        found = list(pool.map(lambda name: _file_problems(publication, name), names))
-    problems = [problem for wrong in found for problem in wrong]
+        found = list(pool.map(lambda name: _problems(lambda: publication.read(name)), names))
+    problems = list(chain.from_iterable(found))
     manifests = [n for n, wrong in zip(names, found, strict=True) if is_manifest(n) and not wrong]
-    blocks = 0
-    for name in manifests:
+    blocks = []
+
+    def check_store(name: str) -> None:
         manifest = joined(place, name)
-        try:
-            reader = reader_of(name)(manifest if is_url(place) else Path(manifest))
-            blocks += reader.blocks
-            reader.check()
-        except UnreachableError:
-            raise
-        except UserError as error:
-            problems += error.problems
+        reader = reader_of(name)(manifest if is_url(place) else Path(manifest))
+        blocks.append(reader.blocks)
+        reader.check()
+
+    for name in manifests:
+        problems += _problems(partial(check_store, name))
     if problems:
         raise UserError(problems)
-    return Sound(len(names), len(manifests), blocks)
+    return Sound(len(names), len(manifests), sum(blocks))
 
 
-def _file_problems(publication: Publication, name: str) -> list[Problem]:
+def _problems(check: Callable[[], object]) -> list[Problem]:
+    """Return what a check finds to be wrong; what cannot be reached is no finding."""
     try:
-        publication.read(name)
+        check()
     except UnreachableError:
         raise
     except UserError as error:

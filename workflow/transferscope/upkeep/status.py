@@ -1,4 +1,4 @@
-"""How far a study is: what is done, running, stale, failed or still to come, a rule."""
+"""How far a study is: what is done, running, stale, failed or still to come, per rule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,7 +56,7 @@ class Status:
         Every job, in Snakemake's order.
     """
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job]
 
     def rules(self) -> dict[str, dict[str, int]]:
         """Return rule -> number of jobs in each state, and bytes on disk."""
@@ -118,9 +118,8 @@ def _job(rule: str, rows: Sequence[dict[str, str]]) -> Job:
     outputs = [Path(row["output_file"]) for row in rows]
     log = Path(rows[0]["log-file(s)"].partition(",")[0])
     # A job is as far as the least finished of its outputs.
-    states = [_state(row, log) for row in rows]
-    state, why = max(states, key=lambda found: STATES.index(found[0]))
-    done = next((b for b in map(blocks_done, map(store_of, _manifests(outputs))) if b), None)
+    state, why = max((_state(row, log) for row in rows), key=lambda found: STATES.index(found[0]))
+    done = next(filter(None, map(blocks_done, map(store_of, _manifests(outputs)))), None)
     return Job(rule, str(outputs[0]), state, why, disk_usage(outputs), done)
 
 
@@ -156,12 +155,9 @@ def _manifests(outputs: Iterable[Path]) -> list[Path]:
 
 
 def disk_usage(outputs: Iterable[Path]) -> int:
-    """Return the bytes of files and folders, stores beside manifests included."""
+    """Return the bytes of files and folders, stores of manifests included."""
     outputs = list(outputs)
-    beside = [suffixed for m in _manifests(outputs) for suffixed in (store_of(m), _log_of(m))]
-    files = (f for path in [*outputs, *beside] for f in (path, *path.rglob("*")) if f.is_file())
+    for manifest in _manifests(outputs):
+        outputs += [store_of(manifest), manifest.with_suffix(".blocks")]
+    files = (f for path in outputs for f in (path, *path.rglob("*")) if f.is_file())
     return sum(file.stat().st_size for file in files)
-
-
-def _log_of(manifest: Path) -> Path:
-    return manifest.with_suffix(".blocks")

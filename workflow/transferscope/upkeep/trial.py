@@ -56,7 +56,7 @@ def trial_embedding(folder: Path, count: int, side: int) -> Trial:
 
 def _write_tiles(manifest: Path, count: int, side: int) -> None:
     card = DatasetCard(name="trial", sheet=Path("none"), channels=CHANNELS, labels=["a", "b"])
-    shape = (len(CHANNELS), side, side)
+    shape = len(CHANNELS), side, side
     store = open_tile_store(
         manifest,
         card,

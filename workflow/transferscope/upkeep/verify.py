@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Fault:
     block
         Block of the store; None: the whole file.
     is_far
-        Whether it is a store that was published elsewhere: it is mended there.
+        Whether it is a store that was published elsewhere: it is repaired there.
     """
 
     file: Path
@@ -47,7 +47,7 @@ class Fault:
         return self.file.suffix == ".json"
 
     def repair(self, snakemake: str) -> str:
-        """Return the commands that make the file again, or what else mends it.
+        """Return the commands that make the file again, or what else repairs it.
 
         Parameters
         ----------
@@ -104,18 +104,11 @@ def verify(root: Path) -> Verified:
             faults += [Fault(manifest, problem.what, is_far=far) for problem in error.problems]
     for manifest, reader in readers.items():
         far_place = f" of {reader.path}" if reader.is_far else ""
-        faults += [
-            Fault(
-                manifest,
-                f"rows {d.start} to {d.stop - 1}{far_place}: {d.what}",
-                d.block,
-                is_far=reader.is_far,
-            )
-            for d in reader.damaged()
-        ]
-    tables = _tables(root)
-    for table in tables:
-        faults += _table_faults(root, table)
+        for damage in reader.damaged():
+            what = f"rows {damage.start} to {damage.stop - 1}{far_place}: {damage.what}"
+            faults.append(Fault(manifest, what, damage.block, is_far=reader.is_far))
+    tables = [path for path in _named(root.rglob("*.parquet")) if not _in_store(path)]
+    faults += [fault for table in tables for fault in _table_faults(root, table)]
     blocks = sum(reader.blocks for reader in readers.values())
     return Verified(len(manifests), blocks, len(tables), faults)
 
@@ -138,21 +131,20 @@ def repair(found: list[Fault]) -> list[Fault]:
     Returns
     -------
     list of Fault
-        What cannot be mended here.
+        What cannot be repaired here.
     """
     faults = [fault for fault in found if not fault.is_far]
     for fault in faults:
-        if fault.block is None:
+        if fault.block is None and fault.is_store:
             fault.file.unlink(missing_ok=True)
-            if fault.is_store:
-                shutil.rmtree(store_of(fault.file), ignore_errors=True)
+            shutil.rmtree(store_of(fault.file), ignore_errors=True)
     for fault in faults:
         if fault.block is not None and store_of(fault.file).is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
             BlockStore(store_of(fault.file), reader.array_name).forget(fault.block)
-    for file in {fault.file for fault in faults}:
+    for fault in faults:
         # Last of all: the next run goes on where flags are missing, once the manifest is gone.
-        file.unlink(missing_ok=True)
+        fault.file.unlink(missing_ok=True)
     return [fault for fault in found if fault.is_far]
 
 
@@ -170,51 +162,54 @@ def reader_of(manifest: str) -> type[StoreReader]:
 
 def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
     """Return the manifest of every store, whether or not the config still names it."""
-    paths = [*sorted((root / "tiles").glob("*.json")), *sorted(root.glob("embeddings/*/*/*.json"))]
-    named = [(path, path.relative_to(root).as_posix()) for path in paths]
-    return [(path, reader_of(name)) for path, name in named if not path.name.startswith(".")]
+    tiles, embeddings = root.glob("tiles/*.json"), root.glob("embeddings/*/*/*.json")
+    return [
+        *((path, TileStore) for path in _named(tiles)),
+        *((path, EmbeddingStore) for path in _named(embeddings)),
+    ]
 
 
-def _tables(root: Path) -> list[Path]:
-    found = (path for path in sorted(root.rglob("*.parquet")) if not path.name.startswith("."))
-    return [path for path in found if not any(part.suffix == ".zarr" for part in path.parents)]
+def _named(paths: Iterable[Path]) -> list[Path]:
+    """Return files in order, without those that are hidden."""
+    return [path for path in sorted(paths) if not path.name.startswith(".")]
+
+
+def _in_store(path: Path) -> bool:
+    return any(folder.suffix == ".zarr" for folder in path.parents)
 
 
 def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
-    """Yield what is wrong with a table, by itself and beside the tile store of its dataset."""
+    """Yield what is wrong with a table, by itself and against the tile store of its dataset."""
     try:
         table = read_parquet(path)
     except UserError as error:
         yield from (Fault(path, problem.what) for problem in error.problems)
         return
     store = _tile_store(root, path)
-    if store is None:
-        return
-    if "tile_id" in table and "row" not in table:
-        if list(table["tile_id"]) != store.tile_ids:
-            what = f"its {len(table)} rows are not the {len(store)} tiles of the store"
-            yield Fault(path, what)
-    elif "row" in table:
-        yield from _row_faults(path, table, store)
+    if store is not None and (what := _mismatch(table, store)):
+        yield Fault(path, what)
 
 
-def _row_faults(path: Path, table: pd.DataFrame, store: TileStore) -> Iterator[Fault]:
-    rows = table["row"]
-    if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(store):
-        yield Fault(path, f"names rows that the tile store of {len(store)} tiles does not have")
+def _mismatch(table: pd.DataFrame, store: TileStore) -> str | None:
+    """Return why a table is not of the tiles of a store, which it has in order or by row."""
+    if "row" not in table:
+        if "tile_id" in table and list(table["tile_id"]) != store.tile_ids:
+            return f"its {len(table)} rows are not the {len(store)} tiles of the store"
+    elif not len(table) or not table["row"].between(0, len(store) - 1).all():
+        return f"names rows that the tile store of {len(store)} tiles does not have"
     elif "tile_id" in table:
-        expected = pd.Series(store.tile_ids).iloc[rows.to_numpy()].to_numpy()
+        expected = pd.Series(store.tile_ids).iloc[table["row"]].to_numpy()
         if (table["tile_id"].to_numpy() != expected).any():
-            yield Fault(path, "its tile ids are not those of the tile store")
+            return "its tile ids are not those of the tile store"
+    return None
 
 
 def _tile_store(root: Path, path: Path) -> TileStore | None:
     """Return the tile store whose rows a table of the tiles, of labels or of splits counts."""
     paths = StudyPaths(root)
     dataset = path.name.partition(".")[0]
-    counted = {paths.tile_table(dataset), paths.relabelled(dataset), paths.splits(dataset)}
-    if path not in counted:
-        parts = path.relative_to(root).parts
+    parts = path.relative_to(root).parts
+    if path not in {paths.tile_table(dataset), paths.relabelled(dataset), paths.splits(dataset)}:
         is_predictions = parts[0] == "scores" and path.name.endswith(".predictions.parquet")
         if not is_predictions or parts[1] == "aggregate":
             return None

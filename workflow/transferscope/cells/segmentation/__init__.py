@@ -1,4 +1,4 @@
-"""How the cells of a field are found: one method a module, all with one result."""
+"""How the cells of a field are found: one method per module, all with one result."""
 
 from transferscope.cells.segmentation.dispatch import segment
 from transferscope.cells.segmentation.segmented import SegmentedField

@@ -9,11 +9,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.cards import CellposeSegmentation
 from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Pixels
 
 INSTALL = "Install it: pip install 'transferscope[cellpose]'"
 # One network serves all threads, one field at a time.
@@ -33,7 +33,7 @@ def check_installed(where: str) -> list[Problem]:
 
 
 def cellpose_cells(
-    field: npt.NDArray[Any],
+    field: Pixels,
     channels: list[str],
     settings: CellposeSegmentation,
     pixel_size_um: float | None,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-
 from transferscope.cards import DatasetCard, ProvidedMasks
 from transferscope.cells.segmentation.cellpose import cellpose_cells
 from transferscope.cells.segmentation.provided import cells_of_mask
@@ -13,13 +9,12 @@ from transferscope.cells.segmentation.segmented import SegmentedField
 from transferscope.cells.segmentation.watershed import grow_cells
 from transferscope.cells.segmentation.whole import whole_field
 from transferscope.errors import Problem, UserError
+from transferscope.raw.arrays import Pixels
 from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK, mask_columns, mask_file, read_mask
 from transferscope.raw.sheets import SampleSheet
 
 
-def segment(
-    sheet: SampleSheet, position: int, field: npt.NDArray[Any], card: DatasetCard
-) -> SegmentedField:
+def segment(sheet: SampleSheet, position: int, field: Pixels, card: DatasetCard) -> SegmentedField:
     """Find the cells of one field.
 
     Parameters
@@ -41,15 +36,16 @@ def segment(
     if card.cells is None:
         raise ValueError(f"{card.name} is no cell dataset")
     settings = card.cells.segmentation
+    shape = field.shape[1], field.shape[2]
     match settings.method:
         case "provided":
-            return _provided(sheet, position, (field.shape[1], field.shape[2]), card, settings)
+            return _provided(sheet, position, shape, card, settings)
         case "watershed":
             return grow_cells(field, card.channels, settings, card.pixel_size_um)
         case "cellpose":
             return cellpose_cells(field, card.channels, settings, card.pixel_size_um)
         case "whole":
-            return whole_field((field.shape[1], field.shape[2]))
+            return whole_field(shape)
 
 
 def _provided(
@@ -62,8 +58,8 @@ def _provided(
     path = mask_file(sheet, position, CELL_MASK)
     mask = read_mask(path, shape)
     if not mask.any():
-        mend = "Remove the row, or mend the mask."
-        raise UserError(Problem(str(path), "the mask is empty: it holds no cell", mend))
+        fix = "Remove the row, or repair the mask."
+        raise UserError(Problem(str(path), "the mask is empty: it holds no cell", fix))
     nuclei = None
     if NUCLEUS_MASK in mask_columns(sheet, card):
         nuclei = read_mask(mask_file(sheet, position, NUCLEUS_MASK), shape) > 0

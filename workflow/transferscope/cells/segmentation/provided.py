@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cards import ProvidedMasks
-from transferscope.cells.segmentation.segmented import Labels, Mask, SegmentedField, counted
+from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.cells.segmentation.splitting import split_touching
+from transferscope.raw.arrays import Labels, Mask, Pixels
 
 WHITES = (1, 255, 65535)
 
 
 def cells_of_mask(
-    mask: npt.NDArray[Any], settings: ProvidedMasks, nuclei: Mask | None = None
+    mask: Pixels, settings: ProvidedMasks, nuclei: Mask | None = None
 ) -> SegmentedField:
     """Return the cells of a mask.
 
@@ -32,13 +30,12 @@ def cells_of_mask(
     binary = settings.values == "binary" or (settings.values == "auto" and is_binary(mask))
     if not binary:
         return counted(mask, nuclei)
-    if settings.split:
-        return counted(split_touching(mask > 0), nuclei)
-    return counted(connected(mask > 0), nuclei)
+    separate = split_touching if settings.split else connected
+    return counted(separate(mask > 0), nuclei)
 
 
-def is_binary(mask: npt.NDArray[Any]) -> bool:
-    """Return whether a mask holds one value beside 0, and one that means cell."""
+def is_binary(mask: Pixels) -> bool:
+    """Return whether a mask holds one value in addition to 0, and one that means cell."""
     if mask.dtype == np.bool_:
         return True
     highest = int(mask.max(initial=0))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Labels = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
+from transferscope.raw.arrays import Integers, Labels, Mask, Pixels
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class SegmentedField:
     """
 
     cells: Labels
-    numbers: npt.NDArray[np.int64]
+    numbers: Integers
     nuclei: Mask | None = None
 
     @property
@@ -36,7 +33,7 @@ class SegmentedField:
         return len(self.numbers)
 
 
-def counted(labels: npt.NDArray[Any], nuclei: Mask | None = None) -> SegmentedField:
+def counted(labels: Pixels, nuclei: Mask | None = None) -> SegmentedField:
     """Return the segmented field of instance labels with any numbers.
 
     One pass over the pixels, however many labels there are.

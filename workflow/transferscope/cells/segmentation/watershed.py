@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cards import WatershedSegmentation
-from transferscope.cells.segmentation.segmented import Labels, Mask, SegmentedField, counted
+from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.cells.segmentation.splitting import split_touching, usual_radius
+from transferscope.raw.arrays import Labels, Mask, Pixels
 
 Plane = npt.NDArray[np.float32]
 # Objects below this share of the area of a usual nucleus are specks.
@@ -23,7 +22,7 @@ THRESHOLD_BINS = 256
 
 
 def grow_cells(
-    field: npt.NDArray[Any],
+    field: Pixels,
     channels: list[str],
     settings: WatershedSegmentation,
     pixel_size_um: float | None,
@@ -54,10 +53,9 @@ def grow_cells(
     if not settings.cytoplasm:
         return counted(nuclei)
     planes = [_scaled(_smoothed(field[channels.index(c)], sigma)) for c in settings.cytoplasm]
-    glow = np.stack(planes).mean(axis=0, dtype=np.float32)
+    glow = np.asarray(np.mean(planes, axis=0, dtype=np.float32))
     mask = _above(glow, settings.cytoplasm_threshold, settings.cytoplasm_factor)
-    cells = _grown(nuclei, glow, mask)
-    return counted(cells, nuclei > 0)
+    return counted(_grown(nuclei, glow, mask), nuclei > 0)
 
 
 def find_nuclei(plane: Plane, threshold: str, diameter: float | None) -> Labels:
@@ -96,7 +94,7 @@ def _grown(nuclei: Labels, glow: Plane, mask: Mask) -> Labels:
     return np.asarray(watershed(height, nuclei, mask=filled), np.int32)
 
 
-def _smoothed(plane: npt.NDArray[Any], sigma: float) -> Plane:
+def _smoothed(plane: Pixels, sigma: float) -> Plane:
     values = plane.astype(np.float32)
     return np.asarray(ndimage.gaussian_filter(values, sigma)) if sigma > 0 else values
 
@@ -112,6 +110,5 @@ def _above(plane: Plane, threshold: str, factor: float = 1.0) -> Mask:
 
     if plane.min() == plane.max():
         return np.zeros(plane.shape, np.bool_)
-    if threshold == "li":
-        return np.asarray(plane > factor * threshold_li(plane))
-    return np.asarray(plane > factor * threshold_otsu(plane, nbins=THRESHOLD_BINS))
+    found = threshold_li(plane) if threshold == "li" else threshold_otsu(plane, THRESHOLD_BINS)
+    return np.asarray(plane > factor * found)
