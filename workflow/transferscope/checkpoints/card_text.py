@@ -13,7 +13,7 @@ import yaml
 
 from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
 
-# Dataset channels that belong into a slot, beside its own name.
+# Dataset channels that belong into a slot, in addition to the one of its own name.
 ACCEPTS = {
     "red": ["microtubules", "cytoskeleton"],
     "green": ["protein"],
@@ -29,7 +29,7 @@ COMMENT_COLUMN = 32
 
 
 def card_name(path: Path) -> str:
-    """Return a name for the card of a file: its stem, with what a name may hold."""
+    """Return a name for the card of a file: its stem in lower case, without special characters."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._").lower()
     return name or "backbone"
 

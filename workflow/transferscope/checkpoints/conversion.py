@@ -88,7 +88,7 @@ def _unrecognised(checkpoint: Checkpoint, layout: str, state_key: str | None) ->
     place = f" under `{state_key}`" if state_key else ""
     if layout != AUTO:
         what = f"holds no weights of the layout {layout}{place}; it holds {held}"
-        return Problem(str(checkpoint.path), what, "Use `layout: auto`, or mend `state_key`.")
+        return Problem(str(checkpoint.path), what, "Use `layout: auto`, or fix `state_key`.")
     what = f"holds no weights of a known layout{place}; it holds {held}"
     known = ", ".join(dict.fromkeys(one.name for one in LAYOUTS))
     mend = f"Known layouts: {known}. Give the architecture in a card, if timm has it."

@@ -111,7 +111,7 @@ def inspect_checkpoint(
         As in a card.
     architecture
         A timm model name, for files whose layout does not tell the architecture; None: that of a
-        config.json beside the file, as the hub has it, if there is one.
+        config.json next to the file, as on the hub, if there is one.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def inspect_checkpoint(
         Where the file cannot be read, or no layout recognises it.
     """
     checkpoint = read_checkpoint(path)
-    named = architecture or _beside(path)
+    named = architecture or _architecture_next_to(path)
     if named is None:
         converted = convert(checkpoint, layout, state_key)
     else:
@@ -177,8 +177,8 @@ def without_values(card: FileCard) -> nn.Module:
         raise UserError(Problem(str(card.weights), what)) from None
 
 
-def _beside(path: Path) -> str | None:
-    """Return the architecture that a config.json of timm's names, beside a file of weights."""
+def _architecture_next_to(path: Path) -> str | None:
+    """Return the architecture that a config.json of timm's names, next to a file of weights."""
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
