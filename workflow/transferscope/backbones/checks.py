@@ -80,7 +80,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         network = network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} cannot be built: {first_line(error)}"
-        mend = "Mend `arguments`, `input_size` or `slots` of the card."
+        mend = "Fix `arguments`, `input_size` or `slots` of the card."
         return [Problem(f"{card_path}, key arguments", what, mend)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
@@ -98,7 +98,7 @@ def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list
         network = transformers_without_values(card, card_path)
     except Exception as error:  # the library raises whatever its many models raise
         what = f"{card.model} cannot be built: {first_line(error)}"
-        return [Problem(f"{card_path}, key model", what, "Mend `input_size` or `slots`.")]
+        return [Problem(f"{card_path}, key model", what, "Fix `input_size` or `slots`.")]
     return [p for output in card.outputs for p in _check_output(output, network, card_path)]
 
 
@@ -195,6 +195,6 @@ def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) 
         return []  # An operator without shapes-only arithmetic: only the real run can tell.
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} fails on an image of {card.input_size} px: "
-        mend = "Mend `input_size`, `arguments` or `outputs` of the card."
+        mend = "Fix `input_size`, `arguments` or `outputs` of the card."
         return [Problem(str(card_path), what + first_line(error), mend)]
     return []

@@ -1,4 +1,4 @@
-"""Hand-crafted features: what a network has to beat.
+"""Hand-crafted features: the baseline that a network has to beat.
 
 The families follow CellProfiler's measurements of whole images (Carpenter et al. 2006). All
 features are computed from intensities on the dataset's scale of 0 (black) to 1 (white).
@@ -37,7 +37,7 @@ LBP_RADII = (1, 3)
 GRANULARITY_STEPS = 6
 RADIAL_BINS = 6
 # Tiles that a worker process computes at once.
-TILES_A_TASK = 16
+TILES_PER_TASK = 16
 EPSILON = 1e-8
 
 
@@ -133,17 +133,14 @@ def _texture(image: Image) -> Features:
 
 def _granularity(image: Image) -> Features:
     """Return the share of the signal that openings of growing size remove, step by step."""
-    background = float(np.percentile(image, 5))
-    signal = np.clip(image - background, 0, None)
-    total = float(signal.sum())
+    signal = np.clip(image - float(np.percentile(image, 5)), 0, None)
+    before = total = float(signal.sum())
     found: Features = {}
-    before = total
     for step in range(1, GRANULARITY_STEPS + 1):
         # An opening by a square is separable, and fast at any size.
         size = 2 * step + 1
-        opened = ndimage.maximum_filter(ndimage.minimum_filter(signal, size), size)
-        after = float(opened.sum())
-        found[f"{step}"] = (before - after) / total if total > EPSILON else 0.0
+        after = float(ndimage.maximum_filter(ndimage.minimum_filter(signal, size), size).sum())
+        found[f"{step}"] = _ratio(before - after, total)
         before = after
     return found
 
@@ -173,23 +170,20 @@ def _zones(images: Image, channels: Sequence[str]) -> npt.NDArray[np.int64]:
     side = min(images.shape[1:])
     mask = _nuclei(images[list(channels).index(NUCLEUS)]) if NUCLEUS in channels else None
     if mask is not None:
-        distance = ndimage.distance_transform_edt(~mask)
-        ring = 1 + np.floor((distance - 1) / (side / 32))
-        zones = np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1))
-        return np.asarray(zones, dtype=np.int64)
+        ring = 1 + np.floor((ndimage.distance_transform_edt(~mask) - 1) / (side / 32))
+        return np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1)).astype(np.int64)
     y, x = np.indices(images.shape[1:])
     centre = (np.array(images.shape[1:]) - 1) / 2
     radius = np.hypot(y - centre[0], x - centre[1]) / (side / 2)
     zones = np.clip(np.floor(radius * (RADIAL_BINS - 1)), 0, RADIAL_BINS - 1)
-    return np.asarray(zones, dtype=np.int64)
+    return zones.astype(np.int64)
 
 
 def _nuclei(image: Image) -> npt.NDArray[np.bool_] | None:
     """Return the mask of the nuclei, or None where the channel is flat."""
     if float(image.max() - image.min()) <= EPSILON:
         return None
-    mask: npt.NDArray[np.bool_] = image > threshold_otsu(image)
-    return mask
+    return np.asarray(image > threshold_otsu(image))
 
 
 def _colocalization(images: Image, channels: Sequence[str]) -> Features:
@@ -200,18 +194,22 @@ def _colocalization(images: Image, channels: Sequence[str]) -> Features:
     found: Features = {}
     foreground = [_nuclei(image) for image in images]
     for i, j in itertools.combinations(range(len(images)), 2):
-        a, b = images[i].ravel().astype(float), images[j].ravel().astype(float)
-        pair = f"colocalization_{channels[i]}_{channels[j]}"
-        found[f"{pair}_pearson"] = _ratio(*_products(a - a.mean(), b - b.mean()))
-        found[f"{pair}_overlap"] = _ratio(*_products(a, b))
-        found[f"{pair}_manders_1"] = _inside(images[i], foreground[j])
-        found[f"{pair}_manders_2"] = _inside(images[j], foreground[i])
+        a, b = (images[c].ravel().astype(float) for c in (i, j))
+        found |= {
+            f"colocalization_{channels[i]}_{channels[j]}_{name}": value
+            for name, value in {
+                "pearson": _correlation(a - a.mean(), b - b.mean()),
+                "overlap": _correlation(a, b),
+                "manders_1": _inside(images[i], foreground[j]),
+                "manders_2": _inside(images[j], foreground[i]),
+            }.items()
+        }
     return found
 
 
-def _products(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[float, float]:
+def _correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     # Not `a @ b`: BLAS would start threads of its own in every worker.
-    return float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return _ratio(float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum())))
 
 
 def _inside(image: Image, mask: npt.NDArray[np.bool_] | None) -> float:
@@ -269,7 +267,7 @@ class HandcraftedEmbedder:
         self.names = list(compute_features(blank, self.channels, intensity_range, card))
 
     def identity(self) -> dict[str, Any]:
-        """Return what the values depend on, beside the tiles."""
+        """Return what the values depend on besides the tiles."""
         return {"card": self.card.fingerprint(), "channels": self.channels}
 
     def columns(self) -> list[dict[str, Any]]:
@@ -308,11 +306,11 @@ class HandcraftedEmbedder:
     def __call__(self, tiles: Tiles) -> npt.NDArray[np.float32]:
         """Return features [N, D] of raw tiles [N, C, H, W]."""
         shared = (self.channels, self.intensity_range, self.card)
-        if self._pool is None or len(tiles) <= TILES_A_TASK:
+        if self._pool is None or len(tiles) <= TILES_PER_TASK:
             return compute_rows(tiles, *shared)
-        starts = range(0, len(tiles), TILES_A_TASK)
+        starts = range(0, len(tiles), TILES_PER_TASK)
         tasks = [
-            self._pool.submit(compute_rows, tiles[s : s + TILES_A_TASK], *shared) for s in starts
+            self._pool.submit(compute_rows, tiles[s : s + TILES_PER_TASK], *shared) for s in starts
         ]
         return np.concatenate([task.result() for task in tasks])
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from transferscope.backbones.channels import Assignment, column_layout
 from transferscope.backbones.checks import check_backbone
-from transferscope.backbones.embed import Embeddings, Tiles, storage_dtype
+from transferscope.backbones.embedder import Embeddings, Tiles, storage_dtype
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
     DTYPES,
     LEAST_AGREEMENT,
+    Precision,
     centred_cosine,
     choose_precision,
 )
@@ -33,9 +34,9 @@ from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
 
-# On a processor each core takes images of its own: the features of this many stay in its cache,
-# and no core waits for another within a layer.
-IMAGES_A_CORE = 8
+# On a processor each core takes separate images: the features of this many stay in its cache, and
+# no core waits for another within a layer.
+IMAGES_PER_CORE = 8
 
 
 class NetworkEmbedder:
@@ -70,7 +71,9 @@ class NetworkEmbedder:
         self.batch_size = settings.batch_size
         self._allotted = allotted_device(settings.device)
         self.device = self._allotted.device
-        self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
+        self._cores = ThreadPoolExecutor(
+            settings.threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
         n_inputs = assignment.n_inputs
         n_adapted = n_inputs if assignment.strategy == ADAPT else None
         self.reference = build_backbone(card, card_path, n_adapted)
@@ -89,7 +92,7 @@ class NetworkEmbedder:
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return what the values depend on, beside the tiles."""
+        """Return what the values depend on besides the tiles."""
         return {
             "card": self.card.fingerprint(),
             "weights": self.weights_sha256,
@@ -130,7 +133,12 @@ class NetworkEmbedder:
         if tried == "fp32":
             return _decision("fp32", None, None, wanted)
         found = self._embed_in(tried, sample)
-        agreement = self._agreement(wanted, found)
+        agreement = min(
+            centred_cosine(
+                *(torch.from_numpy(v[:, c["start"] : c["stop"]]) for v in (wanted, found))
+            )
+            for c in self.columns()
+        )
         if agreement >= LEAST_AGREEMENT:
             return _decision(tried, tried, agreement, found)
         logger.warning(
@@ -153,7 +161,7 @@ class NetworkEmbedder:
         """Return embeddings [N, D] of raw tiles [N, C, H, W]."""
         host = torch.from_numpy(np.ascontiguousarray(tiles))
         if self.device.type == "cpu":
-            parts = torch.split(host, min(self.batch_size, IMAGES_A_CORE))
+            parts = torch.split(host, min(self.batch_size, IMAGES_PER_CORE))
             found = torch.cat(list(self._cores.map(self._batch, parts)))
         else:
             # Results stay on the device until the end, so that it never waits for the host.
@@ -161,7 +169,7 @@ class NetworkEmbedder:
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def close(self) -> None:
-        """Stop the worker threads, and give the device back."""
+        """Stop the worker threads, and release the device."""
         self._cores.shutdown()
         self._allotted.release()
         torch.set_num_threads(self.settings.threads)
@@ -197,28 +205,13 @@ class NetworkEmbedder:
             parts += self.backbone(self.preprocessor.fill(resized, one), filled)
         return torch.cat(parts, dim=1)
 
-    def _in(self, precision: Any) -> Backbone:
-        if precision == "fp32":
-            return self.reference
-        return in_precision(self.reference, DTYPES[precision])
+    def _in(self, precision: Precision) -> Backbone:
+        full = precision == "fp32"
+        return self.reference if full else in_precision(self.reference, DTYPES[precision])
 
-    def _embed_in(self, precision: Any, tiles: Tiles) -> Embeddings:
+    def _embed_in(self, precision: Precision, tiles: Tiles) -> Embeddings:
         self.backbone = self._in(precision)
         return self(tiles)
-
-    def _agreement(self, wanted: Embeddings, found: Embeddings) -> float:
-        """Return the smallest centred cosine over passes and outputs."""
-        return min(
-            centred_cosine(
-                torch.from_numpy(wanted[:, c["start"] : c["stop"]]),
-                torch.from_numpy(found[:, c["start"] : c["stop"]]),
-            )
-            for c in self.columns()
-        )
-
-
-def _use_one_core() -> None:
-    torch.set_num_threads(1)
 
 
 def _decision(

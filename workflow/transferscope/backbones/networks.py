@@ -74,7 +74,7 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
 
 
 def not_trained(card: TrainCard, card_path: Path) -> Problem:
-    """Return the problem of a backbone whose weights are made by a study, where none is at hand."""
+    """Return the problem of a backbone that a study trains, where no weights are given."""
     what = f"{card.name} has no weights of its own: a study trains it"
     mend = "Give --weights, the manifest <results>/<study>/backbones/<name>.json."
     return Problem(str(card_path), what, mend)
@@ -135,7 +135,7 @@ def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Mod
     seed
         Seed of the weights.
     **arguments
-        Further arguments of the architecture, beside the card's own.
+        Further arguments of the architecture, in addition to the card's.
     """
     with _seeded(seed):
         network = _created(card, **arguments)

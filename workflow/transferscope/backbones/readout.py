@@ -79,10 +79,10 @@ class Backbone(nn.Module):
             images,
             indices=self.layers,
             norm=tokens,
-            **({"return_prefix_tokens": True} if tokens else {}),
+            **{"return_prefix_tokens": True} if tokens else {},
             **chosen,
         )
-        # Beside a layer's map its prefix tokens, where it has any.
+        # Each layer's map comes with its prefix tokens, if it has any.
         pairs = [found if isinstance(found, tuple) else (found, None) for found in maps]
         return last, dict(zip(self.layers, pairs, strict=True))
 

@@ -19,6 +19,7 @@ from transferscope.compare.tables import HEAD, Head, Store
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
+    capitalised,
     count,
     estimate,
     gap,
@@ -334,7 +335,7 @@ def _fine_tuning(evidence: Evidence, scheme: str) -> Iterator[str]:
             else f"{percent(last['fraction'])} of the training groups"
         )
         yield (
-            f"{_capitalised(str(Head(last['head'])))} of {name} reaches "
+            f"{capitalised(str(Head(last['head'])))} of {name} reaches "
             f"{number(last['tuned_mean'])} with {labels}, against {number(last['frozen_mean'])} of "
             f"the best head on the frozen backbone ({best_frozen(last)}): a difference of "
             f"{gap(last)}. {_worth(rows)}"
@@ -354,10 +355,6 @@ def _worth(rows: pd.DataFrame) -> str:
         f"({count(round(groups), 'training group')}): from there the paired interval of the "
         "difference stays above zero."
     )
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _split_gap(evidence: Evidence) -> Iterator[str]:

@@ -54,6 +54,11 @@ def strategy_phrase(strategy: str) -> str:
     return STRATEGY_PHRASES.get(strategy, quoted(strategy))
 
 
+def capitalised(text: str) -> str:
+    """Return a text with its first letter in upper case, and all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def number(value: float) -> str:
     """Return a score with three decimals."""
     return "undefined" if math.isnan(value) else f"{value + 0.0:.3f}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from transferscope.backbones.strategies import family_of
 from transferscope.cards import DatasetCard
+from transferscope.compare.tables import matching
 from transferscope.config import FigureSettings, KnnSettings
 from transferscope.figures.embedding_maps import StoreView
 from transferscope.figures.style import (
@@ -23,7 +23,7 @@ from transferscope.figures.style import (
     annotate,
     check_outputs,
     label_of,
-    new_figure,
+    new_grid,
     note_that_nothing_is_shown,
     save,
     style,
@@ -48,8 +48,9 @@ from transferscope.tiles.contact_sheets import (
 STYLE_VERSION = 1
 NEIGHBOURS = 8
 TILE_INCHES = 0.95
-RIGHT, WRONG = OKABE_ITO[0], OKABE_ITO[1]
-SOLID, DASHED = "solid", (0, (3.5, 2))
+WRONG = OKABE_ITO[1]
+RIGHT_FRAME = {"color": OKABE_ITO[0], "linestyle": "solid"}
+WRONG_FRAME = {"color": WRONG, "linestyle": (0, (3.5, 2))}
 EXCLUDED = {
     "none": "all other labelled tiles",
     "fov": "labelled tiles of other fields",
@@ -90,10 +91,10 @@ def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> Sto
         Paths of the study.
     """
     table = read_parquet(chosen)
-    own = table[table["dataset"] == probed[0].dataset].sort_values("scheme")
-    for _, best in own.iterrows():
+    own = matching(table, dataset=probed[0].dataset).sort_values("scheme")
+    for best in zip(own["backbone"], own["channels"], strict=True):
         for p in probed:
-            if (p.representation, family_of(p.channels)) == (best["backbone"], best["channels"]):
+            if (p.representation, family_of(p.channels)) == best:
                 manifest = paths.embeddings(p.dataset, p.backbone, p.stored_channels)
                 return StoreView(
                     f"{p.representation} / {p.channels}", manifest, p.output, p.channels
@@ -115,13 +116,13 @@ def draw_gallery(
     Parameters
     ----------
     view
-        The store in which neighbours are looked for; None: nothing but the floor was run.
+        The store in which neighbours are searched for; None: only the floor was run.
     tiles, table
         Manifest of the tile store, and the tile table.
     card
         The dataset: its classes and intensity ranges.
     knn
-        The first metric, and what is no neighbour.
+        The first metric, and which tiles are excluded as neighbours.
     settings
         How many tiles, and the resolution.
     outputs
@@ -144,14 +145,14 @@ def draw_gallery(
 
 
 def choose_tiles(labels: npt.NDArray[np.bool_], count: int, *names: object) -> Rows:
-    """Draw tiles at random, the classes in turn, so that rare ones are shown, too.
+    """Draw tiles at random, the classes in turn, so that rare ones are shown as well.
 
     Parameters
     ----------
     labels
         [N, C].
     count
-        How many, at the most.
+        How many at most.
     names
         What the draw depends on.
     """
@@ -180,7 +181,7 @@ def _search(
         return None
     embeddings = EmbeddingStore(view.manifest).read(view.output, view.strategy)
     space = SPACES[knn.metrics[0]](torch.from_numpy(np.ascontiguousarray(embeddings)))
-    # Every k is asked for, so that the order is exact.
+    # Every k is requested, so that the order is exact.
     ks = [list(range(1, k + 1))]
     (found,) = nearest(space, chosen, candidates, [len(candidates)], ks, codes)
     own: npt.NDArray[np.bool_] = tiles.matrix[chosen][:, None]
@@ -198,9 +199,13 @@ def _draw(
     knn: KnnSettings,
 ) -> Figure:
     count, k = shown.neighbours.shape
-    figure = new_figure(1.5 + TILE_INCHES * (k + 1.3), 1.7 + (TILE_INCHES + 0.16) * count)
-    grid: Any = figure.subplots(
-        count, k + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * k], gridspec_kw={"wspace": 0.02}
+    figure, grid = new_grid(
+        1.5 + TILE_INCHES * (k + 1.3),
+        1.7 + (TILE_INCHES + 0.16) * count,
+        count,
+        k + 2,
+        width_ratios=[1, 0.25, *[1] * k],
+        gridspec_kw={"wspace": 0.02},
     )
     limits = display_limits(store, card)
     for row, axes in enumerate(grid):
@@ -259,11 +264,8 @@ def _name_tile(axes: Axes, classes: str, n_right: int, k: int) -> None:
 
 
 def _frame(axes: Axes, is_right: bool, classes: str) -> None:
-    axes.spines[:].set_visible(True)
     # Outside the tile, where dashes are seen on white.
     axes.spines[:].set_position(("outward", 1.6))
-    axes.spines[:].set_color(RIGHT if is_right else WRONG)
-    axes.spines[:].set_linewidth(1.8)
-    axes.spines[:].set_linestyle(SOLID if is_right else DASHED)
+    axes.spines[:].set(visible=True, linewidth=1.8, **(RIGHT_FRAME if is_right else WRONG_FRAME))
     if not is_right:
         axes.set_xlabel(label_of(classes, 17, 1), fontsize=6, color=WRONG, labelpad=2)
