@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from transferscope.backbones.strategies import MAP_RANDOM
+from transferscope.compare.tables import matching
 from transferscope.score_table import SEEN_IN_TRAINING
 
 SEEN = {
@@ -23,10 +24,10 @@ def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
     dataset
         Name of the dataset.
     """
-    rows = summary[summary["dataset"] == dataset]
+    rows = matching(summary, dataset=dataset)
     notes = []
     for seen, text in SEEN.items():
-        if names := _names(rows[rows[SEEN_IN_TRAINING] == seen]):
+        if names := _names(matching(rows, **{SEEN_IN_TRAINING: seen})):
             notes.append(f"In training, {names} saw {text.format(dataset=dataset)}.")
     if names := _names(_on_fewer_folds(rows)):
         notes.append(

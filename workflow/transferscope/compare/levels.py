@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from transferscope.backbones.strategies import MAP_RANDOM, family_of
+from transferscope.backbones.strategies import family_of
 from transferscope.compare.bootstrap import Weights, draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Store, rounded, write_csv, write_parquet
+from transferscope.compare.tables import Store, matching, rounded, write_csv, write_parquet
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config import AggregateSettings, CompareSettings
 from transferscope.paths import StudyPaths
@@ -64,7 +65,7 @@ class Levels:
     dataset, store
         Which store; all random orders of its channels are one.
     paths
-        Prediction tables of each variant: one, or one a random order.
+        Prediction tables of each variant: one, or one per random order.
     """
 
     dataset: str
@@ -137,15 +138,7 @@ def _tallies(
     """Reduce each prediction table to its draws."""
     with_precision = settings.metric == "macro_average_precision"
     return {
-        variant: tally(
-            paths,
-            groups,
-            weights,
-            draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM),
-            settings.metric,
-            1.0,
-            with_precision,
-        )
+        variant: tally(paths, groups, weights, settings, 1.0, with_precision)
         for variant, paths in levels.paths.items()
     }
 
@@ -154,7 +147,7 @@ def _scores(
     levels: Levels, variant: Variant, counted: Tally, settings: CompareSettings
 ) -> pd.DataFrame:
     table = intervals_of(counted, levels.dataset, levels.store, settings.confidence)
-    table = table[table["metric"] == settings.metric].rename(columns={"point": "mean"})
+    table = matching(table, metric=settings.metric).rename(columns={"point": "mean"})
     return table.assign(**variant.columns)
 
 
@@ -170,10 +163,8 @@ def _differences(
             yield {
                 "kind": kind,
                 "dataset": levels.dataset,
-                "backbone": levels.store.backbone,
-                "channels": levels.store.channels,
-                "head": head.kind,
-                "k": head.k or pd.NA,
+                **levels.store.columns,
+                **head.columns,
                 "scheme": scheme,
                 "metric": settings.metric,
                 **{f"first_{name}": value for name, value in first.columns.items()},
@@ -184,15 +175,14 @@ def _differences(
 
 
 def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]]:
-    """Yield what a reader asks for: aggregates against tiles, medians, and whole fields."""
-    for one in variants:
-        for other in variants:
-            if kind := _kind(one, other):
-                yield kind, one, other
+    """Yield comparisons of interest: aggregates with tiles, medians with means, whole fields."""
+    for one, other in product(variants, variants):
+        if kind := _kind(one, other):
+            yield kind, one, other
 
 
 def _kind(one: Variant, other: Variant) -> str:
-    """Return what the difference of two variants tells; empty: nothing that is asked for."""
+    """Return which comparison two variants make; empty: none of interest."""
     if one.level == TILE or other.level == TILE:
         return "tile" if one.level != TILE else ""
     if one.level != other.level:

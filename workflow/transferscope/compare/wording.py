@@ -1,4 +1,4 @@
-"""Figures and names as they stand in a sentence."""
+"""Numbers and names, as sentences show them."""
 
 from __future__ import annotations
 
