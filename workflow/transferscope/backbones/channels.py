@@ -45,6 +45,11 @@ class Pass:
     slots: Mapping[str, str | None]
     channel: str | None = None
 
+    @property
+    def filled(self) -> list[int]:
+        """Positions of the slots that are not empty."""
+        return [slot for slot, channel in enumerate(self.slots.values()) if channel is not None]
+
 
 @dataclass(frozen=True)
 class Assignment:

@@ -201,8 +201,7 @@ class NetworkEmbedder:
         resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
         parts = []
         for one in self.assignment.passes:
-            filled = [i for i, channel in enumerate(one.slots.values()) if channel is not None]
-            parts += self.backbone(self.preprocessor.fill(resized, one), filled)
+            parts += self.backbone(self.preprocessor.fill(resized, one), one.filled)
         return torch.cat(parts, dim=1)
 
     def _in(self, precision: Precision) -> Backbone:

@@ -138,14 +138,19 @@ def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     """
     reduced = copy.deepcopy(backbone)
     reduced.dtype = dtype
-    on_processor = next(backbone.parameters()).device.type == "cpu"
     for module in reduced.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | PatchProjection):
-            module.to(dtype)  # once, in place of once a batch by autocast
-        if on_processor and hasattr(module, FUSED_ATTENTION):
-            # Two plain products are faster on a processor that multiplies this format.
-            setattr(module, FUSED_ATTENTION, False)
+            module.to(dtype)  # once, in place of once per batch by autocast
+    if next(backbone.parameters()).device.type == "cpu":
+        use_plain_attention(reduced)
     return reduced
+
+
+def use_plain_attention(network: nn.Module) -> None:
+    """Let attention be two plain products, which are faster on a processor in a reduced format."""
+    for module in network.modules():
+        if hasattr(module, FUSED_ATTENTION):
+            setattr(module, FUSED_ATTENTION, False)
 
 
 def output_widths(backbone: Backbone, n_inputs: int, input_size: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from transferscope.backbones.channels import Assignment, Pass, assign, slots_of
+from transferscope.backbones.channels import Assignment, assign, slots_of
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import DTYPES, Precision
 from transferscope.backbones.preprocessing import Preprocessor, normalization_for
@@ -90,11 +90,7 @@ class TileInput:
     def of_each_pass(self, resized: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield the network's input [B, slots, S, S] and the filled slots of each pass."""
         for one in self.passes:
-            yield self._plain.fill(resized, one), _filled(one)
-
-
-def _filled(one: Pass) -> list[int]:
-    return [slot for slot, channel in enumerate(one.slots.values()) if channel is not None]
+            yield self._plain.fill(resized, one), one.filled
 
 
 class Classifier(nn.Module):

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,7 @@ class LabelledRows:
         return self.tiles.batch(np.searchsorted(self.tiles.rows, rows))
 
 
-@dataclass(frozen=True, order=True)
-class Measures:
+class Measures(NamedTuple):
     """How well validation rows are told apart: the higher the better, in this order.
 
     Average precision comes first, because a network that knows little more than how often each
@@ -81,8 +80,7 @@ class _Best(nn.Module):
 
     def __init__(self, start: Measures) -> None:
         super().__init__()
-        values = torch.tensor([start.precision, start.minus_loss], dtype=torch.float64)
-        self.register_buffer("values", values)
+        self.register_buffer("values", torch.tensor(start, dtype=torch.float64))
         self.register_buffer("epoch", torch.tensor(0))
 
     @property
@@ -92,7 +90,7 @@ class _Best(nn.Module):
 
     def replace(self, measures: Measures, epoch: int) -> None:
         """Take better ones."""
-        self.values.copy_(torch.tensor([measures.precision, measures.minus_loss]).double())
+        self.values.copy_(torch.tensor(measures).double())
         self.epoch.fill_(epoch)
 
 
@@ -142,15 +140,10 @@ class FinetuneTask:
     @property
     def optimiser(self) -> OptimiserSettings:
         """What the loop is told about rates."""
-        settings = self.settings
-        return OptimiserSettings(
-            # A rate of zero is expressed by the groups: the loop's own must be positive.
-            learning_rate=settings.learning_rate or 1.0,
-            final_learning_rate=0.0,
-            warmup=settings.warmup,
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-        )
+        shared = self.settings.model_dump(include={"warmup", "weight_decay", "clip"})
+        # A rate of zero is expressed by the groups: the loop's own must be positive.
+        rate = self.settings.learning_rate or 1.0
+        return OptimiserSettings(learning_rate=rate, final_learning_rate=0.0, **shared)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return what a checkpoint must hold."""

@@ -1,4 +1,4 @@
-"""What is watched while a backbone is trained: nearest neighbours, and signs of collapse."""
+"""What is monitored while a backbone is trained: nearest neighbours, and signs of collapse."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class KnnProbe:
             found = functional.normalize(self.embed(encoder, dataset, rows), dim=1)
             spreads.append(spread(found))
             right += _votes(found, dataset.labels[rows], dataset.groups[rows])
-        measured = {"embedding_spread": float(np.mean(spreads))}
-        return {**measured, "knn_accuracy": float(np.mean(right))} if right else measured
+        measured = {"embedding_spread": spreads, "knn_accuracy": right}
+        return {name: float(np.mean(values)) for name, values in measured.items() if values}
 
     @torch.inference_mode()
     def embed(self, encoder: nn.Module, dataset: TrainingDataset, rows: np.ndarray) -> Tensor:
@@ -177,4 +177,4 @@ def _votes(directions: Tensor, labels: np.ndarray, groups: np.ndarray) -> list[b
     names = sorted(set().union(*sets))
     matrix = np.array([[name in own for name in names] for own in sets])
     voted = matrix[nearest].sum(axis=1).argmax(axis=1)
-    return [bool(own[winner]) for own, winner in zip(matrix, voted, strict=True)]
+    return [bool(right) for right in matrix[np.arange(len(matrix)), voted]]

@@ -14,7 +14,7 @@ from transferscope.training.settings import AugmentationSettings
 PROTEIN = "protein"
 # Range of the factors by which the protein channel is rescaled.
 PROTEIN_FACTORS = (0.5, 2.0)
-# Knots a side of the displacement field: a warp is smooth.
+# Knots per side of the displacement field: a warp is smooth.
 WARP_KNOTS = 4
 
 
