@@ -108,15 +108,23 @@ def assign(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Ass
     UserError
         Where the backbone cannot serve the strategy on these channels.
     """
-    _check_single_channel(strategy, channels)
+    wanted = single_channel(strategy)
+    if wanted is not None and wanted not in channels:
+        what = f"the dataset has no channel {wanted}. {suggest(wanted, list(channels))}"
+        raise UserError(Problem(f"channel strategy {strategy}", what, "Leave it out here."))
     strategy = store_strategy(strategy)
     if strategy == REPLICATE:
-        return Assignment(strategy, tuple(_replicated(channel, slots) for channel in channels))
+        names = [slot.name for slot in slots]
+        passes = (Pass(dict.fromkeys(names or [channel], channel), channel) for channel in channels)
+        return Assignment(strategy, tuple(passes))
     together = (Pass({channel: channel for channel in channels}),)
     if strategy == ADAPT:
         return Assignment(strategy, together, adapted=_adapted(channels, slots))
     if strategy == AGNOSTIC:
-        _check_agnostic(slots)
+        if slots:
+            what = f"its weights expect fixed slots ({', '.join(slot.name for slot in slots)})"
+            mend = "Use map, replicate or adapt; agnostic is for backbones without fixed slots."
+            raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, mend))
         return Assignment(strategy, together)
     return _mapped(strategy, channels, slots)
 
@@ -235,11 +243,6 @@ def _orders(
     return list(drawn)
 
 
-def _replicated(channel: str, slots: Sequence[Slot]) -> Pass:
-    names = [slot.name for slot in slots] or [channel]
-    return Pass(dict.fromkeys(names, channel), channel)
-
-
 def _adapted(channels: Sequence[str], slots: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
     names = [slot.name for slot in slots]
     if len(channels) == 1:
@@ -259,27 +262,15 @@ def _mapped(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> As
     return Assignment(strategy, (one,), tuple(c for c in channels if c not in chosen))
 
 
-def _check_single_channel(strategy: str, channels: Sequence[str]) -> None:
-    wanted = single_channel(strategy)
-    if wanted is not None and wanted not in channels:
-        what = f"the dataset has no channel {wanted}. {suggest(wanted, list(channels))}"
-        raise UserError(Problem(f"channel strategy {strategy}", what, "Leave it out here."))
-
-
-def _check_agnostic(slots: Sequence[Slot]) -> None:
-    if slots:
-        names = ", ".join(slot.name for slot in slots)
-        what = f"its weights expect fixed slots ({names})"
-        mend = "Use map, replicate or adapt; backbones that take any channels need not be asked."
-        raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, mend))
-
-
 def _check_mappable(
     strategy: str, natural: dict[str, str], channels: Sequence[str], slots: Sequence[Slot]
 ) -> None:
     where = f"channel strategy {strategy}"
     if not natural:
-        known = "; ".join(_described(slot) for slot in slots)
+        known = "; ".join(
+            f"{slot.name} accepts {', '.join(slot.accepts)}" if slot.accepts else slot.name
+            for slot in slots
+        )
         raise UserError(
             Problem(
                 where,
@@ -290,7 +281,3 @@ def _check_mappable(
     if strategy != MAP and len(slots) == 1:
         what = f"the backbone has one slot ({slots[0].name}), so no other order exists"
         raise UserError(Problem(where, what, "Leave map-random out for this backbone."))
-
-
-def _described(slot: Slot) -> str:
-    return f"{slot.name} accepts {', '.join(slot.accepts)}" if slot.accepts else slot.name

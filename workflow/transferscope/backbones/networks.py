@@ -60,7 +60,10 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
     elif isinstance(card, TrainCard):
         raise UserError(not_trained(card, card_path))
     elif card.pretrained:
-        network = _from_hub(card, card_path)
+        try:
+            network = _created(card, pretrained=True)
+        except Exception as error:  # hub, network and file errors have no common base
+            raise UserError(not_fetched(card, card_path, first_line(error))) from None
     else:
         with _seeded(card.seed):
             network = _created(card)
@@ -157,14 +160,6 @@ def _created(card: ArchitectureCard, *, pretrained: bool = False, **further: Any
         **arguments,
     )
     return network
-
-
-def _from_hub(card: TimmCard, card_path: Path) -> nn.Module:
-    try:
-        return _created(card, pretrained=True)
-    except Exception as error:  # hub, network and file errors have no common base
-        problem = not_fetched(card, card_path, first_line(error))
-        raise UserError(problem) from None
 
 
 def not_fetched(card: TimmCard, card_path: Path, reason: str = "") -> Problem:

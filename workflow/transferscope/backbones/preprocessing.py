@@ -89,7 +89,10 @@ class Preprocessor:
         else:
             # Scaling commutes with resizing and is cheaper on the smaller image.
             scaled = _between(self._resized(pixels), low, high)
-        return _self_normalized(scaled) if self.normalization.kind == "self" else scaled
+        if self.normalization.kind != "self":
+            return scaled
+        std, mean = torch.std_mean(scaled, dim=(-2, -1), keepdim=True)
+        return torch.where(std > CONSTANT, (scaled - mean) / (std + SELF_EPSILON), 0.0)
 
     def fill(self, resized: Tensor, one: Pass) -> Tensor:
         """Return the network's input for one pass, [B, slots, S, S] float32.
@@ -159,11 +162,6 @@ def _between(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return pixels so that `low` is 0 and `high` is 1; zero where the two are equal."""
     span = high - low
     return torch.where(span > 0, (pixels - low) / span.clamp_min(1e-12), 0.0)
-
-
-def _self_normalized(pixels: Tensor) -> Tensor:
-    std, mean = torch.std_mean(pixels, dim=(-2, -1), keepdim=True)
-    return torch.where(std > CONSTANT, (pixels - mean) / (std + SELF_EPSILON), 0.0)
 
 
 def _per_input(values: Sequence[float], n_inputs: int, device: torch.device | str) -> Tensor:

@@ -91,7 +91,8 @@ class Backbone(nn.Module):
             pooled: Tensor = self.network.forward_head(last, pre_logits=True)
             return pooled
         if last.ndim == 4:
-            return last.mean(dim=_spatial_axes(self.network))
+            layout = str(getattr(self.network, "output_fmt", "NCHW"))
+            return last.mean(dim=(1, 2) if layout.endswith("NHWC") else (2, 3))
         prefix = int(getattr(self.network, "num_prefix_tokens", 0))
         return _joined(output, last[:, :1, :], last[:, prefix:].mean(dim=1))
 
@@ -115,10 +116,6 @@ def has_tokens(network: Any) -> bool:
 def has_class_token(network: Any) -> bool:
     """Tell whether one of the tokens stands for the whole image."""
     return getattr(network, "cls_token", None) is not None
-
-
-def _spatial_axes(network: Any) -> tuple[int, int]:
-    return (1, 2) if str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC") else (2, 3)
 
 
 def number_of_layers(network: Any) -> int:

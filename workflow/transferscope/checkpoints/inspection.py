@@ -126,7 +126,10 @@ def inspect_checkpoint(
         network, wanted = _named_network(checkpoint, named, state_key)
         converted = convert(checkpoint, layout, state_key, network, wanted)
         if converted.layout == "timm":
-            converted = _as_named(converted, network)
+            seen = converted.network
+            size = seen.image_size or network.image_size
+            network = replace(network, patch_size=seen.patch_size, image_size=size)
+            converted = replace(converted, network=network)
     card = draft(path, converted, state_key)
     model = without_values(card)
     state = fitted(model, converted)
@@ -211,13 +214,3 @@ def _named_network(
         image_size=size,
     )
     return network, list(model.state_dict())
-
-
-def _as_named(converted: Converted, network: Network) -> Converted:
-    plain = converted.network
-    return replace(
-        converted,
-        network=replace(
-            network, patch_size=plain.patch_size, image_size=plain.image_size or network.image_size
-        ),
-    )

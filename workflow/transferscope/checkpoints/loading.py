@@ -126,12 +126,10 @@ def mismatch(
     if not parts:
         return None
     what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
-    return Problem(str(path), what, _advice(converted.network, path))
-
-
-def _advice(network: Network, path: Path) -> str:
-    arguments = f" with arguments {dict(network.arguments)}" if network.arguments else ""
-    return (
-        f"The file looks like {network.architecture}{arguments} and {network.channels} slots: fix "
+    found = converted.network
+    arguments = f" with arguments {dict(found.arguments)}" if found.arguments else ""
+    mend = (
+        f"The file looks like {found.architecture}{arguments} and {found.channels} slots: fix "
         f"the card, or let `transferscope backbone card {path}` write one."
     )
+    return Problem(str(path), what, mend)

@@ -63,7 +63,8 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Locate
         for name in checkpoint.tensors
         if f".{name}".endswith(f".{anchor}")
     ]
-    chosen = [prefix for prefix in prefixes if _is_chosen(prefix, state_key)]
+    start = "" if state_key is None else f"{state_key}."
+    chosen = [p for p in prefixes if p.startswith(start) and p.split(".")[0] not in NO_NETWORK]
     if not chosen:
         return None
     prefix = min(chosen, key=lambda p: (_rank(p), len(p)))
@@ -74,12 +75,6 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Locate
         if name.startswith(prefix)
     }
     return Located(prefix, inside, outside, checkpoint.format)
-
-
-def _is_chosen(prefix: str, state_key: str | None) -> bool:
-    if prefix.split(".")[0] in NO_NETWORK:
-        return False
-    return state_key is None or prefix.startswith(f"{state_key}.")
 
 
 def _rank(prefix: str) -> int:

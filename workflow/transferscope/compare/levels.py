@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from transferscope.backbones.strategies import family_of
-from transferscope.compare.bootstrap import Weights, draw_weights
+from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
 from transferscope.compare.tables import Store, matching, rounded, write_csv, write_parquet
@@ -113,6 +113,7 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
     """
     scores: list[pd.DataFrame] = []
     rows: list[dict[str, Any]] = []
+    with_precision = settings.metric == "macro_average_precision"
     for dataset in dict.fromkeys(levels.dataset for levels in stores):
         own = [levels for levels in stores if levels.dataset == dataset]
         paths = [path for levels in own for each in levels.paths.values() for path in each]
@@ -120,35 +121,25 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         # The draws that `compare` makes for the dataset.
         weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
         for levels in own:
-            found = _tallies(levels, groups, weights, settings)
-            scores += [_scores(levels, *item, settings) for item in found.items()]
+            found = {
+                variant: tally(each, groups, weights, settings, 1.0, with_precision)
+                for variant, each in levels.paths.items()
+            }
+            for variant, counted in found.items():
+                table = intervals_of(counted, dataset, levels.store, settings.confidence)
+                table = matching(table, metric=settings.metric).rename(columns={"point": "mean"})
+                scores.append(table.assign(**variant.columns))
             rows += _differences(levels, found, settings, len(groups))
+    gaps = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
+    if rows:
+        gaps = corrected(gaps, FAMILY, settings.confidence)
     tables = {
         "aggregate": pd.concat(scores, ignore_index=True)[LEVEL_COLUMNS],
-        "aggregate_differences": _corrected(rows, settings.confidence),
+        "aggregate_differences": gaps,
     }
     for name, table in tables.items():
         write_parquet(rounded(table), folder / f"{name}.parquet")
         write_csv(table, folder / f"{name}.csv")
-
-
-def _tallies(
-    levels: Levels, groups: list[str], weights: Weights, settings: CompareSettings
-) -> dict[Variant, Tally]:
-    """Reduce each prediction table to its draws."""
-    with_precision = settings.metric == "macro_average_precision"
-    return {
-        variant: tally(paths, groups, weights, settings, 1.0, with_precision)
-        for variant, paths in levels.paths.items()
-    }
-
-
-def _scores(
-    levels: Levels, variant: Variant, counted: Tally, settings: CompareSettings
-) -> pd.DataFrame:
-    table = intervals_of(counted, levels.dataset, levels.store, settings.confidence)
-    table = matching(table, metric=settings.metric).rename(columns={"point": "mean"})
-    return table.assign(**variant.columns)
 
 
 def _differences(
@@ -192,8 +183,3 @@ def _kind(one: Variant, other: Variant) -> str:
     # A single field has one embedding, whatever the method.
     comparable = one.level == "fov" or one.method == other.method
     return "fields" if other.source == FIELDS and comparable else ""
-
-
-def _corrected(rows: list[dict[str, Any]], confidence: float) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
-    return table if table.empty else corrected(table, FAMILY, confidence)

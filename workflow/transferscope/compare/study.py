@@ -123,13 +123,20 @@ def compare(
     summary = _summary(scores, bootstrapped)
     chosen = choose(summary, settings.metric)
     classes = [table for found in bootstrapped.values() for table in found.classes]
+    gained = [
+        gains(found.curves, dataset, summary, settings.confidence)
+        for dataset, found in bootstrapped.items()
+    ]
     tables = {
         "scores": scores,
         "differences": _differences(bootstrapped, settings),
-        "chosen": _with_settings(chosen, settings),
+        # With what the figures say about their intervals.
+        "chosen": chosen.assign(
+            metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
+        ),
         "confusion": _confusions(bootstrapped, chosen, summary, settings),
         "per_class": _concatenate(classes, CLASS_COLUMNS),
-        "finetuning": _gains(bootstrapped, summary, settings),
+        "finetuning": _concatenate(gained, TUNED_COLUMNS),
     }
     for name, table in tables.items():
         write_parquet(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
@@ -198,7 +205,8 @@ def _bootstrap(
                 counted = _reduce(table, result[dataset], settings, own)
                 if table.store in tuned:
                     curves = result[dataset].curves.setdefault(table.store, {})
-                    curves |= _headline_draws(counted)
+                    column = PLAIN_METRICS.index(counted.headline)
+                    curves |= {key: counted.draws(*key)[:, column] for key in counted.sums}
                 bar.update()
     return result
 
@@ -224,22 +232,6 @@ def _reduce(
     return counted
 
 
-def _headline_draws(counted: Tally) -> dict[tuple[Head, str, float], Floats]:
-    """Return the headline metric [1 + draws] of every head, scheme and fraction."""
-    column = PLAIN_METRICS.index(counted.headline)
-    return {key: counted.draws(*key)[:, column] for key in counted.sums}
-
-
-def _gains(
-    bootstrapped: dict[str, Bootstrapped], summary: pd.DataFrame, settings: CompareSettings
-) -> pd.DataFrame:
-    parts = [
-        gains(found.curves, dataset, summary, settings.confidence)
-        for dataset, found in sorted(bootstrapped.items())
-    ]
-    return _concatenate(parts, TUNED_COLUMNS)
-
-
 def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:
     parts = [table for found in bootstrapped.values() for table in found.intervals]
     intervals = _concatenate(parts, [])
@@ -262,21 +254,12 @@ def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.
 
 def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:
     parts = []
-    for dataset, found in sorted(bootstrapped.items()):
-        intervals = pd.concat(found.intervals)
-        largest = intervals.groupby("scheme")["n_groups"].max()
-        n_groups = {str(scheme): int(n) for scheme, n in largest.items()}
+    for dataset, found in bootstrapped.items():
+        n_groups = pd.concat(found.intervals).groupby("scheme")["n_groups"].max().to_dict()
         parts.append(
             differences(found.folds, dataset, settings.metric, n_groups, settings.confidence)
         )
     return _concatenate(parts, COLUMNS)
-
-
-def _with_settings(chosen: pd.DataFrame, settings: CompareSettings) -> pd.DataFrame:
-    """Add what the figures say about their intervals."""
-    return chosen.assign(
-        metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
-    )
 
 
 def _confusions(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +73,9 @@ def draw_aggregation(
 def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -> Figure:
     datasets, schemes = sorted(scores["dataset"].unique()), sorted(scores["scheme"].unique())
     looks = _looks(scores)
-    stores = {d: _ranked(matching(scores, dataset=d)) for d in datasets}
+    best = scores.groupby(["dataset", "store"])["mean"].max()
+    best = best.sort_values(ascending=False, kind="stable")
+    stores = {dataset: list(best[dataset].index) for dataset in datasets}
     heights = [0.9 + ROW_INCHES * len(stores[d]) * len(looks) for d in datasets]
     figure, grid = new_grid(
         4.6 + 4.2 * len(schemes),
@@ -123,12 +124,6 @@ def _looks(scores: pd.DataFrame) -> dict[Variant, tuple[str, str]]:
     return dict(zip(variants, zip(cycle([GREY, *OKABE_ITO]), cycle(MARKERS)), strict=False))
 
 
-def _ranked(scores: pd.DataFrame) -> list[str]:
-    """Return the stores by their best score, the best first."""
-    best = scores.groupby("store")["mean"].max().sort_values(ascending=False, kind="stable")
-    return [str(store) for store in best.index]
-
-
 def _panel(
     axes: Axes,
     scores: pd.DataFrame,
@@ -155,16 +150,12 @@ def _panel(
         )
         first = {f"first_{name}": value for name, value in variant.columns.items()}
         for place, (_, row) in zip(places, own.iterrows(), strict=True):
-            _note_gap(axes, row, matching(gaps, **first), place)
+            own_gaps = matching(gaps, backbone=row["backbone"], channels=row["channels"], **first)
+            for _, gap in own_gaps.iterrows():
+                text = f"{signed(gap['difference'])}{' *' if gap['significant'] else ''}"
+                end = row["mean"] if np.isnan(row["ci_high"]) else row["ci_high"]
+                axes.text(end + 0.012, place, text, va="center", fontsize=7)
     label_rows(axes, stores, 30, 0.55)
     score_axis(axes, 1.12)
     for boundary in range(1, len(stores)):
         axes.axhline(boundary - 0.5, color=GREY, linewidth=0.4)
-
-
-def _note_gap(axes: Axes, row: pd.Series[Any], gaps: pd.DataFrame, place: float) -> None:
-    own = matching(gaps, backbone=row["backbone"], channels=row["channels"])
-    for _, gap in own.iterrows():
-        text = f"{signed(gap['difference'])}{' *' if gap['significant'] else ''}"
-        end = row["mean"] if np.isnan(row["ci_high"]) else row["ci_high"]
-        axes.text(end + 0.012, place, text, va="center", fontsize=7)

@@ -28,7 +28,10 @@ def draw(results: Results) -> Figure:
     results
         Tables of the comparison.
     """
-    tables = {dataset: _table(results, dataset) for dataset in results.datasets}
+    tables = {
+        dataset: matching(results.confusion, dataset=dataset, scheme=results.schemes(dataset)[0])
+        for dataset in results.datasets
+    }
     tables = {dataset: table for dataset, table in tables.items() if len(table)}
     if not tables:
         return note_that_nothing_is_shown("There are no predictions, so no confusion matrix.")
@@ -53,10 +56,6 @@ def draw(results: Results) -> Figure:
         ),
     )
     return figure
-
-
-def _table(results: Results, dataset: str) -> pd.DataFrame:
-    return matching(results.confusion, dataset=dataset, scheme=results.schemes(dataset)[0])
 
 
 def _panel(axes: Axes, dataset: str, table: pd.DataFrame) -> None:

@@ -210,7 +210,9 @@ def _draw(
     limits = display_limits(store, card)
     for row, axes in enumerate(grid):
         _show(axes[0], store, limits, int(shown.tiles[row]))
-        _name_tile(axes[0], _classes(tiles, shown.tiles[row]), int(shown.right[row].sum()), k)
+        name = label_of(_classes(tiles, shown.tiles[row]), 16)
+        text = f"{name}\n{shown.right[row].sum()} of {k} right"
+        axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
         axes[1].set_axis_off()
         for cell, neighbour, is_right in zip(
             axes[2:], shown.neighbours[row], shown.right[row], strict=True
@@ -256,11 +258,6 @@ def _show(axes: Axes, store: TileStore, limits: npt.NDArray[np.float64], row: in
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-
-
-def _name_tile(axes: Axes, classes: str, n_right: int, k: int) -> None:
-    text = f"{label_of(classes, 16)}\n{n_right} of {k} right"
-    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
 
 
 def _frame(axes: Axes, is_right: bool, classes: str) -> None:

@@ -43,8 +43,12 @@ def draw(results: Results) -> Figure:
             _panel(grid[row, column], results, dataset, scheme, kind, looks)
         grid[row, 0].set_ylabel(results.metric_name)
         legend_of_stores(grid[row, -1], looks, n_stores, results.has_floor(dataset))
-    for dataset in dict.fromkeys(dataset for dataset, _ in kinds):
-        _share_limits([grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset])
+    # All kinds of k-NN of a dataset have one scale, so that they can be compared.
+    for dataset in results.datasets:
+        own = [grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset]
+        limits = [axes.get_ylim() for axes in own]
+        for axes in own:
+            axes.set_ylim(np.min(limits), np.max(limits))
     annotate(
         figure,
         f"{results.metric_name} of k nearest neighbours against k",
@@ -77,13 +81,6 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """Return each store at its best k, the best store first."""
     order = rows.sort_values(["mean", "store"], ascending=[False, True], kind="stable")
     return order.drop_duplicates("store")
-
-
-def _share_limits(panels: list[Axes]) -> None:
-    """Give all kinds of k-NN of a dataset one scale, so that they can be compared."""
-    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
-    for axes in panels:
-        axes.set_ylim(min(low), max(high))
 
 
 def _panel(

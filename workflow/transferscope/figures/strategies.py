@@ -59,15 +59,13 @@ def draw(results: Results) -> Figure:
     annotate(
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
-        results.footnote(_what_bars_show(results)),
+        results.footnote(
+            "Bars: means over test folds, of map-random over its orders, too."
+            if (results.summary["channels"] == MAP_RANDOM).any()
+            else "Bars: means over test folds."
+        ),
     )
     return figure
-
-
-def _what_bars_show(results: Results) -> str:
-    if (results.summary["channels"] == MAP_RANDOM).any():
-        return "Bars: means over test folds, of map-random over its orders, too."
-    return "Bars: means over test folds."
 
 
 def _positions(results: Results, dataset: str) -> dict[tuple[str, str], float]:

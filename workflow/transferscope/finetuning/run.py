@@ -145,7 +145,10 @@ class _Job:
         parts: Parts,
     ) -> _Job:
         store = TileStore(tuned.tiles)
-        _check_same_tiles(store, data)
+        if list(data.tiles.tile_ids) != store.tile_ids:
+            what = "holds other tiles than the embeddings"
+            mend = "Delete the embedding store and its manifest and run the workflow again."
+            raise UserError(Problem(str(store.path), what, mend))
         fabric, settings = training_fabric(compute), probe.settings
         chosen = choose_precision(fabric.device, compute.precision)
         backbone, source = open_backbone(
@@ -281,10 +284,3 @@ def _identity(
 
 def _all_rows(division: Division) -> npt.NDArray[np.int64]:
     return np.concatenate([division.train, division.validation, division.test])
-
-
-def _check_same_tiles(store: TileStore, data: ProbeData) -> None:
-    if list(data.tiles.tile_ids) != store.tile_ids:
-        what = "holds other tiles than the embeddings"
-        mend = "Delete the embedding store and its manifest and run the workflow again."
-        raise UserError(Problem(str(store.path), what, mend))

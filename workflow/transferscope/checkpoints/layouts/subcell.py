@@ -22,6 +22,7 @@ from transferscope.checkpoints.layouts.vit import own_vit
 from transferscope.checkpoints.location import Located
 
 PATCH = "encoder.embeddings.patch_embeddings.projection.weight"
+POSITIONS = "encoder.embeddings.position_embeddings"
 LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
 PARTS = {
     "attention.output.dense": "attn.proj",
@@ -33,8 +34,8 @@ PARTS = {
 PROJECTIONS = ("query", "key", "value")
 NAMES = {
     "encoder.embeddings.cls_token": "cls_token",
-    "encoder.embeddings.position_embeddings": "pos_embed",
-    "encoder.embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
+    POSITIONS: "pos_embed",
+    PATCH: "patch_embed.proj.weight",
     "encoder.embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
     "encoder.layernorm.weight": "norm.weight",
     "encoder.layernorm.bias": "norm.bias",
@@ -54,10 +55,6 @@ SLOTS = {
 }
 # SubCell was trained with one minimum and maximum over all channels; this is the nearest.
 NORMALIZATION = {"intensity": "joint", "kind": "none"}
-
-
-def _recognises(located: Located) -> bool:
-    return "encoder.embeddings.position_embeddings" in located.tensors
 
 
 def _convert(located: Located) -> Converted:
@@ -117,4 +114,4 @@ def _of_layer(located: Located, name: str, block: str, part: str, kind: str) -> 
     return {} if name in joined else {name: tensors[name]}
 
 
-LAYOUT = Layout("subcell", _recognises, _convert, PATCH)
+LAYOUT = Layout("subcell", lambda w: POSITIONS in w.tensors, _convert, PATCH)
