@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from transferscope.backbones.strategies import MAP_RANDOM
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, matching, read_summary
