@@ -18,12 +18,13 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
+from transferscope.backbones.embedder import Embeddings, Tiles
 from transferscope.backbones.strategies import FEATURES
 from transferscope.cards import HandcraftedCard
 from transferscope.processes import process_pool
 
 Image = npt.NDArray[np.float32]
-Tiles = npt.NDArray[Any]
+Limits = npt.NDArray[np.float32]
 Features = dict[str, float]
 
 NUCLEUS = "nucleus"
@@ -44,7 +45,7 @@ EPSILON = 1e-8
 def compute_features(
     tile: Tiles,
     channels: Sequence[str],
-    intensity_range: npt.NDArray[np.float32],
+    intensity_range: Limits,
     card: HandcraftedCard,
 ) -> Features:
     """Return the named features of one tile.
@@ -79,7 +80,7 @@ def compute_features(
     return found
 
 
-def _scaled(tile: Tiles, intensity_range: npt.NDArray[np.float32], largest: int) -> Image:
+def _scaled(tile: Tiles, intensity_range: Limits, largest: int) -> Image:
     low, high = intensity_range[:, 0, None, None], intensity_range[:, 1, None, None]
     images = np.clip((tile.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
     height, width = images.shape[1:]
@@ -230,9 +231,9 @@ _OF_ONE_CHANNEL: dict[str, Callable[[Image], Features]] = {
 def compute_rows(
     tiles: Tiles,
     channels: Sequence[str],
-    intensity_range: npt.NDArray[np.float32],
+    intensity_range: Limits,
     card: HandcraftedCard,
-) -> npt.NDArray[np.float32]:
+) -> Embeddings:
     """Return the features of several tiles, [N, D]; see `compute_features`."""
     rows = [list(compute_features(t, channels, intensity_range, card).values()) for t in tiles]
     return np.asarray(rows, dtype=np.float32)
@@ -255,7 +256,7 @@ class HandcraftedEmbedder:
         self,
         card: HandcraftedCard,
         channels: Sequence[str],
-        intensity_range: npt.NDArray[np.float32],
+        intensity_range: Limits,
         threads: int = 1,
     ) -> None:
         self.card = card
@@ -303,7 +304,7 @@ class HandcraftedEmbedder:
         if self.threads > 1:
             self._pool = process_pool(self.threads)
 
-    def __call__(self, tiles: Tiles) -> npt.NDArray[np.float32]:
+    def __call__(self, tiles: Tiles) -> Embeddings:
         """Return features [N, D] of raw tiles [N, C, H, W]."""
         shared = (self.channels, self.intensity_range, self.card)
         if self._pool is None or len(tiles) <= TILES_PER_TASK:

@@ -23,11 +23,13 @@ from transferscope.figures.style import (
     legend_on_the_right,
 )
 
+# Name of a line -> its colour and marker.
+Looks = dict[str, tuple[str, str]]
 HIGHLIGHTED = 5
 HANDCRAFTED_MARKER = "*"
 
 
-def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def highlighted(ranked: pd.DataFrame) -> Looks:
     """Return colour and marker of the stores that stand out.
 
     The best stores take colours; the best hand-crafted features are black, wherever they rank.
@@ -43,7 +45,7 @@ def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return {**looks, **dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))}
 
 
-def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: dict[str, tuple[str, str]]) -> None:
+def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Looks) -> None:
     """Draw one line per store over a column, with bands for the stores that stand out.
 
     Parameters
@@ -89,9 +91,7 @@ def draw_line(
     axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
-def legend_of_stores(
-    axes: Axes, looks: dict[str, tuple[str, str]], n_stores: int, floor: bool
-) -> None:
+def legend_of_stores(axes: Axes, looks: Looks, n_stores: int, floor: bool) -> None:
     """Put the legend of curves next to an axes."""
     handles = [
         legend_key(label_of(store, 30), color=colour, marker=marker)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from transferscope.backbones.strategies import family_of
 from transferscope.cards import DatasetCard
+from transferscope.compare.bootstrap import Bools
 from transferscope.compare.tables import matching
 from transferscope.config import FigureSettings, KnnSettings
 from transferscope.figures.embedding_maps import StoreView
@@ -75,7 +76,7 @@ class Shown:
 
     tiles: Rows
     neighbours: Rows
-    right: npt.NDArray[np.bool_]
+    right: Bools
 
 
 def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> StoreView | None:
@@ -144,7 +145,7 @@ def draw_gallery(
         save(figure, outputs, settings.dpi)
 
 
-def choose_tiles(labels: npt.NDArray[np.bool_], count: int, *names: object) -> Rows:
+def choose_tiles(labels: Bools, count: int, *names: object) -> Rows:
     """Draw tiles at random, the classes in turn, so that rare ones are shown as well.
 
     Parameters
@@ -184,7 +185,7 @@ def _search(
     # Every k is requested, so that the order is exact.
     ks = [list(range(1, k + 1))]
     (found,) = nearest(space, chosen, candidates, [len(candidates)], ks, codes)
-    own: npt.NDArray[np.bool_] = tiles.matrix[chosen][:, None]
+    own: Bools = tiles.matrix[chosen][:, None]
     right = np.asarray((tiles.matrix[found] & own).any(axis=2))
     order = np.argsort(-right.sum(axis=1), kind="stable")
     return Shown(chosen[order], found[order], right[order])

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head, matching
-from transferscope.figures.curves import draw_curves, highlighted, legend_of_stores, ticks_at
+from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
@@ -63,7 +63,7 @@ def _kinds(results: Results, dataset: str) -> list[str]:
     return [kind for kind in knn_heads() if kind in run]
 
 
-def _looks(results: Results, dataset: str) -> tuple[dict[str, tuple[str, str]], int]:
+def _looks(results: Results, dataset: str) -> tuple[Looks, int]:
     """Return how the stores look in all panels of a dataset, and how many there are."""
     first = results.schemes(dataset)[0]
     parts = [_of_all_k(results, dataset, first, kind) for kind in _kinds(results, dataset)]
@@ -89,7 +89,7 @@ def _panel(
     dataset: str,
     scheme: str,
     kind: str,
-    looks: dict[str, tuple[str, str]],
+    looks: Looks,
 ) -> None:
     rows = _of_all_k(results, dataset, scheme, kind)
     axes.set_xlabel("Neighbours k")

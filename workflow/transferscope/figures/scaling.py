@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head
-from transferscope.figures.curves import draw_curves, highlighted, legend_of_stores, ticks_at
+from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
@@ -87,9 +87,7 @@ def _note(tuned: bool) -> str:
     )
 
 
-def _panel(
-    axes: Axes, results: Results, dataset: str, scheme: str, looks: dict[str, tuple[str, str]]
-) -> None:
+def _panel(axes: Axes, results: Results, dataset: str, scheme: str, looks: Looks) -> None:
     rows = results.curve(dataset, scheme)
     draw_curves(axes, rows, "n_train_groups", looks)
     floor = results.curve(dataset, scheme, Head(FLOOR)).groupby("fraction")

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.tables import Head, Store, matching
 from transferscope.compare.wording import percent
-from transferscope.figures.curves import draw_line, ticks_at
+from transferscope.figures.curves import Looks, draw_line, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import BLACK, MARKERS, OKABE_ITO, label_of, legend_key
 from transferscope.finetuning.modes import described, mode_of_head
@@ -25,7 +25,7 @@ def tuned_stores(results: Results, dataset: str) -> list[Store]:
     return sorted(set(map(Store, rows["backbone"], rows["channels"])))
 
 
-def looks_of(results: Results) -> dict[str, tuple[str, str]]:
+def looks_of(results: Results) -> Looks:
     """Return colour and marker of each mode that was run, the same in every panel."""
     modes = sorted(results.finetuning["head"].unique())
     return {mode: (OKABE_ITO[i], MARKERS[i + 1]) for i, mode in enumerate(modes)}
@@ -37,7 +37,7 @@ def draw_tuning(
     dataset: str,
     scheme: str,
     store: Store,
-    looks: dict[str, tuple[str, str]],
+    looks: Looks,
 ) -> None:
     """Draw the curves of a store, frozen and fine-tuned, and mark where the latter is worth it.
 
@@ -73,7 +73,7 @@ def draw_tuning(
     axes.set_title("\n".join([label_of(str(store), 44, 1), *verdicts]))
 
 
-def handles_of_modes(looks: dict[str, tuple[str, str]]) -> list[Line2D]:
+def handles_of_modes(looks: Looks) -> list[Line2D]:
     """Return the legend: the frozen curve, then the modes."""
     frozen = legend_key("frozen, best head", color=BLACK, marker=FROZEN_MARKER)
     tuned = [

@@ -19,6 +19,7 @@ from transferscope.config import FinetuneSettings
 from transferscope.finetuning.balance import class_weights, row_weights
 from transferscope.finetuning.layers import parameter_groups
 from transferscope.finetuning.network import TunedNetwork
+from transferscope.finetuning.parts import Scores
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import row_losses, steps_per_epoch
 from transferscope.probes.metrics import average_precision, mean_of_defined
@@ -29,6 +30,7 @@ from transferscope.training.settings import OptimiserSettings
 from transferscope.training.tiles import TrainingTiles
 
 Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class LabelledRows:
     labels: Bools
     is_multi_label: bool
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> Tensor:
+    def batch(self, rows: Rows) -> Tensor:
         """Return raw tiles [B, C, H, W] by their rows in the store."""
         return self.tiles.batch(np.searchsorted(self.tiles.rows, rows))
 
@@ -195,14 +197,14 @@ class FinetuneTask:
         """Stop reading ahead."""
         self.reader.close()
 
-    def scores(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def scores(self, rows: Rows) -> Scores:
         """Return the class probabilities of the best weights on some rows, [n, C] float32."""
         return class_scores(self.best, self.data, rows, self.settings.batch_size)
 
-    def _rows(self, step: int) -> npt.NDArray[np.int64]:
+    def _rows(self, step: int) -> Rows:
         return self.division.train[self.order.rows(step)]
 
-    def _targets(self, rows: npt.NDArray[np.int64]) -> Tensor:
+    def _targets(self, rows: Rows) -> Tensor:
         labels = torch.from_numpy(self.data.labels[rows])
         return labels.to(self.network.source.device, torch.float32)
 
@@ -230,9 +232,7 @@ class FinetuneTask:
 
 
 @torch.inference_mode()
-def logits_of(
-    network: TunedNetwork, data: LabelledRows, rows: npt.NDArray[np.int64], batch_size: int
-) -> Tensor:
+def logits_of(network: TunedNetwork, data: LabelledRows, rows: Rows, batch_size: int) -> Tensor:
     """Return logits [n, C] of tiles that are not augmented, on the device."""
     parts = [
         network(network.source.evaluated(data.batch(rows[start : start + batch_size])))
@@ -241,9 +241,7 @@ def logits_of(
     return torch.cat(parts)
 
 
-def class_scores(
-    network: TunedNetwork, data: LabelledRows, rows: npt.NDArray[np.int64], batch_size: int
-) -> npt.NDArray[np.float32]:
+def class_scores(network: TunedNetwork, data: LabelledRows, rows: Rows, batch_size: int) -> Scores:
     """Return class probabilities [n, C] float32 of tiles that are not augmented."""
     if not len(rows):
         return np.empty((0, data.labels.shape[1]), dtype=np.float32)
@@ -251,7 +249,7 @@ def class_scores(
     return as_scores(logits, data.is_multi_label)
 
 
-def as_scores(logits: Tensor, is_multi_label: bool) -> npt.NDArray[np.float32]:
+def as_scores(logits: Tensor, is_multi_label: bool) -> Scores:
     """Return class probabilities [n, C] of logits."""
     scores = logits.sigmoid() if is_multi_label else logits.softmax(dim=1)
     return scores.cpu().numpy()
