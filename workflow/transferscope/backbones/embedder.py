@@ -40,6 +40,26 @@ class Embedder(Protocol):
         """Release what `start` took."""
 
 
+def decision(
+    precision: str, dtype: str, tried: str | None = None, agreement: float | None = None
+) -> dict[str, Any]:
+    """Return the number formats of a store, as `Embedder.decide` does.
+
+    Parameters
+    ----------
+    precision, dtype
+        Of the network, and of the store.
+    tried, agreement
+        The precision that was tried, and its centred cosine to fp32; None: fp32 was chosen at once.
+    """
+    return {
+        "precision": precision,
+        "tried_precision": tried,
+        "centred_cosine": agreement,
+        "dtype": dtype,
+    }
+
+
 def storage_dtype(sample: Embeddings) -> str:
     """Return float16 where it holds a sample of embeddings [N, D] without harm, else float32.
 

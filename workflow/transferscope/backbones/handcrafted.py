@@ -18,7 +18,7 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from transferscope.backbones.embedder import Embeddings, Tiles
+from transferscope.backbones.embedder import Embeddings, Tiles, decision
 from transferscope.backbones.strategies import FEATURES
 from transferscope.cards import HandcraftedCard
 from transferscope.processes import process_pool
@@ -172,12 +172,13 @@ def _zones(images: Image, channels: Sequence[str]) -> npt.NDArray[np.int64]:
     mask = _nuclei(images[list(channels).index(NUCLEUS)]) if NUCLEUS in channels else None
     if mask is not None:
         ring = 1 + np.floor((ndimage.distance_transform_edt(~mask) - 1) / (side / 32))
-        return np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1)).astype(np.int64)
+        zones = np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1))
+        return np.asarray(zones, dtype=np.int64)
     y, x = np.indices(images.shape[1:])
     centre = (np.array(images.shape[1:]) - 1) / 2
     radius = np.hypot(y - centre[0], x - centre[1]) / (side / 2)
     zones = np.clip(np.floor(radius * (RADIAL_BINS - 1)), 0, RADIAL_BINS - 1)
-    return zones.astype(np.int64)
+    return np.asarray(zones, dtype=np.int64)
 
 
 def _nuclei(image: Image) -> npt.NDArray[np.bool_] | None:
@@ -292,12 +293,7 @@ class HandcraftedEmbedder:
 
     def decide(self, sample: Tiles) -> dict[str, Any]:
         """Return the number formats: features differ in scale, so that they stay float32."""
-        return {
-            "precision": "fp32",
-            "tried_precision": None,
-            "centred_cosine": None,
-            "dtype": "float32",
-        }
+        return decision("fp32", "float32")
 
     def start(self, decision: dict[str, Any]) -> None:
         """Start the worker processes."""

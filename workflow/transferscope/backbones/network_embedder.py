@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transferscope.backbones.channels import Assignment, column_layout
 from transferscope.backbones.checks import check_backbone
-from transferscope.backbones.embedder import Embeddings, Tiles, storage_dtype
+from transferscope.backbones.embedder import Embeddings, Tiles, decision, storage_dtype
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
     DTYPES,
@@ -131,7 +131,7 @@ class NetworkEmbedder:
         tried = choose_precision(self.device, self.settings.precision)
         wanted = self._embed_in("fp32", sample)
         if tried == "fp32":
-            return _decision("fp32", None, None, wanted)
+            return decision("fp32", storage_dtype(wanted))
         found = self._embed_in(tried, sample)
         agreement = min(
             centred_cosine(
@@ -140,7 +140,7 @@ class NetworkEmbedder:
             for c in self.columns()
         )
         if agreement >= LEAST_AGREEMENT:
-            return _decision(tried, tried, agreement, found)
+            return decision(tried, storage_dtype(found), tried, agreement)
         logger.warning(
             "%s: %s embeddings agree with fp32 to a centred cosine of %.4f only (%.2f is needed): "
             "fp32 takes over",
@@ -149,7 +149,7 @@ class NetworkEmbedder:
             agreement,
             LEAST_AGREEMENT,
         )
-        return _decision("fp32", tried, agreement, wanted)
+        return decision("fp32", storage_dtype(wanted), tried, agreement)
 
     def start(self, decision: dict[str, Any]) -> None:
         """Put the network into the number format that was decided."""
@@ -211,14 +211,3 @@ class NetworkEmbedder:
     def _embed_in(self, precision: Precision, tiles: Tiles) -> Embeddings:
         self.backbone = self._in(precision)
         return self(tiles)
-
-
-def _decision(
-    precision: str, tried: str | None, agreement: float | None, sample: Embeddings
-) -> dict[str, Any]:
-    return {
-        "precision": precision,
-        "tried_precision": tried,
-        "centred_cosine": agreement,
-        "dtype": storage_dtype(sample),
-    }

@@ -6,7 +6,6 @@ import pandas as pd
 
 from transferscope.backbones.strategies import MAP_RANDOM
 from transferscope.compare.tables import matching
-from transferscope.score_table import SEEN_IN_TRAINING
 
 SEEN = {
     "images": "images of {dataset}, those of test groups included, but no labels",
@@ -27,7 +26,7 @@ def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
     rows = matching(summary, dataset=dataset)
     notes = []
     for seen, text in SEEN.items():
-        if names := _names(matching(rows, **{SEEN_IN_TRAINING: seen})):
+        if names := _names(matching(rows, seen_in_training=seen)):
             notes.append(f"In training, {names} saw {text.format(dataset=dataset)}.")
     if names := _names(_on_fewer_folds(rows)):
         notes.append(

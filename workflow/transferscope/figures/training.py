@@ -18,7 +18,7 @@ from transferscope.paths import history_of
 
 # Points per line: one per step would not be clearer.
 POINTS = 400
-PLAIN_COLUMNS = {
+PLAIN_COLUMNS = [
     "step",
     "epoch",
     "images",
@@ -26,7 +26,7 @@ PLAIN_COLUMNS = {
     "learning_rate",
     "images_per_second",
     "data_wait",
-}
+]
 
 
 @dataclass(frozen=True)
