@@ -230,8 +230,9 @@ class StoreFilling:
     @property
     def _rows_per_read(self) -> int:
         """A whole number of batches, so that batches never depend on how much is read."""
-        array, batch_size = self.source.array, self.settings.batch_size
-        tile_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
+        source, batch_size = self.source, self.settings.batch_size
+        pixel_bytes = int(source.array.dtype.itemsize)
+        tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * pixel_bytes)
         return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
 
-# Dataset channels that belong into a slot, in addition to the one of its own name.
+# Dataset channels that fit a slot, in addition to the one with its name.
 ACCEPTS = {
     "red": ["microtubules", "cytoskeleton"],
     "green": ["protein"],

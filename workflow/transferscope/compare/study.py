@@ -255,7 +255,8 @@ def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.
 def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:
     parts = []
     for dataset, found in bootstrapped.items():
-        n_groups = pd.concat(found.intervals).groupby("scheme")["n_groups"].max().to_dict()
+        largest = pd.concat(found.intervals).groupby("scheme")["n_groups"].max()
+        n_groups = {str(scheme): int(n) for scheme, n in largest.items()}
         parts.append(
             differences(found.folds, dataset, settings.metric, n_groups, settings.confidence)
         )

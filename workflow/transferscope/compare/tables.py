@@ -70,7 +70,7 @@ class Store:
         return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"
 
 
-def matching(table: pd.DataFrame, head: Head | None = None, **values: object) -> pd.DataFrame:
+def matching(table: pd.DataFrame, head: Head | None = None, /, **values: object) -> pd.DataFrame:
     """Return the rows of a table that have some values.
 
     Parameters

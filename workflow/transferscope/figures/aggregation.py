@@ -64,8 +64,8 @@ def draw_aggregation(
     scores, gaps = (
         read_parquet(folder / f"{name}.parquet") for name in ("aggregate", "aggregate_differences")
     )
-    scores = with_labels(scores[scores["head"] == HEAD])
-    gaps = matching(gaps[gaps["head"] == HEAD], kind="tile")
+    scores = with_labels(matching(scores, head=HEAD))
+    gaps = matching(gaps, head=HEAD, kind="tile")
     with style():
         save(_draw(scores, gaps, compared), outputs, settings.dpi)
 

@@ -69,8 +69,8 @@ class KnnProbe:
             found = functional.normalize(self.embed(encoder, dataset, rows), dim=1)
             spreads.append(spread(found))
             right += _votes(found, dataset.labels[rows], dataset.groups[rows])
-        measured = {"embedding_spread": spreads, "knn_accuracy": right}
-        return {name: float(np.mean(values)) for name, values in measured.items() if values}
+        measured = {"embedding_spread": float(np.mean(spreads))}
+        return {**measured, "knn_accuracy": float(np.mean(right))} if right else measured
 
     @torch.inference_mode()
     def embed(self, encoder: nn.Module, dataset: TrainingDataset, rows: np.ndarray) -> Tensor:

@@ -121,7 +121,7 @@ def patch_shape(weight: Tensor) -> tuple[int, int, int]:
 
 
 def _sized(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Return the name of the size, and the arguments that timm needs besides."""
+    """Return the name of the size, and the further arguments that timm needs."""
     sizes, patch = sizes_of(tensors), patch_shape(tensors[PATCH_WEIGHT])[2]
     size = SIZES.get((sizes["embed_dim"], sizes["depth"]))
     if size and timm.is_model(name := f"vit_{size}_patch{patch}_224"):
