@@ -67,21 +67,20 @@ def catalogue(folders: Sequence[Path]) -> list[Entry]:
 def _entry(card: BackboneCard, path: Path) -> Entry:
     from transferscope.costs.weights import weights_state
 
+    channels, features = "any", None
+    if not isinstance(card, HandcraftedCard):
+        features = _features(card, path)
+        if not accepts_any_channels(card):
+            channels = ", ".join(slot.name for slot in card.slots)
     return Entry(
         name=card.name,
         description=card.description,
-        channels=_channels(card),
+        channels=channels,
         input_size=card.input_size,
-        features=None if isinstance(card, HandcraftedCard) else _features(card, path),
+        features=features,
         weights=weights_state(card, path),
         licence=card.licence,
     )
-
-
-def _channels(card: BackboneCard) -> str:
-    if isinstance(card, HandcraftedCard) or accepts_any_channels(card):
-        return "any"
-    return ", ".join(slot.name for slot in card.slots)
 
 
 def _features(card: NetworkCard, path: Path) -> int | None:

@@ -18,7 +18,7 @@ from transferscope.figures.style import (
     style,
 )
 
-FIGURES: dict[str, Callable[[Results, FigureSettings], Figure]] = {
+FIGURES: dict[str, Callable[[Results], Figure]] = {
     "strategies": strategies.draw,
     "scaling": scaling.draw,
     "neighbours": neighbours.draw,
@@ -55,7 +55,7 @@ def draw_figure(
     results = Results.read(summary, folder)
     with style():
         if results.datasets:
-            figure = FIGURES[name](results, settings)
+            figure = FIGURES[name](results)
         else:
             figure = note_that_nothing_is_shown("Only the floor was run: nothing to compare.")
         save(figure, outputs, settings.dpi)

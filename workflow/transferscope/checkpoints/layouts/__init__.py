@@ -1,31 +1,29 @@
-"""Layouts: one module a family of networks, from the most particular to the plainest."""
+"""Layouts: one module per family of networks, from the most specific to the plainest."""
 
 from __future__ import annotations
 
+from transferscope.checkpoints.layouts import (
+    channelvit,
+    dino,
+    dinov2,
+    dinov3,
+    mae,
+    openphenom,
+    subcell,
+    timm_names,
+)
 from transferscope.checkpoints.layouts.base import Layout
-from transferscope.checkpoints.layouts.channelvit import ChannelVit
-from transferscope.checkpoints.layouts.dino import Dino, Dino4Cells, DinoResnet
-from transferscope.checkpoints.layouts.dinov2 import CellDino, DinoV2
-from transferscope.checkpoints.layouts.dinov3 import DinoV3
-from transferscope.checkpoints.layouts.mae import Mae
-from transferscope.checkpoints.layouts.openphenom import OpenPhenom
-from transferscope.checkpoints.layouts.subcell import SubCell
-from transferscope.checkpoints.layouts.timm_names import TimmResnet, TimmVit
 
-# The order in which a file is asked: whoever recognises it first, has it.
+# The order in which layouts are tried: the first that recognises a file converts it.
 LAYOUTS: tuple[Layout, ...] = (
-    OpenPhenom(),
-    ChannelVit(),
-    SubCell(),
-    DinoV3(),
-    DinoV2(),
-    CellDino(),
-    Mae(),
-    Dino4Cells(),
-    Dino(),
-    DinoResnet(),
-    TimmVit(),
-    TimmResnet(),
+    openphenom.LAYOUT,
+    channelvit.LAYOUT,
+    subcell.LAYOUT,
+    dinov3.LAYOUT,
+    *dinov2.LAYOUTS,
+    mae.LAYOUT,
+    *dino.LAYOUTS,
+    *timm_names.LAYOUTS,
 )
 
 __all__ = ["LAYOUTS", "Layout"]
