@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
 from transferscope.backbones import network_embedder, readout
-from transferscope.backbones.embed import embed, prefetched, storage_dtype
+from transferscope.backbones.embed import embed, prefetched
+from transferscope.backbones.embedder import storage_dtype
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor

@@ -10,7 +10,7 @@ import torch
 
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.networks import build_backbone, known_architectures
-from transferscope.backbones.patch_projection import count_patch_convolutions
+from transferscope.backbones.patch_projection import replace_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision, output_widths
 from transferscope.backbones.weights import weights_sha256
@@ -133,7 +133,7 @@ def test_reduced_precision_agrees_with_fp32(patch: int, channels: int) -> None:
 
 
 def test_no_patch_convolution_is_left_and_batch_norm_keeps_fp32() -> None:
-    assert count_patch_convolutions(build_backbone(card(), HERE)) == 0
+    assert replace_patch_convolutions(build_backbone(card(), HERE)) == 0
     resnet = build_backbone(card("resnet18", outputs=[{"name": "p", "pooling": "pool"}]), HERE)
     reduced = in_precision(resnet, torch.bfloat16)
     assert reduced.network.bn1.running_var.dtype == torch.float32

@@ -26,7 +26,7 @@ from checkpoint_files import (
 )
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.networks import build_backbone
-from transferscope.backbones.patch_projection import count_patch_convolutions
+from transferscope.backbones.patch_projection import replace_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision
 from transferscope.cards import FileCard
@@ -179,7 +179,7 @@ def test_the_cards_of_these_networks_are_in_order(tmp_path: Path) -> None:
 def test_these_networks_run_in_reduced_precision_without_patch_convolutions(tmp_path: Path) -> None:
     for card, channels in cards(tmp_path):
         backbone = build_backbone(card, HERE)
-        assert count_patch_convolutions(backbone) == 0
+        assert replace_patch_convolutions(backbone) == 0
         x = images(channels, 48, n=8) * torch.linspace(0.2, 2, 8)[:, None, None, None]
         with torch.inference_mode():
             pairs = zip(backbone(x), in_precision(backbone, torch.bfloat16)(x), strict=True)

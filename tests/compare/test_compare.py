@@ -295,7 +295,7 @@ def test_problems_are_reported_together(study, tmp_path):
         run(study, tmp_path, scores=[], predictions=[])
     with pytest.raises(UserError, match="not among those to compare"):
         run(study, tmp_path, scores=study.scores[:1])
-    with pytest.raises(UserError, match="one value a class"):
+    with pytest.raises(UserError, match="one value per class"):
         run(study, tmp_path, settings=CompareSettings(metric="class_f1"))
 
 

@@ -47,7 +47,7 @@ def test_a_vision_transformer_takes_low_rank_updates_and_others_do_not():
 
 def test_more_layers_than_there_are_are_refused():
     (reason,) = reasons(VIT, "last-2", "last-3")
-    assert "it has 2 layers beside its input" in reason
+    assert "it has 2 layers besides its input" in reason
 
 
 def test_layers_after_the_one_that_is_read_are_refused():

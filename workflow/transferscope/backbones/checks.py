@@ -77,7 +77,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         network = network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} cannot be built: {first_line(error)}"
-        mend = "Mend `arguments`, `input_size` or `slots` of the card."
+        mend = "Fix `arguments`, `input_size` or `slots` of the card."
         return [Problem(f"{card_path}, key arguments", what, mend)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
@@ -95,7 +95,7 @@ def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list
         network = transformers_without_values(card, card_path)
     except Exception as error:  # the library raises whatever its many models raise
         what = f"{card.model} cannot be built: {first_line(error)}"
-        return [Problem(f"{card_path}, key model", what, "Mend `input_size` or `slots`.")]
+        return [Problem(f"{card_path}, key model", what, "Fix `input_size` or `slots`.")]
     return [p for output in card.outputs for p in _check_output(output, network, card_path)]
 
 
@@ -165,23 +165,22 @@ def _check_input_size(card: ArchitectureCard, card_path: Path, network: Any) -> 
 
 def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem]:
     where = f"{card_path}, output {output.name}"
-    problems = []
+    wrong: dict[str, str] = {}
     if output.pooling in ("cls", "cls+mean") and not has_class_token(network):
-        mend = "Use `pooling: mean` or `pooling: pool`."
-        problems.append(Problem(where, "the architecture has no class token", mend))
-    if output.layer is None:
-        return problems
+        wrong["the architecture has no class token"] = "Use `pooling: mean` or `pooling: pool`."
     depth = number_of_layers(network)
-    if not hasattr(network, "forward_intermediates") or depth == 0:
-        mend = "Leave `layer` out, for the last."
-        return [*problems, Problem(where, "timm cannot read inner layers of this network", mend)]
-    if not -depth <= output.layer < depth:
-        mend = f"Use 0 to {depth - 1}, or -{depth} to -1."
-        problems.append(Problem(where, f"there is no layer {output.layer}", mend))
-    if output.pooling == "pool" and has_tokens(network):
-        mend = "Use `pooling: mean`, or leave `layer` out."
-        problems.append(Problem(where, "a transformer pools its last layer only", mend))
-    return problems
+    if output.layer is None:
+        pass
+    elif not hasattr(network, "forward_intermediates") or depth == 0:
+        wrong["timm cannot read inner layers of this network"] = "Leave `layer` out, for the last."
+    else:
+        if not -depth <= output.layer < depth:
+            mend = f"Use 0 to {depth - 1}, or -{depth} to -1."
+            wrong[f"there is no layer {output.layer}"] = mend
+        if output.pooling == "pool" and has_tokens(network):
+            mend = "Use `pooling: mean`, or leave `layer` out."
+            wrong["a transformer pools its last layer only"] = mend
+    return [Problem(where, what, mend) for what, mend in wrong.items()]
 
 
 def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) -> list[Problem]:
@@ -192,6 +191,6 @@ def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) 
         return []  # An operator without shapes-only arithmetic: only the real run can tell.
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} fails on an image of {card.input_size} px: "
-        mend = "Mend `input_size`, `arguments` or `outputs` of the card."
+        mend = "Fix `input_size`, `arguments` or `outputs` of the card."
         return [Problem(str(card_path), what + first_line(error), mend)]
     return []

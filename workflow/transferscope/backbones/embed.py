@@ -1,7 +1,7 @@
 """The embedding step: every tile of a store through one backbone, into an embedding store.
 
-The store fills block by block. What was decided at its start (number format, assignment) is
-written into it, so that a job that was killed goes on exactly as it began.
+The store is filled block by block. What was decided at its start (number format, assignment) is
+written into it, so that a killed job resumes exactly as it began.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from transferscope.backbones import VERSION
+from transferscope.backbones.embedder import Embedder, Embeddings, Tiles
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import BackboneCard
 from transferscope.channels.assignment import assign
@@ -39,41 +40,10 @@ logger = logging.getLogger(__name__)
 SAMPLE_TILES = 8
 # Tiles that are read at once, while the batches before them are computed.
 READ_BYTES = 64 * 2**20
-# A larger value in the sample might overflow float16 (65,504) in another tile.
-LARGEST_FLOAT16 = 1000.0
-# Most that rounding to float16 may add to the variance between tiles, as a share of it.
-ROUNDING_SHARE = 1e-4
 SHOWN_IDS = 10
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Tiles = npt.NDArray[Any]
-Embeddings = npt.NDArray[np.float32]
-
-
-class Embedder(Protocol):
-    """What turns tiles into rows of an embedding store."""
-
-    def identity(self) -> dict[str, Any]:
-        """Return what the values depend on, beside the tiles."""
-
-    def columns(self) -> list[dict[str, Any]]:
-        """Return which columns hold what, as `stores.Columns` has it."""
-
-    def attributes(self) -> dict[str, Any]:
-        """Return what the store says about itself."""
-
-    def decide(self, sample: Tiles) -> dict[str, Any]:
-        """Return what depends on the machine, from a few tiles; a resumed job reuses it."""
-
-    def start(self, decision: dict[str, Any]) -> None:
-        """Prepare for `__call__`, as decided."""
-
-    def __call__(self, tiles: Tiles) -> Embeddings:
-        """Return one row a tile."""
-
-    def close(self) -> None:
-        """Give back what `start` took."""
 
 
 def embed(
@@ -97,7 +67,7 @@ def embed(
     strategy
         Channel strategy; see `channels.assign`.
     manifest
-        Manifest to write; the embedding store lies beside it.
+        Manifest to write; the embedding store lies next to it.
     settings
         Device, number format, batch size and threads.
     card_path
@@ -121,7 +91,7 @@ def embed(
 
 @dataclass(frozen=True)
 class StoreFilling:
-    """All that filling one embedding store takes.
+    """Everything needed to fill one embedding store.
 
     Parameters
     ----------
@@ -134,7 +104,7 @@ class StoreFilling:
     settings
         Device, number format, batch size and threads.
     block_rows
-        Rows a block.
+        Rows per block.
     description
         For progress bar and log.
     """
@@ -165,7 +135,7 @@ class StoreFilling:
         return cls(source, embedder, store_of(manifest), settings, block_rows, description)
 
     def start(self) -> BlockStore:
-        """Open the store to go on with it, or make it anew, and start the embedder as it was."""
+        """Open the store to resume it, or create it, and start the embedder as it was."""
         found = attributes_of(self.store_path) if self.store_path.exists() else {}
         if found.get("recipe") == self.recipe:
             decision = found["decision"]
@@ -176,7 +146,7 @@ class StoreFilling:
 
     @property
     def recipe(self) -> str:
-        """Digest of what an embedding depends on beside its tile."""
+        """Digest of what an embedding depends on besides its tile."""
         return fingerprint(
             {
                 "intensity_range": self.source.intensity_range.tolist(),
@@ -194,12 +164,10 @@ class StoreFilling:
         return fingerprint([self.recipe, tiles.content_sha256, tiles.ids_sha256])
 
     def _open(self, decision: dict[str, Any]) -> BlockStore:
-        source, embedder, block_rows = self.source, self.embedder, self.block_rows
-        columns = embedder.columns()
+        source, columns = self.source, self.embedder.columns()
         widths = {c["stop"] - c["start"] for c in columns}
         total, n_tiles = columns[-1]["stop"], len(source)
-        rows = min(block_rows, n_tiles)
-        rows_a_read = _rows_a_read(source, self.settings.batch_size)
+        step = self._rows_per_read
         return BlockStore.open_or_create(
             self.store_path,
             format=EMBEDDINGS_FORMAT,
@@ -207,8 +175,8 @@ class StoreFilling:
             fingerprint=self.fingerprint,
             shape=(n_tiles, total),
             dtype=decision["dtype"],
-            block_rows=block_rows,
-            chunks=(rows, widths.pop() if len(widths) == 1 else total),
+            block_rows=self.block_rows,
+            chunks=(min(self.block_rows, n_tiles), widths.pop() if len(widths) == 1 else total),
             shards=None,
             compress=False,
             ids=source.tile_ids,
@@ -219,20 +187,51 @@ class StoreFilling:
                 "tiles_sha256": source.manifest.content_sha256,
                 "tile_size": list(source.tile_size),
                 "tile_pixel_size_um": source.pixel_size_um,
-                **embedder.attributes(),
+                **self.embedder.attributes(),
                 **decision,
                 "decision": decision,
             },
             recipe=self.recipe,
-            source_of=lambda start, stop: source.digest_of(start, stop, rows_a_read),
+            source_of=lambda start, stop: source.digest_of(start, stop, step),
         )
 
     def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
         """Embed blocks that are missing, each given by number, start row and stop row."""
-        _fill(store, self.source, self.embedder, missing, self.settings, self.description)
+        if not missing:
+            return
+        source, sizes = self.source, [stop - start for _, start, stop in missing]
+        if done := store.rows - sum(stop - start for _, start, stop in store.missing()):
+            logger.info("%s: going on after %d of %d tiles", self.description, done, store.rows)
+        step = self._rows_per_read
+        spans = [
+            (block, first, min(first + step, stop), stop)
+            for block, start, stop in missing
+            for first in range(start, stop, step)
+        ]
+        parts: list[Embeddings] = []
+        seen = hashlib.sha256()
+        read = CheckedReads(source)
+        with progress_bar(self.description, sum(sizes), "images") as bar, _distrusting(store):
+            reads = prefetched(lambda span: read(span[1], span[2]), spans)
+            for (block, first, last, stop), raw in zip(spans, reads, strict=True):
+                parts.append(self.embedder(raw))
+                seen.update(np.ascontiguousarray(raw).data)
+                bar.update(last - first)
+                if last == stop:
+                    values = _checked(np.concatenate(parts), store, source, block)
+                    store.write_block(block, values, seen.digest())
+                    parts, seen = [], hashlib.sha256()
+
+    @property
+    def _rows_per_read(self) -> int:
+        """A whole number of batches, so that batches never depend on how much is read."""
+        source, batch_size = self.source, self.settings.batch_size
+        pixel_bytes = int(source.array.dtype.itemsize)
+        tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * pixel_bytes)
+        return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
 
     def close(self) -> None:
-        """Give back what the embedder took."""
+        """Release what the embedder took."""
         self.embedder.close()
 
 
@@ -262,44 +261,9 @@ def _sample(source: TileStore) -> Tiles:
     return np.concatenate([source.read(int(row), int(row) + 1) for row in rows])
 
 
-def _fill(
-    store: BlockStore,
-    source: TileStore,
-    embedder: Embedder,
-    missing: Sequence[tuple[int, int, int]],
-    settings: ComputeSettings,
-    description: str,
-) -> None:
-    if not missing:
-        return
-    done = store.rows - sum(stop - start for _, start, stop in store.missing())
-    if done:
-        logger.info("%s: going on after %d of %d tiles", description, done, store.rows)
-    batch_size = settings.batch_size
-    spans = [
-        (block, first, last, stop)
-        for block, start, stop in missing
-        for first, last in _spans(start, stop, _rows_a_read(source, batch_size))
-    ]
-    parts: list[Embeddings] = []
-    seen = hashlib.sha256()
-    read = CheckedReads(source)
-    rows = sum(stop - start for _, start, stop in missing)
-    with progress_bar(description, rows, "images") as bar, _distrusting(store):
-        reads = prefetched(lambda span: read(span[1], span[2]), spans)
-        for (block, first, last, stop), raw in zip(spans, reads, strict=True):
-            parts.append(embedder(raw))
-            seen.update(np.ascontiguousarray(raw).data)
-            bar.update(last - first)
-            if last == stop:
-                values = _checked(np.concatenate(parts), store, source, block)
-                store.write_block(block, values, seen.digest())
-                parts, seen = [], hashlib.sha256()
-
-
 @contextmanager
 def _distrusting(store: BlockStore) -> Iterator[None]:
-    """Forget what was made of tiles that turn out to be damaged."""
+    """Discard what was made of tiles that turn out to be damaged."""
     try:
         yield
     except DamagedBlockError as error:
@@ -307,16 +271,6 @@ def _distrusting(store: BlockStore) -> Iterator[None]:
             if start < error.damage.stop and error.damage.start < stop:
                 store.forget(block)
         raise
-
-
-def _rows_a_read(source: TileStore, batch_size: int) -> int:
-    """Return a whole number of batches, so that batches never depend on how much is read."""
-    tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * int(source.array.dtype.itemsize))
-    return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
-
-
-def _spans(start: int, stop: int, rows: int) -> list[tuple[int, int]]:
-    return [(first, min(first + rows, stop)) for first in range(start, stop, rows)]
 
 
 def prefetched(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -340,9 +294,9 @@ def _checked(
         return rounded
     start = store.blocks()[block][1]
     ids = [source.tile_ids[start + row] for row in bad]
-    shown = ", ".join(ids[:SHOWN_IDS]) + (
-        f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-    )
+    shown = ", ".join(ids[:SHOWN_IDS])
+    if len(ids) > SHOWN_IDS:
+        shown += f" and {len(ids) - SHOWN_IDS} more"
     if np.isfinite(values).all():
         what = f"embeddings are too large for {store.array.dtype}: {shown}"
         mend = "Look at these tiles: their embeddings are far larger than those of the others."
@@ -350,17 +304,3 @@ def _checked(
         what = f"embeddings are not finite: {shown}"
         mend = "Look at these tiles; if they are in order, set compute.precision to fp32."
     raise UserError(Problem(str(store.path), what, mend))
-
-
-def storage_dtype(sample: Embeddings) -> str:
-    """Return float16 where it holds a sample of embeddings [N, D] without harm, else float32.
-
-    It does where no value comes near its range, and where rounding is far smaller than the spread
-    between tiles, which is what every probe lives on.
-    """
-    if not np.isfinite(sample).all() or np.abs(sample).max() > LARGEST_FLOAT16:
-        return "float32"
-    values = sample.astype(np.float64)
-    rounding = np.square(values.astype(np.float16) - values).sum()
-    spread = np.square(values - values.mean(axis=0)).sum()
-    return "float16" if rounding <= ROUNDING_SHARE * spread else "float32"

@@ -1,4 +1,4 @@
-"""Hand-crafted features: what a network has to beat.
+"""Hand-crafted features: the baseline that a network has to beat.
 
 The families follow CellProfiler's measurements of whole images (Carpenter et al. 2006). All
 features are computed from intensities on the dataset's scale of 0 (black) to 1 (white).
@@ -18,12 +18,13 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
+from transferscope.backbones.embedder import Embeddings, Tiles, decision
 from transferscope.cards import HandcraftedCard
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.runtime.worker_processes import process_pool
 
 Image = npt.NDArray[np.float32]
-Tiles = npt.NDArray[Any]
+Limits = npt.NDArray[np.float32]
 Features = dict[str, float]
 
 NUCLEUS = "nucleus"
@@ -37,14 +38,14 @@ LBP_RADII = (1, 3)
 GRANULARITY_STEPS = 6
 RADIAL_BINS = 6
 # Tiles that a worker process computes at once.
-TILES_A_TASK = 16
+TILES_PER_TASK = 16
 EPSILON = 1e-8
 
 
 def compute_features(
     tile: Tiles,
     channels: Sequence[str],
-    intensity_range: npt.NDArray[np.float32],
+    intensity_range: Limits,
     card: HandcraftedCard,
 ) -> Features:
     """Return the named features of one tile.
@@ -79,7 +80,7 @@ def compute_features(
     return found
 
 
-def _scaled(tile: Tiles, intensity_range: npt.NDArray[np.float32], largest: int) -> Image:
+def _scaled(tile: Tiles, intensity_range: Limits, largest: int) -> Image:
     low, high = intensity_range[:, 0, None, None], intensity_range[:, 1, None, None]
     images = np.clip((tile.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
     height, width = images.shape[1:]
@@ -133,17 +134,14 @@ def _texture(image: Image) -> Features:
 
 def _granularity(image: Image) -> Features:
     """Return the share of the signal that openings of growing size remove, step by step."""
-    background = float(np.percentile(image, 5))
-    signal = np.clip(image - background, 0, None)
-    total = float(signal.sum())
+    signal = np.clip(image - float(np.percentile(image, 5)), 0, None)
+    before = total = float(signal.sum())
     found: Features = {}
-    before = total
     for step in range(1, GRANULARITY_STEPS + 1):
         # An opening by a square is separable, and fast at any size.
         size = 2 * step + 1
-        opened = ndimage.maximum_filter(ndimage.minimum_filter(signal, size), size)
-        after = float(opened.sum())
-        found[f"{step}"] = (before - after) / total if total > EPSILON else 0.0
+        after = float(ndimage.maximum_filter(ndimage.minimum_filter(signal, size), size).sum())
+        found[f"{step}"] = _ratio(before - after, total)
         before = after
     return found
 
@@ -173,8 +171,7 @@ def _zones(images: Image, channels: Sequence[str]) -> npt.NDArray[np.int64]:
     side = min(images.shape[1:])
     mask = _nuclei(images[list(channels).index(NUCLEUS)]) if NUCLEUS in channels else None
     if mask is not None:
-        distance = ndimage.distance_transform_edt(~mask)
-        ring = 1 + np.floor((distance - 1) / (side / 32))
+        ring = 1 + np.floor((ndimage.distance_transform_edt(~mask) - 1) / (side / 32))
         zones = np.where(mask, 0, np.clip(ring, 1, RADIAL_BINS - 1))
         return np.asarray(zones, dtype=np.int64)
     y, x = np.indices(images.shape[1:])
@@ -188,8 +185,7 @@ def _nuclei(image: Image) -> npt.NDArray[np.bool_] | None:
     """Return the mask of the nuclei, or None where the channel is flat."""
     if float(image.max() - image.min()) <= EPSILON:
         return None
-    mask: npt.NDArray[np.bool_] = image > threshold_otsu(image)
-    return mask
+    return np.asarray(image > threshold_otsu(image))
 
 
 def _colocalization(images: Image, channels: Sequence[str]) -> Features:
@@ -200,18 +196,22 @@ def _colocalization(images: Image, channels: Sequence[str]) -> Features:
     found: Features = {}
     foreground = [_nuclei(image) for image in images]
     for i, j in itertools.combinations(range(len(images)), 2):
-        a, b = images[i].ravel().astype(float), images[j].ravel().astype(float)
-        pair = f"colocalization_{channels[i]}_{channels[j]}"
-        found[f"{pair}_pearson"] = _ratio(*_products(a - a.mean(), b - b.mean()))
-        found[f"{pair}_overlap"] = _ratio(*_products(a, b))
-        found[f"{pair}_manders_1"] = _inside(images[i], foreground[j])
-        found[f"{pair}_manders_2"] = _inside(images[j], foreground[i])
+        a, b = (images[c].ravel().astype(float) for c in (i, j))
+        found |= {
+            f"colocalization_{channels[i]}_{channels[j]}_{name}": value
+            for name, value in {
+                "pearson": _correlation(a - a.mean(), b - b.mean()),
+                "overlap": _correlation(a, b),
+                "manders_1": _inside(images[i], foreground[j]),
+                "manders_2": _inside(images[j], foreground[i]),
+            }.items()
+        }
     return found
 
 
-def _products(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[float, float]:
+def _correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     # Not `a @ b`: BLAS would start threads of its own in every worker.
-    return float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return _ratio(float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum())))
 
 
 def _inside(image: Image, mask: npt.NDArray[np.bool_] | None) -> float:
@@ -232,9 +232,9 @@ _OF_ONE_CHANNEL: dict[str, Callable[[Image], Features]] = {
 def compute_rows(
     tiles: Tiles,
     channels: Sequence[str],
-    intensity_range: npt.NDArray[np.float32],
+    intensity_range: Limits,
     card: HandcraftedCard,
-) -> npt.NDArray[np.float32]:
+) -> Embeddings:
     """Return the features of several tiles, [N, D]; see `compute_features`."""
     rows = [list(compute_features(t, channels, intensity_range, card).values()) for t in tiles]
     return np.asarray(rows, dtype=np.float32)
@@ -257,7 +257,7 @@ class HandcraftedEmbedder:
         self,
         card: HandcraftedCard,
         channels: Sequence[str],
-        intensity_range: npt.NDArray[np.float32],
+        intensity_range: Limits,
         threads: int = 1,
     ) -> None:
         self.card = card
@@ -269,7 +269,7 @@ class HandcraftedEmbedder:
         self.names = list(compute_features(blank, self.channels, intensity_range, card))
 
     def identity(self) -> dict[str, Any]:
-        """Return what the values depend on, beside the tiles."""
+        """Return what the values depend on besides the tiles."""
         return {"card": self.card.fingerprint(), "channels": self.channels}
 
     def columns(self) -> list[dict[str, Any]]:
@@ -293,26 +293,21 @@ class HandcraftedEmbedder:
 
     def decide(self, sample: Tiles) -> dict[str, Any]:
         """Return the number formats: features differ in scale, so that they stay float32."""
-        return {
-            "precision": "fp32",
-            "tried_precision": None,
-            "centred_cosine": None,
-            "dtype": "float32",
-        }
+        return decision("fp32", "float32")
 
     def start(self, decision: dict[str, Any]) -> None:
         """Start the worker processes."""
         if self.threads > 1:
             self._pool = process_pool(self.threads)
 
-    def __call__(self, tiles: Tiles) -> npt.NDArray[np.float32]:
+    def __call__(self, tiles: Tiles) -> Embeddings:
         """Return features [N, D] of raw tiles [N, C, H, W]."""
         shared = (self.channels, self.intensity_range, self.card)
-        if self._pool is None or len(tiles) <= TILES_A_TASK:
+        if self._pool is None or len(tiles) <= TILES_PER_TASK:
             return compute_rows(tiles, *shared)
-        starts = range(0, len(tiles), TILES_A_TASK)
+        starts = range(0, len(tiles), TILES_PER_TASK)
         tasks = [
-            self._pool.submit(compute_rows, tiles[s : s + TILES_A_TASK], *shared) for s in starts
+            self._pool.submit(compute_rows, tiles[s : s + TILES_PER_TASK], *shared) for s in starts
         ]
         return np.concatenate([task.result() for task in tasks])
 

@@ -33,13 +33,15 @@ def input_convolutions(network: nn.Module, n_slots: int) -> list[nn.Conv2d]:
     AdaptationError
         Where they are not known, or are no plain convolution over all slots.
     """
-    layers = [_layer(network, name) for name in _first_layers(network)]
-    if not layers:
-        raise AdaptationError("it is not known which layer of the network sees the image")
-    for layer in layers:
+    configuration: Any = getattr(network, "pretrained_cfg", None) or {}
+    named = configuration.get("first_conv") or "patch_embed.proj"
+    modules, layers = dict(network.named_modules(remove_duplicate=False)), []
+    for name in [named] if isinstance(named, str) else named:
+        layer = modules.get(name)
         if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.in_channels != n_slots:
             raise AdaptationError("its first layer is no plain convolution over the input slots")
-    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        layers.append(layer)
+    return layers
 
 
 def adapt_input(network: nn.Module, n_slots: int, n_channels: int) -> None:
@@ -54,16 +56,3 @@ def adapt_input(network: nn.Module, n_slots: int, n_channels: int) -> None:
         weight = adapt_input_conv(n_channels, layer.weight.detach(), n_slots)
         layer.weight = nn.Parameter(weight.clone(), requires_grad=layer.weight.requires_grad)
         layer.in_channels = n_channels
-
-
-def _first_layers(network: nn.Module) -> list[str]:
-    configuration: Any = getattr(network, "pretrained_cfg", None) or {}
-    named = configuration.get("first_conv") or "patch_embed.proj"
-    return [named] if isinstance(named, str) else list(named)
-
-
-def _layer(network: nn.Module, name: str) -> nn.Module | None:
-    try:
-        return network.get_submodule(name)
-    except AttributeError:
-        return None

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from transferscope.backbones.checks import check_backbone
-from transferscope.backbones.embed import Embeddings, Tiles, storage_dtype
+from transferscope.backbones.embedder import Embeddings, Tiles, decision, storage_dtype
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
     DTYPES,
     LEAST_AGREEMENT,
+    Precision,
     centred_cosine,
     choose_precision,
 )
@@ -33,9 +34,9 @@ from transferscope.runtime.devices import allotted_device
 
 logger = logging.getLogger(__name__)
 
-# On a processor each core takes images of its own: the features of this many stay in its cache,
-# and no core waits for another within a layer.
-IMAGES_A_CORE = 8
+# On a processor each core takes separate images: the features of this many stay in its cache, and
+# no core waits for another within a layer.
+IMAGES_PER_CORE = 8
 
 
 class NetworkEmbedder:
@@ -70,7 +71,9 @@ class NetworkEmbedder:
         self.batch_size = settings.batch_size
         self._allotted = allotted_device(settings.device)
         self.device = self._allotted.device
-        self._cores = ThreadPoolExecutor(settings.threads, initializer=_use_one_core)
+        self._cores = ThreadPoolExecutor(
+            settings.threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
         n_inputs = assignment.n_inputs
         n_adapted = n_inputs if assignment.strategy == ADAPT else None
         self.reference = build_backbone(card, card_path, n_adapted)
@@ -89,7 +92,7 @@ class NetworkEmbedder:
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return what the values depend on, beside the tiles."""
+        """Return what the values depend on besides the tiles."""
         return {
             "card": self.card.fingerprint(),
             "weights": self.weights_sha256,
@@ -128,11 +131,16 @@ class NetworkEmbedder:
         tried = choose_precision(self.device, self.settings.precision)
         wanted = self._embed_in("fp32", sample)
         if tried == "fp32":
-            return _decision("fp32", None, None, wanted)
+            return decision("fp32", storage_dtype(wanted))
         found = self._embed_in(tried, sample)
-        agreement = self._agreement(wanted, found)
+        agreement = min(
+            centred_cosine(
+                *(torch.from_numpy(v[:, c["start"] : c["stop"]]) for v in (wanted, found))
+            )
+            for c in self.columns()
+        )
         if agreement >= LEAST_AGREEMENT:
-            return _decision(tried, tried, agreement, found)
+            return decision(tried, storage_dtype(found), tried, agreement)
         logger.warning(
             "%s: %s embeddings agree with fp32 to a centred cosine of %.4f only (%.2f is needed): "
             "fp32 takes over",
@@ -141,7 +149,7 @@ class NetworkEmbedder:
             agreement,
             LEAST_AGREEMENT,
         )
-        return _decision("fp32", tried, agreement, wanted)
+        return decision("fp32", storage_dtype(wanted), tried, agreement)
 
     def start(self, decision: dict[str, Any]) -> None:
         """Put the network into the number format that was decided."""
@@ -153,7 +161,7 @@ class NetworkEmbedder:
         """Return embeddings [N, D] of raw tiles [N, C, H, W]."""
         host = torch.from_numpy(np.ascontiguousarray(tiles))
         if self.device.type == "cpu":
-            parts = torch.split(host, min(self.batch_size, IMAGES_A_CORE))
+            parts = torch.split(host, min(self.batch_size, IMAGES_PER_CORE))
             found = torch.cat(list(self._cores.map(self._batch, parts)))
         else:
             # Results stay on the device until the end, so that it never waits for the host.
@@ -161,7 +169,7 @@ class NetworkEmbedder:
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def close(self) -> None:
-        """Stop the worker threads, and give the device back."""
+        """Stop the worker threads, and release the device."""
         self._cores.shutdown()
         self._allotted.release()
         torch.set_num_threads(self.settings.threads)
@@ -193,40 +201,13 @@ class NetworkEmbedder:
         resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
         parts = []
         for one in self.assignment.passes:
-            filled = [i for i, channel in enumerate(one.slots.values()) if channel is not None]
-            parts += self.backbone(self.preprocessor.fill(resized, one), filled)
+            parts += self.backbone(self.preprocessor.fill(resized, one), one.filled)
         return torch.cat(parts, dim=1)
 
-    def _in(self, precision: Any) -> Backbone:
-        if precision == "fp32":
-            return self.reference
-        return in_precision(self.reference, DTYPES[precision])
+    def _in(self, precision: Precision) -> Backbone:
+        full = precision == "fp32"
+        return self.reference if full else in_precision(self.reference, DTYPES[precision])
 
-    def _embed_in(self, precision: Any, tiles: Tiles) -> Embeddings:
+    def _embed_in(self, precision: Precision, tiles: Tiles) -> Embeddings:
         self.backbone = self._in(precision)
         return self(tiles)
-
-    def _agreement(self, wanted: Embeddings, found: Embeddings) -> float:
-        """Return the smallest centred cosine over passes and outputs."""
-        return min(
-            centred_cosine(
-                torch.from_numpy(wanted[:, c["start"] : c["stop"]]),
-                torch.from_numpy(found[:, c["start"] : c["stop"]]),
-            )
-            for c in self.columns()
-        )
-
-
-def _use_one_core() -> None:
-    torch.set_num_threads(1)
-
-
-def _decision(
-    precision: str, tried: str | None, agreement: float | None, sample: Embeddings
-) -> dict[str, Any]:
-    return {
-        "precision": precision,
-        "tried_precision": tried,
-        "centred_cosine": agreement,
-        "dtype": storage_dtype(sample),
-    }

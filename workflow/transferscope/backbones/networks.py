@@ -58,7 +58,10 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
             network = _created(card)
         load_checkpoint(network, card, card_path)
     elif card.pretrained:
-        network = _from_hub(card, card_path)
+        try:
+            network = _created(card, pretrained=True)
+        except Exception as error:  # hub, network and file errors have no common base
+            raise UserError(not_fetched(card, card_path, first_line(error))) from None
     else:
         with _seeded(card.seed):
             network = _created(card)
@@ -72,7 +75,7 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
 
 
 def not_trained(card: TrainCard, card_path: Path) -> Problem:
-    """Return the problem of a backbone whose weights are made by a study, where none is at hand."""
+    """Return the problem of a backbone that a study trains, where no weights are given."""
     what = f"{card.name} has no weights of its own: a study trains it"
     mend = "Give --weights, the manifest <results>/<study>/backbones/<name>.json."
     return Problem(str(card_path), what, mend)
@@ -133,7 +136,7 @@ def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Mod
     seed
         Seed of the weights.
     **arguments
-        Further arguments of the architecture, beside the card's own.
+        Further arguments of the architecture, in addition to the card's.
     """
     with _seeded(seed):
         network = _created(card, **arguments)
@@ -155,14 +158,6 @@ def _created(card: ArchitectureCard, *, pretrained: bool = False, **further: Any
         **arguments,
     )
     return network
-
-
-def _from_hub(card: TimmCard, card_path: Path) -> nn.Module:
-    try:
-        return _created(card, pretrained=True)
-    except Exception as error:  # hub, network and file errors have no common base
-        problem = not_fetched(card, card_path, first_line(error))
-        raise UserError(problem) from None
 
 
 def not_fetched(card: TimmCard, card_path: Path, reason: str = "") -> Problem:

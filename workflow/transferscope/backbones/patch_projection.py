@@ -40,7 +40,7 @@ class PatchProjection(nn.Module):
 
 
 def replace_patch_convolutions(model: nn.Module) -> int:
-    """Replace every convolution with kernel = stride > 1 in place; return how many there were."""
+    """Replace every convolution with kernel = stride > 1 in place; return their number."""
     replaced = 0
     for name, child in model.named_children():
         if isinstance(child, nn.Conv2d) and _is_patch_projection(child):
@@ -60,11 +60,4 @@ def _is_patch_projection(convolution: nn.Conv2d) -> bool:
         and convolution.padding in ((0, 0), 0, "valid")
         and tuple(convolution.dilation) == (1, 1)
         and convolution.groups == 1
-    )
-
-
-def count_patch_convolutions(model: nn.Module) -> int:
-    """Return how many convolutions with kernel = stride are left in a model."""
-    return sum(
-        isinstance(module, nn.Conv2d) and _is_patch_projection(module) for module in model.modules()
     )

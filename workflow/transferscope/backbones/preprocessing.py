@@ -57,8 +57,8 @@ class Preprocessor:
         self.normalization = normalization
         limits = torch.as_tensor(intensity_range, dtype=torch.float32, device=device)
         self._low, self._high = (limits[None, :, i, None, None] for i in (0, 1))
-        self._mean = _an_input(normalization.mean, n_inputs, device)
-        self._std = _an_input(normalization.std, n_inputs, device)
+        self._mean = _per_input(normalization.mean, n_inputs, device)
+        self._std = _per_input(normalization.std, n_inputs, device)
 
     def resize(self, raw: Tensor) -> Tensor:
         """Return tiles with intensities from 0 to 1, at the size of the network's input.
@@ -89,7 +89,10 @@ class Preprocessor:
         else:
             # Scaling commutes with resizing and is cheaper on the smaller image.
             scaled = _between(self._resized(pixels), low, high)
-        return _self_normalized(scaled) if self.normalization.kind == "self" else scaled
+        if self.normalization.kind != "self":
+            return scaled
+        std, mean = torch.std_mean(scaled, dim=(-2, -1), keepdim=True)
+        return torch.where(std > CONSTANT, (scaled - mean) / (std + SELF_EPSILON), 0.0)
 
     def fill(self, resized: Tensor, one: Pass) -> Tensor:
         """Return the network's input for one pass, [B, slots, S, S] float32.
@@ -102,7 +105,9 @@ class Preprocessor:
             Which channel goes into which slot; an empty slot is exactly zero.
         """
         if self.normalization.intensity == "joint":
-            resized = _joint_range(resized, [self.channels.index(c) for c in _fed(one)])
+            fed = [i for i, c in enumerate(self.channels) if c in one.slots.values()]
+            used = resized[:, fed]
+            resized = _between(resized, used.amin((1, 2, 3), True), used.amax((1, 2, 3), True))
         batch, _, height, width = resized.shape
         filled = resized.new_zeros((batch, len(one.slots), height, width))
         for slot, channel in enumerate(one.slots.values()):
@@ -153,47 +158,29 @@ def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:
     return found
 
 
-def _fed(one: Pass) -> list[str]:
-    return sorted({channel for channel in one.slots.values() if channel is not None})
-
-
 def _between(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return pixels so that `low` is 0 and `high` is 1; zero where the two are equal."""
     span = high - low
     return torch.where(span > 0, (pixels - low) / span.clamp_min(1e-12), 0.0)
 
 
-def _joint_range(pixels: Tensor, fed: list[int]) -> Tensor:
-    """Return pixels [B, C, H, W] so that those of the channels fed span 0 to 1, a tile."""
-    low, high = pixels[:, fed].amin((1, 2, 3), True), pixels[:, fed].amax((1, 2, 3), True)
-    return _between(pixels, low, high)
-
-
-def _self_normalized(pixels: Tensor) -> Tensor:
-    std, mean = torch.std_mean(pixels, dim=(-2, -1), keepdim=True)
-    return torch.where(std > CONSTANT, (pixels - mean) / (std + SELF_EPSILON), 0.0)
-
-
-def _an_input(values: Sequence[float], n_inputs: int, device: torch.device | str) -> Tensor:
+def _per_input(values: Sequence[float], n_inputs: int, device: torch.device | str) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).expand(n_inputs)
 
 
 def normalization_for(assignment: Assignment, normalization: Normalization) -> Normalization:
-    """Return the normalisation with one mean and deviation an input of the network.
+    """Return the normalisation with one mean and deviation per input of the network.
 
     Parameters
     ----------
     assignment
         With `adapt`, the values of the slots are repeated over the channels as the weights are.
-        With `agnostic`, every channel gets their average: no slot is its own.
+        With `agnostic`, every channel gets their average, as no channel has a slot.
     normalization
-        The backbone's, with one value, or one a slot.
+        The backbone's, with one value, or one per slot.
     """
-    n = assignment.n_inputs
-    if assignment.strategy == ADAPT:
-        fitted = {key: adapted_values(getattr(normalization, key), n) for key in ("mean", "std")}
-    elif assignment.strategy == AGNOSTIC:
-        fitted = {key: adapted_values(getattr(normalization, key), 1) for key in ("mean", "std")}
-    else:
+    n_values = {ADAPT: assignment.n_inputs, AGNOSTIC: 1}.get(assignment.strategy)
+    if n_values is None:
         return normalization
+    fitted = {key: adapted_values(getattr(normalization, key), n_values) for key in ("mean", "std")}
     return normalization.model_copy(update=fitted)

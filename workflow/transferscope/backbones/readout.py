@@ -79,10 +79,10 @@ class Backbone(nn.Module):
             images,
             indices=self.layers,
             norm=tokens,
-            **({"return_prefix_tokens": True} if tokens else {}),
+            **{"return_prefix_tokens": True} if tokens else {},
             **chosen,
         )
-        # Beside a layer's map its prefix tokens, where it has any.
+        # Each layer's map comes with its prefix tokens, if it has any.
         pairs = [found if isinstance(found, tuple) else (found, None) for found in maps]
         return last, dict(zip(self.layers, pairs, strict=True))
 
@@ -91,7 +91,8 @@ class Backbone(nn.Module):
             pooled: Tensor = self.network.forward_head(last, pre_logits=True)
             return pooled
         if last.ndim == 4:
-            return last.mean(dim=_spatial_axes(self.network))
+            layout = str(getattr(self.network, "output_fmt", "NCHW"))
+            return last.mean(dim=(1, 2) if layout.endswith("NHWC") else (2, 3))
         prefix = int(getattr(self.network, "num_prefix_tokens", 0))
         return _joined(output, last[:, :1, :], last[:, prefix:].mean(dim=1))
 
@@ -117,10 +118,6 @@ def has_class_token(network: Any) -> bool:
     return getattr(network, "cls_token", None) is not None
 
 
-def _spatial_axes(network: Any) -> tuple[int, int]:
-    return (1, 2) if str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC") else (2, 3)
-
-
 def number_of_layers(network: Any) -> int:
     """Return how many layers `Output.layer` can choose from."""
     blocks = getattr(network, "blocks", None)
@@ -138,14 +135,19 @@ def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     """
     reduced = copy.deepcopy(backbone)
     reduced.dtype = dtype
-    on_processor = next(backbone.parameters()).device.type == "cpu"
     for module in reduced.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | PatchProjection):
-            module.to(dtype)  # once, in place of once a batch by autocast
-        if on_processor and hasattr(module, FUSED_ATTENTION):
-            # Two plain products are faster on a processor that multiplies this format.
-            setattr(module, FUSED_ATTENTION, False)
+            module.to(dtype)  # once, in place of once per batch by autocast
+    if next(backbone.parameters()).device.type == "cpu":
+        use_plain_attention(reduced)
     return reduced
+
+
+def use_plain_attention(network: nn.Module) -> None:
+    """Let attention be two plain products, which are faster on a processor in a reduced format."""
+    for module in network.modules():
+        if hasattr(module, FUSED_ATTENTION):
+            setattr(module, FUSED_ATTENTION, False)
 
 
 def output_widths(backbone: Backbone, n_inputs: int, input_size: int) -> dict[str, int]:

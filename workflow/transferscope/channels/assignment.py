@@ -1,13 +1,14 @@
 """Channel strategies: which dataset channel goes into which input slot of a backbone.
 
 A strategy is a pure function of named channels and named slots. Its outcome is written into the
-embedding store, so that nobody has to guess afterwards what a network saw.
+embedding store, so that it is known afterwards what a network saw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from transferscope.cards import BackboneCard, Slot
@@ -43,6 +44,11 @@ class Pass:
 
     slots: Mapping[str, str | None]
     channel: str | None = None
+
+    @property
+    def filled(self) -> list[int]:
+        """Positions of the slots that are not empty."""
+        return [slot for slot, channel in enumerate(self.slots.values()) if channel is not None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def assign(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Ass
     Parameters
     ----------
     strategy
-        ``replicate``: one pass a channel, which fills every slot; ``mean`` and
+        ``replicate``: one pass per channel, which fills every slot; ``mean`` and
         ``only-<channel>`` read these passes. ``map``: each channel goes to the slot of its name,
         else to a slot that accepts it. ``map-random-<seed>``: the channels that ``map`` places,
         each in another slot than ``map`` chose. ``adapt``: one pass, the input weights are made
@@ -102,16 +108,24 @@ def assign(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Ass
     UserError
         Where the backbone cannot serve the strategy on these channels.
     """
-    _check_single_channel(strategy, channels)
+    wanted = single_channel(strategy)
+    if wanted is not None and wanted not in channels:
+        what = f"the dataset has no channel {wanted}. {suggest(wanted, list(channels))}"
+        raise UserError(Problem(f"channel strategy {strategy}", what, "Leave it out here."))
     strategy = store_strategy(strategy)
     if strategy == REPLICATE:
-        return Assignment(strategy, tuple(_replicated(channel, slots) for channel in channels))
+        names = [slot.name for slot in slots]
+        passes = (Pass(dict.fromkeys(names or [channel], channel), channel) for channel in channels)
+        return Assignment(strategy, tuple(passes))
+    together = (Pass({channel: channel for channel in channels}),)
     if strategy == ADAPT:
-        one = Pass({channel: channel for channel in channels})
-        return Assignment(strategy, (one,), adapted=_adapted(channels, slots))
+        return Assignment(strategy, together, adapted=_adapted(channels, slots))
     if strategy == AGNOSTIC:
-        _check_agnostic(slots)
-        return Assignment(strategy, (Pass({channel: channel for channel in channels}),))
+        if slots:
+            what = f"its weights expect fixed slots ({', '.join(slot.name for slot in slots)})"
+            mend = "Use map, replicate or adapt; agnostic is for backbones without fixed slots."
+            raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, mend))
+        return Assignment(strategy, together)
     return _mapped(strategy, channels, slots)
 
 
@@ -155,7 +169,7 @@ def strategies_for(
             served.append(strategy)
             continue
         try:
-            served += _orders(_native(strategy, slots), given, slots, seeds)
+            served += _orders(strategy, given, slots, seeds)
         except UserError as error:
             refused[strategy] = "; ".join(problem.what for problem in error.problems)
     return list(dict.fromkeys(served)), refused
@@ -180,20 +194,19 @@ def column_layout(assignment: Assignment, widths: Mapping[str, int]) -> list[dic
     start = 0
     for one in assignment.passes:
         for output, width in widths.items():
-            layout.append(
-                {"output": output, "channel": one.channel, "start": start, "stop": start + width}
-            )
-            start += width
+            stop = start + width
+            layout.append({"output": output, "channel": one.channel, "start": start, "stop": stop})
+            start = stop
     return layout
 
 
 def adapted_values(values: Sequence[float], n_inputs: int) -> list[float]:
-    """Return one value an input from one value a slot, as `adapt` treats the input weights.
+    """Return one value per input from one value per slot, as `adapt` treats the input weights.
 
     Parameters
     ----------
     values
-        One a slot.
+        One per slot.
     n_inputs
         Number of input channels: for one the values are averaged, for several they are repeated
         in the order of the slots and cut off.
@@ -205,19 +218,15 @@ def adapted_values(values: Sequence[float], n_inputs: int) -> list[float]:
     """
     if n_inputs == 1:
         return [sum(values) / len(values)]
-    return [values[i % len(values)] for i in range(n_inputs)]
-
-
-def _native(strategy: str, slots: Sequence[Slot]) -> str:
-    """Return the strategy in whose place a network without slots takes its channels."""
-    by_slot = strategy in (MAP, MAP_RANDOM, ADAPT)
-    return AGNOSTIC if by_slot and not slots else strategy
+    return list(islice(cycle(values), n_inputs))
 
 
 def _orders(
     strategy: str, channels: Sequence[str], slots: Sequence[Slot], seeds: Sequence[int]
 ) -> list[str]:
     """Return the names under which a strategy is run: for `map-random` its distinct orders."""
+    if not slots and strategy in (MAP, MAP_RANDOM, ADAPT):
+        strategy = AGNOSTIC
     if strategy != MAP_RANDOM:
         assign(strategy, channels, slots)
         return [strategy]
@@ -229,16 +238,11 @@ def _orders(
     return list(drawn)
 
 
-def _replicated(channel: str, slots: Sequence[Slot]) -> Pass:
-    names = [slot.name for slot in slots] or [channel]
-    return Pass(dict.fromkeys(names, channel), channel)
-
-
 def _adapted(channels: Sequence[str], slots: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
     names = [slot.name for slot in slots]
     if len(channels) == 1:
         return {channels[0]: tuple(names)}
-    return {channel: (names[i % len(names)],) for i, channel in enumerate(channels)}
+    return {channel: (name,) for channel, name in zip(channels, cycle(names), strict=False)}
 
 
 def _mapped(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Assignment:
@@ -253,27 +257,15 @@ def _mapped(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> As
     return Assignment(strategy, (one,), tuple(c for c in channels if c not in chosen))
 
 
-def _check_single_channel(strategy: str, channels: Sequence[str]) -> None:
-    wanted = single_channel(strategy)
-    if wanted is not None and wanted not in channels:
-        what = f"the dataset has no channel {wanted}. {suggest(wanted, list(channels))}"
-        raise UserError(Problem(f"channel strategy {strategy}", what, "Leave it out here."))
-
-
-def _check_agnostic(slots: Sequence[Slot]) -> None:
-    if slots:
-        names = ", ".join(slot.name for slot in slots)
-        what = f"its weights expect fixed slots ({names})"
-        mend = "Use map, replicate or adapt; backbones that take any channels need not be asked."
-        raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, mend))
-
-
 def _check_mappable(
     strategy: str, natural: dict[str, str], channels: Sequence[str], slots: Sequence[Slot]
 ) -> None:
     where = f"channel strategy {strategy}"
     if not natural:
-        known = "; ".join(_described(slot) for slot in slots)
+        known = "; ".join(
+            f"{slot.name} accepts {', '.join(slot.accepts)}" if slot.accepts else slot.name
+            for slot in slots
+        )
         raise UserError(
             Problem(
                 where,
@@ -284,7 +276,3 @@ def _check_mappable(
     if strategy != MAP and len(slots) == 1:
         what = f"the backbone has one slot ({slots[0].name}), so no other order exists"
         raise UserError(Problem(where, what, "Leave map-random out for this backbone."))
-
-
-def _described(slot: Slot) -> str:
-    return f"{slot.name} accepts {', '.join(slot.accepts)}" if slot.accepts else slot.name

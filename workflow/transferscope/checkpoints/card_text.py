@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
 
-# Dataset channels that belong into a slot, beside its own name.
+# Dataset channels that fit a slot, in addition to the one with its name.
 ACCEPTS = {
     "red": ["microtubules", "cytoskeleton"],
     "green": ["protein"],
@@ -29,7 +29,7 @@ COMMENT_COLUMN = 32
 
 
 def card_name(path: Path) -> str:
-    """Return a name for the card of a file: its stem, with what a name may hold."""
+    """Return a name for the card of a file: its stem in lower case, without special characters."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._").lower()
     return name or "backbone"
 
@@ -50,6 +50,9 @@ def card_text(inspection: Inspection, name: str, folder: Path) -> str:
     network = converted.network
     weights = os.path.relpath(inspection.path.resolve(), folder.resolve())
     description = f"{network.architecture} with the weights of {inspection.path.name}."
+    size = "side in px to which tiles are resized; the network takes any"
+    if network.image_size is not None:
+        size = "side in px to which tiles are resized: what the positions were made for"
     lines = [
         f"# {name}: {converted.layout} weights of {inspection.path.name}.",
         *(f"# To check: {remark}." for remark in converted.remarks),
@@ -59,13 +62,25 @@ def card_text(inspection: Inspection, name: str, folder: Path) -> str:
         _line(f"weights: {_quoted(weights)}", "relative to this card"),
         _line(f"sha256: {inspection.sha256}", "the run stops where the file is another one"),
         _line(f"layout: {converted.layout}", "how the file names its weights"),
-        *_state_key(inspection.state_key),
+    ]
+    if inspection.state_key is not None:
+        lines.append(
+            _line(f"state_key: {_quoted(inspection.state_key)}", "which network of the file")
+        )
+    lines += [
         _line(f"architecture: {network.architecture}", "a timm model name, or a registered one"),
         *_arguments(network.arguments),
         *_slots(converted.slots),
-        _line(f"input_size: {network.image_size or USUAL_SIZE}", _size_comment(inspection)),
-        *_normalization(converted.normalization),
-        *_outputs(converted.outputs),
+        _line(f"input_size: {network.image_size or USUAL_SIZE}", size),
+        _line("normalization:", "from raw integers to what the weights expect"),
+    ]
+    for key, value in converted.normalization.items():
+        lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
+    representations = "representations, all from one forward pass; the first is the default"
+    lines.append(_line("outputs:", representations))
+    for output, pooling in converted.outputs.items():
+        lines += [f"  - name: {output}", _line(f"    pooling: {pooling}", POOLINGS[pooling])]
+    lines += [
         _line("licence: unknown", "as the authors of the weights give it"),
         _line('citation: ""', "the paper to cite"),
     ]
@@ -82,12 +97,7 @@ def _quoted(text: str) -> str:
     return text if plain else json.dumps(text)  # JSON's strings are YAML's, too
 
 
-def _state_key(state_key: str | None) -> Iterable[str]:
-    if state_key is not None:
-        yield _line(f"state_key: {_quoted(state_key)}", "which network of the file")
-
-
-def _arguments(arguments: Any) -> Iterable[str]:
+def _arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
     if not arguments:
         return
     yield _line("arguments:", "further arguments of the architecture, read off the weights")
@@ -96,29 +106,10 @@ def _arguments(arguments: Any) -> Iterable[str]:
         yield _line(f"  {key}: {json.dumps(value)}", comment)
 
 
-def _slots(slots: Iterable[str]) -> Iterable[str]:
+def _slots(slots: Sequence[str]) -> Iterator[str]:
     yield _line("slots:", "input channels in the order of the weights")
     for slot in slots:
         yield f"  - name: {slot}"
         if slot in ACCEPTS:
             accepted = ", ".join(ACCEPTS[slot])
             yield _line(f"    accepts: [{accepted}]", "dataset channels that belong here, too")
-
-
-def _size_comment(inspection: Inspection) -> str:
-    if inspection.converted.network.image_size is None:
-        return "side in px to which tiles are resized; the network takes any"
-    return "side in px to which tiles are resized: what the positions were made for"
-
-
-def _normalization(normalization: Any) -> Iterable[str]:
-    yield _line("normalization:", "from raw integers to what the weights expect")
-    for key, value in normalization.items():
-        yield f"  {key}: {value if isinstance(value, str) else json.dumps(value)}"
-
-
-def _outputs(outputs: Any) -> Iterable[str]:
-    yield _line("outputs:", "representations, all from one forward pass; the first is the default")
-    for name, pooling in outputs.items():
-        yield f"  - name: {name}"
-        yield _line(f"    pooling: {pooling}", POOLINGS[pooling])

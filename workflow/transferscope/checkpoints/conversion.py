@@ -45,18 +45,18 @@ def convert(
     """
     for one, located in _candidates(checkpoint, layout, state_key):
         try:
-            return _with_named(one.convert(located), wanted)
+            return _with_names(one.convert(located), wanted)
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise UserError(_unlike(checkpoint, one, error)) from None
     if network is not None and layout in (AUTO, "timm"):
         found = convert_by_names(checkpoint, state_key, wanted, network)
         if found is not None:
-            return found
+            return _with_names(found, wanted)
     raise UserError(_unrecognised(checkpoint, layout, state_key))
 
 
-def _with_named(converted: Converted, wanted: Collection[str]) -> Converted:
-    """Add what the network has by the same name, where the names are timm's own."""
+def _with_names(converted: Converted, wanted: Collection[str]) -> Converted:
+    """Add the weights that the network has under the same names, where these are timm's own."""
     if converted.layout != "timm":
         return converted
     given = converted.located.tensors
@@ -68,15 +68,13 @@ def _with_named(converted: Converted, wanted: Collection[str]) -> Converted:
 def _candidates(
     checkpoint: Checkpoint, layout: str, state_key: str | None
 ) -> list[tuple[Layout, NetworkWeights]]:
-    """Return the layouts to try, with where their weights are."""
-    if layout == AUTO:
-        found = ((one, recognised(one, checkpoint, state_key)) for one in LAYOUTS)
-        return [(one, located) for one, located in found if located is not None][:1]
-    named = [one for one in LAYOUTS if one.name == layout]
-    sure = [(one, recognised(one, checkpoint, state_key)) for one in named]
-    # Whoever names a layout is believed, where the file has what it needs at all.
-    likely = [(one, locate(checkpoint, one.anchor, state_key)) for one in named]
-    return [(one, located) for one, located in [*sure, *likely] if located is not None][:1]
+    """Return the layout to try, if any, with where its weights are."""
+    named = [one for one in LAYOUTS if layout in (AUTO, one.name)]
+    found = [(one, recognised(one, checkpoint, state_key)) for one in named]
+    if layout != AUTO:
+        # An explicit layout is trusted if the file has the weight that it is recognised by.
+        found += [(one, locate(checkpoint, one.anchor, state_key)) for one in named]
+    return [(one, located) for one, located in found if located is not None][:1]
 
 
 def _unlike(checkpoint: Checkpoint, layout: Layout, error: Exception) -> Problem:
@@ -90,7 +88,7 @@ def _unrecognised(checkpoint: Checkpoint, layout: str, state_key: str | None) ->
     place = f" under `{state_key}`" if state_key else ""
     if layout != AUTO:
         what = f"holds no weights of the layout {layout}{place}; it holds {held}"
-        return Problem(str(checkpoint.path), what, "Use `layout: auto`, or mend `state_key`.")
+        return Problem(str(checkpoint.path), what, "Use `layout: auto`, or fix `state_key`.")
     what = f"holds no weights of a known layout{place}; it holds {held}"
     known = ", ".join(dict.fromkeys(one.name for one in LAYOUTS))
     mend = f"Known layouts: {known}. Give the architecture in a card, if timm has it."

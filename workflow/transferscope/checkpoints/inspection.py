@@ -111,7 +111,7 @@ def inspect_checkpoint(
         As in a card.
     architecture
         A timm model name, for files whose layout does not tell the architecture; None: that of a
-        config.json beside the file, as the hub has it, if there is one.
+        config.json next to the file, as on the hub, if there is one.
 
     Raises
     ------
@@ -119,14 +119,17 @@ def inspect_checkpoint(
         Where the file cannot be read, or no layout recognises it.
     """
     checkpoint = read_checkpoint(path)
-    named = architecture or _beside(path)
+    named = architecture or _architecture_next_to(path)
     if named is None:
         converted = convert(checkpoint, layout, state_key)
     else:
         network, wanted = _named_network(checkpoint, named, state_key)
         converted = convert(checkpoint, layout, state_key, network, wanted)
         if converted.layout == "timm":
-            converted = _as_named(converted, network)
+            seen = converted.network
+            size = seen.image_size or network.image_size
+            network = replace(network, patch_size=seen.patch_size, image_size=size)
+            converted = replace(converted, network=network)
     card = draft(path, converted, state_key)
     model = without_values(card)
     state = fitted(model, converted)
@@ -177,8 +180,8 @@ def without_values(card: FileCard) -> nn.Module:
         raise UserError(Problem(str(card.weights), what)) from None
 
 
-def _beside(path: Path) -> str | None:
-    """Return the architecture that a config.json of timm's names, beside a file of weights."""
+def _architecture_next_to(path: Path) -> str | None:
+    """Return the architecture that a config.json of timm's names, next to a file of weights."""
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -211,13 +214,3 @@ def _named_network(
         image_size=size,
     )
     return network, list(model.state_dict())
-
-
-def _as_named(converted: Converted, network: Network) -> Converted:
-    plain = converted.network
-    return replace(
-        converted,
-        network=replace(
-            network, patch_size=plain.patch_size, image_size=plain.image_size or network.image_size
-        ),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from transferscope.errors import Problem, UserError
 
 logger = logging.getLogger(__name__)
 
-# Position embeddings, and for networks that have others for a single channel, those.
+# Position embeddings, and those of networks that have separate ones for a single channel.
 POSITIONS = "pos_embed"
 SINGLE_POSITIONS = "single_pos_embed"
 # Counters of batch normalisation, which matter for training alone; old files lack them.
@@ -49,10 +50,7 @@ def load_checkpoint(network: nn.Module, card: CheckpointCard, card_path: Path) -
         encoder is missing, left over, or of another shape.
     """
     path = checkpoint_file(card, card_path)
-    converted = converted_for(network, card, path)
-    state = fitted(network, converted)
-    if problem := mismatch(network, state, converted, card, path):
-        raise UserError(problem)
+    converted, state = _matched(network, card, path)
     wanted = network.state_dict()
     network.load_state_dict(
         {name: state[name].to(t.dtype) for name, t in wanted.items() if name in state}, strict=False
@@ -65,40 +63,43 @@ def load_checkpoint(network: nn.Module, card: CheckpointCard, card_path: Path) -
 def check_checkpoint(network: nn.Module, card: CheckpointCard, path: Path) -> list[Problem]:
     """Return what is wrong with a file of weights for a network, which may be without values."""
     try:
-        converted = converted_for(network, card, path)
+        _matched(network, card, path)
     except UserError as error:
         return error.problems
-    problem = mismatch(network, fitted(network, converted), converted, card, path)
-    return [problem] if problem else []
+    return []
 
 
-def converted_for(network: nn.Module, card: CheckpointCard, path: Path) -> Converted:
-    """Return the weights of a card's file under the names of its network."""
+def _matched(
+    network: nn.Module, card: CheckpointCard, path: Path
+) -> tuple[Converted, dict[str, Tensor]]:
+    """Return the weights of a card's file, converted, and fitted to its network."""
     named = Network(card.architecture, card.arguments, len(card.slots), 0, 0)
     wanted = list(network.state_dict())
-    return convert(read_checkpoint(path), card.layout, card.state_key, named, wanted)
+    converted = convert(read_checkpoint(path), card.layout, card.state_key, named, wanted)
+    state = fitted(network, converted)
+    if problem := mismatch(network, state, converted, card, path):
+        raise UserError(problem)
+    return converted, state
 
 
 def fitted(network: Any, converted: Converted) -> dict[str, Tensor]:
     """Return weights with the position embeddings resampled to the network's image size."""
     state = dict(converted.state)
-    for name, rule in ((POSITIONS, converted.positions), (SINGLE_POSITIONS, "scale-factor")):
-        old, new = state.get(name), getattr(network, name, None)
-        if old is not None and new is not None and old.shape[-1] == new.shape[-1]:
-            state[name] = _resampled(network, old, rule)
-    return state
-
-
-def _resampled(network: Any, positions: Tensor, rule: PositionRule) -> Tensor:
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     embeds_class = not getattr(network, "no_embed_class", False)
     prefix = int(getattr(network, "num_prefix_tokens", 0)) if embeds_class else 0
-    if grid is None:
-        return positions
-    try:
-        return resample_positions(positions, grid[0], prefix, rule)
-    except ValueError:
-        return positions  # no square grid: its shape is reported with the others
+    rules: dict[str, PositionRule] = {
+        POSITIONS: converted.positions,
+        SINGLE_POSITIONS: "scale-factor",
+    }
+    for name, rule in rules.items():
+        old, new = state.get(name), getattr(network, name, None)
+        if grid is None or old is None or new is None or old.shape[-1] != new.shape[-1]:
+            continue
+        # Without a square grid the shape is reported with the others.
+        with contextlib.suppress(ValueError):
+            state[name] = resample_positions(old, grid[0], prefix, rule)
+    return state
 
 
 def mismatch(
@@ -110,31 +111,25 @@ def mismatch(
 ) -> Problem | None:
     """Return how weights differ from those of a network, or None where they are the same set."""
     wanted = network.state_dict()
-    missing = [n for n in wanted if n not in state and not n.endswith(COUNTER)]
-    misshapen = [
-        f"{n} {tuple(state[n].shape)} instead of {tuple(t.shape)}"
-        for n, t in wanted.items()
-        if n in state and state[n].shape != t.shape
-    ]
-    extra = [n for n in state if n not in wanted and not n.endswith(COUNTER)]
-    parts = [
-        f"{label}: {listed(names)}"
-        for label, names in (
-            ("missing", missing),
-            ("of another shape", misshapen),
-            ("not part of the network", extra),
-        )
-        if names
-    ]
+    differing = {
+        "missing": [n for n in wanted if n not in state and not n.endswith(COUNTER)],
+        "of another shape": [
+            f"{n} {tuple(state[n].shape)} instead of {tuple(t.shape)}"
+            for n, t in wanted.items()
+            if n in state and state[n].shape != t.shape
+        ],
+        "not part of the network": [
+            n for n in state if n not in wanted and not n.endswith(COUNTER)
+        ],
+    }
+    parts = [f"{label}: {listed(names)}" for label, names in differing.items() if names]
     if not parts:
         return None
     what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
-    return Problem(str(path), what, _advice(converted.network, path))
-
-
-def _advice(network: Network, path: Path) -> str:
-    arguments = f" with arguments {dict(network.arguments)}" if network.arguments else ""
-    return (
-        f"The file looks like {network.architecture}{arguments} and {network.channels} slots: mend "
+    found = converted.network
+    arguments = f" with arguments {dict(found.arguments)}" if found.arguments else ""
+    mend = (
+        f"The file looks like {found.architecture}{arguments} and {found.channels} slots: fix "
         f"the card, or let `transferscope backbone card {path}` write one."
     )
+    return Problem(str(path), what, mend)

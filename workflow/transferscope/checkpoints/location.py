@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from transferscope.checkpoints.reading import Checkpoint
+from transferscope.checkpoints.reading import Checkpoint, Format
 
 # Parts of a key that mark the network that is meant to be used, and the one that is not.
-AVERAGED = ("teacher", "ema", "model_ema", "state_dict_ema", "teacher_backbone")
-TRAINED = ("student", "online")
-# The copies of weights that an optimiser keeps are no network.
-NO_NETWORK = ("optimizer", "optimizers", "optimizer_states")
+AVERAGED = {"teacher", "ema", "model_ema", "state_dict_ema", "teacher_backbone"}
+TRAINED = {"student", "online"}
+# The copies of weights that an optimiser keeps are not a network.
+NO_NETWORK = {"optimizer", "optimizers", "optimizer_states"}
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class NetworkWeights:
         Weights by name, without the prefix.
     outside
         Paths of the file's other tensors.
+    format
+        How the file is written.
     """
 
     prefix: str
     tensors: Mapping[str, Tensor]
     outside: tuple[str, ...]
+    format: Format
 
 
 def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> NetworkWeights | None:
@@ -55,35 +58,27 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Networ
     NetworkWeights or None
         None where no network has such a weight.
     """
-    prefixes = [p for p in _prefixes(checkpoint, anchor) if _is_chosen(p, state_key)]
-    if not prefixes:
+    prefixes = [
+        name.removesuffix(anchor)
+        for name in checkpoint.tensors
+        if f".{name}".endswith(f".{anchor}")
+    ]
+    start = "" if state_key is None else f"{state_key}."
+    chosen = [p for p in prefixes if p.startswith(start) and p.split(".")[0] not in NO_NETWORK]
+    if not chosen:
         return None
-    prefix = min(prefixes, key=lambda p: (_rank(p), len(p)))
+    prefix = min(chosen, key=lambda p: (_rank(p), len(p)))
+    outside = tuple(name for name in checkpoint.tensors if not name.startswith(prefix))
     inside = {
         name.removeprefix(prefix): tensor
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(prefix)
     }
-    outside = tuple(name for name in checkpoint.tensors if not name.startswith(prefix))
-    return NetworkWeights(prefix, inside, outside)
-
-
-def _prefixes(checkpoint: Checkpoint, anchor: str) -> list[str]:
-    return [
-        name.removesuffix(anchor)
-        for name in checkpoint.tensors
-        if name == anchor or name.endswith(f".{anchor}")
-    ]
-
-
-def _is_chosen(prefix: str, state_key: str | None) -> bool:
-    if prefix.split(".")[0] in NO_NETWORK:
-        return False
-    return state_key is None or prefix.startswith(f"{state_key}.")
+    return NetworkWeights(prefix, inside, outside, checkpoint.format)
 
 
 def _rank(prefix: str) -> int:
-    parts = prefix.split(".")
-    if any(part in AVERAGED for part in parts):
+    parts = set(prefix.split("."))
+    if parts & AVERAGED:
         return 0
-    return 2 if any(part in TRAINED for part in parts) else 1
+    return 2 if parts & TRAINED else 1

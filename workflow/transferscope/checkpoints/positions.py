@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
@@ -41,8 +41,8 @@ def resample_positions(positions: Tensor, side: int, prefix: int, rule: Position
     Returns
     -------
     Tensor
-        [1, prefix + n * n, D] float32; `positions` itself where n = m, but for the rule that
-        always resamples.
+        [1, prefix + n * n, D] float32; `positions` itself where n = m, except under the
+        rule that always resamples.
     """
     old = grid_side(positions, prefix)
     if old == side and rule != "scale-factor-always":
@@ -56,11 +56,10 @@ def resample_positions(positions: Tensor, side: int, prefix: int, rule: Position
         )
         return resampled
     image = patches.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    if rule in ("scale-factor", "scale-factor-always"):
-        factor = (side + SCALE_OFFSET) / old
-        image = functional.interpolate(image, scale_factor=(factor, factor), mode="bicubic")
-    else:
-        image = functional.interpolate(image, size=(side, side), mode="bicubic")
+    sized: dict[str, Any] = {"size": (side, side)}
+    if rule != "size":
+        sized = {"scale_factor": (side + SCALE_OFFSET) / old}
+    image = functional.interpolate(image, mode="bicubic", **sized)
     return torch.cat([fixed, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 

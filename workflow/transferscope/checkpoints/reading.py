@@ -80,7 +80,7 @@ def _path_text(*parts: str) -> str:
     return "/".join(map(str, parts))
 
 
-# What training scripts leave beside the weights, and what it becomes here. Namespace is a bag of
+# What training scripts store next to the weights, and what it becomes here. Namespace is a bag of
 # attributes, which runs nothing when it is filled. The others are replaced by functions of this
 # module, so that not even NumPy's constructors see what an untrusted file holds. Whatever else a
 # file asks for (torch adds its own tensors, sizes, types and plain containers) is refused.
@@ -110,7 +110,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         what = f"the file {path} does not exist"
-        raise UserError(Problem(str(path), what, "Download it, or mend the path."))
+        raise UserError(Problem(str(path), what, "Download it, or fix the path."))
     if _is_torch_file(path):
         tree = _read_torch(path)
         tensors = dict(_flattened(tree, ""))

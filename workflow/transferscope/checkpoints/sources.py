@@ -74,14 +74,14 @@ def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list
     """
     if card.source == "file" and (path is None or not path.is_file()):
         what = f"the file {card_path.parent / card.weights} does not exist"
-        return [Problem(f"{card_path}, key weights", what, "Download it, or mend the path.")]
+        return [Problem(f"{card_path}, key weights", what, "Download it, or fix the path.")]
     if card.source == "url" and path is None:
         return _check_address(card)
     if card.source == "hub" and path is None and _is_offline():
         return [_not_fetched(card, card_path, "the hub is switched off (HF_HUB_OFFLINE)")]
     if path is not None and card.sha256 and (found := file_sha256(path)) != card.sha256:
         what = f"{path} has sha256 {found}, not {card.sha256}"
-        return [Problem(f"{card_path}, key sha256", what, "Download it again, or mend the digest.")]
+        return [Problem(f"{card_path}, key sha256", what, "Download it again, or fix the digest.")]
     return []
 
 

@@ -46,7 +46,7 @@ def confusion(
     Parameters
     ----------
     paths
-        Prediction tables of the store, one a random order of the channels.
+        Prediction tables of the store, one per random order of the channels.
     groups, weights
         All groups of the dataset, and [1 + draws, groups] from `draw_weights`.
     head, scheme, fraction
@@ -57,7 +57,7 @@ def confusion(
     Returns
     -------
     pandas.DataFrame
-        One row a pair of classes: `true_class`, `predicted_class`, `n_true` (tiles, over all
+        One row per pair of classes: `true_class`, `predicted_class`, `n_true` (tiles, over all
         repeats), `count`, `share`, `ci_low`, `ci_high`, `share_true`.
     """
     classes = classes_of(paths[0])
@@ -71,9 +71,9 @@ def confusion(
     draws = weights.astype(np.float64)
     true = draws @ positives
     predicted = (draws @ together[:, 0].reshape(len(groups), -1)).reshape(-1, n, n)
-    share = ratio(predicted, np.broadcast_to(true[:, :, None], predicted.shape))
+    share = ratio(predicted, true[:, :, None])
     low, high = interval(share, confidence, 0, 1)
-    also_true = ratio(together[:, 1].sum(axis=0), np.repeat(true[0][:, None], n, axis=1))
+    also_true = ratio(together[:, 1].sum(axis=0), true[0][:, None])
     return pd.DataFrame(
         {
             "true_class": np.repeat(classes, n),
@@ -89,7 +89,7 @@ def confusion(
 
 
 def _count(unit: Unit, together: Floats, positives: Floats) -> None:
-    """Add, a group, how often each true class meets each predicted and each true class."""
+    """Add, per group, how often each true class meets each predicted and each true class."""
     order = np.argsort(unit.group, kind="stable")
     present, starts = np.unique(unit.group[order], return_index=True)
     blocks: list[Integers] = np.split(order, starts[1:])

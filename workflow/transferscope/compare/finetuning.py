@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from transferscope.compare.bootstrap import interval
-from transferscope.compare.tables import Head, Store
+from transferscope.compare.tables import Head, Store, matching
 from transferscope.config.modes import is_tuned
 from transferscope.probes.metrics import Floats
 from transferscope.probes.score_table import FLOOR, STORE
@@ -49,7 +49,7 @@ def gains(
     Parameters
     ----------
     curves
-        Of the stores that were fine-tuned, frozen heads too.
+        Of the stores that were fine-tuned, including their frozen heads.
     dataset
         Name, for the table.
     summary
@@ -60,10 +60,10 @@ def gains(
     Returns
     -------
     pandas.DataFrame
-        One row a store, mode, scheme and fraction. `worth_from` is the smallest fraction from
+        One row per store, mode, scheme and fraction. `worth_from` is the smallest fraction from
         which on the interval of the difference lies above zero; NaN: there is none.
     """
-    groups = summary[summary["dataset"] == dataset].groupby(["scheme", "fraction"])
+    groups = matching(summary, dataset=dataset).groupby(["scheme", "fraction"])
     n_groups = groups["n_train_groups"].mean()
     rows = []
     for store, found in sorted(curves.items()):
@@ -79,8 +79,7 @@ def gains(
                 {
                     "dataset": dataset,
                     "scheme": scheme,
-                    "backbone": store.backbone,
-                    "channels": store.channels,
+                    **store.columns,
                     "head": head.kind,
                     "fraction": fraction,
                     "n_train_groups": float(n_groups[scheme, fraction]),
@@ -108,12 +107,9 @@ def worth_from(rows: pd.DataFrame) -> float:
     rows
         Columns `fraction` and `ci_low`, of one store, mode and scheme.
     """
-    first = float("nan")
-    for _, row in rows.sort_values("fraction", ascending=False).iterrows():
-        if not row["ci_low"] > 0:
-            break
-        first = float(row["fraction"])
-    return first
+    falling = rows.sort_values("fraction", ascending=False)
+    above = (falling["ci_low"] > 0).cummin()
+    return float(falling.loc[above, "fraction"].min())
 
 
 def best_frozen(row: Any) -> Head:

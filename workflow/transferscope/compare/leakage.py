@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from transferscope.compare.tables import matching
 from transferscope.config.channel_strategies import MAP_RANDOM
-from transferscope.probes.score_table import SEEN_IN_TRAINING
 
 SEEN = {
     "images": "images of {dataset}, those of test groups included, but no labels",
@@ -23,10 +23,10 @@ def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
     dataset
         Name of the dataset.
     """
-    rows = summary[summary["dataset"] == dataset]
+    rows = matching(summary, dataset=dataset)
     notes = []
     for seen, text in SEEN.items():
-        if names := _names(rows[rows[SEEN_IN_TRAINING] == seen]):
+        if names := _names(matching(rows, seen_in_training=seen)):
             notes.append(f"In training, {names} saw {text.format(dataset=dataset)}.")
     if names := _names(_on_fewer_folds(rows)):
         notes.append(

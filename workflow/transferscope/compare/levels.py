@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ import pandas as pd
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Store, rounded, write_comparison, write_csv
+from transferscope.compare.tables import Store, matching, rounded, write_comparison, write_csv
 from transferscope.compare.tally import Tally, groups_of, tally
-from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.channel_strategies import family_of
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings
 from transferscope.config.results import CompareSettings
-from transferscope.probes.metrics import Weights
 from transferscope.probes.score_table import FLOOR, STORE
 from transferscope.probes.variants import (
     FIELDS,
@@ -66,7 +66,7 @@ class Levels:
     dataset, store
         Which store; all random orders of its channels are one.
     paths
-        Prediction tables of each variant: one, or one a random order.
+        Prediction tables of each variant: one, or one per random order.
     """
 
     dataset: str
@@ -114,6 +114,7 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
     """
     scores: list[pd.DataFrame] = []
     rows: list[dict[str, Any]] = []
+    with_precision = settings.metric == "macro_average_precision"
     for dataset in dict.fromkeys(levels.dataset for levels in stores):
         own = [levels for levels in stores if levels.dataset == dataset]
         paths = [path for levels in own for each in levels.paths.values() for path in each]
@@ -121,43 +122,25 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         # The draws that `compare` makes for the dataset.
         weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
         for levels in own:
-            found = _tallies(levels, groups, weights, settings)
-            scores += [_scores(levels, *item, settings) for item in found.items()]
+            found = {
+                variant: tally(each, groups, weights, settings, 1.0, with_precision)
+                for variant, each in levels.paths.items()
+            }
+            for variant, counted in found.items():
+                table = intervals_of(counted, dataset, levels.store, settings.confidence)
+                table = matching(table, metric=settings.metric).rename(columns={"point": "mean"})
+                scores.append(table.assign(**variant.columns))
             rows += _differences(levels, found, settings, len(groups))
+    gaps = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
+    if rows:
+        gaps = corrected(gaps, FAMILY, settings.confidence)
     tables = {
         "aggregate": pd.concat(scores, ignore_index=True)[LEVEL_COLUMNS],
-        "aggregate_differences": _corrected(rows, settings.confidence),
+        "aggregate_differences": gaps,
     }
     for name, table in tables.items():
         write_comparison(rounded(table), folder / f"{name}.parquet")
         write_csv(table, folder / f"{name}.csv")
-
-
-def _tallies(
-    levels: Levels, groups: list[str], weights: Weights, settings: CompareSettings
-) -> dict[Variant, Tally]:
-    """Reduce each prediction table to its draws."""
-    with_precision = settings.metric == "macro_average_precision"
-    return {
-        variant: tally(
-            paths,
-            groups,
-            weights,
-            draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM),
-            settings.metric,
-            1.0,
-            with_precision,
-        )
-        for variant, paths in levels.paths.items()
-    }
-
-
-def _scores(
-    levels: Levels, variant: Variant, counted: Tally, settings: CompareSettings
-) -> pd.DataFrame:
-    table = intervals_of(counted, levels.dataset, levels.store, settings.confidence)
-    table = table[table["metric"] == settings.metric].rename(columns={"point": "mean"})
-    return table.assign(**variant.columns)
 
 
 def _differences(
@@ -172,10 +155,8 @@ def _differences(
             yield {
                 "kind": kind,
                 "dataset": levels.dataset,
-                "backbone": levels.store.backbone,
-                "channels": levels.store.channels,
-                "head": head.kind,
-                "k": head.k or pd.NA,
+                **levels.store.columns,
+                **head.columns,
                 "scheme": scheme,
                 "metric": settings.metric,
                 **{f"first_{name}": value for name, value in first.columns.items()},
@@ -186,15 +167,14 @@ def _differences(
 
 
 def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]]:
-    """Yield what a reader asks for: aggregates against tiles, medians, and whole fields."""
-    for one in variants:
-        for other in variants:
-            if kind := _kind(one, other):
-                yield kind, one, other
+    """Yield comparisons of interest: aggregates with tiles, medians with means, whole fields."""
+    for one, other in product(variants, variants):
+        if kind := _kind(one, other):
+            yield kind, one, other
 
 
 def _kind(one: Variant, other: Variant) -> str:
-    """Return what the difference of two variants tells; empty: nothing that is asked for."""
+    """Return which comparison two variants make; empty: none of interest."""
     if one.level == TILE or other.level == TILE:
         return "tile" if one.level != TILE else ""
     if one.level != other.level:
@@ -204,8 +184,3 @@ def _kind(one: Variant, other: Variant) -> str:
     # A single field has one embedding, whatever the method.
     comparable = one.level == "fov" or one.method == other.method
     return "fields" if other.source == FIELDS and comparable else ""
-
-
-def _corrected(rows: list[dict[str, Any]], confidence: float) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
-    return table if table.empty else corrected(table, FAMILY, confidence)

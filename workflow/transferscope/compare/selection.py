@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from transferscope.compare.tables import HEAD
+from transferscope.compare.tables import HEAD, matching
 from transferscope.config.modes import is_tuned
 from transferscope.probes.score_table import FLOOR
 
@@ -17,15 +17,15 @@ CHOSEN_COLUMNS = ["dataset", "scheme", "head", "k", "backbone", "channels", "n_s
 
 def at_full_fraction(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the rows of one metric at the largest fraction of each dataset."""
-    rows = summary[summary["metric"] == metric]
+    rows = matching(summary, metric=metric)
     largest = rows.groupby("dataset")["fraction"].transform("max")
     return rows[rows["fraction"] == largest]
 
 
 def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Choose one head a dataset, and the best store a split scheme with it.
+    """Choose one head per dataset, and with it the best store per split scheme.
 
-    The head is not chosen a store, so that all stores are treated alike and every comparison is
+    The head is not chosen per store, so that all stores are treated alike and every comparison is
     between equal heads, on frozen backbones.
 
     Parameters
@@ -38,7 +38,7 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `CHOSEN_COLUMNS`, one row a dataset and split scheme; `n_stores` have that head. Datasets
+        `CHOSEN_COLUMNS`, one row per dataset and split scheme; `n_stores` have that head. Datasets
         on which nothing but the floor was run have none.
     """
     rows = at_full_fraction(summary, metric)
@@ -48,12 +48,6 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=CHOSEN_COLUMNS)
     return pd.concat(parts, ignore_index=True)[CHOSEN_COLUMNS]
-
-
-def with_chosen_head(rows: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose head is the chosen one of their dataset."""
-    heads = chosen[["dataset", *HEAD]].drop_duplicates()
-    return rows.merge(heads, on=["dataset", *HEAD], how="inner")
 
 
 def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:

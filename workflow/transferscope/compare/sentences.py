@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
-from transferscope.compare.tables import HEAD, Head, Store
+from transferscope.compare.tables import Head, Store, matching
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
+    capitalised,
     count,
     estimate,
     gap,
@@ -73,37 +74,53 @@ class Evidence:
     tuned: pd.DataFrame
     settings: CompareSettings
 
-    @property
-    def full(self) -> pd.DataFrame:
-        """The headline metric at the full fraction, the best store of each scheme first."""
+    def of_scheme(self, scheme: str) -> OfScheme:
+        """Return what is known of one split scheme."""
         rows = self.curve[self.curve["fraction"] == self.curve["fraction"].max()]
-        keys = ["scheme", "mean", "backbone", "channels"]
-        full: pd.DataFrame = rows.sort_values(keys, ascending=[True, False, True, True])
-        return full
+        keys = ["mean", "backbone", "channels"]
+        ranked = matching(rows, scheme=scheme).sort_values(keys, ascending=[False, True, True])
+        return OfScheme(self, scheme, ranked)
 
-    def of_scheme(self, scheme: str) -> pd.DataFrame:
-        """Return `full` of one scheme, the best store first."""
-        return self.full[self.full["scheme"] == scheme].reset_index(drop=True)
 
-    def gaps_of(self, kind: str, scheme: str) -> pd.DataFrame:
-        """Return the differences of one kind and scheme: one family of Holm's correction."""
-        return self.gaps[(self.gaps["kind"] == kind) & (self.gaps["scheme"] == scheme)]
+@dataclass(frozen=True)
+class OfScheme:
+    """All that is known of one dataset and split scheme.
+
+    Parameters
+    ----------
+    all
+        What is known of the dataset.
+    scheme
+        The split scheme.
+    ranked
+        The headline metric at the full fraction, the best store first.
+    """
+
+    all: Evidence
+    scheme: str
+    ranked: pd.DataFrame
+
+    @property
+    def best(self) -> Any:
+        """The row of the best store."""
+        return self.ranked.iloc[0]
+
+    def gaps(self, kind: str) -> pd.DataFrame:
+        """Return the differences of one kind: one family of Holm's correction."""
+        return matching(self.all.gaps, kind=kind, scheme=self.scheme)
 
 
 def describe(
-    summary: pd.DataFrame,
-    gaps: pd.DataFrame,
-    chosen: pd.DataFrame,
-    classes: pd.DataFrame,
-    tuned: pd.DataFrame,
-    settings: CompareSettings,
+    summary: pd.DataFrame, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
 ) -> str:
     """Write the comparison as Markdown.
 
     Parameters
     ----------
-    summary, gaps, chosen, classes, tuned
-        From `summarise`, `differences`, `choose`, `class_table` and `gains`.
+    summary
+        From `summarise`.
+    tables
+        `differences`, `chosen`, `per_class` and `finetuning`, as `compare` writes them.
     settings
         Metric, coverage and draws.
     """
@@ -112,15 +129,18 @@ def describe(
         parts += ["", RANDOM_ORDERS]
     for dataset in sorted(summary["dataset"].unique()):
         parts += ["", f"## {quoted(dataset)}", ""]
-        evidence = _evidence(dataset, summary, gaps, chosen, classes, tuned, settings)
+        evidence = _evidence(dataset, summary, tables, settings)
         if evidence is None:
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
-        notes = training_notes(summary, dataset)
-        if notes:
-            parts += ["", "### Trained on this dataset", "", *(f"* {note}" for note in notes)]
+        if notes := training_notes(summary, dataset):
+            parts += ["", "### Trained on this dataset", "", *_bullets(notes)]
     return "\n".join(parts) + "\n"
+
+
+def _bullets(sentences: Iterable[str]) -> list[str]:
+    return [f"* {sentence}" for sentence in sentences]
 
 
 def _how_to_read(settings: CompareSettings) -> list[str]:
@@ -141,36 +161,23 @@ def _how_to_read(settings: CompareSettings) -> list[str]:
 def _evidence(
     dataset: str,
     summary: pd.DataFrame,
-    gaps: pd.DataFrame,
-    chosen: pd.DataFrame,
-    classes: pd.DataFrame,
-    tuned: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     settings: CompareSettings,
 ) -> Evidence | None:
-    best = chosen[chosen["dataset"] == dataset]
+    best = matching(tables["chosen"], dataset=dataset)
     if best.empty:
         return None
     head = head_of(best.iloc[0])
-    rows = summary[(summary["metric"] == settings.metric) & (summary["dataset"] == dataset)]
-    floor = at_full_fraction(rows, settings.metric)
+    rows = matching(summary, metric=settings.metric, dataset=dataset)
     return Evidence(
-        curve=_with_head(rows, head),
-        floor=floor[floor["head"] == FLOOR],
-        gaps=_with_head(gaps[gaps["dataset"] == dataset], head),
+        curve=matching(rows, head),
+        floor=matching(at_full_fraction(rows, settings.metric), Head(FLOOR)),
+        gaps=matching(tables["differences"], head, dataset=dataset),
         chosen=best,
-        classes=_with_head(classes[classes["dataset"] == dataset], head)
-        if len(classes)
-        else classes,
-        tuned=tuned[tuned["dataset"] == dataset],
+        classes=matching(tables["per_class"], head, dataset=dataset),
+        tuned=matching(tables["finetuning"], dataset=dataset),
         settings=settings,
     )
-
-
-def _with_head(rows: pd.DataFrame, head: object) -> pd.DataFrame:
-    if rows.empty:
-        return rows
-    same = [head_of(row) == head for _, row in rows[HEAD].iterrows()]
-    return rows[np.array(same)]
 
 
 def _of_dataset(evidence: Evidence) -> list[str]:
@@ -179,43 +186,40 @@ def _of_dataset(evidence: Evidence) -> list[str]:
     parts = [f"Head that stands for all stores: {head}, on {stores}."]
     for scheme in evidence.chosen["scheme"]:
         parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
-        parts += [f"* {sentence}" for sentence in _of_scheme(evidence, scheme)]
+        parts += _bullets(_of_scheme(evidence.of_scheme(scheme)))
     if gap_sentences := list(_split_gap(evidence)):
-        parts += ["", "### What the split is worth", ""]
-        parts += [f"* {sentence}" for sentence in gap_sentences]
+        parts += ["", "### What the split is worth", "", *_bullets(gap_sentences)]
     parts += ["", "### All stores", "", *_ranking(evidence), "", "### Warnings", ""]
-    warnings = list(_warnings(evidence))
-    return [*parts, *(f"* {w}" for w in warnings or ["None."])]
+    return [*parts, *_bullets(list(_warnings(evidence)) or ["None."])]
 
 
-def _of_scheme(evidence: Evidence, scheme: str) -> Iterator[str]:
-    ranked = evidence.of_scheme(scheme)
-    yield _winner(ranked, evidence.settings)
-    yield from _runner_up(evidence, scheme, ranked)
-    yield from _handcrafted(evidence, scheme, ranked.iloc[0])
-    yield from _floor(evidence, scheme, ranked.iloc[0])
-    yield from _mapping(evidence, scheme)
-    yield _saturation(evidence, scheme, ranked.iloc[0])
-    yield from _fine_tuning(evidence, scheme)
+def _of_scheme(known: OfScheme) -> Iterator[str]:
+    yield _winner(known)
+    yield from _runner_up(known)
+    yield from _handcrafted(known)
+    yield from _floor(known)
+    yield from _mapping(known)
+    yield _saturation(known)
+    yield from _fine_tuning(known)
 
 
-def _winner(ranked: pd.DataFrame, settings: CompareSettings) -> str:
-    best = ranked.iloc[0]
+def _winner(known: OfScheme) -> str:
+    best, n = known.best, len(known.ranked)
     groups = "" if pd.isna(best["n_groups"]) else f", {count(int(best['n_groups']), 'group')}"
     tested = f"{count(int(best['n_scores']), 'test fold')}{groups}"
-    text = f"{estimate(best, settings.confidence)} on {tested}"
+    text = f"{estimate(best, known.all.settings.confidence)} on {tested}"
     name = f"**{store_name(best)}**"
-    if len(ranked) == 1:
+    if n == 1:
         return f"The only store, {name}, reaches {text}."
-    return f"The best of {count(len(ranked), 'store')} is {name} with {text}."
+    return f"The best of {count(n, 'store')} is {name} with {text}."
 
 
-def _runner_up(evidence: Evidence, scheme: str, ranked: pd.DataFrame) -> Iterator[str]:
-    if len(ranked) < 2:
+def _runner_up(known: OfScheme) -> Iterator[str]:
+    if len(known.ranked) < 2:
         return
-    gaps = evidence.gaps_of("stores", scheme)
-    of_best = _from(gaps, ranked.iloc[0], "first_")
-    second = ranked.iloc[1]
+    gaps = known.gaps("stores")
+    of_best = _from(gaps, known.best, "first_")
+    second = known.ranked.iloc[1]
     direct = _from(of_best, second, "second_")
     if direct.empty:
         yield f"The runner-up is {store_name(second)} with {number(second['mean'])}."
@@ -226,26 +230,24 @@ def _runner_up(evidence: Evidence, scheme: str, ranked: pd.DataFrame) -> Iterato
         f"{percent(round(row['share_folds_won'], 3))} of the folds: {verdict(row, len(gaps))}."
     )
     level = int((~of_best["significant"].astype(bool)).sum())
-    if len(ranked) > 2:
-        if level:
-            yield (
-                f"{level} of the {len(of_best)} other stores cannot be told apart from the best."
-            )
-        else:
-            yield f"The best is ahead of each of the {len(of_best)} other stores."
+    if len(known.ranked) > 2:
+        yield (
+            f"{level} of the {len(of_best)} other stores cannot be told apart from the best."
+            if level
+            else f"The best is ahead of each of the {len(of_best)} other stores."
+        )
 
 
-def _handcrafted(evidence: Evidence, scheme: str, best: Any) -> Iterator[str]:
-    ranked = evidence.of_scheme(scheme)
-    if not (ranked["channels"] == FEATURES).any():
+def _handcrafted(known: OfScheme) -> Iterator[str]:
+    found = matching(known.ranked, channels=FEATURES)
+    if found.empty:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
-    if best["channels"] == FEATURES:
+    if known.best["channels"] == FEATURES:
         yield "The best store is hand-crafted features: no network is needed for this score."
         return
-    baseline = ranked[ranked["channels"] == FEATURES].iloc[0]
-    gaps = evidence.gaps_of("handcrafted", scheme)
-    direct = _from(_from(gaps, best, "first_"), baseline, "second_")
+    baseline, gaps = found.iloc[0], known.gaps("handcrafted")
+    direct = _from(_from(gaps, known.best, "first_"), baseline, "second_")
     if direct.empty:
         yield f"Hand-crafted features ({store_name(baseline)}) reach {number(baseline['mean'])}."
         return
@@ -256,9 +258,9 @@ def _handcrafted(evidence: Evidence, scheme: str, best: Any) -> Iterator[str]:
     )
 
 
-def _floor(evidence: Evidence, scheme: str, best: Any) -> Iterator[str]:
-    gaps = evidence.gaps_of("floor", scheme)
-    direct = _from(gaps, best, "first_")
+def _floor(known: OfScheme) -> Iterator[str]:
+    gaps = known.gaps("floor")
+    direct = _from(gaps, known.best, "first_")
     if not direct.empty:
         row = direct.iloc[0]
         ahead = "is ahead by" if row["difference"] >= 0 else "is behind by"
@@ -268,19 +270,19 @@ def _floor(evidence: Evidence, scheme: str, best: Any) -> Iterator[str]:
             f"{verdict(row, len(gaps))}."
         )
         return
-    floor = evidence.floor[evidence.floor["scheme"] == scheme]["mean"].mean()
-    if np.isnan(floor):
-        yield "The floor was not computed."
-    else:
-        yield f"The floor, which knows the training labels alone, reaches {number(floor)}."
+    floor = matching(known.all.floor, scheme=known.scheme)["mean"].mean()
+    yield (
+        "The floor was not computed."
+        if np.isnan(floor)
+        else f"The floor, which knows the training labels alone, reaches {number(floor)}."
+    )
 
 
-def _mapping(evidence: Evidence, scheme: str) -> Iterator[str]:
-    """Say whether channels in the slots that they belong to beat each other strategy."""
-    gaps = evidence.gaps_of("strategy", scheme)
-    for strategy in sorted(gaps["second_channels"].unique()):
-        rows = gaps[gaps["second_channels"] == strategy]
-        other = strategy_phrase(strategy)
+def _mapping(known: OfScheme) -> Iterator[str]:
+    """Say whether channels in their natural slots beat each other strategy."""
+    gaps = known.gaps("strategy")
+    for strategy, rows in gaps.groupby("second_channels", sort=True):
+        other = strategy_phrase(str(strategy))
         if len(rows) == 1:
             row = rows.iloc[0]
             yield (
@@ -298,12 +300,12 @@ def _mapping(evidence: Evidence, scheme: str) -> Iterator[str]:
             f"{signed(rows['difference'].mean())}."
         )
     if gaps.empty:
-        yield "Natural mapping was not run beside another strategy, so it is not compared."
+        yield "Natural mapping was not run next to another strategy, so it is not compared."
 
 
-def _saturation(evidence: Evidence, scheme: str, best: Any) -> str:
-    curve = evidence.curve[evidence.curve["scheme"] == scheme]
-    curve = _from(curve, best, "").sort_values("fraction")
+def _saturation(known: OfScheme) -> str:
+    best, rows = known.best, matching(known.all.curve, scheme=known.scheme)
+    curve = _from(rows, best).sort_values("fraction")
     if len(curve) < 2:
         return "One fraction was run, so how many labels are needed is not known."
     enough = curve[curve["mean"] >= SATURATED * best["mean"]]
@@ -322,19 +324,19 @@ def _saturation(evidence: Evidence, scheme: str, best: Any) -> str:
     )
 
 
-def _fine_tuning(evidence: Evidence, scheme: str) -> Iterator[str]:
+def _fine_tuning(known: OfScheme) -> Iterator[str]:
     """Say what fine-tuning adds to the best frozen head, and from which fraction on."""
-    tuned = evidence.tuned[evidence.tuned["scheme"] == scheme]
+    tuned = matching(known.all.tuned, scheme=known.scheme)
     for _, rows in tuned.groupby(TUNED_KEYS, sort=True):
         last = rows.sort_values("fraction").iloc[-1]
         name = store_name(last)
         labels = (
             "all training labels"
-            if last["fraction"] == evidence.curve["fraction"].max()
+            if last["fraction"] == known.all.curve["fraction"].max()
             else f"{percent(last['fraction'])} of the training groups"
         )
         yield (
-            f"{_capitalised(str(Head(last['head'])))} of {name} reaches "
+            f"{capitalised(str(Head(last['head'])))} of {name} reaches "
             f"{number(last['tuned_mean'])} with {labels}, against {number(last['frozen_mean'])} of "
             f"the best head on the frozen backbone ({best_frozen(last)}): a difference of "
             f"{gap(last)}. {_worth(rows)}"
@@ -356,12 +358,8 @@ def _worth(rows: pd.DataFrame) -> str:
     )
 
 
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _split_gap(evidence: Evidence) -> Iterator[str]:
-    gaps = evidence.gaps_of("scheme", "image")
+    gaps = evidence.of_scheme("image").gaps("scheme")
     if gaps.empty:
         return
     best = {row["scheme"]: row for _, row in evidence.chosen.iterrows()}
@@ -391,23 +389,18 @@ def _split_gap(evidence: Evidence) -> Iterator[str]:
 
 
 def _ranking(evidence: Evidence) -> list[str]:
+    cells: dict[Store, dict[str, str]] = {}
     schemes = list(evidence.chosen["scheme"])
-    tables = {s: evidence.of_scheme(s) for s in schemes}
+    for scheme in schemes:
+        for row in evidence.of_scheme(scheme).ranked.to_dict("records"):
+            store = Store(row["backbone"], row["channels"])
+            cells.setdefault(store, {})[scheme] = _cell(row)
     header = " | ".join(["store", *(f"by {s}" for s in schemes)])
     lines = [f"| {header} |", "|---" * (len(schemes) + 1) + "|"]
-    names = dict.fromkeys(n for t in tables.values() for n in map(_key, t.to_dict("records")))
-    for name in names:
-        cells = []
-        for table in tables.values():
-            found = [r for r in table.to_dict("records") if _key(r) == name]
-            cells.append(_cell(found[0]) if found else "-")
-        label = quoted(Store(*name)).replace("|", "\\|")
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+    for store, found in cells.items():
+        label = quoted(store).replace("|", "\\|")
+        lines.append(f"| {label} | {' | '.join(found.get(s, '-') for s in schemes)} |")
     return lines
-
-
-def _key(row: Any) -> tuple[str, str]:
-    return str(row["backbone"]), str(row["channels"])
 
 
 def _cell(row: Any) -> str:
@@ -419,7 +412,8 @@ def _cell(row: Any) -> str:
 def _warnings(evidence: Evidence) -> Iterator[str]:
     metric = METRIC_NAMES[evidence.settings.metric]
     for scheme in evidence.chosen["scheme"]:
-        best = evidence.of_scheme(scheme).iloc[0]
+        known = evidence.of_scheme(scheme)
+        best = known.best
         where = f"By {scheme}, {store_name(best)}"
         if best["mean"] >= SUSPICIOUS:
             yield (
@@ -434,25 +428,15 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             )
         if best["n_groups"] is not pd.NA and best["n_groups"] < FEW_GROUPS:
             yield f"{where}: intervals rest on {count(int(best['n_groups']), 'group')} only."
-        below = _from(evidence.gaps_of("floor", scheme), best, "first_")
+        below = _from(known.gaps("floor"), best, "first_")
         if len(below) and not (below.iloc[0]["ci_low"] > 0):
             yield f"{where} is not shown to beat the floor: nothing was learnt that can be trusted."
-        yield from _class_warnings(evidence, scheme, best, where)
+        rows = _from(matching(evidence.classes, scheme=scheme), best)
+        never = rows[(rows["n_predicted"] == 0) & (rows["n_positive"] > 0)]["class"]
+        if len(never):
+            yield f"{where} never predicts {', '.join(map(quoted, never))}."
 
 
-def _class_warnings(evidence: Evidence, scheme: str, best: Any, where: str) -> Iterator[str]:
-    if evidence.classes.empty:
-        return
-    rows = _from(evidence.classes[evidence.classes["scheme"] == scheme], best, "")
-    never = rows[(rows["n_predicted"] == 0) & (rows["n_positive"] > 0)]["class"]
-    if len(never):
-        yield f"{where} never predicts {', '.join(map(quoted, never))}."
-
-
-def _from(rows: pd.DataFrame, store: Any, side: str) -> pd.DataFrame:
+def _from(rows: pd.DataFrame, store: Any, side: str = "") -> pd.DataFrame:
     """Return the rows whose first, second or only side is a store."""
-    same = (rows[f"{side}backbone"] == store["backbone"]) & (
-        rows[f"{side}channels"] == store["channels"]
-    )
-    found: pd.DataFrame = rows[same]
-    return found
+    return matching(rows, **{f"{side}{key}": store[key] for key in ("backbone", "channels")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from transferscope.compare.tables import (
     REMAKE,
     Head,
     Store,
+    matching,
     read_scores,
     rounded,
     write_comparison,
@@ -57,12 +58,12 @@ class Predictions:
     Parameters
     ----------
     paths
-        One table, or one a random order of the channels.
+        One table, or one per random order of the channels.
     dataset, store
         What they belong to.
     """
 
-    paths: tuple[Path, ...]
+    paths: list[Path]
     dataset: str
     store: Store
 
@@ -78,7 +79,7 @@ class Bootstrapped:
     folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
         default_factory=dict
     )
-    sources: dict[tuple[Store, Head, str], tuple[Path, ...]] = field(default_factory=dict)
+    sources: dict[tuple[Store, Head, str], list[Path]] = field(default_factory=dict)
     curves: dict[Store, dict[tuple[Head, str, float], Floats]] = field(default_factory=dict)
 
 
@@ -100,7 +101,7 @@ def compare(
     score_paths
         Score tables of all probes and stores.
     prediction_paths
-        Prediction tables, each beside its score table.
+        Prediction tables, each next to its score table.
     settings
         Headline metric, number of draws, coverage and seed.
     folder
@@ -120,33 +121,33 @@ def compare(
     summary = _summary(scores, bootstrapped)
     chosen = choose(summary, settings.metric)
     classes = [table for found in bootstrapped.values() for table in found.classes]
+    gained = [
+        gains(found.curves, dataset, summary, settings.confidence)
+        for dataset, found in bootstrapped.items()
+    ]
     tables = {
         "scores": scores,
         "differences": _differences(bootstrapped, settings),
-        "chosen": _with_settings(chosen, settings),
+        # With what the figures say about their intervals.
+        "chosen": chosen.assign(
+            metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
+        ),
         "confusion": _confusions(bootstrapped, chosen, summary, settings),
         "per_class": _concatenate(classes, CLASS_COLUMNS),
-        "finetuning": _gains(bootstrapped, summary, settings),
+        "finetuning": _concatenate(gained, TUNED_COLUMNS),
     }
     for name, table in tables.items():
         write_comparison(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
     write_csv(tables["differences"], folder / "differences.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
-    text = describe(
-        summary,
-        tables["differences"],
-        chosen,
-        tables["per_class"],
-        tables["finetuning"],
-        settings,
-    )
+    text = describe(summary, tables, settings)
     write_atomically(summary_md, text)
     write_atomically(summary_md.with_suffix(".html"), as_page(text, "What the comparison shows"))
 
 
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:
     if metric == CLASS_METRIC:
-        what = "class_f1 is one value a class, not one a store"
+        what = "class_f1 is one value per class, not one per store"
         raise UserError(Problem("compare.metric", what, "Choose macro_f1, their mean."))
     if metric not in set(scores["metric"]):
         what = f"{metric} is in no score table"
@@ -156,40 +157,31 @@ def _check_headline(scores: pd.DataFrame, metric: str) -> None:
 def _identify(
     score_paths: Sequence[Path], prediction_paths: Sequence[Path]
 ) -> dict[str, list[Predictions]]:
-    """Match each prediction table with the score table beside it, and orders with each other."""
-    beside = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
+    """Match each prediction table with the score table next to it, and orders with each other."""
+    scores_of = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
     problems = []
     tables: dict[tuple[str, Store, Path], list[Path]] = {}
     for path in sorted(set(prediction_paths)):
-        if path not in beside:
-            what = "the score table beside it is not among those to compare"
+        if path not in scores_of:
+            what = "the score table next to it is not among those to compare"
             problems.append(Problem(str(path), what, "Give both, or neither."))
             continue
         try:
-            table = pq.read_table(beside[path], columns=STORE).slice(0, 1).to_pylist()
+            table = pq.read_table(scores_of[path], columns=STORE).slice(0, 1).to_pylist()
         except (OSError, pa.ArrowException) as error:
-            problems.append(Problem(str(beside[path]), f"cannot be read: {error}", REMAKE))
+            problems.append(Problem(str(scores_of[path]), f"cannot be read: {error}", REMAKE))
             continue
         for row in table:
             store = Store(row["backbone"], family_of(row["channels"]))
-            # The orders of one probe lie in one folder.
-            tables.setdefault((row["dataset"], store, path.parent), []).append(path)
+            # The random orders of one probe lie in one folder; other tables stand alone.
+            place = path.parent if store.channels == MAP_RANDOM else path
+            tables.setdefault((row["dataset"], store, place), []).append(path)
     if problems:
         raise UserError(problems)
     found: dict[str, list[Predictions]] = {}
-    for (dataset, store, _), paths in _of_one_order(tables):
-        found.setdefault(dataset, []).append(Predictions(tuple(paths), dataset, store))
+    for (dataset, store, _), paths in tables.items():
+        found.setdefault(dataset, []).append(Predictions(paths, dataset, store))
     return found
-
-
-def _of_one_order(
-    tables: dict[tuple[str, Store, Path], list[Path]],
-) -> Iterator[tuple[tuple[str, Store, Path], list[Path]]]:
-    """Yield tables that belong together: several only where they are random orders."""
-    for key, paths in tables.items():
-        together = [paths] if key[1].channels == MAP_RANDOM else [[path] for path in paths]
-        for own in together:
-            yield key, own
 
 
 def _bootstrap(
@@ -203,7 +195,7 @@ def _bootstrap(
             groups = sorted(set().union(*map(groups_of, paths)))
             weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
             result[dataset] = Bootstrapped(groups, weights)
-            own = scores[scores["dataset"] == dataset]
+            own = matching(scores, dataset=dataset)
             tuned = {
                 Store(backbone, family_of(channels)) for _, backbone, channels in tuned_stores(own)
             }
@@ -211,7 +203,8 @@ def _bootstrap(
                 counted = _reduce(table, result[dataset], settings, own)
                 if table.store in tuned:
                     curves = result[dataset].curves.setdefault(table.store, {})
-                    curves |= _headline_draws(counted)
+                    column = PLAIN_METRICS.index(counted.headline)
+                    curves |= {key: counted.draws(*key)[:, column] for key in counted.sums}
                 bar.update()
     return result
 
@@ -223,8 +216,7 @@ def _reduce(
         table.paths,
         into.groups,
         into.weights,
-        draw_weights(len(table.paths), settings.bootstrap, settings.seed, MAP_RANDOM),
-        settings.metric,
+        settings,
         float(scores["fraction"].max()),
         bool((scores["metric"] == "macro_average_precision").any()),
     )
@@ -238,22 +230,6 @@ def _reduce(
     return counted
 
 
-def _headline_draws(counted: Tally) -> dict[tuple[Head, str, float], Floats]:
-    """Return the headline metric [1 + draws] of every head, scheme and fraction."""
-    column = PLAIN_METRICS.index(counted.headline)
-    return {key: counted.draws(*key)[:, column] for key in counted.sums}
-
-
-def _gains(
-    bootstrapped: dict[str, Bootstrapped], summary: pd.DataFrame, settings: CompareSettings
-) -> pd.DataFrame:
-    parts = [
-        gains(found.curves, dataset, summary, settings.confidence)
-        for dataset, found in sorted(bootstrapped.items())
-    ]
-    return _concatenate(parts, TUNED_COLUMNS)
-
-
 def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:
     parts = [table for found in bootstrapped.values() for table in found.intervals]
     intervals = _concatenate(parts, [])
@@ -265,21 +241,13 @@ def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.
 
 def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:
     parts = []
-    for dataset, found in sorted(bootstrapped.items()):
-        intervals = pd.concat(found.intervals)
-        largest = intervals.groupby("scheme")["n_groups"].max()
+    for dataset, found in bootstrapped.items():
+        largest = pd.concat(found.intervals).groupby("scheme")["n_groups"].max()
         n_groups = {str(scheme): int(n) for scheme, n in largest.items()}
         parts.append(
             differences(found.folds, dataset, settings.metric, n_groups, settings.confidence)
         )
     return _concatenate(parts, COLUMNS)
-
-
-def _with_settings(chosen: pd.DataFrame, settings: CompareSettings) -> pd.DataFrame:
-    """Add what the figures say about their intervals."""
-    return chosen.assign(
-        metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
-    )
 
 
 def _confusions(

@@ -1,11 +1,11 @@
-"""The summary: one row a store, head, scheme, fraction, metric and class, with its interval."""
+"""The summary: one row per store, head, scheme, fraction, metric and class, with its interval."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from transferscope.compare.bootstrap import interval
-from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store
+from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store, matching
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
 from transferscope.config.channel_strategies import family_of
 from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE
@@ -55,10 +55,8 @@ def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) ->
         low, high = interval(draws, confidence, 0, 1)
         columns = {
             "dataset": dataset,
-            "backbone": store.backbone,
-            "channels": store.channels,
-            "head": head.kind,
-            "k": head.k or pd.NA,
+            **store.columns,
+            **head.columns,
             "scheme": scheme,
             "fraction": fraction,
             "metric": names,
@@ -87,7 +85,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN where there is one score),
         `n_scores` counts the scores that are defined, `n_train`, `n_train_groups` and `n_test` are
-        means a fold. Intervals are NaN where no predictions were given.
+        means per fold. Intervals are NaN where no predictions were given.
     """
     named = scores.assign(channels=scores["channels"].map(family_of))
     grouped = named.groupby(SUMMARY_KEYS, dropna=False, sort=True)
@@ -110,7 +108,7 @@ def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        One row a head, scheme and class: `f1`, `ci_low`, `ci_high`, `n_positive` (tiles),
+        One row per head, scheme and class: `f1`, `ci_low`, `ci_high`, `n_positive` (tiles),
         `n_predicted` (tiles, mean over repeats) and `n_positive_groups`.
     """
     parts = []
@@ -118,10 +116,8 @@ def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFram
         repeats = tally.n_repeats(head, scheme)
         columns = {
             "dataset": dataset,
-            "backbone": store.backbone,
-            "channels": store.channels,
-            "head": head.kind,
-            "k": head.k or pd.NA,
+            **store.columns,
+            **head.columns,
             "scheme": scheme,
             "class": tally.classes,
             "n_positive": counts.true / repeats,
@@ -131,9 +127,8 @@ def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFram
         parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
     if not parts:
         return pd.DataFrame(columns=CLASS_COLUMNS)
-    f1 = intervals[
-        (intervals["metric"] == CLASS_METRIC) & (intervals["fraction"] == tally.full_fraction)
-    ].rename(columns={"point": "f1"})
+    f1 = matching(intervals, metric=CLASS_METRIC, fraction=tally.full_fraction)
+    f1 = f1.rename(columns={"point": "f1"})
     keys = [c for c in INTERVAL_KEYS if c not in ("fraction", "metric")]
     kept = f1[[*keys, "f1", "ci_low", "ci_high"]]
     return pd.concat(parts, ignore_index=True).merge(kept, on=keys, how="left")

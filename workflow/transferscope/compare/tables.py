@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -33,6 +34,11 @@ class Head:
     kind: str
     k: int = 0
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Values of the columns `head` and `k`."""
+        return {"head": self.kind, "k": self.k or pd.NA}
+
     def __str__(self) -> str:
         if self.kind in knn_heads():
             return f"{knn_heads()[self.kind]} (k = {self.k})"
@@ -45,18 +51,44 @@ class Head:
 
 @dataclass(frozen=True, order=True)
 class Store:
-    """A representation and how the channels were fed to it, all random orders being one."""
+    """A representation and its channel strategy; all random orders are one store."""
 
     backbone: str
     channels: str
 
     @property
+    def columns(self) -> dict[str, str]:
+        """Values of the columns `backbone` and `channels`."""
+        return asdict(self)
+
+    @property
     def is_handcrafted(self) -> bool:
-        """Whether it comes from hand-crafted features, which take any channels."""
+        """Whether it holds hand-crafted features, which take any channels."""
         return self.channels == FEATURES
 
     def __str__(self) -> str:
         return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"
+
+
+def matching(table: pd.DataFrame, head: Head | None = None, /, **values: object) -> pd.DataFrame:
+    """Return the rows of a table that have some values.
+
+    Parameters
+    ----------
+    table
+        Any table.
+    head
+        The head of the rows, where the table has `head` and `k`; None: any.
+    **values
+        Column -> value.
+    """
+    kept = pd.Series(True, index=table.index)
+    for column, value in values.items():
+        kept &= table[column] == value
+    if head is not None:
+        kept &= (table["head"] == head.kind) & (table["k"].fillna(0) == head.k)
+    found: pd.DataFrame = table[kept]
+    return found
 
 
 def read_scores(paths: Sequence[Path]) -> pd.DataFrame:

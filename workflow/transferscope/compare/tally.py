@@ -1,7 +1,7 @@
 """From the predictions of one store to its bootstrap draws, one split at a time.
 
 Predictions of a large study do not fit into memory, so that each file is read one fold at a time,
-and each fold is reduced at once to counts, and these to metrics a draw.
+and each fold is reduced at once to counts, and these to metrics per draw.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.tables import REMAKE, Head, classes_of
+from transferscope.config.channel_strategies import MAP_RANDOM
+from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError
 from transferscope.probes.average_precision import weighted_average_precision
 from transferscope.probes.metrics import (
@@ -86,7 +89,7 @@ def groups_of(path: Path) -> set[str]:
 
 
 def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
-    """Yield the units of each fold, one list a fold; no more than that is held in memory.
+    """Yield the units of each fold, one list per fold; no more than that is held in memory.
 
     Parameters
     ----------
@@ -106,8 +109,8 @@ def _folds_of(file: pq.ParquetFile) -> list[tuple[str, int, int]]:
     """Return every scheme, seed and fold of a prediction table, in order."""
     found: set[tuple[str, int, int]] = set()
     for batch in file.iter_batches(columns=FOLD, batch_size=BATCH_ROWS):
-        kinds = pa.table(batch).group_by(FOLD).aggregate([]).to_pydict()
-        found.update(zip(*(kinds[name] for name in FOLD), strict=True))
+        rows = pa.table(batch).group_by(FOLD).aggregate([]).select(FOLD).to_pydict()
+        found.update(zip(*rows.values(), strict=True))
     return sorted(found)
 
 
@@ -212,14 +215,14 @@ class Tally:
     with_precision
         Whether average precision, which costs the most, is wanted.
     n_orders
-        Number of prediction tables, one a random order of the channels.
+        Number of prediction tables, one per random order of the channels.
     """
 
     classes: list[str]
     headline: str
     full_fraction: float
-    with_precision: bool = True
-    n_orders: int = 1
+    with_precision: bool
+    n_orders: int
     sums: dict[tuple[Head, str, float], _Sums] = field(default_factory=dict)
     fold_sums: dict[tuple[Head, str], dict[tuple[int, int], _Sums]] = field(default_factory=dict)
     class_counts: dict[tuple[Head, str], ClassCounts] = field(default_factory=dict)
@@ -292,58 +295,48 @@ class Tally:
         times: Floats,
     ) -> None:
         table = np.column_stack([*(values[m] for m in PLAIN_METRICS), values[CLASS_METRIC]])
-        key = (unit.head, unit.scheme, unit.fraction)
-        if key not in self.sums:
-            self.sums[key] = _Sums.like(table)
-        self.sums[key].add(table, groups, times)
+        sums = self.sums.setdefault((unit.head, unit.scheme, unit.fraction), _Sums.like(table))
+        sums.add(table, groups, times)
         if unit.fraction == self.full_fraction:
-            kept = self.fold_sums.setdefault((unit.head, unit.scheme), {})
-            headline = values[self.headline]
+            key, headline = (unit.head, unit.scheme), values[self.headline]
+            kept = self.fold_sums.setdefault(key, {})
             of_fold = kept.setdefault((unit.seed, unit.fold), _Sums.like(headline))
             of_fold.add(headline, groups, times)
-            self._count_classes(unit, n_groups)
-
-    def _count_classes(self, unit: Unit, n_groups: int) -> None:
-        n = len(self.classes)
-        key = (unit.head, unit.scheme)
-        if key not in self.class_counts:
-            empty = np.zeros((n_groups, n), dtype=bool)
-            self.class_counts[key] = ClassCounts(np.zeros(n), np.zeros(n), empty)
-        self.class_counts[key].add(unit)
+            n = len(self.classes)
+            empty = ClassCounts(np.zeros(n), np.zeros(n), np.zeros((n_groups, n), dtype=bool))
+            self.class_counts.setdefault(key, empty).add(unit)
 
 
 def tally(
     paths: Sequence[Path],
     groups: Sequence[str],
     weights: Weights,
-    order_weights: Weights,
-    headline: str,
+    settings: CompareSettings,
     full_fraction: float,
-    with_precision: bool = True,
+    with_precision: bool,
 ) -> Tally:
     """Reduce the prediction tables of one store, one fold after the other.
 
     Parameters
     ----------
     paths
-        Prediction tables: one, or one a random order of the channels, which are averaged.
+        Prediction tables: one, or one per random order of the channels, which are averaged.
     groups
         All groups of the dataset, in the order of the weights.
     weights
         [1 + draws, groups], from `draw_weights`.
-    order_weights
-        [1 + draws, paths], from `draw_weights`: the orders are drawn, too, so that intervals hold
-        how much depends on them.
-    headline
-        Metric whose value in each fold is kept.
+    settings
+        The headline metric, whose value in each fold is kept, draws and seed.
     full_fraction
         The fraction at which these are kept.
     with_precision
         Whether average precision, which costs the most, is wanted.
     """
     classes = classes_of(paths[0])
-    result = Tally(classes, headline, full_fraction, with_precision, len(paths))
-    for path, times in zip(paths, order_weights.T.astype(np.float64), strict=True):
+    result = Tally(classes, settings.metric, full_fraction, with_precision, len(paths))
+    # The orders are drawn as well, so that intervals include how much depends on them.
+    orders = draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM)
+    for path, times in zip(paths, orders.T.astype(np.float64), strict=True):
         for units in read_units(path, groups):
             result.add(units, weights, times)
     return result

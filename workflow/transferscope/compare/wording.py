@@ -1,4 +1,4 @@
-"""Figures and names as they stand in a sentence."""
+"""Numbers and names, as sentences show them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ def strategy_phrase(strategy: str) -> str:
     if channel is not None:
         return f"the {channel} channel alone"
     return STRATEGY_PHRASES.get(strategy, quoted(strategy))
+
+
+def capitalised(text: str) -> str:
+    """Return a text with its first letter in upper case, and all others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float) -> str:

@@ -20,13 +20,13 @@ AGNOSTIC = "agnostic"
 FEATURES = "features"
 ONLY = "only-"
 
-# What a study may ask for, beside `only-<channel>`.
+# What a study may request, besides `only-<channel>`.
 STRATEGIES = (REPLICATE, MAP, MAP_RANDOM, MEAN, ADAPT, AGNOSTIC)
 _CHANNEL = r"[a-z0-9][a-z0-9_-]*"
 REQUESTED = rf"^({'|'.join(STRATEGIES)}|{ONLY}{_CHANNEL})$"
 # What stands in the paths of a study: a random order has its seed in its name.
-WILDCARD = rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}|" + "|".join(
-    (REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES)
+WILDCARD = "|".join(
+    (rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}", REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES)
 )
 
 
@@ -86,8 +86,8 @@ def single_channel(strategy: str) -> str | None:
 def store_strategy(strategy: str) -> str:
     """Return the strategy whose embedding store a strategy reads.
 
-    `mean` and `only-<channel>` are views of the `replicate` store, whose passes are one a channel:
-    each channel is embedded once, whatever is asked of it.
+    `mean` and `only-<channel>` are views of the `replicate` store, which has one pass per channel:
+    each channel is embedded once, whatever is requested.
     """
     shares = strategy == MEAN or single_channel(strategy) is not None
     return REPLICATE if shares else strategy

@@ -1,31 +1,33 @@
-"""Points: what putting tiles together to fields and groups is worth, store by store."""
+"""Points: what averaging tiles into fields and groups gains, store by store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import Store
-from transferscope.compare.wording import METRIC_NAMES, percent, signed
+from transferscope.compare.tables import matching
+from transferscope.compare.wording import METRIC_NAMES, capitalised, percent, signed
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.results import errors_of, with_labels
 from transferscope.figures.style import (
     GREY,
     MARKERS,
     OKABE_ITO,
-    SCHEME_LABELS,
     annotate,
     check_outputs,
-    label_of,
-    legend_beside,
-    new_figure,
+    label_rows,
+    legend_key,
+    legend_on_the_right,
+    new_grid,
+    panel_title,
     save,
+    score_axis,
     style,
 )
 from transferscope.probes.variants import VARIANT, Variant
@@ -40,7 +42,7 @@ ROW_INCHES = 0.22
 def draw_aggregation(
     folder: Path, compared: CompareSettings, settings: FigureSettings, outputs: Sequence[Path]
 ) -> None:
-    """Draw the scores at every level, with intervals, and what changes against single tiles.
+    """Draw the scores at every level, with intervals, and their differences from single tiles.
 
     Parameters
     ----------
@@ -62,8 +64,8 @@ def draw_aggregation(
     scores, gaps = (
         read_parquet(folder / f"{name}.parquet") for name in ("aggregate", "aggregate_differences")
     )
-    scores = with_labels(scores[scores["head"] == HEAD])
-    gaps = gaps[(gaps["head"] == HEAD) & (gaps["kind"] == "tile")]
+    scores = with_labels(matching(scores, head=HEAD))
+    gaps = matching(gaps, head=HEAD, kind="tile")
     with style():
         save(_draw(scores, gaps, compared), outputs, settings.dpi)
 
@@ -71,29 +73,35 @@ def draw_aggregation(
 def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -> Figure:
     datasets, schemes = sorted(scores["dataset"].unique()), sorted(scores["scheme"].unique())
     looks = _looks(scores)
-    stores = {d: _ranked(scores[scores["dataset"] == d]) for d in datasets}
+    best = scores.groupby(["dataset", "store"])["mean"].max()
+    best = best.sort_values(ascending=False, kind="stable")
+    stores = {dataset: list(best[dataset].index) for dataset in datasets}
     heights = [0.9 + ROW_INCHES * len(stores[d]) * len(looks) for d in datasets]
-    figure = new_figure(4.6 + 4.2 * len(schemes), 1.6 + sum(heights))
-    grid: Any = figure.subplots(
-        len(datasets), len(schemes), squeeze=False, sharex=True, height_ratios=heights
+    figure, grid = new_grid(
+        4.6 + 4.2 * len(schemes),
+        1.6 + sum(heights),
+        len(datasets),
+        len(schemes),
+        sharex=True,
+        height_ratios=heights,
     )
-    for row, dataset in enumerate(datasets):
-        for column, scheme in enumerate(schemes):
-            own, of_gaps = (
-                table[(table["dataset"] == dataset) & (table["scheme"] == scheme)]
-                for table in (scores, gaps)
-            )
-            axes = grid[row, column]
-            _panel(axes, own, of_gaps, stores[dataset], looks)
-            axes.set_title(f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}")
-            axes.tick_params(labelleft=column == 0)
-    name = METRIC_NAMES[compared.metric]
+    for (row, column), axes in np.ndenumerate(grid):
+        dataset, scheme = datasets[row], schemes[column]
+        own, of_gaps = (matching(t, dataset=dataset, scheme=scheme) for t in (scores, gaps))
+        _panel(axes, own, of_gaps, stores[dataset], looks)
+        axes.set_title(panel_title(dataset, scheme))
+        axes.tick_params(labelleft=column == 0)
+    name = capitalised(METRIC_NAMES[compared.metric])
     for axes in grid[-1]:
-        axes.set_xlabel(f"{name[:1].upper()}{name[1:]} (0 to 1)")
-    legend_beside(grid[0, -1], _handles(grid[0, 0], looks), "What is scored")
+        axes.set_xlabel(f"{name} (0 to 1)")
+    handles = [
+        legend_key(str(variant), linestyle="", color=colour, marker=marker)
+        for variant, (colour, marker) in looks.items()
+    ]
+    legend_on_the_right(grid[0, -1], handles, "What is scored")
     annotate(
         figure,
-        f"{name[:1].upper()}{name[1:]} of logistic regression on tiles, fields and groups",
+        f"{name} of logistic regression on tiles, fields and groups",
         _footnote(compared, int(scores["n_groups"].max())),
     )
     return figure
@@ -103,7 +111,7 @@ def _footnote(compared: CompareSettings, n_groups: int) -> str:
     return (
         "Points: means over test folds, all training labels; the same folds at every level. "
         f"Intervals: {percent(compared.confidence)} bootstrap over groups "
-        f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Beside each point: its "
+        f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Next to each point: its "
         "paired difference from single tiles; * where it is significant after Holm's correction. "
         "Groups are scored by group alone: by image their tiles are on both sides."
     )
@@ -111,19 +119,9 @@ def _footnote(compared: CompareSettings, n_groups: int) -> str:
 
 def _looks(scores: pd.DataFrame) -> dict[Variant, tuple[str, str]]:
     """Return colour and marker of each variant."""
-    known = scores[VARIANT].drop_duplicates().to_dict("records")
-    variants = [Variant(r["source"], r["level"], r["aggregation"] or "mean") for r in known]
-    colours = [GREY, *OKABE_ITO]
-    return {
-        variant: (colours[place % len(colours)], MARKERS[place % len(MARKERS)])
-        for place, variant in enumerate(variants)
-    }
-
-
-def _ranked(scores: pd.DataFrame) -> list[str]:
-    """Return the stores by their best score, the best first."""
-    best = scores.groupby("store")["mean"].max().sort_values(ascending=False, kind="stable")
-    return [str(store) for store in best.index]
+    known = scores[VARIANT].drop_duplicates().itertuples(index=False)
+    variants = [Variant(source, level, method or "mean") for source, level, method in known]
+    return dict(zip(variants, zip(cycle([GREY, *OKABE_ITO]), cycle(MARKERS)), strict=False))
 
 
 def _panel(
@@ -135,7 +133,7 @@ def _panel(
 ) -> None:
     offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(looks))
     for offset, (variant, (colour, marker)) in zip(offsets, looks.items(), strict=True):
-        own = scores[_is(scores, variant)].reset_index(drop=True)
+        own = matching(scores, **variant.columns)
         if own.empty:
             continue
         places = [stores.index(store) + offset for store in own["store"]]
@@ -150,33 +148,14 @@ def _panel(
             capsize=1.8,
             label=str(variant),
         )
+        first = {f"first_{name}": value for name, value in variant.columns.items()}
         for place, (_, row) in zip(places, own.iterrows(), strict=True):
-            _note_gap(axes, row, gaps[_is(gaps, variant, "first_")], place)
-    axes.set_yticks(range(len(stores)), [label_of(store, 30) for store in stores])
-    axes.set_ylim(len(stores) - 0.45, -0.55)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 1.12)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.grid(axis="x")
+            own_gaps = matching(gaps, backbone=row["backbone"], channels=row["channels"], **first)
+            for _, gap in own_gaps.iterrows():
+                text = f"{signed(gap['difference'])}{' *' if gap['significant'] else ''}"
+                end = row["mean"] if np.isnan(row["ci_high"]) else row["ci_high"]
+                axes.text(end + 0.012, place, text, va="center", fontsize=7)
+    label_rows(axes, stores, 30, 0.55)
+    score_axis(axes, 1.12)
     for boundary in range(1, len(stores)):
         axes.axhline(boundary - 0.5, color=GREY, linewidth=0.4)
-
-
-def _note_gap(axes: Axes, row: pd.Series[Any], gaps: pd.DataFrame, place: float) -> None:
-    store = gaps.apply(lambda gap: str(Store(gap["backbone"], gap["channels"])), axis=1)
-    for _, gap in gaps[store == row["store"]].iterrows() if len(gaps) else []:
-        text = f"{signed(gap['difference'])}{' *' if gap['significant'] else ''}"
-        end = row["mean"] if np.isnan(row["ci_high"]) else row["ci_high"]
-        axes.text(end + 0.012, place, text, va="center", fontsize=7)
-
-
-def _is(table: pd.DataFrame, variant: Variant, side: str = "") -> Any:
-    columns = variant.columns
-    return np.logical_and.reduce([table[f"{side}{name}"] == columns[name] for name in VARIANT])
-
-
-def _handles(axes: Axes, looks: dict[Variant, tuple[str, str]]) -> list[Any]:
-    return [
-        axes.plot([], [], linestyle="", color=colour, marker=marker, label=str(variant))[0]
-        for variant, (colour, marker) in looks.items()
-    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
 from transferscope.cards import DatasetCard, NetworkCard
-from transferscope.channels.assignment import Assignment, Pass, assign
+from transferscope.channels.assignment import Assignment, assign
 from transferscope.config.channel_strategies import (
     ADAPT,
     AGNOSTIC,
@@ -23,7 +24,7 @@ from transferscope.config.channel_strategies import (
     seed_of,
     single_channel,
 )
-from transferscope.figures.style import BLACK, GREY, PALE, new_figure, text_colour, wrapped
+from transferscope.figures.style import BLACK, GREY, PALE, new_grid, text_colour, wrapped
 
 # Colours of the channels, in the dataset's order (Okabe and Ito).
 CHANNEL_COLOURS = ["#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#F0E442"]
@@ -56,29 +57,27 @@ def draw_channel_strategies(
     UserError
         Where the backbone cannot serve a strategy on these channels.
     """
-    slots = backbone.named_slots
-    assignments = [assign(strategy, dataset.channels, slots) for strategy in strategies]
-    n_rows = math.ceil(len(strategies) / COLUMNS)
-    # Down the columns, so that what belongs together stands together.
-    cells = [(i % n_rows, i // n_rows) for i in range(len(strategies))]
-    heights = [
-        max(
-            _height(assignment, len(dataset.channels))
-            for (row, _), assignment in zip(cells, assignments, strict=True)
-            if row == number
-        )
-        for number in range(n_rows)
-    ]
-    columns = min(COLUMNS, len(strategies))
-    figure = new_figure(COLUMN_INCHES * columns, SLOT_INCHES * sum(heights) + 0.6)
-    grid: Any = figure.subplots(n_rows, columns, squeeze=False, height_ratios=heights)
+    channels, slots = dataset.channels, backbone.named_slots
+    pictures = [_Picture(s, assign(s, channels, slots), channels) for s in strategies]
+    n_rows = math.ceil(len(pictures) / COLUMNS)
+    # Down the columns, so that related strategies stand together.
+    heights = [max(p.height for p in pictures[row::n_rows]) for row in range(n_rows)]
+    columns = min(COLUMNS, len(pictures))
+    figure, grid = new_grid(
+        COLUMN_INCHES * columns,
+        SLOT_INCHES * sum(heights) + 0.6,
+        n_rows,
+        columns,
+        height_ratios=heights,
+    )
     for axes in grid.flat:
         axes.set_axis_off()
-    for (row, column), strategy, assignment in zip(cells, strategies, assignments, strict=True):
+    for i, picture in enumerate(pictures):
+        row, column = i % n_rows, i // n_rows
         axes = grid[row, column]
         axes.set_xlim(-0.1, RIGHT)
         axes.set_ylim(heights[row], 0)
-        _draw_strategy(axes, strategy, assignment, dataset.channels)
+        picture.draw(axes)
     note = (
         f"{dataset.name} into {backbone.name}. Left to right: the channels of the dataset, the "
         "input slots of the network, the features of one tile. A box with 0 is an empty slot."
@@ -99,167 +98,154 @@ def describe(strategy: str, assignment: Assignment) -> str:
         What `assign` made of it.
     """
     n = len(assignment.passes)
-    channel = single_channel(strategy)
-    if channel is not None:
+    if channel := single_channel(strategy):
         return f"the features of the {channel} pass of replicate"
-    if strategy == MEAN:
-        return f"the average of the features of replicate's {n} passes"
-    if strategy == REPLICATE:
-        return f"{n} passes, each channel in all slots; features joined"
-    if strategy == ADAPT:
-        return "one pass; the channels take over the slots' input weights, in order"
-    if strategy == AGNOSTIC:
-        return "one pass; the network takes any channels"
+    plain = {
+        MEAN: f"the average of the features of replicate's {n} passes",
+        REPLICATE: f"{n} passes, each channel in all slots; features joined",
+        ADAPT: "one pass; the channels take over the slots' input weights, in order",
+        AGNOSTIC: "one pass; the network takes any channels",
+    }
+    if strategy in plain:
+        return plain[strategy]
     natural = "each channel in its own slot" if strategy == MAP else "no channel in its own slot"
     left_out = f"; not shown: {', '.join(assignment.dropped)}" if assignment.dropped else ""
     return f"one pass, {natural}{left_out}"
 
 
-def _title(strategy: str) -> str:
-    """Return the name as a study writes it."""
-    seed = seed_of(strategy)
-    return strategy if seed is None else f"{MAP_RANDOM} (order of seed {seed})"
+@dataclass(frozen=True)
+class _Picture:
+    """One strategy, left to right: channels, slots and network of each pass, features."""
 
+    strategy: str
+    assignment: Assignment
+    channels: Sequence[str]
 
-def _height(assignment: Assignment, n_channels: int) -> float:
-    n = len(assignment.passes)
-    return TITLE_HEIGHT + max(n * assignment.n_inputs + (n - 1) * PASS_GAP, n_channels) + 0.4
+    @property
+    def depth(self) -> float:
+        """Height of passes and channels, in slots."""
+        n = len(self.assignment.passes)
+        slots = n * self.assignment.n_inputs + (n - 1) * PASS_GAP
+        return max(slots, len(self.channels))
 
+    @property
+    def height(self) -> float:
+        """Height with the title, in slots."""
+        return TITLE_HEIGHT + self.depth + 0.4
 
-def _draw_strategy(
-    axes: Axes, strategy: str, assignment: Assignment, channels: Sequence[str]
-) -> None:
-    colours = {c: CHANNEL_COLOURS[i % len(CHANNEL_COLOURS)] for i, c in enumerate(channels)}
-    axes.text(0, 0.55, _title(strategy), fontsize=10, fontweight="bold", va="center")
-    axes.text(0, 1.35, describe(strategy, assignment), fontsize=8, color=BLACK, va="center")
-    depth = _height(assignment, len(channels)) - TITLE_HEIGHT - 0.4
-    first = TITLE_HEIGHT + (depth - len(channels)) / 2
-    sources = {channel: first + i + 0.5 for i, channel in enumerate(channels)}
-    for channel, y in sources.items():
-        faded = channel in assignment.dropped or _is_unread(strategy, channel)
-        _box(axes, CHANNELS_AT, y, channel, colours[channel], faded=faded)
-    ends = _draw_passes(axes, strategy, assignment, sources, colours, depth)
-    _draw_features(axes, strategy, assignment, ends, colours)
+    @property
+    def colours(self) -> dict[str, str]:
+        """Channel -> colour."""
+        return dict(zip(self.channels, cycle(CHANNEL_COLOURS), strict=False))
 
+    def draw(self, axes: Axes) -> None:
+        """Draw the strategy, with its name as a study writes it."""
+        seed = seed_of(self.strategy)
+        title = self.strategy if seed is None else f"{MAP_RANDOM} (order of seed {seed})"
+        line = describe(self.strategy, self.assignment)
+        axes.text(0, 0.55, title, fontsize=10, fontweight="bold", va="center")
+        axes.text(0, 1.35, line, fontsize=8, color=BLACK, va="center")
+        first = TITLE_HEIGHT + (self.depth - len(self.channels)) / 2
+        sources = {channel: first + i + 0.5 for i, channel in enumerate(self.channels)}
+        for channel, y in sources.items():
+            faded = channel in self.assignment.dropped or self._is_unread(channel)
+            _box(axes, CHANNELS_AT, y, channel, self.colours[channel], faded=faded)
+        self._draw_features(axes, self._draw_passes(axes, sources))
 
-def _is_unread(strategy: str, channel: str | None) -> bool:
-    wanted = single_channel(strategy)
-    return wanted is not None and channel != wanted
+    def _is_unread(self, channel: str | None) -> bool:
+        return single_channel(self.strategy) not in (None, channel)
 
+    def _draw_passes(self, axes: Axes, sources: dict[str, float]) -> list[float]:
+        """Draw slots, wires and network of each pass; return the height at which each one ends."""
+        passes = self.assignment.passes
+        n = len(passes)
+        slots = n * self.assignment.n_inputs + (n - 1) * PASS_GAP
+        top = TITLE_HEIGHT + (self.depth - slots) / 2
+        ends = []
+        for one in passes:
+            faded = self._is_unread(one.channel)
+            for i, (slot, channel) in enumerate(one.slots.items()):
+                self._draw_slot(axes, slot, channel, top + i + 0.5, sources, faded)
+            bottom = top + len(one.slots)
+            ends.append((top + bottom) / 2)
+            _draw_network(axes, top, bottom, faded)
+            top = bottom + PASS_GAP
+        return ends
 
-def _draw_passes(
-    axes: Axes,
-    strategy: str,
-    assignment: Assignment,
-    sources: dict[str, float],
-    colours: dict[str, str],
-    depth: float,
-) -> list[float]:
-    """Draw slots, wires and network of each pass; return the height at which each one ends."""
-    n = len(assignment.passes)
-    top = TITLE_HEIGHT + (depth - n * assignment.n_inputs - (n - 1) * PASS_GAP) / 2
-    ends = []
-    for one in assignment.passes:
-        faded = _is_unread(strategy, one.channel)
-        for i, (slot, channel) in enumerate(one.slots.items()):
-            _draw_slot(axes, assignment, slot, channel, (top + i + 0.5, sources, colours, faded))
-        bottom = top + len(one.slots)
-        ends.append((top + bottom) / 2)
-        _draw_network(axes, top, bottom, faded)
-        top = bottom + PASS_GAP
-    return ends
+    def _draw_slot(
+        self,
+        axes: Axes,
+        slot: str,
+        channel: str | None,
+        y: float,
+        sources: dict[str, float],
+        faded: bool,
+    ) -> None:
+        if channel is None:
+            _box(axes, SLOTS_AT, y, f"{slot}: 0", "white", faded=faded)
+            return
+        weights, colour = self.assignment.adapted.get(channel, ()), self.colours[channel]
+        name = f"as {weights[0]}" if len(weights) == 1 else "as all slots" if weights else slot
+        _box(axes, SLOTS_AT, y, name, colour, faded=faded)
+        axes.plot(
+            [CHANNELS_AT + BOX_WIDTH + 0.08, SLOTS_AT - 0.08],
+            [sources[channel], y],
+            color=colour,
+            linewidth=1.6,
+            alpha=NOT_READ if faded else 1,
+            solid_capstyle="round",
+        )
 
-
-def _draw_slot(
-    axes: Axes,
-    assignment: Assignment,
-    slot: str,
-    channel: str | None,
-    place: tuple[float, dict[str, float], dict[str, str], bool],
-) -> None:
-    y, sources, colours, faded = place
-    if channel is None:
-        _box(axes, SLOTS_AT, y, f"{slot}: 0", "white", faded=faded)
-        return
-    weights = assignment.adapted.get(channel, ())
-    name = f"as {weights[0]}" if len(weights) == 1 else "as all slots" if weights else slot
-    _box(axes, SLOTS_AT, y, name, colours[channel], faded=faded)
-    axes.plot(
-        [CHANNELS_AT + BOX_WIDTH + 0.08, SLOTS_AT - 0.08],
-        [sources[channel], y],
-        color=colours[channel],
-        linewidth=1.6,
-        alpha=NOT_READ if faded else 1,
-        solid_capstyle="round",
-    )
+    def _draw_features(self, axes: Axes, ends: Sequence[float]) -> None:
+        """Draw the blocks of features, and how they come from the passes."""
+        if self.strategy == MEAN:
+            middle = sum(ends) / len(ends)
+            blocks, links = [("mean", WHOLE, middle)], [(end, middle) for end in ends]
+        else:
+            blocks = [
+                (
+                    f"of {one.channel}" if one.channel else "features",
+                    self.colours.get(one.channel or "", WHOLE),
+                    end,
+                )
+                for one, end in zip(self.assignment.passes, ends, strict=True)
+                if not self._is_unread(one.channel)
+            ]
+            links = [(end, end) for _, _, end in blocks]
+        for start, end in links:
+            axes.annotate(
+                "",
+                (FEATURES_AT - 0.05, end),
+                (FEATURES_AT - 0.88, start),
+                arrowprops={"arrowstyle": "-|>", "color": BLACK, "linewidth": 1, "shrinkA": 0},
+            )
+        for name, colour, y in blocks:
+            _box(axes, FEATURES_AT, y, name, colour)
+        if len(blocks) > 1:
+            x = FEATURES_AT + BOX_WIDTH + 0.2
+            axes.plot([x, x], [blocks[0][2], blocks[-1][2]], color=BLACK, linewidth=1)
+            for _, _, y in blocks:
+                axes.plot([x - 0.2, x], [y, y], color=BLACK, linewidth=1)
 
 
 def _draw_network(axes: Axes, top: float, bottom: float, faded: bool) -> None:
-    middle, right = (top + bottom) / 2, FEATURES_AT - 0.9
+    middle, right, alpha = (top + bottom) / 2, FEATURES_AT - 0.9, NOT_READ if faded else 1
     corners = [
         (NETWORK_AT, top + 0.1),
         (right, middle - 0.5),
         (right, middle + 0.5),
         (NETWORK_AT, bottom - 0.1),
     ]
-    axes.add_patch(
-        Polygon(corners, facecolor="#eeeeee", edgecolor=GREY, alpha=NOT_READ if faded else 1)
-    )
-    # In the wide part of the network, where the name has room.
-    axes.text(
-        (NETWORK_AT + right) / 2 - 0.05,
-        middle,
-        "network",
-        ha="center",
-        va="center",
-        fontsize=6.5,
-        alpha=NOT_READ if faded else 1,
-    )
-
-
-def _draw_features(
-    axes: Axes,
-    strategy: str,
-    assignment: Assignment,
-    ends: Sequence[float],
-    colours: dict[str, str],
-) -> None:
-    """Draw the blocks of features, and how they come from the passes."""
-    if strategy == MEAN:
-        blocks = [("mean", WHOLE, sum(ends) / len(ends))]
-        links = [(end, blocks[0][2]) for end in ends]
-    else:
-        kept = [
-            (one, end)
-            for one, end in zip(assignment.passes, ends, strict=True)
-            if not _is_unread(strategy, one.channel)
-        ]
-        blocks = [(_block_name(one), colours.get(one.channel or "", WHOLE), e) for one, e in kept]
-        links = [(end, end) for _, end in kept]
-    for start, end in links:
-        axes.annotate(
-            "",
-            (FEATURES_AT - 0.05, end),
-            (FEATURES_AT - 0.88, start),
-            arrowprops={"arrowstyle": "-|>", "color": BLACK, "linewidth": 1, "shrinkA": 0},
-        )
-    for name, colour, y in blocks:
-        _box(axes, FEATURES_AT, y, name, colour)
-    if len(blocks) > 1:
-        x = FEATURES_AT + BOX_WIDTH + 0.2
-        axes.plot([x, x], [blocks[0][2], blocks[-1][2]], color=BLACK, linewidth=1)
-        for _, _, y in blocks:
-            axes.plot([x - 0.2, x], [y, y], color=BLACK, linewidth=1)
-
-
-def _block_name(one: Pass) -> str:
-    return "features" if one.channel is None else f"of {one.channel}"
+    axes.add_patch(Polygon(corners, facecolor="#eeeeee", edgecolor=GREY, alpha=alpha))
+    # In the wide part of the network, where there is space for the name.
+    x = (NETWORK_AT + right) / 2 - 0.05
+    axes.text(x, middle, "network", ha="center", va="center", fontsize=6.5, alpha=alpha)
 
 
 def _box(
     axes: Axes, left: float, middle: float, text: str, colour: str, *, faded: bool = False
 ) -> None:
-    alpha = NOT_READ if faded else 1
+    empty = colour == "white"
     axes.add_patch(
         FancyBboxPatch(
             (left, middle - BOX_HEIGHT / 2),
@@ -267,12 +253,12 @@ def _box(
             BOX_HEIGHT,
             boxstyle="round,pad=0,rounding_size=0.2",
             facecolor=colour,
-            edgecolor=PALE if colour == "white" else colour,
-            linestyle=(0, (3, 2)) if colour == "white" else "-",
-            alpha=alpha,
+            edgecolor=PALE if empty else colour,
+            linestyle=(0, (3, 2)) if empty else "-",
+            alpha=NOT_READ if faded else 1,
         )
     )
-    shown = GREY if colour == "white" else text_colour(to_rgba(colour))
+    shown = GREY if empty else text_colour(to_rgba(colour))
     axes.text(
         left + BOX_WIDTH / 2,
         middle,

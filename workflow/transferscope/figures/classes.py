@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,41 +10,38 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.config.results import FigureSettings
-from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
+from transferscope.compare.tables import matching
+from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, draw_cells, draw_matrices
 from transferscope.figures.results import Results, with_labels
 from transferscope.figures.style import (
-    SCHEME_LABELS,
     annotate,
     label_of,
-    new_figure,
     note_that_nothing_is_shown,
+    panel_title,
 )
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
-    """Draw one heat map a dataset, by group where there is such a split.
+def draw(results: Results) -> Figure:
+    """Draw one heat map per dataset, by group where there is such a split.
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
     tables = {dataset: _table(results, dataset) for dataset in results.datasets}
     tables = {dataset: table for dataset, table in tables.items() if len(table)}
     if not tables:
         return note_that_nothing_is_shown("There are no predictions, so no scores of classes.")
-    n_rows = [table["store"].nunique() for table in tables.values()]
     widest = max(table["class"].nunique() for table in tables.values())
-    heights = [1.5 + CELL_HEIGHT * max(n, 2) for n in n_rows]
-    figure = new_figure(max(6.5, 3.6 + CELL_WIDTH * widest), 1.3 + sum(heights))
-    grid: Any = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)
-    for axes, (dataset, table) in zip(grid[:, 0], tables.items(), strict=True):
-        _panel(axes, results, dataset, table)
-    colour_bar(figure, grid[:, 0].tolist(), "F1")
+    figure = draw_matrices(
+        tables,
+        partial(_panel, results),
+        3.6 + CELL_WIDTH * widest,
+        [1.5 + CELL_HEIGHT * max(table["store"].nunique(), 2) for table in tables.values()],
+        1.3,
+        "F1",
+    )
     annotate(
         figure,
         "F1 of each class, every store: rare classes are uncertain",
@@ -58,18 +56,13 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
 
 def _table(results: Results, dataset: str) -> pd.DataFrame:
     """Return the class table of the chosen head and the more honest split scheme."""
-    head, scheme = results.head(dataset), results.schemes(dataset)[0]
-    rows = results.per_class
-    chosen = rows[
-        (rows["dataset"] == dataset)
-        & (rows["scheme"] == scheme)
-        & (rows["head"] == head.kind)
-        & (rows["k"].fillna(0) == head.k)
-    ]
-    return with_labels(chosen)
+    scheme = results.schemes(dataset)[0]
+    return with_labels(
+        matching(results.per_class, results.head(dataset), dataset=dataset, scheme=scheme)
+    )
 
 
-def _panel(axes: Axes, results: Results, dataset: str, table: pd.DataFrame) -> None:
+def _panel(results: Results, axes: Axes, dataset: str, table: pd.DataFrame) -> None:
     scheme = results.schemes(dataset)[0]
     ranked = [s for s in results.full(dataset, scheme)["store"] if s in set(table["store"])]
     groups = table.groupby("class", sort=True)["n_positive_groups"].max()
@@ -83,8 +76,7 @@ def _panel(axes: Axes, results: Results, dataset: str, table: pd.DataFrame) -> N
     values = matrix("f1")
     rows = [label_of(s, 34) for s in ranked]
     draw_cells(axes, values, matrix("ci_low"), matrix("ci_high"), rows, names)
-    where = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
-    axes.set_title(f"{where}{_hardest(values, order)}")
+    axes.set_title(f"{panel_title(dataset, scheme)}{_hardest(values, order)}")
     axes.set_xlabel("Class (groups that hold it)")
 
 

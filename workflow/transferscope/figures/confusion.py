@@ -1,4 +1,4 @@
-"""Matrix: what the best store takes for what."""
+"""Matrix: which classes the best store confuses."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import Store
-from transferscope.config.results import FigureSettings
-from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, colour_bar, draw_cells
+from transferscope.compare.tables import Store, matching
+from transferscope.figures.heatmap import CELL_HEIGHT, CELL_WIDTH, draw_cells, draw_matrices
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
-    SCHEME_LABELS,
     annotate,
     label_of,
-    new_figure,
     note_that_nothing_is_shown,
+    panel_title,
 )
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
-    """Draw one matrix a dataset: the best store, by group where there is such a split.
+def draw(results: Results) -> Figure:
+    """Draw one matrix per dataset, of the best store, by group where there is such a split.
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
-    tables = {dataset: _table(results, dataset) for dataset in results.datasets}
+    tables = {
+        dataset: matching(results.confusion, dataset=dataset, scheme=results.schemes(dataset)[0])
+        for dataset in results.datasets
+    }
     tables = {dataset: table for dataset, table in tables.items() if len(table)}
     if not tables:
         return note_that_nothing_is_shown("There are no predictions, so no confusion matrix.")
     sizes = [table["true_class"].nunique() for table in tables.values()]
-    heights = [1.6 + CELL_HEIGHT * n for n in sizes]
-    figure = new_figure(max(6.5, 3.4 + CELL_WIDTH * max(sizes)), 1.5 + sum(heights))
-    grid: Any = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)
-    for axes, (dataset, table) in zip(grid[:, 0], tables.items(), strict=True):
-        _panel(axes, dataset, table)
-    colour_bar(figure, grid[:, 0].tolist(), "Share of the true class")
+    figure = draw_matrices(
+        tables,
+        _panel,
+        3.4 + CELL_WIDTH * max(sizes),
+        [1.6 + CELL_HEIGHT * n for n in sizes],
+        1.5,
+        "Share of the true class",
+    )
     annotate(
         figure,
         "What the best store takes for what",
@@ -56,12 +56,6 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
         ),
     )
     return figure
-
-
-def _table(results: Results, dataset: str) -> pd.DataFrame:
-    rows = results.confusion
-    scheme = results.schemes(dataset)[0]
-    return rows[(rows["dataset"] == dataset) & (rows["scheme"] == scheme)]
 
 
 def _panel(axes: Axes, dataset: str, table: pd.DataFrame) -> None:
@@ -77,10 +71,9 @@ def _panel(axes: Axes, dataset: str, table: pd.DataFrame) -> None:
     axes.set_ylabel("True class (test tiles)")
     axes.set_xlabel("Predicted class")
     first = table.iloc[0]
-    scheme = SCHEME_LABELS.get(first["scheme"], first["scheme"])
     store = label_of(str(Store(first["backbone"], first["channels"])), 40)
     seen = _largest(share, also_true, classes)
-    axes.set_title(f"{label_of(dataset, 40, 1)}, {scheme}: {store}{seen}")
+    axes.set_title(f"{panel_title(dataset, first['scheme'])}: {store}{seen}")
 
 
 def _largest(share: Any, also_true: Any, classes: list[str]) -> str:
@@ -89,5 +82,5 @@ def _largest(share: Any, also_true: Any, classes: list[str]) -> str:
     if np.isnan(excess).all() or np.nanmax(excess) <= 0:
         return ""
     i, j = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
-    names = [label_of(classes[c], 22, 1) for c in (int(i), int(j))]
-    return f"\nmost often confused: {names[0]} taken for {names[1]}"
+    true, taken = (label_of(classes[c], 22, 1) for c in (int(i), int(j)))
+    return f"\nmost often confused: {true} taken for {taken}"

@@ -1,4 +1,4 @@
-"""What the scaling and the k-NN curves share: a line and a band a store, the best in colour."""
+"""What the scaling and the k-NN curves share: a line and a band per store, the best in colour."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from transferscope.config.channel_strategies import FEATURES
-from transferscope.figures.style import BLACK, GREY, MARKERS, OKABE_ITO, PALE, label_of
+from transferscope.figures.style import (
+    BLACK,
+    DASHES,
+    FLOOR_LABEL,
+    GREY,
+    MARKERS,
+    OKABE_ITO,
+    PALE,
+    label_of,
+    legend_key,
+    legend_on_the_right,
+)
 
+# Name of a line -> its colour and marker.
+Looks = dict[str, tuple[str, str]]
 HIGHLIGHTED = 5
 HANDCRAFTED_MARKER = "*"
 
 
-def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def highlighted(ranked: pd.DataFrame) -> Looks:
     """Return colour and marker of the stores that stand out.
 
     The best stores take colours; the best hand-crafted features are black, wherever they rank.
@@ -28,13 +40,13 @@ def highlighted(ranked: pd.DataFrame) -> dict[str, tuple[str, str]]:
         Stores at the full fraction, the best first.
     """
     networks = ranked[ranked["channels"] != FEATURES]["store"].head(HIGHLIGHTED)
-    looks = {store: (OKABE_ITO[i], MARKERS[i]) for i, store in enumerate(dict.fromkeys(networks))}
+    looks = dict(zip(dict.fromkeys(networks), zip(OKABE_ITO, MARKERS, strict=True), strict=False))
     baseline = ranked[ranked["channels"] == FEATURES]["store"].head(1)
     return {**looks, **dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))}
 
 
-def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: dict[str, tuple[str, str]]) -> None:
-    """Draw one line a store over a column, with bands for the stores that stand out.
+def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Looks) -> None:
+    """Draw one line per store over a column, with bands for the stores that stand out.
 
     Parameters
     ----------
@@ -48,12 +60,11 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: dict[str, tuple[s
         From `highlighted`.
     """
     for store, curve in rows.groupby("store", sort=True):
-        curve = curve.sort_values(x)
-        places = curve[x].to_numpy(float)
-        if store not in looks:
-            axes.plot(places, curve["mean"], color=PALE, linewidth=0.9, zorder=1)
-            continue
-        draw_line(axes, curve, *looks[str(store)], x)
+        if store in looks:
+            draw_line(axes, curve, *looks[str(store)], x)
+        else:
+            curve = curve.sort_values(x)
+            axes.plot(curve[x].to_numpy(float), curve["mean"], color=PALE, linewidth=0.9, zorder=1)
 
 
 def draw_line(
@@ -66,36 +77,32 @@ def draw_line(
     axes
         Where to draw.
     curve
-        Rows of the summary, one a point.
+        Rows of the summary, one per point.
     colour, marker
         How the line looks.
     x
         The column on the horizontal axis.
     """
     curve = curve.sort_values(x)
-    places = curve[x].to_numpy(float)
+    places, low, high = (curve[column].to_numpy(float) for column in (x, "ci_low", "ci_high"))
     axes.plot(
         places, curve["mean"], color=colour, marker=marker, markersize=5, linewidth=1.6, zorder=3
     )
-    low, high = curve["ci_low"].to_numpy(float), curve["ci_high"].to_numpy(float)
     axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
-def handles_of(looks: dict[str, tuple[str, str]], n_stores: int, floor: bool) -> list[Line2D]:
-    """Return the legend of curves."""
+def legend_of_stores(axes: Axes, looks: Looks, n_stores: int, floor: bool) -> None:
+    """Put the legend of curves next to an axes."""
     handles = [
-        Line2D([], [], color=colour, marker=marker, label=label_of(store, 30))
+        legend_key(label_of(store, 30), color=colour, marker=marker)
         for store, (colour, marker) in looks.items()
     ]
-    if n_stores > len(looks):
-        n_others = n_stores - len(looks)
+    if n_others := n_stores - len(looks):
         others = f"{n_others} other {'store' if n_others == 1 else 'stores'} (no band)"
-        handles.append(Line2D([], [], color=PALE, label=others))
+        handles.append(legend_key(others, color=PALE))
     if floor:
-        handles.append(
-            Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="floor: labels alone")
-        )
-    return handles
+        handles.append(legend_key(FLOOR_LABEL, color=GREY, linestyle=DASHES))
+    legend_on_the_right(axes, handles, "Stores, best first")
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:

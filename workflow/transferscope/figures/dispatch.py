@@ -44,7 +44,7 @@ def draw_figure(
     results = Results.read(summary, folder)
     with style():
         if results.datasets:
-            figure = FIGURES[name].draw(results, settings)
+            figure = FIGURES[name].draw(results)
         else:
             figure = note_that_nothing_is_shown("Only the floor was run: nothing to compare.")
         save(figure, outputs, settings.dpi)

@@ -1,9 +1,8 @@
-"""Maps: the embeddings of each store in two dimensions, with a figure for what the eye sees.
+"""Maps: the embeddings of each store in two dimensions, with a number for what the eye sees.
 
-A map by t-SNE or UMAP has no scale and no error bar. So each map says how pure the neighbourhoods
+A map by t-SNE or UMAP has no scale and no error bar. So each map states how pure the neighbourhoods
 are in the embedding itself: the share of a tile's nearest neighbours that share a class with it.
-Neighbours are looked for in other groups alone, for tiles of one group are alike for reasons of
-their own.
+Only neighbours of other groups count, because tiles of one group are alike for other reasons.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
@@ -31,7 +29,9 @@ from transferscope.figures.style import (
     annotate,
     check_outputs,
     label_of,
-    new_figure,
+    legend_key,
+    legend_on_the_right,
+    new_grid,
     note_that_nothing_is_shown,
     save,
     style,
@@ -97,7 +97,7 @@ def draw_embedding_maps(
     settings: FigureSettings,
     outputs: Sequence[Path],
 ) -> None:
-    """Draw the maps of all stores of one dataset, side by side.
+    """Draw the maps of all stores of one dataset next to each other.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def neighbour_purity(embeddings: Matrix, labels: Bools, group: Integers, *names:
     similarity[~other] = -np.inf
     k = min(NEIGHBOURS, int(other.sum(axis=1).min()))
     if k == 0:
-        return Purity(math.nan, math.nan, math.nan, math.nan)
+        return Purity(*[math.nan] * 4)
     shares = (labels.astype(np.float32) @ labels.T.astype(np.float32)) > 0
     nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
     of_tiles = np.take_along_axis(shares, nearest, axis=1).mean(axis=1)
@@ -164,10 +164,10 @@ def neighbour_purity(embeddings: Matrix, labels: Bools, group: Integers, *names:
 
 
 def colour_by_class(labels: Bools) -> Integers:
-    """Choose the class whose colour a tile takes; -1 where it is none of those shown.
+    """Choose the class whose colour a tile takes; -1 where none of its classes is shown.
 
-    As many classes are shown as colours can be told apart, the most frequent ones. A tile of
-    several takes the rarest of them, for that is the one that distinguishes it.
+    The most frequent classes are shown, as many as there are distinguishable colours. A tile with
+    several takes the rarest of them, which distinguishes it best.
     """
     counts = labels.sum(axis=0)
     shown = np.argsort(-counts, kind="stable")[: len(OKABE_ITO)]
@@ -205,8 +205,7 @@ def _draw(
     colours = colour_by_class(labels)
     columns = min(COLUMNS, len(views))
     lines = math.ceil(len(views) / columns)
-    figure = new_figure(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines)
-    grid: Any = figure.subplots(lines, columns, squeeze=False)
+    figure, grid = new_grid(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines, lines, columns)
     purities: dict[str, Purity] = {}
     with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
         for axes, view in zip(grid.flat, views, strict=False):
@@ -239,12 +238,12 @@ def _footnote(method: str, chance: float, n_groups: int) -> str:
 def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: Purity) -> None:
     look: Any = {"linewidths": 0, "rasterized": True, "s": np.clip(6000 / len(places), 4, 22)}
     grey = colours < 0
-    axes.scatter(places[grey, 0], places[grey, 1], color=PALE, **look)
+    axes.scatter(*places[grey].T, color=PALE, **look)
     # In one call and in a shuffled order, so that no class is drawn over all others.
     order = derive_rng("map order").permutation(np.flatnonzero(~grey))
-    classes = sorted(set(colours[~grey].tolist()))
-    shades = [OKABE_ITO[classes.index(c)] for c in colours[order].tolist()]
-    axes.scatter(places[order, 0], places[order, 1], color=shades, alpha=0.85, **look)
+    shades = dict(zip(sorted(set(colours[~grey].tolist())), OKABE_ITO, strict=False))
+    shown = [shades[c] for c in colours[order].tolist()]
+    axes.scatter(*places[order].T, color=shown, alpha=0.85, **look)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)
@@ -256,27 +255,12 @@ def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: P
 
 def _legend(axes: Axes, colours: Integers, labels: Bools, names: Sequence[str]) -> None:
     classes = sorted(set(colours[colours >= 0].tolist()))
+    look = {"marker": "o", "linestyle": ""}
     handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            color=OKABE_ITO[i],
-            label=f"{label_of(names[c], 22)} ({int(labels[:, c].sum()):,})",
-        )
-        for i, c in enumerate(classes)
+        legend_key(f"{label_of(names[c], 22)} ({int(labels[:, c].sum()):,})", color=colour, **look)
+        for c, colour in zip(classes, OKABE_ITO, strict=False)
     ]
     if (colours < 0).any():
-        rest = int((labels.any(axis=0)).sum()) - len(classes)
-        handles.append(
-            Line2D([], [], marker="o", linestyle="", color=PALE, label=f"{rest} rarer classes")
-        )
-    axes.legend(
-        handles=handles,
-        title="Class (tiles)",
-        loc="upper left",
-        bbox_to_anchor=(1.04, 1.0),
-        borderaxespad=0,
-        alignment="left",
-    )
+        n_others = int(labels.any(axis=0).sum()) - len(classes)
+        handles.append(legend_key(f"{n_others} rarer classes", color=PALE, **look))
+    legend_on_the_right(axes, handles, "Class (tiles)", 1.04)

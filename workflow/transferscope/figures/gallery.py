@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
+from transferscope.compare.tables import matching
 from transferscope.config.channel_strategies import family_of
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
@@ -25,13 +25,14 @@ from transferscope.figures.style import (
     annotate,
     check_outputs,
     label_of,
-    new_figure,
+    new_grid,
     note_that_nothing_is_shown,
     save,
     style,
 )
 from transferscope.probes.exclusion import exclusion_codes
 from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.metrics import Bools
 from transferscope.probes.nearest import Rows, fewest_allowed, nearest
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -48,8 +49,9 @@ from transferscope.tiles.contact_sheets import (
 STYLE_VERSION = 1
 NEIGHBOURS = 8
 TILE_INCHES = 0.95
-RIGHT, WRONG = OKABE_ITO[0], OKABE_ITO[1]
-SOLID, DASHED = "solid", (0, (3.5, 2))
+WRONG = OKABE_ITO[1]
+RIGHT_FRAME = {"color": OKABE_ITO[0], "linestyle": "solid"}
+WRONG_FRAME = {"color": WRONG, "linestyle": (0, (3.5, 2))}
 EXCLUDED = {
     "none": "all other labelled tiles",
     "fov": "labelled tiles of other fields",
@@ -74,7 +76,7 @@ class Shown:
 
     tiles: Rows
     neighbours: Rows
-    right: npt.NDArray[np.bool_]
+    right: Bools
 
 
 def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> StoreView | None:
@@ -90,10 +92,10 @@ def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> Sto
         Paths of the study.
     """
     table = read_parquet(chosen)
-    own = table[table["dataset"] == probed[0].dataset].sort_values("scheme")
-    for _, best in own.iterrows():
+    own = matching(table, dataset=probed[0].dataset).sort_values("scheme")
+    for best in zip(own["backbone"], own["channels"], strict=True):
         for p in probed:
-            if (p.representation, family_of(p.channels)) == (best["backbone"], best["channels"]):
+            if (p.representation, family_of(p.channels)) == best:
                 manifest = paths.embeddings(p.dataset, p.backbone, p.stored_channels)
                 return StoreView(
                     f"{p.representation} / {p.channels}", manifest, p.output, p.channels
@@ -115,13 +117,13 @@ def draw_gallery(
     Parameters
     ----------
     view
-        The store in which neighbours are looked for; None: nothing but the floor was run.
+        The store in which neighbours are searched for; None: only the floor was run.
     tiles, table
         Manifest of the tile store, and the tile table.
     card
         The dataset: its classes and intensity ranges.
     knn
-        The first metric, and what is no neighbour.
+        The first metric, and which tiles are excluded as neighbours.
     settings
         How many tiles, and the resolution.
     outputs
@@ -143,15 +145,15 @@ def draw_gallery(
         save(figure, outputs, settings.dpi)
 
 
-def choose_tiles(labels: npt.NDArray[np.bool_], count: int, *names: object) -> Rows:
-    """Draw tiles at random, the classes in turn, so that rare ones are shown, too.
+def choose_tiles(labels: Bools, count: int, *names: object) -> Rows:
+    """Draw tiles at random, the classes in turn, so that rare ones are shown as well.
 
     Parameters
     ----------
     labels
         [N, C].
     count
-        How many, at the most.
+        How many at most.
     names
         What the draw depends on.
     """
@@ -197,14 +199,20 @@ def _draw(
     knn: KnnSettings,
 ) -> Figure:
     count, k = shown.neighbours.shape
-    figure = new_figure(1.5 + TILE_INCHES * (k + 1.3), 1.7 + (TILE_INCHES + 0.16) * count)
-    grid: Any = figure.subplots(
-        count, k + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * k], gridspec_kw={"wspace": 0.02}
+    figure, grid = new_grid(
+        1.5 + TILE_INCHES * (k + 1.3),
+        1.7 + (TILE_INCHES + 0.16) * count,
+        count,
+        k + 2,
+        width_ratios=[1, 0.25, *[1] * k],
+        gridspec_kw={"wspace": 0.02},
     )
     limits = display_limits(store, card)
     for row, axes in enumerate(grid):
         _show(axes[0], store, limits, int(shown.tiles[row]))
-        _name_tile(axes[0], _classes(tiles, shown.tiles[row]), int(shown.right[row].sum()), k)
+        name = label_of(_classes(tiles, shown.tiles[row]), 16)
+        text = f"{name}\n{shown.right[row].sum()} of {k} right"
+        axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
         axes[1].set_axis_off()
         for cell, neighbour, is_right in zip(
             axes[2:], shown.neighbours[row], shown.right[row], strict=True
@@ -252,17 +260,9 @@ def _show(axes: Axes, store: TileStore, limits: npt.NDArray[np.float64], row: in
     axes.spines[:].set_visible(False)
 
 
-def _name_tile(axes: Axes, classes: str, n_right: int, k: int) -> None:
-    text = f"{label_of(classes, 16)}\n{n_right} of {k} right"
-    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
-
-
 def _frame(axes: Axes, is_right: bool, classes: str) -> None:
-    axes.spines[:].set_visible(True)
     # Outside the tile, where dashes are seen on white.
     axes.spines[:].set_position(("outward", 1.6))
-    axes.spines[:].set_color(RIGHT if is_right else WRONG)
-    axes.spines[:].set_linewidth(1.8)
-    axes.spines[:].set_linestyle(SOLID if is_right else DASHED)
+    axes.spines[:].set(visible=True, linewidth=1.8, **(RIGHT_FRAME if is_right else WRONG_FRAME))
     if not is_right:
         axes.set_xlabel(label_of(classes, 17, 1), fontsize=6, color=WRONG, labelpad=2)

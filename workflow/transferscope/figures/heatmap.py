@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from transferscope.figures.style import text_colour
+from transferscope.figures.style import new_grid, text_colour
 
 COLOURS = "cividis"
 CELL_WIDTH, CELL_HEIGHT = 0.5, 0.36
 Floats = npt.NDArray[np.float64]
+
+
+def draw_matrices(
+    tables: Mapping[str, pd.DataFrame],
+    draw: Callable[[Axes, str, pd.DataFrame], None],
+    width: float,
+    heights: Sequence[float],
+    above: float,
+    label: str,
+) -> Figure:
+    """Draw one matrix per dataset, one below the other, with one scale of colours.
+
+    Parameters
+    ----------
+    tables
+        Dataset -> rows of its matrix.
+    draw
+        Draws the matrix of a dataset.
+    width, heights
+        Of the figure, and of each matrix, in inches.
+    above
+        Inches for title and footnote.
+    label
+        Of the scale.
+    """
+    figure, grid = new_grid(
+        max(6.5, width), above + sum(heights), len(tables), 1, height_ratios=heights
+    )
+    for axes, (dataset, table) in zip(grid[:, 0], tables.items(), strict=True):
+        draw(axes, dataset, table)
+    scale = ScalarMappable(Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(
+        scale, ax=grid[:, 0].tolist(), shrink=0.6, aspect=18, pad=0.015, anchor=(0, 1.0)
+    )
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return figure
 
 
 def draw_cells(
@@ -42,25 +80,18 @@ def draw_cells(
     colours = colormaps[COLOURS]
     axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
+        centred: Any = {"ha": "center", "va": "center"}
         if np.isnan(value):
-            axes.text(j, i, "-", ha="center", va="center", fontsize=7)
+            axes.text(j, i, "-", fontsize=7, **centred)
             continue
         half = (high[i, j] - low[i, j]) / 2
-        colour = text_colour(colours(float(value)))
+        centred["color"] = text_colour(colours(float(value)))
         spread = "" if np.isnan(half) else f"±{half:.2f}"
-        axes.text(j, i - 0.17, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=colour)
-        axes.text(j, i + 0.24, spread, ha="center", va="center", fontsize=6, color=colour)
+        axes.text(j, i - 0.17, f"{value:.2f}", fontsize=7.5, **centred)
+        axes.text(j, i + 0.24, spread, fontsize=6, **centred)
     axes.set_xticks(
         range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=8
     )
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def colour_bar(figure: Figure, axes: Any, label: str) -> None:
-    """Add the scale of the colours beside one axes or several."""
-    scale = ScalarMappable(Normalize(0, 1), COLOURS)
-    bar = figure.colorbar(scale, ax=axes, shrink=0.6, aspect=18, pad=0.015, anchor=(0, 1.0))
-    bar.set_label(label)
-    bar.outline.set_visible(False)

@@ -1,56 +1,54 @@
-"""Curves: k-NN over the number of neighbours, one row of panels a kind of k-NN."""
+"""Curves: k-NN over the number of neighbours, one row of panels per kind of k-NN."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import Head
-from transferscope.config.results import FigureSettings
-from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
+from transferscope.compare.tables import Head, matching
+from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
+    DASHES,
     GREY,
-    SCHEME_LABELS,
     annotate,
     label_of,
-    legend_beside,
-    new_figure,
+    new_grid,
     note_that_nothing_is_shown,
+    panel_title,
 )
 from transferscope.probes.score_table import KNN, knn_heads
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
+def draw(results: Results) -> Figure:
     """Draw k-NN curves for all datasets and kinds of k-NN (rows) and split schemes (columns).
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
     schemes = results.all_schemes()
     kinds = [(d, kind) for d in results.datasets for kind in _kinds(results, d)]
     if not kinds:
         return note_that_nothing_is_shown("k-NN was not run, so there is no curve over k.")
-    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(kinds))
-    grid: Any = figure.subplots(len(kinds), len(schemes), squeeze=False, sharey="row")
+    figure, grid = new_grid(
+        3.2 + 3.7 * len(schemes), 1.5 + 3.3 * len(kinds), len(kinds), len(schemes), sharey="row"
+    )
     for row, (dataset, kind) in enumerate(kinds):
         looks, n_stores = _looks(results, dataset)
         for column, scheme in enumerate(schemes):
             _panel(grid[row, column], results, dataset, scheme, kind, looks)
         grid[row, 0].set_ylabel(results.metric_name)
-        floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
-        legend_beside(grid[row, -1], handles_of(looks, n_stores, floor), "Stores, best first")
-    for dataset in dict.fromkeys(dataset for dataset, _ in kinds):
-        _share_limits([grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset])
+        legend_of_stores(grid[row, -1], looks, n_stores, results.has_floor(dataset))
+    # All kinds of k-NN of a dataset have one scale, so that they can be compared.
+    for dataset in results.datasets:
+        own = [grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset]
+        limits = [axes.get_ylim() for axes in own]
+        for axes in own:
+            axes.set_ylim(np.min(limits), np.max(limits))
     annotate(
         figure,
         f"{results.metric_name} of k nearest neighbours against k",
@@ -61,12 +59,11 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
 
 def _kinds(results: Results, dataset: str) -> list[str]:
     """Return the kinds of k-NN that were run on a dataset."""
-    rows = results.summary[results.summary["dataset"] == dataset]
-    run = set(rows["head"])
+    run = set(matching(results.summary, dataset=dataset)["head"])
     return [kind for kind in knn_heads() if kind in run]
 
 
-def _looks(results: Results, dataset: str) -> tuple[dict[str, tuple[str, str]], int]:
+def _looks(results: Results, dataset: str) -> tuple[Looks, int]:
     """Return how the stores look in all panels of a dataset, and how many there are."""
     first = results.schemes(dataset)[0]
     parts = [_of_all_k(results, dataset, first, kind) for kind in _kinds(results, dataset)]
@@ -86,33 +83,25 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
     return order.drop_duplicates("store")
 
 
-def _share_limits(panels: list[Axes]) -> None:
-    """Give all kinds of k-NN of a dataset one scale, so that they can be compared."""
-    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
-    for axes in panels:
-        axes.set_ylim(min(low), max(high))
-
-
 def _panel(
     axes: Axes,
     results: Results,
     dataset: str,
     scheme: str,
     kind: str,
-    looks: dict[str, tuple[str, str]],
+    looks: Looks,
 ) -> None:
     rows = _of_all_k(results, dataset, scheme, kind)
     axes.set_xlabel("Neighbours k")
-    title = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+    title = panel_title(dataset, scheme)
     if kind != KNN:
         title = f"{title}\n{knn_heads()[kind]}"
     axes.set_title(title)
     if rows.empty:
         return
     draw_curves(axes, rows, "k", looks)
-    floor = results.floor(dataset, scheme)
-    if not np.isnan(floor):
-        axes.axhline(floor, color=GREY, linestyle=(0, (4, 2)))
+    if not np.isnan(floor := results.floor(dataset, scheme)):
+        axes.axhline(floor, color=GREY, linestyle=DASHES)
     ticks_at(axes, rows["k"].astype(float).tolist())
     axes.grid()
     best = _ranked(rows).iloc[0]

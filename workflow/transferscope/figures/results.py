@@ -1,24 +1,23 @@
-"""What the figures show: the tables of a comparison, asked in the figures' own terms."""
+"""What the figures show: the tables of a comparison, and the questions that figures ask."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
-from transferscope.compare.tables import REMAKE, Head, Store, read_summary
-from transferscope.compare.wording import METRIC_NAMES, percent
+from transferscope.compare.tables import REMAKE, Head, Store, matching, read_summary
+from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
 from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.probes.score_table import FLOOR
-
-TABLES = ["chosen", "differences", "confusion", "per_class", "finetuning"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ class Results:
             Naming every table that cannot be read.
         """
         tables, problems = {}, []
-        for name in TABLES:
-            path = folder / f"{name}.parquet"
+        for table in fields(cls)[1:]:
+            path = folder / f"{table.name}.parquet"
             try:
-                tables[name] = pd.read_parquet(path)
+                tables[table.name] = pd.read_parquet(path)
             except (OSError, pa.ArrowException) as error:
                 problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
         if problems:
@@ -71,8 +70,7 @@ class Results:
     @property
     def metric_name(self) -> str:
         """The headline metric, as it stands on an axis."""
-        name = METRIC_NAMES.get(self.metric, self.metric)
-        return name[:1].upper() + name[1:]
+        return capitalised(METRIC_NAMES.get(self.metric, self.metric))
 
     @property
     def confidence(self) -> str:
@@ -81,7 +79,7 @@ class Results:
 
     def schemes(self, dataset: str) -> list[str]:
         """Split schemes of a dataset, by group first."""
-        return sorted(self.chosen.loc[self.chosen["dataset"] == dataset, "scheme"])
+        return sorted(matching(self.chosen, dataset=dataset)["scheme"])
 
     def all_schemes(self) -> list[str]:
         """Split schemes of any dataset, by group first."""
@@ -89,18 +87,17 @@ class Results:
 
     def head(self, dataset: str) -> Head:
         """Return the head that stands for all stores of a dataset."""
-        return head_of(self.chosen[self.chosen["dataset"] == dataset].iloc[0])
+        return head_of(matching(self.chosen, dataset=dataset).iloc[0])
 
     def curve(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
-        """Return the headline metric of one head, by default the chosen one, at all fractions."""
-        kept = head or self.head(dataset)
-        rows = self.summary[
-            (self.summary["metric"] == self.metric)
-            & (self.summary["dataset"] == dataset)
-            & (self.summary["scheme"] == scheme)
-            & (self.summary["head"] == kept.kind)
-            & (self.summary["k"].fillna(0) == kept.k)
-        ]
+        """Return the headline metric of a head (None: the chosen one) at all fractions."""
+        rows = matching(
+            self.summary,
+            head or self.head(dataset),
+            metric=self.metric,
+            dataset=dataset,
+            scheme=scheme,
+        )
         return with_labels(rows)
 
     def full(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
@@ -115,28 +112,27 @@ class Results:
         """Return the score of the floor at the full fraction; NaN where it was not run."""
         return float(self.full(dataset, scheme, Head(FLOOR))["mean"].mean())
 
+    def has_floor(self, dataset: str) -> bool:
+        """Tell whether the floor was run on a dataset, with any split scheme."""
+        return not all(np.isnan(self.floor(dataset, s)) for s in self.all_schemes())
+
     def footnote(self, what: str, *, head: bool = True, first_scheme_only: bool = False) -> str:
         """Say what is shown: heads, folds, groups, intervals, splits, and what training saw."""
         parts = [what]
         if head:
             heads = {dataset: str(self.head(dataset)) for dataset in self.datasets}
-            same = len(set(heads.values())) == 1
-            named = (
-                next(iter(heads.values()))
-                if same
-                else "; ".join(f"{dataset}: {name}" for dataset, name in heads.items())
-            )
-            parts.append(f"Head: {named}.")
+            named = set(heads.values())
+            if len(named) > 1:
+                named = {"; ".join(f"{dataset}: {name}" for dataset, name in heads.items())}
+            parts.append(f"Head: {named.pop()}.")
         parts.append(
             f"Intervals: {self.confidence} bootstrap over groups "
             f"({int(self.chosen['draws'].iloc[0]):,} draws, the same for every store); {self._n()}."
         )
         firsts = {self.schemes(dataset)[0] for dataset in self.datasets}
-        shown = [s for s in self.all_schemes() if s in firsts or not first_scheme_only]
-        notes = [SCHEME_NOTES[s] for s in shown if s in SCHEME_NOTES]
-        if notes:
-            text = "; ".join(notes)
-            parts.append(f"{text[:1].upper()}{text[1:]}.")
+        shown = firsts if first_scheme_only else self.all_schemes()
+        if notes := "; ".join(SCHEME_NOTES[s] for s in sorted(shown) if s in SCHEME_NOTES):
+            parts.append(f"{capitalised(notes)}.")
         for dataset in self.datasets:
             parts += training_notes(self.summary, dataset)
         return " ".join(parts)
@@ -155,18 +151,15 @@ class Results:
 
 
 def _n_folds(rows: pd.DataFrame) -> int:
-    """Return the number of test folds; random orders, which repeat them, count only if alone."""
+    """Return the number of test folds; random orders repeat them, so they count only if alone."""
     once = rows[rows["channels"] != MAP_RANDOM]
     return int((rows if once.empty else once)["n_scores"].max())
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the name of each row's store."""
-    names = [
-        str(Store(backbone, channels))
-        for backbone, channels in zip(rows["backbone"], rows["channels"], strict=True)
-    ]
-    return rows.assign(store=names)
+    pairs = zip(rows["backbone"], rows["channels"], strict=True)
+    return rows.assign(store=[str(Store(*pair)) for pair in pairs])
 
 
 def errors_of(rows: Any) -> list[Any]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head
-from transferscope.config.results import FigureSettings
-from transferscope.figures.curves import draw_curves, handles_of, highlighted, ticks_at
+from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
+    DASHES,
     GREY,
-    SCHEME_LABELS,
     annotate,
     label_of,
-    legend_beside,
-    new_figure,
+    legend_on_the_right,
+    new_grid,
+    panel_title,
 )
 from transferscope.figures.tuning_curves import (
     draw_tuning,
@@ -32,22 +31,20 @@ from transferscope.probes.score_table import FLOOR
 SATURATED = 0.95
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
+def draw(results: Results) -> Figure:
     """Draw curves for all datasets (rows) and split schemes (columns).
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
     schemes, datasets = results.all_schemes(), results.datasets
     tuned = [(d, store) for d in datasets for store in tuned_stores(results, d)]
     n_rows = len(datasets) + len(tuned)
-    figure = new_figure(3.2 + 3.7 * len(schemes), 1.5 + 3.3 * n_rows)
-    grid: Any = figure.subplots(n_rows, len(schemes), squeeze=False, sharey="row")
+    figure, grid = new_grid(
+        3.2 + 3.7 * len(schemes), 1.5 + 3.3 * n_rows, n_rows, len(schemes), sharey="row"
+    )
     for row, dataset in enumerate(datasets):
         _row_of_stores(grid[row], results, dataset, schemes)
     looks = looks_of(results)
@@ -55,7 +52,9 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
         for axes, scheme in zip(grid[row], schemes, strict=True):
             draw_tuning(axes, results, dataset, scheme, store, looks)
         grid[row, 0].set_ylabel(results.metric_name)
-        legend_beside(grid[row, -1], handles_of_modes(looks), f"Fine-tuned, {label_of(dataset)}")
+        legend_on_the_right(
+            grid[row, -1], handles_of_modes(looks), f"Fine-tuned, {label_of(dataset)}"
+        )
     annotate(
         figure,
         f"{results.metric_name} against the number of labelled training groups",
@@ -71,8 +70,7 @@ def _row_of_stores(panels: Any, results: Results, dataset: str, schemes: list[st
     for axes, scheme in zip(panels, schemes, strict=True):
         _panel(axes, results, dataset, scheme, looks)
     panels[0].set_ylabel(results.metric_name)
-    floor = any(not np.isnan(results.floor(dataset, s)) for s in schemes)
-    legend_beside(panels[-1], handles_of(looks, len(ranked), floor), "Stores, best first")
+    legend_of_stores(panels[-1], looks, len(ranked), results.has_floor(dataset))
 
 
 def _note(tuned: bool) -> str:
@@ -89,19 +87,18 @@ def _note(tuned: bool) -> str:
     )
 
 
-def _panel(
-    axes: Axes, results: Results, dataset: str, scheme: str, looks: dict[str, tuple[str, str]]
-) -> None:
+def _panel(axes: Axes, results: Results, dataset: str, scheme: str, looks: Looks) -> None:
     rows = results.curve(dataset, scheme)
     draw_curves(axes, rows, "n_train_groups", looks)
     floor = results.curve(dataset, scheme, Head(FLOOR)).groupby("fraction")
     line = floor[["n_train_groups", "mean"]].mean().sort_index()
-    axes.plot(line["n_train_groups"], line["mean"], color=GREY, linestyle=(0, (4, 2)))
+    axes.plot(line["n_train_groups"], line["mean"], color=GREY, linestyle=DASHES)
     ticks_at(axes, rows["n_train_groups"].round().tolist())
     axes.grid()
     axes.set_xlabel("Training groups (mean a fold)")
-    where = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
-    axes.set_title(f"{where}\n{_what_is_seen(results.full(dataset, scheme), rows)}")
+    axes.set_title(
+        f"{panel_title(dataset, scheme)}\n{_what_is_seen(results.full(dataset, scheme), rows)}"
+    )
 
 
 def _what_is_seen(full: pd.DataFrame, rows: pd.DataFrame) -> str:

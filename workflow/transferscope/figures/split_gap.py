@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from transferscope.compare.tables import Store
-from transferscope.compare.wording import signed
-from transferscope.config.results import FigureSettings
+from transferscope.compare.tables import Store, matching
+from transferscope.compare.wording import gap, signed
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     GREY,
@@ -20,38 +16,38 @@ from transferscope.figures.style import (
     SCHEME_LABELS,
     annotate,
     label_of,
-    new_figure,
+    label_rows,
+    legend_key,
+    new_grid,
     note_that_nothing_is_shown,
 )
 
 ROW_INCHES = 0.3
 OFFSET = 0.16
-SCHEMES = ("group", "image")
+# Split schemes and their markers.
+SCHEMES = {"group": "o", "image": "s"}
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
-    """Draw one panel a dataset that was split both ways.
+def draw(results: Results) -> Figure:
+    """Draw one panel per dataset that was split both ways.
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
     datasets = [d for d in results.datasets if set(SCHEMES) <= set(results.schemes(d))]
     if not datasets:
         return note_that_nothing_is_shown("One split scheme was run, so there is no gap to show.")
     heights = [0.7 + ROW_INCHES * len(results.full(d, "group")) for d in datasets]
-    figure = new_figure(9.6, 1.7 + sum(heights))
-    grid: Any = figure.subplots(len(datasets), 1, squeeze=False, sharex=True, height_ratios=heights)
+    figure, grid = new_grid(
+        9.6, 1.7 + sum(heights), len(datasets), 1, sharex=True, height_ratios=heights
+    )
     for axes, dataset in zip(grid[:, 0], datasets, strict=True):
         _panel(axes, results, dataset)
     grid[-1, 0].set_xlabel(f"{results.metric_name} (0 to 1)")
     handles = [
-        Line2D([], [], color=SCHEME_COLOURS[s], marker="os"[i], label=SCHEME_LABELS[s])
-        for i, s in enumerate(SCHEMES)
+        legend_key(SCHEME_LABELS[s], color=SCHEME_COLOURS[s], marker=SCHEMES[s]) for s in SCHEMES
     ]
     grid[0, 0].legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.09), ncols=2)
     annotate(
@@ -66,69 +62,43 @@ def draw(results: Results, settings: FigureSettings) -> Figure:
 
 
 def _panel(axes: Axes, results: Results, dataset: str) -> None:
-    by_group = results.full(dataset, "group").reset_index(drop=True)
+    by_group, by_image = (results.full(dataset, scheme) for scheme in SCHEMES)
     places = {store: i for i, store in enumerate(by_group["store"])}
-    for index, scheme in enumerate(SCHEMES):
-        rows = results.full(dataset, scheme)
+    offsets = (-OFFSET, OFFSET)
+    for rows, scheme, offset in zip((by_group, by_image), SCHEMES, offsets, strict=True):
         rows = rows[rows["store"].isin(places)]
-        heights = rows["store"].map(places) + (index - 0.5) * 2 * OFFSET
         axes.errorbar(
             rows["mean"],
-            heights,
+            rows["store"].map(places) + offset,
             xerr=errors_of(rows),
-            fmt="os"[index],
+            fmt=SCHEMES[scheme],
             color=SCHEME_COLOURS[scheme],
             markersize=5,
             elinewidth=1.3,
             capsize=2,
             zorder=3,
         )
-    _connect(axes, by_group, results.full(dataset, "image"))
+    both = by_group.merge(by_image, on="store", suffixes=("", "_image"))
+    for store, *ends in zip(both["store"], both["mean"], both["mean_image"], strict=True):
+        heights = [places[store] + offset for offset in offsets]
+        axes.plot(ends, heights, color=GREY, linewidth=1, zorder=2)
+    right: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8}
     gaps = _gaps(results, dataset)
     for store, place in places.items():
         if store in gaps:
-            beside = axes.get_yaxis_transform()
-            axes.text(1.015, place, gaps[store], transform=beside, va="center", fontsize=8)
-    axes.set_yticks(list(places.values()), [label_of(s, 34) for s in places])
-    axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
+            axes.text(1.015, place, gaps[store], **right)
+    label_rows(axes, list(places), 34, 0.6)
     axes.grid(axis="x")
-    axes.set_title(f"{label_of(dataset, 40, 1)}: {_what_is_seen(by_group, results, dataset)}")
-
-
-def _connect(axes: Axes, by_group: pd.DataFrame, by_image: pd.DataFrame) -> None:
-    images = by_image.set_index("store")["mean"]
-    for place, row in by_group.iterrows():
-        if row["store"] in images.index:
-            ends = [row["mean"], images[row["store"]]]
-            heights = [int(str(place)) - OFFSET, int(str(place)) + OFFSET]
-            axes.plot(ends, heights, color=GREY, linewidth=1, zorder=2)
-
-
-def _gap_rows(results: Results, dataset: str) -> pd.DataFrame:
-    head, rows = results.head(dataset), results.differences
-    return rows[
-        (rows["kind"] == "scheme")
-        & (rows["dataset"] == dataset)
-        & (rows["head"] == head.kind)
-        & (rows["k"].fillna(0) == head.k)
-    ]
+    mean = (both["mean_image"] - both["mean"]).mean()
+    seen = f"by image minus by group is {signed(mean)} on average over {len(by_group)} stores"
+    axes.set_title(f"{label_of(dataset, 40, 1)}: {seen}")
 
 
 def _gaps(results: Results, dataset: str) -> dict[str, str]:
+    rows = matching(results.differences, results.head(dataset), kind="scheme", dataset=dataset)
     return {
         str(Store(row["first_backbone"], row["first_channels"])): (
-            f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-            f"{' *' if row['significant'] else ''}"
+            f"{gap(row)}{' *' if row['significant'] else ''}"
         )
-        for _, row in _gap_rows(results, dataset).iterrows()
+        for _, row in rows.iterrows()
     }
-
-
-def _what_is_seen(by_group: pd.DataFrame, results: Results, dataset: str) -> str:
-    gaps = (
-        results.full(dataset, "image").set_index("store")["mean"]
-        - by_group.set_index("store")["mean"]
-    )
-    mean = float(np.nanmean(gaps)) if len(gaps) else float("nan")
-    return f"by image minus by group is {signed(mean)} on average over {len(by_group)} stores"

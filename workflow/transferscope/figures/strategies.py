@@ -8,19 +8,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from transferscope.config.channel_strategies import MAP_RANDOM
-from transferscope.config.results import FigureSettings
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     BLACK,
-    SCHEME_LABELS,
+    DASHES,
+    FLOOR_LABEL,
     annotate,
     label_of,
-    legend_beside,
-    new_figure,
+    legend_key,
+    legend_on_the_right,
+    new_grid,
+    panel_title,
+    score_axis,
     strategy_colours,
     strategy_label,
 )
@@ -28,50 +30,48 @@ from transferscope.figures.style import (
 BAR_INCHES = 0.2
 
 
-def draw(results: Results, settings: FigureSettings) -> Figure:
+def draw(results: Results) -> Figure:
     """Draw bars for all datasets (rows) and split schemes (columns), full fraction.
 
     Parameters
     ----------
     results
         Tables of the comparison.
-    settings
-        Not used here.
     """
-    del settings
     schemes = results.all_schemes()
     order = {dataset: _positions(results, dataset) for dataset in results.datasets}
     heights = [max(1.3, 0.55 + BAR_INCHES * max(p.values(), default=0)) for p in order.values()]
-    figure = new_figure(4.6 + 3.1 * len(schemes), 1.5 + sum(heights))
-    grid: Any = figure.subplots(
-        len(order), len(schemes), squeeze=False, sharex=True, height_ratios=heights
+    figure, grid = new_grid(
+        4.6 + 3.1 * len(schemes),
+        1.5 + sum(heights),
+        len(order),
+        len(schemes),
+        sharex=True,
+        height_ratios=heights,
     )
-    for row, (dataset, positions) in enumerate(order.items()):
-        for column, scheme in enumerate(schemes):
-            _bars(grid[row, column], results, dataset, scheme, positions)
-            grid[row, column].tick_params(labelleft=column == 0)
+    for (row, column), axes in np.ndenumerate(grid):
+        dataset = results.datasets[row]
+        _bars(axes, results, dataset, schemes[column], order[dataset])
+        axes.tick_params(labelleft=column == 0)
     for axes in grid[-1]:
         axes.set_xlabel(f"{results.metric_name} (0 to 1)")
-    legend_beside(grid[0, -1], _handles(results), "Channel strategy")
+    legend_on_the_right(grid[0, -1], _handles(results), "Channel strategy")
     annotate(
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
-        results.footnote(_what_bars_show(results)),
+        results.footnote(
+            "Bars: means over test folds, of map-random over its orders, too."
+            if (results.summary["channels"] == MAP_RANDOM).any()
+            else "Bars: means over test folds."
+        ),
     )
     return figure
 
 
-def _what_bars_show(results: Results) -> str:
-    if (results.summary["channels"] == MAP_RANDOM).any():
-        return "Bars: means over test folds, of map-random over its orders, too."
-    return "Bars: means over test folds."
-
-
 def _positions(results: Results, dataset: str) -> dict[tuple[str, str], float]:
     """Return the height of each store's bar: backbones by their best score, a gap between them."""
-    ranked = results.full(dataset, results.schemes(dataset)[0])
-    others = [results.full(dataset, s) for s in results.schemes(dataset)[1:]]
-    rows = pd.concat([ranked, *others]).drop_duplicates(["backbone", "channels"])
+    rows = pd.concat([results.full(dataset, s) for s in results.schemes(dataset)])
+    rows = rows.drop_duplicates("store")
     strategies = list(strategy_colours(rows["channels"]))
     positions: dict[tuple[str, str], float] = {}
     height = 0.0
@@ -109,16 +109,12 @@ def _bars(
         axes.text(
             end + 0.012, height, f"{row['mean']:.2f}", va="center", fontsize=7.5, bbox=on_white
         )
-    floor = results.floor(dataset, scheme)
-    if not np.isnan(floor):
-        axes.axvline(floor, color=BLACK, linestyle=(0, (4, 2)), linewidth=1)
+    if not np.isnan(floor := results.floor(dataset, scheme)):
+        axes.axvline(floor, color=BLACK, linestyle=DASHES, linewidth=1)
     _name_backbones(axes, positions)
-    axes.set_xlim(0, 1.08)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.grid(axis="x")
+    score_axis(axes, 1.08)
     best = rows.iloc[0]
-    title = f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
-    axes.set_title(f"{title}\nbest: {label_of(best['store'], 36)}")
+    axes.set_title(f"{panel_title(dataset, scheme)}\nbest: {label_of(best['store'], 36)}")
 
 
 def _name_backbones(axes: Axes, positions: dict[tuple[str, str], float]) -> None:
@@ -137,8 +133,6 @@ def _handles(results: Results) -> list[Any]:
     handles: list[Any] = [
         Patch(color=colour, label=strategy_label(channels)) for channels, colour in colours.items()
     ]
-    floors = [results.floor(d, s) for d in results.datasets for s in results.schemes(d)]
-    if not np.isnan(floors).all():
-        line = Line2D([], [], color=BLACK, linestyle=(0, (4, 2)), label="floor: labels alone")
-        handles.append(line)
+    if any(results.has_floor(dataset) for dataset in results.datasets):
+        handles.append(legend_key(FLOOR_LABEL, color=BLACK, linestyle=DASHES))
     return handles

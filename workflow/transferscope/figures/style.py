@@ -1,6 +1,6 @@
-"""How all figures look: colours, sizes, names in full, footnotes, and files that are deterministic.
+"""How all figures look: colours, sizes, full names, footnotes, and deterministic files.
 
-Colours are those of Okabe and Ito (2008), told apart with any kind of colour vision.
+Colours are those of Okabe and Ito (2008), which any kind of colour vision can tell apart.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from transferscope.config.channel_strategies import seed_of, single_channel
@@ -36,7 +37,7 @@ STRATEGY_COLOURS = {
     "agnostic": "#000000",
     "features": "#999999",
 }
-# One after the other for single channels, which have names of any kind.
+# In turn for single channels, whose names are not known beforehand.
 SINGLE_COLOURS = ["#56B4E9", "#F0E442", "#B07AA1", "#8C6D31", "#5F5F5F"]
 STRATEGY_LABELS = {
     "map": "map (natural slots)",
@@ -54,7 +55,9 @@ SCHEME_NOTES = {
     "image": "split by image: groups are on both sides",
 }
 EXTENSIONS = (".png", ".svg")
-POINTS_A_CHARACTER = 0.58
+DASHES = (0, (4, 2))
+FLOOR_LABEL = "floor: labels alone"
+POINTS_PER_CHARACTER = 0.58
 RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -86,10 +89,9 @@ def strategy_label(strategy: str) -> str:
     >>> strategy_label("only-protein"), strategy_label("map-random-2")
     ('protein only', 'map-random, order 2')
     """
-    channel, seed = single_channel(strategy), seed_of(strategy)
-    if channel is not None:
+    if channel := single_channel(strategy):
         return f"{channel} only"
-    if seed is not None:
+    if (seed := seed_of(strategy)) is not None:
         return f"map-random, order {seed}"
     return STRATEGY_LABELS.get(strategy, strategy)
 
@@ -126,6 +128,24 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def new_grid(
+    width: float, height: float, rows: int, columns: int, **options: Any
+) -> tuple[Figure, Any]:
+    """Return an empty figure of a size in inches, and its axes [rows, columns].
+
+    Parameters
+    ----------
+    width, height
+        In inches.
+    rows, columns
+        Number of axes.
+    **options
+        Of `Figure.subplots`.
+    """
+    figure = new_figure(width, height)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
 def annotate(figure: Figure, title: str, footnote: str) -> None:
     """Put the title over a figure, and under it a footnote, both wrapped to its width."""
     inches = figure.get_figwidth()
@@ -136,15 +156,14 @@ def annotate(figure: Figure, title: str, footnote: str) -> None:
 
 def wrapped(text: str, inches: float, points: float) -> str:
     """Break a text into lines that fit into a width at a font size."""
-    characters = max(20, int(inches * 72 / (points * POINTS_A_CHARACTER)))
+    characters = max(20, int(inches * 72 / (points * POINTS_PER_CHARACTER)))
     return "\n".join(textwrap.wrap(text, characters, break_long_words=True))
 
 
 def label_of(name: str, characters: int = 30, lines: int = 2) -> str:
-    """Return a name in about so many lines, broken where its parts end.
+    """Return a name in at most about this many lines, broken between its parts.
 
-    An output (`backbone@output`) begins a line where that fits. Only the middle of a name that is
-    longer than that is left out.
+    An output (`backbone@output`) begins a line where that fits. A longer name loses its middle.
     """
     text = " ".join(name.split())
     backbone, at, output = text.partition("@")
@@ -163,16 +182,54 @@ def label_of(name: str, characters: int = 30, lines: int = 2) -> str:
     return "\n".join(line.rstrip(" ") for line in broken).strip() or "(no name)"
 
 
-def legend_beside(axes: Axes, handles: Sequence[Any], title: str = "") -> None:
+def panel_title(dataset: str, scheme: str) -> str:
+    """Return dataset and split scheme, as they stand over an axes."""
+    return f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+
+
+def legend_key(label: str, **look: Any) -> Line2D:
+    """Return an entry of a legend for a line or marker."""
+    return Line2D([], [], label=label, **look)
+
+
+def legend_on_the_right(
+    axes: Axes, handles: Sequence[Any], title: str | None = None, x: float = 1.02
+) -> None:
     """Put a legend to the right of an axes, outside its data."""
     axes.legend(
         handles=list(handles),
-        title=title or None,
+        title=title,
         loc="upper left",
-        bbox_to_anchor=(1.02, 1.0),
+        bbox_to_anchor=(x, 1.0),
         borderaxespad=0,
         alignment="left",
     )
+
+
+def score_axis(axes: Axes, right: float) -> None:
+    """Let the horizontal axis show scores, with space to the right of 1 for their values."""
+    axes.set_xlim(0, right)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.grid(axis="x")
+
+
+def label_rows(axes: Axes, names: Sequence[str], characters: int, margin: float) -> None:
+    """Name the rows of an axes, the first one at the top.
+
+    Parameters
+    ----------
+    axes
+        Rows lie at 0, 1, 2 and so on.
+    names
+        One per row.
+    characters
+        Of a line; longer names take two.
+    margin
+        Space above the first row and below the last, in rows.
+    """
+    axes.set_yticks(range(len(names)), [label_of(name, characters) for name in names])
+    axes.set_ylim(len(names) - 1 + margin, -margin)
+    axes.tick_params(axis="y", length=0)
 
 
 def note_that_nothing_is_shown(text: str) -> Figure:
@@ -190,12 +247,12 @@ def text_colour(rgba: Sequence[float]) -> str:
 
 
 def check_outputs(outputs: Sequence[Path]) -> None:
-    """Raise where a file's extension is none that is drawn.
+    """Check that every file has the extension of a supported format.
 
     Raises
     ------
     UserError
-        Naming every such file.
+        Naming every file that has not.
     """
     wrong = [o for o in outputs if o.suffix not in EXTENSIONS]
     if wrong:

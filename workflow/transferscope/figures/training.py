@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,12 +12,12 @@ from matplotlib.figure import Figure
 
 from transferscope.backbones.trained import TrainedManifest, history_of
 from transferscope.config.results import FigureSettings
-from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_figure, save, style
+from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_grid, save, style
 from transferscope.stores.parquet import read_parquet
 
-# Points of a line: a step each would be no clearer.
+# Points per line: one per step would not be clearer.
 POINTS = 400
-PLAIN_COLUMNS = {
+PLAIN_COLUMNS = [
     "step",
     "epoch",
     "images",
@@ -26,7 +25,7 @@ PLAIN_COLUMNS = {
     "learning_rate",
     "images_per_second",
     "data_wait",
-}
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Panel:
 
     title: str
     label: str
-    columns: tuple[str, ...]
+    columns: list[str]
 
 
 def draw_training(manifest: Path, settings: FigureSettings, outputs: Sequence[Path]) -> None:
@@ -44,7 +43,7 @@ def draw_training(manifest: Path, settings: FigureSettings, outputs: Sequence[Pa
     Parameters
     ----------
     manifest
-        Manifest of the backbone; the history lies beside it.
+        Manifest of the backbone; the history lies next to it.
     settings
         Resolution.
     outputs
@@ -58,8 +57,7 @@ def draw_training(manifest: Path, settings: FigureSettings, outputs: Sequence[Pa
 def draw(history: pd.DataFrame, trained: TrainedManifest) -> Figure:
     """Return the figure of a history, as `training.history.History` has it."""
     panels = panels_of(history)
-    figure = new_figure(7.4, 1.2 + 1.7 * len(panels))
-    grid: Any = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
+    figure, grid = new_grid(7.4, 1.2 + 1.7 * len(panels), len(panels), 1, sharex=True)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
         _draw_panel(axes, panel, history)
     grid[-1, 0].set_xlabel("Images seen")
@@ -71,32 +69,24 @@ def draw(history: pd.DataFrame, trained: TrainedManifest) -> Figure:
 
 def panels_of(history: pd.DataFrame) -> list[Panel]:
     """Return the panels for which a history has columns."""
-    parts = [
-        c
-        for c in history.columns
-        # Of a loss with one part, the part is the loss.
-        if c not in PLAIN_COLUMNS
-        and c in _every_step(history)
-        and not history[c].equals(history.loss)
-    ]
+    every_step = history.columns[history.notna().all()].difference(PLAIN_COLUMNS, sort=False)
+    # If the loss has a single part, that part is the loss.
+    parts = [c for c in every_step if not history[c].equals(history.loss)]
     shares = [c for c in parts if c.startswith("teacher_") or c == "accuracy"]
-    found = [
-        Panel("Loss", "loss", ("loss", *(c for c in parts if c not in shares))),
-        Panel("Nearest neighbours of other groups", "share right", ("knn_accuracy",)),
+    losses = [c for c in parts if c not in shares]
+    panels = [
+        Panel("Loss", "loss", ["loss", *losses]),
+        Panel("Nearest neighbours of other groups", "share right", ["knn_accuracy"]),
         Panel(
             "Signs of collapse: all go to 0, or entropy to 1",
             "share",
-            ("embedding_spread", *shares),
+            ["embedding_spread", *shares],
         ),
-        Panel("Learning rate", "rate", ("learning_rate",)),
-        Panel("Throughput", "images/s", ("images_per_second",)),
+        Panel("Learning rate", "rate", ["learning_rate"]),
+        Panel("Throughput", "images/s", ["images_per_second"]),
     ]
-    known = [Panel(p.title, p.label, tuple(c for c in p.columns if c in history)) for p in found]
+    known = [replace(p, columns=[c for c in p.columns if c in history]) for p in panels]
     return [panel for panel in known if panel.columns]
-
-
-def _every_step(history: pd.DataFrame) -> set[str]:
-    return {str(name) for name in history.columns[history.notna().all()]}
 
 
 def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame) -> None:
@@ -121,7 +111,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame) -> None:
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """Average neighbouring steps where there are more than can be seen."""
+    """Average neighbouring steps where there are more than a plot can show."""
     size = -(-len(curve) // POINTS)
     if size <= 1:
         return curve

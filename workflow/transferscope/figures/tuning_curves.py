@@ -1,8 +1,6 @@
-"""Curves of one fine-tuned backbone beside its best frozen head."""
+"""Curves of one fine-tuned backbone next to those of its best frozen head."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,23 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from transferscope.compare.finetuning import best_frozen
-from transferscope.compare.tables import Store
+from transferscope.compare.tables import Head, Store, matching
 from transferscope.compare.wording import percent
 from transferscope.config.modes import described, mode_of_head
-from transferscope.figures.curves import draw_line, ticks_at
+from transferscope.figures.curves import Looks, draw_line, ticks_at
 from transferscope.figures.results import Results
-from transferscope.figures.style import BLACK, MARKERS, OKABE_ITO, label_of
+from transferscope.figures.style import BLACK, MARKERS, OKABE_ITO, label_of, legend_key
 
 FROZEN_MARKER = "o"
+DOTS = (0, (1, 2))
 
 
 def tuned_stores(results: Results, dataset: str) -> list[Store]:
     """Return what was fine-tuned on a dataset."""
-    rows = _of_dataset(results, dataset)[["backbone", "channels"]].drop_duplicates()
-    return sorted(Store(*row) for row in rows.itertuples(index=False, name=None))
+    rows = matching(results.finetuning, dataset=dataset)
+    return sorted(set(map(Store, rows["backbone"], rows["channels"])))
 
 
-def looks_of(results: Results) -> dict[str, tuple[str, str]]:
+def looks_of(results: Results) -> Looks:
     """Return colour and marker of each mode that was run, the same in every panel."""
     modes = sorted(results.finetuning["head"].unique())
     return {mode: (OKABE_ITO[i], MARKERS[i + 1]) for i, mode in enumerate(modes)}
@@ -38,9 +37,9 @@ def draw_tuning(
     dataset: str,
     scheme: str,
     store: Store,
-    looks: dict[str, tuple[str, str]],
+    looks: Looks,
 ) -> None:
-    """Draw the curves of a store, frozen and fine-tuned, and from where on the latter is worth it.
+    """Draw the curves of a store, frozen and fine-tuned, and mark where the latter is worth it.
 
     Parameters
     ----------
@@ -53,12 +52,7 @@ def draw_tuning(
     looks
         From `looks_of`.
     """
-    rows = _of_dataset(results, dataset)
-    rows = rows[
-        (rows["scheme"] == scheme)
-        & (rows["backbone"] == store.backbone)
-        & (rows["channels"] == store.channels)
-    ]
+    rows = matching(results.finetuning, dataset=dataset, scheme=scheme, **store.columns)
     if rows.empty:
         axes.set_axis_off()
         axes.set_title(f"{label_of(str(store), 44, 1)}\nnot fine-tuned with this split")
@@ -70,7 +64,7 @@ def draw_tuning(
         verdicts.append(_verdict(part))
         worth = part[part["fraction"] == part["worth_from"]]["n_train_groups"]
         for place in worth:
-            axes.axvline(place, color=colour, linestyle=(0, (1, 2)), linewidth=1.2, zorder=1)
+            axes.axvline(place, color=colour, linestyle=DOTS, linewidth=1.2, zorder=1)
     frozen = rows.drop_duplicates("fraction")
     draw_line(axes, _with_intervals(results, frozen, None), BLACK, FROZEN_MARKER)
     ticks_at(axes, rows["n_train_groups"].round().tolist())
@@ -79,35 +73,29 @@ def draw_tuning(
     axes.set_title("\n".join([label_of(str(store), 44, 1), *verdicts]))
 
 
-def handles_of_modes(looks: dict[str, tuple[str, str]]) -> list[Line2D]:
+def handles_of_modes(looks: Looks) -> list[Line2D]:
     """Return the legend: the frozen curve, then the modes."""
-    frozen = Line2D([], [], color=BLACK, marker=FROZEN_MARKER, label="frozen, best head")
+    frozen = legend_key("frozen, best head", color=BLACK, marker=FROZEN_MARKER)
     tuned = [
-        Line2D([], [], color=colour, marker=marker, label=label_of(described(mode_of_head(m)), 30))
+        legend_key(label_of(described(mode_of_head(m)), 30), color=colour, marker=marker)
         for m, (colour, marker) in looks.items()
     ]
-    worth = Line2D([], [], color=BLACK, linestyle=(0, (1, 2)), label="worth it from here on")
+    worth = legend_key("worth it from here on", color=BLACK, linestyle=DOTS)
     return [frozen, *tuned, worth]
-
-
-def _of_dataset(results: Results, dataset: str) -> pd.DataFrame:
-    return results.finetuning[results.finetuning["dataset"] == dataset]
 
 
 def _with_intervals(results: Results, rows: pd.DataFrame, mode: str | None) -> pd.DataFrame:
     """Return scores with intervals at each fraction: of a mode, or of the best frozen head."""
-    found: list[Any] = []
-    for _, row in rows.iterrows():
-        head = best_frozen(row) if mode is None else None
-        summary = results.summary[
-            (results.summary["metric"] == results.metric)
-            & (results.summary["head"] == (head.kind if head else mode))
-            & (results.summary["k"].fillna(0) == (head.k if head else 0))
-        ]
-        for key in ("dataset", "scheme", "backbone", "channels", "fraction"):
-            summary = summary[summary[key] == row[key]]
-        found.append(summary)
-    return pd.concat(found) if found else rows
+    keys = ["dataset", "scheme", "backbone", "channels", "fraction"]
+    return pd.concat(
+        matching(
+            results.summary,
+            Head(mode) if mode else best_frozen(row),
+            metric=results.metric,
+            **row[keys],
+        )
+        for _, row in rows.iterrows()
+    )
 
 
 def _verdict(rows: pd.DataFrame) -> str:

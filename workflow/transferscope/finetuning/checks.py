@@ -29,27 +29,21 @@ def check_tuning(
         `full`, `last-<n>`, `lora`, `head`.
     """
     read = next(o for o in card.outputs if output in (None, o.name))
-    if not card.has_architecture:
-        known = {mode: None if mode == HEAD else _not_timm() for mode in modes}
-    else:
-        network = network_without_values(card)
-        known = {mode: _reason(network, read, mode) for mode in modes}
+    network = network_without_values(card) if card.has_architecture else None
     mend = f"Take {card.name} out of `finetune.backbones`, or choose another mode."
     return [
         Problem("finetune.modes", f"{mode} cannot be served by {card.name}: {reason}", mend)
-        for mode, reason in known.items()
-        if reason is not None
+        for mode in modes
+        if (reason := _reason(network, read, mode))
     ]
 
 
-def _not_timm() -> str:
-    return "it is a model of the transformers library, whose layers are not told apart"
-
-
-def _reason(network: nn.Module, read: Output, mode: str) -> str | None:
-    """Return why a network cannot serve a mode; None: it can."""
+def _reason(network: nn.Module | None, read: Output, mode: str) -> str | None:
+    """Return why a network (None: one of the transformers library) cannot serve a mode, if so."""
     if mode == HEAD:
         return None
+    if network is None:
+        return "it is a model of the transformers library, whose layers are not told apart"
     if not groups_its_parameters(network):
         return "the network does not tell its layers apart"
     if mode == LORA and not low_rank_layers(network):
@@ -61,5 +55,5 @@ def _reason(network: nn.Module, read: Output, mode: str) -> str | None:
         return f"its output {read.name} is read before the last layers, which do not change it"
     n_blocks = max(layers_of(network).values())
     if n_layers > n_blocks:
-        return f"it has {n_blocks} layers beside its input; full trains them all"
+        return f"it has {n_blocks} layers besides its input; full trains them all"
     return None

@@ -43,12 +43,12 @@ def groups_its_parameters(network: Any) -> bool:
 
 
 def prepare(network: Any, mode: str, *, rank: int, alpha: float, seed: int) -> None:
-    """Let just those parameters be trained that a mode trains, in place.
+    """Let only those parameters be trained that a mode trains, in place.
 
     Parameters
     ----------
     network
-        A network that `checks.mode_problem` has passed.
+        A network that `checks.check_tuning` has passed.
     mode
         `full`, `last-<n>`, `lora` or `head`.
     rank, alpha, seed
@@ -87,7 +87,7 @@ def parameter_groups(
     -------
     list of dict
         `params`, `lr_scale`, and `wd_scale`: 0 for norms, biases and what the network itself
-        excepts, else 1.
+        exempts, else 1.
     """
     excepted: set[str] = getattr(network, "no_weight_decay", set)()
     found = param_groups_layer_decay(
@@ -101,10 +101,7 @@ def parameter_groups(
         }
         for group in found
     ]
-    decayed = [p for p in head.parameters() if p.ndim > 1]
-    others = [p for p in head.parameters() if p.ndim <= 1]
-    return [
-        *groups,
-        {"params": decayed, "lr_scale": 1.0, "wd_scale": 1.0},
-        {"params": others, "lr_scale": 1.0, "wd_scale": 0.0},
-    ]
+    for is_matrix in (True, False):
+        weights = [p for p in head.parameters() if (p.ndim > 1) == is_matrix]
+        groups.append({"params": weights, "lr_scale": 1.0, "wd_scale": float(is_matrix)})
+    return groups

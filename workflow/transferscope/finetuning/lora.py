@@ -1,7 +1,7 @@
 """Low-rank updates of linear layers (LoRA).
 
 Hu et al., ICLR 2022, arXiv 2106.09685: a layer's weights W stay as they are, and an update of low
-rank r is learned beside them,
+rank r is learned in addition,
 
     h = W x + (alpha / r) B A x,    A in R^(r x in), B in R^(out x r),
 
@@ -75,7 +75,7 @@ def low_rank_layers(network: nn.Module) -> dict[str, nn.Linear]:
 
 
 def add_low_rank_updates(network: nn.Module, rank: int, alpha: float, seed: int) -> list[str]:
-    """Put an update beside each layer of `low_rank_layers`, in place, and return their names.
+    """Add an update to each layer of `low_rank_layers`, in place, and return their names.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from transferscope.backbones.preprocessing import Preprocessor, normalization_fo
 from transferscope.backbones.readout import Backbone
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import NetworkCard
-from transferscope.channels.assignment import Assignment, Pass, assign
+from transferscope.channels.assignment import Assignment, assign
 from transferscope.config.channel_strategies import ADAPT, MEAN, single_channel
 from transferscope.config.training import AugmentationSettings
 from transferscope.probes.head_batch import HeadBatch
@@ -90,11 +90,7 @@ class TileInput:
     def of_each_pass(self, resized: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield the network's input [B, slots, S, S] and the filled slots of each pass."""
         for one in self.passes:
-            yield self._plain.fill(resized, one), _filled(one)
-
-
-def _filled(one: Pass) -> list[int]:
-    return [slot for slot, channel in enumerate(one.slots.values()) if channel is not None]
+            yield self._plain.fill(resized, one), one.filled
 
 
 class Classifier(nn.Module):

@@ -1,4 +1,4 @@
-"""What is finished of a fine-tuning job: one file a division, so that a killed job keeps them."""
+"""Finished divisions of a fine-tuning job: one file per division, which a killed job keeps."""
 
 from __future__ import annotations
 

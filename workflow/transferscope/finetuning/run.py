@@ -102,7 +102,7 @@ def finetune(
     scores, predictions
         Tables to write, as those of the heads.
     losses
-        Table of the losses to write, one row a step.
+        Table of the losses to write, one row per step.
 
     Raises
     ------
@@ -115,14 +115,11 @@ def finetune(
     if not kept:
         what = f"there is no division by {', '.join(wanted or [])}"
         raise UserError(Problem("finetune.schemes", what, "Name schemes of the splits."))
-    job = _Job.open(tuned, replace(data, divisions=kept), probe, compute, Parts(_folder(scores)))
+    parts = Parts(scores.with_name(f"{scores.stem}.parts"))
+    job = _Job.open(tuned, replace(data, divisions=kept), probe, compute, parts)
     write_tables(job.data, scores, predictions, job.run)
     write_parquet(job.losses(), losses, {})
     job.parts.remove()
-
-
-def _folder(scores: Path) -> Path:
-    return scores.with_name(f"{scores.stem}.parts")
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,10 @@ class _Job:
         parts: Parts,
     ) -> _Job:
         store = TileStore(tuned.tiles)
-        _check_same_tiles(store, data)
+        if list(data.tiles.tile_ids) != store.tile_ids:
+            what = "holds other tiles than the embeddings"
+            mend = "Delete the embedding store and its manifest and run the workflow again."
+            raise UserError(Problem(str(store.path), what, mend))
         fabric, settings = training_fabric(compute), probe.settings
         chosen = choose_precision(fabric.device, compute.precision)
         backbone, source = open_backbone(
@@ -186,15 +186,11 @@ class _Job:
         return results
 
     def losses(self) -> pd.DataFrame:
-        """Return the losses of all divisions, one row a step."""
-        found = [
-            (division, self.parts.losses(self._fingerprint(division)))
-            for division in self.data.divisions
-        ]
+        """Return the losses of all divisions, one row per step."""
         tables = [
             losses.assign(**division_columns(division))
-            for division, losses in found
-            if losses is not None
+            for division in self.data.divisions
+            if (losses := self.parts.losses(self._fingerprint(division))) is not None
         ]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"step": []})
 
@@ -204,14 +200,12 @@ class _Job:
         missing = [d for d, part in zip(self.data.divisions, known, strict=True) if part is None]
         if len(missing) < len(known):
             logger.info("%d of %d divisions are finished", len(known) - len(missing), len(known))
-        heads = iter(self._frozen_heads(missing) if missing else [])
+        # The linear head of each division, trained on the embeddings.
+        frozen = replace(self.data, divisions=missing)
+        heads = iter(fit_on(START, frozen, self.probe.heads) if missing else [])
         for division, part in zip(self.data.divisions, known, strict=True):
             validation, test = part or self._train(division, next(heads))
             yield division, validation, test
-
-    def _frozen_heads(self, divisions: list[Division]) -> list[HeadBatch]:
-        """Return the linear head of each division, trained on the embeddings."""
-        return fit_on(START, replace(self.data, divisions=divisions), self.probe.heads)
 
     def _train(self, division: Division, head: HeadBatch) -> tuple[Scores, Scores]:
         """Train on one division, and keep its scores."""
@@ -238,8 +232,11 @@ class _Job:
         seed = derive_seed(*names, "finetune")
         task = FinetuneTask(network, self.rows, division, settings, seed)
         steps = task.order.steps_an_epoch
+        identity = self.data.identity
+        store = f"{identity['dataset']}: {identity['backbone']}, {identity['channels']}"
+        where = f"{division.scheme} {division.seed}.{division.fold}, {division.fraction:.0%}"
         plan = TrainingPlan(
-            name=self._name(division),
+            name=f"{store}, {self.tuned.mode}, {where}",
             n_steps=settings.epochs * steps,
             steps_an_epoch=steps,
             batch_size=task.order.batch_size,
@@ -254,12 +251,6 @@ class _Job:
         finally:
             task.close()
         return task.best
-
-    def _name(self, division: Division) -> str:
-        identity = self.data.identity
-        store = f"{identity['dataset']}: {identity['backbone']}, {identity['channels']}"
-        where = f"{division.scheme} {division.seed}.{division.fold}, {division.fraction:.0%}"
-        return f"{store}, {self.tuned.mode}, {where}"
 
     def _fingerprint(self, division: Division) -> str:
         rows = [part.tolist() for part in (division.train, division.validation, division.test)]
@@ -276,7 +267,7 @@ def _identity(
     backbone: Backbone,
     precision: str,
 ) -> list[object]:
-    """Return what the scores of every division depend on, beside its rows and labels."""
+    """Return what the scores of every division depend on, besides its rows and labels."""
     return [
         VERSION,
         tuned.mode,
@@ -294,10 +285,3 @@ def _identity(
 
 def _all_rows(division: Division) -> npt.NDArray[np.int64]:
     return np.concatenate([division.train, division.validation, division.test])
-
-
-def _check_same_tiles(store: TileStore, data: ProbeData) -> None:
-    if list(data.tiles.tile_ids) != store.tile_ids:
-        what = "holds other tiles than the embeddings"
-        mend = "Delete the embedding store and its manifest and run the workflow again."
-        raise UserError(Problem(str(store.path), what, mend))

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from transferscope.config.training import OptimiserSettings
 from transferscope.finetuning.balance import class_weights, row_weights
 from transferscope.finetuning.layers import parameter_groups
 from transferscope.finetuning.network import TunedNetwork
+from transferscope.finetuning.parts import Scores
 from transferscope.probes.average_precision import average_precision
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import row_losses, steps_per_epoch
@@ -30,6 +31,7 @@ from transferscope.training.reading import BatchReader
 from transferscope.training.tiles import TrainingTiles
 
 Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,12 @@ class LabelledRows:
     labels: Bools
     is_multi_label: bool
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> Tensor:
+    def batch(self, rows: Rows) -> Tensor:
         """Return raw tiles [B, C, H, W] by their rows in the store."""
         return self.tiles.batch(np.searchsorted(self.tiles.rows, rows))
 
 
-@dataclass(frozen=True, order=True)
-class Measures:
+class Measures(NamedTuple):
     """How well validation rows are told apart: the higher the better, in this order.
 
     Average precision comes first, because a network that knows little more than how often each
@@ -82,8 +83,7 @@ class _Best(nn.Module):
 
     def __init__(self, start: Measures) -> None:
         super().__init__()
-        values = torch.tensor([start.precision, start.minus_loss], dtype=torch.float64)
-        self.register_buffer("values", values)
+        self.register_buffer("values", torch.tensor(start, dtype=torch.float64))
         self.register_buffer("epoch", torch.tensor(0))
 
     @property
@@ -93,7 +93,7 @@ class _Best(nn.Module):
 
     def replace(self, measures: Measures, epoch: int) -> None:
         """Take better ones."""
-        self.values.copy_(torch.tensor([measures.precision, measures.minus_loss]).double())
+        self.values.copy_(torch.tensor(measures).double())
         self.epoch.fill_(epoch)
 
 
@@ -143,15 +143,10 @@ class FinetuneTask:
     @property
     def optimiser(self) -> OptimiserSettings:
         """What the loop is told about rates."""
-        settings = self.settings
-        return OptimiserSettings(
-            # A rate of zero is expressed by the groups: the loop's own must be positive.
-            learning_rate=settings.learning_rate or 1.0,
-            final_learning_rate=0.0,
-            warmup=settings.warmup,
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-        )
+        shared = self.settings.model_dump(include={"warmup", "weight_decay", "clip"})
+        # A rate of zero is expressed by the groups: the loop's own must be positive.
+        rate = self.settings.learning_rate or 1.0
+        return OptimiserSettings(learning_rate=rate, final_learning_rate=0.0, **shared)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return what a checkpoint must hold."""
@@ -203,14 +198,14 @@ class FinetuneTask:
         """Stop reading ahead."""
         self.reader.close()
 
-    def scores(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def scores(self, rows: Rows) -> Scores:
         """Return the class probabilities of the best weights on some rows, [n, C] float32."""
         return class_scores(self.best, self.data, rows, self.settings.batch_size)
 
-    def _rows(self, step: int) -> npt.NDArray[np.int64]:
+    def _rows(self, step: int) -> Rows:
         return self.division.train[self.order.rows(step)]
 
-    def _targets(self, rows: npt.NDArray[np.int64]) -> Tensor:
+    def _targets(self, rows: Rows) -> Tensor:
         labels = torch.from_numpy(self.data.labels[rows])
         return labels.to(self.network.source.device, torch.float32)
 
@@ -238,9 +233,7 @@ class FinetuneTask:
 
 
 @torch.inference_mode()
-def logits_of(
-    network: TunedNetwork, data: LabelledRows, rows: npt.NDArray[np.int64], batch_size: int
-) -> Tensor:
+def logits_of(network: TunedNetwork, data: LabelledRows, rows: Rows, batch_size: int) -> Tensor:
     """Return logits [n, C] of tiles that are not augmented, on the device."""
     parts = [
         network(network.source.evaluated(data.batch(rows[start : start + batch_size])))
@@ -249,9 +242,7 @@ def logits_of(
     return torch.cat(parts)
 
 
-def class_scores(
-    network: TunedNetwork, data: LabelledRows, rows: npt.NDArray[np.int64], batch_size: int
-) -> npt.NDArray[np.float32]:
+def class_scores(network: TunedNetwork, data: LabelledRows, rows: Rows, batch_size: int) -> Scores:
     """Return class probabilities [n, C] float32 of tiles that are not augmented."""
     if not len(rows):
         return np.empty((0, data.labels.shape[1]), dtype=np.float32)
@@ -259,7 +250,7 @@ def class_scores(
     return as_scores(logits, data.is_multi_label)
 
 
-def as_scores(logits: Tensor, is_multi_label: bool) -> npt.NDArray[np.float32]:
+def as_scores(logits: Tensor, is_multi_label: bool) -> Scores:
     """Return class probabilities [n, C] of logits."""
     scores = logits.sigmoid() if is_multi_label else logits.softmax(dim=1)
     return scores.cpu().numpy()

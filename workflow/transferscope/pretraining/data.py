@@ -105,7 +105,7 @@ class Batches:
     datasets
         The datasets.
     batch_size
-        Tiles a step, over all processes.
+        Tiles per step, over all processes.
     seed
         Seed of the order.
     rank, world_size
@@ -137,7 +137,7 @@ class Batches:
 
     @property
     def batch_size(self) -> int:
-        """Tiles a step; fewer than asked for where the largest dataset has fewer."""
+        """Tiles per step; fewer than requested where the largest dataset has fewer."""
         return max(order.batch_size for order in self._orders)
 
     @property
@@ -158,10 +158,11 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """Return the batch of a step, on the device."""
         chosen, rows, raw = self.reader(step)
+        tiles = self.datasets[chosen].tiles
         groups = torch.from_numpy(self._groups[chosen][rows])
         return Batch(
-            images=self._scaled(chosen, raw),
-            channels=tuple(self.datasets[chosen].tiles.channels),
+            images=scaled(raw.to(self._device, non_blocking=True), tiles.intensity_range),
+            channels=tuple(tiles.channels),
             groups=groups.to(self._device),
             dataset=chosen,
         )
@@ -169,7 +170,3 @@ class Batches:
     def _read(self, step: int) -> tuple[int, IntArray, Tensor]:
         chosen, rows = self.place(step)
         return chosen, rows, self.datasets[chosen].tiles.batch(rows)
-
-    def _scaled(self, chosen: int, raw: Tensor) -> Tensor:
-        on_device = raw.to(self._device, non_blocking=True)
-        return scaled(on_device, self.datasets[chosen].tiles.intensity_range)

@@ -31,16 +31,11 @@ def visible_rows(
     """
     if splits is None or held_out is None:
         return np.arange(len(table))
-    chosen = splits[
-        (splits["scheme"] == held_out.scheme)
-        & (splits["seed"] == held_out.seed)
-        & (splits["fold"] == held_out.fold)
-        & (splits["role"] == TEST)
-    ]
-    groups = set(table["group"].iloc[chosen["row"]])
-    tested = table["group"].isin(groups)
-    fields = set(table.loc[tested, "fov"])
-    return np.flatnonzero(~(tested | table["fov"].isin(fields)))
+    keys = ["scheme", "seed", "fold", "role"]
+    wanted = [held_out.scheme, held_out.seed, held_out.fold, TEST]
+    chosen = splits[(splits[keys] == wanted).all(axis=1)]
+    tested = table["group"].isin(table["group"].iloc[chosen["row"]])
+    return np.flatnonzero(~(tested | table["fov"].isin(table.loc[tested, "fov"])))
 
 
 def numbered(groups: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What is watched while a backbone is trained: nearest neighbours, and signs of collapse."""
+"""What is monitored while a backbone is trained: nearest neighbours, and signs of collapse."""
 
 from __future__ import annotations
 
@@ -177,4 +177,4 @@ def _votes(directions: Tensor, labels: np.ndarray, groups: np.ndarray) -> list[b
     names = sorted(set().union(*sets))
     matrix = np.array([[name in own for name in names] for own in sets])
     voted = matrix[nearest].sum(axis=1).argmax(axis=1)
-    return [bool(own[winner]) for own, winner in zip(matrix, voted, strict=True)]
+    return [bool(right) for right in matrix[np.arange(len(matrix)), voted]]

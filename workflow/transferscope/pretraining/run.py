@@ -1,4 +1,4 @@
-"""The step that trains a backbone, or goes on with a training that was stopped."""
+"""The step that trains a backbone, or resumes a training that was stopped."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifest: Path) -> None:
     """Train a backbone, and write its weights, the history of its training and a manifest.
 
-    Weights and history lie beside the manifest, and the checkpoint until they are written. Where
-    the weights of this very training are there already, only the manifest is written.
+    Weights and history lie next to the manifest, and the checkpoint until they are written. Where
+    the weights of this training exist already, only the manifest is written.
 
     Parameters
     ----------
@@ -158,12 +158,9 @@ def _probe(
 
 def _scaled_to_batch(card: TrainCard, batch_size: int) -> OptimiserSettings:
     """Return the optimiser's settings with the rate that goes with the batch size."""
-    scale = batch_size / REFERENCE_BATCH
-    rates = {
-        key: scale * getattr(card.optimiser, key)
-        for key in ("learning_rate", "final_learning_rate")
-    }
-    return card.optimiser.model_copy(update=rates)
+    scale, settings = batch_size / REFERENCE_BATCH, card.optimiser
+    rates = settings.model_dump(include={"learning_rate", "final_learning_rate"})
+    return settings.model_copy(update={key: scale * rate for key, rate in rates.items()})
 
 
 def _save(encoder: nn.Module, path: Path, digest: str) -> None:

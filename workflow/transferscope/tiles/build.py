@@ -22,6 +22,7 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.stores.parquet import write_parquet
+from transferscope.tiles import VERSION
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_FIX, decode_from, problems_of
 from transferscope.tiles.plan import TilePlan, make_plan

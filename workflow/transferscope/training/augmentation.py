@@ -14,7 +14,7 @@ from transferscope.config.training import AugmentationSettings
 PROTEIN = "protein"
 # Range of the factors by which the protein channel is rescaled.
 PROTEIN_FACTORS = (0.5, 2.0)
-# Knots a side of the displacement field: a warp is smooth.
+# Knots per side of the displacement field: a warp is smooth.
 WARP_KNOTS = 4
 
 
@@ -60,7 +60,9 @@ class Augmentation:
                 images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
             )
             factors = self._factors(len(images), generator)
-            return _adjusted(crops, *(values.to(images.device) for values in factors))
+            contrast, brightness = (values.to(images.device) for values in factors)
+            mean = crops.mean(dim=(2, 3), keepdim=True)
+            return (((crops - mean) * contrast + mean) * brightness).clamp_(0, 1)
 
     def _reduced(self, images: Tensor) -> Tensor:
         """Average pixels where a crop of typical size has several for each of its own."""
@@ -79,7 +81,9 @@ class Augmentation:
         centre = _uniform((n, 2), -1, 1, generator) * (1 - side)[:, None]
         turns = self._turns(n, generator) * side[:, None, None]
         matrix = torch.cat([turns, centre[:, :, None]], dim=2).to(device)
-        knots = self._knots(n, generator) * side[:, None, None, None]
+        # Displacements at the knots, in halves of the crop's side.
+        longest, shape = 2 * self.settings.warp, (n, 2, WARP_KNOTS, WARP_KNOTS)
+        knots = _uniform(shape, -longest, longest, generator) * side[:, None, None, None]
         grid = functional.affine_grid(matrix, [n, 1, self.size, self.size], align_corners=False)
         field = functional.interpolate(
             knots.to(device), (self.size, self.size), mode="bilinear", align_corners=True
@@ -90,17 +94,12 @@ class Augmentation:
         """Return mirrored and turned axes, [n, 2, 2]."""
         axes = torch.eye(2).expand(n, 2, 2)
         if self.settings.flips:
-            axes = axes * _signs((n, 1, 2), generator)
+            axes = axes * (torch.randint(2, (n, 1, 2), generator=generator) * 2.0 - 1.0)
         if self.settings.rotations:
             quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
             powers = torch.stack([torch.matrix_power(quarter, k) for k in range(4)])
             axes = powers[torch.randint(4, (n,), generator=generator)] @ axes
         return axes
-
-    def _knots(self, n: int, generator: Generator) -> Tensor:
-        """Return displacements [n, 2, knots, knots] in halves of the crop's side."""
-        longest = 2 * self.settings.warp
-        return _uniform((n, 2, WARP_KNOTS, WARP_KNOTS), -longest, longest, generator)
 
     def _factors(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return factors of contrast and of brightness, [n, C, 1, 1]; 0: the channel is blank."""
@@ -122,14 +121,5 @@ class Augmentation:
         return contrast, brightness
 
 
-def _adjusted(images: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    return (((images - mean) * contrast + mean) * brightness).clamp_(0, 1)
-
-
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
     return low + (high - low) * torch.rand(shape, generator=generator)
-
-
-def _signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randint(2, shape, generator=generator) * 2.0 - 1.0

@@ -55,15 +55,13 @@ def save(
     progress
         How far it is.
     modules
-        All networks, moving averages too.
+        All networks, including moving averages.
     optimiser
         The optimiser.
     """
     state = {
         "fingerprint": fingerprint,
-        "done": progress.done,
-        "finished": progress.finished,
-        "rows": progress.rows,
+        **vars(progress),
         "modules": {name: module.state_dict() for name, module in modules.items()},
         "optimiser": optimiser.state_dict(),
     }
@@ -77,7 +75,7 @@ def load(
     modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
 ) -> Progress:
-    """Read a checkpoint into networks and optimiser, if it is one of this very training.
+    """Read a checkpoint into networks and optimiser, if it belongs to this training.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from transferscope.backbones.precision import choose_precision
-from transferscope.backbones.readout import FUSED_ATTENTION
+from transferscope.backbones.readout import use_plain_attention
 from transferscope.config.compute import ComputeSettings
 from transferscope.runtime.devices import AllottedDevice, allotted_device, torch_device
 
@@ -28,8 +28,8 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
     settings
         Device, number format and threads.
     processes
-        How many train together, each on a GPU of its own or as processes on the processor. Those
-        beside the first are started here, with the command line of this one.
+        How many train together, each on a separate GPU or as processes on the processor. All but
+        the first are started here, with the command line of this one.
     """
     device = torch_device(settings.device)
     alone_on_gpu = device.type == "cuda" and processes == 1
@@ -55,12 +55,10 @@ def _own_device(name: str) -> AllottedDevice:
 
 
 def prepare(modules: Iterable[nn.Module], fabric: Fabric) -> None:
-    """Move networks to the device, and let their attention run as is fastest there."""
+    """Move networks to the device, and choose the attention that is fastest there."""
     with fabric.autocast():
         reduced = torch.is_autocast_enabled(fabric.device.type)
     for module in modules:
         module.to(fabric.device)
-        for part in module.modules():
-            if reduced and fabric.device.type == "cpu" and hasattr(part, FUSED_ATTENTION):
-                # Two plain products are faster on a processor that multiplies this format.
-                setattr(part, FUSED_ATTENTION, False)
+        if reduced and fabric.device.type == "cpu":
+            use_plain_attention(module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ Row = dict[str, float]
 
 
 class History:
-    """One row a step; measures of an epoch stand in the row of its last step.
+    """One row per step; measures of an epoch stand in the row of its last step.
 
     Columns: `step` and `epoch` from 0, `images` seen so far, `loss` and its parts,
     `learning_rate`, `images_per_second` and `data_wait` (share of time spent waiting for data),
@@ -22,11 +22,11 @@ class History:
     Parameters
     ----------
     rows
-        Rows of an earlier run that is gone on with.
+        Rows of an earlier run that is resumed.
     """
 
-    def __init__(self, rows: list[Row] | None = None) -> None:
-        self.rows: list[Row] = list(rows or [])
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.rows = list(rows)
 
     def add(self, row: Mapping[str, float]) -> None:
         """Add the row of a step."""
@@ -39,8 +39,8 @@ class History:
     def frame(self) -> pd.DataFrame:
         """Return the rows as a table; what was not measured in a step is NaN."""
         frame = pd.DataFrame(self.rows)
-        counts = {name: "int64" for name in ("step", "epoch", "images") if name in frame}
-        return frame.astype(counts)
+        counts = frame.columns.intersection(["step", "epoch", "images"])
+        return frame.astype(dict.fromkeys(counts, "int64"))
 
     def write(self, path: Path) -> None:
         """Write the table by rename."""

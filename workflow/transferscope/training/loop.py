@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -29,12 +28,12 @@ from transferscope.training.schedules import learning_rate, weight_decay
 logger = logging.getLogger(__name__)
 
 # Steps whose losses are fetched from the device together, so that it does not wait in each.
-STEPS_A_LOG = 10
+STEPS_PER_LOG = 10
 Logged = dict[str, Tensor]
 
 
 class EarlyStop(Exception):  # noqa: N818  nothing is wrong
-    """Raised by a task at the end of an epoch: the training has reached its end before time.
+    """Raised by a task at the end of an epoch: the training ends early.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ class EarlyStop(Exception):  # noqa: N818  nothing is wrong
 
 
 class StopTraining(Exception):  # noqa: N818  named by what it asks for
-    """Raised by a task: going on is of no use, for the reason given. The job fails."""
+    """Raised by a task: continuing is useless, for the reason given. The job fails."""
 
 
 class Task(Protocol):
@@ -93,18 +92,18 @@ class TrainingPlan:
     n_steps, steps_an_epoch
         Steps in all, and in an epoch.
     batch_size
-        Images a step, over all processes.
+        Images per step, over all processes.
     seed
         Seed of everything that is drawn.
     fingerprint
         sha256 over all that the result depends on: a checkpoint with another one is not used.
     checkpoint
-        File of the checkpoint. It is left in place at the end: who has stored the result deletes
-        it.
+        File of the checkpoint. It is left in place at the end: whoever has stored the result
+        deletes it.
     history
         Table of the history (.parquet), written with each checkpoint; None: not written.
     checkpoint_minutes
-        A checkpoint is written so often.
+        Minutes between checkpoints.
     """
 
     name: str
@@ -119,7 +118,7 @@ class TrainingPlan:
 
 
 def train(task: Task, settings: OptimiserSettings, plan: TrainingPlan, fabric: Fabric) -> History:
-    """Train to the end, or go on to it from a checkpoint.
+    """Train to the end, resuming from a checkpoint if there is one.
 
     A run that was stopped at any moment and is started again gives the same losses and weights as
     one that was not, on the same machine.
@@ -181,10 +180,20 @@ class _Loop:
                     self._log(bar)
                     self._save()
                 if asked_to_end and not progress.finished:
-                    raise UserError(self._stopped())
-        if plan.history is not None and self.fabric.is_global_zero:
-            self.history.write(plan.history)
+                    raise UserError(
+                        Problem(
+                            plan.name,
+                            f"asked to end after step {progress.done} of {plan.n_steps}; its state "
+                            "is kept",
+                            "Give the same command again: it goes on from there.",
+                        )
+                    )
+        self._write_history()
         return self.history
+
+    def _write_history(self) -> None:
+        if self.plan.history is not None and self.fabric.is_global_zero:
+            self.history.write(self.plan.history)
 
     def _step(self, step: int, terminated: list[int]) -> tuple[bool, bool]:
         """Do one step; return whether any process was asked to end, and whether to save."""
@@ -234,7 +243,7 @@ class _Loop:
         plan, progress = self.plan, self.progress
         epoch, place = divmod(progress.done, plan.steps_an_epoch)
         last = progress.done >= plan.n_steps
-        if place == 0 or last or len(self.pending) >= STEPS_A_LOG:
+        if place == 0 or last or len(self.pending) >= STEPS_PER_LOG:
             self._log(bar)
         try:
             if place == 0 or last:
@@ -246,7 +255,7 @@ class _Loop:
             self.history.measure(stop.measures)
             progress.finished = True
         except StopTraining as stop:
-            raise UserError(self._failed(str(stop))) from None
+            raise self._failed(str(stop)) from None
 
     def _log(self, bar: Any) -> None:
         """Fetch the losses of the last steps, and add a row for each."""
@@ -268,27 +277,21 @@ class _Loop:
         first = self.progress.done - n
         for step, found in enumerate(values, first):
             parts = dict(zip(names, found, strict=True))
-            self._check_finite(step, parts["loss"])
-            self.history.add({**self._place(step), **parts, **shared})
+            if not math.isfinite(parts["loss"]):
+                raise self._failed(f"the loss is not finite at step {step}")
+            place = {
+                "step": step,
+                "epoch": step // plan.steps_an_epoch,
+                "images": (step + 1) * plan.batch_size,
+                "learning_rate": learning_rate(self.settings, step, plan.n_steps),
+            }
+            self.history.add({**place, **parts, **shared})
         self.pending = []
         self._restart_clock()
         bar.set_postfix_str(
             f"loss {values[-1][0]:.4g}, {shared['data_wait']:.0%} waiting for data", refresh=False
         )
         bar.update(n * plan.batch_size)
-
-    def _place(self, step: int) -> dict[str, float]:
-        plan = self.plan
-        return {
-            "step": step,
-            "epoch": step // plan.steps_an_epoch,
-            "images": (step + 1) * plan.batch_size,
-            "learning_rate": learning_rate(self.settings, step, plan.n_steps),
-        }
-
-    def _check_finite(self, step: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise UserError(self._failed(f"the loss is not finite at step {step}"))
 
     def _restart_clock(self) -> None:
         """Start to measure throughput anew: what an epoch's end takes is no part of it."""
@@ -302,34 +305,22 @@ class _Loop:
             checkpoint.save(
                 plan.checkpoint, plan.fingerprint, self.progress, self.modules, self.optimiser
             )
-            if plan.history is not None:
-                self.history.write(plan.history)
+            self._write_history()
         self.saved_at = time.monotonic()
         self._restart_clock()
 
-    def _stopped(self) -> Problem:
-        plan = self.plan
-        what = f"asked to end after step {self.progress.done} of {plan.n_steps}; its state is kept"
-        return Problem(plan.name, what, "Give the same command again: it goes on from there.")
-
-    def _failed(self, reason: str) -> Problem:
-        plan = self.plan
-        kept = (
-            f" The last checkpoint is kept: {plan.checkpoint}." if plan.checkpoint.exists() else ""
-        )
-        mend = f"Lower the learning rate, lengthen the warm-up or clip more.{kept}"
-        return Problem(plan.name, f"the training was stopped: {reason}", mend)
+    def _failed(self, reason: str) -> UserError:
+        mend = "Lower the learning rate, lengthen the warm-up or clip more."
+        if self.plan.checkpoint.exists():
+            mend += f" The last checkpoint is kept: {self.plan.checkpoint}."
+        return UserError(Problem(self.plan.name, f"the training was stopped: {reason}", mend))
 
 
 @contextmanager
 def _terminated() -> Iterator[list[int]]:
-    """Give a list that is filled when the process is asked to end, in place of ending at once."""
+    """Yield a list that is filled when the process is asked to end, instead of ending at once."""
     received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    before = signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         yield received
     finally:

@@ -13,25 +13,25 @@ IntArray = npt.NDArray[np.int64]
 
 
 class BatchOrder:
-    """Rows of each step: seed and step determine them, so that a resumed run goes on exactly.
+    """Rows of each step: seed and step determine them, so that a resumed run continues exactly.
 
-    Each epoch is a permutation of its own; the remainder that fills no batch is left out, another
-    one in each epoch.
+    Each epoch has its own permutation; a remainder that fills no batch is left out, a different one
+    in each epoch.
 
     Parameters
     ----------
     n_rows
         Number of rows.
     batch_size
-        Rows a step, over all processes. Made smaller where there are fewer rows, and divisible by
+        Rows per step, over all processes. Made smaller where there are fewer rows, and divisible by
         the number of processes.
     seed
         Seed of the permutations.
     rank, world_size
-        This process, and how many there are; each takes its own part of a batch.
+        This process, and how many there are; each takes a separate part of a batch.
     weights
         [n_rows], how often each row is drawn in proportion to the others, with replacement; None:
-        each row once an epoch.
+        each row once per epoch.
     """
 
     def __init__(

@@ -61,11 +61,10 @@ class TrainingTiles:
         """
         store = TileStore(manifest)
         chosen = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
-        budget = memory_budget
-        if budget is None:
-            budget = int(MEMORY_SHARE * psutil.virtual_memory().available)
+        if memory_budget is None:
+            memory_budget = int(MEMORY_SHARE * psutil.virtual_memory().available)
         size = len(chosen) * int(np.prod(store.manifest.shape[1:])) * store.array.dtype.itemsize
-        return cls(store, chosen, in_memory=size <= budget)
+        return cls(store, chosen, in_memory=size <= memory_budget)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,10 +77,8 @@ class TrainingTiles:
         indices
             Positions within `rows`, [B].
         """
-        if self._pixels is not None:
-            pixels = self._pixels[indices]
-        else:
-            pixels = _read_each(self._store, self.rows[indices])
+        kept = self._pixels
+        pixels = _read_each(self._store, self.rows[indices]) if kept is None else kept[indices]
         batch = torch.from_numpy(pixels)
         return batch.pin_memory() if torch.cuda.is_available() else batch
 

@@ -24,12 +24,12 @@ NORM_EPSILON = 1e-12
 
 
 class GatedAttentionPooling(nn.Module):
-    """Weighted means of tokens, one a head (Ilse et al., ICML 2018, arXiv 1802.04712).
+    """Weighted means of tokens, one per head (Ilse et al., ICML 2018, arXiv 1802.04712).
 
     Parameters
     ----------
     width
-        Features a token, D.
+        Features per token, D.
     hidden
         Width of the two branches whose product gives the attention.
     heads
@@ -71,7 +71,7 @@ class SubCellVit(VisionTransformer):
         )
 
     def pool(self, tokens: Tensor, pool_type: str | None = None) -> Tensor:
-        """Return one vector a row of tokens [B, N, D]."""
+        """Return one vector per image, of tokens [B, N, D]."""
         if self.pooler is None:
             plain: Tensor = super().pool(tokens, pool_type)
             return plain

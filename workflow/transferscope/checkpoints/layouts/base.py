@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +17,8 @@ from transferscope.checkpoints.reading import Checkpoint
 PATCH_WEIGHT = "patch_embed.proj.weight"
 HPA_SLOTS = ("microtubules", "protein", "nucleus", "er")
 RGB_SLOTS = ("red", "green", "blue")
+TOKEN_OUTPUTS = {"cls": "cls", "mean": "mean"}
+MAP_OUTPUTS = {"pool": "pool"}
 IMAGENET: dict[str, Any] = {
     "intensity": "range",
     "kind": "mean-std",
@@ -112,44 +114,53 @@ class Converted:
     remarks: Sequence[str] = ()
 
     def known_leftovers(self) -> dict[str, str]:
-        """Return the path in the file -> what it is, for what no embedding needs."""
-        named = {**self.leftovers, **COMMON_LEFTOVERS}
-        found = {}
-        for name in self.located.tensors:
-            if name not in self.consumed and (kind := _kind_of(name, named)):
-                found[self.located.prefix + name] = kind
-        for path in self.located.outside:
-            found[path] = _kind_of(self._beside(path), named) or "outside the network"
-        return found
+        """Return path in the file -> what it is, for everything that no embedding needs."""
+        prefix, outside = self.located.prefix, self.located.outside
+        inside = {prefix + name: kind for name, kind in self._unused().items() if kind}
+        return inside | {
+            path: self._kind(self._relative(path)) or "outside the network" for path in outside
+        }
 
-    def _beside(self, path: str) -> str:
-        """Return a path without the parts that it shares with the prefix of the network."""
+    def unknown_leftovers(self) -> list[str]:
+        """Return the unused names within the network whose purpose is unknown."""
+        return [name for name, kind in self._unused().items() if not kind]
+
+    def _unused(self) -> dict[str, str | None]:
+        names = self.located.tensors
+        return {name: self._kind(name) for name in names if name not in self.consumed}
+
+    def _kind(self, name: str) -> str | None:
+        named = {**self.leftovers, **COMMON_LEFTOVERS}
+        return next((kind for pattern, kind in named.items() if re.match(pattern, name)), None)
+
+    def _relative(self, path: str) -> str:
+        """Return a path without the leading parts that it shares with the network's prefix."""
         parts, shared = path.split("."), self.located.prefix.split(".")
         while len(parts) > 1 and shared and parts[0] == shared[0]:
             parts, shared = parts[1:], shared[1:]
         return ".".join(parts)
 
-    def unknown_leftovers(self) -> list[str]:
-        """Return names within the network that nobody knows a use for."""
-        named = {**self.leftovers, **COMMON_LEFTOVERS}
-        return [
-            name
-            for name in self.located.tensors
-            if name not in self.consumed and not _kind_of(name, named)
-        ]
 
+@dataclass(frozen=True)
+class Layout:
+    """How a family of networks names its weights.
 
-class Layout(Protocol):
-    """How a family of networks names its weights."""
+    Parameters
+    ----------
+    name
+        As a card names it.
+    recognises
+        Tells whether located weights are named in this way.
+    convert
+        Returns them under the names of the network here.
+    anchor
+        Name of a weight that every network of the family has.
+    """
 
-    name: ClassVar[LayoutName]
-    anchor: ClassVar[str]
-
-    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
-        """Tell whether the weights are named in this way."""
-
-    def convert(self, located: NetworkWeights) -> Converted:
-        """Return the weights under the names of the network here."""
+    name: LayoutName
+    recognises: Callable[[NetworkWeights], bool]
+    convert: Callable[[NetworkWeights], Converted]
+    anchor: str = PATCH_WEIGHT
 
 
 def recognised(
@@ -157,30 +168,73 @@ def recognised(
 ) -> NetworkWeights | None:
     """Return where a file holds weights of a layout, or None where it does not."""
     located = locate(checkpoint, layout.anchor, state_key)
-    if located is None or not layout.recognises(located, checkpoint):
-        return None
-    return located
+    return located if located is not None and layout.recognises(located) else None
 
 
-def encoder_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def converted(
+    layout: LayoutName,
+    located: NetworkWeights,
+    state: Mapping[str, Tensor],
+    network: Network,
+    positions: PositionRule,
+    consumed: Iterable[str] | None = None,
+    **suggested: Any,
+) -> Converted:
+    """Return converted weights, with the usual suggestions where a layout has no others.
+
+    Parameters
+    ----------
+    layout, located, state, network, positions
+        As in `Converted`.
+    consumed
+        As in `Converted`; None: the names in `state`, which are those in the file.
+    **suggested
+        Further fields of `Converted`. By default slots are colours or numbers, the normalisation
+        is ImageNet's for three channels, and class token and mean are the outputs.
+    """
+    usual = {
+        "slots": rgb(network.channels),
+        "normalization": usual_normalization(network.channels),
+        "outputs": TOKEN_OUTPUTS,
+    }
+    names = frozenset(state if consumed is None else consumed)
+    return Converted(layout, located, state, names, network, positions, **{**usual, **suggested})
+
+
+def encoder_state(located: NetworkWeights) -> dict[str, Tensor]:
     """Return the weights that belong to the encoder by their names."""
-    return {name: tensor for name, tensor in tensors.items() if looks_like_encoder(name)}
+    return {n: tensor for n, tensor in located.tensors.items() if ENCODER_WEIGHT.match(n)}
+
+
+def has_rgb_input(located: NetworkWeights) -> bool:
+    """Tell whether the patch projection takes three channels."""
+    return located.tensors[PATCH_WEIGHT].shape[1] == len(RGB_SLOTS)
 
 
 def usual_normalization(channels: int) -> Mapping[str, Any]:
-    """Return ImageNet's for the three colours, else each image's own."""
+    """Return ImageNet's normalisation for three channels, else each image's own."""
     return IMAGENET if channels == len(RGB_SLOTS) else SELF_STANDARDISED
 
 
 def numbered_slots(channels: int) -> tuple[str, ...]:
-    """Return names for channels of which nothing is known but their number."""
+    """Return names for channels of which only the number is known."""
     return tuple(f"channel-{number}" for number in range(1, channels + 1))
 
 
-def looks_like_encoder(name: str) -> bool:
-    """Tell whether a name begins as those of an encoder's weights do."""
-    return ENCODER_WEIGHT.match(name) is not None
+def rgb(channels: int) -> tuple[str, ...]:
+    """Return the colours for three channels, else numbers."""
+    return RGB_SLOTS if channels == len(RGB_SLOTS) else numbered_slots(channels)
 
 
-def _kind_of(name: str, named: Mapping[str, str]) -> str | None:
-    return next((kind for pattern, kind in named.items() if re.match(pattern, name)), None)
+def microscopy(channels: int) -> dict[str, Any]:
+    """Return suggestions for weights trained on fluorescence images.
+
+    Slots are the Human Protein Atlas channels for four channels, else numbers; each image is
+    standardised by itself.
+    """
+    slots = numbered_slots(channels)
+    remark = f"the file does not say what its {channels} channels show: name the slots yourself"
+    if channels == len(HPA_SLOTS):
+        slots = HPA_SLOTS
+        remark = "four channels: the slots are taken to be those of the Human Protein Atlas"
+    return {"slots": slots, "normalization": SELF_STANDARDISED, "remarks": [remark]}

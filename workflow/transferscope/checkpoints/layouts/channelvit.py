@@ -1,62 +1,42 @@
-"""ChannelViT: tokens of each channel by themselves, told apart by an embedding of the channel.
+"""ChannelViT: separate tokens for each channel, told apart by a channel embedding.
 
 Bao et al., ICLR 2024, arXiv 2309.16108. Empty channels are left out, not zeroed.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
     PATCH_WEIGHT,
     Converted,
+    Layout,
+    converted,
     encoder_state,
-    numbered_slots,
-    usual_normalization,
 )
-from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
 from transferscope.checkpoints.layouts.vit import own_vit
 from transferscope.checkpoints.location import NetworkWeights
-from transferscope.checkpoints.reading import Checkpoint
 
 CHANNELS = "patch_embed.channel_embed"
 # Channel embeddings are a parameter, or a table where channels are sampled during training.
 CHANNEL_TABLE = f"{CHANNELS}.weight"
 
 
-class ChannelVit:
-    """A transformer with channel embeddings."""
+def _recognises(located: NetworkWeights) -> bool:
+    return bool({CHANNELS, CHANNEL_TABLE} & set(located.tensors))
 
-    name: ClassVar[LayoutName] = "channelvit"
-    anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
-        """Tell whether these are ChannelViT weights."""
-        return bool({CHANNELS, CHANNEL_TABLE} & set(located.tensors))
-
-    def convert(self, located: NetworkWeights) -> Converted:
-        """Return the weights, with one two-dimensional patch projection."""
-        own = encoder_state(located.tensors)
-        state = _renamed(own)
-        channels = state[CHANNELS].shape[0]
-        colours = channels == 3
-        return Converted(
-            layout=self.name,
-            located=located,
-            state=state,
-            consumed=frozenset(own),
-            network=own_vit("channelvit", state, channels),
-            positions="scale-factor-always",
-            slots=rgb(channels) if colours else numbered_slots(channels),
-            normalization=usual_normalization(channels),
-            outputs=TOKEN_OUTPUTS,
-            remarks=()
-            if colours
-            else (f"the file does not say what its {channels} channels show: name the slots",),
-        )
+def _convert(located: NetworkWeights) -> Converted:
+    """Return the weights, with one two-dimensional patch projection."""
+    own = encoder_state(located)
+    state = _renamed(own)
+    network = own_vit("channelvit", state, state[CHANNELS].shape[0])
+    n = network.channels
+    unnamed = f"the file does not say what its {n} channels show: name the slots"
+    remarks = () if n == 3 else (unnamed,)
+    return converted(
+        "channelvit", located, state, network, "scale-factor-always", own, remarks=remarks
+    )
 
 
 def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -71,4 +51,4 @@ def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-LAYOUTS = (ChannelVit(),)
+LAYOUTS = (Layout("channelvit", _recognises, _convert),)

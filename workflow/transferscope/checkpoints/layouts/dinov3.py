@@ -5,24 +5,21 @@ Simeoni et al., 2025, arXiv 2508.10104. timm has the network, under names of its
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
     PATCH_WEIGHT,
     Converted,
+    Layout,
     Network,
+    converted,
     encoder_state,
-    usual_normalization,
 )
-from transferscope.checkpoints.layouts.dino import TOKEN_OUTPUTS, rgb
-from transferscope.checkpoints.layouts.vit import depth_of, heads_of, mlp_ratio, patch_shape
+from transferscope.checkpoints.layouts.vit import mlp_argument, patch_shape, sizes_of, vit
 from transferscope.checkpoints.location import NetworkWeights
-from transferscope.checkpoints.reading import Checkpoint
 from transferscope.errors import Problem, UserError
 
 STORAGE = "storage_tokens"
@@ -54,33 +51,16 @@ LEFTOVERS = {
 }
 
 
-class DinoV3:
-    """A transformer with storage tokens and rotary positions."""
+def _recognises(located: NetworkWeights) -> bool:
+    return not {STORAGE, PERIODS}.isdisjoint(located.tensors)
 
-    name: ClassVar[LayoutName] = "dinov3"
-    anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
-        """Tell whether these are DINOv3 weights."""
-        return {STORAGE, PERIODS} & set(located.tensors) != set()
-
-    def convert(self, located: NetworkWeights) -> Converted:
-        """Return the weights under timm's names."""
-        own = encoder_state(located.tensors)
-        masks = {name for name in own if name.endswith(".bias_mask")}
-        state = _renamed(own, located.prefix)
-        return Converted(
-            layout=self.name,
-            located=located,
-            state=state,
-            consumed=frozenset(set(own) - masks),
-            network=_network(state, located),
-            positions="size",
-            slots=rgb(state[PATCH_WEIGHT].shape[1]),
-            normalization=usual_normalization(state[PATCH_WEIGHT].shape[1]),
-            outputs=TOKEN_OUTPUTS,
-            leftovers=LEFTOVERS,
-        )
+def _convert(located: NetworkWeights) -> Converted:
+    own = encoder_state(located)
+    state = _renamed(own, located.prefix)
+    used = [name for name in own if not name.endswith(".bias_mask")]
+    network = _network(state, located)
+    return converted("dinov3", located, state, network, "size", used, leftovers=LEFTOVERS)
 
 
 def _renamed(own: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -110,17 +90,15 @@ def _query_and_value_bias(bias: Tensor, mask: Tensor | None, path: str) -> tuple
 
 
 def _network(state: dict[str, Tensor], located: NetworkWeights) -> Network:
-    width, channels, patch = patch_shape(state[PATCH_WEIGHT])
-    depth = depth_of(state)
-    gated = "blocks.0.mlp.fc1_g.weight" in state
+    sizes = sizes_of(state)
+    width, gated = sizes["embed_dim"], "blocks.0.mlp.fc1_g.weight" in state
+    patch = patch_shape(state[PATCH_WEIGHT])[2]
+    size = SIZES.get((width, sizes["depth"], gated))
+    heads = _heads(located, width, sizes["num_heads"])
     arguments: dict[str, Any] = {}
-    size = SIZES.get((width, depth, gated))
-    heads = _heads(width, located)
     if size is None:
-        arguments = {"embed_dim": width, "depth": depth, "num_heads": heads}
         hidden = state["blocks.0.mlp.fc2.weight"].shape[1]
-        if hidden != 4 * width:
-            arguments["mlp_ratio"] = mlp_ratio(width, hidden)
+        arguments = {**sizes, "num_heads": heads, **mlp_argument(width, hidden)}
     if "blocks.0.attn.q_bias" in state:
         arguments["qkv_bias"] = True
     if patch != 16:
@@ -128,29 +106,22 @@ def _network(state: dict[str, Tensor], located: NetworkWeights) -> Network:
     registers = state["reg_token"].shape[1] if "reg_token" in state else 0
     if registers != 4:
         arguments["num_reg_tokens"] = registers
-    return Network(
-        architecture=f"vit_{size or ('small_plus' if gated else 'small')}_patch16_dinov3",
-        arguments=arguments,
-        channels=channels,
-        embed_dim=width,
-        depth=depth,
-        patch_size=patch,
-    )
+    architecture = f"vit_{size or ('small_plus' if gated else 'small')}_patch16_dinov3"
+    return vit(architecture, arguments, state, has_positions=False)
 
 
-def _heads(width: int, located: NetworkWeights) -> int:
+def _heads(located: NetworkWeights, width: int, usual: int) -> int:
     """Return the number of heads, from the rotary periods where the file has them."""
     periods = located.tensors.get(PERIODS)
     if periods is None:
-        return heads_of(width)
+        return usual
     n = len(periods)
-    expected = [ROTARY_BASE ** (i / n) for i in range(n)]
-    pairs = zip(periods.float().tolist(), expected, strict=True)
-    if not all(math.isclose(a, b, rel_tol=PERIOD_TOLERANCE) for a, b in pairs):
+    expected = ROTARY_BASE ** (torch.arange(n, dtype=torch.float64) / n)
+    if not torch.allclose(periods.double(), expected, rtol=PERIOD_TOLERANCE, atol=0):
         what = f"the rotary periods are not those of base {ROTARY_BASE:g}"
-        mend = "Published networks of the family have it; this one cannot be used."
+        mend = "Published networks of the family use that base; this one cannot be used."
         raise UserError(Problem(located.prefix + PERIODS, what, mend))
     return width // (4 * n)
 
 
-LAYOUTS = (DinoV3(),)
+LAYOUTS = (Layout("dinov3", _recognises, _convert),)

@@ -7,23 +7,22 @@ channels together; the same position codes for each channel.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
     PATCH_WEIGHT,
     SELF_STANDARDISED,
     Converted,
+    Layout,
     Network,
+    converted,
     encoder_state,
 )
-from transferscope.checkpoints.layouts.vit import depth_of, mlp_ratio, patch_shape
+from transferscope.checkpoints.layouts.vit import mlp_argument, patch_shape, sizes_of, vit
 from transferscope.checkpoints.location import NetworkWeights
-from transferscope.checkpoints.positions import PositionRule, grid_side, sincos_positions
-from transferscope.checkpoints.reading import Checkpoint
+from transferscope.checkpoints.positions import PositionRule, sincos_positions
 
 PARALLEL = "blocks.0.in_proj.weight"
 POSITION_TOLERANCE = 1e-4
@@ -34,36 +33,29 @@ REMARK = (
 )
 
 
-class OpenPhenom:
-    """The encoder of a channel-agnostic masked autoencoder."""
+def _recognises(located: NetworkWeights) -> bool:
+    names = located.tensors
+    return PARALLEL in names and "pos_embed" in names and names[PATCH_WEIGHT].shape[1] == 1
 
-    name: ClassVar[LayoutName] = "openphenom"
-    anchor: ClassVar[str] = PATCH_WEIGHT
 
-    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
-        """Tell whether these are a channel-agnostic encoder's weights."""
-        names = located.tensors
-        return PARALLEL in names and "pos_embed" in names and names[PATCH_WEIGHT].shape[1] == 1
-
-    def convert(self, located: NetworkWeights) -> Converted:
-        """Return the weights, with the position codes of one channel."""
-        own = encoder_state(located.tensors)
-        positions, rule = _of_one_channel(own["pos_embed"])
-        state = {**own, "pos_embed": positions}
-        return Converted(
-            layout=self.name,
-            located=located,
-            state=state,
-            consumed=frozenset(own),
-            network=_network(state),
-            positions=rule,
-            slots=("any",),
-            normalization=SELF_STANDARDISED,
-            # The published embedding is the mean of the patch tokens, before the last norm.
-            outputs={"mean": "mean", "cls": "cls"},
-            leftovers=LEFTOVERS,
-            remarks=(REMARK,),
-        )
+def _convert(located: NetworkWeights) -> Converted:
+    """Return the weights, with the position codes of one channel."""
+    own = encoder_state(located)
+    positions, rule = _of_one_channel(own["pos_embed"])
+    state = {**own, "pos_embed": positions}
+    return converted(
+        "openphenom",
+        located,
+        state,
+        _network(state),
+        rule,
+        slots=("any",),
+        normalization=SELF_STANDARDISED,
+        # The published embedding is the mean of the patch tokens, before the last norm.
+        outputs={"mean": "mean", "cls": "cls"},
+        leftovers=LEFTOVERS,
+        remarks=(REMARK,),
+    )
 
 
 def _of_one_channel(positions: Tensor) -> tuple[Tensor, PositionRule]:
@@ -90,26 +82,11 @@ def _repeats(patches: Tensor, channels: int) -> bool:
 
 def _network(state: dict[str, Tensor]) -> Network:
     width, _, patch = patch_shape(state[PATCH_WEIGHT])
-    depth = depth_of(state)
-    arguments: dict[str, Any] = {
-        "embed_dim": width,
-        "depth": depth,
-        # Queries and keys are normalised a head, so that the weights tell how wide one is.
-        "num_heads": width // state["blocks.0.q_norm.weight"].shape[0],
-        "patch_size": patch,
-    }
+    # Queries and keys are normalised per head, so that the weights tell how wide a head is.
+    heads = width // state["blocks.0.q_norm.weight"].shape[0]
     hidden = state["blocks.0.mlp_out_proj.weight"].shape[1]
-    if hidden != 4 * width:
-        arguments["mlp_ratio"] = mlp_ratio(width, hidden)
-    return Network(
-        architecture="channel_agnostic_vit",
-        arguments=arguments,
-        channels=1,
-        embed_dim=width,
-        depth=depth,
-        patch_size=patch,
-        image_size=grid_side(state["pos_embed"], 1) * patch,
-    )
+    sized = {**sizes_of(state), "num_heads": heads, "patch_size": patch}
+    return vit("channel_agnostic_vit", {**sized, **mlp_argument(width, hidden)}, state)
 
 
-LAYOUTS = (OpenPhenom(),)
+LAYOUTS = (Layout("openphenom", _recognises, _convert),)

@@ -9,7 +9,7 @@ from torch import Tensor
 from transferscope.checkpoints.layouts.base import Network
 
 ANCHOR = "layer1.0.conv1.weight"
-# Blocks a stage, and whether a block has three convolutions, of He et al., CVPR 2016.
+# Blocks per stage, and whether a block has three convolutions, of He et al., CVPR 2016.
 SIZES: dict[tuple[tuple[int, ...], bool], str] = {
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), False): "resnet34",
@@ -26,19 +26,14 @@ def is_resnet(tensors: Mapping[str, Tensor]) -> bool:
 
 def resnet(tensors: Mapping[str, Tensor]) -> Network:
     """Return timm's network for the weights of a residual network."""
-    stages = tuple(_blocks(tensors, stage) for stage in range(1, 5))
+    blocks = {tuple(name.split(".")[:2]) for name in tensors if name.startswith("layer")}
+    stages = tuple(sum(stage == f"layer{i}" for stage, _ in blocks) for i in range(1, 5))
     bottleneck = "layer1.0.conv3.weight" in tensors
     architecture = SIZES.get((stages, bottleneck))
-    last = f"layer4.0.conv{3 if bottleneck else 2}.weight"
     return Network(
         architecture=architecture or ("resnet50" if bottleneck else "resnet18"),
         arguments={} if architecture else {"layers": list(stages)},
         channels=tensors["conv1.weight"].shape[1],
-        embed_dim=tensors[last].shape[0],
+        embed_dim=tensors[f"layer4.0.conv{3 if bottleneck else 2}.weight"].shape[0],
         depth=sum(stages),
     )
-
-
-def _blocks(tensors: Mapping[str, Tensor], stage: int) -> int:
-    start = f"layer{stage}."
-    return len({name.split(".")[1] for name in tensors if name.startswith(start)})

@@ -6,23 +6,23 @@ Gupta et al., 2024, DOI 10.1101/2024.12.06.627299.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from transferscope.cards import LayoutName
 from transferscope.checkpoints.layouts.base import (
-    PATCH_WEIGHT,
+    MAP_OUTPUTS,
+    TOKEN_OUTPUTS,
     Converted,
-    Network,
+    Layout,
+    converted,
     numbered_slots,
 )
-from transferscope.checkpoints.layouts.vit import own_vit, patch_shape
+from transferscope.checkpoints.layouts.vit import own_vit
 from transferscope.checkpoints.location import NetworkWeights
-from transferscope.checkpoints.reading import Checkpoint
 
 PATCH = "encoder.embeddings.patch_embeddings.projection.weight"
+POSITIONS = "encoder.embeddings.position_embeddings"
 LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
 PARTS = {
     "attention.output.dense": "attn.proj",
@@ -34,8 +34,8 @@ PARTS = {
 PROJECTIONS = ("query", "key", "value")
 NAMES = {
     "encoder.embeddings.cls_token": "cls_token",
-    "encoder.embeddings.position_embeddings": "pos_embed",
-    "encoder.embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
+    POSITIONS: "pos_embed",
+    PATCH: "patch_embed.proj.weight",
     "encoder.embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
     "encoder.layernorm.weight": "norm.weight",
     "encoder.layernorm.bias": "norm.bias",
@@ -57,84 +57,63 @@ SLOTS = {
 NORMALIZATION = {"intensity": "joint", "kind": "none"}
 
 
-class SubCell:
-    """The encoder and, where the file has it, the pooling."""
-
-    name: ClassVar[LayoutName] = "subcell"
-    anchor: ClassVar[str] = PATCH
-
-    def recognises(self, located: NetworkWeights, checkpoint: Checkpoint) -> bool:
-        """Tell whether these are SubCell weights."""
-        return "encoder.embeddings.position_embeddings" in located.tensors
-
-    def convert(self, located: NetworkWeights) -> Converted:
-        """Return the weights under timm's names, the pooling under ``pooler``."""
-        state, consumed = _renamed(located)
-        network = _network(state)
-        pooled = "pooler.attention.weight" in state
-        return Converted(
-            layout=self.name,
-            located=located,
-            state=state,
-            consumed=consumed,
-            network=network,
-            positions="size",
-            slots=SLOTS.get(network.channels, numbered_slots(network.channels)),
-            normalization=NORMALIZATION,
-            outputs={**({"pool": "pool"} if pooled else {}), "cls": "cls", "mean": "mean"},
-            leftovers=LEFTOVERS,
-            remarks=_remarks(network.channels),
-        )
-
-
-def _remarks(channels: int) -> list[str]:
+def _convert(located: NetworkWeights) -> Converted:
+    """Return the weights under timm's names, the pooling under ``pooler``."""
+    state, consumed = _renamed(located)
+    attention = state.get("pooler.attention.weight")
+    pooling, outputs = {}, TOKEN_OUTPUTS
+    if attention is not None:
+        pooling = dict(zip(("pooling_heads", "pooling_width"), attention.shape, strict=True))
+        outputs = MAP_OUTPUTS | TOKEN_OUTPUTS
+    network = own_vit("subcell_vit", state, **pooling)
     remarks = ["trained with one minimum and maximum over all channels of a cell"]
-    if channels == 3:
+    if network.channels == 3:
         remarks.append("three channels: the first slot is microtubules, or er in the ybg model")
-    return remarks
+    return converted(
+        "subcell",
+        located,
+        state,
+        network,
+        "size",
+        consumed,
+        slots=SLOTS.get(network.channels, numbered_slots(network.channels)),
+        normalization=NORMALIZATION,
+        outputs=outputs,
+        leftovers=LEFTOVERS,
+        remarks=remarks,
+    )
 
 
-def _renamed(located: NetworkWeights) -> tuple[dict[str, Tensor], frozenset[str]]:
+def _renamed(located: NetworkWeights) -> tuple[dict[str, Tensor], set[str]]:
     state: dict[str, Tensor] = {}
     consumed: set[str] = set()
     for name, tensor in located.tensors.items():
         if name in NAMES:
             state[NAMES[name]] = tensor
         elif pooling := POOLING.match(name):
-            state[f"pooler.{pooling.group(1)}.{pooling.group(2)}"] = tensor
+            state[f"pooler.{pooling[1]}.{pooling[2]}"] = tensor
         elif layer := LAYER.match(name):
-            state.update(_of_layer(located, *layer.groups()))
+            state.update(_of_layer(located, name, *layer.groups()))
         elif name.startswith(OWN) and not any(re.match(known, name) for known in LEFTOVERS):
-            state[name] = tensor  # unheard of within the encoder: for the loader to refuse
+            state[name] = tensor  # unknown within the encoder: for the loader to refuse
         else:
             continue
         consumed.add(name)
-    return state, frozenset(consumed)
+    return state, consumed
 
 
-def _of_layer(located: NetworkWeights, block: str, part: str, kind: str) -> dict[str, Tensor]:
+def _of_layer(
+    located: NetworkWeights, name: str, block: str, part: str, kind: str
+) -> dict[str, Tensor]:
     """Return what a weight of a layer becomes; the three projections are joined at the first."""
-    start = f"blocks.{block}"
+    tensors = located.tensors
     if part in PARTS:
-        name = f"encoder.encoder.layer.{block}.{part}.{kind}"
-        return {f"{start}.{PARTS[part]}.{kind}": located.tensors[name]}
+        return {f"blocks.{block}.{PARTS[part]}.{kind}": tensors[name]}
     inner = f"encoder.encoder.layer.{block}.attention.attention"
     joined = [f"{inner}.{projection}.{kind}" for projection in PROJECTIONS]
-    if part == "attention.attention.query" and all(name in located.tensors for name in joined):
-        return {f"{start}.attn.qkv.{kind}": torch.cat([located.tensors[n] for n in joined])}
-    if part.removeprefix("attention.attention.") in PROJECTIONS:
-        return {}
-    name = f"encoder.encoder.layer.{block}.{part}.{kind}"
-    return {name: located.tensors[name]}
+    if name == joined[0] and all(one in tensors for one in joined):
+        return {f"blocks.{block}.attn.qkv.{kind}": torch.cat([tensors[one] for one in joined])}
+    return {} if name in joined else {name: tensors[name]}
 
 
-def _network(state: dict[str, Tensor]) -> Network:
-    _, channels, _ = patch_shape(state[PATCH_WEIGHT])
-    pooling = {}
-    if "pooler.attention.weight" in state:
-        heads, width = state["pooler.attention.weight"].shape
-        pooling = {"pooling_heads": heads, "pooling_width": width}
-    return own_vit("subcell_vit", state, channels, **pooling)
-
-
-LAYOUTS = (SubCell(),)
+LAYOUTS = (Layout("subcell", lambda w: POSITIONS in w.tensors, _convert, PATCH),)

@@ -14,27 +14,29 @@ from transferscope.checkpoints.layouts.base import PATCH_WEIGHT, Network
 from transferscope.checkpoints.positions import grid_side
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
-# (features, blocks) -> (name of the size, heads), as Dosovitskiy et al. and Touvron et al. have it.
+# (features, blocks) -> name of the size, as in Dosovitskiy et al. and Touvron et al.
 SIZES = {
-    (192, 12): ("tiny", 3),
-    (384, 12): ("small", 6),
-    (768, 12): ("base", 12),
-    (1024, 24): ("large", 16),
-    (1280, 32): ("huge", 16),
+    (192, 12): "tiny",
+    (384, 12): "small",
+    (768, 12): "base",
+    (1024, 24): "large",
+    (1280, 32): "huge",
 }
-# Features a head, where the size is none of the usual: heads cannot be read off the weights.
+# Features per head, where the size is unusual: heads cannot be read off the weights.
 HEAD_WIDTH = 64
 MLP_RATIO = 4
 
 
-def depth_of(tensors: Mapping[str, Tensor]) -> int:
-    """Return the number of blocks."""
-    return len({m.group(1) for name in tensors if (m := BLOCK.match(name))})
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return `embed_dim`, `depth` and the usual `num_heads` of a transformer's weights."""
+    width = patch_shape(state[PATCH_WEIGHT])[0]
+    depth = len({m[1] for name in state if (m := BLOCK.match(name))})
+    return {"embed_dim": width, "depth": depth, "num_heads": max(1, round(width / HEAD_WIDTH))}
 
 
-def heads_of(width: int) -> int:
-    """Return the usual number of attention heads for a number of features."""
-    return max(1, round(width / HEAD_WIDTH))
+def mlp_argument(width: int, hidden: int) -> dict[str, float]:
+    """Return the argument for the hidden width; nothing where it is the usual one."""
+    return {} if hidden == MLP_RATIO * width else {"mlp_ratio": mlp_ratio(width, hidden)}
 
 
 def mlp_ratio(width: int, hidden: int) -> float:
@@ -43,64 +45,63 @@ def mlp_ratio(width: int, hidden: int) -> float:
     return ratio if int(width * ratio) == hidden else (hidden + 0.5) / width
 
 
-def plain_vit(tensors: Mapping[str, Tensor]) -> Network:
-    """Return timm's network for the weights of a plain vision transformer.
+def vit(
+    architecture: str,
+    arguments: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    channels: int | None = None,
+    has_positions: bool = True,
+) -> Network:
+    """Return the network of an architecture, with the sizes that its weights show.
 
     Parameters
     ----------
-    tensors
-        Weights under timm's names.
+    architecture, arguments
+        For the card.
+    state
+        Weights under the names of the network.
+    channels
+        Input channels; None: those of the patch projection.
+    has_positions
+        Whether it has position embeddings, which fix the image size.
     """
-    width, channels, patch = patch_shape(tensors[PATCH_WEIGHT])
-    depth = depth_of(tensors)
-    arguments = _variant(tensors, width)
-    architecture, sized = _sized(width, depth, patch)
+    _, projected, patch = patch_shape(state[PATCH_WEIGHT])
+    sizes, side = sizes_of(state), None
+    if has_positions:
+        side = grid_side(state["pos_embed"], position_prefix(state)) * patch
     return Network(
         architecture=architecture,
-        arguments={**sized, **arguments},
-        channels=channels,
-        embed_dim=width,
-        depth=depth,
+        arguments=arguments,
+        channels=channels or projected,
+        embed_dim=sizes["embed_dim"],
+        depth=sizes["depth"],
         patch_size=patch,
-        image_size=grid_side(tensors["pos_embed"], position_prefix(tensors)) * patch,
+        image_size=side,
     )
 
 
+def plain_vit(tensors: Mapping[str, Tensor]) -> Network:
+    """Return timm's network for the weights of a plain vision transformer, under timm's names."""
+    architecture, sized = _sized(tensors)
+    return vit(architecture, {**sized, **_variant(tensors)}, tensors)
+
+
 def own_vit(
-    architecture: str, state: Mapping[str, Tensor], channels: int, **arguments: Any
+    architecture: str, state: Mapping[str, Tensor], channels: int | None = None, **arguments: Any
 ) -> Network:
     """Return the network of an architecture that timm lacks, a transformer with a class token.
 
     Parameters
     ----------
-    architecture
-        Its name.
-    state
-        Its weights, under the names of the network.
-    channels
-        Input channels.
+    architecture, state, channels
+        As in `vit`.
     arguments
-        What else the architecture has to be told.
+        Further arguments of the architecture.
     """
     width, _, patch = patch_shape(state[PATCH_WEIGHT])
-    depth, hidden = depth_of(state), state["blocks.0.mlp.fc1.weight"].shape[0]
-    sized: dict[str, Any] = {
-        "embed_dim": width,
-        "depth": depth,
-        "num_heads": heads_of(width),
-        "patch_size": patch,
-    }
-    if hidden != MLP_RATIO * width:
-        sized["mlp_ratio"] = mlp_ratio(width, hidden)
-    return Network(
-        architecture=architecture,
-        arguments={**sized, **arguments},
-        channels=channels,
-        embed_dim=width,
-        depth=depth,
-        patch_size=patch,
-        image_size=grid_side(state["pos_embed"], 1) * patch,
-    )
+    hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
+    sized = {**sizes_of(state), "patch_size": patch, **mlp_argument(width, hidden)}
+    return vit(architecture, {**sized, **arguments}, state, channels)
 
 
 def position_prefix(tensors: Mapping[str, Tensor]) -> int:
@@ -119,28 +120,23 @@ def patch_shape(weight: Tensor) -> tuple[int, int, int]:
     return weight.shape[0], weight.shape[1], weight.shape[-1]
 
 
-def _sized(width: int, depth: int, patch: int) -> tuple[str, dict[str, Any]]:
-    """Return the name of the size, and what else timm has to be told."""
-    if (width, depth) not in SIZES:
-        arguments = {"embed_dim": width, "depth": depth, "num_heads": heads_of(width)}
-        return "vit_small_patch16_224", {**arguments, **_patch_argument(patch, 16)}
-    size = SIZES[width, depth][0]
-    if timm.is_model(name := f"vit_{size}_patch{patch}_224"):
+def _sized(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """Return the name of the size, and the further arguments that timm needs."""
+    sizes, patch = sizes_of(tensors), patch_shape(tensors[PATCH_WEIGHT])[2]
+    size = SIZES.get((sizes["embed_dim"], sizes["depth"]))
+    if size and timm.is_model(name := f"vit_{size}_patch{patch}_224"):
         return name, {}
     usual = 14 if size == "huge" else 16
-    return f"vit_{size}_patch{usual}_224", _patch_argument(patch, usual)
+    arguments = {} if size else sizes
+    if patch != usual:
+        arguments = {**arguments, "patch_size": patch}
+    return f"vit_{size or 'small'}_patch{usual}_224", arguments
 
 
-def _patch_argument(patch: int, usual: int) -> dict[str, int]:
-    return {} if patch == usual else {"patch_size": patch}
-
-
-def _variant(tensors: Mapping[str, Tensor], width: int) -> dict[str, Any]:
+def _variant(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return what sets these weights apart from the plainest transformer."""
-    arguments: dict[str, Any] = {}
-    hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0]
-    if hidden != MLP_RATIO * width:
-        arguments["mlp_ratio"] = mlp_ratio(width, hidden)
+    hidden, width = tensors["blocks.0.mlp.fc1.weight"].shape
+    arguments: dict[str, Any] = {**mlp_argument(width, hidden)}
     if "blocks.0.attn.qkv.bias" not in tensors:
         arguments["qkv_bias"] = False
     if "blocks.0.ls1.gamma" in tensors:

@@ -1,0 +1,74 @@
+"""What turns tiles into embeddings, and in which number format embeddings are stored."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Tiles = npt.NDArray[Any]
+Embeddings = npt.NDArray[np.float32]
+# A larger value in the sample might overflow float16 (65,504) in another tile.
+LARGEST_FLOAT16 = 1000.0
+# Largest share of the variance between tiles that rounding to float16 may add to it.
+ROUNDING_SHARE = 1e-4
+
+
+class Embedder(Protocol):
+    """What turns tiles into rows of an embedding store."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the values depend on besides the tiles."""
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Return which columns hold what, as `stores.Columns` has it."""
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the store says about itself."""
+
+    def decide(self, sample: Tiles) -> dict[str, Any]:
+        """Return what depends on the machine, from a few tiles; a resumed job reuses it."""
+
+    def start(self, decision: dict[str, Any]) -> None:
+        """Prepare for `__call__`, as decided."""
+
+    def __call__(self, tiles: Tiles) -> Embeddings:
+        """Return one row per tile."""
+
+    def close(self) -> None:
+        """Release what `start` took."""
+
+
+def decision(
+    precision: str, dtype: str, tried: str | None = None, agreement: float | None = None
+) -> dict[str, Any]:
+    """Return the number formats of a store, as `Embedder.decide` does.
+
+    Parameters
+    ----------
+    precision, dtype
+        Of the network, and of the store.
+    tried, agreement
+        The precision that was tried, and its centred cosine to fp32; None: fp32 was chosen at once.
+    """
+    return {
+        "precision": precision,
+        "tried_precision": tried,
+        "centred_cosine": agreement,
+        "dtype": dtype,
+    }
+
+
+def storage_dtype(sample: Embeddings) -> str:
+    """Return float16 where it holds a sample of embeddings [N, D] without harm, else float32.
+
+    It does if no value comes near its range, and if rounding is far smaller than the spread between
+    tiles, which every probe relies on.
+    """
+    if not np.isfinite(sample).all() or np.abs(sample).max() > LARGEST_FLOAT16:
+        return "float32"
+    values = sample.astype(np.float64)
+    rounding = np.square(values.astype(np.float16) - values).sum()
+    spread = np.square(values - values.mean(axis=0)).sum()
+    return "float16" if rounding <= ROUNDING_SHARE * spread else "float32"
