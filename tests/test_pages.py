@@ -12,18 +12,18 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from doc_pages import BLOCK
 
 DOCS = REPOSITORY / "docs"
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
     """Return the text of a page without its code."""
-    return FENCE.sub("", page.read_text())
+    return BLOCK.sub("", page.read_text())
 
 
 @cache
@@ -41,6 +41,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         found = (page.parent / path).resolve() if path else page
         assert found.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors(found), f"{page.name} links to {target}"
+
+
+def test_the_make_targets_that_pages_name_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    text = "\n".join(page.read_text() for page in PAGES)
+    for target in set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def named(entries: list) -> Iterator[str]:
@@ -66,6 +73,12 @@ def test_every_page_is_on_the_site_and_on_its_start_page() -> None:
 def test_pages_show_nothing_from_elsewhere() -> None:
     for page in PAGES:
         assert not re.search(r"!\[[^]]*\]\(https?:", prose(page)), page.name
+
+
+def test_pages_and_captions_are_in_plain_words() -> None:
+    odd = re.compile(r"\b(mend(s|ed|ing)?|beside|but for|a row a)\b", re.IGNORECASE)
+    for page in [*PAGES, *(REPOSITORY / "workflow/report").glob("*.rst")]:
+        assert not odd.search(page.read_text()), page.name
 
 
 def test_every_picture_is_shown() -> None:
