@@ -33,6 +33,7 @@ PAGES = [
     "look-after-a-study.md",
     "clusters.md",
     "remote-data.md",
+    "carry-over.md",
 ]
 
 
