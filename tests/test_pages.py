@@ -77,7 +77,7 @@ def test_pages_show_nothing_from_elsewhere() -> None:
 
 def test_pages_and_captions_are_in_plain_words() -> None:
     odd = re.compile(r"\b(mend(s|ed|ing)?|beside|but for|a row a)\b", re.IGNORECASE)
-    for page in [*PAGES, *(REPOSITORY / "workflow/report").glob("*.rst")]:
+    for page in [*PAGES, *(REPOSITORY / "workflow").rglob("*.rst")]:
         assert not odd.search(page.read_text()), page.name
 
 
