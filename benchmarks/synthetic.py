@@ -15,9 +15,8 @@ from transferscope.cards import Task
 from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.labels import LabelledTiles
 from transferscope.simulate import simulate_dataset
-from transferscope.stores import store_of
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
 
 CLASSES = [f"class{i:02d}" for i in range(17)]
 SYMMETRIES = 8

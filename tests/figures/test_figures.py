@@ -31,9 +31,8 @@ from transferscope.figures.style import (
     style,
     text_colour,
 )
-from transferscope.stores import store_of
 from transferscope.stores.block_store import BlockStore
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
 from transferscope.stores.parquet import write_parquet
 
 SETTINGS = FigureSettings(dpi=60)

@@ -12,9 +12,8 @@ from transferscope.config.probes import KnnSettings
 from transferscope.config.results import FigureSettings
 from transferscope.figures.embedding_maps import StoreView
 from transferscope.figures.gallery import best_store, choose_tiles, draw_gallery
-from transferscope.stores import store_of
 from transferscope.stores.block_store import BlockStore
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT, store_of
 from transferscope.stores.parquet import write_parquet
 from transferscope.study.paths import StudyPaths
 from transferscope.study.study import Probed
