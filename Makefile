@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 SHELL := /bin/bash
 
-.PHONY: help install demo test test-fast lint format lock schemas bench slurm-packages clean
+.PHONY: help install demo test test-fast lint format lock schemas docs bench slurm-packages clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ lock: $(INSTALLED)  ## Refresh the hashed lock files
 schemas: $(INSTALLED)  ## Regenerate the JSON schemas and the defaults from the config models
 	$(BIN)/transferscope schemas --output workflow/schemas --defaults workflow/defaults.yaml
 
+docs: $(INSTALLED)  ## Build the documentation's site into site/; a warning is an error
+	rm -rf site
+	$(BIN)/zensical build --clean --strict
+
 bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
 	$(BIN)/python benchmarks/run.py --output docs/performance.md
 
@@ -60,5 +64,5 @@ slurm-packages:  ## Install Debian's Slurm, for the tests of the Slurm profile; 
 			|| echo "Slurm could not be installed: its tests will be skipped"; \
 	fi
 
-clean:  ## Remove the environment and every result
-	rm -rf $(VENV) results .snakemake
+clean:  ## Remove the environment, the site and every result
+	rm -rf $(VENV) results .snakemake .cache site

@@ -6,6 +6,7 @@ import subprocess
 import pandas as pd
 import pytest
 
+from doc_pages import blocks, run_block
 from factories import environment
 
 pytestmark = pytest.mark.workflow
@@ -67,3 +68,8 @@ def test_more_labels_help(demo):
     ]
     means = curve.pivot_table(index="fraction", columns="dataset", values="mean", aggfunc="first")
     assert (means.loc[1.0].astype(float) > means.loc[0.1].astype(float) + 0.05).all()
+
+
+def test_the_commands_of_the_tutorial_work(repository, demo):
+    for language, content in blocks((repository / "docs/tutorial.md").read_text()):
+        run_block(language, content, demo)

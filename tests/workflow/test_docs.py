@@ -3,23 +3,24 @@
 import json
 import re
 import shutil
-import subprocess
-from types import MappingProxyType
 
 import pandas as pd
 import pytest
 import timm
 from safetensors.torch import save_file
 
-from factories import CLASSES, environment, write_raw
+from doc_pages import blocks, run, run_block
+from factories import CLASSES, write_raw
 from file_server import FileServer, serving
 from opencell_bucket import PREFIX, simulated_bucket
 from transferscope.simulate import simulate_dataset
 
 pytestmark = pytest.mark.workflow
-BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 PAGES = [
     "your-own-images.md",
+    "store-format.md",
+    "open-a-store.md",
+    "api.md",
     "add-a-dataset.md",
     "add-a-backbone.md",
     "train-a-backbone.md",
@@ -34,12 +35,6 @@ PAGES = [
     "remote-data.md",
     "carry-over.md",
 ]
-
-
-def blocks(text):
-    """Yield (language, content) of the fenced blocks of a page."""
-    for indent, language, content in BLOCK.findall(text):
-        yield language, "\n".join(line.removeprefix(indent) for line in content.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -95,33 +90,14 @@ def images(checkout, object_server):
     return object_server.environment()
 
 
-def run(command, folder, settings=MappingProxyType({})):
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder,
-        env={
-            **environment(),
-            **settings,
-            "HF_HUB_OFFLINE": "0",
-            "TRANSFERSCOPE_CACHE": str(folder / "cache"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
 def test_the_pages_work_as_written(repository, checkout, bucket, images):
     for page in PAGES:
         for language, content in blocks((repository / "docs" / page).read_text()):
             named = re.match(r"# (\S+\.yaml)\n", content)
             if language == "yaml" and named:
                 (checkout / named.group(1)).write_text(from_here(content, bucket))
-            elif language == "bash":
-                run(content, checkout, images)
-            elif language == "python":
-                run(f"python - <<'END'\n{content}\nEND", checkout)
+            else:
+                run_block(language, content, checkout, images)
     assert (checkout / "results/my-study/summary.md").exists()
     manifests = [f"my-{kind}study/tiles/my-{kind}cells.json" for kind in ("", "far-", "taken-")]
     contents = {
@@ -140,17 +116,14 @@ def test_the_pages_work_as_written(repository, checkout, bucket, images):
     assert {"my-vit", "my-vit@mean"} <= set(summary["backbone"])
 
 
-def test_the_targets_that_the_readme_names_exist(repository):
-    makefile = (repository / "Makefile").read_text()
-    text = "".join((repository / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    for target in set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_the_pages_that_are_linked_exist(repository):
-    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_every_page_with_commands_is_run(repository):
+    run_languages = {"bash", "python"}
+    with_commands = {
+        str(page.relative_to(repository / "docs"))
+        for page in (repository / "docs").rglob("*.md")
+        if run_languages & {language for language, _ in blocks(page.read_text())}
+    }
+    assert with_commands == {*PAGES, "tutorial.md"}, "test_demo.py runs the tutorial"
 
 
 def test_the_commands_of_the_readme_plan_the_demo(repository, checkout):

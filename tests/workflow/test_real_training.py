@@ -1,7 +1,7 @@
 """What pretraining on unlabelled real images is worth for labelled real cells.
 
 By default one seed is trained, in two to three minutes. With TRANSFERSCOPE_SLOW_TESTS=1 and `-rP`
-the table of docs/train-a-backbone.md is printed: more seeds, fewer epochs, another normalisation.
+the table of docs/evidence/training.md is printed: more seeds, fewer epochs, another normalisation.
 """
 
 import os
