@@ -36,6 +36,7 @@ lint: $(INSTALLED)  ## Check style, types, workflow and generated schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	PYTHONPATH=workflow $(BIN)/lint-imports
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 format: $(INSTALLED)  ## Format the code and the workflow

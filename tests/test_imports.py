@@ -9,7 +9,7 @@ HEAVY = {"torch", "timm", "sklearn", "scipy.stats", "matplotlib", "zarr", "panda
 # What a module may import of these.
 USED = {
     "transferscope.commands.app": set(),
-    "transferscope.study.preflight": {"pandas", "zarr"},
+    "transferscope.steps.preflight": {"pandas", "zarr"},
     "transferscope.compare.study": {"pandas", "zarr", "scipy.stats"},
     "transferscope.figures.dispatch": {"pandas", "matplotlib"},
 }

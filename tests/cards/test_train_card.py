@@ -13,7 +13,7 @@ from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
-from transferscope.study.preflight import preflight
+from transferscope.steps.preflight import preflight
 from transferscope.study.study import Study
 
 

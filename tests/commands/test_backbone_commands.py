@@ -13,11 +13,11 @@ import torch
 from typer.testing import CliRunner
 
 from checkpoint_files import Values, card_for, embeddings, images, prefixed, save, vit_state
+from transferscope.backbones.card_text import card_name
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard
-from transferscope.checkpoints.card_text import card_name
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.commands.app import app, main
 from transferscope.config.model import read_model

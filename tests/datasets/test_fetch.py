@@ -20,9 +20,9 @@ from opencell_bucket import (
 from transferscope.cards import DatasetCard
 from transferscope.config.model import read_model
 from transferscope.config.probes import SplitSettings
-from transferscope.datasets.checks import check_fetch, check_fetched
 from transferscope.datasets.fetch import fetch
 from transferscope.errors import UserError
+from transferscope.study.fetch_checks import check_fetch, check_fetched
 
 CLASSES = ["er", "golgi", "vesicles"]
 N_PROTEINS, N_FIELDS = 6, 2

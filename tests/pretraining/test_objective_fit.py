@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.networks import network_without_values
 from transferscope.cards import TrainCard
 from transferscope.config.model import validate
 from transferscope.errors import UserError
-from transferscope.pretraining.methods.fit import check_objective
+from transferscope.pretraining.methods.fit import check_objective, check_trained
 
 CARD = Path("card.yaml")
 VIT = {"architecture": "vit_tiny_patch16_224"}
@@ -92,7 +91,7 @@ def test_sizes_are_whole_numbers_of_patches(method, network, more, key, mend):
 
 
 def test_it_is_part_of_what_is_checked_before_a_run():
-    [problem] = check_backbone(card("mae", RESNET), CARD)
+    [problem] = check_trained(card("mae", RESNET), CARD)
     assert "mae does not go with resnet18" in problem.what
 
 

@@ -17,10 +17,10 @@ from transferscope.commands.study import merged_config
 from transferscope.errors import UnreachableError, UserError
 from transferscope.runtime.checksum_list import as_list
 from transferscope.steps.plan import Plan
+from transferscope.steps.preflight import preflight
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
-from transferscope.study.preflight import preflight
 from transferscope.study.study import Study
 from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published

@@ -11,7 +11,7 @@ from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.cards.lookup import card_roots
-from transferscope.study.preflight import preflight
+from transferscope.steps.preflight import preflight
 from transferscope.study.study import Study
 from transferscope.upkeep.ran import record
 

@@ -38,7 +38,6 @@ from transferscope.cards import (
 from transferscope.checkpoints.loading import check_checkpoint
 from transferscope.checkpoints.sources import check_file, present_file
 from transferscope.errors import Problem, first_line, suggest
-from transferscope.pretraining.methods.fit import check_objective
 
 # Arguments of timm's create_model that a card gives by keys of its own.
 OWN_KEYS = {
@@ -83,8 +82,6 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
     if card.has_checkpoint and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
-    if card.trained_here:
-        problems += check_objective(card, card_path, network)
     return problems or _check_forward(card, card_path, network)
 
 

@@ -13,7 +13,7 @@ import typer
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
-    from transferscope.checkpoints.inspection import Inspection
+    from transferscope.backbones.inspection import Inspection
     from transferscope.commands.catalogue import Entry
 
 app = typer.Typer(
@@ -103,7 +103,7 @@ def card(
     architecture: Architecture = None,
 ) -> None:
     """Write a backbone card for a checkpoint file, ready to use in a study."""
-    from transferscope.checkpoints.card_text import card_name, card_text
+    from transferscope.backbones.card_text import card_name, card_text
     from transferscope.runtime.atomic_files import write_atomically
 
     found = _inspected(file, layout, state_key, architecture)
@@ -140,8 +140,8 @@ def _show_entries(entries: list[Entry]) -> None:
 def _inspected(
     file: Path, layout: str, state_key: str | None, architecture: str | None
 ) -> Inspection:
+    from transferscope.backbones.inspection import inspect_checkpoint
     from transferscope.checkpoints.conversion import AUTO
-    from transferscope.checkpoints.inspection import inspect_checkpoint
     from transferscope.checkpoints.layouts import LAYOUTS
     from transferscope.errors import suggest
 

@@ -45,7 +45,7 @@ def check(
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.steps.plan import Plan
-    from transferscope.study.preflight import preflight
+    from transferscope.steps.preflight import preflight
     from transferscope.study.study import Study
 
     study = Study.load(merged_config(config), card_roots(), str(config))

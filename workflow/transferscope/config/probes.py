@@ -12,10 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from transferscope.cards import Name
 from transferscope.config.model import Model
 from transferscope.config.modes import PATTERN as MODES
 from transferscope.config.modes import check_mode
+from transferscope.config.names import Name
 from transferscope.config.training import AugmentationSettings
 from transferscope.config.vocabulary import CardRef, Fraction, HeadKind, Scheme, Seed, Strategy
 

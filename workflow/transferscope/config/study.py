@@ -10,9 +10,9 @@ from pydantic import (
     model_validator,
 )
 
-from transferscope.cards import Name
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.model import Model
+from transferscope.config.names import Name
 from transferscope.config.probes import (
     AggregateSettings,
     FinetuneSettings,

@@ -12,7 +12,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
 from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH
@@ -22,6 +21,7 @@ from transferscope.config.training import OptimiserSettings
 from transferscope.errors import Problem, UserError
 from transferscope.pretraining import VERSION
 from transferscope.pretraining.data import Batches, TrainingDataset
+from transferscope.pretraining.methods.fit import check_trained
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnMonitor
@@ -58,7 +58,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
     if not card.trained_here:
         what = f"{card.name} is not trained here (source: {card.source})"
         raise UserError(Problem(str(card_path), what, "Give a card of `source: train`."))
-    if problems := check_backbone(card, card_path):
+    if problems := check_trained(card, card_path):
         raise UserError(problems)
     fabric = training_fabric(settings.compute, settings.training.processes)
     datasets = [TrainingDataset.read(source, settings) for source in settings.sources]

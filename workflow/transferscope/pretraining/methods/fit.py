@@ -6,10 +6,25 @@ from pathlib import Path
 
 from torch import nn
 
+from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.networks import network_without_values
 from transferscope.cards import TrainCard
 from transferscope.errors import Problem
 from transferscope.pretraining.methods.networks import takes_many_sizes
 from transferscope.pretraining.methods.registry import implementation
+
+
+def check_trained(card: TrainCard, card_path: Path) -> list[Problem]:
+    """Return everything that is wrong with the card of a backbone that is trained here.
+
+    Parameters
+    ----------
+    card, card_path
+        The card and its file.
+    """
+    return check_backbone(card, card_path) or check_objective(
+        card, card_path, network_without_values(card)
+    )
 
 
 def check_objective(card: TrainCard, card_path: Path, network: nn.Module) -> list[Problem]:

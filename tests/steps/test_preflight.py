@@ -7,7 +7,7 @@ from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.backbones import checks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
-from transferscope.study.preflight import Passed, preflight
+from transferscope.steps.preflight import Passed, preflight
 from transferscope.study.study import Study
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from transferscope.checkpoints.inspection import USUAL_SIZE, Inspection
+from transferscope.backbones.inspection import USUAL_SIZE, Inspection
 
 # Dataset channels that fit a slot, in addition to the one with its name.
 ACCEPTS = {

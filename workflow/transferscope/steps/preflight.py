@@ -213,7 +213,7 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     So a dry run opens none of the thousands of files.
     """
     # Imports an HTTP client: only for studies that fetch.
-    from transferscope.datasets.checks import check_fetch, check_fetched
+    from transferscope.study.fetch_checks import check_fetch, check_fetched
 
     name, paths = located.card.name, study.paths
     sheet = study.sheet_of(name)
@@ -233,6 +233,10 @@ def _check_backbone(
 
     def check() -> list[Problem]:
         # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
+        if card.trained_here:
+            from transferscope.pretraining.methods.fit import check_trained
+
+            return check_trained(card, located.path)
         from transferscope.backbones import checks
 
         return checks.check_backbone(card, located.path)
