@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import REPOSITORY
 from doc_pages import BLOCK
+from factories import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 PAGES = [

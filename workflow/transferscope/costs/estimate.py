@@ -22,7 +22,7 @@ from transferscope.costs.sizes import Sizes
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_A_WEIGHT, weights_state
 from transferscope.probes.probe import Load
-from transferscope.probes.registry import HEADS
+from transferscope.probes.registry import wanted_probes
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -74,7 +74,7 @@ class Estimate:
     downloads
         What has to be fetched, and about how many bytes that is.
     head_hours
-        Processor hours of all head jobs, at the most: early stopping is not counted on.
+        Core hours of all probes of frozen embeddings, at most: early stopping is not counted on.
     rates
         What the hours were computed with.
     training_hours
@@ -138,7 +138,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         fields=fields,
         embed=embed,
         downloads=_downloads(study, fields, sizes),
-        head_hours=_head_hours(study, sizes, rates),
+        head_hours=_probe_hours(study, sizes, rates),
         tuning_hours=_tuning_hours(study, embed),
         rates=rates,
         training_hours=_training_hours(study, sizes, rates),
@@ -196,15 +196,16 @@ def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: 
     )
 
 
-def _head_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
-    """Return the hours of all probes that train; those that only search take little."""
+def _probe_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
+    """Return the core hours of all probes of frozen embeddings."""
     config, seconds = study.config, 0.0
+    probes = wanted_probes(config)
     for probed in study.probed():
         n_classes = len(study.datasets[probed.dataset].card.labels)
         _, width = sizes.probed(probed)
         n_tiles = sizes.fields(probed.dataset).n_tiles
         load = Load(n_tiles, width, n_classes, config.splits, rates.heads)
-        seconds += HEADS.seconds(config.heads, load)
+        seconds += sum(probe.seconds(settings, load) for probe, settings in probes.items())
     return seconds / 3600
 
 

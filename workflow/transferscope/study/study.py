@@ -18,6 +18,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.probes.registry import wanted_probes
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
@@ -85,6 +86,10 @@ class Study:
             ],
             training_datasets={located.card.name: located for _, located in only_trained},
         )
+        try:
+            wanted_probes(parsed, where)
+        except UserError as error:
+            problems += error.problems
         problems += study._conflicts(where)
         if problems:
             raise UserError(problems)
