@@ -44,7 +44,8 @@ def wildcards(**values):
 
 def test_memory_and_time_double_with_each_attempt(needs_of):
     needs = needs_of()
-    for ask in (needs["embed"].mem_mb, needs["embed"].runtime):
+    resources = needs["embed"].resources()
+    for ask in (resources["mem_mb"], resources["runtime"]):
         first, second, third = (ask(wildcards(), attempt=n) for n in (1, 2, 3))
         assert (second, third) == (2 * first, 4 * first)
 

@@ -50,10 +50,12 @@ def test_what_is_switched_off_is_not_asked_for(plan_of):
 
 
 def test_a_gpu_is_asked_for_only_by_networks_that_may_use_one(plan_of):
-    assert plan_of().steps["embed"].gpus(wildcards()) == 0
-    on_gpu = plan_of(compute={"device": "auto"}).steps["embed"]
-    assert on_gpu.gpus(wildcards()) == 1
-    assert on_gpu.gpus(wildcards(backbone="handcrafted")) == 0
+    assert plan_of().steps["embed"].resources()["gpu"] == 0
+    steps = plan_of(compute={"device": "auto"}).steps
+    on_gpu = steps["embed"].resources()["gpu"]
+    assert on_gpu(wildcards()) == 1
+    assert on_gpu(wildcards(backbone="handcrafted")) == 0
+    assert steps["heads"].resources()["gpu"] == 0
 
 
 def test_a_mean_is_read_from_the_store_of_replicate(plan_of):

@@ -4,10 +4,9 @@ import inspect
 
 from snakemake.common import get_input_function_aux_params
 
-from transferscope.steps.signatures import with_signature, with_signatures
+from transferscope.steps.signatures import with_signature
 
 
-@with_signatures
 class Inputs:
     def of(self, wildcards, attempt):
         return wildcards, attempt
@@ -17,12 +16,15 @@ def test_the_signature_is_the_functions_own():
     def memory(wildcards, attempt=1):
         return wildcards, attempt
 
-    plain = inspect.signature(memory)
-    assert inspect.signature(with_signature(memory)) == plain
-    assert inspect.signature(memory) is inspect.signature(memory)
+    kept = with_signature(memory)
+    assert inspect.signature(kept) == inspect.signature(memory)
+    assert inspect.signature(kept) is inspect.signature(kept)
+    assert kept("a", attempt=2) == ("a", 2)
 
 
 def test_snakemake_gives_a_method_what_it_asks_for():
+    kept = with_signature(Inputs().of)
     candidates = {"attempt": 2, "input": ["a"]}
-    assert get_input_function_aux_params(Inputs().of, candidates) == {"attempt": 2}
-    assert list(inspect.signature(Inputs().of).parameters) == ["wildcards", "attempt"]
+    assert get_input_function_aux_params(kept, candidates) == {"attempt": 2}
+    assert list(inspect.signature(kept).parameters) == ["wildcards", "attempt"]
+    assert inspect.signature(kept) is inspect.signature(kept)

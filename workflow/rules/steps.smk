@@ -1,5 +1,6 @@
 # Every step of the study as a rule. What a step reads, writes, needs and is told is described in
 # workflow/transferscope/steps; the command of a job is `transferscope <step> --<option> ...`.
+from transferscope.steps.signatures import with_signature
 from transferscope.steps.step import Ancient, Folder, Shown
 
 ENVIRONMENT = "../../envs/transferscope.yaml"
@@ -13,7 +14,7 @@ def marked(files):
 def _marked(file):
     match file:
         case Ancient():
-            return ancient(file.find)
+            return ancient(with_signature(file.find))
         case Folder():
             return directory(file.path)
         case Shown():
@@ -25,7 +26,7 @@ def _marked(file):
                 subcategory=file.subcategory,
                 labels=dict(file.labels) or None,
             )
-    return file
+    return with_signature(file) if callable(file) else file
 
 
 for step in plan.steps.values():
@@ -48,12 +49,8 @@ for step in plan.steps.values():
             ENVIRONMENT
         threads: step.threads
         resources:
-            mem_mb=step.mem_mb,
-            runtime=step.runtime,
-            gpu=step.gpus,
+            **step.resources(),
         params:
-            **step.params(),
-            protocol=step.version,
-            command=step.arguments,
+            **step.recorded(),
         shell:
             "transferscope --log {log:q} {params.command}"

@@ -68,8 +68,12 @@ class BackboneStep(Step):
     def threads(self) -> int:
         return self.config.compute.threads
 
+    @property
+    def uses_gpus(self) -> bool:
+        return on_gpu(self.config)
+
     def gpus(self, wildcards: Wildcards) -> int:
-        return int(on_gpu(self.config) and self.sizes.card(backbone_of(wildcards)).is_network)
+        return int(self.sizes.card(backbone_of(wildcards)).is_network)
 
 
 class _EmbeddingStep(BackboneStep):
@@ -192,8 +196,9 @@ class Embed(_EmbeddingStep):
     def threads(self) -> int:
         return 1 if self.n_parts > 1 else self.config.compute.threads
 
-    def gpus(self, wildcards: Wildcards) -> int:
-        return 0 if self.n_parts > 1 else super().gpus(wildcards)
+    @property
+    def uses_gpus(self) -> bool:
+        return self.n_parts == 1 and super().uses_gpus
 
     def need(self, wildcards: Wildcards) -> Need:
         if self.n_parts == 1:
@@ -240,7 +245,7 @@ class Pretrain(BackboneStep):
         return self.config.compute.threads * self._processes
 
     def gpus(self, wildcards: Wildcards) -> int:
-        return self._processes if on_gpu(self.config) else 0
+        return self._processes
 
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a training: the tiles in memory, weights, and steps of a batch."""

@@ -19,6 +19,7 @@ from transferscope.costs.needs import (
     Need,
     matrices_mb,
     network_rate,
+    on_gpu,
     training_mb,
 )
 from transferscope.costs.sizes import UNKNOWN_COST, Sizes
@@ -95,8 +96,9 @@ class _Evaluation(BackboneStep):
     def threads(self) -> int:
         return self.config.compute.probe_threads
 
-    def gpus(self, wildcards: Wildcards) -> int:
-        return 0
+    @property
+    def uses_gpus(self) -> bool:
+        return False
 
     def load(self, wildcards: Wildcards) -> Load:
         """Return what a job of a probe has to do."""
@@ -265,8 +267,9 @@ class Finetune(_Evaluation):
     def threads(self) -> int:
         return self.config.compute.threads
 
-    def gpus(self, wildcards: Wildcards) -> int:
-        return BackboneStep.gpus(self, wildcards)
+    @property
+    def uses_gpus(self) -> bool:
+        return on_gpu(self.config)
 
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a fine-tuning: tiles in memory, weights, steps of a batch."""

@@ -6,6 +6,7 @@ with wildcards, or functions of a job's wildcards, as Snakemake takes them.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import Need
 from transferscope.costs.sizes import Sizes
-from transferscope.steps.signatures import with_signature, with_signatures
+from transferscope.steps.signatures import with_signature
 from transferscope.study.study import Study
 
 Wildcards = Any
@@ -107,9 +108,6 @@ class Step:
     is_target: ClassVar[bool] = True
     is_local: ClassVar[bool] = False
 
-    def __init_subclass__(cls) -> None:
-        with_signatures(cls)
-
     def __init__(self, study: Study, sizes: Sizes) -> None:
         self.study = study
         self.sizes = sizes
@@ -154,9 +152,14 @@ class Step:
         """Return the processor cores of a job."""
         return 1
 
+    @property
+    def uses_gpus(self) -> bool:
+        """Return whether any job of the step may ask for a GPU."""
+        return False
+
     def gpus(self, wildcards: Wildcards) -> int:
-        """Return the GPUs of a job."""
-        return 0
+        """Return the GPUs of a job of such a step."""
+        return 1
 
     def labelled_table(self) -> Any:
         """Return the input of the tile table whose labels count: those given by hand, if any."""
@@ -206,6 +209,21 @@ class Step:
     def _place(self) -> str:
         return "/".join([self.name, *(f"{{{wildcard}}}" for wildcard in self.wildcards)])
 
+    def recorded(self) -> dict[str, Any]:
+        """Return Snakemake's parameters of a job: one that makes it run again, and its command."""
+        params = {**self.params(), "version": self.version}
+
+        def told(wildcards: Wildcards) -> str:
+            found = {name: _found(value, wildcards) for name, value in params.items()}
+            return json.dumps(found, default=str)
+
+        # The same for all jobs, of which there may be thousands, where nothing asks for a job's.
+        is_one = not any(map(callable, params.values()))
+        return {
+            "told": told(None) if is_one else with_signature(told),
+            "command": with_signature(self.arguments),
+        }
+
     def arguments(self, wildcards: Wildcards, input: Any, output: Any, threads: int) -> Arguments:
         """Return the command of a job behind `transferscope`, as Snakemake asks for a parameter.
 
@@ -220,17 +238,15 @@ class Step:
         """Return the values of a wildcard in the jobs of the study."""
         return list(dict.fromkeys(job[wildcard] for job in self.planned))
 
-    @property
-    def mem_mb(self) -> Callable[..., int]:
-        """Snakemake's resource function of the memory in MiB: it doubles with each attempt."""
-        return self._resource("mem_mb")
+    def resources(self) -> dict[str, Any]:
+        """Return Snakemake's resources of a job: memory in MiB and minutes double per attempt."""
+        return {
+            "mem_mb": self._doubled("mem_mb"),
+            "runtime": self._doubled("minutes"),
+            "gpu": with_signature(self.gpus) if self.uses_gpus else 0,
+        }
 
-    @property
-    def runtime(self) -> Callable[..., int]:
-        """Snakemake's resource function of the time in minutes: it doubles with each attempt."""
-        return self._resource("minutes")
-
-    def _resource(self, which: str) -> Callable[..., int]:
+    def _doubled(self, which: str) -> Callable[..., int]:
         def ask(wildcards: Wildcards, attempt: int) -> int:
             amount: int = getattr(self._need_of(wildcards), which)
             return int(amount * 2 ** (attempt - 1))
@@ -271,6 +287,10 @@ class Arguments:
     threads: int
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         params = self.step.params()
         words = self.step.command.split()
         for option in self.step.options:
