@@ -131,7 +131,7 @@ def test_preflight_checks_the_network_and_needs_no_weights(study_of):
 def test_the_estimate_counts_the_training(study_of):
     rates = Rates(device="cpu", precision="fp32", embedding=1e9, heads=1e9, measured=False)
     short, long = (
-        estimate(Plan(study_of({"epochs": epochs})), rates).training_hours for epochs in (2, 6)
+        estimate(study_of({"epochs": epochs}), {}, rates).training_hours for epochs in (2, 6)
     )
     assert long == pytest.approx(3 * short)
     assert short > 0
@@ -158,7 +158,7 @@ def test_a_dataset_that_is_only_trained_on_needs_no_labels(study_of, tmp_path):
     preflight(study)
     assert {probed.dataset for probed in study.probed()} == {"cells"}
     plan = Plan(study)
-    read = {path.name for path in plan.training_inputs(SimpleWildcards())}
+    read = {path.name for path in plan.steps["pretrain"].sources(SimpleWildcards())}
     assert read == {
         f"{name}{end}" for name in ("more", "cells") for end in (".json", ".tiles.parquet")
     }
