@@ -259,12 +259,12 @@ def test_what_is_published_anew_is_taken_anew(
     monkeypatch.chdir(tmp_path)
     plan = Plan(study_of(tmp_path / "study", url))
     wildcards = type("Wildcards", (), {"dataset": "cells"})()
-    before = plan.published_dependencies(wildcards)
+    before = plan.steps["published"].depends(wildcards)
     assert plan.cut_into("published") == ["cells"]
     assert plan.cut_into("tiles") == []
-    assert plan.published_dependencies(wildcards) == before
+    assert plan.steps["published"].depends(wildcards) == before
     other_labels(store, tmp_path.name, tmp_path / "table.parquet")
-    assert plan.published_dependencies(wildcards) != before
+    assert plan.steps["published"].depends(wildcards) != before
 
 
 @pytest.mark.parametrize(
