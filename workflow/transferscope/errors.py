@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each names the place, the problem and what to do."""
+"""Errors that a user can fix: each names the place, the problem and what to do."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Problem:
         File, and row, column or key within it.
     what
         What is wrong there.
-    mend
+    fix
         What the user can do about it.
     """
 
     where: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
-        return f"{text}\n      -> {self.mend}" if self.mend else text
+        return f"{text}\n      -> {self.fix}" if self.fix else text
 
 
 class UserError(Exception):

@@ -144,7 +144,7 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
                 left_out.append(skip_field(plan.sheet, position, found))
             for problem in [] if skip else found:
                 logger.error("%s", problem)
-                fix = f"{problem.mend} {SKIP_FIX}"
+                fix = f"{problem.fix} {SKIP_FIX}"
                 problems.append(Problem(problem.where, problem.what, fix))
     if problems:
         raise UserError(problems)

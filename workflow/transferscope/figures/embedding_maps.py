@@ -188,8 +188,8 @@ def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
     store = EmbeddingStore(view.manifest)
     if store.tile_ids != [str(i) for i in tiles.tile_ids]:
         what = "does not hold the tiles of the tile table"
-        mend = "Give the same snakemake command again: it remakes what is older."
-        raise UserError(Problem(str(view.manifest), what, mend))
+        fix = "Give the same snakemake command again: it remakes what is older."
+        raise UserError(Problem(str(view.manifest), what, fix))
     return store.read(view.output, view.strategy)[rows]
 
 

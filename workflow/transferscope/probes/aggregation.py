@@ -82,8 +82,8 @@ class Aggregates:
         )
         if not divisions or any(not len(d.train) or not len(d.test) for d in found.divisions):
             what = f"the tiles of a {level} have different classes, so that none is left to score"
-            mend = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
-            raise UserError(Problem(f"dataset {dataset}", what, mend))
+            fix = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
+            raise UserError(Problem(f"dataset {dataset}", what, fix))
         return cls(names, codes, found)
 
     def embed(self, embeddings: Matrix, method: AggregationMethod) -> ProbeData:
@@ -207,8 +207,8 @@ def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggrega
     known = dict(zip(tiles.fovs[inside], found.codes[inside], strict=True))
     if missing := sorted(set(known) - set(fields.fovs)):
         what = f"{len(missing)} fields are not in the dataset of fields, first {missing[0]}"
-        mend = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
-        raise UserError(Problem("aggregate.fields", what, mend))
+        fix = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
+        raise UserError(Problem("aggregate.fields", what, fix))
     return np.array([known.get(fov, -1) for fov in fields.fovs], dtype=np.int64)
 
 

@@ -181,8 +181,8 @@ class ProbeData:
         table = read_parquet(tile_table)
         if table["tile_id"].tolist() != store.tile_ids:
             what = f"holds other tiles than {tile_table.name}"
-            mend = "Delete the store and its manifest and run the workflow again."
-            raise UserError(Problem(str(manifest), what, mend))
+            fix = "Delete the store and its manifest and run the workflow again."
+            raise UserError(Problem(str(manifest), what, fix))
         output = representation.partition("@")[2] or None
         embeddings = store.read(output, channels)
         _check_finite(embeddings, store)
@@ -200,8 +200,8 @@ def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) ->
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
-        mend = "Delete the store and embed again with `compute.precision: fp32`."
-        raise UserError(Problem(str(store.path), what, mend))
+        fix = "Delete the store and embed again with `compute.precision: fp32`."
+        raise UserError(Problem(str(store.path), what, fix))
 
 
 @dataclass

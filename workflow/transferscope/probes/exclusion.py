@@ -10,7 +10,7 @@ from transferscope.config.probes import KnnExclusion
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles
 
-MEND = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
+BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
 
 
 def exclusion_codes(
@@ -61,4 +61,4 @@ def exclusion_problems(table: pd.DataFrame, exclude: KnnExclusion, where: str) -
 
 def _unknown_batches(count: int, where: str) -> Problem:
     what = f"{count} tiles have no batch, but `knn.exclude: batch` needs it"
-    return Problem(f"{where}, column batch", what, MEND)
+    return Problem(f"{where}, column batch", what, BATCH_FIX)

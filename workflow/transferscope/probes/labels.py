@@ -123,6 +123,6 @@ def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[P
     if card.task == "single-label" and len(several):
         first = str(table["tile_id"].iloc[several[0]]) if "tile_id" in table else str(several[0])
         what = f"{len(several)} tiles have several labels, first {first}"
-        mend = "Give each tile one label, or set `task: multi-label` in the dataset's card."
-        problems.append(Problem(f"{where}, column labels", what, mend))
+        fix = "Give each tile one label, or set `task: multi-label` in the dataset's card."
+        problems.append(Problem(f"{where}, column labels", what, fix))
     return problems

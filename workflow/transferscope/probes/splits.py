@@ -86,18 +86,18 @@ def check_splits(
     problems = label_problems(table, card, where)
     tiles = LabelledTiles.from_table(table, card.labels, card.task)
     if not tiles.labelled.any():
-        mend = (
+        fix = (
             "Give labels to the tiles that are to be scored; empty labels mean unlabelled. To "
             "label by hand first, let snakemake end early: --until tiles, or --until cells."
         )
-        return [*problems, Problem(f"{where}, column labels", "no tile has a label", mend)]
+        return [*problems, Problem(f"{where}, column labels", "no tile has a label", fix)]
     classes, rare = _remaining_classes(tiles, settings, where)
     problems += rare
     tiles = tiles.with_classes(classes)
     if len(classes) < 2:
         what = f"{len(classes)} of {len(card.labels)} classes are left, two are needed"
-        mend = "Lower splits.folds, or give more labelled groups."
-        return [*problems, Problem(f"{where}, column labels", what, mend)]
+        fix = "Lower splits.folds, or give more labelled groups."
+        return [*problems, Problem(f"{where}, column labels", what, fix)]
     return problems + _unit_problems(tiles, settings, where)
 
 
@@ -125,8 +125,8 @@ def _rare_class(
     folds = settings.folds[scheme]
     what = f'class "{name}" has {count} {UNIT_NAMES[scheme]}, fewer than the {folds} folds'
     lower = f"Lower splits.folds.{scheme} to {count}, set" if count >= 2 else "Set"
-    mend = f"{lower} `splits.rare_classes: drop`, or take the class off card and sheet."
-    return Problem(f"{where}, column labels", what, mend)
+    fix = f"{lower} `splits.rare_classes: drop`, or take the class off card and sheet."
+    return Problem(f"{where}, column labels", what, fix)
 
 
 def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) -> list[Problem]:
@@ -136,8 +136,8 @@ def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) ->
         count, folds = len(_units(tiles, scheme, rows)), settings.folds[scheme]
         if count < folds:
             what = f"{count} labelled {UNIT_NAMES[scheme]}, fewer than the {folds} folds"
-            mend = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
-            problems.append(Problem(where, what, mend))
+            fix = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
+            problems.append(Problem(where, what, fix))
     pairs = pd.DataFrame({"fov": tiles.fovs, "group": tiles.groups}).drop_duplicates()
     straddling = sorted(pairs["fov"][pairs["fov"].duplicated()].unique())
     if straddling:
@@ -145,8 +145,8 @@ def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) ->
             ", ..." if len(straddling) > NAMES_SHOWN else ""
         )
         what = f"{len(straddling)} fields belong to several groups: {shown}"
-        mend = "Name each field once over all groups; tiles of one field belong to one group."
-        problems.append(Problem(f"{where}, column fov", what, mend))
+        fix = "Name each field once over all groups; tiles of one field belong to one group."
+        problems.append(Problem(f"{where}, column fov", what, fix))
     return problems
 
 
@@ -274,8 +274,8 @@ def _check_spread(
     problems = []
     for column, name in enumerate(classes):
         if len(set(fold_of_unit[units.labels[:, column]])) < 2:
-            mend = "Choose another seed, lower splits.folds, or set `splits.rare_classes: drop`."
-            problems.append(Problem(where, f'all of class "{name}" is in one fold', mend))
+            fix = "Choose another seed, lower splits.folds, or set `splits.rare_classes: drop`."
+            problems.append(Problem(where, f'all of class "{name}" is in one fold', fix))
     if problems:
         raise UserError(problems)
 
@@ -374,6 +374,6 @@ def read_splits(path: Path) -> pd.DataFrame:
     """
     splits = read_parquet(path)
     if list(splits.columns) != COLUMNS or "classes" not in splits.attrs:
-        mend = "Delete it and run the workflow again."
-        raise UserError(Problem(str(path), "is no split table", mend))
+        fix = "Delete it and run the workflow again."
+        raise UserError(Problem(str(path), "is no split table", fix))
     return splits

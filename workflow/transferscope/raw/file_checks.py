@@ -99,7 +99,7 @@ def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]
         Where the file may be sound: it must not be left out.
     """
     row = sheet.place(position)
-    problems = [Problem(f"{row}: {p.where}", p.what, p.mend) for p in error.problems]
+    problems = [Problem(f"{row}: {p.where}", p.what, p.fix) for p in error.problems]
     if isinstance(error, UnreachableError):
         raise UnreachableError(problems) from None
     return problems

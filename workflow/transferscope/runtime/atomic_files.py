@@ -24,7 +24,7 @@ FAULTS = {
     errno.EROFS: ("the file system is read-only", ALLOW),
     errno.EACCES: ("this user may not write there", ALLOW),
     errno.EPERM: ("this user may not write there", ALLOW),
-    errno.EIO: ("the disk reports an error", f"Look at the system's log, mend the disk, {KEPT}"),
+    errno.EIO: ("the disk reports an error", f"Look at the system's log, repair the disk, {KEPT}"),
 }
 # Of files that are being written.
 ENDING = ".new"

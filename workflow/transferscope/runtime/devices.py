@@ -20,9 +20,9 @@ def torch_device(name: str) -> torch.device:
         Where a GPU is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        mend = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
+        fix = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
         what = "no usable GPU on this machine: one is asked for, but torch finds none"
-        raise UserError(Problem("compute.device", what, mend))
+        raise UserError(Problem("compute.device", what, fix))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -94,13 +94,13 @@ def read_parquet(path: RawFile) -> pd.DataFrame:
     try:
         table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
     except FileNotFoundError:
-        mend = "Run the workflow again: it makes what is missing."
-        raise UserError(Problem(str(path), "the table does not exist", mend)) from None
+        fix = "Run the workflow again: it makes what is missing."
+        raise UserError(Problem(str(path), "the table does not exist", fix)) from None
     except (OSError, pa.ArrowException) as error:
-        mend = "Delete it and run the workflow again."
+        fix = "Delete it and run the workflow again."
         if not isinstance(path, Path):
-            mend = PUBLISH_AGAIN
-        raise UserError(Problem(str(path), f"not a readable table: {error}", mend)) from None
+            fix = PUBLISH_AGAIN
+        raise UserError(Problem(str(path), f"not a readable table: {error}", fix)) from None
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     return frame

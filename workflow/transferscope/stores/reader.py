@@ -166,8 +166,8 @@ class StoreReader:
             return np.asarray(self.array[start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
-            mend = how_to_remake(self.manifest_path, self.path)
-            raise UserError(Problem(str(self.path), what, mend)) from None
+            fix = how_to_remake(self.manifest_path, self.path)
+            raise UserError(Problem(str(self.path), what, fix)) from None
 
     def digest(self, block: int) -> bytes:
         """Return the sha256 of a block as it was written."""

@@ -106,7 +106,7 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     planned, sheet = plan.fields[index], plan.sheet
     where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
     if decoded.problems:
-        return [Problem(p.where, p.what, f"{p.mend} {SKIP_FIX}") for p in decoded.problems]
+        return [Problem(p.where, p.what, f"{p.fix} {SKIP_FIX}") for p in decoded.problems]
     bad = [tile.place for tile in decoded.tiles if tile.constant]
     fix = f"Repair or remove it. {SKIP_FIX}"
     if bad and len(bad) == len(planned.places):

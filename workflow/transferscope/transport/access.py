@@ -120,8 +120,8 @@ def _meaning(url: str, error: Exception) -> UserError:
         return UnreachableError(Problem(url, f"cannot be used ({reason})", "Check the folder."))
     protocol = url.partition(":")[0]
     if isinstance(error, ImportError):
-        mend = INSTALL if protocol in OPTIONS else reason
-        return UnreachableError(Problem(url, f"what reads {protocol}:// is not installed", mend))
+        fix = INSTALL if protocol in OPTIONS else reason
+        return UnreachableError(Problem(url, f"what reads {protocol}:// is not installed", fix))
     if isinstance(error, FileNotFoundError):
         found = f" ({reason})" if "bucket" in reason.lower() else ""
         return UserError(Problem(url, f"does not exist{found}", "Check bucket and path."))

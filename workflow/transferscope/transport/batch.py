@@ -210,8 +210,8 @@ def as_problems(failures: Sequence[Failure], folder: Path) -> list[Problem]:
     folder
         The folder that was given to it.
     """
-    mend = "What has arrived is kept: give the same command again to fetch the rest."
-    problems = [Problem(str(f.path), f"{f.url}: {f.reason}", mend) for f in failures[:MOST_SHOWN]]
+    fix = "What has arrived is kept: give the same command again to fetch the rest."
+    problems = [Problem(str(f.path), f"{f.url}: {f.reason}", fix) for f in failures[:MOST_SHOWN]]
     if more := len(failures) - len(problems):
         what = f"{more} more files could not be fetched"
         problems.append(Problem(str(folder / FAILED), what, "The table lists all of them."))

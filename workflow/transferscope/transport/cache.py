@@ -99,8 +99,8 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
 
 def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Problem:
     check = f" Its sha256 is {sha256}." if sha256 else ""
-    mend = f"Fetch {url} on a machine with a network and put it at {path}.{check}"
-    return Problem(url, f"the file is not on this machine, and {reason}", mend)
+    fix = f"Fetch {url} on a machine with a network and put it at {path}.{check}"
+    return Problem(url, f"the file is not on this machine, and {reason}", fix)
 
 
 def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
@@ -122,8 +122,8 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
         kind = UnreachableError if error.passing else UserError
         raise kind(_how_to_get(url, sha256, path, error.reason)) from None
     except OSError as error:
-        mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
-        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
+        fix = f"Name a folder that can be written by {FOLDER_VARIABLE}."
+        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", fix)) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:

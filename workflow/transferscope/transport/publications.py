@@ -30,8 +30,8 @@ class Publication:
         content = self._content(CHECKSUMS)
         if content is None:
             what = f"holds no {CHECKSUMS}: nothing was published here, or not to the end"
-            mend = "Name the folder of one study, or give the command `publish` again."
-            raise UserError(Problem(place, what, mend))
+            fix = "Name the folder of one study, or give the command `publish` again."
+            raise UserError(Problem(place, what, fix))
         self.sums = read_list(content)
 
     def read(self, name: str) -> bytes:

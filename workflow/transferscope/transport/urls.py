@@ -58,8 +58,8 @@ def local_path(address: str, folder: Path) -> Path:
             raise UserError(Problem(address, "a file:// URL of another machine", "Mount it first."))
         return Path(unquote(parts.path))
     if "://" in address:
-        mend = "Give an https://, http://, s3:// or file:// URL, or a path."
-        raise UserError(Problem(address, f'the scheme "{parts.scheme}" is not supported', mend))
+        fix = "Give an https://, http://, s3:// or file:// URL, or a path."
+        raise UserError(Problem(address, f'the scheme "{parts.scheme}" is not supported', fix))
     return folder / address
 
 
@@ -118,8 +118,8 @@ def inside(folder: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and ":" not in name
     if not parts or not plain or name.startswith("/") or ".." in parts:
-        mend = "The source names files that must not be written: tell those who run it."
-        raise UserError(Problem(repr(name), f"not a file name below {folder}", mend))
+        fix = "The source names files that must not be written: tell those who run it."
+        raise UserError(Problem(repr(name), f"not a file name below {folder}", fix))
     return folder.joinpath(*parts)
 
 
