@@ -10,7 +10,7 @@ from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.raw.arrays import Indices, Pixels
+from transferscope.runtime.arrays import Indices, Pixels
 from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore

@@ -18,7 +18,7 @@ from transferscope.cells.field import decode
 from transferscope.cells.measures import knows_nuclei
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.raw.arrays import Mask, Pixels
+from transferscope.runtime.arrays import Mask, Pixels
 from transferscope.runtime.ordered_map import in_order
 from transferscope.runtime.progress import progress_bar
 from transferscope.tiles.contact_sheets import (

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferscope.probes.metrics import Floats, Weights, mean_of_defined
+from transferscope.probes.metrics import mean_of_defined
+from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.seeds import derive_rng
 
 
-def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
+def draw_weights(n_groups: int, draws: int, *names: object) -> Floats32:
     """Draw how often each group occurs in each bootstrap sample.
 
     Parameters

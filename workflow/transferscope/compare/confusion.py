@@ -12,7 +12,8 @@ import pandas as pd
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, classes_of
 from transferscope.compare.tally import Unit, read_units
-from transferscope.probes.metrics import Floats, Integers, Weights, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Floats, Floats32, Integers
 
 CONFUSION_COLUMNS = [
     "true_class",
@@ -29,7 +30,7 @@ CONFUSION_COLUMNS = [
 def confusion(
     paths: Sequence[Path],
     groups: Sequence[str],
-    weights: Weights,
+    weights: Floats32,
     head: Head,
     scheme: str,
     fraction: float,

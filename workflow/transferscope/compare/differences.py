@@ -18,8 +18,9 @@ from statsmodels.stats.multitest import multipletests
 
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store
-from transferscope.probes.metrics import Floats, mean_of_defined
+from transferscope.probes.metrics import mean_of_defined
 from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Floats
 
 FoldDraws = Mapping[tuple[int, int], Floats]
 StoreFolds = Mapping[Store, Mapping[tuple[Head, str], FoldDraws]]

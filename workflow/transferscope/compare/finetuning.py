@@ -10,8 +10,8 @@ import pandas as pd
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store, matching
 from transferscope.config.modes import is_tuned
-from transferscope.probes.metrics import Floats
 from transferscope.probes.score_table import FLOOR, STORE
+from transferscope.runtime.arrays import Floats
 
 # The headline metric [1 + draws] of each head, scheme and fraction, mean over folds; row 0 is the
 # sample as it is.

@@ -41,8 +41,8 @@ from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, grou
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError
-from transferscope.probes.metrics import Floats, Weights
 from transferscope.probes.score_table import STORE
+from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
 
@@ -73,7 +73,7 @@ class Bootstrapped:
     """What is kept of all prediction tables of one dataset."""
 
     groups: list[str]
-    weights: Weights
+    weights: Floats32
     intervals: list[pd.DataFrame] = field(default_factory=list)
     classes: list[pd.DataFrame] = field(default_factory=list)
     folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(

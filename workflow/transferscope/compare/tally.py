@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,16 +24,8 @@ from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError
 from transferscope.probes.average_precision import weighted_average_precision
-from transferscope.probes.metrics import (
-    Bools,
-    Floats,
-    Integers,
-    Weights,
-    count_by_group,
-    mean_of_defined,
-    metrics_of_counts,
-    ratio,
-)
+from transferscope.probes.metrics import count_by_group, mean_of_defined, metrics_of_counts, ratio
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 
 PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
 CLASS_METRIC = "class_f1"
@@ -67,7 +58,7 @@ class Unit:
     fraction: float
     true: Bools
     predicted: Bools
-    score: npt.NDArray[np.float32]
+    score: Floats32
     group: Integers
 
 
@@ -249,7 +240,7 @@ class Tally:
         """Return how often each tile was predicted: repeats of the division times orders."""
         return self.n_orders * len({seed for seed, _ in self.fold_sums[head, scheme]})
 
-    def add(self, units: list[Unit], weights: Weights, times: Floats) -> None:
+    def add(self, units: list[Unit], weights: Floats32, times: Floats) -> None:
         """Reduce the units of one fold.
 
         Parameters
@@ -279,7 +270,7 @@ class Tally:
             values["macro_average_precision"] = self._precision(unit, present, inside)
             self._keep(unit, values, present, weights.shape[1], times)
 
-    def _precision(self, unit: Unit, present: Integers, weights: Weights) -> Floats:
+    def _precision(self, unit: Unit, present: Integers, weights: Floats32) -> Floats:
         if not self.with_precision:
             return np.full(len(weights), np.nan)
         local = np.searchsorted(present, unit.group)
@@ -310,7 +301,7 @@ class Tally:
 def tally(
     paths: Sequence[Path],
     groups: Sequence[str],
-    weights: Weights,
+    weights: Floats32,
     settings: CompareSettings,
     full_fraction: float,
     with_precision: bool,

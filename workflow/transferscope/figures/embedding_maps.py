@@ -37,7 +37,8 @@ from transferscope.figures.style import (
     style,
 )
 from transferscope.probes.labels import LabelledTiles
-from transferscope.probes.metrics import Bools, Integers, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
@@ -27,11 +26,10 @@ from transferscope.probes.knn import run_knn
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
+from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
-Matrix = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
 logger = logging.getLogger(__name__)
 
 
@@ -49,8 +47,8 @@ class Aggregates:
         Labels, groups and divisions of the aggregates; its embeddings are empty, [A, 0].
     """
 
-    names: npt.NDArray[np.object_]
-    codes: Rows
+    names: Texts
+    codes: Integers
     data: ProbeData
 
     @classmethod
@@ -86,15 +84,15 @@ class Aggregates:
             raise UserError(Problem(f"dataset {dataset}", what, fix))
         return cls(names, codes, found)
 
-    def embed(self, embeddings: Matrix, method: AggregationMethod) -> ProbeData:
+    def embed(self, embeddings: Floats32, method: AggregationMethod) -> ProbeData:
         """Return what a probe reads, with the embeddings [N, D] of the tiles put together."""
         merged = aggregate(embeddings, self.codes, len(self.names), method)
         return replace(self.data, embeddings=merged)
 
 
 def aggregate(
-    embeddings: Matrix, codes: Rows, n_aggregates: int, method: AggregationMethod
-) -> Matrix:
+    embeddings: Floats32, codes: Integers, n_aggregates: int, method: AggregationMethod
+) -> Floats32:
     """Return the mean or the median of each aggregate, value by value, [A, D] float32.
 
     Parameters
@@ -120,7 +118,7 @@ def aggregate(
 
 def score_aggregates(
     data: ProbeData,
-    fields: tuple[Matrix, LabelledTiles] | None,
+    fields: tuple[Floats32, LabelledTiles] | None,
     probe: AggregateProbe,
     scores: Path,
     predictions: Mapping[str, Path],
@@ -157,7 +155,7 @@ def score_aggregates(
 
 def read_fields(
     manifest: Path, representation: str, channels: str, table: Path
-) -> tuple[Matrix, LabelledTiles]:
+) -> tuple[Floats32, LabelledTiles]:
     """Read the embeddings [F, D] of whole fields, and their names.
 
     Parameters
@@ -184,7 +182,7 @@ def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
 
 
 def _data_of_variants(
-    data: ProbeData, fields: tuple[Matrix, LabelledTiles] | None, probe: AggregateProbe
+    data: ProbeData, fields: tuple[Floats32, LabelledTiles] | None, probe: AggregateProbe
 ) -> Iterator[tuple[Variant, ProbeData]]:
     levels: dict[str, Aggregates] = {
         level: Aggregates.of(data, level) for level in probe.settings.levels
@@ -201,7 +199,7 @@ def _data_of_variants(
             yield variant, replace(found.data, embeddings=merged)
 
 
-def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Rows:
+def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Integers:
     """Return the aggregate of each field: that of the tiles which name it in `fov`."""
     inside = found.codes >= 0
     known = dict(zip(tiles.fovs[inside], found.codes[inside], strict=True))
@@ -212,13 +210,13 @@ def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggrega
     return np.array([known.get(fov, -1) for fov in fields.fovs], dtype=np.int64)
 
 
-def _rows_of(division: Division) -> Rows:
+def _rows_of(division: Division) -> Integers:
     return np.concatenate([division.train, division.validation, division.test])
 
 
 def _known_codes(
-    own: npt.NDArray[np.object_], divided: Rows, tiles: ProbeData, level: str
-) -> tuple[npt.NDArray[np.object_], Rows]:
+    own: Texts, divided: Integers, tiles: ProbeData, level: str
+) -> tuple[Texts, Integers]:
     """Return the names of the aggregates, and the aggregate of each tile or -1."""
     inside, names = pd.factorize(own[divided], sort=True)
     kept = np.ones(len(names), dtype=bool)
@@ -238,14 +236,14 @@ def _known_codes(
     return np.asarray(names, dtype=object)[kept], codes
 
 
-def _labels(matrix: npt.NDArray[np.bool_], codes: Rows, count: int) -> npt.NDArray[np.bool_]:
+def _labels(matrix: Bools, codes: Integers, count: int) -> Bools:
     """Return the classes that any tile of each aggregate has, bool [A, C]."""
     labels = np.zeros((count, matrix.shape[1]), dtype=bool)
     np.logical_or.at(labels, codes, matrix)
     return labels
 
 
-def _merged(tiles: LabelledTiles, names: npt.NDArray[np.object_], codes: Rows) -> LabelledTiles:
+def _merged(tiles: LabelledTiles, names: Texts, codes: Integers) -> LabelledTiles:
     inside = np.flatnonzero(codes >= 0)
     _, first = np.unique(codes[inside], return_index=True)
     rows = inside[first]
@@ -260,7 +258,7 @@ def _merged(tiles: LabelledTiles, names: npt.NDArray[np.object_], codes: Rows) -
     )
 
 
-def _of_aggregates(division: Division, codes: Rows) -> Division:
+def _of_aggregates(division: Division, codes: Integers) -> Division:
     """Give each aggregate the role of its tiles."""
     inside = codes[division.train] >= 0
     train, first = np.unique(codes[division.train][inside], return_index=True)
@@ -273,6 +271,6 @@ def _of_aggregates(division: Division, codes: Rows) -> Division:
     )
 
 
-def _known(codes: Rows) -> Rows:
-    distinct: Rows = np.unique(codes[codes >= 0])
+def _known(codes: Integers) -> Integers:
+    distinct: Integers = np.unique(codes[codes >= 0])
     return distinct

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from transferscope.probes.metrics import Bools, Floats, Integers, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Bools, Floats, Integers
 
 VALUES_AT_ONCE = 4_000_000
 # Draws of groups come in float32; what is computed has the precision of the weights.

@@ -20,10 +20,10 @@ from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.metrics import mean_of_defined, metrics_of
 from transferscope.probes.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
-Rows = npt.NDArray[np.int64]
 Sink = Callable[[pd.DataFrame], None]
 # Predictions that wait to be written: enough for a Parquet row group, little for memory.
 PART_ROWS = 65_536
@@ -40,10 +40,10 @@ class Division:
     seed: int
     fold: int
     fraction: float
-    train: Rows
-    validation: Rows
-    test: Rows
-    train_shares: npt.NDArray[np.float64]
+    train: Integers
+    validation: Integers
+    test: Integers
+    train_shares: Floats
 
     @property
     def names(self) -> tuple[object, ...]:
@@ -105,7 +105,7 @@ class ProbeData:
         What the backbone has seen of the dataset in training.
     """
 
-    embeddings: npt.NDArray[np.float32]
+    embeddings: Floats32
     tiles: LabelledTiles
     divisions: list[Division]
     metrics: Sequence[Metric]
@@ -115,7 +115,7 @@ class ProbeData:
     @classmethod
     def of(
         cls,
-        embeddings: npt.NDArray[np.float32],
+        embeddings: Floats32,
         tile_table: pd.DataFrame,
         splits: pd.DataFrame,
         fractions: Sequence[float],
@@ -196,7 +196,7 @@ class ProbeData:
         return self.tiles.task == "multi-label"
 
 
-def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) -> None:
+def _check_finite(embeddings: Floats32, store: EmbeddingStore) -> None:
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
@@ -227,8 +227,8 @@ class ResultTables:
         head: str,
         k: int | None,
         division: Division,
-        predicted: npt.NDArray[np.bool_],
-        scores: npt.NDArray[np.float32],
+        predicted: Bools,
+        scores: Floats32,
     ) -> None:
         """Add one head's predictions.
 
@@ -269,9 +269,9 @@ class ResultTables:
 
     def _values(
         self,
-        truth: npt.NDArray[np.bool_],
-        predicted: npt.NDArray[np.bool_],
-        scores: npt.NDArray[np.float32],
+        truth: Bools,
+        predicted: Bools,
+        scores: Floats32,
     ) -> list[tuple[str, str, float]]:
         found = metrics_of(truth, predicted)
         values: list[tuple[str, str, float]] = []
@@ -358,7 +358,7 @@ def division_columns(division: Division) -> dict[str, Any]:
 
 def _concatenated(
     parts: list[dict[str, Any]], name: str, dtype: npt.DTypeLike, column: int | None = None
-) -> npt.NDArray[Any]:
+) -> Values:
     """Return one array of every part, end to end; of a matrix one of its columns."""
     chosen = [part[name] if column is None else part[name][:, column] for part in parts]
     return np.concatenate(chosen, dtype=dtype) if chosen else np.empty(0, dtype=dtype)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.config.probes import KnnExclusion
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles
+from transferscope.runtime.arrays import Integers
 
 BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
 
 
 def exclusion_codes(
     tiles: LabelledTiles, exclude: KnnExclusion, where: str = "tile table"
-) -> npt.NDArray[np.int64] | None:
+) -> Integers | None:
     """Return a code of each tile, int64 [N]; tiles of the same code are no neighbours.
 
     Parameters

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from transferscope.probes.evaluation import Division
+from transferscope.runtime.arrays import Floats32
 
 BLOCK_ROWS = 1024
 # A column that varies less than this share of its mean is constant but for rounding.
@@ -133,9 +132,7 @@ class HeadBatch:
             biases=[b[one] for b in self.biases],
         )
 
-    def scores(
-        self, index: int, rows: torch.Tensor, problem: HeadProblem
-    ) -> npt.NDArray[np.float32]:
+    def scores(self, index: int, rows: torch.Tensor, problem: HeadProblem) -> Floats32:
         """Return the class probabilities of one head on some rows, [n, C] float32."""
         head = self.head(index)
         blocks = [

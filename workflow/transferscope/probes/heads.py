@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from transferscope.config.probes import HeadSettings
@@ -21,6 +20,7 @@ from transferscope.probes.evaluation import (
 from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Bools, Floats32
 from transferscope.runtime.devices import torch_device
 from transferscope.runtime.progress import progress_bar
 
@@ -152,10 +152,10 @@ def _test(
 def decide(
     data: ProbeData,
     division: Division,
-    validation: npt.NDArray[np.float32],
-    test: npt.NDArray[np.float32],
+    validation: Floats32,
+    test: Floats32,
     settings: HeadSettings,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+) -> tuple[Bools, Floats32]:
     """Turn a head's scores into predictions.
 
     A multi-label class is predicted from the threshold on that has the best F1 on the validation
@@ -189,9 +189,7 @@ def decide(
     return (test >= thresholds) & seen, test
 
 
-def floor(
-    data: ProbeData, division: Division
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+def floor(data: ProbeData, division: Division) -> tuple[Bools, Floats32]:
     """Predict from the training labels alone, alike for every test row.
 
     Of exclusive classes the most frequent is predicted. Else every class is that occurs: of all

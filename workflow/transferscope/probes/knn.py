@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.config.probes import KnnMetric, KnnSettings, KnnVotes
 from transferscope.probes.evaluation import (
@@ -23,12 +22,12 @@ from transferscope.probes.evaluation import (
     write_tables,
 )
 from transferscope.probes.exclusion import exclusion_codes
-from transferscope.probes.nearest import Neighbours, Rows, fewest_allowed, nearest
+from transferscope.probes.nearest import Neighbours, fewest_allowed, nearest
 from transferscope.probes.score_table import knn_head
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 from transferscope.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
-Votes = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class _Search:
     """
 
     divisions: list[Division]
-    train: Rows
-    codes: Rows | None
+    train: Integers
+    codes: Integers | None
     ks: list[list[int]]
 
     @classmethod
-    def of(cls, divisions: list[Division], codes: Rows | None, ks: Sequence[int]) -> _Search:
+    def of(cls, divisions: list[Division], codes: Integers | None, ks: Sequence[int]) -> _Search:
         whole = max(divisions, key=lambda division: division.fraction)
         # Fractions are nested: sorted by share, each one is a prefix of the training rows.
         train = whole.train[np.argsort(whole.train_shares, kind="stable")]
@@ -65,9 +64,7 @@ class _Search:
                 _say_what_is_skipped(division, allowed, skipped)
         return cls(divisions, train, codes, possible)
 
-    def neighbours(
-        self, embeddings: npt.NDArray[np.float32], metric: KnnMetric
-    ) -> list[Neighbours]:
+    def neighbours(self, embeddings: Floats32, metric: KnnMetric) -> list[Neighbours]:
         """Return the nearest training rows of the test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
         most = [max(ks, default=0) for ks in self.ks]
@@ -153,7 +150,7 @@ def _classify(
                 results.add(knn_head(metric, kind), k, division, predicted, shares)
 
 
-def _weights(distances: Votes) -> Votes:
+def _weights(distances: Floats) -> Floats:
     """Return 1 / distance of each neighbour, [Q, k].
 
     Where a neighbour is at distance zero, those at zero weigh one and the others nothing, as in
@@ -165,11 +162,11 @@ def _weights(distances: Votes) -> Votes:
 
 
 def _count(
-    matrix: npt.NDArray[np.bool_],
-    neighbours: Rows,
+    matrix: Bools,
+    neighbours: Integers,
     ks: Sequence[int],
-    weights: npt.NDArray[np.float64] | None,
-) -> Iterator[tuple[int, Votes, Votes | int]]:
+    weights: Floats | None,
+) -> Iterator[tuple[int, Floats, Floats | int]]:
     """Yield k, the votes of the k nearest for each class [Q, C], and all their votes, [Q, 1].
 
     Without weights all votes are k.
@@ -189,7 +186,7 @@ def _count(
         yield k, votes.copy(), k if weights is None else total.copy()
 
 
-def majority(votes: Votes, total: Votes | int, is_multi_label: bool) -> npt.NDArray[np.bool_]:
+def majority(votes: Floats, total: Floats | int, is_multi_label: bool) -> Bools:
     """Return what the neighbours decide, bool [Q, C]; a tie goes to absence, or to the first class.
 
     Parameters

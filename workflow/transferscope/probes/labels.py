@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard, Task
 from transferscope.errors import Problem, suggest
 from transferscope.raw.sheets import split_labels
+from transferscope.runtime.arrays import Bools, Integers, Texts
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class LabelledTiles:
         Names, str [N]; an unknown batch is empty.
     """
 
-    matrix: npt.NDArray[np.bool_]
+    matrix: Bools
     classes: list[str]
     task: Task
-    tile_ids: npt.NDArray[Any]
-    groups: npt.NDArray[Any]
-    fovs: npt.NDArray[Any]
-    batches: npt.NDArray[Any]
+    tile_ids: Texts
+    groups: Texts
+    fovs: Texts
+    batches: Texts
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, classes: Sequence[str], task: Task) -> LabelledTiles:
@@ -71,11 +71,11 @@ class LabelledTiles:
         return replace(self, matrix=self.matrix[:, columns], classes=list(classes))
 
     @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
+    def labelled(self) -> Bools:
         """Does the tile have a label of the class list? bool [N]."""
         return np.asarray(self.matrix.any(axis=1))
 
-    def class_index(self) -> npt.NDArray[np.int64]:
+    def class_index(self) -> Integers:
         """Return the first class of each tile, int64 [N]; -1 where it is unlabelled."""
         return np.where(self.labelled, self.matrix.argmax(axis=1), -1)
 
@@ -83,18 +83,18 @@ class LabelledTiles:
         return len(self.matrix)
 
 
-def _texts(column: pd.Series[Any]) -> npt.NDArray[Any]:
+def _texts(column: pd.Series[Any]) -> Texts:
     return np.asarray(column.astype(object).where(column.notna(), "").map(str), dtype=object)
 
 
-def label_matrix(texts: npt.NDArray[Any], classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+def label_matrix(texts: Texts, classes: Sequence[str]) -> Bools:
     """Return which tile has which class, bool [N, C]; other labels are ignored."""
     codes, distinct = pd.factorize(texts)
     index = {name: column for column, name in enumerate(classes)}
     rows = np.zeros((len(distinct), len(classes)), dtype=bool)
     for row, text in enumerate(distinct):
         rows[row, [index[label] for label in split_labels(text) if label in index]] = True
-    matrix: npt.NDArray[np.bool_] = rows[codes]
+    matrix: Bools = rows[codes]
     return matrix
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
+from transferscope.runtime.arrays import Floats, Floats32
 
 # Largest entry of the gradient of the mean loss at which a fit ends. scikit-learn's default, 1e-4,
 # leaves probabilities wrong by up to 0.5 at a few hundred training rows.
@@ -49,9 +49,7 @@ def fit_logistic(
     return HeadBatch(scalers, [fitted[:, :-1].contiguous()], [fitted[:, -1:].contiguous()])
 
 
-def _fit_one(
-    problem: HeadProblem, head: HeadRows, scaler: Scalers, strength: float
-) -> npt.NDArray[np.float32]:
+def _fit_one(problem: HeadProblem, head: HeadRows, scaler: Scalers, strength: float) -> Floats32:
     """Return weights and, in the last row, intercepts of one head, [D + 1, C]."""
     rows = head.train.to(problem.device)
     chosen = problem.embeddings.index_select(0, rows).double()
@@ -72,6 +70,6 @@ def _fit_one(
     return layer
 
 
-def _coefficients(model: Any) -> npt.NDArray[np.float64]:
+def _coefficients(model: Any) -> Floats:
     """Return weights and, in the last row, intercepts, [D + 1, problems]."""
     return np.vstack([model.coef_.T, model.intercept_])

@@ -6,15 +6,11 @@ Values equal scikit-learn's; what is undefined is NaN and is left out of macro a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
-Weights = npt.NDArray[np.float32]
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
+
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -29,7 +25,7 @@ def metrics_of(truth: Bools, predicted: Bools) -> dict[str, Floats]:
     return metrics_of_counts(_outcomes(truth, predicted).sum(axis=0))
 
 
-def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int) -> Weights:
+def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int) -> Floats32:
     """Count hits and misses per group.
 
     Parameters
@@ -56,7 +52,7 @@ def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int
     return counts
 
 
-def metrics_of_counts(counts: npt.NDArray[Any]) -> dict[str, Floats]:
+def metrics_of_counts(counts: Values) -> dict[str, Floats]:
     """Compute every metric that depends on counts alone.
 
     Parameters
@@ -92,7 +88,7 @@ def _outcomes(truth: Bools, predicted: Bools) -> Bools:
     return np.concatenate([*outcomes, np.ones_like(right)], axis=1)
 
 
-def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
+def ratio(numerator: Values, denominator: Values) -> Floats:
     """Divide; NaN where the denominator is zero."""
     undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     np.divide(numerator, denominator, out=undefined, where=denominator != 0)
@@ -112,12 +108,12 @@ class _Ranked:
     """
 
     truth: Bools
-    scores: npt.NDArray[Any]
-    end: npt.NDArray[np.int64]
-    hits_at_end: npt.NDArray[np.int64]
+    scores: Values
+    end: Integers
+    hits_at_end: Integers
 
     @classmethod
-    def of(cls, truth: Bools, scores: npt.NDArray[Any]) -> _Ranked:
+    def of(cls, truth: Bools, scores: Values) -> _Ranked:
         order = np.argsort(-scores, axis=-2, kind="stable")
         truth = np.take_along_axis(truth, order, axis=-2)
         scores = np.take_along_axis(scores, order, axis=-2)
@@ -132,7 +128,7 @@ class _Ranked:
 
 def best_thresholds(
     truth: Bools,
-    scores: npt.NDArray[Any],
+    scores: Values,
     minimum: int,
     otherwise: float = DEFAULT_THRESHOLD,
 ) -> Floats:

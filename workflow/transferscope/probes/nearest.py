@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 
 from transferscope.config.probes import KnnMetric
+from transferscope.runtime.arrays import Floats, Floats32, Integers
 
-Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 # Distances that are held at a time.
 BLOCK_BYTES = 64 * 2**20
 # Distances are rounded, so that equal embeddings tie whatever the order of a sum was.
@@ -35,18 +33,18 @@ class Neighbours:
         As scikit-learn defines them, [Q, k]; exactly zero between equal embeddings.
     """
 
-    rows: Rows
+    rows: Integers
     distances: Floats
 
 
 def nearest(
-    embeddings: npt.NDArray[np.float32],
+    embeddings: Floats32,
     metric: KnnMetric,
-    queries: Rows,
-    candidates: Rows,
+    queries: Integers,
+    candidates: Integers,
     sizes: Sequence[int],
     ks: Sequence[int],
-    codes: Rows | None = None,
+    codes: Integers | None = None,
 ) -> list[Neighbours]:
     """Return the nearest rows of each query, among several prefixes of the candidates.
 
@@ -91,7 +89,7 @@ def nearest(
     ]
 
 
-def fewest_allowed(queries: Rows, candidates: Rows, codes: Rows | None) -> int:
+def fewest_allowed(queries: Integers, candidates: Integers, codes: Integers | None) -> int:
     """Return how many candidates are allowed to the query that has the fewest of them.
 
     Parameters
@@ -114,18 +112,16 @@ class _Points:
     Without the latter a vector that all rows share would drown their differences.
     """
 
-    embeddings: npt.NDArray[np.float32]
+    embeddings: Floats32
     centre: Floats | None
 
     @classmethod
-    def of(
-        cls, embeddings: npt.NDArray[np.float32], metric: KnnMetric, candidates: Rows
-    ) -> _Points:
+    def of(cls, embeddings: Floats32, metric: KnnMetric, candidates: Integers) -> _Points:
         if metric == "cosine":
             return cls(embeddings, None)
         return cls(embeddings, np.median(embeddings[candidates], axis=0).astype(np.float64))
 
-    def read(self, rows: Rows) -> Floats:
+    def read(self, rows: Integers) -> Floats:
         points = self.embeddings[rows].astype(np.float64)
         if self.centre is None:
             return np.asarray(normalize(points, copy=False))
@@ -147,7 +143,7 @@ def _to_40_bits(values: Floats) -> Floats:
     return large - (large - values)
 
 
-def _first(distances: Floats, candidates: Rows, k: int) -> Neighbours:
+def _first(distances: Floats, candidates: Integers, k: int) -> Neighbours:
     """Return the k nearest of the candidates [m] by distances [q, m]; ties by row number."""
     if k == 0:
         return Neighbours(np.empty((len(distances), 0), np.int64), distances[:, :0])

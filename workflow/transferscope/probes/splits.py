@@ -10,10 +10,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard
@@ -21,6 +19,7 @@ from transferscope.config.probes import SplitSettings
 from transferscope.config.vocabulary import Scheme
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
 from transferscope.stores.parquet import read_parquet, write_parquet
 
@@ -46,11 +45,11 @@ class _Units:
         Union of the labels of each unit's tiles, bool [U, C].
     """
 
-    codes: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.bool_]
+    codes: Integers
+    labels: Bools
 
     @classmethod
-    def of(cls, names: npt.NDArray[Any], matrix: npt.NDArray[np.bool_]) -> _Units:
+    def of(cls, names: Texts, matrix: Bools) -> _Units:
         codes, distinct = pd.factorize(names, sort=True)
         labels = np.zeros((len(distinct), matrix.shape[1]), dtype=bool)
         np.logical_or.at(labels, codes, matrix)
@@ -60,7 +59,7 @@ class _Units:
         return len(self.labels)
 
 
-def _units(tiles: LabelledTiles, scheme: Scheme, rows: npt.NDArray[np.int64]) -> _Units:
+def _units(tiles: LabelledTiles, scheme: Scheme, rows: Integers) -> _Units:
     names = tiles.groups if scheme == "group" else tiles.fovs
     return _Units.of(names[rows], tiles.matrix[rows])
 
@@ -212,9 +211,9 @@ def make_splits(
 class _Part:
     """One fold: rows of the tile table, their roles (indices into `ROLES`) and shares."""
 
-    rows: npt.NDArray[np.int64]
-    roles: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
+    rows: Integers
+    roles: Integers
+    shares: Floats
     validation_unit: str
 
     def frame(self, scheme: Scheme, seed: int, fold: int) -> pd.DataFrame:
@@ -255,7 +254,7 @@ def _divide(
         yield fold, _Part(rows, roles, shares, unit)
 
 
-def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> npt.NDArray[np.int64]:
+def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> Integers:
     """Return the test fold of each unit, int64 [U]."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
@@ -267,9 +266,7 @@ def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> npt.N
     return assigned
 
 
-def _check_spread(
-    units: _Units, fold_of_unit: npt.NDArray[np.int64], classes: list[str], where: str
-) -> None:
+def _check_spread(units: _Units, fold_of_unit: Integers, classes: list[str], where: str) -> None:
     """Make sure that every class can be both learned and tested."""
     problems = []
     for column, name in enumerate(classes):
@@ -283,10 +280,10 @@ def _check_spread(
 def _choose_validation(
     tiles: LabelledTiles,
     scheme: Scheme,
-    rows: npt.NDArray[np.int64],
+    rows: Integers,
     share: float,
     names: tuple[object, ...],
-) -> tuple[npt.NDArray[np.bool_], str]:
+) -> tuple[Bools, str]:
     """Return which rows of the training side become validation, bool [n], and the unit chosen.
 
     With too few groups to give one up, fields of the training groups are chosen instead.
@@ -300,9 +297,7 @@ def _choose_validation(
     return np.zeros(len(rows), dtype=bool), "none"
 
 
-def _stratified_subset(
-    labels: npt.NDArray[np.bool_], share: float, names: tuple[object, ...]
-) -> npt.NDArray[np.bool_]:
+def _stratified_subset(labels: Bools, share: float, names: tuple[object, ...]) -> Bools:
     """Return a stratified subset of the units, bool [U], that leaves a unit of every class."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
@@ -327,9 +322,7 @@ def _stratified_subset(
     return _leave_every_class(chosen, labels)
 
 
-def _leave_every_class(
-    chosen: npt.NDArray[np.bool_], labels: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _leave_every_class(chosen: Bools, labels: Bools) -> Bools:
     """Take back units until every class has one that is not chosen."""
     kept = chosen.copy()
     for column in np.argsort(labels.sum(axis=0), kind="stable"):
@@ -339,9 +332,7 @@ def _leave_every_class(
     return kept
 
 
-def _shares(
-    groups: npt.NDArray[Any], roles: npt.NDArray[np.int64], names: tuple[object, ...]
-) -> npt.NDArray[np.float64]:
+def _shares(groups: Texts, roles: Integers, names: tuple[object, ...]) -> Floats:
     """Return rank / number of each row's group within its role, float64 [n]; 0 for test rows.
 
     A group has one random key for all roles, so that under the image scheme, where groups straddle

@@ -22,7 +22,7 @@ import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Pixels
+from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, remembering, size_of
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 

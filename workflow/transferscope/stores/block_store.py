@@ -17,6 +17,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from transferscope.runtime.arrays import Values
 from transferscope.runtime.atomic_files import writing
 from transferscope.stores.manifest import FORMAT_VERSION, Manifest, digest_of_ids
 from transferscope.transport.zarr_stores import RemoteStore
@@ -206,9 +207,7 @@ class BlockStore:
         done = self._done[:]
         return [block for block in self.blocks() if not done[block[0]]]
 
-    def write_block(
-        self, block: int, values: npt.NDArray[Any], source: bytes | None = None
-    ) -> None:
+    def write_block(self, block: int, values: Values, source: bytes | None = None) -> None:
         """Write one whole block, then its digest, then its flag.
 
         Parameters
@@ -267,7 +266,7 @@ class BlockStore:
             if block not in missing and not self._is_sound(block, self.array[start:stop])
         ]
 
-    def _is_sound(self, block: int, values: npt.NDArray[Any]) -> bool:
+    def _is_sound(self, block: int, values: Values) -> bool:
         digest = content_digest([values])
         return digest == self._digests[block].tobytes() and bool(np.isfinite(values).all())
 
@@ -287,7 +286,7 @@ class BlockStore:
         return described
 
 
-def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
+def content_digest(parts: Iterable[Values]) -> bytes:
     """Return a sha256 over the values of arrays in a row, `DIGEST_BYTES` long."""
     digest = hashlib.sha256()
     for part in parts:

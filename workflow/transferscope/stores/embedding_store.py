@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.config.channel_strategies import MEAN, single_channel
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.runtime.arrays import Floats32
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT
 from transferscope.stores.reader import StoreReader
 
@@ -55,9 +55,7 @@ class EmbeddingStore(StoreReader):
         """What the columns hold."""
         return [Columns(**c) for c in self.attributes["columns"]]
 
-    def read(
-        self, output: str | None = None, strategy: str | None = None
-    ) -> npt.NDArray[np.float32]:
+    def read(self, output: str | None = None, strategy: str | None = None) -> Floats32:
         """Return the embeddings of one output, [N, D] float32.
 
         Parameters
@@ -81,7 +79,7 @@ class EmbeddingStore(StoreReader):
             for c in chosen
         ]
         if strategy == MEAN:
-            mean: npt.NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
+            mean: Floats32 = np.mean(parts, axis=0, dtype=np.float32)
             return mean
         values = whole if whole is not None else np.concatenate(parts, axis=1)
         return np.asarray(values, dtype=np.float32)

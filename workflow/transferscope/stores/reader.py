@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.runtime.arrays import Values
 from transferscope.stores.block_store import content_digest, opened_group, read_ids
 from transferscope.stores.manifest import (
     Manifest,
@@ -132,7 +132,7 @@ class StoreReader:
         """Number of blocks."""
         return len(self._digests)
 
-    def block(self, block: int) -> npt.NDArray[Any]:
+    def block(self, block: int) -> Values:
         """Return the rows of a block; from an object store they are read by one request.
 
         Raises
@@ -160,7 +160,7 @@ class StoreReader:
         start = block * self.block_rows
         return start, min(start + self.block_rows, len(self))
 
-    def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def _values(self, start: int, stop: int) -> Values:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
         try:
             return np.asarray(self.array[start:stop])

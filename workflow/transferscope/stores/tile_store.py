@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.runtime.arrays import Floats32, Values
 from transferscope.stores.block_store import content_digest
 from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.reader import StoreReader
@@ -42,7 +41,7 @@ class TileStore(StoreReader):
         return list(self.attributes["channels"])
 
     @property
-    def intensity_range(self) -> npt.NDArray[np.float32]:
+    def intensity_range(self) -> Floats32:
         """Raw values of black and white, [C, 2]."""
         return np.asarray(self.attributes["intensity_range"], dtype=np.float32)
 
@@ -58,7 +57,7 @@ class TileStore(StoreReader):
         found = self.attributes.get("pixel_size_um")
         return None if found is None else float(found)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def read(self, start: int, stop: int) -> Values:
         """Return tiles [stop - start, C, H, W] in the raw dtype.
 
         Raises
@@ -73,7 +72,7 @@ class TileStore(StoreReader):
         parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
         return content_digest(parts)
 
-    def batches(self, size: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def batches(self, size: int) -> Iterator[tuple[int, Values]]:
         """Yield (start row, tiles) in blocks of `size` rows."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(start + size, len(self)))

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
+from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.runtime.ordered_map import in_order
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[Any]
+from transferscope.runtime.arrays import Values
 
 
 class WholeBlocks:
@@ -31,8 +29,8 @@ class WholeBlocks:
 
     def __init__(
         self,
-        read_rows: Callable[[int, int], Rows],
-        read_block: Callable[[int], Rows],
+        read_rows: Callable[[int, int], Values],
+        read_block: Callable[[int], Values],
         block_rows: int,
         total: int,
     ) -> None:
@@ -40,9 +38,9 @@ class WholeBlocks:
         self._block_rows, self._total = block_rows, total
         self._lock = threading.Lock()
         self._block, self._next = -1, 0
-        self._held: Rows = np.empty(0)
+        self._held: Values = np.empty(0)
 
-    def read(self, start: int, stop: int) -> Rows:
+    def read(self, start: int, stop: int) -> Values:
         """Return rows [start, stop)."""
         stop = min(stop, self._total)
         rows = self._block_rows
@@ -51,7 +49,7 @@ class WholeBlocks:
         parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _part(self, start: int, stop: int) -> Rows:
+    def _part(self, start: int, stop: int) -> Values:
         """Return rows of one block: of the one that is held, of one read now, or by themselves."""
         block, within = divmod(start, self._block_rows)
         with self._lock:
