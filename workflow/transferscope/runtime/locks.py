@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def alone(lock_file: Path, what: str) -> Iterator[None]:
+def exclusive(lock_file: Path, what: str) -> Iterator[None]:
     """Hold a lock; the system frees it when the process ends, however it ends.
 
     Parameters

@@ -106,13 +106,13 @@ def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Proble
 def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
     """Fetch a file while no other process does; one that waited finds it there."""
     # Imported here: `cached_path` is asked by commands that start fast.
-    from transferscope.runtime.locks import alone
+    from transferscope.runtime.locks import exclusive
     from transferscope.runtime.progress import progress_bar
     from transferscope.transport.download import Download, DownloadError, download
 
     wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
     try:
-        with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
+        with exclusive(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
             if path.is_file():
                 return
             logger.info("fetching %s", url)
