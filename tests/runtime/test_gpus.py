@@ -14,7 +14,7 @@ from transferscope.runtime.gpus import allot
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from transferscope.gpus import allot
+from transferscope.runtime.gpus import allot
 taken = allot(sys.argv[2:], Path(sys.argv[1]))
 print(taken.index, flush=True)
 time.sleep(600)

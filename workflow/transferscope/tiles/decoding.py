@@ -12,7 +12,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.runtime.arrays import Floats, Pixels
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
@@ -89,7 +89,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     indices = range(first, len(plan.fields))
     if plan.sheet.is_remote:
         # Many files are on their way at a time; few are decoded.
-        fetched = in_order(partial(_fetch, plan), indices, FIELDS_AHEAD)
+        fetched = ordered_map(partial(_fetch, plan), indices, FIELDS_AHEAD)
     else:
         fetched = ((index, _files(plan, index)) for index in indices)
 
@@ -97,7 +97,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
         index, files = found
         return _decode(plan, plan.fields[index], files)
 
-    for (index, _), decoded in in_order(decode, fetched, workers):
+    for (index, _), decoded in ordered_map(decode, fetched, workers):
         yield index, decoded
 
 
