@@ -11,7 +11,7 @@ from transferscope.runtime.atomic_files import replacing
 WRITER = """
 import sys, time
 from pathlib import Path
-from transferscope.disk import replacing
+from transferscope.runtime.atomic_files import replacing
 
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")

@@ -11,7 +11,7 @@ from transferscope.runtime.worker_processes import process_pool
 
 STEP = """
 import os, time
-from transferscope.processes import process_pool
+from transferscope.runtime.worker_processes import process_pool
 
 if __name__ == "__main__":
     with process_pool(2) as pool:
