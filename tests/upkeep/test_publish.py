@@ -111,7 +111,7 @@ def test_an_interrupted_publication_is_none_and_goes_on(study: Study, place: str
     assert len(sent) == 10
     with pytest.raises(UserError, match="does not exist"):
         TileStore(f"{place}/tiny/tiles/cells.json")
-    with pytest.raises(UserError, match="not to the end"):
+    with pytest.raises(UserError, match="did not finish"):
         verify_published(f"{place}/tiny")
     done = publish(study, place, 4)
     assert done.kept == 10
@@ -147,7 +147,7 @@ def test_a_block_that_is_sent_again_makes_the_publication_half(
         interrupted(patched, 0)
         with pytest.raises(KeyboardInterrupt):
             publish(study, place, 1)
-    with pytest.raises(UserError, match="not to the end"):
+    with pytest.raises(UserError, match="did not finish"):
         verify_published(f"{place}/tiny")
 
 
