@@ -25,7 +25,7 @@ class TileStore(StoreReader):
     Raises
     ------
     UserError
-        Where manifest and store are missing, damaged or do not agree.
+        If manifest or store is missing or damaged, or if they do not agree.
     """
 
     format = TILES_FORMAT
@@ -37,7 +37,7 @@ class TileStore(StoreReader):
 
     @property
     def channels(self) -> list[str]:
-        """What each channel shows."""
+        """Names of the channels."""
         return list(self.attributes["channels"])
 
     @property
@@ -53,7 +53,7 @@ class TileStore(StoreReader):
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Pixel size in um; None where it is not known, or is not the same for all tiles."""
+        """Pixel size in um; None if it is unknown or differs between tiles."""
         found = self.attributes.get("pixel_size_um")
         return None if found is None else float(found)
 
@@ -63,12 +63,12 @@ class TileStore(StoreReader):
         Raises
         ------
         UserError
-            Where they cannot be read.
+            If they cannot be read.
         """
-        return self._blocks.read(start, stop) if self.is_far else self._values(start, stop)
+        return self._blocks.read(start, stop) if self.is_remote else self._values(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
-        """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
+        """Return the `content_digest` of tiles [start, stop), read `rows` at a time."""
         parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
         return content_digest(parts)
 
