@@ -1,10 +1,10 @@
-"""From tiles to fields and groups: their embeddings, labels and divisions, and how they score.
+"""Aggregation of tiles to fields and groups: embeddings, labels, divisions and scores.
 
-A field's embedding is the mean or the median of its tiles' embeddings, value by value, and so is a
-group's. Only tiles that the splits divide count. An aggregate has every class that one of its tiles
-has; where a tile has one class only, an aggregate whose tiles disagree is left out. It plays the
-role of its tiles, so that all levels are compared on the same folds: a group is therefore scored
-by the scheme `group` alone, for by `image` its tiles are on both sides.
+The embedding of an aggregate (a field or a group) is the elementwise mean or median over its tiles.
+Only tiles that are in a split count. An aggregate has each class of any of its tiles; in a
+single-label task, aggregates whose tiles have different classes are left out. An aggregate has the
+role of its tiles, so that all levels are compared on the same folds. Groups are therefore scored
+only with the scheme `group`: with `image` their tiles are on both sides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 from transferscope.config.jobs import AggregateProbe
 from transferscope.config.probes import AggregationMethod
 from transferscope.errors import Problem, UserError
-from transferscope.probes.evaluation import Division, ProbeData, Sink
+from transferscope.probes.evaluation import Division, ProbeData, Sink, output_of
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
 from transferscope.probes.labels import LabelledTiles
@@ -35,16 +35,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Aggregates:
-    """What the tiles of a dataset are put together to.
+    """The fields or groups of a dataset.
 
     Parameters
     ----------
     names
         Name of each aggregate, str [A].
     codes
-        Aggregate of each tile, int64 [N]; -1 where it is in none.
+        Aggregate of each tile, int64 [N]; -1 if it is in none.
     data
-        Labels, groups and divisions of the aggregates; its embeddings are empty, [A, 0].
+        Labels, groups and divisions of the aggregates; with empty embeddings, [A, 0].
     """
 
     names: Texts
@@ -53,7 +53,7 @@ class Aggregates:
 
     @classmethod
     def of(cls, tiles: ProbeData, level: str) -> Aggregates:
-        """Put the divided tiles of each field or group together.
+        """Aggregate the tiles in splits by field or group.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class Aggregates:
         Raises
         ------
         UserError
-            Where no aggregate is left for one of the folds.
+            If a fold has no training or test aggregate.
         """
         dataset = tiles.identity["dataset"]
         divisions = [d for d in tiles.divisions if level != "group" or d.scheme == "group"]
@@ -85,7 +85,7 @@ class Aggregates:
         return cls(names, codes, found)
 
     def embed(self, embeddings: Floats32, method: AggregationMethod) -> ProbeData:
-        """Return what a probe reads, with the embeddings [N, D] of the tiles put together."""
+        """Return the data of a probe, from the embeddings [N, D] of the tiles."""
         merged = aggregate(embeddings, self.codes, len(self.names), method)
         return replace(self.data, embeddings=merged)
 
@@ -93,14 +93,14 @@ class Aggregates:
 def aggregate(
     embeddings: Floats32, codes: Integers, n_aggregates: int, method: AggregationMethod
 ) -> Floats32:
-    """Return the mean or the median of each aggregate, value by value, [A, D] float32.
+    """Return the elementwise mean or median of each aggregate, [A, D] float32.
 
     Parameters
     ----------
     embeddings
         [N, D].
     codes
-        Aggregate of each row, int64 [N]; negative: none. Each aggregate has a row.
+        Aggregate of each row, int64 [N]; negative: none. No aggregate is empty.
     n_aggregates
         A.
     method
@@ -123,26 +123,25 @@ def score_aggregates(
     scores: Path,
     predictions: Mapping[str, Path],
 ) -> None:
-    """Score a store at every level, and write one score table and a table of predictions a level.
+    """Score a store at every level; write one score table, and predictions per variant.
 
     Parameters
     ----------
     data
-        The tiles, at the full fraction.
+        The tiles, with divisions of the full fraction.
     fields
-        Embeddings [F, D] of whole fields by the same backbone, and their tiles; None: there are
-        none.
+        Embeddings [F, D] of whole fields by the same backbone, and their tiles, if there are any.
     probe
         Levels, methods and heads.
     scores
-        Where the scores go: `VARIANT`, then `SCORE_COLUMNS`.
+        Path of the scores: `VARIANT`, then `SCORE_COLUMNS`.
     predictions
-        Where the predictions of each variant go, by its name.
+        Paths of the predictions, by name of the variant.
 
     Raises
     ------
     UserError
-        Where nothing is left at a level, or a field is missing.
+        If no aggregate is left at a level, or a field is missing.
     """
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
     tables = []
@@ -167,17 +166,17 @@ def read_fields(
     """
     store = EmbeddingStore(manifest)
     store.check()
-    embeddings = store.read(representation.partition("@")[2] or None, channels)
+    embeddings = store.read(output_of(representation), channels)
     return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
 
 
 def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
-    """Run logistic regression, the floor and k-NN."""
+    """Run the floor, logistic regression and k-NN."""
     heads = probe.heads.model_copy(update={"kinds": ["logreg"]})
-    found = [run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)]
-    for results in found:
+    tables = []
+    for results in (run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)):
         results.flush()
-    tables = [results.scores() for results in found]
+        tables.append(results.scores())
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
@@ -200,7 +199,7 @@ def _data_of_variants(
 
 
 def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Integers:
-    """Return the aggregate of each field: that of the tiles which name it in `fov`."""
+    """Return the aggregate of each field: that of the tiles that name it in `fov`."""
     inside = found.codes >= 0
     known = dict(zip(tiles.fovs[inside], found.codes[inside], strict=True))
     if missing := sorted(set(known) - set(fields.fovs)):
@@ -217,7 +216,7 @@ def _rows_of(division: Division) -> Integers:
 def _known_codes(
     own: Texts, divided: Integers, tiles: ProbeData, level: str
 ) -> tuple[Texts, Integers]:
-    """Return the names of the aggregates, and the aggregate of each tile or -1."""
+    """Return the names of the aggregates, and the aggregate of each tile; -1: none."""
     inside, names = pd.factorize(own[divided], sort=True)
     kept = np.ones(len(names), dtype=bool)
     if not tiles.is_multi_label:
@@ -237,7 +236,7 @@ def _known_codes(
 
 
 def _labels(matrix: Bools, codes: Integers, count: int) -> Bools:
-    """Return the classes that any tile of each aggregate has, bool [A, C]."""
+    """Return the classes of each aggregate: those of any of its tiles, bool [A, C]."""
     labels = np.zeros((count, matrix.shape[1]), dtype=bool)
     np.logical_or.at(labels, codes, matrix)
     return labels
