@@ -1,4 +1,4 @@
-"""Which training tiles are no neighbours of a test tile: those of its field, group or batch."""
+"""Exclusion of training tiles as neighbours, if they share field, group or batch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none,
 def exclusion_codes(
     tiles: LabelledTiles, exclude: KnnExclusion, where: str = "tile table"
 ) -> Integers | None:
-    """Return a code of each tile, int64 [N]; tiles of the same code are no neighbours.
+    """Return a code per tile, int64 [N]; tiles with the same code are not neighbours.
 
     Parameters
     ----------
     tiles
-        With their fields, groups and batches.
+        Tiles with fields, groups and batches.
     exclude
-        What neighbours must not share; `none` gives None.
+        What neighbours must not share; `none` returns None.
     where
-        What to call the tiles in an error.
+        Name of the tiles in an error.
 
     Raises
     ------
     UserError
-        Where the batch of a labelled tile is not known.
+        If the batch of a labelled tile is unknown.
     """
     if exclude == "none":
         return None
@@ -41,16 +41,16 @@ def exclusion_codes(
 
 
 def exclusion_problems(table: pd.DataFrame, exclude: KnnExclusion, where: str) -> list[Problem]:
-    """Return why a sample sheet cannot be searched as `knn.exclude` asks.
+    """Return why `knn.exclude` cannot be applied to a sample sheet.
 
     Parameters
     ----------
     table
-        With columns `labels` and, if at hand, `batch`.
+        With column `labels` and optionally `batch`.
     exclude
         What neighbours must not share.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
     """
     if exclude != "batch":
         return []

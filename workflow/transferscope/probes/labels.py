@@ -1,4 +1,4 @@
-"""From the label strings of a sample sheet or tile table to a label matrix."""
+"""Label matrices from the label strings of a sample sheet or tile table."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class LabelledTiles:
     Parameters
     ----------
     matrix
-        Does the tile have the class? bool [N, C].
+        Whether a tile has a class, bool [N, C].
     classes
         Names of the C classes.
     task
-        May a tile have several labels?
+        Whether a tile may have several labels.
     tile_ids, groups, fovs, batches
         Names, str [N]; an unknown batch is empty.
     """
@@ -46,12 +46,12 @@ class LabelledTiles:
         Parameters
         ----------
         table
-            With columns `group` and `labels`. A missing `tile_id` is the row's number, a missing
-            `fov` the `tile_id`, a missing `batch` empty.
+            With columns `group` and `labels`. Defaults: `tile_id` is the row number, `fov` the
+            `tile_id`, and `batch` empty.
         classes
-            The class list, in the order of the matrix's columns.
+            Classes, in the order of the matrix's columns.
         task
-            May a tile have several labels?
+            Whether a tile may have several labels.
         """
         rows = pd.Series(range(len(table)), dtype="int64")
         tile_ids = _texts(table.get("tile_id", rows))
@@ -66,17 +66,17 @@ class LabelledTiles:
         )
 
     def with_classes(self, classes: Sequence[str]) -> LabelledTiles:
-        """Return the same tiles with some of the classes."""
+        """Return the same tiles with a subset of the classes."""
         columns = [self.classes.index(name) for name in classes]
         return replace(self, matrix=self.matrix[:, columns], classes=list(classes))
 
     @property
     def labelled(self) -> Bools:
-        """Does the tile have a label of the class list? bool [N]."""
+        """Whether a tile has any of the classes, bool [N]."""
         return np.asarray(self.matrix.any(axis=1))
 
     def class_index(self) -> Integers:
-        """Return the first class of each tile, int64 [N]; -1 where it is unlabelled."""
+        """Return the first class of each tile, int64 [N]; -1 if it is unlabelled."""
         return np.where(self.labelled, self.matrix.argmax(axis=1), -1)
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ def _texts(column: pd.Series[Any]) -> Texts:
 
 
 def label_matrix(texts: Texts, classes: Sequence[str]) -> Bools:
-    """Return which tile has which class, bool [N, C]; other labels are ignored."""
+    """Return the label matrix, bool [N, C]; labels of other classes are ignored."""
     codes, distinct = pd.factorize(texts)
     index = {name: column for column, name in enumerate(classes)}
     rows = np.zeros((len(distinct), len(classes)), dtype=bool)
@@ -99,23 +99,24 @@ def label_matrix(texts: Texts, classes: Sequence[str]) -> Bools:
 
 
 def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[Problem]:
-    """Return what is wrong with the labels of a tile table or sample sheet.
+    """Return the problems of the labels of a tile table or sample sheet.
 
     Parameters
     ----------
     table
-        With columns `labels` and, if at hand, `tile_id`.
+        With column `labels` and optionally `tile_id`.
     card
-        The dataset's card, which states the vocabulary and the task.
+        The dataset's card, with vocabulary and task.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
     """
-    # A million tiles have few different labels: each text is read once.
+    # A million tiles have few distinct label strings: each is parsed once.
     codes, distinct = pd.factorize(_texts(table["labels"]))
     found = [split_labels(text) for text in distinct]
     unknown = sorted({label for labels in found for label in labels} - set(card.labels))
+    column = f"{where}, column labels"
     problems = [
-        Problem(f"{where}, column labels", f'unknown label "{label}"', suggest(label, card.labels))
+        Problem(column, f'unknown label "{label}"', suggest(label, card.labels))
         for label in unknown
     ]
     has_several = np.array([len(labels) > 1 for labels in found], dtype=bool)
@@ -124,5 +125,5 @@ def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[P
         first = str(table["tile_id"].iloc[several[0]]) if "tile_id" in table else str(several[0])
         what = f"{len(several)} tiles have several labels, first {first}"
         fix = "Give each tile one label, or set `task: multi-label` in the dataset's card."
-        problems.append(Problem(f"{where}, column labels", what, fix))
+        problems.append(Problem(column, what, fix))
     return problems

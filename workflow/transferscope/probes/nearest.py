@@ -1,4 +1,4 @@
-"""Nearest neighbours: one exact search at the largest k among the candidates that are allowed."""
+"""Exact nearest neighbours among allowed candidates, in one search at the largest k."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sklearn.utils import gen_batches
 from transferscope.config.probes import KnnMetric
 from transferscope.runtime.arrays import Floats, Floats32, Integers
 
-# Distances that are held at a time.
+# Memory of the distances of one block.
 BLOCK_BYTES = 64 * 2**20
-# Distances are rounded, so that equal embeddings tie whatever the order of a sum was.
+# Distances are rounded, so that equal embeddings tie independently of summation order.
 COSINE_DECIMALS = 12
-# Veltkamp's factor: keeps 40 of the 53 bits of a float64.
+# Factor of Veltkamp's splitting: keeps 40 of the 53 bits of a float64.
 SPLITTER = float(2**13 + 1)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Neighbours of each query, the nearest first.
+    """Neighbours of each query, nearest first.
 
     Parameters
     ----------
@@ -53,14 +53,13 @@ def nearest(
     embeddings
         [N, D].
     metric
-        `cosine`, where a row of zeros is at distance 1 from all, or `euclidean`.
+        `cosine`, with distance 1 between a row of zeros and any row, or `euclidean`.
     queries, candidates
         Row numbers, [Q] and [M].
     sizes, ks
-        For each search: how many candidates it sees, and the number of neighbours; none above
-        `fewest_allowed`.
+        Per search: the number of candidates and of neighbours, at most `fewest_allowed`.
     codes
-        [N]; a candidate with the code of the query is no neighbour of it. None: all are allowed.
+        [N]; candidates with the code of the query are excluded. None: all are allowed.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def nearest(
 
 
 def fewest_allowed(queries: Integers, candidates: Integers, codes: Integers | None) -> int:
-    """Return how many candidates are allowed to the query that has the fewest of them.
+    """Return the smallest number of allowed candidates of any query.
 
     Parameters
     ----------
@@ -107,9 +106,9 @@ def fewest_allowed(queries: Integers, candidates: Integers, codes: Integers | No
 
 @dataclass(frozen=True)
 class _Points:
-    """Embeddings as points in float64: at length 1, or moved by the candidates' median [D].
+    """Embeddings as float64 points: normalised, or centred on the candidates' median [D].
 
-    Without the latter a vector that all rows share would drown their differences.
+    Without centring, a large common vector would cause cancellation in distances.
     """
 
     embeddings: Floats32
@@ -132,7 +131,7 @@ class _Points:
         """Return the rounded distances of points, [q, m]."""
         if self.centre is None:
             return np.round(1 - queries @ pool.T, COSINE_DECIMALS)
-        # The error of a squared distance is in proportion to the points' lengths.
+        # The error of a squared distance is proportional to the squared norms.
         length = _to_40_bits(np.square(queries).sum(axis=1, keepdims=True))
         squared = euclidean_distances(queries, pool, squared=True)
         return np.sqrt(_to_40_bits(squared + length) - length)
@@ -144,11 +143,11 @@ def _to_40_bits(values: Floats) -> Floats:
 
 
 def _first(distances: Floats, candidates: Integers, k: int) -> Neighbours:
-    """Return the k nearest of the candidates [m] by distances [q, m]; ties by row number."""
+    """Return the k nearest candidates [m] by distances [q, m]; ties go to lower rows."""
     if k == 0:
         return Neighbours(np.empty((len(distances), 0), np.int64), distances[:, :0])
     last = np.partition(distances, k - 1, axis=1)[:, [k - 1]]
-    # As many columns as hold all that tie with the last.
+    # Enough columns to hold all ties with the last neighbour.
     width = int((distances <= last).sum(axis=1).max())
     columns = np.argpartition(distances, width - 1, axis=1)[:, :width]
     rows, near = candidates[columns], np.take_along_axis(distances, columns, axis=1)
