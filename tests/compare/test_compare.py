@@ -342,7 +342,7 @@ def test_tables_of_the_probes_are_understood(tmp_path, caplog):
     summary = read_summary(tmp_path / "s.csv")
     assert set(summary["head"]) == {"floor", "linear", "knn"}
     assert summary.query("metric == 'macro_f1'")["ci_low"].notna().all()
-    assert "The floor, which knows the training labels alone" in (tmp_path / "s.md").read_text()
+    assert "The floor, which uses only the training labels" in (tmp_path / "s.md").read_text()
 
 
 ORDERS = ["map-random-0", "map-random-3", "map-random-7"]

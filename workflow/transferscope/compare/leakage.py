@@ -1,4 +1,4 @@
-"""What backbones that were trained in the study have seen of the datasets they are evaluated on."""
+"""What backbones trained in the study saw of the datasets on which they are evaluated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEEN = {
 
 
 def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
-    """Return what a reader has to know of backbones that were trained on a dataset.
+    """Return notes on backbones that were trained on a dataset.
 
     Parameters
     ----------

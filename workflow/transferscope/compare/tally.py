@@ -1,7 +1,7 @@
-"""From the predictions of one store to its bootstrap draws, one split at a time.
+"""Bootstrap of the predictions of one store, one fold at a time.
 
-Predictions of a large study do not fit into memory, so that each file is read one fold at a time,
-and each fold is reduced at once to counts, and these to metrics per draw.
+Predictions of a large study do not fit into memory. Each file is therefore read fold by fold, and
+each fold is reduced to counts, and then to metrics per draw.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ BATCH_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Unit:
-    """What one head, trained on one fraction, predicts for the test rows of one fold.
+    """Predictions of one head, trained on one fraction, for the test rows of one fold.
 
     Parameters
     ----------
     head, scheme, seed, fold, fraction
-        Which head and which fold.
+        Head and fold.
     true, predicted
         Label indicators, [tiles, classes].
     score
@@ -68,7 +68,7 @@ def groups_of(path: Path) -> set[str]:
     Raises
     ------
     UserError
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     found: set[str] = set()
     try:
@@ -80,7 +80,7 @@ def groups_of(path: Path) -> set[str]:
 
 
 def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
-    """Yield the units of each fold, one list per fold; no more than that is held in memory.
+    """Yield the units of each fold, one list per fold; only one fold is in memory at a time.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _rows_of(file: pq.ParquetFile, fold: tuple[str, int, int], n_classes: int) -
 
 
 def _may_hold(row_group: pq.RowGroupMetaData, wanted: Mapping[str, Any]) -> bool:
-    """Tell by its statistics whether a row group may hold rows with the wanted values."""
+    """Return whether a row group may have rows with the wanted values, by its statistics."""
     for position in range(row_group.num_columns):
         column = row_group.column(position)
         value, statistics = wanted.get(column.path_in_schema), column.statistics
@@ -158,7 +158,7 @@ class _Sums:
         return cls(np.zeros_like(values), np.zeros_like(values))
 
     def add(self, values: Floats, groups: Integers, times: Floats) -> None:
-        """Add the values of one fold, each draw as often as it drew this order of the channels."""
+        """Add the values of one fold, weighted by how often each draw has this channel order."""
         often = times.reshape(-1, *[1] * (values.ndim - 1))
         self.total += often * np.nan_to_num(values)
         self.defined += often * np.isfinite(values)
@@ -170,14 +170,14 @@ class _Sums:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How often each class is true and predicted, over all folds and repeats.
+    """True and predicted tiles of each class, over all folds and repeats.
 
     Parameters
     ----------
     true, predicted
         Tiles, [classes].
     groups
-        Which groups hold the class, [groups, classes].
+        Whether a group has the class, [groups, classes].
     """
 
     true: Floats
@@ -193,7 +193,7 @@ class ClassCounts:
 
 @dataclass
 class Tally:
-    """All that is kept of the predictions of one store.
+    """Bootstrap sums over the predictions of one store.
 
     Parameters
     ----------
@@ -202,9 +202,9 @@ class Tally:
     headline
         Metric whose value in each fold is kept, for paired differences.
     full_fraction
-        The fraction at which these are kept.
+        Fraction at which these values are kept.
     with_precision
-        Whether average precision, which costs the most, is wanted.
+        Whether to compute average precision, which is the most expensive metric.
     n_orders
         Number of prediction tables, one per random order of the channels.
     """
@@ -224,7 +224,7 @@ class Tally:
         Returns
         -------
         float64 [1 + draws, metrics]
-            `PLAIN_METRICS`, then the F1 of each class; row 0 is the sample as it is.
+            `PLAIN_METRICS`, then the F1 of each class; row 0 is the original sample.
         """
         return self.sums[head, scheme, fraction].mean()
 
@@ -237,7 +237,7 @@ class Tally:
         }
 
     def n_repeats(self, head: Head, scheme: str) -> int:
-        """Return how often each tile was predicted: repeats of the division times orders."""
+        """Return the number of predictions per tile: repeats of the splits times orders."""
         return self.n_orders * len({seed for seed, _ in self.fold_sums[head, scheme]})
 
     def add(self, units: list[Unit], weights: Floats32, times: Floats) -> None:
@@ -250,7 +250,7 @@ class Tally:
         weights
             [1 + draws, groups], from `draw_weights`.
         times
-            How often each draw drew the order of the channels, [1 + draws].
+            How often each draw has this channel order, [1 + draws].
         """
         present = np.unique(np.concatenate([u.group for u in units]))
         counts = np.stack(
@@ -306,7 +306,7 @@ def tally(
     full_fraction: float,
     with_precision: bool,
 ) -> Tally:
-    """Reduce the prediction tables of one store, one fold after the other.
+    """Reduce the prediction tables of one store, fold by fold.
 
     Parameters
     ----------
@@ -317,15 +317,13 @@ def tally(
     weights
         [1 + draws, groups], from `draw_weights`.
     settings
-        The headline metric, whose value in each fold is kept, draws and seed.
-    full_fraction
-        The fraction at which these are kept.
-    with_precision
-        Whether average precision, which costs the most, is wanted.
+        Headline metric, number of draws and seed.
+    full_fraction, with_precision
+        As in `Tally`.
     """
     classes = classes_of(paths[0])
     result = Tally(classes, settings.metric, full_fraction, with_precision, len(paths))
-    # The orders are drawn as well, so that intervals include how much depends on them.
+    # Orders are drawn as well, so that intervals include their variance.
     orders = draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM)
     for path, times in zip(paths, orders.T.astype(np.float64), strict=True):
         for units in read_units(path, groups):
