@@ -35,9 +35,9 @@ def quoted(name: object) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-def store_name(row: Any, side: str = "") -> str:
+def store_name(row: Any) -> str:
     """Return the quoted name of the store of a row."""
-    return quoted(Store(str(row[f"{side}backbone"]), str(row[f"{side}channels"])))
+    return quoted(Store(str(row["backbone"]), str(row["channels"])))
 
 
 def strategy_phrase(strategy: str) -> str:

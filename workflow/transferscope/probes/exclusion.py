@@ -13,9 +13,7 @@ from transferscope.runtime.arrays import Integers
 BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
 
 
-def exclusion_codes(
-    tiles: LabelledTiles, exclude: KnnExclusion, where: str = "tile table"
-) -> Integers | None:
+def exclusion_codes(tiles: LabelledTiles, exclude: KnnExclusion, where: str) -> Integers | None:
     """Return a code per tile, int64 [N]; tiles with the same code are not neighbours.
 
     Parameters

@@ -103,15 +103,13 @@ def find_probe(name: str, where: str) -> FrozenProbe:
     return probe
 
 
-def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProbe, Model]:
+def wanted_probes(config: StudyConfig) -> dict[FrozenProbe, Model]:
     """Return the probes that a study requests, with their settings.
 
     Parameters
     ----------
     config
         The study config.
-    where
-        Name of the config file, for messages.
 
     Raises
     ------
@@ -122,7 +120,7 @@ def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProb
     given: dict[str, Any] = {"heads": config.heads, "knn": config.knn}
     found: dict[FrozenProbe, Model] = {HEADS: config.heads, KNN: config.knn}
     for name, settings in config.probes.items():
-        place = f"{where}, key probes.{name}"
+        place = f"config, key probes.{name}"
         if name in given:
             what = "has a section of its own"
             problems.append(Problem(place, what, f"Put its settings under `{name}:`."))

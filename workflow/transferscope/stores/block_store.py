@@ -135,14 +135,12 @@ class BlockStore:
         )
         blocks = -(-shape[0] // block_rows)
         # One chunk per flag, so that writers of different blocks never write the same file.
-        group.create_array("done", shape=(blocks,), dtype="uint8", chunks=(1,), compressors=None)
-        for name in ("digest", "source") if recipe is not None else ("digest",):
+        sizes: dict[str, tuple[int, ...]] = {"done": (blocks,), "digest": (blocks, DIGEST_BYTES)}
+        if recipe is not None:
+            sizes["source"] = sizes["digest"]
+        for name, size in sizes.items():
             group.create_array(
-                name,
-                shape=(blocks, DIGEST_BYTES),
-                dtype="uint8",
-                chunks=(1, DIGEST_BYTES),
-                compressors=None,
+                name, shape=size, dtype="uint8", chunks=(1, *size[1:]), compressors=None
             )
         write_ids(group, ids)
         # The fingerprint comes last: a store without it is incomplete and is made anew.
@@ -172,24 +170,23 @@ class BlockStore:
         Flags are cleared first and the fingerprint is written last, so that an interruption only
         costs time.
         """
-        missing = {block for block, _, _ in self.missing()}
-        before = {block: stop for block, _, stop in self.blocks() if block not in missing}
-        n_blocks = -(-rows // self.block_rows)
-        kept = 0
-        for block, stop in before.items():
-            start = block * self.block_rows
-            unchanged = stop <= rows and min(start + self.block_rows, rows) == stop
-            if unchanged and self._sources[block].tobytes() == source_of(start, stop):
-                kept += 1
-            else:
-                self._done[block] = 0
+        done, n_blocks = self._done[:], -(-rows // self.block_rows)
+        kept = {
+            block
+            for block, start, stop in self.blocks()
+            if done[block]
+            and stop == min(start + self.block_rows, rows)
+            and self._sources[block].tobytes() == source_of(start, stop)
+        }
+        for block in set(range(len(done))) - kept:
+            self.forget(block)
         self._resize(rows)
-        for block in set(range(n_blocks)) - set(before):
-            self._done[block] = 0
+        for block in set(range(n_blocks)) - kept:
+            self.forget(block)
         write_ids(self.group, ids)
         self.group.attrs.update(attributes)
         logger.info(
-            "%s: the rows have changed; %d blocks of %d are kept", self.path, kept, n_blocks
+            "%s: the rows have changed; %d blocks of %d are kept", self.path, len(kept), n_blocks
         )
 
     @property
@@ -242,18 +239,17 @@ class BlockStore:
     def _resize(self, rows: int) -> None:
         blocks = -(-rows // self.block_rows)
         self.array.resize((rows, *self.array.shape[1:]))
-        self._done.resize((blocks,))
-        self._digests.resize((blocks, DIGEST_BYTES))
-        if self._sources is not None:
-            self._sources.resize((blocks, DIGEST_BYTES))
+        for array in (self._done, self._digests, self._sources):
+            if array is not None:
+                array.resize((blocks, *array.shape[1:]))
 
     def damaged(self) -> list[int]:
         """Return the finished blocks with non-finite values or a wrong checksum; all are read."""
-        missing = {block for block, _, _ in self.missing()}
+        done = self._done[:]
         return [
             block
             for block, start, stop in self.blocks()
-            if block not in missing and not self._is_sound(block, self.array[start:stop])
+            if done[block] and not self._is_sound(block, self.array[start:stop])
         ]
 
     def _is_sound(self, block: int, values: Values) -> bool:
