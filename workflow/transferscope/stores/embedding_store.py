@@ -97,7 +97,7 @@ class EmbeddingStore(StoreReader):
             return columns
         chosen = [c for c in columns if c.channel == channel]
         if not chosen:
-            what = f'holds no pass of the channel "{channel}" alone'
+            what = f'holds no pass of the channel "{channel}"'
             known = sorted({c.channel for c in columns if c.channel is not None})
             raise UserError(Problem(str(self.path), what, suggest(channel, known)))
         return chosen

@@ -189,11 +189,11 @@ def _counted(tries: Retry, failed: _TryFailedError, url: str) -> Retry:
 
 def _wait_s(tries: Retry, answer: BaseHTTPResponse | None) -> float:
     """Return the wait in s: at least as long as the server requests, up to `backoff_max`."""
-    asked = None
+    requested = None
     if answer is not None:
         with suppress(InvalidHeader, ValueError, OverflowError):
-            asked = tries.get_retry_after(answer)
-    return min(max(asked or 0.0, tries.get_backoff_time()), tries.backoff_max)
+            requested = tries.get_retry_after(answer)
+    return min(max(requested or 0.0, tries.get_backoff_time()), tries.backoff_max)
 
 
 class _Part:
