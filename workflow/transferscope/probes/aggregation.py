@@ -23,10 +23,10 @@ from transferscope.errors import Problem, UserError
 from transferscope.probes.evaluation import Division, ProbeData, Sink, output_of
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
-from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.labels import LabelledTiles, joint_labels
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
-from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
+from transferscope.runtime.arrays import Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
@@ -84,9 +84,12 @@ class Aggregates:
             raise UserError(Problem(f"dataset {dataset}", what, fix))
         return cls(names, codes, found)
 
-    def embed(self, embeddings: Floats32, method: AggregationMethod) -> ProbeData:
-        """Return the data of a probe, from the embeddings [N, D] of the tiles."""
-        merged = aggregate(embeddings, self.codes, len(self.names), method)
+    def embed(
+        self, embeddings: Floats32, method: AggregationMethod, codes: Integers | None = None
+    ) -> ProbeData:
+        """Return the data of a probe, from embeddings [N, D] of the tiles, or of given codes."""
+        codes = self.codes if codes is None else codes
+        merged = aggregate(embeddings, codes, len(self.names), method)
         return replace(self.data, embeddings=merged)
 
 
@@ -194,8 +197,7 @@ def _data_of_variants(
         elif fields is not None:
             found = levels[variant.level]
             codes = _codes_of_fields(fields[1], data.tiles, found)
-            merged = aggregate(fields[0], codes, len(found.names), variant.method)
-            yield variant, replace(found.data, embeddings=merged)
+            yield variant, found.embed(fields[0], variant.method, codes)
 
 
 def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Integers:
@@ -220,7 +222,7 @@ def _known_codes(
     inside, names = pd.factorize(own[divided], sort=True)
     kept = np.ones(len(names), dtype=bool)
     if not tiles.is_multi_label:
-        kept = _labels(tiles.tiles.matrix[divided], inside, len(names)).sum(axis=1) == 1
+        kept = joint_labels(tiles.tiles.matrix[divided], inside, len(names)).sum(axis=1) == 1
         if not kept.all():
             logger.warning(
                 "%s: %d of %d of level %s have tiles of different classes and are left out",
@@ -235,19 +237,12 @@ def _known_codes(
     return np.asarray(names, dtype=object)[kept], codes
 
 
-def _labels(matrix: Bools, codes: Integers, count: int) -> Bools:
-    """Return the classes of each aggregate: those of any of its tiles, bool [A, C]."""
-    labels = np.zeros((count, matrix.shape[1]), dtype=bool)
-    np.logical_or.at(labels, codes, matrix)
-    return labels
-
-
 def _merged(tiles: LabelledTiles, names: Texts, codes: Integers) -> LabelledTiles:
     inside = np.flatnonzero(codes >= 0)
     _, first = np.unique(codes[inside], return_index=True)
     rows = inside[first]
     return LabelledTiles(
-        matrix=_labels(tiles.matrix[inside], codes[inside], len(names)),
+        matrix=joint_labels(tiles.matrix[inside], codes[inside], len(names)),
         classes=tiles.classes,
         task=tiles.task,
         tile_ids=names,

@@ -98,6 +98,23 @@ def label_matrix(texts: Texts, classes: Sequence[str]) -> Bools:
     return matrix
 
 
+def joint_labels(matrix: Bools, codes: Integers, count: int) -> Bools:
+    """Return the classes of sets of tiles: those of any tile in the set, bool [sets, C].
+
+    Parameters
+    ----------
+    matrix
+        Label matrix, bool [N, C].
+    codes
+        Set of each tile, [N].
+    count
+        Number of sets.
+    """
+    labels = np.zeros((count, matrix.shape[1]), dtype=bool)
+    np.logical_or.at(labels, codes, matrix)
+    return labels
+
+
 def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[Problem]:
     """Return the problems of the labels of a tile table or sample sheet.
 

@@ -18,7 +18,7 @@ from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.config.vocabulary import Scheme
 from transferscope.errors import Problem, UserError
-from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.probes.labels import LabelledTiles, joint_labels, label_problems
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
 from transferscope.stores.parquet import read_parquet, write_parquet
@@ -48,20 +48,14 @@ class _Units:
     codes: Integers
     labels: Bools
 
-    @classmethod
-    def of(cls, names: Texts, matrix: Bools) -> _Units:
-        codes, distinct = pd.factorize(names, sort=True)
-        labels = np.zeros((len(distinct), matrix.shape[1]), dtype=bool)
-        np.logical_or.at(labels, codes, matrix)
-        return cls(codes.astype(np.int64), labels)
-
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def _units(tiles: LabelledTiles, scheme: Scheme, rows: Integers) -> _Units:
     names = tiles.groups if scheme == "group" else tiles.fovs
-    return _Units.of(names[rows], tiles.matrix[rows])
+    codes, distinct = pd.factorize(names[rows], sort=True)
+    return _Units(codes.astype(np.int64), joint_labels(tiles.matrix[rows], codes, len(distinct)))
 
 
 def check_splits(

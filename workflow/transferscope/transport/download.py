@@ -100,16 +100,13 @@ class NoConnectionError(DownloadError):
         super().__init__(url, reason, passing=True)
 
 
+@dataclass(eq=False)
 class _TryFailedError(Exception):
     """An attempt failed; another one may succeed."""
 
-    def __init__(
-        self, reason: str, *, answer: BaseHTTPResponse | None = None, connected: bool = True
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answer = answer
-        self.connected = connected
+    reason: str
+    answer: BaseHTTPResponse | None = None
+    connected: bool = True
 
 
 Advance = Callable[[int], object]
