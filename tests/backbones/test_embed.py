@@ -273,7 +273,7 @@ import os, signal, sys
 from pathlib import Path
 from tile_stores import BF16, card
 from transferscope.backbones.embed import embed
-from transferscope.stores import BlockStore
+from transferscope.stores.block_store import BlockStore
 write, blocks = BlockStore.write_block, []
 def write_block(self, block, values, source):
     if len(blocks) == 2:
