@@ -50,6 +50,11 @@ class UnreachableError(UserError):
     """
 
 
+def user_error(where: object, what: str, fix: str = "") -> UserError:
+    """Return the error for one problem; see `Problem`."""
+    return UserError(Problem(str(where), what, fix))
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]

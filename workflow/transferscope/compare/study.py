@@ -39,7 +39,7 @@ from transferscope.compare.tables import (
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.score_table import STORE
 from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
@@ -149,10 +149,10 @@ def compare(
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:
     if metric == CLASS_METRIC:
         what = "class_f1 is one value per class, not one per store"
-        raise UserError(Problem("compare.metric", what, "Choose macro_f1, their mean."))
+        raise user_error("compare.metric", what, "Choose macro_f1, their mean.")
     if metric not in set(scores["metric"]):
         what = f"{metric} is in no score table"
-        raise UserError(Problem("compare.metric", what, "Add it to `metrics`."))
+        raise user_error("compare.metric", what, "Add it to `metrics`.")
 
 
 def _identify(

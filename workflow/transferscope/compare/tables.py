@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.config.modes import described, is_tuned, mode_of_head
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
 from transferscope.runtime.atomic_files import replacing
 
@@ -120,7 +120,7 @@ def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
     if (repeated := scores.duplicated(SCORE_ORDER)).any():
         row = scores[repeated].iloc[0]
         where = ", ".join(f"{c} {row[c]}" for c in SCORE_ORDER)
-        raise UserError(Problem("scores", f"given twice: {where}", "Name each table once."))
+        raise user_error("scores", f"given twice: {where}", "Name each table once.")
     return scores.sort_values(SCORE_ORDER, kind="stable", ignore_index=True)
 
 
@@ -137,10 +137,10 @@ def read_summary(path: Path) -> pd.DataFrame:
             path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[]
         )
     except (OSError, ValueError) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+        raise user_error(path, f"cannot be read: {error}", REMAKE) from None
     if missing := [c for c in SUMMARY_KEYS if c not in table.columns]:
         what = f"is no summary: it lacks {', '.join(missing)}"
-        raise UserError(Problem(str(path), what, REMAKE))
+        raise user_error(path, what, REMAKE)
     numbers = [c for c in table.columns if c not in TEXT_COLUMNS]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table.astype({"k": "Int64"})
@@ -175,4 +175,4 @@ def classes_of(path: Path) -> list[str]:
         return [str(c) for c in json.loads(metadata[b"transferscope"])["classes"]]
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         what = f"is no prediction table ({type(error).__name__}: {error})"
-        raise UserError(Problem(str(path), what, REMAKE)) from None
+        raise user_error(path, what, REMAKE) from None

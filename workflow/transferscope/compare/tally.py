@@ -22,7 +22,7 @@ from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.tables import REMAKE, Head, classes_of
 from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.config.results import CompareSettings
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.probes.average_precision import weighted_average_precision
 from transferscope.probes.metrics import count_by_group, mean_of_defined, metrics_of_counts, ratio
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
@@ -75,7 +75,7 @@ def groups_of(path: Path) -> set[str]:
         for batch in pq.ParquetFile(path).iter_batches(columns=["group"], batch_size=BATCH_ROWS):
             found.update(map(str, pc.unique(batch.column("group")).to_pylist()))
     except (OSError, pa.ArrowException) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+        raise user_error(path, f"cannot be read: {error}", REMAKE) from None
     return found
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
 from transferscope.config.probes import AggregationMethod
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.probes.evaluation import Division, ProbeData, Sink, output_of
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
@@ -81,7 +81,7 @@ class Aggregates:
         if not divisions or any(not len(d.train) or not len(d.test) for d in found.divisions):
             what = f"the tiles of a {level} have different classes, so that none is left to score"
             fix = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
-            raise UserError(Problem(f"dataset {dataset}", what, fix))
+            raise user_error(f"dataset {dataset}", what, fix)
         return cls(names, codes, found)
 
     def embed(
@@ -207,7 +207,7 @@ def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggrega
     if missing := sorted(set(known) - set(fields.fovs)):
         what = f"{len(missing)} fields are not in the dataset of fields, first {missing[0]}"
         fix = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
-        raise UserError(Problem("aggregate.fields", what, fix))
+        raise user_error("aggregate.fields", what, fix)
     return np.array([known.get(fov, -1) for fov in fields.fovs], dtype=np.int64)
 
 

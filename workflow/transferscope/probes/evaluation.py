@@ -14,7 +14,7 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
 from transferscope.config.vocabulary import Metric
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.metrics import mean_of_defined, metrics_of
@@ -182,7 +182,7 @@ class ProbeData:
         if table["tile_id"].tolist() != store.tile_ids:
             what = f"holds other tiles than {tile_table.name}"
             fix = "Delete the store and its manifest and run the workflow again."
-            raise UserError(Problem(str(manifest), what, fix))
+            raise user_error(manifest, what, fix)
         embeddings = store.read(output_of(representation), channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
@@ -210,7 +210,7 @@ def _check_finite(embeddings: Floats32, store: EmbeddingStore) -> None:
     if len(bad):
         what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
         fix = "Delete the store and embed again with `compute.precision: fp32`."
-        raise UserError(Problem(str(store.path), what, fix))
+        raise user_error(store.path, what, fix)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 from transferscope.config.model import Model, validate
 from transferscope.config.probes import HeadSettings, KnnSettings
 from transferscope.config.study import StudyConfig
-from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.errors import Problem, UserError, first_line, suggest, user_error
 from transferscope.probes.probe import FrozenProbe, Load
 
 ENTRY_POINTS = "transferscope.probes"
@@ -91,15 +91,15 @@ def find_probe(name: str, where: str) -> FrozenProbe:
         return known[name]
     if name not in _installed():
         fix = f"{suggest(name, [*known, *_installed()])} Or install the package that has it."
-        raise UserError(Problem(where, f'no probe "{name}" is installed', fix.strip()))
+        raise user_error(where, f'no probe "{name}" is installed', fix.strip())
     point = _installed()[name]
     try:
         probe = point.load()
     except Exception as error:  # third-party code may raise anything
         what = f"{point.value} cannot be imported: {first_line(error)}"
-        raise UserError(Problem(where, what, "Update or reinstall its package.")) from None
+        raise user_error(where, what, "Update or reinstall its package.") from None
     if not isinstance(probe, FrozenProbe):
-        raise UserError(Problem(where, f"{point.value} is no FrozenProbe", "Report it there."))
+        raise user_error(where, f"{point.value} is no FrozenProbe", "Report it there.")
     return probe
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.config.vocabulary import Scheme
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.labels import LabelledTiles, joint_labels, label_problems
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
@@ -345,5 +345,5 @@ def read_splits(path: Path) -> pd.DataFrame:
     splits = read_parquet(path)
     if list(splits.columns) != COLUMNS or "classes" not in splits.attrs:
         fix = "Delete it and run the workflow again."
-        raise UserError(Problem(str(path), "is no split table", fix))
+        raise user_error(path, "is no split table", fix)
     return splits

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime import gpus
 
 
@@ -22,7 +22,7 @@ def torch_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         fix = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
         what = "no usable GPU on this machine: one is requested, but torch finds none"
-        raise UserError(Problem("compute.device", what, fix))
+        raise user_error("compute.device", what, fix)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferscope.config.channel_strategies import MEAN, single_channel
-from transferscope.errors import Problem, UserError, suggest
+from transferscope.errors import suggest, user_error
 from transferscope.runtime.arrays import Floats32
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT
 from transferscope.stores.reader import StoreReader
@@ -88,7 +88,7 @@ class EmbeddingStore(StoreReader):
         if not chosen:
             known = sorted({c.output for c in self.columns})
             what = f'holds no output "{name}"'
-            raise UserError(Problem(str(self.path), what, suggest(name, known)))
+            raise user_error(self.path, what, suggest(name, known))
         return chosen
 
     def _of_channel(self, columns: list[Columns], strategy: str | None) -> list[Columns]:
@@ -99,5 +99,5 @@ class EmbeddingStore(StoreReader):
         if not chosen:
             what = f'holds no pass of the channel "{channel}"'
             known = sorted({c.channel for c in columns if c.channel is not None})
-            raise UserError(Problem(str(self.path), what, suggest(channel, known)))
+            raise user_error(self.path, what, suggest(channel, known))
         return chosen

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import UserError, user_error
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RemoteFile
@@ -98,12 +98,12 @@ class Manifest:
             raise _unreadable(path, "the manifest is damaged") from None
         if manifest.format != expected_format:
             what = f"describes a {manifest.format} store, not {expected_format}"
-            raise UserError(Problem(str(path), what, "Give the manifest of the right store."))
+            raise user_error(path, what, "Give the manifest of the right store.")
         if manifest.version > FORMAT_VERSION:
             what = (
                 f"format version {manifest.version} is newer than this program's {FORMAT_VERSION}"
             )
-            raise UserError(Problem(str(path), what, "Update transferscope."))
+            raise user_error(path, what, "Update transferscope.")
         return manifest
 
 
@@ -112,7 +112,7 @@ def _bytes_of(path: Path | str) -> bytes:
 
 
 def _unreadable(path: Path | str, what: str) -> UserError:
-    return UserError(Problem(str(path), what, how_to_remake(path)))
+    return user_error(path, what, how_to_remake(path))
 
 
 def place_of_store(manifest: Path | str, described: Manifest) -> Path | str:

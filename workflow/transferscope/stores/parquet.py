@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime.atomic_files import replacing
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
@@ -95,11 +95,11 @@ def read_parquet(path: RawFile) -> pd.DataFrame:
         table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
     except FileNotFoundError:
         fix = "Run the workflow again: it makes missing files."
-        raise UserError(Problem(str(path), "the table does not exist", fix)) from None
+        raise user_error(path, "the table does not exist", fix) from None
     except (OSError, pa.ArrowException) as error:
         remake = "Delete it and run the workflow again."
         fix = remake if isinstance(path, Path) else PUBLISH_AGAIN
-        raise UserError(Problem(str(path), f"not a readable table: {error}", fix)) from None
+        raise user_error(path, f"not a readable table: {error}", fix) from None
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     return frame

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.errors import Problem, UnreachableError, UserError, first_line, user_error
 from transferscope.runtime.arrays import Values
 from transferscope.stores.block_store import content_digest, opened_group, read_ids
 from transferscope.stores.manifest import (
@@ -96,9 +96,7 @@ class StoreReader:
             raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
 
     def _broken(self, what: str) -> UserError:
-        return UserError(
-            Problem(str(self.path), what, how_to_remake(self.manifest_path, self.path))
-        )
+        return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
 
     @property
     def fingerprint(self) -> str:

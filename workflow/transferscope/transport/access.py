@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.errors import Problem, UnreachableError, UserError, first_line, user_error
 from transferscope.transport.urls import fault_of, is_url, without_password
 
 # botocore retries a busy server with increasing waits. It gives up on a silent server after four
@@ -86,7 +86,7 @@ def located_anywhere(place: str) -> tuple[Any, str]:
 
     fault = fault_of(place) if is_url(place) or "::" in place else None
     if fault is not None:
-        raise UserError(Problem(without_password(place), fault, ANYWHERE))
+        raise user_error(without_password(place), fault, ANYWHERE)
     if is_url(place):
         system, path = located(place)
     else:
@@ -124,7 +124,7 @@ def _meaning(url: str, error: Exception) -> UserError:
         return UnreachableError(Problem(url, f"what reads {protocol}:// is not installed", fix))
     if isinstance(error, FileNotFoundError):
         found = f" ({reason})" if "bucket" in reason.lower() else ""
-        return UserError(Problem(url, f"does not exist{found}", "Check bucket and path."))
+        return user_error(url, f"does not exist{found}", "Check bucket and path.")
     if isinstance(error, PermissionError) or "Credentials" in name:
         return UnreachableError(Problem(url, f"access is denied ({reason})", CREDENTIALS))
     if isinstance(error, TimeoutError) or "Timeout" in name or "Connect" in name:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
-from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.errors import Problem, UnreachableError, UserError, user_error
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.patience import Patience
@@ -89,7 +89,7 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     if path.is_file():
         return _verified(path, url, sha256)
     if not is_remote(url):
-        raise UserError(Problem(url, "the file does not exist", "Check the path."))
+        raise user_error(url, "the file does not exist", "Check the path.")
     if is_offline():
         reason = f"the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
         raise UserError(_how_to_get(url, sha256, path, reason))
@@ -123,7 +123,7 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
         raise kind(_how_to_get(url, sha256, path, error.reason)) from None
     except OSError as error:
         fix = f"Set {FOLDER_VARIABLE} to a writable folder."
-        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", fix)) from None
+        raise user_error(path.parent, f"cannot be written: {error}", fix) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:
@@ -138,7 +138,7 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
         return path
     if (found := wanted.of(path)) != wanted:
         what = f"the checksum is {found}, not the expected {wanted}"
-        raise UserError(Problem(str(path), what, f"Delete it; it belongs to {url}."))
+        raise user_error(path, what, f"Delete it; it belongs to {url}.")
     # Without this note the file is only compared again next time.
     with suppress(OSError, UserError):
         write_atomically(seen, stamp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime.checksum_list import CHECKSUMS, read_list
 from transferscope.transport.access import PUBLISH_AGAIN, located_anywhere, translated_errors
 from transferscope.transport.urls import joined
@@ -31,7 +31,7 @@ class Publication:
         if content is None:
             what = f"holds no {CHECKSUMS}: nothing was published here, or it did not finish"
             fix = "Name the folder of one study, or repeat `transferscope publish`."
-            raise UserError(Problem(place, what, fix))
+            raise user_error(place, what, fix)
         self.sums = read_list(content)
 
     def read(self, name: str) -> bytes:
@@ -51,7 +51,7 @@ class Publication:
             what = "differs from its checksum"
         else:
             return content
-        raise UserError(Problem(joined(self.place, name), what, PUBLISH_AGAIN))
+        raise user_error(joined(self.place, name), what, PUBLISH_AGAIN)
 
     def _content(self, name: str) -> bytes | None:
         """Return a file, or None if it does not exist."""

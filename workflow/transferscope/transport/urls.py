@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 
 AMAZON = "https://{bucket}.s3.amazonaws.com"
 # Schemes of addresses that are downloaded.
@@ -55,11 +55,11 @@ def local_path(address: str, folder: Path) -> Path:
     parts = urlsplit(address)
     if parts.scheme.lower() == "file":
         if parts.netloc not in ("", "localhost"):
-            raise UserError(Problem(address, "a file:// URL of another machine", "Mount it first."))
+            raise user_error(address, "a file:// URL of another machine", "Mount it first.")
         return Path(unquote(parts.path))
     if is_url(address):
         fix = "Give an https://, http://, s3:// or file:// URL, or a path."
-        raise UserError(Problem(address, f'the scheme "{parts.scheme}" is not supported', fix))
+        raise user_error(address, f'the scheme "{parts.scheme}" is not supported', fix)
     return folder / address
 
 
@@ -119,7 +119,7 @@ def inside(folder: Path, name: str) -> Path:
     plain = name.isprintable() and "\\" not in name and ":" not in name
     if not parts or not plain or name.startswith("/") or ".." in parts:
         fix = "The source lists an unsafe file name: report it to its maintainers."
-        raise UserError(Problem(repr(name), f"not a file name below {folder}", fix))
+        raise user_error(repr(name), f"not a file name below {folder}", fix)
     return folder.joinpath(*parts)
 
 
