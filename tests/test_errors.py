@@ -1,12 +1,12 @@
 from transferscope.errors import Problem, UserError, suggest
 
 
-def test_all_problems_are_listed_with_their_mends():
-    error = UserError([Problem("a.tsv, row 3", "is bad", "Mend it."), Problem("b", "is worse")])
+def test_all_problems_are_listed_with_their_fixes():
+    error = UserError([Problem("a.tsv, row 3", "is bad", "Fix it."), Problem("b", "is worse")])
     text = str(error)
     assert text.splitlines()[0] == "2 problems found"
     assert "1. a.tsv, row 3: is bad" in text
-    assert "-> Mend it." in text
+    assert "-> Fix it." in text
     assert "2. b: is worse" in text
 
 

@@ -16,9 +16,9 @@ from transferscope.compare.tables import read_summary
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.config.results import CompareSettings
 from transferscope.errors import UserError
-from transferscope.probes.evaluation import ProbeData
-from transferscope.probes.heads import score_heads
-from transferscope.probes.knn import score_knn
+from transferscope.probes.evaluation import ProbeData, write_tables
+from transferscope.probes.heads import run_heads
+from transferscope.probes.knn import run_knn
 from transferscope.probes.splits import make_splits
 
 SETTINGS = CompareSettings(bootstrap=200)
@@ -333,15 +333,16 @@ def test_tables_of_the_probes_are_understood(tmp_path, caplog):
     data = probe_data(make_tiles())
     scores = [tmp_path / probe / "map.parquet" for probe in ("heads", "knn")]
     predictions = [path.with_name("map.predictions.parquet") for path in scores]
-    score_heads(data, HeadSettings(kinds=["linear"], epochs=2), scores[0], predictions[0])
-    score_knn(data, KnnSettings(k=[1, 5]), scores[1], predictions[1])
+    heads, knn = HeadSettings(kinds=["linear"], epochs=2), KnnSettings(k=[1, 5])
+    write_tables(data, scores[0], predictions[0], lambda s: run_heads(data, heads, sink=s))
+    write_tables(data, scores[1], predictions[1], lambda s: run_knn(data, knn, s))
     with caplog.at_level(logging.WARNING, logger="transferscope.compare"):
         compare(scores, predictions, SETTINGS, tmp_path, tmp_path / "s.csv", tmp_path / "s.md")
     assert not [r for r in caplog.records if r.name.startswith("transferscope.compare")]
     summary = read_summary(tmp_path / "s.csv")
     assert set(summary["head"]) == {"floor", "linear", "knn"}
     assert summary.query("metric == 'macro_f1'")["ci_low"].notna().all()
-    assert "The floor, which knows the training labels alone" in (tmp_path / "s.md").read_text()
+    assert "The floor, which uses only the training labels" in (tmp_path / "s.md").read_text()
 
 
 ORDERS = ["map-random-0", "map-random-3", "map-random-7"]

@@ -114,4 +114,4 @@ def test_a_table_that_is_wrong_is_refused_with_its_row(tmp_path, text, expected)
 def test_a_class_that_is_not_in_the_table_is_named(path):
     (problem,) = unknown_classes(read_annotations(path), ["er", "centrosom"], "card.yaml")
     assert "centrosom" in problem.what
-    assert "centrosome" in problem.mend
+    assert "centrosome" in problem.fix

@@ -256,7 +256,7 @@ def test_classes_and_counts_are_checked_before_anything_is_fetched(dataset, serv
     dataset.write(labels=["er", "golgi", "vesicle"])
     (problem,) = dataset.check()
     assert "vesicle" in problem.what
-    assert "vesicles" in problem.mend
+    assert "vesicles" in problem.fix
     dataset.write(limit=3)
     assert ["1 groups" in problem.what for problem in dataset.check()] == [True] * 3
     dataset.write(grades="single")
@@ -296,7 +296,7 @@ def test_gone_files_are_told_before_the_tiles_are_made(dataset):
     next((dataset.files / ensembl_id(2)).glob("*.tif")).unlink()
     (problem,) = check_fetched(dataset.sheet, dataset.manifest)
     assert "1 fetched files are gone" in problem.what
-    assert str(dataset.manifest) in problem.mend
+    assert str(dataset.manifest) in problem.fix
 
 
 def test_the_checks_of_the_whole_dataset_take_seconds(dataset, server):

@@ -1,4 +1,4 @@
-"""Hand labels replace the others, and what is wrong with them is said with row and mend."""
+"""Hand labels replace the others, and what is wrong with them is said with row and fix."""
 
 import logging
 
@@ -111,13 +111,13 @@ def test_before_the_tiles_are_known_all_but_their_ids_is_checked(write, tmp_path
     assert check_label_table(make_card(), tmp_path / "d.yaml") == []
     write("tile_id,labels\nt9,err\n")
     [problem] = check_label_table(make_card(), tmp_path / "d.yaml")
-    assert "d.yaml" in problem.mend
+    assert "d.yaml" in problem.fix
     assert check_label_table(make_card(label_table=None), tmp_path / "d.yaml") == []
 
 
 def test_a_table_that_is_not_there_names_the_key(tmp_path):
     [problem] = check_label_table(make_card(), tmp_path / "d.yaml")
-    assert "label_table" in problem.mend
+    assert "label_table" in problem.fix
 
 
 def test_the_relabelled_table_keeps_the_rows_of_the_tile_table(write, tmp_path):

@@ -76,7 +76,7 @@ def test_a_network_of_another_kind_is_refused(method, network, needed):
 
 
 @pytest.mark.parametrize(
-    ("method", "network", "more", "key", "mend"),
+    ("method", "network", "more", "key", "fix"),
     [
         ("dino", VIT, {"objective": {"local_size": 90}}, "objective.local_size", "96"),
         ("mae", VIT, {"objective": {"crop_size": 100}}, "objective.crop_size", "96"),
@@ -84,10 +84,10 @@ def test_a_network_of_another_kind_is_refused(method, network, needed):
         ("weak", SWIN, {"objective": {"crop_size": 112}}, "objective.crop_size", "Leave it out"),
     ],
 )
-def test_sizes_are_whole_numbers_of_patches(method, network, more, key, mend):
+def test_sizes_are_whole_numbers_of_patches(method, network, more, key, fix):
     [problem] = problems(method, network, **more)
     assert problem.where == f"card.yaml, key {key}"
-    assert mend in problem.mend
+    assert fix in problem.fix
 
 
 def test_it_is_part_of_what_is_checked_before_a_run():

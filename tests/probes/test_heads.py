@@ -17,10 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.probes import head_training
-from transferscope.probes.evaluation import ProbeData
+from transferscope.probes.evaluation import ProbeData, write_tables
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import steps_per_epoch
-from transferscope.probes.heads import decide, fit, floor, run_heads, score_heads
+from transferscope.probes.heads import decide, fit, floor, run_heads
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
@@ -411,7 +411,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     data = probe_data(fractions=(1.0,))
     problem, heads = problem_of(data)
     settings = QUICK.model_copy(update={"dropout": 0.25})
-    training = head_training._Training.start(
+    training = head_training._Training(
         problem, heads[:2], Scalers.fit(problem.embeddings, heads[:2]), [12, 4], "mlp", settings
     )
     dropped = training._drop(torch.ones(2, training.heads[0].batch, 1000))
@@ -434,7 +434,7 @@ def test_memory_bounds_the_heads_trained_together(monkeypatch: pytest.MonkeyPatc
 def test_tables_follow_the_contract(tmp_path: Path) -> None:
     data = probe_data(schemes=("group", "image"))
     paths = tmp_path / "scores.parquet", tmp_path / "predictions.parquet"
-    score_heads(data, QUICK, *paths)
+    write_tables(data, *paths, lambda sink: run_heads(data, QUICK, sink=sink))
     scores, predictions = map(read_parquet, paths)
     assert list(scores.columns) == SCORE_COLUMNS
     assert scores["k"].isna().all()

@@ -12,8 +12,8 @@ from transferscope.cards import DatasetCard
 from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
 from transferscope.probes import nearest
-from transferscope.probes.evaluation import Division, ProbeData
-from transferscope.probes.knn import majority, run_knn, score_knn
+from transferscope.probes.evaluation import Division, ProbeData, write_tables
+from transferscope.probes.knn import majority, run_knn
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
@@ -162,7 +162,7 @@ def test_test_rows_change_nothing_but_their_own_prediction() -> None:
 def test_tables_follow_the_contract(tmp_path: Path) -> None:
     data = probe_data()
     paths = tmp_path / "scores.parquet", tmp_path / "predictions.parquet"
-    score_knn(data, KnnSettings(k=[1, 5]), *paths)
+    write_tables(data, *paths, lambda sink: run_knn(data, KnnSettings(k=[1, 5]), sink))
     scores, predictions = map(read_parquet, paths)
     assert list(scores.columns) == SCORE_COLUMNS
     # (4 metrics + 4 classes) x 2 k x 2 schemes x 3 folds x 2 fractions

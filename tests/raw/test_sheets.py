@@ -1,4 +1,4 @@
-"""Every way in which a sample sheet can be wrong is reported, with row, column and mend."""
+"""Every way in which a sample sheet can be wrong is reported, with row, column and fix."""
 
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "what", "mend"),
+    ("header", "what", "fix"),
     [
         ("tile_id | path | Group | labels", 'column "group" is missing', 'Did you mean "Group"?'),
         ("tile_ids | path | group | labels", 'column "tile_id" is missing', '"tile_ids"'),
@@ -127,14 +127,14 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
         ("tile_id | path_protein | group | labels", '"path_nucleus" is missing', "Add"),
     ],
 )
-def test_wrong_columns(folder: Path, header: str, what: str, mend: str) -> None:
+def test_wrong_columns(folder: Path, header: str, what: str, fix: str) -> None:
     values = {"group": "G", "Group": "G", "labels": "", "label": ""}
     row = "\t".join(values.get(name, "a.tif") for name in header.strip("\n").split(" | "))
     path = folder / "samples.tsv"
     path.write_text(header.replace(" | ", "\t") + "\n" + row + "\n")
     problem = only(sheet_problems(path, card()))
     assert what in problem.what
-    assert mend in problem.mend
+    assert fix in problem.fix
     assert "row 1" in problem.where
 
 
@@ -145,7 +145,7 @@ def test_unknown_channel_is_named_with_a_suggestion(folder: Path) -> None:
     )
     problem = only(sheet_problems(write(folder, text), card(), Path("cards/demo.yaml")))
     assert 'unknown channel "protien"' in problem.what
-    assert 'Did you mean "protein"? Channels are named in cards/demo.yaml.' in problem.mend
+    assert 'Did you mean "protein"? Channels are named in cards/demo.yaml.' in problem.fix
 
 
 def test_several_labels_in_a_single_label_dataset(folder: Path) -> None:
@@ -161,7 +161,7 @@ def test_paths_that_escape_the_folder(folder: Path, cell: str) -> None:
     path = write(folder / "inner", f"tile_id | path | group | labels\na | {cell} | G | \n")
     problem = only(sheet_problems(path, card()))
     assert "lies outside the folder of the sheet" in problem.what
-    assert "roots" in problem.mend
+    assert "roots" in problem.fix
 
 
 @pytest.mark.parametrize("relative", [True, False])
@@ -185,7 +185,7 @@ def test_dots_and_links_inside_the_folder_are_fine(folder: Path, tmp_path: Path)
 def test_missing_file_suggests_the_nearest_name(folder: Path) -> None:
     problem = only(sheet_problems(write(folder, GOOD.replace("b.tif", "b.tiff")), card()))
     assert problem.what == '"b.tiff" does not exist'
-    assert 'Did you mean "b.tif"?' in problem.mend
+    assert 'Did you mean "b.tif"?' in problem.fix
 
 
 def test_many_alike_problems_are_capped_and_equal_ones_merged(folder: Path) -> None:

@@ -148,7 +148,7 @@ class TestReproducibility:
             digests(second.parent / "images").values()
         )
 
-    def test_a_killed_run_is_mended_by_running_it_again(self, tmp_path: Path) -> None:
+    def test_a_killed_run_is_repaired_by_running_it_again(self, tmp_path: Path) -> None:
         def kill(done: int, total: int) -> None:
             raise KeyboardInterrupt
 
@@ -158,9 +158,9 @@ class TestReproducibility:
             small("opencell", tmp_path / "killed", progress=kill)
         assert not (tmp_path / "killed" / "samples.tsv").exists()
         small("opencell", tmp_path / "killed")
-        mended = digests(tmp_path / "killed")
-        assert digests(tmp_path / "whole").items() <= mended.items()
-        assert not [name for name in mended if name.rpartition("/")[2].startswith(".")]
+        repaired = digests(tmp_path / "killed")
+        assert digests(tmp_path / "whole").items() <= repaired.items()
+        assert not [name for name in repaired if name.rpartition("/")[2].startswith(".")]
 
     def test_progress_counts_the_fovs(self, tmp_path: Path) -> None:
         seen: list[tuple[int, int]] = []

@@ -188,7 +188,7 @@ def damage_other_ids(manifest):
         damage_other_ids,
     ],
 )
-def test_damage_is_found_and_the_mend_named(manifest, damage):
+def test_damage_is_found_and_the_fix_named(manifest, damage):
     damage(manifest)
     with pytest.raises(UserError, match=r"rm -rf .*e\.json .*e\.zarr"):
         EmbeddingStore(manifest)

@@ -120,12 +120,12 @@ def test_a_single_channel_that_one_dataset_lacks_is_refused_for_that_one(root):
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"), [("replicat", "replicate"), ("maprandom", "map-random"), ("adapted", "adapt")]
+    ("name", "fix"), [("replicat", "replicate"), ("maprandom", "map-random"), ("adapted", "adapt")]
 )
-def test_a_strategy_that_does_not_exist_is_reported_with_the_nearest(root, name, mend):
+def test_a_strategy_that_does_not_exist_is_reported_with_the_nearest(root, name, fix):
     (problem,) = problems_of(root, channel_strategies=["map", name])
     assert "channel_strategies.1" in problem
-    assert f'Did you mean "{mend}"?' in problem
+    assert f'Did you mean "{fix}"?' in problem
 
 
 def test_a_backbone_at_its_own_scale_needs_tiles_of_a_known_one(root):

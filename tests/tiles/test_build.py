@@ -351,7 +351,7 @@ def test_stop_names_all_bad_pixels_and_keeps_finished_blocks(
         run(tmp_path, card())
     assert [p.what for p in caught.value.problems] == ["every channel is constant"] * 2
     assert "samples.tsv, row 7: f5.tif" in caught.value.problems[0].where
-    assert "bad_tiles: skip" in caught.value.problems[0].mend
+    assert "bad_tiles: skip" in caught.value.problems[0].fix
     assert not (tmp_path / "out" / "demo.json").exists()
     assert len(list((tmp_path / "out" / "demo.blocks").glob("*.json"))) == 1
     assert len(TileStore(run(tmp_path, card(), bad_tiles="skip"))) == 10

@@ -136,7 +136,7 @@ def damaged(store: ObjectStore, url: str, tmp_path: Path) -> TileStore:
 def test_a_damaged_block_is_noticed_when_it_is_read(damaged: TileStore) -> None:
     with pytest.raises(DamagedBlockError, match="block 1") as raised:
         CheckedReads(damaged)(0, N_TILES)
-    assert "transferscope publish" in raised.value.problems[0].mend
+    assert "transferscope publish" in raised.value.problems[0].fix
     np.testing.assert_array_equal(damaged.read(0, 7), PIXELS[:7])
     with pytest.raises(DamagedBlockError, match="block 1"):
         damaged.read(7, 20)
@@ -153,7 +153,7 @@ def test_a_training_reads_far_tiles_by_whole_blocks_and_notices_damage(
         TrainingTiles(damaged, np.array([3, 17]), in_memory=True)
 
 
-def test_far_damage_is_not_mended_by_removing_what_is_here(
+def test_far_damage_is_not_repaired_by_removing_what_is_here(
     damaged: TileStore, store: ObjectStore, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "study/tiles/cells.json"

@@ -149,7 +149,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_stays(server, wanted):
     assert len(server.requests) == 1
 
 
-def test_damage_in_a_resumed_file_is_mended_by_fetching_all_of_it(server, wanted):
+def test_damage_in_a_resumed_file_is_repaired_by_fetching_all_of_it(server, wanted):
     server.faults["/a.bin"] = [Cut(200_000), Damage()]
     download(Download(wanted.url, wanted.path, checksum=SHA256), HASTY)
     assert wanted.path.read_bytes() == CONTENT

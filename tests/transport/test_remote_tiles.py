@@ -261,7 +261,7 @@ def test_what_stands_between(
     fault: str,
 ) -> None:
     sheet, url = fields
-    said, mend = {
+    said, fix = {
         "denied": ("access is denied", "AWS_PROFILE"),
         "no server": ("the server does not answer", "AWS_ENDPOINT_URL"),
         "not installed": ("what reads s3:// is not installed", "transferscope[remote]"),
@@ -289,7 +289,7 @@ def test_what_stands_between(
         monkeypatch.setattr(access, "_system", access._system.__wrapped__)
         found = problems_of(sheet, location=url)
     assert f"rows 2, 3, 4, column path: {url}: {said}" in found
-    assert mend in found
+    assert fix in found
 
 
 def test_a_denied_folder_does_not_condemn_others(

@@ -36,4 +36,4 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     check = doctor._writing(tmp_path)
     assert check.state == doctor.BAD
     assert "read-only" in check.found
-    assert "results:" in check.mend
+    assert "results:" in check.fix

@@ -111,7 +111,7 @@ def test_an_interrupted_publication_is_none_and_goes_on(study: Study, place: str
     assert len(sent) == 10
     with pytest.raises(UserError, match="does not exist"):
         TileStore(f"{place}/tiny/tiles/cells.json")
-    with pytest.raises(UserError, match="not to the end"):
+    with pytest.raises(UserError, match="did not finish"):
         verify_published(f"{place}/tiny")
     done = publish(study, place, 4)
     assert done.kept == 10
@@ -147,7 +147,7 @@ def test_a_block_that_is_sent_again_makes_the_publication_half(
         interrupted(patched, 0)
         with pytest.raises(KeyboardInterrupt):
             publish(study, place, 1)
-    with pytest.raises(UserError, match="not to the end"):
+    with pytest.raises(UserError, match="did not finish"):
         verify_published(f"{place}/tiny")
 
 
@@ -188,7 +188,7 @@ def test_a_full_disk_is_told_with_the_file(
         publish(study, str(tmp_path / "shared"), 1)
 
 
-def test_damage_is_found_and_mended_by_publishing_again(
+def test_damage_is_found_and_repaired_by_publishing_again(
     store: ObjectStore, study: Study, place: str
 ) -> None:
     done = publish(study, place, 4)
@@ -210,7 +210,7 @@ def test_damage_is_found_and_mended_by_publishing_again(
     ):
         assert said in str(raised.value)
     assert len(raised.value.problems) == 4
-    assert all("transferscope publish" in p.mend for p in raised.value.problems)
+    assert all("transferscope publish" in p.fix for p in raised.value.problems)
     assert publish(study, place, 4).sent == 5, "and the list of checksums, which went first"
     store.delete(f"{prefix}/tiles/cells.json")
     with pytest.raises(UserError, match=r"1 problem found\n.*cells\.json: is missing"):
@@ -232,7 +232,7 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
 def test_only_what_is_here_can_be_repaired(study: Study, what: str) -> None:
     done = CliRunner().invoke(app, ["verify", what, "--repair"])
     assert isinstance(done.exception, UserError)
-    assert "--repair mends a study of this machine" in str(done.exception)
+    assert "--repair works on a study of this machine" in str(done.exception)
 
 
 @pytest.mark.parametrize(

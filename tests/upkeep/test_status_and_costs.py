@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from transferscope.errors import UserError
-from transferscope.runtime.locks import alone
+from transferscope.runtime.locks import exclusive
 from transferscope.upkeep.costs import job_costs, rule_costs
 from transferscope.upkeep.status import status
 
@@ -36,7 +36,7 @@ def test_states_and_sizes(root: Path) -> None:
         line("d2.parquet", "compare", "missing", "update pending"),
         line("e.json", "embed", "missing", "update pending"),
     ]
-    with alone(Path("logs/.embed.log.lock"), "a job"):
+    with exclusive(Path("logs/.embed.log.lock"), "a job"):
         found = status("\n".join(lines))
     states = {job.rule: job.state for job in found.jobs}
     assert states == {

@@ -1,4 +1,4 @@
-"""What is wrong is said before any job starts, all at once, with file, row and mend."""
+"""What is wrong is said before any job starts, all at once, with file, row and fix."""
 
 import re
 

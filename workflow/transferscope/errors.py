@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each names the place, the problem and what to do."""
+"""Errors that a user can fix: each names the location, the problem and the fix."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with the input.
+    """One problem of the input.
 
     Parameters
     ----------
     where
-        File, and row, column or key within it.
+        File, with row, column or key.
     what
         What is wrong there.
-    mend
+    fix
         What the user can do about it.
     """
 
     where: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
-        return f"{text}\n      -> {self.mend}" if self.mend else text
+        return f"{text}\n      -> {self.fix}" if self.fix else text
 
 
 class UserError(Exception):
@@ -44,19 +44,24 @@ class UserError(Exception):
 
 
 class UnreachableError(UserError):
-    """What is asked for may be sound, but cannot be had now: network, server, access or library.
+    """A resource that may be fine but is currently unavailable: network, server, access or library.
 
-    It is never taken for damage, nor for a fault of what was asked for.
+    Never treated as damage or as a fault of the resource.
     """
 
 
+def user_error(where: object, what: str, fix: str = "") -> UserError:
+    """Return the error for one problem; see `Problem`."""
+    return UserError(Problem(str(where), what, fix))
+
+
 def first_line(error: BaseException) -> str:
-    """Return what an error of a library says in its first line, or else its type."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """Return a sentence that offers the nearest known word, or else lists the known ones.
+    """Return a sentence that suggests the nearest known word, or lists the known words.
 
     Examples
     --------

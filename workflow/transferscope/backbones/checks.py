@@ -76,8 +76,8 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         network = network_without_values(card)
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} cannot be built: {first_line(error)}"
-        mend = "Fix `arguments`, `input_size` or `slots` of the card."
-        return [Problem(f"{card_path}, key arguments", what, mend)]
+        fix = "Fix `arguments`, `input_size` or `slots` of the card."
+        return [Problem(f"{card_path}, key arguments", what, fix)]
     problems = _check_input_size(card, card_path, network)
     problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
     if card.has_checkpoint and (file := present_file(card, card_path)):
@@ -172,12 +172,12 @@ def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem
         wrong["timm cannot read inner layers of this network"] = "Leave `layer` out, for the last."
     else:
         if not -depth <= output.layer < depth:
-            mend = f"Use 0 to {depth - 1}, or -{depth} to -1."
-            wrong[f"there is no layer {output.layer}"] = mend
+            fix = f"Use 0 to {depth - 1}, or -{depth} to -1."
+            wrong[f"there is no layer {output.layer}"] = fix
         if output.pooling == "pool" and has_tokens(network):
-            mend = "Use `pooling: mean`, or leave `layer` out."
-            wrong["a transformer pools its last layer only"] = mend
-    return [Problem(where, what, mend) for what, mend in wrong.items()]
+            fix = "Use `pooling: mean`, or leave `layer` out."
+            wrong["a transformer pools its last layer only"] = fix
+    return [Problem(where, what, fix) for what, fix in wrong.items()]
 
 
 def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) -> list[Problem]:
@@ -188,6 +188,6 @@ def _check_forward(card: ArchitectureCard, card_path: Path, network: nn.Module) 
         return []  # An operator without shapes-only arithmetic: only the real run can tell.
     except Exception as error:  # timm raises whatever its many model classes raise
         what = f"{card.architecture} fails on an image of {card.input_size} px: "
-        mend = "Fix `input_size`, `arguments` or `outputs` of the card."
-        return [Problem(str(card_path), what + first_line(error), mend)]
+        fix = "Fix `input_size`, `arguments` or `outputs` of the card."
+        return [Problem(str(card_path), what + first_line(error), fix)]
     return []

@@ -299,8 +299,8 @@ def _checked(
         shown += f" and {len(ids) - SHOWN_IDS} more"
     if np.isfinite(values).all():
         what = f"embeddings are too large for {store.array.dtype}: {shown}"
-        mend = "Look at these tiles: their embeddings are far larger than those of the others."
+        fix = "Look at these tiles: their embeddings are far larger than those of the others."
     else:
         what = f"embeddings are not finite: {shown}"
-        mend = "Look at these tiles; if they are in order, set compute.precision to fp32."
-    raise UserError(Problem(str(store.path), what, mend))
+        fix = "Look at these tiles; if they are in order, set compute.precision to fp32."
+    raise UserError(Problem(str(store.path), what, fix))

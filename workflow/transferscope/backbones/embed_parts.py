@@ -15,7 +15,7 @@ from pathlib import Path
 from transferscope.backbones.embed import StoreFilling
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
-from transferscope.runtime.locks import alone
+from transferscope.runtime.locks import exclusive
 from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.manifest import store_of
 
@@ -52,7 +52,7 @@ def fill_part(job: StoreFilling, part: int, n_parts: int, output: Path) -> None:
     """
     lock = job.store_path.with_name(f".{job.store_path.name}.lock")
     try:
-        with alone(lock, "another part of the same store is being started"):
+        with exclusive(lock, "another part of the same store is being started"):
             store = job.start()
         own = blocks_of(part, n_parts, len(store.blocks()))
         job.fill(store, [block for block in store.missing() if block[0] in own])

@@ -77,8 +77,8 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
 def not_trained(card: TrainCard, card_path: Path) -> Problem:
     """Return the problem of a backbone that a study trains, where no weights are given."""
     what = f"{card.name} has no weights of its own: a study trains it"
-    mend = "Give --weights, the manifest <results>/<study>/backbones/<name>.json."
-    return Problem(str(card_path), what, mend)
+    fix = "Give --weights, the manifest <results>/<study>/backbones/<name>.json."
+    return Problem(str(card_path), what, fix)
 
 
 def not_adaptable(card_path: Path, error: AdaptationError) -> Problem:
@@ -165,11 +165,11 @@ def not_fetched(card: TimmCard, card_path: Path, reason: str = "") -> Problem:
     config: Any = timm.get_pretrained_cfg(card.architecture)
     cache = huggingface_hub.constants.HF_HUB_CACHE
     what = f"the weights {config.hf_hub_id or config.url} could not be fetched"
-    mend = (
+    fix = (
         f"Check the network, or fetch them on another machine (`hf download {config.hf_hub_id}`) "
         f"and copy them to the cache, {cache} (set HF_HOME for another place)."
     )
-    return Problem(f"{card_path}, key architecture", f"{what}: {reason}" if reason else what, mend)
+    return Problem(f"{card_path}, key architecture", f"{what}: {reason}" if reason else what, fix)
 
 
 @contextmanager

@@ -63,13 +63,13 @@ def card_for_tiles(
     where = f"{card_path}, key scale"
     if pixel_size_um is None:
         what = "physical needs tiles of one known pixel size, and theirs is not known"
-        mend = "Give pixel_size_um in the dataset card, or set `scale: fit`."
-        raise UserError(Problem(where, what, mend))
+        fix = "Give pixel_size_um in the dataset card, or set `scale: fit`."
+        raise UserError(Problem(where, what, fix))
     height, width = tile_size
     if height != width:
         what = f"physical needs square tiles, these are {height} x {width} px"
-        mend = "Set tiles.size and tiles.mode (cut or pad) in the dataset card."
-        raise UserError(Problem(where, what, mend))
+        fix = "Set tiles.size and tiles.mode (cut or pad) in the dataset card."
+        raise UserError(Problem(where, what, fix))
     from transferscope.backbones.networks import input_multiple
 
     size = physical_size(height, pixel_size_um, card.pixel_size_um, input_multiple(card))

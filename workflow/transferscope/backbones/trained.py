@@ -58,13 +58,13 @@ class TrainedManifest:
         UserError
             Where it is missing or damaged.
         """
-        mend = f"Remake it: rm -f {path}, then the same snakemake command."
+        fix = f"Remake it: rm -f {path}, then the same snakemake command."
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise UserError(Problem(str(path), "the manifest does not exist", mend)) from None
+            raise UserError(Problem(str(path), "the manifest does not exist", fix)) from None
         except (ValueError, TypeError):
-            raise UserError(Problem(str(path), "the manifest is damaged", mend)) from None
+            raise UserError(Problem(str(path), "the manifest is damaged", fix)) from None
 
 
 def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
@@ -90,8 +90,8 @@ def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
     found, weights = TrainedManifest.read(manifest), weights_of(manifest)
     if not weights.is_file() or file_sha256(weights) != found.weights_sha256:
         what = "is missing, or is not what its manifest describes"
-        mend = f"Train it again: rm -f {manifest} {weights}, then the same snakemake command."
-        raise UserError(Problem(str(weights), what, mend))
+        fix = f"Train it again: rm -f {manifest} {weights}, then the same snakemake command."
+        raise UserError(Problem(str(weights), what, fix))
     shared = {key: getattr(card, key) for key in ArchitectureBase.model_fields}
     # An architecture of our own is recognised; timm's names are known without a look.
     layout: Literal["auto", "timm"] = "auto" if card.takes_any_channels else "timm"

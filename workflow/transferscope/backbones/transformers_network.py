@@ -132,8 +132,8 @@ def transformers_network(card: TransformersCard, card_path: Path) -> Transformer
         lacking = [*report["missing_keys"], *map(str, report["mismatched_keys"])]
         if absent := [name for name in lacking if not name.startswith(POOLING)]:
             what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
-            mend = "Check `slots` and the model: these weights would be random."
-            raise UserError(Problem(f"{card_path}, key model", what, mend))
+            fix = "Check `slots` and the model: these weights would be random."
+            raise UserError(Problem(f"{card_path}, key model", what, fix))
         return TransformersNetwork(model.eval(), card.input_size, len(card.slots))
     except UserError:
         raise
@@ -198,5 +198,5 @@ def _loaded(card: TransformersCard, card_path: Path) -> tuple[Any, Any]:
 def _unusable(card: TransformersCard, card_path: Path, error: Exception) -> Problem:
     reason = first_line(error)
     what = f"the model {card.model} cannot be used: {reason}"
-    mend = f"Check the name, or fetch it on another machine: `hf download {card.model}`."
-    return Problem(f"{card_path}, key model", what, mend)
+    fix = f"Check the name, or fetch it on another machine: `hf download {card.model}`."
+    return Problem(f"{card_path}, key model", what, fix)

@@ -27,7 +27,7 @@ from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
@@ -138,13 +138,13 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
     description = f"Segmentation of {plan.card.name}"
     record = partial(record_field, plan, folder)
     with progress_bar(description, len(plan.positions), "fields") as bar:
-        for position, found in in_order(record, plan.positions, workers):
+        for position, found in ordered_map(record, plan.positions, workers):
             bar.update()
             if found and skip:
                 left_out.append(skip_field(plan.sheet, position, found))
             for problem in [] if skip else found:
                 logger.error("%s", problem)
-                fix = f"{problem.mend} {SKIP_FIX}"
+                fix = f"{problem.fix} {SKIP_FIX}"
                 problems.append(Problem(problem.where, problem.what, fix))
     if problems:
         raise UserError(problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transferscope.cards import CropSettings
-from transferscope.raw.arrays import Mask, Pixels
+from transferscope.runtime.arrays import Mask, Pixels
 from transferscope.tiles.tiling import TilePlace, padded, visible_part
 
 

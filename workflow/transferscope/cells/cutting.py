@@ -10,8 +10,8 @@ from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.raw.arrays import Indices, Pixels
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.arrays import Indices, Pixels
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.tiles.tiling import limit_torch_threads, resample
@@ -55,7 +55,7 @@ def cut_blocks(
     done = store.rows - sum(stop - start for _, start, stop in missing)
     description = f"Cells of {plan.card.name}"
     with progress_bar(description, store.rows, "cells", initial=done) as bar:
-        for (_, start, stop), _ in in_order(write, missing, workers):
+        for (_, start, stop), _ in ordered_map(write, missing, workers):
             bar.update(stop - start)
 
 

@@ -12,10 +12,10 @@ from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.segmentation import SegmentedField, segment
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Floats, Indices, Integers, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
 from transferscope.raw.sheets import AREA_COLUMN, BORDER_COLUMN, CENTRE_COLUMNS
+from transferscope.runtime.arrays import Floats, Indices, Integers, Pixels
 from transferscope.tiles.quality import Quality, measure
 from transferscope.tiles.store import intensity_range
 

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from transferscope.cards import DatasetCard
 from transferscope.cells.segmentation import SegmentedField
-from transferscope.raw.arrays import Floats, Indices, Labels, Mask, Pixels
 from transferscope.raw.masks import NUCLEUS_MASK, mask_columns
 from transferscope.raw.sheets import (
     AREA_COLUMN,
@@ -21,6 +20,7 @@ from transferscope.raw.sheets import (
     CENTRE_COLUMNS,
     SampleSheet,
 )
+from transferscope.runtime.arrays import Floats, Indices, Labels, Mask, Pixels
 
 Measures = dict[str, Pixels]
 WHOLE_NUMBERS = ("cell", "area_px", *BOX_COLUMNS)

@@ -18,8 +18,8 @@ from transferscope.cells.field import decode
 from transferscope.cells.measures import knows_nuclei
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.raw.arrays import Mask, Pixels
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.arrays import Mask, Pixels
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.tiles.contact_sheets import (
     LONGEST_NAME,
@@ -68,7 +68,9 @@ def draw_overlays(
     figures = []
 
     with progress_bar(f"Outlines of {plan.card.name}", len(chosen), "fields") as bar:
-        for position, (image, title) in in_order(partial(_overlay, plan, folder), chosen, workers):
+        for position, (image, title) in ordered_map(
+            partial(_overlay, plan, folder), chosen, workers
+        ):
             name = file_name(plan.sheet.tile_ids[position], "field")
             path = output / f"{position:06d}_{name}.png"
             _save(image, title, plan, path)

@@ -11,9 +11,9 @@ from transferscope.cards import CellSettings, DatasetCard
 from transferscope.cells.crops import crop_side
 from transferscope.cells.measures import knows_nuclei, measure_columns
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Integers
 from transferscope.raw.masks import check_mask_cells
 from transferscope.raw.sheets import SampleSheet
+from transferscope.runtime.arrays import Integers
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.plan import good_headers
 from transferscope.tiles.tiling import TilePlace

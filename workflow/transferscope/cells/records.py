@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tifffile
 
 from transferscope.cells.segmentation import SegmentedField
-from transferscope.raw.arrays import Floats, Integers, Pixels
+from transferscope.runtime.arrays import Floats, Integers, Pixels
 from transferscope.runtime.atomic_files import replacing
 
 DROPPED = ("border", "small", "large", "constant")

@@ -123,8 +123,8 @@ def assign(strategy: str, channels: Sequence[str], slots: Sequence[Slot]) -> Ass
     if strategy == AGNOSTIC:
         if slots:
             what = f"its weights expect fixed slots ({', '.join(slot.name for slot in slots)})"
-            mend = "Use map, replicate or adapt; agnostic is for backbones without fixed slots."
-            raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, mend))
+            fix = "Use map, replicate or adapt; agnostic is for backbones without fixed slots."
+            raise UserError(Problem(f"channel strategy {AGNOSTIC}", what, fix))
         return Assignment(strategy, together)
     return _mapped(strategy, channels, slots)
 

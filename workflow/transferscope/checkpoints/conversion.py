@@ -79,8 +79,8 @@ def _candidates(
 
 def _unlike(checkpoint: Checkpoint, layout: Layout, error: Exception) -> Problem:
     what = f"is no complete file of the layout {layout.name}: {error or type(error).__name__}"
-    mend = "Download it again, or give another `layout` in the card."
-    return Problem(str(checkpoint.path), what, mend)
+    fix = "Download it again, or give another `layout` in the card."
+    return Problem(str(checkpoint.path), what, fix)
 
 
 def _unrecognised(checkpoint: Checkpoint, layout: str, state_key: str | None) -> Problem:
@@ -91,8 +91,8 @@ def _unrecognised(checkpoint: Checkpoint, layout: str, state_key: str | None) ->
         return Problem(str(checkpoint.path), what, "Use `layout: auto`, or fix `state_key`.")
     what = f"holds no weights of a known layout{place}; it holds {held}"
     known = ", ".join(dict.fromkeys(one.name for one in LAYOUTS))
-    mend = f"Known layouts: {known}. Give the architecture in a card, if timm has it."
-    return Problem(str(checkpoint.path), what, mend)
+    fix = f"Known layouts: {known}. Give the architecture in a card, if timm has it."
+    return Problem(str(checkpoint.path), what, fix)
 
 
 def listed(names: list[str]) -> str:

@@ -128,8 +128,8 @@ def mismatch(
     what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
     found = converted.network
     arguments = f" with arguments {dict(found.arguments)}" if found.arguments else ""
-    mend = (
+    fix = (
         f"The file looks like {found.architecture}{arguments} and {found.channels} slots: fix "
         f"the card, or let `transferscope backbone card {path}` write one."
     )
-    return Problem(str(path), what, mend)
+    return Problem(str(path), what, fix)

@@ -182,8 +182,8 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> Problem:
     found = REFUSED_GLOBAL.search(str(error))
     asked = f"it asks for `{found.group(1)}`" if found else "it is no plain file of weights"
     what = f"holds more than weights, and unpickling that could run code: {asked}"
-    mend = "It was not loaded. Save its state dict alone, best as .safetensors."
-    return Problem(str(path), what, mend)
+    fix = "It was not loaded. Save its state dict alone, best as .safetensors."
+    return Problem(str(path), what, fix)
 
 
 def _flattened(node: Any, name: str) -> Iterator[tuple[str, Tensor]]:

@@ -139,9 +139,9 @@ def _not_fetched(card: HubCard, card_path: Path, reason: str) -> Problem:
     import huggingface_hub.constants
 
     what = f"{card.filename} of {card.repo} could not be fetched: {reason}"
-    mend = (
+    fix = (
         f"Check the network, or fetch it on another machine (`hf download {card.repo} "
         f"{card.filename} --revision {card.revision}`) and copy it to the cache, "
         f"{huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
     )
-    return Problem(f"{card_path}, key repo", what, mend)
+    return Problem(f"{card_path}, key repo", what, fix)

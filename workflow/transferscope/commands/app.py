@@ -99,11 +99,11 @@ def _alone_with(log: Path) -> Iterator[None]:
     A worker outlives a Snakemake that is killed. Two writers of one result, perhaps with different
     settings, would spoil it.
     """
-    from transferscope.runtime.locks import alone
+    from transferscope.runtime.locks import exclusive
 
     with contextlib.ExitStack() as held:
         with writing(log):
-            lock = alone(log.with_name(f".{log.name}.lock"), "the same job, of an earlier run")
+            lock = exclusive(log.with_name(f".{log.name}.lock"), "the same job, of an earlier run")
             held.enter_context(lock)
         yield
 

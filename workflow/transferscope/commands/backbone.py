@@ -150,11 +150,11 @@ def _inspected(
         problem = Problem("--layout", f'unknown layout "{layout}"', suggest(layout, known))
         raise UserError(problem)
     if file.is_dir():
-        mend = (
+        fix = (
             "Give the file of weights in it; for a folder that transformers saved, write a card "
             "with `source: transformers`."
         )
-        raise UserError(Problem(str(file), "is a folder", mend))
+        raise UserError(Problem(str(file), "is a folder", fix))
     return inspect_checkpoint(file, layout, state_key, architecture)
 
 

@@ -241,8 +241,8 @@ def sheet(
     from transferscope.raw.sheet_builder import LabelTable, build_sheet
 
     if (pattern is None) == (regex is None):
-        mend = "Write it as --pattern '{group}_{fov}.tif'."
-        raise UserError(Problem("transferscope sheet", "give --pattern or --regex", mend))
+        fix = "Write it as --pattern '{group}_{fov}.tif'."
+        raise UserError(Problem("transferscope sheet", "give --pattern or --regex", fix))
     built = build_sheet(
         folder,
         pattern or regex or "",
@@ -264,6 +264,6 @@ def sheet(
 def _channel_names(pairs: list[str]) -> dict[str, str]:
     wrong = [pair for pair in pairs if pair.count("=") != 1]
     if wrong:
-        mend = "Write it as --channel red=microtubules."
-        raise UserError(Problem("--channel", f'"{wrong[0]}" names no raw name and channel', mend))
+        fix = "Write it as --channel red=microtubules."
+        raise UserError(Problem("--channel", f'"{wrong[0]}" names no raw name and channel', fix))
     return dict(pair.split("=") for pair in pairs)

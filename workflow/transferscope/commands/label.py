@@ -67,8 +67,8 @@ def _read(tiles: Path, table: Path) -> tuple[TileStore, pd.DataFrame]:
 
     store, tile_table = TileStore(tiles), read_parquet(table)
     if tile_table["tile_id"].tolist() != store.tile_ids:
-        mend = "Give store and table of the same dataset and study."
-        raise UserError(Problem(str(table), f"holds other tiles than {tiles.name}", mend))
+        fix = "Give store and table of the same dataset and study."
+        raise UserError(Problem(str(table), f"holds other tiles than {tiles.name}", fix))
     return store, tile_table
 
 

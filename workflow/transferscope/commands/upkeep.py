@@ -53,9 +53,9 @@ def verify(
 
     study = Path(what)
     if repair and (is_url(what) or study.is_dir() or study.suffix == ".tar"):
-        fault = "--repair mends a study of this machine, no publication and no archive"
-        mend = "Publish, or export, it again where the study is."
-        raise UserError(Problem(without_password(what), fault, mend))
+        fault = "--repair works on a study of this machine, no publication and no archive"
+        fix = "Publish, or export, it again where the study is."
+        raise UserError(Problem(without_password(what), fault, fix))
     if is_url(what) or study.is_dir():
         _verify_published(what, as_json=as_json)
         return
@@ -217,8 +217,8 @@ def doctor(
     else:
         for check in checks:
             typer.echo(f"{check.state:>8}  {check.name}: {check.found}")
-            if check.mend:
-                typer.echo(f"          -> {check.mend}")
+            if check.fix:
+                typer.echo(f"          -> {check.fix}")
     raise typer.Exit(DEFECT if any(check.state == BAD for check in checks) else 0)
 
 

@@ -1,1 +1,1 @@
-"""From all scores and predictions to intervals, paired differences and sentences."""
+"""Comparison of scores and predictions: intervals, paired differences and sentences."""

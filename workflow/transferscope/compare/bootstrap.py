@@ -1,21 +1,21 @@
-"""Intervals over groups: groups are drawn with replacement, and every tile follows its group.
+"""Cluster bootstrap: groups are drawn with replacement, with all of their tiles.
 
-Tiles of one protein, well or patient are alike, so that drawing single tiles would give intervals
-that are far too narrow. A draw is a vector of weights, one a group, and a metric that depends on
-counts alone needs one matrix product for all draws: weights [draws, groups] times counts [groups,
-features].
+Tiles of one protein, well or patient are similar, so drawing single tiles would give much too
+narrow intervals. A draw is a vector of weights, one per group. A metric that depends only on counts
+needs one matrix product for all draws: weights [draws, groups] times counts [groups, features].
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from transferscope.probes.metrics import Floats, Weights, mean_of_defined
+from transferscope.probes.metrics import mean_of_defined
+from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.seeds import derive_rng
 
 
-def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
-    """Draw how often each group occurs in each bootstrap sample.
+def draw_weights(n_groups: int, draws: int, *names: object) -> Floats32:
+    """Draw the number of times that each group is in each bootstrap sample.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
     draws
         Number of bootstrap samples.
     names
-        What the draws depend on: the seed in the config, the dataset, ...
+        Names from which the seed derives: the seed in the config, the dataset, ...
 
     Returns
     -------
     float32 [1 + draws, n_groups]
-        Row 0 is all ones, the sample as it is; each further row sums to `n_groups`.
+        Row 0 is all ones, the original sample; each further row sums to `n_groups`.
     """
     rng = derive_rng("bootstrap", *names)
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws)
@@ -39,27 +39,27 @@ def draw_weights(n_groups: int, draws: int, *names: object) -> Weights:
 def interval(
     draws: Floats, confidence: float, lowest: float = -np.inf, highest: float = np.inf
 ) -> tuple[Floats, Floats]:
-    """Return the percentile interval of bootstrapped values, cleared of the bootstrap's bias.
+    """Return the percentile interval of bootstrapped values, corrected for the bootstrap's bias.
 
-    A draw leaves out a third of the groups, and a rare class may vanish from a fold while its false
-    positives stay, so that macro F1 averaged over folds is lower in the draws than in the sample.
-    Plain percentiles inherit that and cover the truth in 80 % of cases in place of 95 %. Here the
-    draws are moved so that their mean is the sample's value, which restores 92 to 97 %
-    (tests/test_bootstrap.py measures it).
+    A draw omits a third of the groups, and a rare class may vanish from a fold while its false
+    positives remain, so that macro F1 averaged over folds is lower in the draws than in the sample.
+    Plain percentiles have this bias and cover the true value in 80 % of cases instead of 95 %. Here
+    the draws are shifted so that their mean is the sample's value, which restores 92 to 97 %
+    (measured in tests/compare/test_bootstrap.py).
 
     Parameters
     ----------
     draws
-        [1 + draws, ...]: the value of the sample as it is, then of each draw; NaN where undefined.
+        [1 + draws, ...]: the value of the original sample, then of each draw; NaN if undefined.
     confidence
         Coverage, such as 0.95.
     lowest, highest
-        Limits of the value itself.
+        Bounds of the value.
 
     Returns
     -------
     low, high
-        [...]; NaN where the value is undefined in the sample or in more than half of the draws.
+        [...]; NaN if the value is undefined in the sample or in more than half of the draws.
     """
     point = draws[0].reshape(-1)
     flat = draws[1:].reshape(len(draws) - 1, -1)

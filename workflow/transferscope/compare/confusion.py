@@ -1,4 +1,4 @@
-"""What is taken for what, with intervals over groups."""
+"""Confusion matrices, with intervals over groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pandas as pd
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, classes_of
 from transferscope.compare.tally import Unit, read_units
-from transferscope.probes.metrics import Floats, Integers, Weights, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Floats, Floats32, Integers
 
 CONFUSION_COLUMNS = [
     "true_class",
@@ -29,7 +30,7 @@ CONFUSION_COLUMNS = [
 def confusion(
     paths: Sequence[Path],
     groups: Sequence[str],
-    weights: Weights,
+    weights: Floats32,
     head: Head,
     scheme: str,
     fraction: float,
@@ -37,11 +38,11 @@ def confusion(
 ) -> pd.DataFrame:
     """Return the confusion matrix of one head, over all folds and repeats.
 
-    For a single-label task this is the ordinary confusion matrix, each row divided by its sum. For
-    a multi-label task, row i and column j hold the share of the tiles that truly show class i for
-    which class j is predicted: the diagonal is the recall, a row may sum to more than one, and
-    where two classes occur together a large value is no mistake. `share_true`, the share of these
-    tiles that truly show class j, says which.
+    For a single-label task this is the usual confusion matrix, normalised by row. For a multi-label
+    task, row i and column j hold the share of the tiles of class i for which class j is predicted:
+    the diagonal is the recall, a row may sum to more than one, and if two classes occur together a
+    large value is not an error. `share_true`, the share of these tiles that have class j, shows
+    whether they do.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Paired differences: two stores on the same folds, under the same draws of groups.
+"""Paired differences of two stores, on the same folds and bootstrap draws.
 
-Because each draw weighs the groups of both sides alike, what is hard for both cancels, and the
+Each draw weights the groups of both sides equally, so that shared difficulty cancels, and the
 interval of a difference is narrower than two separate intervals suggest.
 """
 
@@ -18,14 +18,15 @@ from statsmodels.stats.multitest import multipletests
 
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store
-from transferscope.probes.metrics import Floats, mean_of_defined
+from transferscope.probes.metrics import mean_of_defined
 from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Floats
 
 FoldDraws = Mapping[tuple[int, int], Floats]
 StoreFolds = Mapping[Store, Mapping[tuple[Head, str], FoldDraws]]
 FAMILY = ["kind", "dataset", "scheme", "head", "k"]
 KINDS = ["stores", "handcrafted", "floor", "strategy", "scheme"]
-# What is found of two sides, whatever they are.
+# Results of a comparison of any two sides.
 FOUND = [
     "first_mean",
     "second_mean",
@@ -61,13 +62,13 @@ class Side:
 def differences(
     folds: StoreFolds, dataset: str, metric: str, n_groups: Mapping[str, int], confidence: float
 ) -> pd.DataFrame:
-    """Compare the stores of one dataset in every way that a reader asks for.
+    """Compare the stores of one dataset with each other and with the baselines.
 
     Parameters
     ----------
     folds
-        The headline metric of each store, head, scheme and fold, [1 + draws]; row 0 is the sample
-        as it is.
+        The headline metric of each store, head, scheme and fold, [1 + draws]; row 0 is the
+        original sample.
     dataset, metric
         Names, for the table.
     n_groups
@@ -78,14 +79,14 @@ def differences(
     Returns
     -------
     pandas.DataFrame
-        One row a comparison. `kind` says which: `stores`: any two stores, the better one first;
+        One row per comparison. Values of `kind`: `stores`: any two stores, the better one first;
         `handcrafted`: a store minus hand-crafted features; `floor`: a store minus the floor, which
-        knows the training labels alone; `strategy`: `map` minus another strategy of the same
-        backbone; `scheme`: one store by image minus by group. `p_value` is that of a t test of the
+        uses only the training labels; `strategy`: `map` minus another strategy of the same
+        backbone; `scheme`: one store by image minus by group. `p_value` is from a t test of the
         difference over its bootstrapped standard error, with groups - 1 degrees of freedom, because
-        draws cannot resolve the small values that a correction needs; `p_holm` is corrected over
-        all comparisons of the same kind, scheme and head. `significant`: the interval excludes
-        zero and `p_holm` is below 1 - confidence.
+        the number of draws cannot resolve the small values that a correction needs; `p_holm` is
+        corrected over all comparisons of the same kind, scheme and head. `significant`: the
+        interval excludes zero and `p_holm` is below 1 - confidence.
     """
     rows = []
     for (head, scheme), sides in _by_head(folds).items():
@@ -109,7 +110,7 @@ def corrected(table: pd.DataFrame, family: Sequence[str], confidence: float) -> 
     table
         Columns `p_value`, `ci_low`, `ci_high` and those of `family`; at least one row.
     family
-        Comparisons that are alike in these columns are corrected for their number.
+        Columns that define the families: p-values are corrected within each.
     confidence
         Coverage of the intervals.
     """
@@ -120,12 +121,12 @@ def corrected(table: pd.DataFrame, family: Sequence[str], confidence: float) -> 
 
 
 def holm(p_values: Floats) -> Floats:
-    """Correct p-values for their number by Holm's step-down rule (Holm 1979).
+    """Correct p-values for multiple comparisons by Holm's step-down method (Holm 1979).
 
     Parameters
     ----------
     p_values
-        [comparisons]; NaN stays NaN and does not count.
+        [comparisons]; NaN stays NaN and is not counted.
     """
     corrected = np.full(len(p_values), np.nan)
     defined = ~np.isnan(p_values)
@@ -173,7 +174,7 @@ def _mean(folds: FoldDraws) -> Floats:
 def difference(
     first: Side, second: Side, n_groups: int, confidence: float, paired: bool = True
 ) -> dict[str, Any]:
-    """Return the difference of two sides under the same draws, its interval and its p value.
+    """Return the difference of two sides under the same draws, its interval and p-value.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ def difference(
     confidence
         Coverage of the interval.
     paired
-        Whether the folds of both sides are the same.
+        Whether both sides have the same folds.
     """
     if paired:
         shared = sorted(set(first.folds) & set(second.folds))
@@ -210,7 +211,7 @@ def difference(
 
 
 def _share_won(gaps: list[float]) -> float:
-    """Return the share of folds that the first side won; a tie is half a win."""
+    """Return the share of folds won by the first side; a tie is half a win."""
     defined = [gap for gap in gaps if not np.isnan(gap)]
     if not defined:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Whether fine-tuning is worth it: each fine-tuned backbone minus its best frozen head."""
+"""The gain of fine-tuning: each fine-tuned backbone minus its best frozen head."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pandas as pd
 
 from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store, matching
+from transferscope.config.channel_strategies import family_of
 from transferscope.config.modes import is_tuned
-from transferscope.probes.metrics import Floats
-from transferscope.probes.score_table import FLOOR, STORE
+from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Floats
 
 # The headline metric [1 + draws] of each head, scheme and fraction, mean over folds; row 0 is the
-# sample as it is.
+# original sample.
 Curves = Mapping[tuple[Head, str, float], Floats]
 KEYS = ["dataset", "scheme", "backbone", "channels", "head"]
 COLUMNS = [
@@ -32,24 +33,27 @@ COLUMNS = [
 ]
 
 
-def tuned_stores(scores: pd.DataFrame) -> set[tuple[str, str, str]]:
-    """Return dataset, backbone and channel strategy of everything that was fine-tuned."""
+def tuned_stores(scores: pd.DataFrame) -> set[Store]:
+    """Return all fine-tuned stores."""
     tuned = scores[scores["head"].map(is_tuned)]
-    return set(tuned[STORE].drop_duplicates().itertuples(index=False, name=None))
+    return {
+        Store(*pair)
+        for pair in zip(tuned["backbone"], tuned["channels"].map(family_of), strict=True)
+    }
 
 
 def gains(
     curves: Mapping[Store, Curves], dataset: str, summary: pd.DataFrame, confidence: float
 ) -> pd.DataFrame:
-    """Compare what is fine-tuned with the best frozen head of the same store at each fraction.
+    """Compare fine-tuning with the best frozen head of the same store at each fraction.
 
-    Folds and draws of groups are the same on both sides. The best frozen head is chosen anew at
-    each fraction, because it came out highest there, which favours the frozen side.
+    Folds and draws of groups are the same on both sides. The best frozen head is the one with the
+    highest score at each fraction, which favours the frozen side.
 
     Parameters
     ----------
     curves
-        Of the stores that were fine-tuned, including their frozen heads.
+        Scores of the fine-tuned stores, including their frozen heads.
     dataset
         Name, for the table.
     summary
@@ -60,8 +64,8 @@ def gains(
     Returns
     -------
     pandas.DataFrame
-        One row per store, mode, scheme and fraction. `worth_from` is the smallest fraction from
-        which on the interval of the difference lies above zero; NaN: there is none.
+        One row per store, mode, scheme and fraction. `worth_from` is the smallest fraction at and
+        above which all intervals of the difference lie above zero; NaN if there is none.
     """
     groups = matching(summary, dataset=dataset).groupby(["scheme", "fraction"])
     n_groups = groups["n_train_groups"].mean()
@@ -100,12 +104,12 @@ def gains(
 
 
 def worth_from(rows: pd.DataFrame) -> float:
-    """Return the smallest fraction from which on all intervals lie above zero; NaN: none does.
+    """Return the smallest fraction at and above which all intervals lie above zero, or NaN.
 
     Parameters
     ----------
     rows
-        Columns `fraction` and `ci_low`, of one store, mode and scheme.
+        Rows of one store, mode and scheme, with columns `fraction` and `ci_low`.
     """
     falling = rows.sort_values("fraction", ascending=False)
     above = (falling["ci_low"] > 0).cummin()

@@ -1,4 +1,4 @@
-"""What backbones that were trained in the study have seen of the datasets they are evaluated on."""
+"""What backbones trained in the study saw of the datasets on which they are evaluated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEEN = {
 
 
 def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
-    """Return what a reader has to know of backbones that were trained on a dataset.
+    """Return notes on backbones that were trained on a dataset.
 
     Parameters
     ----------
@@ -38,10 +38,9 @@ def training_notes(summary: pd.DataFrame, dataset: str) -> list[str]:
 
 def _on_fewer_folds(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of stores that were evaluated on fewer folds than others."""
-    alone = rows[(rows["channels"] != MAP_RANDOM) & (rows["scheme"] == "group")]
-    same = alone.groupby(["head", "k", "fraction", "metric", "class"], dropna=False)
-    n_folds = alone["n_scores"]
-    return alone[n_folds < same["n_scores"].transform("max")]
+    rows = rows[(rows["channels"] != MAP_RANDOM) & (rows["scheme"] == "group")]
+    same = rows.groupby(["head", "k", "fraction", "metric", "class"], dropna=False)
+    return rows[rows["n_scores"] < same["n_scores"].transform("max")]
 
 
 def _names(rows: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Levels of aggregation compared: single tiles, fields and groups, on the same folds and draws."""
+"""Comparison of levels (single tiles, fields, groups) on the same folds and draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.differences import FOUND, Side, corrected, difference
 from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Store, matching, rounded, write_comparison, write_csv
+from transferscope.compare.tables import Store, matching, rounded, write_csv
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config.channel_strategies import family_of
 from transferscope.config.paths import StudyPaths
@@ -30,6 +30,7 @@ from transferscope.probes.variants import (
     scored_at_levels,
     variants_of,
 )
+from transferscope.stores.parquet import write_parquet
 
 LEVEL_COLUMNS = [
     *STORE,
@@ -59,12 +60,12 @@ FAMILY = ["kind", "dataset", "head", "k", "scheme"]
 
 @dataclass(frozen=True)
 class Levels:
-    """Predictions of one store at every level.
+    """Prediction tables of one store at all levels.
 
     Parameters
     ----------
     dataset, store
-        Which store; all random orders of its channels are one.
+        Store; random orders of its channels are merged.
     paths
         Prediction tables of each variant: one, or one per random order.
     """
@@ -77,12 +78,12 @@ class Levels:
 def levels_of(
     probed: Sequence[Probed], settings: AggregateSettings, paths: StudyPaths
 ) -> list[Levels]:
-    """Return where the predictions of every store lie, the random orders of one store together.
+    """Return the prediction tables of all stores; random orders of one store are merged.
 
     Parameters
     ----------
     probed
-        Everything that was evaluated.
+        All evaluated stores.
     settings
         Levels and methods.
     paths
@@ -106,11 +107,11 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
     Parameters
     ----------
     stores
-        What was scored.
+        Scored stores.
     settings
         Headline metric, number of draws, coverage and seed.
     folder
-        Where the tables go.
+        Output folder.
     """
     scores: list[pd.DataFrame] = []
     rows: list[dict[str, Any]] = []
@@ -119,7 +120,7 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         own = [levels for levels in stores if levels.dataset == dataset]
         paths = [path for levels in own for each in levels.paths.values() for path in each]
         groups = sorted(set().union(*map(groups_of, paths)))
-        # The draws that `compare` makes for the dataset.
+        # The same draws as in `compare`.
         weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
         for levels in own:
             found = {
@@ -139,7 +140,7 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         "aggregate_differences": gaps,
     }
     for name, table in tables.items():
-        write_comparison(rounded(table), folder / f"{name}.parquet")
+        write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
 
 
@@ -174,7 +175,7 @@ def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]
 
 
 def _kind(one: Variant, other: Variant) -> str:
-    """Return which comparison two variants make; empty: none of interest."""
+    """Return the kind of comparison of two variants; empty if it is of no interest."""
     if one.level == TILE or other.level == TILE:
         return "tile" if one.level != TILE else ""
     if one.level != other.level:

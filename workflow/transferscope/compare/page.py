@@ -1,4 +1,4 @@
-"""The summary as a page for the report; names from the user's tables are text, never markup."""
+"""The summary as an HTML page; names from the user's tables are escaped."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ code { background: #eee; padding: 0 0.2rem; }
 
 
 def as_page(markdown: str, title: str) -> str:
-    """Return Markdown as one HTML page that needs no other file.
+    """Convert Markdown to a self-contained HTML page.
 
     Parameters
     ----------
     markdown
         The text; HTML in it is escaped.
     title
-        What the page is called.
+        Title of the page.
     """
-    # Raw HTML and links are off: a label may hold anything, and nothing here links anywhere.
+    # Raw HTML and links are disabled, because a label may contain any text.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image"])
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     body = parser.render(markdown)

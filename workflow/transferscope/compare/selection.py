@@ -1,4 +1,4 @@
-"""Which head stands for all stores of a dataset, and which store is best with it."""
+"""Selection of one head for all stores of a dataset, and of the best store with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_full_fraction(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
 def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Choose one head per dataset, and with it the best store per split scheme.
 
-    The head is not chosen per store, so that all stores are treated alike and every comparison is
+    The head is not chosen per store, so that all stores are treated equally and every comparison is
     between equal heads, on frozen backbones.
 
     Parameters
@@ -38,8 +38,8 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `CHOSEN_COLUMNS`, one row per dataset and split scheme; `n_stores` have that head. Datasets
-        on which nothing but the floor was run have none.
+        `CHOSEN_COLUMNS`, one row per dataset and split scheme; `n_stores` is the number of stores
+        with that head. Datasets with no head except the floor have no row.
     """
     rows = at_full_fraction(summary, metric)
     frozen = ~rows["head"].map(is_tuned) & (rows["head"] != FLOOR)

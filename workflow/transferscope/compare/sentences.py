@@ -1,4 +1,4 @@
-"""The comparison in plain sentences: what won, by how much, and whether that is real."""
+"""The comparison in sentences: what is best, by how much, and whether that is significant."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ SUSPICIOUS = 0.98
 WIDE = 0.15
 RANDOM_ORDERS = (
     "`map-random` stands for all random orders of the channels that were run: its scores are "
-    "averages over them, and its intervals hold that they were drawn."
+    "averages over them, and its intervals include the variance between them."
 )
 FEW_GROUPS = 20
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of one dataset, with the chosen head.
+    """Results of one dataset, with the chosen head.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class Evidence:
     chosen
         The best store of each scheme.
     classes
-        The class table, chosen head.
+        Scores per class.
     tuned
-        What fine-tuning gains.
+        Gains of fine-tuning.
     settings
         Metric and coverage.
     """
@@ -75,7 +75,7 @@ class Evidence:
     settings: CompareSettings
 
     def of_scheme(self, scheme: str) -> OfScheme:
-        """Return what is known of one split scheme."""
+        """Return the results of one split scheme."""
         rows = self.curve[self.curve["fraction"] == self.curve["fraction"].max()]
         keys = ["mean", "backbone", "channels"]
         ranked = matching(rows, scheme=scheme).sort_values(keys, ascending=[False, True, True])
@@ -84,16 +84,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class OfScheme:
-    """All that is known of one dataset and split scheme.
+    """Results of one dataset and split scheme.
 
     Parameters
     ----------
     all
-        What is known of the dataset.
+        Results of the dataset.
     scheme
         The split scheme.
     ranked
-        The headline metric at the full fraction, the best store first.
+        The headline metric at the full fraction, best store first.
     """
 
     all: Evidence
@@ -232,7 +232,7 @@ def _runner_up(known: OfScheme) -> Iterator[str]:
     level = int((~of_best["significant"].astype(bool)).sum())
     if len(known.ranked) > 2:
         yield (
-            f"{level} of the {len(of_best)} other stores cannot be told apart from the best."
+            f"{level} of the {len(of_best)} other stores cannot be distinguished from the best."
             if level
             else f"The best is ahead of each of the {len(of_best)} other stores."
         )
@@ -265,7 +265,7 @@ def _floor(known: OfScheme) -> Iterator[str]:
         row = direct.iloc[0]
         ahead = "is ahead by" if row["difference"] >= 0 else "is behind by"
         yield (
-            f"The floor, which knows the training labels alone, reaches "
+            f"The floor, which uses only the training labels, reaches "
             f"{number(row['second_mean'])}; the best store {ahead} {gap(row)}: "
             f"{verdict(row, len(gaps))}."
         )
@@ -274,12 +274,12 @@ def _floor(known: OfScheme) -> Iterator[str]:
     yield (
         "The floor was not computed."
         if np.isnan(floor)
-        else f"The floor, which knows the training labels alone, reaches {number(floor)}."
+        else f"The floor, which uses only the training labels, reaches {number(floor)}."
     )
 
 
 def _mapping(known: OfScheme) -> Iterator[str]:
-    """Say whether channels in their natural slots beat each other strategy."""
+    """Compare channels in their natural slots with each other strategy."""
     gaps = known.gaps("strategy")
     for strategy, rows in gaps.groupby("second_channels", sort=True):
         other = strategy_phrase(str(strategy))
@@ -325,7 +325,7 @@ def _saturation(known: OfScheme) -> str:
 
 
 def _fine_tuning(known: OfScheme) -> Iterator[str]:
-    """Say what fine-tuning adds to the best frozen head, and from which fraction on."""
+    """Describe the gain of fine-tuning over the best frozen head, and from which fraction."""
     tuned = matching(known.all.tuned, scheme=known.scheme)
     for _, rows in tuned.groupby(TUNED_KEYS, sort=True):
         last = rows.sort_values("fraction").iloc[-1]
@@ -418,8 +418,7 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
         if best["mean"] >= SUSPICIOUS:
             yield (
                 f"{where} reaches a {metric} of {number(best['mean'])}, which is suspiciously "
-                "high: check that groups are what must not be shared, and that no label is in the "
-                "images."
+                "high: check the groups, and that no label is visible in the images."
             )
         if best["ci_high"] - best["ci_low"] > WIDE:
             yield (
@@ -430,7 +429,7 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             yield f"{where}: intervals rest on {count(int(best['n_groups']), 'group')} only."
         below = _from(known.gaps("floor"), best, "first_")
         if len(below) and not (below.iloc[0]["ci_low"] > 0):
-            yield f"{where} is not shown to beat the floor: nothing was learnt that can be trusted."
+            yield f"{where} is not shown to be better than the floor: do not rely on it."
         rows = _from(matching(evidence.classes, scheme=scheme), best)
         never = rows[(rows["n_predicted"] == 0) & (rows["n_positive"] > 0)]["class"]
         if len(never):

@@ -1,4 +1,4 @@
-"""The comparison of a whole study: reads all scores and predictions, writes every table."""
+"""The comparison of a study: reads all scores and predictions, writes all tables."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from transferscope.compare.tables import (
     matching,
     read_scores,
     rounded,
-    write_comparison,
     write_csv,
 )
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
-from transferscope.errors import Problem, UserError
-from transferscope.probes.metrics import Floats, Weights
+from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.score_table import STORE
+from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
+from transferscope.stores.parquet import write_parquet
 
 PREDICTIONS_SUFFIX = ".predictions.parquet"
 STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
@@ -70,10 +70,10 @@ class Predictions:
 
 @dataclass
 class Bootstrapped:
-    """What is kept of all prediction tables of one dataset."""
+    """Bootstrap results of all prediction tables of one dataset."""
 
     groups: list[str]
-    weights: Weights
+    weights: Floats32
     intervals: list[pd.DataFrame] = field(default_factory=list)
     classes: list[pd.DataFrame] = field(default_factory=list)
     folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
@@ -105,14 +105,14 @@ def compare(
     settings
         Headline metric, number of draws, coverage and seed.
     folder
-        Where the tables go.
+        Output folder of the tables.
     summary_csv, summary_md
-        Where the summary goes.
+        Output files of the summary.
 
     Raises
     ------
     UserError
-        Naming every table that cannot be used.
+        Naming all unusable tables.
     """
     scores = read_scores(score_paths)
     _check_headline(scores, settings.metric)
@@ -128,7 +128,7 @@ def compare(
     tables = {
         "scores": scores,
         "differences": _differences(bootstrapped, settings),
-        # With what the figures say about their intervals.
+        # With the parameters of the intervals, for the figures.
         "chosen": chosen.assign(
             metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
         ),
@@ -137,7 +137,8 @@ def compare(
         "finetuning": _concatenate(gained, TUNED_COLUMNS),
     }
     for name, table in tables.items():
-        write_comparison(rounded(table) if name != "scores" else table, folder / f"{name}.parquet")
+        table = table if name == "scores" else rounded(table)
+        write_parquet(table, folder / f"{name}.parquet", {})
     write_csv(tables["differences"], folder / "differences.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     text = describe(summary, tables, settings)
@@ -148,16 +149,16 @@ def compare(
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:
     if metric == CLASS_METRIC:
         what = "class_f1 is one value per class, not one per store"
-        raise UserError(Problem("compare.metric", what, "Choose macro_f1, their mean."))
+        raise user_error("compare.metric", what, "Choose macro_f1, their mean.")
     if metric not in set(scores["metric"]):
         what = f"{metric} is in no score table"
-        raise UserError(Problem("compare.metric", what, "Add it to `metrics`."))
+        raise user_error("compare.metric", what, "Add it to `metrics`.")
 
 
 def _identify(
     score_paths: Sequence[Path], prediction_paths: Sequence[Path]
 ) -> dict[str, list[Predictions]]:
-    """Match each prediction table with the score table next to it, and orders with each other."""
+    """Match prediction tables with the score tables next to them, and merge random orders."""
     scores_of = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
     problems = []
     tables: dict[tuple[str, Store, Path], list[Path]] = {}
@@ -173,7 +174,7 @@ def _identify(
             continue
         for row in table:
             store = Store(row["backbone"], family_of(row["channels"]))
-            # The random orders of one probe lie in one folder; other tables stand alone.
+            # The random orders of one probe are in one folder; other tables are separate.
             place = path.parent if store.channels == MAP_RANDOM else path
             tables.setdefault((row["dataset"], store, place), []).append(path)
     if problems:
@@ -196,9 +197,7 @@ def _bootstrap(
             weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
             result[dataset] = Bootstrapped(groups, weights)
             own = matching(scores, dataset=dataset)
-            tuned = {
-                Store(backbone, family_of(channels)) for _, backbone, channels in tuned_stores(own)
-            }
+            tuned = tuned_stores(own)
             for table in tables:
                 counted = _reduce(table, result[dataset], settings, own)
                 if table.store in tuned:
@@ -256,7 +255,7 @@ def _confusions(
     summary: pd.DataFrame,
     settings: CompareSettings,
 ) -> pd.DataFrame:
-    """Return the confusion of the best store of each dataset and scheme."""
+    """Return the confusion matrix of the best store of each dataset and scheme."""
     full = at_full_fraction(summary, settings.metric).groupby("dataset")["fraction"].max()
     parts = []
     for _, row in chosen.iterrows():

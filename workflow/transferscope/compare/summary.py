@@ -44,8 +44,8 @@ def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) ->
     Returns
     -------
     pandas.DataFrame
-        `INTERVAL_KEYS`, `point` (the statistic of the sample as it is), `ci_low`, `ci_high`, and
-        `n_groups`, the number of groups tested.
+        `INTERVAL_KEYS`, `point` (the statistic of the original sample), `ci_low`, `ci_high`, and
+        `n_groups`, the number of test groups.
     """
     metrics = [*((m, "") for m in PLAIN_METRICS), *((CLASS_METRIC, c) for c in tally.classes)]
     names, classes = zip(*metrics, strict=True)
@@ -83,9 +83,9 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN where there is one score),
-        `n_scores` counts the scores that are defined, `n_train`, `n_train_groups` and `n_test` are
-        means per fold. Intervals are NaN where no predictions were given.
+        `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN for a single score),
+        `n_scores` is the number of defined scores, `n_train`, `n_train_groups` and `n_test` are
+        means per fold. Intervals are NaN without predictions.
     """
     named = scores.assign(channels=scores["channels"].map(family_of))
     grouped = named.groupby(SUMMARY_KEYS, dropna=False, sort=True)
@@ -103,7 +103,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFrame) -> pd.DataFrame:
-    """Return what is known of each class at the full fraction.
+    """Return F1 and counts of each class at the full fraction.
 
     Returns
     -------

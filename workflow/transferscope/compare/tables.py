@@ -1,4 +1,4 @@
-"""The tables that come in and go out: their columns, their order, how they are read and written."""
+"""Reading and writing of the tables of the comparison: columns and order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.config.modes import described, is_tuned, mode_of_head
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
 from transferscope.runtime.atomic_files import replacing
 
@@ -29,7 +29,7 @@ REMAKE = "Remove the file and give the same snakemake command again."
 
 @dataclass(frozen=True, order=True)
 class Head:
-    """A head: its kind and, for k-NN, its k; 0 elsewhere."""
+    """A head: its kind and, for k-NN, its k; otherwise 0."""
 
     kind: str
     k: int = 0
@@ -51,7 +51,7 @@ class Head:
 
 @dataclass(frozen=True, order=True)
 class Store:
-    """A representation and its channel strategy; all random orders are one store."""
+    """A representation and its channel strategy; random orders are merged into one store."""
 
     backbone: str
     channels: str
@@ -71,14 +71,14 @@ class Store:
 
 
 def matching(table: pd.DataFrame, head: Head | None = None, /, **values: object) -> pd.DataFrame:
-    """Return the rows of a table that have some values.
+    """Return the rows of a table with given values.
 
     Parameters
     ----------
     table
         Any table.
     head
-        The head of the rows, where the table has `head` and `k`; None: any.
+        Head of the rows, for tables with `head` and `k`; None: any.
     **values
         Column -> value.
     """
@@ -92,12 +92,12 @@ def matching(table: pd.DataFrame, head: Head | None = None, /, **values: object)
 
 
 def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read all score tables, sorted by everything that identifies a score.
+    """Read all score tables, sorted by the columns that identify a score.
 
     Raises
     ------
     UserError
-        Naming every table that cannot be read, lacks a column, or repeats a score.
+        Naming all tables that cannot be read or lack a column; or a score that is repeated.
     """
     problems: list[Problem] = []
     tables = []
@@ -115,54 +115,47 @@ def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
         problems.append(Problem("scores", "no score table is given", "Name at least one."))
     if problems:
         raise UserError(problems)
-    # The floor knows no embedding and may stand in several tables of one store.
+    # The floor uses no embedding and may be in several tables of one store.
     scores = pd.concat(tables, ignore_index=True).drop_duplicates()
     if (repeated := scores.duplicated(SCORE_ORDER)).any():
         row = scores[repeated].iloc[0]
         where = ", ".join(f"{c} {row[c]}" for c in SCORE_ORDER)
-        raise UserError(Problem("scores", f"given twice: {where}", "Name each table once."))
+        raise user_error("scores", f"given twice: {where}", "Name each table once.")
     return scores.sort_values(SCORE_ORDER, kind="stable", ignore_index=True)
 
 
 def read_summary(path: Path) -> pd.DataFrame:
-    """Read `summary.csv`; a class named "NA" stays a class.
+    """Read `summary.csv`; a class named "NA" stays a string.
 
     Raises
     ------
     UserError
-        Where the file cannot be read or is no summary.
+        If the file cannot be read or is not a summary.
     """
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[]
         )
     except (OSError, ValueError) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+        raise user_error(path, f"cannot be read: {error}", REMAKE) from None
     if missing := [c for c in SUMMARY_KEYS if c not in table.columns]:
         what = f"is no summary: it lacks {', '.join(missing)}"
-        raise UserError(Problem(str(path), what, REMAKE))
+        raise user_error(path, what, REMAKE)
     numbers = [c for c in table.columns if c not in TEXT_COLUMNS]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table.astype({"k": "Int64"})
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV by rename, floats with six decimals, so that equal results are equal bytes."""
+    """Write a CSV atomically, floats with six decimals, so that equal results are equal bytes."""
     with replacing(path) as temporary:
         rounded(table).to_csv(
             temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n"
         )
 
 
-def write_comparison(table: pd.DataFrame, path: Path) -> None:
-    """Write a Parquet table by rename, without the index."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with replacing(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
-
-
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Round floats to six decimals, and make minus zero zero."""
+    """Round floats to six decimals, and replace minus zero by zero."""
     floats = table.select_dtypes("float").columns
     table = table.copy()
     table[floats] = table[floats].round(DECIMALS) + 0.0
@@ -170,16 +163,16 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def classes_of(path: Path) -> list[str]:
-    """Return the class names that a prediction table carries in its schema.
+    """Return the class names in the schema metadata of a prediction table.
 
     Raises
     ------
     UserError
-        Where the file cannot be read or carries none.
+        If the file cannot be read or has none.
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
         return [str(c) for c in json.loads(metadata[b"transferscope"])["classes"]]
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         what = f"is no prediction table ({type(error).__name__}: {error})"
-        raise UserError(Problem(str(path), what, REMAKE)) from None
+        raise user_error(path, what, REMAKE) from None

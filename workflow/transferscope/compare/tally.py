@@ -1,7 +1,7 @@
-"""From the predictions of one store to its bootstrap draws, one split at a time.
+"""Bootstrap of the predictions of one store, one fold at a time.
 
-Predictions of a large study do not fit into memory, so that each file is read one fold at a time,
-and each fold is reduced at once to counts, and these to metrics per draw.
+Predictions of a large study do not fit into memory. Each file is therefore read fold by fold, and
+each fold is reduced to counts, and then to metrics per draw.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,18 +22,10 @@ from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.tables import REMAKE, Head, classes_of
 from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.config.results import CompareSettings
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.probes.average_precision import weighted_average_precision
-from transferscope.probes.metrics import (
-    Bools,
-    Floats,
-    Integers,
-    Weights,
-    count_by_group,
-    mean_of_defined,
-    metrics_of_counts,
-    ratio,
-)
+from transferscope.probes.metrics import count_by_group, mean_of_defined, metrics_of_counts, ratio
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 
 PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
 CLASS_METRIC = "class_f1"
@@ -46,12 +37,12 @@ BATCH_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Unit:
-    """What one head, trained on one fraction, predicts for the test rows of one fold.
+    """Predictions of one head, trained on one fraction, for the test rows of one fold.
 
     Parameters
     ----------
     head, scheme, seed, fold, fraction
-        Which head and which fold.
+        Head and fold.
     true, predicted
         Label indicators, [tiles, classes].
     score
@@ -67,7 +58,7 @@ class Unit:
     fraction: float
     true: Bools
     predicted: Bools
-    score: npt.NDArray[np.float32]
+    score: Floats32
     group: Integers
 
 
@@ -77,19 +68,19 @@ def groups_of(path: Path) -> set[str]:
     Raises
     ------
     UserError
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     found: set[str] = set()
     try:
         for batch in pq.ParquetFile(path).iter_batches(columns=["group"], batch_size=BATCH_ROWS):
             found.update(map(str, pc.unique(batch.column("group")).to_pylist()))
     except (OSError, pa.ArrowException) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}", REMAKE)) from None
+        raise user_error(path, f"cannot be read: {error}", REMAKE) from None
     return found
 
 
 def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
-    """Yield the units of each fold, one list per fold; no more than that is held in memory.
+    """Yield the units of each fold, one list per fold; only one fold is in memory at a time.
 
     Parameters
     ----------
@@ -128,7 +119,7 @@ def _rows_of(file: pq.ParquetFile, fold: tuple[str, int, int], n_classes: int) -
 
 
 def _may_hold(row_group: pq.RowGroupMetaData, wanted: Mapping[str, Any]) -> bool:
-    """Tell by its statistics whether a row group may hold rows with the wanted values."""
+    """Return whether a row group may have rows with the wanted values, by its statistics."""
     for position in range(row_group.num_columns):
         column = row_group.column(position)
         value, statistics = wanted.get(column.path_in_schema), column.statistics
@@ -167,7 +158,7 @@ class _Sums:
         return cls(np.zeros_like(values), np.zeros_like(values))
 
     def add(self, values: Floats, groups: Integers, times: Floats) -> None:
-        """Add the values of one fold, each draw as often as it drew this order of the channels."""
+        """Add the values of one fold, weighted by how often each draw has this channel order."""
         often = times.reshape(-1, *[1] * (values.ndim - 1))
         self.total += often * np.nan_to_num(values)
         self.defined += often * np.isfinite(values)
@@ -179,14 +170,14 @@ class _Sums:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How often each class is true and predicted, over all folds and repeats.
+    """True and predicted tiles of each class, over all folds and repeats.
 
     Parameters
     ----------
     true, predicted
         Tiles, [classes].
     groups
-        Which groups hold the class, [groups, classes].
+        Whether a group has the class, [groups, classes].
     """
 
     true: Floats
@@ -202,7 +193,7 @@ class ClassCounts:
 
 @dataclass
 class Tally:
-    """All that is kept of the predictions of one store.
+    """Bootstrap sums over the predictions of one store.
 
     Parameters
     ----------
@@ -211,9 +202,9 @@ class Tally:
     headline
         Metric whose value in each fold is kept, for paired differences.
     full_fraction
-        The fraction at which these are kept.
+        Fraction at which these values are kept.
     with_precision
-        Whether average precision, which costs the most, is wanted.
+        Whether to compute average precision, which is the most expensive metric.
     n_orders
         Number of prediction tables, one per random order of the channels.
     """
@@ -233,7 +224,7 @@ class Tally:
         Returns
         -------
         float64 [1 + draws, metrics]
-            `PLAIN_METRICS`, then the F1 of each class; row 0 is the sample as it is.
+            `PLAIN_METRICS`, then the F1 of each class; row 0 is the original sample.
         """
         return self.sums[head, scheme, fraction].mean()
 
@@ -246,10 +237,10 @@ class Tally:
         }
 
     def n_repeats(self, head: Head, scheme: str) -> int:
-        """Return how often each tile was predicted: repeats of the division times orders."""
+        """Return the number of predictions per tile: repeats of the splits times orders."""
         return self.n_orders * len({seed for seed, _ in self.fold_sums[head, scheme]})
 
-    def add(self, units: list[Unit], weights: Weights, times: Floats) -> None:
+    def add(self, units: list[Unit], weights: Floats32, times: Floats) -> None:
         """Reduce the units of one fold.
 
         Parameters
@@ -259,7 +250,7 @@ class Tally:
         weights
             [1 + draws, groups], from `draw_weights`.
         times
-            How often each draw drew the order of the channels, [1 + draws].
+            How often each draw has this channel order, [1 + draws].
         """
         present = np.unique(np.concatenate([u.group for u in units]))
         counts = np.stack(
@@ -279,7 +270,7 @@ class Tally:
             values["macro_average_precision"] = self._precision(unit, present, inside)
             self._keep(unit, values, present, weights.shape[1], times)
 
-    def _precision(self, unit: Unit, present: Integers, weights: Weights) -> Floats:
+    def _precision(self, unit: Unit, present: Integers, weights: Floats32) -> Floats:
         if not self.with_precision:
             return np.full(len(weights), np.nan)
         local = np.searchsorted(present, unit.group)
@@ -310,12 +301,12 @@ class Tally:
 def tally(
     paths: Sequence[Path],
     groups: Sequence[str],
-    weights: Weights,
+    weights: Floats32,
     settings: CompareSettings,
     full_fraction: float,
     with_precision: bool,
 ) -> Tally:
-    """Reduce the prediction tables of one store, one fold after the other.
+    """Reduce the prediction tables of one store, fold by fold.
 
     Parameters
     ----------
@@ -326,15 +317,13 @@ def tally(
     weights
         [1 + draws, groups], from `draw_weights`.
     settings
-        The headline metric, whose value in each fold is kept, draws and seed.
-    full_fraction
-        The fraction at which these are kept.
-    with_precision
-        Whether average precision, which costs the most, is wanted.
+        Headline metric, number of draws and seed.
+    full_fraction, with_precision
+        As in `Tally`.
     """
     classes = classes_of(paths[0])
     result = Tally(classes, settings.metric, full_fraction, with_precision, len(paths))
-    # The orders are drawn as well, so that intervals include how much depends on them.
+    # Orders are drawn as well, so that intervals include their variance.
     orders = draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM)
     for path, times in zip(paths, orders.T.astype(np.float64), strict=True):
         for units in read_units(path, groups):

@@ -1,4 +1,4 @@
-"""Numbers and names, as sentences show them."""
+"""Formatting of numbers and names in sentences."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ SCHEME_NAMES = {
 
 
 def quoted(name: object) -> str:
-    """Return a name as Markdown code, so that no character of it is read as markup."""
+    """Return a name as Markdown code, so that none of its characters is markup."""
     text = str(name).replace("\n", " ")
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-def store_name(row: Any, side: str = "") -> str:
-    """Return the quoted name of the store that a row names."""
-    return quoted(Store(str(row[f"{side}backbone"]), str(row[f"{side}channels"])))
+def store_name(row: Any) -> str:
+    """Return the quoted name of the store of a row."""
+    return quoted(Store(str(row["backbone"]), str(row["channels"])))
 
 
 def strategy_phrase(strategy: str) -> str:
-    """Return what a channel strategy does, as it stands after "against".
+    """Describe a channel strategy, as a phrase after "against".
 
     Examples
     --------
@@ -55,7 +55,7 @@ def strategy_phrase(strategy: str) -> str:
 
 
 def capitalised(text: str) -> str:
-    """Return a text with its first letter in upper case, and all others as they are."""
+    """Return a text with its first letter in upper case, and all others unchanged."""
     return text[:1].upper() + text[1:]
 
 
@@ -73,7 +73,7 @@ def signed(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a whole percentage, or with decimals where it is not whole."""
+    """Return a share as a percentage, with decimals only if needed."""
     return f"{100 * share:g} %"
 
 
@@ -91,7 +91,7 @@ def gap(row: Any) -> str:
 
 
 def verdict(row: Any, n_comparisons: int) -> str:
-    """Say whether a difference is real."""
+    """Describe whether a difference is significant."""
     if row["significant"]:
         corrected = f", also after Holm's correction for {n_comparisons} comparisons"
         return f"the interval excludes zero{corrected if n_comparisons > 1 else ''}"

@@ -48,10 +48,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(Problem(where, f"not valid YAML: {reason}", "Mend the syntax.")) from None
+        raise UserError(Problem(where, f"not valid YAML: {reason}", "Fix the syntax.")) from None
     except YAML_SLIPS as error:
         what = f"not valid YAML: {first_line(error)}"
-        raise UserError(Problem(str(path), what, "Quote the value, or mend the syntax.")) from None
+        raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
         raise UserError(Problem(str(path), "holds no mapping of keys to values"))
     return value
@@ -93,7 +93,7 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
-    return Problem(f"{where}, key {key}", f"{message}{given}", _mend_for(error))
+    return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
 
 
 def _shortened(value: object) -> str:
@@ -104,7 +104,7 @@ def _shortened(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _mend_for(error: Any) -> str:
+def _fix_for(error: Any) -> str:
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return ""
     choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]

@@ -22,7 +22,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import read_sheet
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
-from transferscope.runtime.locks import alone
+from transferscope.runtime.locks import exclusive
 from transferscope.transport.batch import Record, as_problems, download_all
 from transferscope.transport.bucket import BucketFile, list_bucket, saved_listing
 from transferscope.transport.cache import OFFLINE_VARIABLES, cached_file, is_offline
@@ -140,7 +140,7 @@ def _listing(settings: OpenCellFetch, root: Path, ask: bool) -> list[BucketFile]
         raise UserError(_offline(settings.url, "the list of files is not here"))
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with alone(root / LOCK, f"fetching into {root}"):
+        with exclusive(root / LOCK, f"fetching into {root}"):
             return list_bucket(
                 settings.url, root, settings.s3_endpoint, _patience(settings.downloads)
             )
@@ -167,7 +167,7 @@ def _download(planned: Planned, card: DatasetCard) -> None:
         if missing:
             what = f"{len(missing)} of {len(planned.downloads)} files are not here"
             raise UserError(_offline(str(planned.root), f"{what} (first: {missing[0].name})"))
-    with alone(planned.root / LOCK, f"fetching into {planned.root}"):
+    with exclusive(planned.root / LOCK, f"fetching into {planned.root}"):
         failures = download_all(
             planned.downloads,
             planned.root,

@@ -37,7 +37,8 @@ from transferscope.figures.style import (
     style,
 )
 from transferscope.probes.labels import LabelledTiles
-from transferscope.probes.metrics import Bools, Integers, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -188,8 +189,8 @@ def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
     store = EmbeddingStore(view.manifest)
     if store.tile_ids != [str(i) for i in tiles.tile_ids]:
         what = "does not hold the tiles of the tile table"
-        mend = "Give the same snakemake command again: it remakes what is older."
-        raise UserError(Problem(str(view.manifest), what, mend))
+        fix = "Give the same snakemake command again: it remakes what is older."
+        raise UserError(Problem(str(view.manifest), what, fix))
     return store.read(view.output, view.strategy)[rows]
 
 

@@ -32,8 +32,8 @@ from transferscope.figures.style import (
 )
 from transferscope.probes.exclusion import exclusion_codes
 from transferscope.probes.labels import LabelledTiles
-from transferscope.probes.metrics import Bools
-from transferscope.probes.nearest import Rows, fewest_allowed, nearest
+from transferscope.probes.nearest import fewest_allowed, nearest
+from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import read_parquet
@@ -74,8 +74,8 @@ class Shown:
         Which neighbours share a class with their tile, bool [n, k].
     """
 
-    tiles: Rows
-    neighbours: Rows
+    tiles: Integers
+    neighbours: Integers
     right: Bools
 
 
@@ -145,7 +145,7 @@ def draw_gallery(
         save(figure, outputs, settings.dpi)
 
 
-def choose_tiles(labels: Bools, count: int, *names: object) -> Rows:
+def choose_tiles(labels: Bools, count: int, *names: object) -> Integers:
     """Draw tiles at random, the classes in turn, so that rare ones are shown as well.
 
     Parameters

@@ -256,8 +256,8 @@ def check_outputs(outputs: Sequence[Path]) -> None:
     """
     wrong = [o for o in outputs if o.suffix not in EXTENSIONS]
     if wrong:
-        mend = f"Use {' or '.join(EXTENSIONS)}."
-        raise UserError([Problem(str(o), "no known figure format", mend) for o in wrong])
+        fix = f"Use {' or '.join(EXTENSIONS)}."
+        raise UserError([Problem(str(o), "no known figure format", fix) for o in wrong])
 
 
 def save(figure: Figure, outputs: Sequence[Path], dpi: int) -> None:

@@ -30,9 +30,9 @@ def check_tuning(
     """
     read = next(o for o in card.outputs if output in (None, o.name))
     network = network_without_values(card) if card.has_architecture else None
-    mend = f"Take {card.name} out of `finetune.backbones`, or choose another mode."
+    fix = f"Take {card.name} out of `finetune.backbones`, or choose another mode."
     return [
-        Problem("finetune.modes", f"{mode} cannot be served by {card.name}: {reason}", mend)
+        Problem("finetune.modes", f"{mode} cannot be served by {card.name}: {reason}", fix)
         for mode in modes
         if (reason := _reason(network, read, mode))
     ]

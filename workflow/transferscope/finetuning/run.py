@@ -148,8 +148,8 @@ class _Job:
         store = TileStore(tuned.tiles)
         if list(data.tiles.tile_ids) != store.tile_ids:
             what = "holds other tiles than the embeddings"
-            mend = "Delete the embedding store and its manifest and run the workflow again."
-            raise UserError(Problem(str(store.path), what, mend))
+            fix = "Delete the embedding store and its manifest and run the workflow again."
+            raise UserError(Problem(str(store.path), what, fix))
         fabric, settings = training_fabric(compute), probe.settings
         chosen = choose_precision(fabric.device, compute.precision)
         backbone, source = open_backbone(
@@ -221,8 +221,8 @@ class _Job:
             )
         except torch.cuda.OutOfMemoryError:
             what = f"{self.tuned.card.name} does not fit into the GPU's memory to be trained"
-            mend = "Make it smaller, or take a larger GPU."
-            raise UserError(Problem("finetune.batch_size", what, mend)) from None
+            fix = "Make it smaller, or take a larger GPU."
+            raise UserError(Problem("finetune.batch_size", what, fix)) from None
         self.parts.store(digest, validation, test)
         return validation, test
 

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.raw.arrays import Floats, Pixels
+from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.tiles.contact_sheets import scaled_to
 
 

@@ -62,9 +62,9 @@ class TrainingDataset:
         rows = visible_rows(table, splits, settings.held_out)
         manifest = Manifest.read(source.tiles, TILES_FORMAT)
         if digest_of_ids(table["tile_id"].tolist()) != manifest.ids_sha256:
-            mend = "Delete the store and its manifest and run the workflow again."
+            fix = "Delete the store and its manifest and run the workflow again."
             raise UserError(
-                Problem(str(source.table), f"holds other tiles than {source.tiles}", mend)
+                Problem(str(source.table), f"holds other tiles than {source.tiles}", fix)
             )
         if len(rows) < settings.training.processes:
             what = f"{len(rows)} tiles are left to train on, once the test groups are left out"

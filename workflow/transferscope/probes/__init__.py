@@ -1,1 +1,1 @@
-"""What is asked of embeddings: labels, splits, heads, neighbours and their metrics."""
+"""Evaluation of frozen embeddings: labels, splits, heads, nearest neighbours and metrics."""

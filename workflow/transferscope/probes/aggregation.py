@@ -1,10 +1,10 @@
-"""From tiles to fields and groups: their embeddings, labels and divisions, and how they score.
+"""Aggregation of tiles to fields and groups: embeddings, labels, divisions and scores.
 
-A field's embedding is the mean or the median of its tiles' embeddings, value by value, and so is a
-group's. Only tiles that the splits divide count. An aggregate has every class that one of its tiles
-has; where a tile has one class only, an aggregate whose tiles disagree is left out. It plays the
-role of its tiles, so that all levels are compared on the same folds: a group is therefore scored
-by the scheme `group` alone, for by `image` its tiles are on both sides.
+The embedding of an aggregate (a field or a group) is the elementwise mean or median over its tiles.
+Only tiles that are in a split count. An aggregate has each class of any of its tiles; in a
+single-label task, aggregates whose tiles have different classes are left out. An aggregate has the
+role of its tiles, so that all levels are compared on the same folds. Groups are therefore scored
+only with the scheme `group`: with `image` their tiles are on both sides.
 """
 
 from __future__ import annotations
@@ -15,47 +15,45 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
 from transferscope.config.probes import AggregationMethod
-from transferscope.errors import Problem, UserError
-from transferscope.probes.evaluation import Division, ProbeData, Sink
+from transferscope.errors import user_error
+from transferscope.probes.evaluation import Division, ProbeData, Sink, output_of
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
-from transferscope.probes.labels import LabelledTiles
+from transferscope.probes.labels import LabelledTiles, joint_labels
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
+from transferscope.runtime.arrays import Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
-Matrix = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Aggregates:
-    """What the tiles of a dataset are put together to.
+    """The fields or groups of a dataset.
 
     Parameters
     ----------
     names
         Name of each aggregate, str [A].
     codes
-        Aggregate of each tile, int64 [N]; -1 where it is in none.
+        Aggregate of each tile, int64 [N]; -1 if it is in none.
     data
-        Labels, groups and divisions of the aggregates; its embeddings are empty, [A, 0].
+        Labels, groups and divisions of the aggregates; with empty embeddings, [A, 0].
     """
 
-    names: npt.NDArray[np.object_]
-    codes: Rows
+    names: Texts
+    codes: Integers
     data: ProbeData
 
     @classmethod
     def of(cls, tiles: ProbeData, level: str) -> Aggregates:
-        """Put the divided tiles of each field or group together.
+        """Aggregate the tiles in splits by field or group.
 
         Parameters
         ----------
@@ -67,7 +65,7 @@ class Aggregates:
         Raises
         ------
         UserError
-            Where no aggregate is left for one of the folds.
+            If a fold has no training or test aggregate.
         """
         dataset = tiles.identity["dataset"]
         divisions = [d for d in tiles.divisions if level != "group" or d.scheme == "group"]
@@ -82,27 +80,30 @@ class Aggregates:
         )
         if not divisions or any(not len(d.train) or not len(d.test) for d in found.divisions):
             what = f"the tiles of a {level} have different classes, so that none is left to score"
-            mend = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
-            raise UserError(Problem(f"dataset {dataset}", what, mend))
+            fix = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
+            raise user_error(f"dataset {dataset}", what, fix)
         return cls(names, codes, found)
 
-    def embed(self, embeddings: Matrix, method: AggregationMethod) -> ProbeData:
-        """Return what a probe reads, with the embeddings [N, D] of the tiles put together."""
-        merged = aggregate(embeddings, self.codes, len(self.names), method)
+    def embed(
+        self, embeddings: Floats32, method: AggregationMethod, codes: Integers | None = None
+    ) -> ProbeData:
+        """Return the data of a probe, from embeddings [N, D] of the tiles, or of given codes."""
+        codes = self.codes if codes is None else codes
+        merged = aggregate(embeddings, codes, len(self.names), method)
         return replace(self.data, embeddings=merged)
 
 
 def aggregate(
-    embeddings: Matrix, codes: Rows, n_aggregates: int, method: AggregationMethod
-) -> Matrix:
-    """Return the mean or the median of each aggregate, value by value, [A, D] float32.
+    embeddings: Floats32, codes: Integers, n_aggregates: int, method: AggregationMethod
+) -> Floats32:
+    """Return the elementwise mean or median of each aggregate, [A, D] float32.
 
     Parameters
     ----------
     embeddings
         [N, D].
     codes
-        Aggregate of each row, int64 [N]; negative: none. Each aggregate has a row.
+        Aggregate of each row, int64 [N]; negative: none. No aggregate is empty.
     n_aggregates
         A.
     method
@@ -120,31 +121,30 @@ def aggregate(
 
 def score_aggregates(
     data: ProbeData,
-    fields: tuple[Matrix, LabelledTiles] | None,
+    fields: tuple[Floats32, LabelledTiles] | None,
     probe: AggregateProbe,
     scores: Path,
     predictions: Mapping[str, Path],
 ) -> None:
-    """Score a store at every level, and write one score table and a table of predictions a level.
+    """Score a store at every level; write one score table, and predictions per variant.
 
     Parameters
     ----------
     data
-        The tiles, at the full fraction.
+        The tiles, with divisions of the full fraction.
     fields
-        Embeddings [F, D] of whole fields by the same backbone, and their tiles; None: there are
-        none.
+        Embeddings [F, D] of whole fields by the same backbone, and their tiles, if there are any.
     probe
         Levels, methods and heads.
     scores
-        Where the scores go: `VARIANT`, then `SCORE_COLUMNS`.
+        Path of the scores: `VARIANT`, then `SCORE_COLUMNS`.
     predictions
-        Where the predictions of each variant go, by its name.
+        Paths of the predictions, by name of the variant.
 
     Raises
     ------
     UserError
-        Where nothing is left at a level, or a field is missing.
+        If no aggregate is left at a level, or a field is missing.
     """
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
     tables = []
@@ -157,7 +157,7 @@ def score_aggregates(
 
 def read_fields(
     manifest: Path, representation: str, channels: str, table: Path
-) -> tuple[Matrix, LabelledTiles]:
+) -> tuple[Floats32, LabelledTiles]:
     """Read the embeddings [F, D] of whole fields, and their names.
 
     Parameters
@@ -169,22 +169,22 @@ def read_fields(
     """
     store = EmbeddingStore(manifest)
     store.check()
-    embeddings = store.read(representation.partition("@")[2] or None, channels)
+    embeddings = store.read(output_of(representation), channels)
     return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
 
 
 def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
-    """Run logistic regression, the floor and k-NN."""
+    """Run the floor, logistic regression and k-NN."""
     heads = probe.heads.model_copy(update={"kinds": ["logreg"]})
-    found = [run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)]
-    for results in found:
+    tables = []
+    for results in (run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)):
         results.flush()
-    tables = [results.scores() for results in found]
+        tables.append(results.scores())
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
 def _data_of_variants(
-    data: ProbeData, fields: tuple[Matrix, LabelledTiles] | None, probe: AggregateProbe
+    data: ProbeData, fields: tuple[Floats32, LabelledTiles] | None, probe: AggregateProbe
 ) -> Iterator[tuple[Variant, ProbeData]]:
     levels: dict[str, Aggregates] = {
         level: Aggregates.of(data, level) for level in probe.settings.levels
@@ -197,33 +197,32 @@ def _data_of_variants(
         elif fields is not None:
             found = levels[variant.level]
             codes = _codes_of_fields(fields[1], data.tiles, found)
-            merged = aggregate(fields[0], codes, len(found.names), variant.method)
-            yield variant, replace(found.data, embeddings=merged)
+            yield variant, found.embed(fields[0], variant.method, codes)
 
 
-def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Rows:
-    """Return the aggregate of each field: that of the tiles which name it in `fov`."""
+def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Integers:
+    """Return the aggregate of each field: that of the tiles that name it in `fov`."""
     inside = found.codes >= 0
     known = dict(zip(tiles.fovs[inside], found.codes[inside], strict=True))
     if missing := sorted(set(known) - set(fields.fovs)):
         what = f"{len(missing)} fields are not in the dataset of fields, first {missing[0]}"
-        mend = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
-        raise UserError(Problem("aggregate.fields", what, mend))
+        fix = "Give both datasets the same `fov` names, or take it out of `aggregate.fields`."
+        raise user_error("aggregate.fields", what, fix)
     return np.array([known.get(fov, -1) for fov in fields.fovs], dtype=np.int64)
 
 
-def _rows_of(division: Division) -> Rows:
+def _rows_of(division: Division) -> Integers:
     return np.concatenate([division.train, division.validation, division.test])
 
 
 def _known_codes(
-    own: npt.NDArray[np.object_], divided: Rows, tiles: ProbeData, level: str
-) -> tuple[npt.NDArray[np.object_], Rows]:
-    """Return the names of the aggregates, and the aggregate of each tile or -1."""
+    own: Texts, divided: Integers, tiles: ProbeData, level: str
+) -> tuple[Texts, Integers]:
+    """Return the names of the aggregates, and the aggregate of each tile; -1: none."""
     inside, names = pd.factorize(own[divided], sort=True)
     kept = np.ones(len(names), dtype=bool)
     if not tiles.is_multi_label:
-        kept = _labels(tiles.tiles.matrix[divided], inside, len(names)).sum(axis=1) == 1
+        kept = joint_labels(tiles.tiles.matrix[divided], inside, len(names)).sum(axis=1) == 1
         if not kept.all():
             logger.warning(
                 "%s: %d of %d of level %s have tiles of different classes and are left out",
@@ -238,19 +237,12 @@ def _known_codes(
     return np.asarray(names, dtype=object)[kept], codes
 
 
-def _labels(matrix: npt.NDArray[np.bool_], codes: Rows, count: int) -> npt.NDArray[np.bool_]:
-    """Return the classes that any tile of each aggregate has, bool [A, C]."""
-    labels = np.zeros((count, matrix.shape[1]), dtype=bool)
-    np.logical_or.at(labels, codes, matrix)
-    return labels
-
-
-def _merged(tiles: LabelledTiles, names: npt.NDArray[np.object_], codes: Rows) -> LabelledTiles:
+def _merged(tiles: LabelledTiles, names: Texts, codes: Integers) -> LabelledTiles:
     inside = np.flatnonzero(codes >= 0)
     _, first = np.unique(codes[inside], return_index=True)
     rows = inside[first]
     return LabelledTiles(
-        matrix=_labels(tiles.matrix[inside], codes[inside], len(names)),
+        matrix=joint_labels(tiles.matrix[inside], codes[inside], len(names)),
         classes=tiles.classes,
         task=tiles.task,
         tile_ids=names,
@@ -260,7 +252,7 @@ def _merged(tiles: LabelledTiles, names: npt.NDArray[np.object_], codes: Rows) -
     )
 
 
-def _of_aggregates(division: Division, codes: Rows) -> Division:
+def _of_aggregates(division: Division, codes: Integers) -> Division:
     """Give each aggregate the role of its tiles."""
     inside = codes[division.train] >= 0
     train, first = np.unique(codes[division.train][inside], return_index=True)
@@ -273,6 +265,6 @@ def _of_aggregates(division: Division, codes: Rows) -> Division:
     )
 
 
-def _known(codes: Rows) -> Rows:
-    distinct: Rows = np.unique(codes[codes >= 0])
+def _known(codes: Integers) -> Integers:
+    distinct: Integers = np.unique(codes[codes >= 0])
     return distinct

@@ -1,8 +1,8 @@
 """Average precision under many weightings of the groups at once.
 
-Average precision is a sum over the positives: each adds its weight times the precision at its
-score. So only the thresholds at which a positive lies matter, and all that is needed of the other
-tiles is how many of each group lie between two such thresholds: a sparse matrix, times the weights.
+Average precision is a sum over the positives of weight times precision at their score. Only
+thresholds at the score of a positive matter; of all other tiles only their number per group between
+two such thresholds is needed: a sparse matrix, which is multiplied by the weights.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from transferscope.probes.metrics import Bools, Floats, Integers, ratio
+from transferscope.probes.metrics import ratio
+from transferscope.runtime.arrays import Bools, Floats, Integers
 
 VALUES_AT_ONCE = 4_000_000
-# Draws of groups come in float32; what is computed has the precision of the weights.
-Weights = npt.NDArray[np.floating]
+# Bootstrap weights are float32; results have the precision of the weights.
+Reals = npt.NDArray[np.floating]
 
 
-def average_precision(true: Bools, score: npt.NDArray[np.floating]) -> Floats:
-    """Average precision of each class, all tiles alike.
+def average_precision(true: Bools, score: Reals) -> Floats:
+    """Return the average precision of each class, with equal weights.
 
     Parameters
     ----------
@@ -34,14 +35,13 @@ def average_precision(true: Bools, score: npt.NDArray[np.floating]) -> Floats:
         NaN without positives.
     """
     group = np.zeros(len(true), dtype=np.int64)
-    values: Floats = weighted_average_precision(true, score, group, np.ones((1, 1)))[0]
-    return values
+    return np.asarray(weighted_average_precision(true, score, group, np.ones((1, 1)))[0])
 
 
 def weighted_average_precision(
-    true: Bools, score: npt.NDArray[np.floating], group: Integers, weights: Weights
+    true: Bools, score: Reals, group: Integers, weights: Reals
 ) -> Floats:
-    """Average precision of each class under each weighting of the groups.
+    """Return the average precision of each class under each weighting of the groups.
 
     Equal to scikit-learn's `average_precision_score(sample_weight=weights[draw][group])`.
 
@@ -50,24 +50,22 @@ def weighted_average_precision(
     true
         Label indicators, [tiles, classes].
     score
-        Scores, higher for likelier, [tiles, classes].
+        Scores, higher if more likely, [tiles, classes].
     group
         Index of each tile's group, [tiles].
     weights
-        Weight of each group in each draw, whole numbers, [draws, groups]; fastest in Fortran order.
+        Weight of each group in each draw, integers, [draws, groups]; fastest in Fortran order.
 
     Returns
     -------
     float64 [draws, classes]
-        NaN where a draw holds no positive of a class.
+        NaN if a draw has no positive of a class.
     """
     columns = [_one_class(true[:, j], score[:, j], group, weights) for j in range(true.shape[1])]
     return np.stack(columns, axis=1)
 
 
-def _one_class(
-    true: Bools, score: npt.NDArray[np.floating], group: Integers, weights: Weights
-) -> Floats:
+def _one_class(true: Bools, score: Reals, group: Integers, weights: Reals) -> Floats:
     if not true.any():
         return np.full(len(weights), np.nan)
     every, positive = _between_thresholds(true, score, group, weights.shape[1])
@@ -78,12 +76,12 @@ def _one_class(
 
 
 def _between_thresholds(
-    true: Bools, score: npt.NDArray[np.floating], group: Integers, n_groups: int
+    true: Bools, score: Reals, group: Integers, n_groups: int
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Count all tiles, and the positives, of each group from one threshold to the next.
+    """Count the tiles, and the positives, of each group between successive thresholds.
 
-    Tiles of equal score share one threshold. Thresholds without a positive add no recall, and tiles
-    below the last positive change nothing.
+    Tiles of equal score share a threshold. Thresholds without a positive add no recall, and tiles
+    below the last positive have no effect.
     """
     order = np.argsort(-score, kind="stable")
     ordered, labels, groups = score[order], true[order], group[order]
@@ -101,19 +99,19 @@ def _between_thresholds(
 
 
 def _precision_of_draws(
-    every: sparse.csr_array, positive: sparse.csr_array, weights: Weights
+    every: sparse.csr_array, positive: sparse.csr_array, weights: Reals
 ) -> Floats:
     gained = positive @ weights
     found = _add_up(gained)
     retrieved = _add_up(every @ weights)
-    # Before the first tile that a draw holds there is neither a find nor a false alarm.
+    # Above the highest score in a draw there are neither true nor false positives.
     precision = np.divide(found, retrieved, out=np.zeros_like(found), where=retrieved > 0)
     total = np.einsum("td,td->d", gained, precision, dtype=np.float64)
     return ratio(total, found[-1].astype(np.float64))
 
 
-def _add_up(rows: Weights) -> Weights:
-    """Return running sums over rows; four times as fast as cumsum, which walks down columns."""
+def _add_up(rows: Reals) -> Reals:
+    """Return cumulative sums over rows; four times as fast as cumsum, which runs along columns."""
     sums = rows.copy()
     for previous, row in itertools.pairwise(sums):
         row += previous

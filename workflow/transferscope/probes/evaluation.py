@@ -1,4 +1,4 @@
-"""What every probe of an embedding store shares: its input, and its score and prediction tables."""
+"""Input and output of all probes of an embedding store: data, scores and predictions."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
 from transferscope.config.vocabulary import Metric
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.metrics import mean_of_defined, metrics_of
-from transferscope.probes.score_table import IDENTITY, SCORE_COLUMNS, SEEN_IN_TRAINING
+from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, SIZES
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
 
-Rows = npt.NDArray[np.int64]
 Sink = Callable[[pd.DataFrame], None]
-# Predictions that wait to be written: enough for a Parquet row group, little for memory.
+# Predictions buffered before writing: enough for a Parquet row group, little for memory.
 PART_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class Division:
-    """Rows of the embedding matrix for one scheme, seed, fold and fraction, each int64 and rising.
+    """Rows of the embedding matrix for one scheme, seed, fold and fraction, int64 and ascending.
 
-    `train_shares`, float64 [n_train], tells the smallest fraction that each training row is inside.
+    `train_shares`, float64 [n_train]: a training row is in fraction f if its share is below f.
     """
 
     scheme: str
     seed: int
     fold: int
     fraction: float
-    train: Rows
-    validation: Rows
-    test: Rows
-    train_shares: npt.NDArray[np.float64]
+    train: Integers
+    validation: Integers
+    test: Integers
+    train_shares: Floats
 
     @property
     def names(self) -> tuple[object, ...]:
-        """What tells the division from others, without its seed."""
+        """Identifies the division, except for its seed."""
         return (self.scheme, self.fold, self.fraction)
 
 
 def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Division]:
-    """Return every division of a split table, by scheme, seed, fold and rising fraction."""
+    """Return all divisions of a split table, ordered by scheme, seed, fold and fraction."""
     ordered = splits.sort_values(["scheme", "seed", "fold", "row"], kind="stable")
     divisions = []
     for _, part in ordered.groupby(["scheme", "seed", "fold"], sort=True):
@@ -61,7 +61,7 @@ def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Div
 
 
 def evaluated_part(splits: pd.DataFrame, leakage: Leakage) -> pd.DataFrame:
-    """Return the divisions of a split table on which a backbone may be evaluated."""
+    """Return the part of a split table on which a backbone may be evaluated."""
     only = leakage.only
     if only is None:
         return splits
@@ -87,25 +87,25 @@ def _division(part: pd.DataFrame, fraction: float) -> Division:
 
 @dataclass(frozen=True)
 class ProbeData:
-    """All that a probe reads.
+    """The input of a probe.
 
     Parameters
     ----------
     embeddings
         [N, D] float32.
     tiles
-        Labels over the classes of the splits, groups and names of the N tiles.
+        Labels (over the classes of the splits), groups and names of the N tiles.
     divisions
-        Every training, validation and test set.
+        All training, validation and test sets.
     metrics
         Which scores to compute.
     identity
         Values of the columns `IDENTITY`.
     leakage
-        What the backbone has seen of the dataset in training.
+        What the backbone saw of the dataset in training.
     """
 
-    embeddings: npt.NDArray[np.float32]
+    embeddings: Floats32
     tiles: LabelledTiles
     divisions: list[Division]
     metrics: Sequence[Metric]
@@ -115,7 +115,7 @@ class ProbeData:
     @classmethod
     def of(
         cls,
-        embeddings: npt.NDArray[np.float32],
+        embeddings: Floats32,
         tile_table: pd.DataFrame,
         splits: pd.DataFrame,
         fractions: Sequence[float],
@@ -125,7 +125,7 @@ class ProbeData:
     ) -> ProbeData:
         """Join an embedding matrix with its tile table and the table of `make_splits`.
 
-        A backbone that was kept from the test groups of one division is evaluated there alone.
+        A backbone trained without the test groups of one division is evaluated only on that one.
         """
         leakage = leakage or Leakage()
         classes, task = splits.attrs["classes"], splits.attrs["task"]
@@ -151,12 +151,12 @@ class ProbeData:
         metrics: Sequence[Metric],
         leakage: Leakage | None = None,
     ) -> ProbeData:
-        """Read a store and what belongs to it.
+        """Read a store with its tile table and splits.
 
         Parameters
         ----------
         manifest
-            Manifest of the embedding store that the channel strategy reads.
+            Manifest of the embedding store.
         representation
             `backbone` or `backbone@output`.
         channels
@@ -168,27 +168,25 @@ class ProbeData:
         fractions, metrics
             The study's `splits.fractions` and `metrics`.
         leakage
-            What the backbone has seen of the dataset in training; None: nothing.
+            What the backbone saw of the dataset in training; None: nothing.
 
         Raises
         ------
         UserError
-            Where a file is missing or damaged, where store and table hold different tiles, or
-            where an embedding is not finite.
+            If a file is missing or damaged, if store and table have different tiles, or if an
+            embedding is not finite.
         """
         store = EmbeddingStore(manifest)
         store.check()
         table = read_parquet(tile_table)
         if table["tile_id"].tolist() != store.tile_ids:
             what = f"holds other tiles than {tile_table.name}"
-            mend = "Delete the store and its manifest and run the workflow again."
-            raise UserError(Problem(str(manifest), what, mend))
-        output = representation.partition("@")[2] or None
-        embeddings = store.read(output, channels)
+            fix = "Delete the store and its manifest and run the workflow again."
+            raise user_error(manifest, what, fix)
+        embeddings = store.read(output_of(representation), channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
-        divided = read_splits(splits)
-        return cls.of(embeddings, table, divided, fractions, metrics, identity, leakage)
+        return cls.of(embeddings, table, read_splits(splits), fractions, metrics, identity, leakage)
 
     @property
     def is_multi_label(self) -> bool:
@@ -196,24 +194,35 @@ class ProbeData:
         return self.tiles.task == "multi-label"
 
 
-def _check_finite(embeddings: npt.NDArray[np.float32], store: EmbeddingStore) -> None:
+def output_of(representation: str) -> str | None:
+    """Return the output in `backbone@output`; None: the first one.
+
+    Examples
+    --------
+    >>> output_of("dino@mean"), output_of("dino")
+    ('mean', None)
+    """
+    return representation.partition("@")[2] or None
+
+
+def _check_finite(embeddings: Floats32, store: EmbeddingStore) -> None:
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         what = f"{len(bad)} embeddings are not finite, first of tile {store.tile_ids[bad[0]]}"
-        mend = "Delete the store and embed again with `compute.precision: fp32`."
-        raise UserError(Problem(str(store.path), what, mend))
+        fix = "Delete the store and embed again with `compute.precision: fp32`."
+        raise user_error(store.path, what, fix)
 
 
 @dataclass
 class ResultTables:
-    """Collects what the heads predict for the test rows of every division.
+    """Collects the scores and predictions of heads on the test rows of all divisions.
 
     Parameters
     ----------
     data
-        What the heads are trained and tested on.
+        Data of the heads.
     sink
-        Takes the table of predictions part by part, as they come; None: they are kept.
+        Receives the predictions in parts; None: they are kept.
     """
 
     data: ProbeData
@@ -227,32 +236,28 @@ class ResultTables:
         head: str,
         k: int | None,
         division: Division,
-        predicted: npt.NDArray[np.bool_],
-        scores: npt.NDArray[np.float32],
+        predicted: Bools,
+        scores: Floats32,
     ) -> None:
         """Add one head's predictions.
 
         Parameters
         ----------
         head, k
-            Kind of the head, and its number of neighbours if it has one.
+            Kind of the head, and its number of neighbours, if any.
         division
-            What it was trained and tested on.
+            Its training and test rows.
         predicted, scores
             Of the division's test rows, [n_test, C].
         """
         truth = self.data.tiles.matrix[division.test]
-        groups = self.data.tiles.groups[division.train]
+        n_groups = len(set(self.data.tiles.groups[division.train]))
         shared = {"head": head, "k": k, **division_columns(division)}
-        sizes = {
-            "n_train": len(division.train),
-            "n_train_groups": len(set(groups)),
-            "n_validation": len(division.validation),
-            "n_test": len(division.test),
-        }
+        numbers = (len(division.train), n_groups, len(division.validation), len(division.test))
+        sizes = dict(zip(SIZES, numbers, strict=True))
+        seen = {SEEN_IN_TRAINING: self.data.leakage.seen_in_training}
         for metric, name, value in self._values(truth, predicted, scores):
             named = {"metric": metric, "class": name, "value": value}
-            seen = {SEEN_IN_TRAINING: self.data.leakage.seen_in_training}
             self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen})
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
         self._predictions.append({**shared, **arrays})
@@ -261,7 +266,7 @@ class ResultTables:
             self.flush()
 
     def flush(self) -> None:
-        """Hand the predictions that are waiting to the sink."""
+        """Pass the buffered predictions to the sink."""
         if self.sink is not None:
             self.sink(self.predictions())
             self._predictions.clear()
@@ -269,48 +274,36 @@ class ResultTables:
 
     def _values(
         self,
-        truth: npt.NDArray[np.bool_],
-        predicted: npt.NDArray[np.bool_],
-        scores: npt.NDArray[np.float32],
+        truth: Bools,
+        predicted: Bools,
+        scores: Floats32,
     ) -> list[tuple[str, str, float]]:
         found = metrics_of(truth, predicted)
+        if "macro_average_precision" in self.data.metrics:
+            found["macro_average_precision"] = mean_of_defined(average_precision(truth, scores))
         values: list[tuple[str, str, float]] = []
         for metric in self.data.metrics:
-            if metric == "class_f1":
-                of_classes = zip(self.data.tiles.classes, found[metric], strict=True)
-                values += [(metric, name, float(value)) for name, value in of_classes]
-            elif metric == "macro_average_precision":
-                mean = mean_of_defined(average_precision(truth, scores))
-                values.append((metric, "", float(mean)))
-            else:
-                values.append((metric, "", float(found[metric])))
+            names = self.data.tiles.classes if metric == "class_f1" else [""]
+            of_metric = zip(names, np.atleast_1d(found[metric]), strict=True)
+            values += [(metric, name, float(value)) for name, value in of_metric]
         return values
 
     def scores(self) -> pd.DataFrame:
         """Return the tidy table of all scores, columns `SCORE_COLUMNS`."""
         table = pd.DataFrame(self._scores, columns=SCORE_COLUMNS)
-        names = [*IDENTITY, "head", "scheme", "metric", "class", SEEN_IN_TRAINING]
-        texts = dict.fromkeys(names, "str")
-        counts = [c for c in SCORE_COLUMNS if c.startswith("n_")]
-        numbers = dict.fromkeys(["fold", "seed", *counts], "int64")
-        return table.astype(
-            {**texts, **numbers, "k": "Int64", "fraction": "float64", "value": "float64"}
-        )
+        types = dict.fromkeys(SCORE_COLUMNS, "str") | {"k": "Int64"}
+        types |= dict.fromkeys(["fold", "seed", *SIZES], "int64")
+        return table.astype(types | dict.fromkeys(["fraction", "value"], "float64"))
 
     def predictions(self) -> pd.DataFrame:
-        """Return the table of the predictions that are kept: a row a head, division, test tile."""
+        """Return the buffered predictions: one row per head, division and test tile."""
         parts = self._predictions
         lengths = [len(part["row"]) for part in parts]
+        types = dict.fromkeys(["head", "k", "scheme"], object)
+        types |= {"seed": np.int64, "fold": np.int64, "fraction": np.float64}
         columns: dict[str, Any] = {
             name: np.repeat(np.array([part[name] for part in parts], dtype=dtype), lengths)
-            for name, dtype in (
-                ("head", object),
-                ("k", object),
-                ("scheme", object),
-                ("seed", np.int64),
-                ("fold", np.int64),
-                ("fraction", np.float64),
-            )
+            for name, dtype in types.items()
         }
         rows = _concatenated(parts, "row", np.int64)
         columns |= {
@@ -328,16 +321,16 @@ class ResultTables:
 def write_tables(
     data: ProbeData, scores: Path, predictions: Path, run: Callable[[Sink], ResultTables]
 ) -> None:
-    """Run a probe and write both of its tables by rename.
+    """Run a probe and write both of its tables atomically.
 
     Parameters
     ----------
     data
-        What is probed.
+        Data of the probe.
     scores, predictions
-        Where to.
+        Paths of the tables.
     run
-        Runs the probe, with predictions going to the sink that it is given.
+        Runs the probe with a sink for the predictions.
     """
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
     with parquet_parts(predictions, described) as sink:
@@ -347,18 +340,13 @@ def write_tables(
 
 
 def division_columns(division: Division) -> dict[str, Any]:
-    """Return the columns of a table that name a division."""
-    return {
-        "scheme": division.scheme,
-        "seed": division.seed,
-        "fold": division.fold,
-        "fraction": division.fraction,
-    }
+    """Return the columns that identify a division."""
+    return {name: getattr(division, name) for name in ("scheme", "seed", "fold", "fraction")}
 
 
 def _concatenated(
     parts: list[dict[str, Any]], name: str, dtype: npt.DTypeLike, column: int | None = None
-) -> npt.NDArray[Any]:
-    """Return one array of every part, end to end; of a matrix one of its columns."""
+) -> Values:
+    """Concatenate one array, or one column of a matrix, over all parts."""
     chosen = [part[name] if column is None else part[name][:, column] for part in parts]
     return np.concatenate(chosen, dtype=dtype) if chosen else np.empty(0, dtype=dtype)

@@ -1,36 +1,34 @@
-"""Which training tiles are no neighbours of a test tile: those of its field, group or batch."""
+"""Exclusion of training tiles as neighbours, if they share field, group or batch."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.config.probes import KnnExclusion
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles
+from transferscope.runtime.arrays import Integers
 
-MEND = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
+BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
 
 
-def exclusion_codes(
-    tiles: LabelledTiles, exclude: KnnExclusion, where: str = "tile table"
-) -> npt.NDArray[np.int64] | None:
-    """Return a code of each tile, int64 [N]; tiles of the same code are no neighbours.
+def exclusion_codes(tiles: LabelledTiles, exclude: KnnExclusion, where: str) -> Integers | None:
+    """Return a code per tile, int64 [N]; tiles with the same code are not neighbours.
 
     Parameters
     ----------
     tiles
-        With their fields, groups and batches.
+        Tiles with fields, groups and batches.
     exclude
-        What neighbours must not share; `none` gives None.
+        What neighbours must not share; `none` returns None.
     where
-        What to call the tiles in an error.
+        Name of the tiles in an error.
 
     Raises
     ------
     UserError
-        Where the batch of a labelled tile is not known.
+        If the batch of a labelled tile is unknown.
     """
     if exclude == "none":
         return None
@@ -41,16 +39,16 @@ def exclusion_codes(
 
 
 def exclusion_problems(table: pd.DataFrame, exclude: KnnExclusion, where: str) -> list[Problem]:
-    """Return why a sample sheet cannot be searched as `knn.exclude` asks.
+    """Return why `knn.exclude` cannot be applied to a sample sheet.
 
     Parameters
     ----------
     table
-        With columns `labels` and, if at hand, `batch`.
+        With column `labels` and optionally `batch`.
     exclude
         What neighbours must not share.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
     """
     if exclude != "batch":
         return []
@@ -61,4 +59,4 @@ def exclusion_problems(table: pd.DataFrame, exclude: KnnExclusion, where: str) -
 
 def _unknown_batches(count: int, where: str) -> Problem:
     what = f"{count} tiles have no batch, but `knn.exclude: batch` needs it"
-    return Problem(f"{where}, column batch", what, MEND)
+    return Problem(f"{where}, column batch", what, BATCH_FIX)

@@ -1,30 +1,29 @@
-"""Many feed-forward heads over one embedding matrix, computed as batched products.
+"""Many feed-forward heads on one embedding matrix, computed as batched matrix products.
 
 Each head standardises its input by its own training rows. Logistic regression, the linear head and
-the mlp differ in their layers and in how these were found, not in how they are applied.
+the MLP differ in their layers and in how they are trained, not in how they are applied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from transferscope.probes.evaluation import Division
+from transferscope.runtime.arrays import Floats32
 
 BLOCK_ROWS = 1024
-# A column that varies less than this share of its mean is constant but for rounding.
+# A column whose standard deviation is below this share of its mean is constant up to rounding.
 CONSTANT = 1e-6
-# Logit of what a head can know to be absent or always present.
+# Logit of a class that all (or, negated, no) training rows have.
 CERTAIN = 30.0
 
 
 @dataclass(frozen=True)
 class HeadRows:
-    """What one head may see: rows of the embedding matrix, and the names its seeds derive from."""
+    """Rows of the embedding matrix for one head, and the names from which its seeds derive."""
 
     train: torch.Tensor
     validation: torch.Tensor
@@ -35,7 +34,7 @@ class HeadRows:
     def of(cls, division: Division, dataset: str) -> HeadRows:
         """Return the rows of a division.
 
-        The backbone is not among the names: heads on two backbones start alike, and are paired.
+        The names exclude the backbone, so that heads on two backbones start equally (are paired).
         """
         return cls(
             train=torch.from_numpy(division.train),
@@ -47,7 +46,7 @@ class HeadRows:
 
 @dataclass(frozen=True)
 class HeadProblem:
-    """What all heads share.
+    """Embeddings and targets of all heads.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ class HeadProblem:
     targets
         [N, C] float32 of 0 and 1, on the device.
     is_multi_label
-        Whether classes are decided on one by one; else one is chosen.
+        Whether a tile may have several classes.
     """
 
     embeddings: torch.Tensor
@@ -65,12 +64,12 @@ class HeadProblem:
 
     @property
     def device(self) -> torch.device:
-        """Where the embeddings are."""
+        """Device of the embeddings."""
         return self.embeddings.device
 
     @property
     def n_classes(self) -> int:
-        """C."""
+        """Number of classes C."""
         return self.targets.shape[1]
 
 
@@ -83,7 +82,7 @@ class Scalers:
 
     @classmethod
     def fit(cls, embeddings: torch.Tensor, heads: Sequence[HeadRows]) -> Scalers:
-        """Fit on training rows only; a constant column has deviation 1, as in scikit-learn."""
+        """Fit on training rows only; a constant column gets deviation 1, as in scikit-learn."""
         means, deviations = [], []
         for head in heads:
             total = torch.zeros(2, embeddings.shape[1], dtype=torch.float64)
@@ -112,7 +111,7 @@ class HeadBatch:
     scalers
         Of the H heads.
     weights, biases
-        Of each layer, [H, in, out] and [H, 1, out], with ReLU in between.
+        Per layer, [H, in, out] and [H, 1, out], with ReLU in between.
     """
 
     scalers: Scalers
@@ -126,16 +125,10 @@ class HeadBatch:
     def head(self, index: int) -> HeadBatch:
         """Return one of the heads, as a batch of one."""
         one = [index]
-        return replace(
-            self,
-            scalers=self.scalers.select(one),
-            weights=[w[one] for w in self.weights],
-            biases=[b[one] for b in self.biases],
-        )
+        weights, biases = ([p[one] for p in ps] for ps in (self.weights, self.biases))
+        return HeadBatch(self.scalers.select(one), weights, biases)
 
-    def scores(
-        self, index: int, rows: torch.Tensor, problem: HeadProblem
-    ) -> npt.NDArray[np.float32]:
+    def scores(self, index: int, rows: torch.Tensor, problem: HeadProblem) -> Floats32:
         """Return the class probabilities of one head on some rows, [n, C] float32."""
         head = self.head(index)
         blocks = [

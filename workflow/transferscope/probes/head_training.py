@@ -1,8 +1,8 @@
-"""Training of many linear or mlp heads in lock-step, as one batched program.
+"""Training of many linear or MLP heads in lock-step, as one batched computation.
 
-Heads with about as many training rows make equally many steps an epoch, so that one optimizer
-serves them all. Each has its own order of rows, dropout, early stopping and best weights, from its
-own generators, so that no head's result depends on which others are trained beside it.
+Heads with similar numbers of training rows make the same number of steps per epoch, so that one
+optimizer serves them all. Each has its own random generators for row order and dropout, its own
+early stopping and best weights, so that its result does not depend on the other heads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -23,18 +22,18 @@ from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Sc
 from transferscope.probes.registry import HEADS_BYTES
 from transferscope.runtime.seeds import derive_seed
 
-# What training holds: weights, gradient, two moments, best weights, weights in half precision.
+# In memory during training: weights, gradient, two moments, best weights, weights in bfloat16.
 WEIGHT_COPIES = 6
 RANDOM_LEVELS = 256
 LEAST_STEPS = 8
 
 
 def steps_per_epoch(n_train: int, batch_size: int) -> int:
-    """Return the steps of an epoch: those that the batch size asks for, rounded up a little.
+    """Return the steps per epoch, rounded up to three significant binary digits.
 
-    Rounded to three binary digits, so that folds of slightly different sizes are trained together;
-    it depends on nothing but the head's own number of rows. Few rows make smaller batches, because
-    a head on a small fraction would else stop before it has learned anything.
+    The rounding lets folds of slightly different sizes be trained together. The result depends only
+    on the head's number of rows. Few rows make smaller batches; otherwise a head on a small
+    fraction would stop before it has learned anything.
     """
     steps = max(math.ceil(n_train / batch_size), min(n_train, LEAST_STEPS))
     grain = 2 ** max(0, steps.bit_length() - 3)
@@ -44,16 +43,16 @@ def steps_per_epoch(n_train: int, batch_size: int) -> int:
 def chunks(
     heads: Sequence[HeadRows], widths: Sequence[int], settings: HeadSettings
 ) -> Iterator[list[int]]:
-    """Yield indices of heads that are trained together, within the memory budget.
+    """Yield the indices of heads to train together, within the memory budget.
 
     Parameters
     ----------
     heads
         All heads.
     widths
-        Of the layers, from D to C.
+        Layer widths, from D to C.
     settings
-        Of the heads.
+        Settings of the heads.
     """
     weights = sum(a * b for a, b in pairwise(widths))
     activations = settings.batch_size * (3 * widths[0] + 8 * sum(widths[1:]))
@@ -76,10 +75,10 @@ def fit_networks(
     settings: HeadSettings,
     on_epoch: Callable[[int], object] = lambda _: None,
 ) -> HeadBatch:
-    """Train heads of one chunk by AdamW, a cosine rate and early stopping on the validation loss.
+    """Train one chunk of heads with AdamW, a cosine schedule and early stopping.
 
-    The weights of each head's best epoch are kept. A head without validation rows makes all epochs
-    and keeps the last.
+    The weights of the epoch with the lowest validation loss are kept. A head without validation
+    rows trains for all epochs and keeps the last.
 
     Parameters
     ----------
@@ -88,16 +87,16 @@ def fit_networks(
     heads, scalers
         One chunk of `chunks`, and their scalers.
     hidden
-        Widths of the hidden layers; none: a linear head.
+        Widths of the hidden layers; empty for a linear head.
     kind
-        Name of the kind of head, for the seeds.
+        Kind of head, for the seeds.
     settings
-        Epochs, patience, rate and so on.
+        Epochs, patience, learning rate and so on.
     on_epoch
-        Called after each epoch with the number of heads that were trained in it.
+        Called after each epoch with the number of heads trained in it.
     """
     widths = [problem.embeddings.shape[1], *hidden, problem.n_classes]
-    training = _Training.start(problem, heads, scalers, widths, kind, settings)
+    training = _Training(problem, heads, scalers, widths, kind, settings)
     for epoch in range(settings.epochs):
         training.run_epoch(epoch)
         training.keep_best(epoch)
@@ -108,7 +107,7 @@ def fit_networks(
 
 
 class _Head:
-    """One head's rows and random streams."""
+    """Rows and random generators of one head."""
 
     def __init__(self, rows: HeadRows, kind: str, steps: int, device: torch.device) -> None:
         self.rows = rows
@@ -119,14 +118,14 @@ class _Head:
         self.batch = int(self.edges.diff().max())
 
     def epoch(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return shuffled training rows [steps, batch] and which of them count, float32."""
+        """Return shuffled training rows [steps, batch] and a float32 mask of the valid ones."""
         order = self.rows.train[torch.randperm(len(self.rows.train), generator=self.order)]
         starts, stops = self.edges[:-1, None], self.edges[1:, None]
         place = starts + torch.arange(batch)
         return order[place.clamp(max=len(order) - 1)], (place < stops).float()
 
     def validation(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield validation rows [batch] and which of them count, without end."""
+        """Yield validation rows [batch] and a float32 mask of the valid ones, endlessly."""
         rows = self.rows.validation
         for start in range(0, len(rows), batch):
             block = rows[start : start + batch]
@@ -151,9 +150,9 @@ def initial_layers(
 
 
 class _AdamW:
-    """AdamW on parameters of many heads [H, ...], of which some may leave.
+    """AdamW on parameters of many heads [H, ...], from which heads can be removed.
 
-    The functional form, because `torch.optim.AdamW` imports the compiler, which takes seconds.
+    Uses the functional form, because `torch.optim.AdamW` imports the compiler, which takes seconds.
     """
 
     def __init__(self, parameters: list[torch.Tensor], weight_decay: float) -> None:
@@ -165,7 +164,7 @@ class _AdamW:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Make one step, and forget the gradients."""
+        """Make one step, and clear the gradients."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         adamw(
             self.parameters,
@@ -187,7 +186,7 @@ class _AdamW:
             parameter.grad = None
 
     def keep(self, heads: torch.Tensor) -> None:
-        """Forget the other heads."""
+        """Keep only these heads."""
         for parameter in self.parameters:
             parameter.data = parameter.data[heads]
         self.first = [moment[heads] for moment in self.first]
@@ -204,7 +203,7 @@ def row_losses(logits: torch.Tensor, targets: torch.Tensor, is_multi_label: bool
 
 
 def reduced_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Return autocast to bfloat16 where the hardware multiplies it fast; weights stay float32."""
+    """Return autocast to bfloat16 on hardware with fast bfloat16; weights stay float32."""
     fast = device.type == "cuda"
     if device.type == "cpu":
         abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -212,55 +211,35 @@ def reduced_precision(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
-@dataclass
 class _Training:
-    """The heads still in training; `positions` are their places in `best`."""
+    """The heads still in training; `positions` are their indices in `best`."""
 
-    problem: HeadProblem
-    settings: HeadSettings
-    heads: list[_Head]
-    scalers: Scalers
-    weights: list[torch.Tensor]
-    biases: list[torch.Tensor]
-    optimizer: _AdamW
-    best: HeadBatch
-    best_loss: torch.Tensor
-    best_epoch: torch.Tensor
-    positions: torch.Tensor
-
-    @classmethod
-    def start(
-        cls,
+    def __init__(
+        self,
         problem: HeadProblem,
         heads: Sequence[HeadRows],
         scalers: Scalers,
         widths: Sequence[int],
         kind: str,
         settings: HeadSettings,
-    ) -> _Training:
+    ) -> None:
         device = problem.device
         steps = {steps_per_epoch(len(h.train), settings.batch_size) for h in heads}
         if len(steps) != 1:
-            raise ValueError(f"heads of one chunk must make as many steps, not {sorted(steps)}")
+            raise ValueError(f"heads of one chunk must have equal steps, not {sorted(steps)}")
+        self.problem, self.settings, self.scalers = problem, settings, scalers
+        (n_steps,) = steps
+        self.heads = [_Head(rows, kind, n_steps, device) for rows in heads]
         weights, biases = initial_layers(heads, widths, kind, device)
-        best = HeadBatch(scalers, [w.clone() for w in weights], [b.clone() for b in biases])
-        optimizer = _AdamW([*weights, *biases], settings.weight_decay)
-        return cls(
-            problem=problem,
-            settings=settings,
-            heads=[_Head(rows, kind, steps.copy().pop(), device) for rows in heads],
-            scalers=scalers,
-            weights=weights,
-            biases=biases,
-            optimizer=optimizer,
-            best=best,
-            best_loss=torch.full((len(heads),), torch.inf, device=device),
-            best_epoch=torch.zeros(len(heads), dtype=torch.int64, device=device),
-            positions=torch.arange(len(heads), device=device),
-        )
+        self.weights, self.biases = weights, biases
+        self.best = HeadBatch(scalers, [w.clone() for w in weights], [b.clone() for b in biases])
+        self.optimizer = _AdamW([*weights, *biases], settings.weight_decay)
+        self.best_loss = torch.full((len(heads),), torch.inf, device=device)
+        self.best_epoch = torch.zeros(len(heads), dtype=torch.int64, device=device)
+        self.positions = torch.arange(len(heads), device=device)
 
     def run_epoch(self, epoch: int) -> None:
-        """Make one epoch of steps."""
+        """Train for one epoch."""
         progress = epoch / self.settings.epochs
         rate = self.settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         batch = max(head.batch for head in self.heads)
@@ -270,7 +249,7 @@ class _Training:
         )
         for step_rows, step_counts in zip(rows, counts, strict=True):
             losses = self._row_losses(step_rows, dropout=True) * step_counts
-            # A sum over heads: the gradient of each head is that of its own mean loss.
+            # The gradient of the sum over heads is, for each head, that of its own mean loss.
             (losses.sum(dim=1) / step_counts.sum(dim=1)).sum().backward()
             self.optimizer.step(rate)
 
@@ -283,12 +262,12 @@ class _Training:
         return row_losses(logits, targets, self.problem.is_multi_label)
 
     def _drop(self, values: torch.Tensor) -> torch.Tensor:
-        """Set a share of the values to zero, by eight random bits each, and scale up the others."""
+        """Apply dropout, with eight random bits per value."""
         dropped = round(self.settings.dropout * RANDOM_LEVELS)
         count, width = values[0].numel(), values.shape[2]
         noise = torch.empty((len(values), -(-count // 8)), dtype=torch.int64, device=values.device)
         for row, head in zip(noise, self.heads, strict=True):
-            # As much as the head itself needs: others in its chunk may have larger batches.
+            # Only as many as the head needs: others in its chunk may have larger batches.
             row[: -(-head.batch * width // 8)].random_(-(2**63), None, generator=head.dropout)
         levels = noise.view(torch.uint8)[:, :count].view(values.shape)
         kept = (levels >= dropped).to(values.dtype)
@@ -296,7 +275,7 @@ class _Training:
 
     @torch.no_grad()
     def keep_best(self, epoch: int) -> None:
-        """Keep the weights of the heads whose validation loss is lower than ever."""
+        """Keep the weights of heads with a new lowest validation loss."""
         loss = self._validation_loss(epoch)
         better = loss < self.best_loss[self.positions]
         places = self.positions[better]
@@ -307,7 +286,7 @@ class _Training:
             target[places] = current[better]
 
     def _validation_loss(self, epoch: int) -> torch.Tensor:
-        """Return the mean validation loss of each head [H]; falling where it has no such rows."""
+        """Return the mean validation loss of each head [H]; decreasing if it has no such rows."""
         device = self.problem.device
         sizes = torch.tensor([len(h.rows.validation) for h in self.heads], device=device)
         batch = self.settings.batch_size
@@ -322,7 +301,7 @@ class _Training:
 
     @torch.no_grad()
     def drop_stopped(self, epoch: int) -> bool:
-        """Take out the heads whose patience is over; return whether any is left."""
+        """Remove the heads whose patience is exhausted; return whether any is left."""
         waited = epoch - self.best_epoch[self.positions]
         going = torch.nonzero(waited < self.settings.patience)[:, 0]
         if len(going) < len(self.heads):

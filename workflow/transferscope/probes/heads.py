@@ -1,26 +1,19 @@
-"""Supervised heads on frozen embeddings: all folds, seeds and fractions of a store together."""
+"""Supervised heads on frozen embeddings: all folds, seeds and fractions of a store at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from transferscope.config.probes import HeadSettings
 from transferscope.probes import head_training, logistic
-from transferscope.probes.evaluation import (
-    Division,
-    ProbeData,
-    ResultTables,
-    Sink,
-    write_tables,
-)
+from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Sink
 from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Bools, Floats32
 from transferscope.runtime.devices import torch_device
 from transferscope.runtime.progress import progress_bar
 
@@ -30,20 +23,19 @@ def run_heads(
 ) -> ResultTables:
     """Train and test every kind of head on every division.
 
-    Scalers and weights see training rows only; early stopping and thresholds see validation rows.
-    Beside the kinds in the settings there is always the `floor`, which knows nothing but how often
-    each class occurs among the training rows.
+    Scalers and weights use only training rows; early stopping and thresholds use validation rows.
+    The `floor`, which uses only the class frequencies of the training rows, is always added.
 
     Parameters
     ----------
     data
         Embeddings, labels and divisions.
     settings
-        Which heads, and how they are trained.
+        Kinds of heads and their training.
     device
         "auto", "cpu" or "cuda".
     sink
-        Takes the predictions part by part; None: they are kept.
+        Receives the predictions in parts; None: they are kept.
     """
     results = ResultTables(data, sink)
     problem, heads, scalers = _posed(data, device)
@@ -56,14 +48,19 @@ def run_heads(
                 done = bar.n
                 members = [heads[index] for index in chunk]
                 batch = fit(kind, problem, members, scalers.select(chunk), settings, bar.update)
-                _test(data, kind, batch, problem, heads, chunk, settings, results)
-                # What early stopping has saved, and logistic regression, which has no epochs.
+                for place, index in enumerate(chunk):
+                    division, rows = data.divisions[index], heads[index]
+                    validation = batch.scores(place, rows.validation, problem)
+                    test = batch.scores(place, rows.test, problem)
+                    decided = decide(data, division, validation, test, settings)
+                    results.add(kind, None, division, *decided)
+                # Epochs saved by early stopping; logistic regression has none.
                 bar.update(len(chunk) * settings.epochs - (bar.n - done))
     return results
 
 
 def _posed(data: ProbeData, device: str) -> tuple[HeadProblem, list[HeadRows], Scalers]:
-    """Return what the heads of all divisions are trained on."""
+    """Return problem, rows and scalers of the heads of all divisions."""
     where = torch_device(device)
     problem = HeadProblem(
         embeddings=torch.from_numpy(data.embeddings).to(where),
@@ -77,14 +74,14 @@ def _posed(data: ProbeData, device: str) -> tuple[HeadProblem, list[HeadRows], S
 def fit_on(
     kind: str, data: ProbeData, settings: HeadSettings, device: str = "cpu"
 ) -> list[HeadBatch]:
-    """Train the head of one kind on every division; return each, alone in its batch.
+    """Train heads of one kind on every division; return one batch per head.
 
     Parameters
     ----------
     kind
         "linear", "logreg" or "mlp".
     data, settings, device
-        As in `run_heads`, whose heads they equal.
+        As in `run_heads`, which trains equal heads.
     """
     problem, heads, scalers = _posed(data, device)
     found: dict[int, HeadBatch] = {}
@@ -92,17 +89,6 @@ def fit_on(
         batch = fit(kind, problem, [heads[i] for i in chunk], scalers.select(chunk), settings)
         found |= {index: batch.head(place) for place, index in enumerate(chunk)}
     return [found[index] for index in range(len(heads))]
-
-
-def score_heads(
-    data: ProbeData,
-    settings: HeadSettings,
-    scores: Path,
-    predictions: Path,
-    device: str = "cpu",
-) -> None:
-    """Run the heads and write both tables by rename."""
-    write_tables(data, scores, predictions, lambda sink: run_heads(data, settings, device, sink))
 
 
 def fit(
@@ -113,7 +99,7 @@ def fit(
     settings: HeadSettings,
     on_epoch: Callable[[int], object] = lambda _: None,
 ) -> HeadBatch:
-    """Train heads of one kind together; their order is that of `heads`."""
+    """Train heads of one kind together, in the order of `heads`."""
     if kind == "logreg":
         return logistic.fit_logistic(problem, heads, scalers, settings.logreg_c)
     hidden = settings.hidden if kind == "mlp" else []
@@ -123,7 +109,7 @@ def fit(
 def _chunks(
     kind: str, problem: HeadProblem, heads: Sequence[HeadRows], settings: HeadSettings
 ) -> Iterator[list[int]]:
-    """Yield indices of the heads that are trained together."""
+    """Yield the indices of heads to train together."""
     if kind == "logreg":
         return ([index] for index in range(len(heads)))
     hidden = settings.hidden if kind == "mlp" else []
@@ -131,46 +117,28 @@ def _chunks(
     return head_training.chunks(heads, widths, settings)
 
 
-def _test(
-    data: ProbeData,
-    kind: str,
-    batch: HeadBatch,
-    problem: HeadProblem,
-    heads: Sequence[HeadRows],
-    chunk: list[int],
-    settings: HeadSettings,
-    results: ResultTables,
-) -> None:
-    """Add what the heads of one chunk predict for their test rows."""
-    for place, index in enumerate(chunk):
-        division, rows = data.divisions[index], heads[index]
-        validation = batch.scores(place, rows.validation, problem)
-        test = batch.scores(place, rows.test, problem)
-        results.add(kind, None, division, *decide(data, division, validation, test, settings))
-
-
 def decide(
     data: ProbeData,
     division: Division,
-    validation: npt.NDArray[np.float32],
-    test: npt.NDArray[np.float32],
+    validation: Floats32,
+    test: Floats32,
     settings: HeadSettings,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+) -> tuple[Bools, Floats32]:
     """Turn a head's scores into predictions.
 
-    A multi-label class is predicted from the threshold on that has the best F1 on the validation
-    rows. Where these have too few of it, one threshold serves all such classes: the one with the
-    best F1 over all decisions on the validation rows. Of exclusive classes the likeliest is
-    predicted. A class without training positives never is.
+    In a multi-label task, each class has the threshold with the best F1 on the validation rows.
+    Classes with too few positives or negatives there share the threshold with the best F1 over all
+    classes. In a single-label task, the most likely class is predicted. A class without training
+    positives is never predicted.
 
     Parameters
     ----------
     data, division
-        What the head was trained on.
+        Data and division of the head.
     validation, test
         Scores of the division's rows, [n, C].
     settings
-        Of the heads.
+        Settings of the heads.
 
     Returns
     -------
@@ -189,13 +157,11 @@ def decide(
     return (test >= thresholds) & seen, test
 
 
-def floor(
-    data: ProbeData, division: Division
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Predict from the training labels alone, alike for every test row.
+def floor(data: ProbeData, division: Division) -> tuple[Bools, Floats32]:
+    """Predict the same for every test row, from the training labels only.
 
-    Of exclusive classes the most frequent is predicted. Else every class is that occurs: of all
-    constant answers this has the best macro F1, 2p / (1 + p) for a class of prevalence p.
+    In a single-label task this is the most frequent class, otherwise every class that occurs: of
+    all constant predictions these have the best macro F1, 2p / (1 + p) for a prevalence of p.
     """
     labels = data.tiles.matrix[division.train]
     prior = labels.mean(axis=0, dtype=np.float64).astype(np.float32)

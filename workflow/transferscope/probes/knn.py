@@ -1,7 +1,7 @@
-"""k nearest neighbours: one search a fold and metric at the largest k; every k is a prefix of it.
+"""k nearest neighbours: one search per fold and metric at the largest k, reused for smaller k.
 
-Equal to `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, except for ties in distance,
-which go to the lower row.
+Results equal `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, except that ties in
+distance go to the lower row.
 """
 
 from __future__ import annotations
@@ -9,65 +9,55 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.config.probes import KnnMetric, KnnSettings, KnnVotes
-from transferscope.probes.evaluation import (
-    Division,
-    ProbeData,
-    ResultTables,
-    Sink,
-    write_tables,
-)
+from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Sink
 from transferscope.probes.exclusion import exclusion_codes
-from transferscope.probes.nearest import Neighbours, Rows, fewest_allowed, nearest
+from transferscope.probes.nearest import Neighbours, fewest_allowed, nearest
 from transferscope.probes.score_table import knn_head
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 from transferscope.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
-Votes = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Search:
-    """One fold: its fractions, and the numbers of neighbours that each of them allows.
+    """One fold: its fractions, and the possible numbers of neighbours of each.
 
     Parameters
     ----------
     divisions
         All fractions of one scheme, seed and fold.
     train
-        Training rows of the largest fraction; each smaller one has a prefix of them.
+        Training rows of the largest fraction; smaller fractions are prefixes.
     codes
-        What a neighbour must not share with its query, int64 [N]; None: all are allowed.
+        A neighbour must not share the code of its query, int64 [N]; None: all are allowed.
     ks
-        Possible numbers of neighbours of each division, rising.
+        Possible numbers of neighbours of each division, ascending.
     """
 
     divisions: list[Division]
-    train: Rows
-    codes: Rows | None
+    train: Integers
+    codes: Integers | None
     ks: list[list[int]]
 
     @classmethod
-    def of(cls, divisions: list[Division], codes: Rows | None, ks: Sequence[int]) -> _Search:
+    def of(cls, divisions: list[Division], codes: Integers | None, ks: Sequence[int]) -> _Search:
         whole = max(divisions, key=lambda division: division.fraction)
-        # Fractions are nested: sorted by share, each one is a prefix of the training rows.
+        # Fractions are nested: sorted by share, each is a prefix of the training rows.
         train = whole.train[np.argsort(whole.train_shares, kind="stable")]
         possible = []
         for division in divisions:
             allowed = fewest_allowed(division.test, division.train, codes)
             possible.append([k for k in ks if k <= allowed])
             if skipped := [k for k in ks if k > allowed]:
-                _say_what_is_skipped(division, allowed, skipped)
+                _log_skipped(division, allowed, skipped)
         return cls(divisions, train, codes, possible)
 
-    def neighbours(
-        self, embeddings: npt.NDArray[np.float32], metric: KnnMetric
-    ) -> list[Neighbours]:
+    def neighbours(self, embeddings: Floats32, metric: KnnMetric) -> list[Neighbours]:
         """Return the nearest training rows of the test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
         most = [max(ks, default=0) for ks in self.ks]
@@ -78,23 +68,22 @@ class _Search:
 def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
-    Training rows are those inside the division's fraction, except those that `exclude` rules out;
-    validation rows are no neighbours. A k is left out for a fraction where a test row has fewer
-    neighbours to choose from.
+    Candidates are the training rows of the division's fraction, except those that `exclude` rules
+    out; validation rows are not used. A k is skipped if a test row has fewer candidates.
 
     Parameters
     ----------
     data
         Embeddings, labels and divisions.
     settings
-        Numbers of neighbours, metrics, votes, and what is no neighbour.
+        Numbers of neighbours, metrics, votes, and exclusion.
     sink
-        Takes the predictions part by part; None: they are kept.
+        Receives the predictions in parts; None: they are kept.
 
     Raises
     ------
     UserError
-        Where batches are to be excluded that are not known.
+        If `exclude` is `batch` and a batch is unknown.
     """
     results = ResultTables(data, sink)
     if not settings.k:
@@ -110,11 +99,6 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     return results
 
 
-def score_knn(data: ProbeData, settings: KnnSettings, scores: Path, predictions: Path) -> None:
-    """Run k-NN and write both tables by rename."""
-    write_tables(data, scores, predictions, lambda sink: run_knn(data, settings, sink))
-
-
 def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
     """Group the fractions of each scheme, seed and fold."""
     folds: dict[tuple[str, int, int], list[Division]] = {}
@@ -123,7 +107,7 @@ def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
     return list(folds.values())
 
 
-def _say_what_is_skipped(division: Division, allowed: int, skipped: Sequence[int]) -> None:
+def _log_skipped(division: Division, allowed: int, skipped: Sequence[int]) -> None:
     logger.info(
         "%s, seed %d, fold %d, fraction %g: only %d training tiles to choose from, so no k of %s",
         division.scheme,
@@ -153,10 +137,10 @@ def _classify(
                 results.add(knn_head(metric, kind), k, division, predicted, shares)
 
 
-def _weights(distances: Votes) -> Votes:
+def _weights(distances: Floats) -> Floats:
     """Return 1 / distance of each neighbour, [Q, k].
 
-    Where a neighbour is at distance zero, those at zero weigh one and the others nothing, as in
+    If a query has neighbours at distance zero, these get weight one and all others zero, as in
     scikit-learn.
     """
     same = distances == 0
@@ -165,14 +149,14 @@ def _weights(distances: Votes) -> Votes:
 
 
 def _count(
-    matrix: npt.NDArray[np.bool_],
-    neighbours: Rows,
+    matrix: Bools,
+    neighbours: Integers,
     ks: Sequence[int],
-    weights: npt.NDArray[np.float64] | None,
-) -> Iterator[tuple[int, Votes, Votes | int]]:
-    """Yield k, the votes of the k nearest for each class [Q, C], and all their votes, [Q, 1].
+    weights: Floats | None,
+) -> Iterator[tuple[int, Floats, Floats | int]]:
+    """Yield k, the votes of the k nearest per class [Q, C], and their total [Q, 1].
 
-    Without weights all votes are k.
+    Without weights the total is k.
     """
     votes = np.zeros((len(neighbours), matrix.shape[1]))
     total = np.zeros((len(neighbours), 1))
@@ -189,17 +173,17 @@ def _count(
         yield k, votes.copy(), k if weights is None else total.copy()
 
 
-def majority(votes: Votes, total: Votes | int, is_multi_label: bool) -> npt.NDArray[np.bool_]:
-    """Return what the neighbours decide, bool [Q, C]; a tie goes to absence, or to the first class.
+def majority(votes: Floats, total: Floats | int, is_multi_label: bool) -> Bools:
+    """Return the majority vote, bool [Q, C]; a tie goes to absence, or to the first class.
 
     Parameters
     ----------
     votes
-        Votes of the neighbours that have each class, [Q, C].
+        Votes for each class, [Q, C].
     total
         Votes of all neighbours, [Q, 1], or one number.
     is_multi_label
-        Decide on each class by itself; else choose one.
+        Whether to decide on each class separately; otherwise one is chosen.
     """
     if is_multi_label:
         return np.asarray(2 * votes > total)

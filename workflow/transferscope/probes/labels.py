@@ -1,4 +1,4 @@
-"""From the label strings of a sample sheet or tile table to a label matrix."""
+"""Label matrices from the label strings of a sample sheet or tile table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard, Task
 from transferscope.errors import Problem, suggest
 from transferscope.raw.sheets import split_labels
+from transferscope.runtime.arrays import Bools, Integers, Texts
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,22 @@ class LabelledTiles:
     Parameters
     ----------
     matrix
-        Does the tile have the class? bool [N, C].
+        Whether a tile has a class, bool [N, C].
     classes
         Names of the C classes.
     task
-        May a tile have several labels?
+        Whether a tile may have several labels.
     tile_ids, groups, fovs, batches
         Names, str [N]; an unknown batch is empty.
     """
 
-    matrix: npt.NDArray[np.bool_]
+    matrix: Bools
     classes: list[str]
     task: Task
-    tile_ids: npt.NDArray[Any]
-    groups: npt.NDArray[Any]
-    fovs: npt.NDArray[Any]
-    batches: npt.NDArray[Any]
+    tile_ids: Texts
+    groups: Texts
+    fovs: Texts
+    batches: Texts
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, classes: Sequence[str], task: Task) -> LabelledTiles:
@@ -46,12 +46,12 @@ class LabelledTiles:
         Parameters
         ----------
         table
-            With columns `group` and `labels`. A missing `tile_id` is the row's number, a missing
-            `fov` the `tile_id`, a missing `batch` empty.
+            With columns `group` and `labels`. Defaults: `tile_id` is the row number, `fov` the
+            `tile_id`, and `batch` empty.
         classes
-            The class list, in the order of the matrix's columns.
+            Classes, in the order of the matrix's columns.
         task
-            May a tile have several labels?
+            Whether a tile may have several labels.
         """
         rows = pd.Series(range(len(table)), dtype="int64")
         tile_ids = _texts(table.get("tile_id", rows))
@@ -66,56 +66,74 @@ class LabelledTiles:
         )
 
     def with_classes(self, classes: Sequence[str]) -> LabelledTiles:
-        """Return the same tiles with some of the classes."""
+        """Return the same tiles with a subset of the classes."""
         columns = [self.classes.index(name) for name in classes]
         return replace(self, matrix=self.matrix[:, columns], classes=list(classes))
 
     @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
-        """Does the tile have a label of the class list? bool [N]."""
+    def labelled(self) -> Bools:
+        """Whether a tile has any of the classes, bool [N]."""
         return np.asarray(self.matrix.any(axis=1))
 
-    def class_index(self) -> npt.NDArray[np.int64]:
-        """Return the first class of each tile, int64 [N]; -1 where it is unlabelled."""
+    def class_index(self) -> Integers:
+        """Return the first class of each tile, int64 [N]; -1 if it is unlabelled."""
         return np.where(self.labelled, self.matrix.argmax(axis=1), -1)
 
     def __len__(self) -> int:
         return len(self.matrix)
 
 
-def _texts(column: pd.Series[Any]) -> npt.NDArray[Any]:
+def _texts(column: pd.Series[Any]) -> Texts:
     return np.asarray(column.astype(object).where(column.notna(), "").map(str), dtype=object)
 
 
-def label_matrix(texts: npt.NDArray[Any], classes: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return which tile has which class, bool [N, C]; other labels are ignored."""
+def label_matrix(texts: Texts, classes: Sequence[str]) -> Bools:
+    """Return the label matrix, bool [N, C]; labels of other classes are ignored."""
     codes, distinct = pd.factorize(texts)
     index = {name: column for column, name in enumerate(classes)}
     rows = np.zeros((len(distinct), len(classes)), dtype=bool)
     for row, text in enumerate(distinct):
         rows[row, [index[label] for label in split_labels(text) if label in index]] = True
-    matrix: npt.NDArray[np.bool_] = rows[codes]
+    matrix: Bools = rows[codes]
     return matrix
 
 
+def joint_labels(matrix: Bools, codes: Integers, count: int) -> Bools:
+    """Return the classes of sets of tiles: those of any tile in the set, bool [sets, C].
+
+    Parameters
+    ----------
+    matrix
+        Label matrix, bool [N, C].
+    codes
+        Set of each tile, [N].
+    count
+        Number of sets.
+    """
+    labels = np.zeros((count, matrix.shape[1]), dtype=bool)
+    np.logical_or.at(labels, codes, matrix)
+    return labels
+
+
 def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[Problem]:
-    """Return what is wrong with the labels of a tile table or sample sheet.
+    """Return the problems of the labels of a tile table or sample sheet.
 
     Parameters
     ----------
     table
-        With columns `labels` and, if at hand, `tile_id`.
+        With column `labels` and optionally `tile_id`.
     card
-        The dataset's card, which states the vocabulary and the task.
+        The dataset's card, with vocabulary and task.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
     """
-    # A million tiles have few different labels: each text is read once.
+    # A million tiles have few distinct label strings: each is parsed once.
     codes, distinct = pd.factorize(_texts(table["labels"]))
     found = [split_labels(text) for text in distinct]
     unknown = sorted({label for labels in found for label in labels} - set(card.labels))
+    column = f"{where}, column labels"
     problems = [
-        Problem(f"{where}, column labels", f'unknown label "{label}"', suggest(label, card.labels))
+        Problem(column, f'unknown label "{label}"', suggest(label, card.labels))
         for label in unknown
     ]
     has_several = np.array([len(labels) > 1 for labels in found], dtype=bool)
@@ -123,6 +141,6 @@ def label_problems(table: pd.DataFrame, card: DatasetCard, where: str) -> list[P
     if card.task == "single-label" and len(several):
         first = str(table["tile_id"].iloc[several[0]]) if "tile_id" in table else str(several[0])
         what = f"{len(several)} tiles have several labels, first {first}"
-        mend = "Give each tile one label, or set `task: multi-label` in the dataset's card."
-        problems.append(Problem(f"{where}, column labels", what, mend))
+        fix = "Give each tile one label, or set `task: multi-label` in the dataset's card."
+        problems.append(Problem(column, what, fix))
     return problems

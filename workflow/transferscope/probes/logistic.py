@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
+from transferscope.runtime.arrays import Floats, Floats32
 
-# Largest entry of the gradient of the mean loss at which a fit ends. scikit-learn's default, 1e-4,
-# leaves probabilities wrong by up to 0.5 at a few hundred training rows.
+# Convergence: largest entry of the gradient of the mean loss. With scikit-learn's default, 1e-4,
+# probabilities are off by up to 0.5 at a few hundred training rows.
 TOLERANCE = 1e-7
 MAX_ITERATIONS = 500
 
@@ -26,16 +26,16 @@ MAX_ITERATIONS = 500
 def fit_logistic(
     problem: HeadProblem, heads: Sequence[HeadRows], scalers: Scalers, strength: float
 ) -> HeadBatch:
-    """Fit one head after the other, each in float64.
+    """Fit the heads one by one, in float64.
 
-    A class that all or no training rows have gets a constant logit of `CERTAIN` or its negative.
+    A class of all or no training rows gets a constant logit of `CERTAIN` or its negative.
 
     Parameters
     ----------
     problem
         Embeddings and targets.
     heads, scalers
-        The heads and their scalers.
+        Heads and their scalers.
     strength
         C, the inverse strength of the penalty.
     """
@@ -49,9 +49,7 @@ def fit_logistic(
     return HeadBatch(scalers, [fitted[:, :-1].contiguous()], [fitted[:, -1:].contiguous()])
 
 
-def _fit_one(
-    problem: HeadProblem, head: HeadRows, scaler: Scalers, strength: float
-) -> npt.NDArray[np.float32]:
+def _fit_one(problem: HeadProblem, head: HeadRows, scaler: Scalers, strength: float) -> Floats32:
     """Return weights and, in the last row, intercepts of one head, [D + 1, C]."""
     rows = head.train.to(problem.device)
     chosen = problem.embeddings.index_select(0, rows).double()
@@ -67,11 +65,11 @@ def _fit_one(
             layer[:, [column]] = _coefficients(model.fit(inputs, labels[:, column]))
     elif (seen := np.flatnonzero(positives)).size > 1:
         fitted = _coefficients(model.fit(inputs, labels.argmax(axis=1)))
-        # Of two classes the second is decided on, and the first has logit 0.
+        # With two classes the fit gives the logit of the second; that of the first is 0.
         layer[:, seen[-fitted.shape[1] :]] = fitted
     return layer
 
 
-def _coefficients(model: Any) -> npt.NDArray[np.float64]:
+def _coefficients(model: Any) -> Floats:
     """Return weights and, in the last row, intercepts, [D + 1, problems]."""
     return np.vstack([model.coef_.T, model.intercept_])

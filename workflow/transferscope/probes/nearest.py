@@ -1,4 +1,4 @@
-"""Nearest neighbours: one exact search at the largest k among the candidates that are allowed."""
+"""Exact nearest neighbours among allowed candidates, in one search at the largest k."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 
 from transferscope.config.probes import KnnMetric
+from transferscope.runtime.arrays import Floats, Floats32, Integers
 
-Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-# Distances that are held at a time.
+# Memory of the distances of one block.
 BLOCK_BYTES = 64 * 2**20
-# Distances are rounded, so that equal embeddings tie whatever the order of a sum was.
+# Distances are rounded, so that equal embeddings tie independently of summation order.
 COSINE_DECIMALS = 12
-# Veltkamp's factor: keeps 40 of the 53 bits of a float64.
+# Factor of Veltkamp's splitting: keeps 40 of the 53 bits of a float64.
 SPLITTER = float(2**13 + 1)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Neighbours of each query, the nearest first.
+    """Neighbours of each query, nearest first.
 
     Parameters
     ----------
@@ -35,18 +33,18 @@ class Neighbours:
         As scikit-learn defines them, [Q, k]; exactly zero between equal embeddings.
     """
 
-    rows: Rows
+    rows: Integers
     distances: Floats
 
 
 def nearest(
-    embeddings: npt.NDArray[np.float32],
+    embeddings: Floats32,
     metric: KnnMetric,
-    queries: Rows,
-    candidates: Rows,
+    queries: Integers,
+    candidates: Integers,
     sizes: Sequence[int],
     ks: Sequence[int],
-    codes: Rows | None = None,
+    codes: Integers | None = None,
 ) -> list[Neighbours]:
     """Return the nearest rows of each query, among several prefixes of the candidates.
 
@@ -55,14 +53,13 @@ def nearest(
     embeddings
         [N, D].
     metric
-        `cosine`, where a row of zeros is at distance 1 from all, or `euclidean`.
+        `cosine`, with distance 1 between a row of zeros and any row, or `euclidean`.
     queries, candidates
         Row numbers, [Q] and [M].
     sizes, ks
-        For each search: how many candidates it sees, and the number of neighbours; none above
-        `fewest_allowed`.
+        Per search: the number of candidates and of neighbours, at most `fewest_allowed`.
     codes
-        [N]; a candidate with the code of the query is no neighbour of it. None: all are allowed.
+        [N]; candidates with the code of the query are excluded. None: all are allowed.
 
     Returns
     -------
@@ -91,8 +88,8 @@ def nearest(
     ]
 
 
-def fewest_allowed(queries: Rows, candidates: Rows, codes: Rows | None) -> int:
-    """Return how many candidates are allowed to the query that has the fewest of them.
+def fewest_allowed(queries: Integers, candidates: Integers, codes: Integers | None) -> int:
+    """Return the smallest number of allowed candidates of any query.
 
     Parameters
     ----------
@@ -109,23 +106,21 @@ def fewest_allowed(queries: Rows, candidates: Rows, codes: Rows | None) -> int:
 
 @dataclass(frozen=True)
 class _Points:
-    """Embeddings as points in float64: at length 1, or moved by the candidates' median [D].
+    """Embeddings as float64 points: normalised, or centred on the candidates' median [D].
 
-    Without the latter a vector that all rows share would drown their differences.
+    Without centring, a large common vector would cause cancellation in distances.
     """
 
-    embeddings: npt.NDArray[np.float32]
+    embeddings: Floats32
     centre: Floats | None
 
     @classmethod
-    def of(
-        cls, embeddings: npt.NDArray[np.float32], metric: KnnMetric, candidates: Rows
-    ) -> _Points:
+    def of(cls, embeddings: Floats32, metric: KnnMetric, candidates: Integers) -> _Points:
         if metric == "cosine":
             return cls(embeddings, None)
         return cls(embeddings, np.median(embeddings[candidates], axis=0).astype(np.float64))
 
-    def read(self, rows: Rows) -> Floats:
+    def read(self, rows: Integers) -> Floats:
         points = self.embeddings[rows].astype(np.float64)
         if self.centre is None:
             return np.asarray(normalize(points, copy=False))
@@ -136,7 +131,7 @@ class _Points:
         """Return the rounded distances of points, [q, m]."""
         if self.centre is None:
             return np.round(1 - queries @ pool.T, COSINE_DECIMALS)
-        # The error of a squared distance is in proportion to the points' lengths.
+        # The error of a squared distance is proportional to the squared norms.
         length = _to_40_bits(np.square(queries).sum(axis=1, keepdims=True))
         squared = euclidean_distances(queries, pool, squared=True)
         return np.sqrt(_to_40_bits(squared + length) - length)
@@ -147,12 +142,12 @@ def _to_40_bits(values: Floats) -> Floats:
     return large - (large - values)
 
 
-def _first(distances: Floats, candidates: Rows, k: int) -> Neighbours:
-    """Return the k nearest of the candidates [m] by distances [q, m]; ties by row number."""
+def _first(distances: Floats, candidates: Integers, k: int) -> Neighbours:
+    """Return the k nearest candidates [m] by distances [q, m]; ties go to lower rows."""
     if k == 0:
         return Neighbours(np.empty((len(distances), 0), np.int64), distances[:, :0])
     last = np.partition(distances, k - 1, axis=1)[:, [k - 1]]
-    # As many columns as hold all that tie with the last.
+    # Enough columns to hold all ties with the last neighbour.
     width = int((distances <= last).sum(axis=1).max())
     columns = np.argpartition(distances, width - 1, axis=1)[:, :width]
     rows, near = candidates[columns], np.take_along_axis(distances, columns, axis=1)

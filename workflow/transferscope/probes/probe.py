@@ -1,8 +1,8 @@
-"""What the workflow has to know of a probe of frozen embeddings, be it of this package or another.
+"""Description of a probe of frozen embeddings, from this package or another one.
 
-A package adds a probe by an entry point in the group `transferscope.probes` whose name is the
-probe's and whose value is a `FrozenProbe`; a study asks for it under the key `probes`. Importing
-the module of that value should load nothing heavy, for the workflow does it whenever it plans.
+Another package adds a probe by an entry point in the group `transferscope.probes`: its name is that
+of the probe, its value a `FrozenProbe`. A study requests it under the key `probes`. The module of
+the value should import quickly, because the workflow imports it whenever it plans.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ CORE_RATE = 5e9
 
 @dataclass(frozen=True)
 class Load:
-    """What one job of a probe has to do.
+    """Workload of one job of a probe.
 
     Parameters
     ----------
     n_tiles, n_features, n_classes
         Rows and columns of the embeddings, and classes.
     splits
-        Divisions and fractions of the study.
+        The study's `splits`.
     rate
         Floating-point operations per second that training reaches on one core.
     """
@@ -41,12 +41,12 @@ class Load:
 
     @property
     def n_divisions(self) -> int:
-        """Folds of all schemes and seeds."""
+        """Number of folds over all schemes and seeds."""
         return len(self.splits.seeds) * sum(self.splits.folds[s] for s in self.splits.schemes)
 
     @property
     def n_training_rows(self) -> float:
-        """Rows that are trained on, all divisions and fractions together."""
+        """Number of training rows, summed over divisions and fractions."""
         rows = self.n_tiles * (1 - self.splits.validation) * self.n_divisions
         return rows * sum(self.splits.fractions)
 
@@ -58,21 +58,21 @@ class FrozenProbe:
     Parameters
     ----------
     name
-        Of its rule, its files and, for a probe of another package, its key under `probes`.
+        Name of its rule, its files and, for another package's probe, its key under `probes`.
     settings
         Model of its settings.
     run
-        ``package.module:function``, imported by its jobs only. It is called with a
-        `probes.evaluation.ProbeData`, the settings and, by name, `sink`, which takes predictions
-        part by part, and returns `probes.evaluation.ResultTables`.
+        ``package.module:function``, imported only by its jobs. It is called with a
+        `probes.evaluation.ProbeData`, the settings and the keyword `sink`, which receives the
+        predictions in parts, and returns `probes.evaluation.ResultTables`.
     seconds
-        Longest time of a job on one core, in seconds.
+        Upper bound of a job's time on one core, in seconds.
     memory_bytes
-        What a job holds in addition to three copies of the embeddings.
+        Memory of a job in addition to three copies of the embeddings.
     wanted
-        Whether settings ask for anything.
+        Whether the settings request any result.
     version
-        Raised when results change, so that the jobs run again.
+        Increased when results change, so that the jobs run again.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every probe of frozen embeddings: those of this package, and those of installed ones."""
+"""All probes of frozen embeddings: of this package and of installed ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from transferscope.config.model import Model, validate
 from transferscope.config.probes import HeadSettings, KnnSettings
 from transferscope.config.study import StudyConfig
-from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.errors import Problem, UserError, first_line, suggest, user_error
 from transferscope.probes.probe import FrozenProbe, Load
 
 ENTRY_POINTS = "transferscope.probes"
-# Heads that train together hold at most this much in addition to the embeddings.
+# Memory of heads that train together, in addition to the embeddings.
 HEADS_BYTES = 2**30
 # Logistic regression: seconds per head, training row, feature and class, measured on one core.
 LOGREG_SECONDS = 2e-8
@@ -24,7 +24,7 @@ PASSES_PER_STEP = 3
 
 
 def head_seconds(settings: HeadSettings, load: Load) -> float:
-    """Return the seconds of one job of heads; every fraction trains on its share of the tiles."""
+    """Return the seconds of one job of heads."""
     sizes = [load.n_features, *settings.hidden, load.n_classes]
     layers = {
         "linear": load.n_features * load.n_classes,
@@ -62,7 +62,7 @@ KNN = FrozenProbe(
     wanted=lambda settings: bool(settings.k),
     version=2,
 )
-# Further probes of this package are added here; their settings lie under `probes`.
+# Add further probes of this package here; their settings are under `probes`.
 PROBES = (HEADS, KNN)
 
 
@@ -79,32 +79,32 @@ def find_probe(name: str, where: str) -> FrozenProbe:
     name
         Name of the probe.
     where
-        What asks for it, for messages.
+        Config key that requests it, for messages.
 
     Raises
     ------
     UserError
-        Where there is none, or that of another package cannot be imported.
+        If there is none, or another package's probe cannot be imported.
     """
     known = {probe.name: probe for probe in PROBES}
     if name in known:
         return known[name]
     if name not in _installed():
         fix = f"{suggest(name, [*known, *_installed()])} Or install the package that has it."
-        raise UserError(Problem(where, f'no probe "{name}" is installed', fix.strip()))
+        raise user_error(where, f'no probe "{name}" is installed', fix.strip())
     point = _installed()[name]
     try:
         probe = point.load()
-    except Exception as error:  # whatever a package of somebody else does
+    except Exception as error:  # third-party code may raise anything
         what = f"{point.value} cannot be imported: {first_line(error)}"
-        raise UserError(Problem(where, what, "Update or reinstall its package.")) from None
+        raise user_error(where, what, "Update or reinstall its package.") from None
     if not isinstance(probe, FrozenProbe):
-        raise UserError(Problem(where, f"{point.value} is no FrozenProbe", "Report it there."))
+        raise user_error(where, f"{point.value} is no FrozenProbe", "Report it there.")
     return probe
 
 
 def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProbe, Model]:
-    """Return the probes that a study asks for, with their settings.
+    """Return the probes that a study requests, with their settings.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProb
     Raises
     ------
     UserError
-        Naming every probe that is not installed, and every setting that is wrong.
+        Naming all probes that are not installed, and all invalid settings.
     """
     problems: list[Problem] = []
     given: dict[str, Any] = {"heads": config.heads, "knn": config.knn}

@@ -1,12 +1,13 @@
-"""The tidy table of scores: its columns, which probes write and the comparison reads."""
+"""Columns of the tidy table of scores, which probes write and the comparison reads."""
 
 from __future__ import annotations
 
 STORE = ["dataset", "backbone", "channels"]
-# What a backbone that was trained in the study has seen of the dataset: "no", "images", or "images
-# and groups". What published weights have seen is not known here, and counts as "no".
+# What a backbone trained in the study saw of the dataset: "no", "images" or "images and groups".
+# What published weights saw is unknown here, and counts as "no".
 SEEN_IN_TRAINING = "seen_in_training"
 IDENTITY = [*STORE, "task"]
+SIZES = ["n_train", "n_train_groups", "n_validation", "n_test"]
 SCORE_COLUMNS = [
     *IDENTITY,
     "head",
@@ -18,10 +19,7 @@ SCORE_COLUMNS = [
     "metric",
     "class",
     "value",
-    "n_train",
-    "n_train_groups",
-    "n_validation",
-    "n_test",
+    *SIZES,
     SEEN_IN_TRAINING,
 ]
 FLOOR = "floor"
@@ -31,7 +29,7 @@ KNN_VOTES = {"majority": "", "distance": "votes weighted by distance"}
 
 
 def knn_head(metric: str, votes: str) -> str:
-    """Return the name of a kind of k-NN in the column `head`: `knn` is cosine and majority.
+    """Return the value of the column `head` for a kind of k-NN: `knn` is cosine and majority.
 
     Examples
     --------
@@ -43,7 +41,7 @@ def knn_head(metric: str, votes: str) -> str:
 
 
 def knn_heads() -> dict[str, str]:
-    """Return every kind of k-NN and how it stands in a text.
+    """Return all kinds of k-NN with their names in texts.
 
     Examples
     --------

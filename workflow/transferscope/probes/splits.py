@@ -1,7 +1,7 @@
-"""Division of the tiles into training, validation and test, once for all probes.
+"""Splits of the tiles into training, validation and test, shared by all probes.
 
-Two schemes: `group` keeps each group (protein, well, patient) on one side; `image` divides fields
-of view and lets groups straddle, as older papers do. Both are stratified over all labels at once.
+Two schemes: `group` keeps each group (protein, well, patient) on one side; `image` splits fields of
+view, with groups on both sides, as older papers do. Both are stratified over all labels at once.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.config.vocabulary import Scheme
-from transferscope.errors import Problem, UserError
-from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.errors import Problem, UserError, user_error
+from transferscope.probes.labels import LabelledTiles, joint_labels, label_problems
+from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
 from transferscope.stores.parquet import read_parquet, write_parquet
 
@@ -36,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Units:
-    """What a scheme keeps together: groups or fields of view, sorted by name.
+    """The units that a scheme splits: groups or fields of view, sorted by name.
 
     Parameters
     ----------
@@ -46,65 +45,59 @@ class _Units:
         Union of the labels of each unit's tiles, bool [U, C].
     """
 
-    codes: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, names: npt.NDArray[Any], matrix: npt.NDArray[np.bool_]) -> _Units:
-        codes, distinct = pd.factorize(names, sort=True)
-        labels = np.zeros((len(distinct), matrix.shape[1]), dtype=bool)
-        np.logical_or.at(labels, codes, matrix)
-        return cls(codes.astype(np.int64), labels)
+    codes: Integers
+    labels: Bools
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def _units(tiles: LabelledTiles, scheme: Scheme, rows: npt.NDArray[np.int64]) -> _Units:
+def _units(tiles: LabelledTiles, scheme: Scheme, rows: Integers) -> _Units:
     names = tiles.groups if scheme == "group" else tiles.fovs
-    return _Units.of(names[rows], tiles.matrix[rows])
+    codes, distinct = pd.factorize(names[rows], sort=True)
+    return _Units(codes.astype(np.int64), joint_labels(tiles.matrix[rows], codes, len(distinct)))
 
 
 def check_splits(
     table: pd.DataFrame, card: DatasetCard, settings: SplitSettings, where: str
 ) -> list[Problem]:
-    """Return why a sample sheet or tile table cannot be divided as the settings ask.
+    """Return why a sample sheet or tile table cannot be split with the settings.
 
-    Counts only, so it is cheap enough to run before anything is computed.
+    It only counts, so it is cheap enough to run before any computation.
 
     Parameters
     ----------
     table
-        With columns `group` and `labels`; `fov` and `tile_id` are used where present.
+        With columns `group` and `labels`; `fov` and `tile_id` are optional.
     card
-        The dataset's card: class list and task.
+        The dataset's card, with classes and task.
     settings
         The study's `splits`.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
     """
     problems = label_problems(table, card, where)
     tiles = LabelledTiles.from_table(table, card.labels, card.task)
     if not tiles.labelled.any():
-        mend = (
-            "Give labels to the tiles that are to be scored; empty labels mean unlabelled. To "
-            "label by hand first, let snakemake end early: --until tiles, or --until cells."
+        fix = (
+            "Label the tiles to score; empty labels mean unlabelled. To label by hand first, stop "
+            "snakemake early: --until tiles, or --until cells."
         )
-        return [*problems, Problem(f"{where}, column labels", "no tile has a label", mend)]
+        return [*problems, Problem(f"{where}, column labels", "no tile has a label", fix)]
     classes, rare = _remaining_classes(tiles, settings, where)
     problems += rare
     tiles = tiles.with_classes(classes)
     if len(classes) < 2:
         what = f"{len(classes)} of {len(card.labels)} classes are left, two are needed"
-        mend = "Lower splits.folds, or give more labelled groups."
-        return [*problems, Problem(f"{where}, column labels", what, mend)]
+        fix = "Lower splits.folds, or give more labelled groups."
+        return [*problems, Problem(f"{where}, column labels", what, fix)]
     return problems + _unit_problems(tiles, settings, where)
 
 
 def _remaining_classes(
     tiles: LabelledTiles, settings: SplitSettings, where: str
 ) -> tuple[list[str], list[Problem]]:
-    """Return the classes that every scheme can spread over its folds, and the others' problems."""
+    """Return the classes with enough units for all folds, and the problems of the others."""
     rows = np.flatnonzero(tiles.labelled)
     problems: dict[str, Problem] = {}
     for scheme in settings.schemes:
@@ -115,7 +108,7 @@ def _remaining_classes(
     remaining = [name for name in tiles.classes if name not in problems]
     if settings.rare_classes == "drop":
         return remaining, []
-    # Where the study stops anyway, the other checks go on with every class.
+    # The study stops anyway; the other checks continue with all classes.
     return tiles.classes, list(problems.values())
 
 
@@ -125,8 +118,8 @@ def _rare_class(
     folds = settings.folds[scheme]
     what = f'class "{name}" has {count} {UNIT_NAMES[scheme]}, fewer than the {folds} folds'
     lower = f"Lower splits.folds.{scheme} to {count}, set" if count >= 2 else "Set"
-    mend = f"{lower} `splits.rare_classes: drop`, or take the class off card and sheet."
-    return Problem(f"{where}, column labels", what, mend)
+    fix = f"{lower} `splits.rare_classes: drop`, or remove the class from card and sheet."
+    return Problem(f"{where}, column labels", what, fix)
 
 
 def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) -> list[Problem]:
@@ -136,17 +129,16 @@ def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) ->
         count, folds = len(_units(tiles, scheme, rows)), settings.folds[scheme]
         if count < folds:
             what = f"{count} labelled {UNIT_NAMES[scheme]}, fewer than the {folds} folds"
-            mend = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
-            problems.append(Problem(where, what, mend))
+            fix = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
+            problems.append(Problem(where, what, fix))
     pairs = pd.DataFrame({"fov": tiles.fovs, "group": tiles.groups}).drop_duplicates()
     straddling = sorted(pairs["fov"][pairs["fov"].duplicated()].unique())
     if straddling:
-        shown = ", ".join(straddling[:NAMES_SHOWN]) + (
-            ", ..." if len(straddling) > NAMES_SHOWN else ""
-        )
+        more = ["..."] if len(straddling) > NAMES_SHOWN else []
+        shown = ", ".join([*straddling[:NAMES_SHOWN], *more])
         what = f"{len(straddling)} fields belong to several groups: {shown}"
-        mend = "Name each field once over all groups; tiles of one field belong to one group."
-        problems.append(Problem(f"{where}, column fov", what, mend))
+        fix = "Use unique field names over all groups; tiles of one field belong to one group."
+        problems.append(Problem(f"{where}, column fov", what, fix))
     return problems
 
 
@@ -156,11 +148,11 @@ def make_splits(
     settings: SplitSettings,
     where: str = "tile table",
 ) -> pd.DataFrame:
-    """Divide the labelled tiles of a dataset, for every scheme, seed and fold.
+    """Split the labelled tiles of a dataset, for every scheme, seed and fold.
 
     Folds and validation sets are stratified over all labels at once (Sechidis et al. 2011,
     doi:10.1007/978-3-642-23808-6_10). The result depends on the tiles' names, not on their order,
-    and no seed on another. Tiles without a label of a remaining class are in no split.
+    and seeds are independent. Tiles without a label of a remaining class are in no split.
 
     Parameters
     ----------
@@ -171,19 +163,19 @@ def make_splits(
     settings
         The study's `splits`.
     where
-        What to call the table in the problems.
+        Name of the table in the problems.
 
     Returns
     -------
     pd.DataFrame
-        Columns `COLUMNS`; a row is inside fraction f where share < f. `attrs` hold `classes`,
+        Columns `COLUMNS`; a row is in fraction f if share < f. `attrs` hold `classes`,
         `dropped_classes`, `task` and `validation_unit` ("group", "fov" or "none", for each
         "scheme/seed/fold").
 
     Raises
     ------
     UserError
-        With everything that is in the way of the division.
+        Naming all problems found by `check_splits`, and classes confined to one fold.
     """
     if problems := check_splits(tile_table, card, settings, where):
         raise UserError(problems)
@@ -195,9 +187,9 @@ def make_splits(
     parts, validation_unit = [], {}
     for scheme in settings.schemes:
         for seed in settings.seeds:
-            for fold, part in _divide(tiles, scheme, seed, card.name, settings, where):
-                parts.append(part.frame(scheme, seed, fold))
-                validation_unit[f"{scheme}/{seed}/{fold}"] = part.validation_unit
+            for fold, part, unit in _divide(tiles, scheme, seed, card.name, settings, where):
+                parts.append(part)
+                validation_unit[f"{scheme}/{seed}/{fold}"] = unit
     splits = pd.concat(parts, ignore_index=True)
     splits.attrs = {
         "classes": classes,
@@ -208,27 +200,6 @@ def make_splits(
     return splits
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One fold: rows of the tile table, their roles (indices into `ROLES`) and shares."""
-
-    rows: npt.NDArray[np.int64]
-    roles: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
-    validation_unit: str
-
-    def frame(self, scheme: Scheme, seed: int, fold: int) -> pd.DataFrame:
-        columns = {
-            "scheme": scheme,
-            "seed": np.int64(seed),
-            "fold": np.int64(fold),
-            "row": self.rows,
-            "role": ROLES[self.roles],
-            "share": self.shares,
-        }
-        return pd.DataFrame(columns).astype({"scheme": "str", "role": "str"})
-
-
 def _divide(
     tiles: LabelledTiles,
     scheme: Scheme,
@@ -236,8 +207,8 @@ def _divide(
     dataset: str,
     settings: SplitSettings,
     where: str,
-) -> Iterator[tuple[int, _Part]]:
-    """Yield every fold of one scheme and seed."""
+) -> Iterator[tuple[int, pd.DataFrame, str]]:
+    """Yield number, table and validation unit of every fold of one scheme and seed."""
     rows = np.flatnonzero(tiles.labelled)
     units = _units(tiles, scheme, rows)
     names = (seed, dataset, "splits", scheme)
@@ -251,11 +222,18 @@ def _divide(
         )
         roles = np.full(len(rows), 2)
         roles[~is_test] = is_validation.astype(np.int64)
-        shares = _shares(tiles.groups[rows], roles, (*names, fold))
-        yield fold, _Part(rows, roles, shares, unit)
+        columns = {
+            "scheme": scheme,
+            "seed": np.int64(seed),
+            "fold": np.int64(fold),
+            "row": rows,
+            "role": ROLES[roles],
+            "share": _shares(tiles.groups[rows], roles, (*names, fold)),
+        }
+        yield fold, pd.DataFrame(columns).astype({"scheme": "str", "role": "str"}), unit
 
 
-def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> npt.NDArray[np.int64]:
+def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> Integers:
     """Return the test fold of each unit, int64 [U]."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
@@ -267,15 +245,13 @@ def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> npt.N
     return assigned
 
 
-def _check_spread(
-    units: _Units, fold_of_unit: npt.NDArray[np.int64], classes: list[str], where: str
-) -> None:
-    """Make sure that every class can be both learned and tested."""
+def _check_spread(units: _Units, fold_of_unit: Integers, classes: list[str], where: str) -> None:
+    """Check that every class is in at least two folds."""
     problems = []
     for column, name in enumerate(classes):
         if len(set(fold_of_unit[units.labels[:, column]])) < 2:
-            mend = "Choose another seed, lower splits.folds, or set `splits.rare_classes: drop`."
-            problems.append(Problem(where, f'all of class "{name}" is in one fold', mend))
+            fix = "Choose another seed, lower splits.folds, or set `splits.rare_classes: drop`."
+            problems.append(Problem(where, f'all of class "{name}" is in one fold', fix))
     if problems:
         raise UserError(problems)
 
@@ -283,13 +259,13 @@ def _check_spread(
 def _choose_validation(
     tiles: LabelledTiles,
     scheme: Scheme,
-    rows: npt.NDArray[np.int64],
+    rows: Integers,
     share: float,
     names: tuple[object, ...],
-) -> tuple[npt.NDArray[np.bool_], str]:
-    """Return which rows of the training side become validation, bool [n], and the unit chosen.
+) -> tuple[Bools, str]:
+    """Choose validation rows among the training rows, bool [n]; return the unit as well.
 
-    With too few groups to give one up, fields of the training groups are chosen instead.
+    If there are too few groups, fields of the training groups are chosen instead.
     """
     attempts: list[tuple[Scheme, str]] = [("group", "group"), ("image", "fov")]
     for kind, unit in attempts if scheme == "group" else attempts[1:]:
@@ -300,10 +276,8 @@ def _choose_validation(
     return np.zeros(len(rows), dtype=bool), "none"
 
 
-def _stratified_subset(
-    labels: npt.NDArray[np.bool_], share: float, names: tuple[object, ...]
-) -> npt.NDArray[np.bool_]:
-    """Return a stratified subset of the units, bool [U], that leaves a unit of every class."""
+def _stratified_subset(labels: Bools, share: float, names: tuple[object, ...]) -> Bools:
+    """Return a stratified subset of the units, bool [U], that leaves a unit of each class."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
     chosen = np.zeros(len(labels), dtype=bool)
@@ -320,17 +294,15 @@ def _stratified_subset(
         random_state=derive_seed(*names) % SEED_LIMIT,
     )
     _, subset = next(splitter.split(labels[candidates], labels[candidates]))
-    # Of few units the stratification may give all to the training side.
+    # With few units the stratification may put all on the training side.
     if not len(subset):
         subset = derive_rng(*names).choice(len(candidates), size, replace=False)
     chosen[candidates[subset]] = True
     return _leave_every_class(chosen, labels)
 
 
-def _leave_every_class(
-    chosen: npt.NDArray[np.bool_], labels: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Take back units until every class has one that is not chosen."""
+def _leave_every_class(chosen: Bools, labels: Bools) -> Bools:
+    """Remove units from the choice until each class has one that is not chosen."""
     kept = chosen.copy()
     for column in np.argsort(labels.sum(axis=0), kind="stable"):
         having = np.flatnonzero(labels[:, column])
@@ -339,13 +311,11 @@ def _leave_every_class(
     return kept
 
 
-def _shares(
-    groups: npt.NDArray[Any], roles: npt.NDArray[np.int64], names: tuple[object, ...]
-) -> npt.NDArray[np.float64]:
+def _shares(groups: Texts, roles: Integers, names: tuple[object, ...]) -> Floats:
     """Return rank / number of each row's group within its role, float64 [n]; 0 for test rows.
 
-    A group has one random key for all roles, so that under the image scheme, where groups straddle
-    training and validation, a small fraction asks for the labels of few groups in both.
+    A group has one random key for all roles. Thus, with the scheme `image`, where groups are in
+    both training and validation, a small fraction contains few groups in total.
     """
     codes, distinct = pd.factorize(groups, sort=True)
     keys = np.array([derive_seed(*names, "share", name) for name in distinct])
@@ -360,20 +330,20 @@ def _shares(
 
 
 def write_splits(splits: pd.DataFrame, path: Path) -> None:
-    """Write the table of `make_splits` by rename; its `attrs` become schema metadata."""
+    """Write the table of `make_splits` atomically; its `attrs` become schema metadata."""
     write_parquet(splits[COLUMNS], path, {str(key): value for key, value in splits.attrs.items()})
 
 
 def read_splits(path: Path) -> pd.DataFrame:
-    """Read what `write_splits` wrote, with its `attrs`.
+    """Read a table of `write_splits`, with its `attrs`.
 
     Raises
     ------
     UserError
-        Where the file is missing, damaged or no split table.
+        If the file is missing, damaged or not a split table.
     """
     splits = read_parquet(path)
     if list(splits.columns) != COLUMNS or "classes" not in splits.attrs:
-        mend = "Delete it and run the workflow again."
-        raise UserError(Problem(str(path), "is no split table", mend))
+        fix = "Delete it and run the workflow again."
+        raise user_error(path, "is no split table", fix)
     return splits

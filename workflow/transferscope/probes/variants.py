@@ -1,4 +1,4 @@
-"""At which levels a store is scored, and how tiles are put together there."""
+"""Levels at which a store is scored, and the aggregation of tiles at each."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ VARIANT = ["source", "level", "aggregation"]
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """One way to look at a store.
+    """One way to score a store.
 
     Parameters
     ----------
     source
         `tiles` of the dataset itself, or `fields`: whole fields of another dataset.
     level
-        What is scored: `tile`, `fov` or `group`.
+        Unit that is scored: `tile`, `fov` or `group`.
     method
-        How the embeddings of an aggregate become one.
+        Aggregation of the embeddings.
     """
 
     source: str
@@ -32,7 +32,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Name of its files.
+        """Name in file names.
 
         Examples
         --------
@@ -60,15 +60,15 @@ class Variant:
 
 
 def variants_of(settings: AggregateSettings, with_fields: bool) -> list[Variant]:
-    """Return every variant that the settings ask for, single tiles first.
+    """Return all variants of the settings, single tiles first.
 
     Parameters
     ----------
     settings
         Levels and methods.
     with_fields
-        Whether whole fields are scored, too. As a field has one embedding, only groups of fields
-        have a mean and a median.
+        Whether whole fields are scored as well. A field has one embedding, so only groups of
+        fields have both a mean and a median.
     """
     found = [Variant(TILES, TILE)]
     for level in settings.levels:
@@ -80,18 +80,18 @@ def variants_of(settings: AggregateSettings, with_fields: bool) -> list[Variant]
 
 
 def has_fields(probed: Probed, others: Collection[Probed], settings: AggregateSettings) -> bool:
-    """Tell whether the whole fields of a dataset were embedded in the same way as its tiles."""
+    """Return whether the whole fields of a dataset were embedded in the same way as its tiles."""
     return fields_of(probed, settings) in others
 
 
 def fields_of(probed: Probed, settings: AggregateSettings) -> Probed | None:
-    """Return the store of the whole fields that belongs to a store of cells, if one is named."""
+    """Return the store of whole fields for a store of cells, if one is configured."""
     dataset = settings.fields.get(probed.dataset)
     return replace(probed, dataset=dataset) if dataset else None
 
 
 def scored_at_levels(probed: Sequence[Probed], settings: AggregateSettings) -> list[Probed]:
-    """Return what is scored at several levels: no dataset that gives the fields of another."""
+    """Return what is scored at several levels: all but the datasets of whole fields."""
     if not settings.levels:
         return []
     return [p for p in probed if p.dataset not in settings.fields.values()]

@@ -12,7 +12,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.raw.images import FieldHeader, read_field_header
 from transferscope.raw.sheets import SampleSheet
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.transport.access import REQUESTS
 
@@ -73,7 +73,7 @@ def scan_headers(
     One at a time: a dataset may have a million fields.
     """
     threads = REQUESTS if sheet.is_remote else HEADER_THREADS
-    scan = in_order(partial(header_at, sheet, card), positions, threads)
+    scan = ordered_map(partial(header_at, sheet, card), positions, threads)
     with progress_bar(f"Headers of {card.name}", len(positions), "fields") as bar:
         for found in scan:
             yield found
@@ -99,7 +99,7 @@ def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]
         Where the file may be sound: it must not be left out.
     """
     row = sheet.place(position)
-    problems = [Problem(f"{row}: {p.where}", p.what, p.mend) for p in error.problems]
+    problems = [Problem(f"{row}: {p.where}", p.what, p.fix) for p in error.problems]
     if isinstance(error, UnreachableError):
         raise UnreachableError(problems) from None
     return problems

@@ -22,8 +22,8 @@ import tifffile
 import zarr
 
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Pixels
-from transferscope.transport.files import RawFile, remembering, size_of
+from transferscope.runtime.arrays import Pixels
+from transferscope.transport.files import RawFile, keeping_blocks, size_of
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
@@ -94,7 +94,7 @@ def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
         Where the file is missing, no image, cut short, too large, or not of one of the types.
     """
     reader = {"TIFF": _tiff_header, "PNG": _png_header, "JPEG": _jpeg_header, "ZARR": _zarr_header}
-    opened = remembering(path)
+    opened = keeping_blocks(path)
     kind = kind_of(opened)
     with _readable(path, f"not a readable {kind} file, damaged or cut short"):
         header = reader[kind](opened)

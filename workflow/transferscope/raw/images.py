@@ -15,8 +15,8 @@ import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
-from transferscope.raw.arrays import Pixels
 from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
+from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, in_memory
 
 UNKNOWN_AXES = "QI"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Pixels
 from transferscope.raw.file_checks import first_problems, in_row, scan_headers
 from transferscope.raw.image_formats import (
     MASK_TYPES,
@@ -19,6 +18,7 @@ from transferscope.raw.image_formats import (
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
 from transferscope.raw.text_tables import cells_of
+from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, in_memory
 
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"

@@ -322,7 +322,7 @@ def _check_there(places: Places, row: int, column: str, cell: str) -> Iterator[F
     """Check that the file of an allowed path exists."""
     if failure := places.failure(cell):
         what = f"{failure.where}: {failure.what}"
-        yield Finding(row, column, "unknown", what, failure.mend)
+        yield Finding(row, column, "unknown", what, failure.fix)
     elif not places.exists(cell):
         shown = places.target(cell) if places.is_remote(cell) else cell
         what, fix = f'"{shown}" does not exist', partial(_nearest, places, cell)

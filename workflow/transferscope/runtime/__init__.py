@@ -1,1 +1,1 @@
-"""Files, locks, devices, seeds and progress: what every step needs and no field of science."""
+"""Files, locks, devices, seeds and progress: what every step needs, independent of microscopy."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and a disk that refuses them: told with the file and the fix."""
+"""Atomic file writes; errors of the disk are reported with the file and the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transferscope.errors import Problem, UserError
 
-KEPT = "then give the same command again: what is finished is kept."
+KEPT = "then repeat the command: finished work is kept."
 FREE = f"Free some space, or point `results:` at a larger disk; {KEPT}"
 ALLOW = f"Let this user write there, or point `results:` at another folder; {KEPT}"
 FAULTS = {
@@ -24,23 +24,23 @@ FAULTS = {
     errno.EROFS: ("the file system is read-only", ALLOW),
     errno.EACCES: ("this user may not write there", ALLOW),
     errno.EPERM: ("this user may not write there", ALLOW),
-    errno.EIO: ("the disk reports an error", f"Look at the system's log, mend the disk, {KEPT}"),
+    errno.EIO: ("the disk reports an error", f"Check the system log, repair the disk, {KEPT}"),
 }
-# Of files that are being written.
+# Suffix of files that are being written.
 ENDING = ".new"
-# How libraries written in Rust, such as that beneath the stores, report an error of the system.
+# Libraries written in Rust, such as zarrs, report system errors in this form.
 RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def disk_problem(error: BaseException, path: Path | None = None) -> Problem | None:
-    """Return what a user can do about an error of the disk; None where it is another error.
+    """Describe an error of the disk and its fix; return None for any other error.
 
     Parameters
     ----------
     error
         The error.
     path
-        File that was being written; None: the one that the error names.
+        File that was being written; None: the one named by the error.
     """
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, RuntimeError) and (found := RUST.search(str(error))):
@@ -53,17 +53,17 @@ def disk_problem(error: BaseException, path: Path | None = None) -> Problem | No
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name a file, and what to do, where the disk refuses it.
+    """Raise errors of the disk as a `UserError` that names the file and the fix.
 
     Parameters
     ----------
     path
-        What is written inside.
+        File or folder that is written in the context.
 
     Raises
     ------
     UserError
-        In place of an error of the disk.
+        Instead of an error of the disk.
     """
     try:
         yield
@@ -75,19 +75,19 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file that becomes a file at the end: that is whole, old, or absent.
+    """Yield a temporary file that replaces a file on success, so that none is ever partial.
 
-    What a killed process has left of an earlier attempt is removed.
+    Temporary files left by killed processes are removed.
 
     Parameters
     ----------
     path
-        File to write; its folder is made.
+        File to write; its folder is created.
 
     Raises
     ------
     UserError
-        Where the disk refuses it.
+        On an error of the disk.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,21 +103,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text file, given as a whole or in parts, by rename: it is whole or absent."""
+    """Write a text file atomically, from one string or several parts."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines([text] if isinstance(text, str) else text)
 
 
 @contextmanager
 def _locked_temporary(path: Path) -> Iterator[Path]:
-    """Make a file next to another, with a lock that the system frees when the process ends."""
+    """Create a temporary file with a lock that the system frees when the process ends."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ENDING)
         try:
-            # File systems without locks refuse: nothing is then found abandoned, either.
+            # Without support for locks no file is ever considered abandoned, either.
             with suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            # Another process may have come before the lock, and taken the file for abandoned.
+            # Before the lock was held, another process may have removed the file as abandoned.
             if Path(name).exists():
                 yield Path(name)
                 return
@@ -127,24 +127,24 @@ def _locked_temporary(path: Path) -> Iterator[Path]:
 
 def _remove_abandoned(path: Path) -> None:
     for found in path.parent.glob(f".{glob.escape(path.name)}.*{ENDING}"):
-        # Another process may be faster, or still write.
+        # Another process may have removed it already, or may still be writing it.
         with suppress(OSError), found.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found.unlink()
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that exists."""
+    """Return a folder, or its nearest existing parent."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def require_writable(folder: Path) -> None:
-    """Write a trial file into a folder, or into the nearest one above it that exists.
+    """Check that a file can be written in a folder, or in its nearest existing parent.
 
     Raises
     ------
     UserError
-        Where the disk refuses it.
+        If not.
     """
     existing = existing_folder(folder)
     with writing(existing), tempfile.NamedTemporaryFile(dir=existing, prefix=".trial-") as trial:

@@ -1,4 +1,4 @@
-"""The list of the checksums of many files, in the form of `sha256sum`."""
+"""Lists of sha256 checksums, in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def as_list(sums: Mapping[str, str]) -> bytes:
-    """Return the list of some files' sha256 by their names, in the order given."""
+    """Format a list of checksums, given by file name; the order is kept."""
     return "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
 
 
 def read_list(content: bytes) -> dict[str, str]:
-    """Return the sha256 of each file by its name.
+    """Parse a list into the checksum of each file.
 
     Examples
     --------
     >>> read_list(b"0a1b  tiles/cells.json")
     {'tiles/cells.json': '0a1b'}
     """
-    lines = content.decode("utf-8", errors="replace").splitlines()
-    parts = (line.partition("  ") for line in lines)
+    parts = (line.partition("  ") for line in content.decode(errors="replace").splitlines())
     return {name: digest for digest, _, name in parts}

@@ -1,4 +1,4 @@
-"""The device that a config asks for, the same for networks and for probes."""
+"""The compute device of a job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime import gpus
 
 
@@ -17,12 +17,12 @@ def torch_device(name: str) -> torch.device:
     Raises
     ------
     UserError
-        Where a GPU is asked for and there is none.
+        If a GPU is requested and none is usable.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        mend = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
-        what = "no usable GPU on this machine: one is asked for, but torch finds none"
-        raise UserError(Problem("compute.device", what, mend))
+        fix = "Set `compute.device: auto`, or check the driver with `nvidia-smi`."
+        what = "no usable GPU on this machine: one is requested, but torch finds none"
+        raise user_error("compute.device", what, fix)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -30,14 +30,14 @@ def torch_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class AllottedDevice:
-    """A device for a whole job.
+    """A device reserved for this job.
 
     Parameters
     ----------
     device
-        The processor, or a GPU that no other job on this machine has.
+        The CPU, or a GPU that no other job on this machine uses.
     release
-        Lets other jobs have it.
+        Makes it available to other jobs.
     """
 
     device: torch.device
@@ -45,7 +45,7 @@ class AllottedDevice:
 
 
 def allotted_device(name: str) -> AllottedDevice:
-    """Return the device that `compute.device` names; of several GPUs one that no other job has.
+    """Reserve the device that `compute.device` names; of several GPUs, one that is free.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def allotted_device(name: str) -> AllottedDevice:
     Raises
     ------
     UserError
-        Where a GPU is asked for and there is none.
+        If a GPU is requested and none is usable.
     """
     device = torch_device(name)
     if device.type != "cuda":
@@ -66,6 +66,6 @@ def allotted_device(name: str) -> AllottedDevice:
 
 
 def visible_gpus() -> list[str]:
-    """Return the identities of the GPUs that torch sees, in its order."""
+    """Return the UUIDs of the GPUs that torch sees, in its order."""
     count = torch.cuda.device_count()
     return [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]

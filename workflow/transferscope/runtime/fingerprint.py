@@ -1,4 +1,4 @@
-"""A digest of plain data, by which results are told apart."""
+"""A digest of plain data, which identifies settings and inputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import json
 
 
 def fingerprint(value: object) -> str:
-    """Return a sha256 over the canonical JSON of a value, 64 hexadecimal digits."""
+    """Return the sha256 of the canonical JSON of a value, 64 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

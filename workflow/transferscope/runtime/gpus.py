@@ -1,9 +1,8 @@
-"""Several GPUs in one machine: each job takes one that no other job has.
+"""Share the GPUs of a machine among jobs: each job locks one that is free.
 
-A device is taken by a lock of the operating system on a file that bears the device's own
-identity, so that it is free again when its job ends, however that ends. Jobs of other users are
-not seen. What CUDA_VISIBLE_DEVICES hides is never taken, and a single device that a scheduler has
-assigned to the job is used as it is.
+The lock is held on a file named by the device's UUID, so that the operating system frees it when
+the job ends in any way. Jobs of other users are not seen. Devices hidden by CUDA_VISIBLE_DEVICES
+are never used, and a single device assigned by a scheduler is used without a lock.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-# Variables by which schedulers say which GPUs a job has been given.
+# Environment variables in which schedulers list the GPUs of a job.
 ASSIGNED_BY = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu", "LSB_GPU_ALLOC")
 POLL_SECONDS = 0.5
-# Locks last until they are released or the process ends, whoever forgets about them.
+# References that keep locks from being garbage-collected, and so released.
 _HELD: set[FileLock] = set()
 
 logger = logging.getLogger(__name__)
@@ -29,28 +28,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Allotment:
-    """A device that this process has.
+    """A device reserved for this process.
 
     Parameters
     ----------
     index
         Index of the device among the visible ones.
     lock
-        What keeps others off it; None: the scheduler does.
+        Held on the device; None: a scheduler has assigned it.
     """
 
     index: int
     lock: FileLock | None = None
 
     def release(self) -> None:
-        """Let others have the device."""
+        """Make the device available to other jobs."""
         if self.lock is not None:
             self.lock.release()
             _HELD.discard(self.lock)
 
 
 def default_folder() -> Path:
-    """Return the folder of this user's lock files, on a disk of this machine."""
+    """Return the folder of this user's lock files, on a local disk."""
     return Path(tempfile.gettempdir()) / f"transferscope-gpus-{os.getuid()}"
 
 
@@ -59,23 +58,23 @@ def allot(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Allotment:
-    """Take a device that no other job has; wait for one where all are taken.
+    """Reserve a free device; wait until there is one.
 
     Parameters
     ----------
     identities
-        Of the visible devices, each unique in the machine (a UUID).
+        UUIDs of the visible devices.
     folder
-        Of the lock files; None: `default_folder`.
+        Folder of the lock files; None: `default_folder`.
     environment
-        Variables of the environment; None: those of this process.
+        Environment variables; None: those of this process.
 
     Raises
     ------
     ValueError
-        Where there is no device.
+        If there is no device.
     OSError
-        Where the lock files cannot be written.
+        If the lock files cannot be written.
     """
     if not identities:
         raise ValueError("there is no device to allot")
@@ -87,7 +86,7 @@ def allot(
     locks = [FileLock(folder / f"{identity}.lock") for identity in identities]
     found = _first_free(locks)
     if found is None:
-        logger.info("waiting for a GPU: other jobs have all %d", len(locks))
+        logger.info("waiting for a GPU: other jobs use all %d", len(locks))
     while found is None:
         time.sleep(POLL_SECONDS)
         found = _first_free(locks)

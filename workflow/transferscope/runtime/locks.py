@@ -1,4 +1,4 @@
-"""One process at a time works on a file or folder; the others wait."""
+"""Locks between processes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def alone(lock_file: Path, what: str) -> Iterator[None]:
-    """Hold a lock; the system frees it when the process ends, however it ends.
+def exclusive(lock_file: Path, what: str) -> Iterator[None]:
+    """Hold a lock, waiting for it if needed; the system frees it when the process ends.
 
     Parameters
     ----------
     lock_file
-        File that stands for what is locked; made with its folder, and left there.
+        Lock file; created with its folder, and not deleted.
     what
-        What another process may be doing, for the log.
+        What the other process may be doing, for the log.
 
     Raises
     ------
     OSError
-        Where the folder cannot be written.
+        If the folder cannot be written.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_file)

@@ -1,4 +1,4 @@
-"""Do something with many fields at a time, and get the results in order."""
+"""Map a function over items in threads, with results in order."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Results that may wait for an earlier one, beyond those being made: memory stays bounded.
+# Finished results that may wait for an earlier one: bounds the memory.
 ITEMS_AHEAD = 2
 
 
-def in_order(
+def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, result) in the order of the items, a few of them at a time in threads.
+    """Yield (item, result) in the order of the items; several are processed at a time.
 
     Parameters
     ----------
     function
-        What to do with an item; NumPy, SciPy and scikit-image release the interpreter lock in
-        their loops.
+        Applied to each item; should release the interpreter lock, as NumPy's loops do.
     items
         The items.
     workers
-        How many at a time.
+        Number of threads.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(max(1, workers))

@@ -12,11 +12,10 @@ TERMINAL_INTERVAL_SECONDS = 0.2
 
 
 class _LineWriter:
-    """Turn each redraw of a bar into a line of its own, because a log file has no cursor."""
+    """Write each redraw of a bar on a separate line, because a log file has no cursor."""
 
     def write(self, text: str) -> int:
-        line = text.strip("\r\n ")
-        if line:
+        if line := text.strip("\r\n "):
             sys.stderr.write(line + "\n")
         return len(text)
 
@@ -25,18 +24,18 @@ class _LineWriter:
 
 
 def progress_bar(description: str, total: int | None, unit: str, initial: int = 0) -> tqdm[Any]:
-    """Return a tqdm bar: live on a terminal, a line every ten seconds elsewhere.
+    """Return a tqdm bar: live on a terminal, one line every ten seconds elsewhere.
 
     Parameters
     ----------
     description
-        What is being done, with the name of the dataset or backbone.
+        Title, with the name of the dataset or backbone.
     total
         Number of items, including those already done.
     unit
-        What is counted ("tiles", "images").
+        Plural of the items ("tiles", "images").
     initial
-        Items that an earlier, interrupted run has done.
+        Items done by an earlier, interrupted run.
     """
     live = sys.stderr.isatty()
     return tqdm(

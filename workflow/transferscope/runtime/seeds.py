@@ -1,4 +1,4 @@
-"""Seeds derived by name, so that adding a job never changes the numbers of another."""
+"""Seeds derived from names, so that adding a job never changes the results of another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def derive_seed(*names: object) -> int:
-    """Return a seed in [0, 2**63) that depends on the names alone.
+    """Return a seed in [0, 2**63) that depends only on the names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Worker processes that end when the step that started them does, however that ends."""
+"""Worker processes that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """Return a pool of worker processes.
 
-    They are fresh interpreters: to fork a process that has threads (of torch, zarr or a progress
-    bar) may hang. None outlives a step that is killed: left alone, it would wait for work for ever.
+    They are spawned, because forking a process with threads (of torch, zarr or a progress bar) may
+    hang. They exit when the parent is killed; otherwise they would wait for work forever.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     Raises
     ------
     UserError
-        With every problem found, each with file, row or key, and mend.
+        With every problem found, each with file, row or key, and fix.
     """
     passed = passed or Passed()
     problems = _check_maps(study)

@@ -1,1 +1,1 @@
-"""Zarr stores that fill block by block, survive a kill, and are described by a manifest."""
+"""Zarr stores that are written block by block, resume after a kill, and have a manifest."""

@@ -1,6 +1,6 @@
-"""A Zarr store that fills block by block and survives a kill; each block carries its sha256.
+"""A Zarr store that is written block by block and resumes after a kill; each block has a sha256.
 
-The store is the manifest's sibling, so that a killed job finds its finished blocks again.
+The store is next to its manifest, so that a resumed job finds the finished blocks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from transferscope.runtime.arrays import Values
 from transferscope.runtime.atomic_files import writing
 from transferscope.stores.manifest import FORMAT_VERSION, Manifest, digest_of_ids
 from transferscope.transport.zarr_stores import RemoteStore
@@ -29,13 +30,13 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
 def opened_group(place: Path | str) -> Any:
-    """Return the Zarr group of a store, to be read; a URL lies in an object store."""
+    """Open the Zarr group of a store, given by path or URL, for reading."""
     source = place if isinstance(place, Path) else RemoteStore(place)
     return zarr.open_group(source, mode="r")
 
 
 class BlockStore:
-    """A store whose main array fills in blocks of rows, each marked when done.
+    """A store whose main array is written in blocks of rows, each flagged when done.
 
     Parameters
     ----------
@@ -74,29 +75,29 @@ class BlockStore:
         recipe: str | None = None,
         source_of: Callable[[int, int], bytes] | None = None,
     ) -> BlockStore:
-        """Open a store to go on with it, or make it anew where its fingerprint differs.
+        """Open a store to resume it, or create it anew if its fingerprint differs.
 
-        Where only the rows differ, and not the recipe, blocks made from the same rows are kept.
+        If only the rows differ, but not the recipe, blocks with unchanged rows are kept.
 
         Parameters
         ----------
         path, format, array, fingerprint, shape, dtype
-            Folder; format name; name, shape and type of the main array; what it depends on.
+            Folder; format name; name of the main array; digest of all that its content depends on;
+            shape and type of the main array.
         block_rows
-            Rows a block; a multiple of the rows of a chunk and of a shard.
+            Rows per block; a multiple of the chunk and shard lengths.
         chunks, shards
-            Shapes of a chunk and of a shard.
+            Chunk and shard shapes.
         compress
-            Blosc (LZ4, bit shuffle); else raw.
+            Whether to compress (Blosc: LZ4, bit shuffle).
         ids
             Tile ids, in row order.
         attributes
             Further attributes of the store.
         recipe
-            What a block depends on beside its source; None: blocks are not kept.
+            Digest of what a block depends on in addition to its source; None: blocks are not kept.
         source_of
-            With `recipe`: returns the digest of what rows [start, stop) are made from; see
-            `write_block`.
+            With `recipe`: returns the source digest of rows [start, stop); see `write_block`.
         """
         final = {
             **attributes,
@@ -117,7 +118,7 @@ class BlockStore:
                     store._renew(shape[0], source_of, ids, final)
                     return store
             if linked:
-                logger.warning("%s holds symbolic links, which it never does: made anew", path)
+                logger.warning("%s contains symbolic links, as no store does: made anew", path)
             elif found.get("fingerprint") is not None:
                 logger.warning("%s was made from other input or settings: starting it over", path)
             remove_store(path)
@@ -133,18 +134,16 @@ class BlockStore:
             compressors=[codec] if compress else None,
         )
         blocks = -(-shape[0] // block_rows)
-        # One chunk a flag, so that writers of different blocks never touch the same file.
-        group.create_array("done", shape=(blocks,), dtype="uint8", chunks=(1,), compressors=None)
-        for name in ("digest", "source") if recipe is not None else ("digest",):
+        # One chunk per flag, so that writers of different blocks never write the same file.
+        sizes: dict[str, tuple[int, ...]] = {"done": (blocks,), "digest": (blocks, DIGEST_BYTES)}
+        if recipe is not None:
+            sizes["source"] = sizes["digest"]
+        for name, size in sizes.items():
             group.create_array(
-                name,
-                shape=(blocks, DIGEST_BYTES),
-                dtype="uint8",
-                chunks=(1, DIGEST_BYTES),
-                compressors=None,
+                name, shape=size, dtype="uint8", chunks=(1, *size[1:]), compressors=None
             )
         write_ids(group, ids)
-        # The fingerprint comes last: a store without it was never whole and is made anew.
+        # The fingerprint comes last: a store without it is incomplete and is made anew.
         group.attrs.update(final)
         return cls(path, array)
 
@@ -155,7 +154,7 @@ class BlockStore:
         block_rows: int,
         chunks: tuple[int, ...],
     ) -> bool:
-        """Tell whether blocks of this store may stand in one of that layout."""
+        """Return whether blocks of this store have the given layout."""
         mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
         return mine == (shape[1:], np.dtype(dtype), block_rows, chunks)
 
@@ -166,29 +165,28 @@ class BlockStore:
         ids: Sequence[str],
         attributes: dict[str, Any],
     ) -> None:
-        """Take over other rows; only blocks that are made from them already stay done.
+        """Change the rows; blocks with an unchanged source stay done.
 
-        Flags are cleared first and the fingerprint is written last, so that an interruption costs
-        time only.
+        Flags are cleared first and the fingerprint is written last, so that an interruption only
+        costs time.
         """
-        missing = {block for block, _, _ in self.missing()}
-        before = {block: stop for block, _, stop in self.blocks() if block not in missing}
-        n_blocks = -(-rows // self.block_rows)
-        kept = 0
-        for block, stop in before.items():
-            start = block * self.block_rows
-            unchanged = stop <= rows and min(start + self.block_rows, rows) == stop
-            if unchanged and self._sources[block].tobytes() == source_of(start, stop):
-                kept += 1
-            else:
-                self._done[block] = 0
+        done, n_blocks = self._done[:], -(-rows // self.block_rows)
+        kept = {
+            block
+            for block, start, stop in self.blocks()
+            if done[block]
+            and stop == min(start + self.block_rows, rows)
+            and self._sources[block].tobytes() == source_of(start, stop)
+        }
+        for block in set(range(len(done))) - kept:
+            self.forget(block)
         self._resize(rows)
-        for block in set(range(n_blocks)) - set(before):
-            self._done[block] = 0
+        for block in set(range(n_blocks)) - kept:
+            self.forget(block)
         write_ids(self.group, ids)
         self.group.attrs.update(attributes)
         logger.info(
-            "%s: the rows have changed; %d blocks of %d are kept", self.path, kept, n_blocks
+            "%s: the rows have changed; %d blocks of %d are kept", self.path, len(kept), n_blocks
         )
 
     @property
@@ -197,7 +195,7 @@ class BlockStore:
         return int(self.array.shape[0])
 
     def blocks(self) -> list[tuple[int, int, int]]:
-        """Return (block, start row, stop row) of every block."""
+        """Return (block, start row, stop row) of each block."""
         starts = range(0, self.rows, self.block_rows)
         return [(b, s, min(s + self.block_rows, self.rows)) for b, s in enumerate(starts)]
 
@@ -206,9 +204,7 @@ class BlockStore:
         done = self._done[:]
         return [block for block in self.blocks() if not done[block[0]]]
 
-    def write_block(
-        self, block: int, values: npt.NDArray[Any], source: bytes | None = None
-    ) -> None:
+    def write_block(self, block: int, values: Values, source: bytes | None = None) -> None:
         """Write one whole block, then its digest, then its flag.
 
         Parameters
@@ -218,7 +214,7 @@ class BlockStore:
         values
             Its rows.
         source
-            Digest of what it is made from, in a store with a recipe.
+            Digest of its source, in a store with a recipe.
         """
         _, start, stop = self.blocks()[block]
         if values.shape[0] != stop - start:
@@ -232,47 +228,36 @@ class BlockStore:
             self._done[block] = 1
 
     def forget(self, block: int) -> None:
-        """Take back the flag of a block, so that it is written again."""
+        """Clear the flag of a block, so that it is written again."""
         self._done[block] = 0
 
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Record a further attribute."""
-        self.group.attrs[key] = value
-
     def trim(self, ids: Sequence[str]) -> None:
-        """End the store after as many rows as there are ids: fewer were found than planned.
-
-        Parameters
-        ----------
-        ids
-            The tile ids, in row order.
-        """
+        """Shorten the store to the rows of these ids, if fewer were found than planned."""
         self._resize(len(ids))
         write_ids(self.group, ids)
 
     def _resize(self, rows: int) -> None:
         blocks = -(-rows // self.block_rows)
         self.array.resize((rows, *self.array.shape[1:]))
-        self._done.resize((blocks,))
-        self._digests.resize((blocks, DIGEST_BYTES))
-        if self._sources is not None:
-            self._sources.resize((blocks, DIGEST_BYTES))
+        for array in (self._done, self._digests, self._sources):
+            if array is not None:
+                array.resize((blocks, *array.shape[1:]))
 
     def damaged(self) -> list[int]:
-        """Read all done blocks and return those that are not finite or not what was written."""
-        missing = {block for block, _, _ in self.missing()}
+        """Return the finished blocks with non-finite values or a wrong checksum; all are read."""
+        done = self._done[:]
         return [
             block
             for block, start, stop in self.blocks()
-            if block not in missing and not self._is_sound(block, self.array[start:stop])
+            if done[block] and not self._is_sound(block, self.array[start:stop])
         ]
 
-    def _is_sound(self, block: int, values: npt.NDArray[Any]) -> bool:
+    def _is_sound(self, block: int, values: Values) -> bool:
         digest = content_digest([values])
         return digest == self._digests[block].tobytes() and bool(np.isfinite(values).all())
 
     def finish(self, manifest: Path) -> Manifest:
-        """Write the manifest of a store whose blocks are all done."""
+        """Write the manifest of a complete store."""
         if missing := self.missing():
             raise RuntimeError(f"{self.path}: {len(missing)} blocks are not done")
         attributes = dict(self.group.attrs)
@@ -287,8 +272,8 @@ class BlockStore:
         return described
 
 
-def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
-    """Return a sha256 over the values of arrays in a row, `DIGEST_BYTES` long."""
+def content_digest(parts: Iterable[Values]) -> bytes:
+    """Return the sha256 of the concatenated values of arrays, `DIGEST_BYTES` long."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)
@@ -296,12 +281,12 @@ def content_digest(parts: Iterable[npt.NDArray[Any]]) -> bytes:
 
 
 def attributes_of(place: Path | str) -> dict[str, Any]:
-    """Return the attributes of a store, whole or not; none where it cannot be read.
+    """Return the attributes of a store, complete or not; none if it cannot be read.
 
     Raises
     ------
     UnreachableError
-        Where it lies in an object store that cannot be asked.
+        If it is in an object store that cannot be reached.
     """
     try:
         return dict(opened_group(place).attrs)
@@ -310,7 +295,7 @@ def attributes_of(place: Path | str) -> dict[str, Any]:
 
 
 def blocks_done(path: Path) -> tuple[int, int] | None:
-    """Return how many blocks of a store are done, and how many it has; None where it is none."""
+    """Return the number of finished blocks and of all blocks; None if the path is no store."""
     try:
         group: Any = zarr.open_group(path, mode="r")
         done = group["done"][:]
@@ -320,7 +305,7 @@ def blocks_done(path: Path) -> tuple[int, int] | None:
 
 
 def remove_store(path: Path) -> None:
-    """Delete a store; of a link only the link."""
+    """Delete a store; of a symbolic link only the link."""
     if path.is_symlink():
         path.unlink()
     else:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from transferscope.config.channel_strategies import MEAN, single_channel
-from transferscope.errors import Problem, UserError, suggest
+from transferscope.errors import suggest, user_error
+from transferscope.runtime.arrays import Floats32
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT
 from transferscope.stores.reader import StoreReader
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of an embedding store one pass and one output fill.
+    """The columns of an embedding store that hold one output of one pass.
 
     Parameters
     ----------
     output
         Name of the backbone's output.
     channel
-        Dataset channel of the pass, or None where all channels went in together.
+        Dataset channel of the pass, or None if all channels were fed together.
     start, stop
         Columns [start, stop).
     """
@@ -44,7 +44,7 @@ class EmbeddingStore(StoreReader):
     Raises
     ------
     UserError
-        Where manifest and store are missing, damaged or do not agree.
+        If manifest or store is missing or damaged, or if they do not agree.
     """
 
     format = EMBEDDINGS_FORMAT
@@ -52,12 +52,10 @@ class EmbeddingStore(StoreReader):
 
     @property
     def columns(self) -> list[Columns]:
-        """What the columns hold."""
+        """Output and channel of all columns."""
         return [Columns(**c) for c in self.attributes["columns"]]
 
-    def read(
-        self, output: str | None = None, strategy: str | None = None
-    ) -> npt.NDArray[np.float32]:
+    def read(self, output: str | None = None, strategy: str | None = None) -> Floats32:
         """Return the embeddings of one output, [N, D] float32.
 
         Parameters
@@ -65,14 +63,13 @@ class EmbeddingStore(StoreReader):
         output
             Name of the output; None: the first.
         strategy
-            The channel strategy that reads the store: ``mean`` averages over the per-channel
-            passes, ``only-<channel>`` takes the pass of that channel; any other, or None,
-            concatenates all passes.
+            Channel strategy: ``mean`` averages over the per-channel passes, ``only-<channel>``
+            takes the pass of that channel; any other, or None, concatenates all passes.
 
         Raises
         ------
         UserError
-            Where the store holds no such output or no pass of that channel.
+            If the store holds no such output or no pass of that channel.
         """
         chosen = self._of_channel(self._of_output(output), strategy)
         whole = self.array[:] if len(chosen) == len(self.columns) else None
@@ -81,18 +78,17 @@ class EmbeddingStore(StoreReader):
             for c in chosen
         ]
         if strategy == MEAN:
-            mean: npt.NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
-            return mean
+            return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
         values = whole if whole is not None else np.concatenate(parts, axis=1)
         return np.asarray(values, dtype=np.float32)
 
     def _of_output(self, output: str | None) -> list[Columns]:
-        outputs = [c.output for c in self.columns]
-        name = outputs[0] if output is None else output
+        name = self.columns[0].output if output is None else output
         chosen = [c for c in self.columns if c.output == name]
         if not chosen:
+            known = sorted({c.output for c in self.columns})
             what = f'holds no output "{name}"'
-            raise UserError(Problem(str(self.path), what, suggest(name, sorted(set(outputs)))))
+            raise user_error(self.path, what, suggest(name, known))
         return chosen
 
     def _of_channel(self, columns: list[Columns], strategy: str | None) -> list[Columns]:
@@ -101,7 +97,7 @@ class EmbeddingStore(StoreReader):
             return columns
         chosen = [c for c in columns if c.channel == channel]
         if not chosen:
-            what = f'holds no pass of the channel "{channel}" alone'
+            what = f'holds no pass of the channel "{channel}"'
             known = sorted({c.channel for c in columns if c.channel is not None})
-            raise UserError(Problem(str(self.path), what, suggest(channel, known)))
+            raise user_error(self.path, what, suggest(channel, known))
         return chosen

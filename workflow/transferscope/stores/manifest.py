@@ -1,4 +1,4 @@
-"""Every path of a study, in one place."""
+"""The manifest of a store: a small JSON file that is written last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import UserError, user_error
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RemoteFile
@@ -32,30 +32,30 @@ EMBEDDINGS_FORMAT = "transferscope.embeddings"
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
-    """Return the sha256 over tile ids in their order."""
+    """Return the sha256 of tile ids in their order."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished store holds.
+    """Description of a finished store.
 
     Parameters
     ----------
     format
         `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
     fingerprint
-        sha256 over everything that the content depends on.
+        sha256 of everything that the content depends on.
     shape
         Shape of the main array; rows first.
     ids_sha256
         `digest_of_ids` of the tile ids.
     content_sha256
-        sha256 over the blocks' digests: equal content, equal manifest.
+        sha256 of the blocks' digests.
     version
         Version of the store's layout.
     store
-        URL of the store, where it lies in an object store; None: beside the manifest.
+        URL of the store if it is in an object store; None: next to the manifest.
     """
 
     format: str
@@ -67,9 +67,9 @@ class Manifest:
     store: str | None = None
 
     def write(self, path: Path) -> None:
-        """Write the manifest by rename."""
-        told = {key: value for key, value in self.__dict__.items() if value is not None}
-        write_atomically(path, json.dumps(told, indent=2, sort_keys=True) + "\n")
+        """Write the manifest atomically."""
+        given = {key: value for key, value in self.__dict__.items() if value is not None}
+        write_atomically(path, json.dumps(given, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def read(cls, path: Path | str, expected_format: str) -> Manifest:
@@ -78,14 +78,14 @@ class Manifest:
         Parameters
         ----------
         path
-            The file, or the URL of one that was published.
+            The file, or the URL of a published one.
         expected_format
             `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
 
         Raises
         ------
         UserError
-            Where it is missing, damaged, of another format or of a newer version.
+            If it is missing, damaged, of another format or of a newer version.
         """
         try:
             value = json.loads(_bytes_of(path))
@@ -93,21 +93,17 @@ class Manifest:
             if manifest.store is not None:
                 checked_url(manifest.store)
         except FileNotFoundError:
-            raise UserError(
-                Problem(str(path), "the manifest does not exist", how_to_remake(path))
-            ) from None
+            raise _unreadable(path, "the manifest does not exist") from None
         except (ValueError, TypeError, KeyError):
-            raise UserError(
-                Problem(str(path), "the manifest is damaged", how_to_remake(path))
-            ) from None
+            raise _unreadable(path, "the manifest is damaged") from None
         if manifest.format != expected_format:
             what = f"describes a {manifest.format} store, not {expected_format}"
-            raise UserError(Problem(str(path), what, "Give the manifest of the right store."))
+            raise user_error(path, what, "Give the manifest of the right store.")
         if manifest.version > FORMAT_VERSION:
             what = (
                 f"format version {manifest.version} is newer than this program's {FORMAT_VERSION}"
             )
-            raise UserError(Problem(str(path), what, "Update transferscope."))
+            raise user_error(path, what, "Update transferscope.")
         return manifest
 
 
@@ -115,8 +111,12 @@ def _bytes_of(path: Path | str) -> bytes:
     return path.read_bytes() if isinstance(path, Path) else RemoteFile(path, 0).read_bytes()
 
 
+def _unreadable(path: Path | str, what: str) -> UserError:
+    return user_error(path, what, how_to_remake(path))
+
+
 def place_of_store(manifest: Path | str, described: Manifest) -> Path | str:
-    """Return the store of a manifest: beside it, or in an object store."""
+    """Return the path or URL of the store that a manifest describes."""
     if described.store is not None:
         return described.store
     if isinstance(manifest, Path):
@@ -125,7 +125,7 @@ def place_of_store(manifest: Path | str, described: Manifest) -> Path | str:
 
 
 def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
-    """Return what a user does about a damaged store: remake it, or publish it again."""
+    """Return the fix for a damaged store: remake it, or publish it again."""
     if isinstance(manifest, str) or isinstance(store, str):
         return PUBLISH_AGAIN
     return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."

@@ -1,4 +1,4 @@
-"""Parquet tables that are whole or absent, with metadata of our own."""
+"""Atomic writing and reading of Parquet tables, with JSON metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime.atomic_files import replacing
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
@@ -22,14 +22,14 @@ METADATA_KEY = b"transferscope"
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a table by rename, zstd-compressed.
+    """Write a table atomically, zstd-compressed.
 
     Parameters
     ----------
     frame
-        The table; its index is not kept.
+        The table; its index is dropped.
     path
-        Where to.
+        Destination.
     metadata
         Plain data, kept as JSON in the schema's metadata under `METADATA_KEY`.
     """
@@ -41,10 +41,10 @@ def write_parquet(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) 
 def parquet_parts(
     path: Path, metadata: Mapping[str, Any]
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that appends a part to a table, which is written by rename at the end.
+    """Yield a function that appends parts to a table, which is written atomically at the end.
 
     Each part is at least one row group, so that large tables never are in memory as a whole. All
-    parts have the columns and types of the first. Nothing is left where an error ends it.
+    parts have the columns and types of the first. After an error no file is left.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def parquet_parts(
             yield writer
             writer.close()
         except BaseException:
-            # A full disk refuses the last bytes, too: the first error is the one to tell.
+            # On a full disk, closing fails as well: report the first error.
             with suppress(OSError):
                 writer.close()
             raise
@@ -84,23 +84,22 @@ class _PartWriter:
 
 
 def read_parquet(path: RawFile) -> pd.DataFrame:
-    """Read a table, of this machine or of an object store; our metadata becomes its `attrs`.
+    """Read a table from a local file or an object store; its metadata becomes its `attrs`.
 
     Raises
     ------
     UserError
-        Where the file is missing or no Parquet table.
+        If the file is missing or is not a Parquet table.
     """
     try:
         table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
     except FileNotFoundError:
-        mend = "Run the workflow again: it makes what is missing."
-        raise UserError(Problem(str(path), "the table does not exist", mend)) from None
+        fix = "Run the workflow again: it makes missing files."
+        raise user_error(path, "the table does not exist", fix) from None
     except (OSError, pa.ArrowException) as error:
-        mend = "Delete it and run the workflow again."
-        if not isinstance(path, Path):
-            mend = PUBLISH_AGAIN
-        raise UserError(Problem(str(path), f"not a readable table: {error}", mend)) from None
+        remake = "Delete it and run the workflow again."
+        fix = remake if isinstance(path, Path) else PUBLISH_AGAIN
+        raise user_error(path, f"not a readable table: {error}", fix) from None
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     return frame

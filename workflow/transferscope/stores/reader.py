@@ -1,4 +1,4 @@
-"""Reading a finished store, with its checksums compared."""
+"""Verified reading of finished stores."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.errors import Problem, UnreachableError, UserError, first_line, user_error
+from transferscope.runtime.arrays import Values
 from transferscope.stores.block_store import content_digest, opened_group, read_ids
 from transferscope.stores.manifest import (
     Manifest,
@@ -27,16 +27,16 @@ DIFFERS = "its values differ from their checksum"
 
 @dataclass(frozen=True)
 class Damage:
-    """A block of a store that does not hold what was written.
+    """A damaged block of a store.
 
     Parameters
     ----------
     block
-        Its number, from 0.
+        Block number, from 0.
     start, stop
         Its rows [start, stop).
     what
-        What is wrong with it.
+        Kind of damage.
     """
 
     block: int
@@ -46,12 +46,12 @@ class Damage:
 
 
 class DamagedBlockError(UserError):
-    """A block of a store does not hold what was written.
+    """A block of a store is damaged.
 
     Parameters
     ----------
     problem
-        What is wrong with it, and what repairs it.
+        The damage and its fix.
     damage
         The block.
     """
@@ -72,7 +72,7 @@ class StoreReader:
         self.manifest = Manifest.read(manifest, self.format)
         self.path = place_of_store(manifest, self.manifest)
         try:
-            with portable_codecs() if self.is_far else nullcontext():
+            with portable_codecs() if self.is_remote else nullcontext():
                 group: Any = opened_group(self.path)
                 self.attributes: dict[str, Any] = dict(group.attrs)
                 self.array: Any = group[self.array_name]
@@ -81,12 +81,10 @@ class StoreReader:
                 complete = bool(group["done"][:].all())
                 self._digests = group["digest"][:]
                 content = hashlib.sha256(self._digests.tobytes()).hexdigest()
-        # The library beneath the stores reports damage as RuntimeError.
+        # zarrs reports damage as RuntimeError.
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             what = f"the store is missing or damaged ({first_line(error)})"
-            raise UserError(
-                Problem(str(self.path), what, how_to_remake(manifest, self.path))
-            ) from None
+            raise self._broken(what) from None
         agrees = (
             complete
             and self.attributes.get("fingerprint") == self.manifest.fingerprint
@@ -95,29 +93,31 @@ class StoreReader:
             and content == self.manifest.content_sha256
         )
         if not agrees:
-            what = f"does not agree with its manifest {Path(manifest).name}"
-            raise UserError(Problem(str(self.path), what, how_to_remake(manifest, self.path)))
+            raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
+
+    def _broken(self, what: str) -> UserError:
+        return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
 
     @property
     def fingerprint(self) -> str:
-        """What the store's content depends on, 64 hexadecimal digits."""
+        """Digest of all that the content depends on, 64 hexadecimal digits."""
         return self.manifest.fingerprint
 
     @property
-    def is_far(self) -> bool:
-        """Whether it lies in an object store."""
+    def is_remote(self) -> bool:
+        """Whether it is in an object store."""
         return isinstance(self.path, str)
 
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
     def damaged(self) -> Iterator[Damage]:
-        """Yield the blocks whose values are not those that were written; all are read.
+        """Yield the damaged blocks; all are read.
 
         Raises
         ------
         UnreachableError
-            Where it lies in an object store that cannot be asked.
+            If it is in an object store that cannot be reached.
         """
         for block in range(self.blocks):
             try:
@@ -132,17 +132,17 @@ class StoreReader:
         """Number of blocks."""
         return len(self._digests)
 
-    def block(self, block: int) -> npt.NDArray[Any]:
-        """Return the rows of a block; from an object store they are read by one request.
+    def block(self, block: int) -> Values:
+        """Return the rows of a block; from an object store, with one request.
 
         Raises
         ------
         DamagedBlockError
-            Where they differ from their checksum.
+            If they differ from their checksum.
         UserError
-            Where they cannot be read.
+            If they cannot be read.
         """
-        if self.is_far:
+        if self.is_remote:
             name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
             self.array.store.hold(f"{self.array_name}/{name}")
         values = self._values(*self._rows_of(block))
@@ -160,17 +160,16 @@ class StoreReader:
         start = block * self.block_rows
         return start, min(start + self.block_rows, len(self))
 
-    def _values(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def _values(self, start: int, stop: int) -> Values:
         """Return rows [start, stop) of the array, or raise a `UserError`."""
         try:
             return np.asarray(self.array[start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
-            mend = how_to_remake(self.manifest_path, self.path)
-            raise UserError(Problem(str(self.path), what, mend)) from None
+            raise self._broken(what) from None
 
     def digest(self, block: int) -> bytes:
-        """Return the sha256 of a block as it was written."""
+        """Return the recorded sha256 of a block."""
         return bytes(self._digests[block].tobytes())
 
     def check(self) -> None:
@@ -179,13 +178,13 @@ class StoreReader:
         Raises
         ------
         UserError
-            Naming each damaged block and what repairs it.
+            Naming each damaged block and its fix.
         """
         if problems := [self.problem(damage) for damage in self.damaged()]:
             raise UserError(problems)
 
     def problem(self, damage: Damage) -> Problem:
-        """Return what is wrong with a block, and what repairs it."""
+        """Return the problem of a damaged block, with its fix."""
         rows = f"rows {damage.start} to {damage.stop - 1}"
         where = f"{self.path}, block {damage.block} ({rows})"
         return Problem(where, damage.what, how_to_remake(self.manifest_path, self.path))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from transferscope.runtime.arrays import Floats32, Values
 from transferscope.stores.block_store import content_digest
 from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.reader import StoreReader
@@ -26,7 +25,7 @@ class TileStore(StoreReader):
     Raises
     ------
     UserError
-        Where manifest and store are missing, damaged or do not agree.
+        If manifest or store is missing or damaged, or if they do not agree.
     """
 
     format = TILES_FORMAT
@@ -38,11 +37,11 @@ class TileStore(StoreReader):
 
     @property
     def channels(self) -> list[str]:
-        """What each channel shows."""
+        """Names of the channels."""
         return list(self.attributes["channels"])
 
     @property
-    def intensity_range(self) -> npt.NDArray[np.float32]:
+    def intensity_range(self) -> Floats32:
         """Raw values of black and white, [C, 2]."""
         return np.asarray(self.attributes["intensity_range"], dtype=np.float32)
 
@@ -54,26 +53,26 @@ class TileStore(StoreReader):
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Pixel size in um; None where it is not known, or is not the same for all tiles."""
+        """Pixel size in um; None if it is unknown or differs between tiles."""
         found = self.attributes.get("pixel_size_um")
         return None if found is None else float(found)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def read(self, start: int, stop: int) -> Values:
         """Return tiles [stop - start, C, H, W] in the raw dtype.
 
         Raises
         ------
         UserError
-            Where they cannot be read.
+            If they cannot be read.
         """
-        return self._blocks.read(start, stop) if self.is_far else self._values(start, stop)
+        return self._blocks.read(start, stop) if self.is_remote else self._values(start, stop)
 
     def digest_of(self, start: int, stop: int, rows: int) -> bytes:
-        """Return the `content_digest` of tiles [start, stop), of which `rows` are read at once."""
+        """Return the `content_digest` of tiles [start, stop), read `rows` at a time."""
         parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
         return content_digest(parts)
 
-    def batches(self, size: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def batches(self, size: int) -> Iterator[tuple[int, Values]]:
         """Yield (start row, tiles) in blocks of `size` rows."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(start + size, len(self)))

@@ -318,8 +318,8 @@ class Study:
 
 def _scale_problem(dataset: Located[DatasetCard], backbone: Located[BackboneCard]) -> Problem:
     what = f"is not known, but {backbone.card.name} shows tiles at a pixel size (scale: physical)"
-    mend = f"Give it, or set `scale: fit` in {backbone.path}."
-    return Problem(f"{dataset.path}, key pixel_size_um", what, mend)
+    fix = f"Give it, or set `scale: fit` in {backbone.path}."
+    return Problem(f"{dataset.path}, key pixel_size_um", what, fix)
 
 
 def _channel_problems(card: TrainCard, path: Path, dataset: DatasetCard) -> list[Problem]:
@@ -327,9 +327,9 @@ def _channel_problems(card: TrainCard, path: Path, dataset: DatasetCard) -> list
     try:
         assign(MAP, dataset.channels, card.slots)
     except UserError as error:
-        mend = "Let a slot accept a channel of it, or take it out of `datasets`."
+        fix = "Let a slot accept a channel of it, or take it out of `datasets`."
         return [
-            Problem(f"{path}, key slots", f"{dataset.name}: {problem.what}", mend)
+            Problem(f"{path}, key slots", f"{dataset.name}: {problem.what}", fix)
             for problem in error.problems
         ]
     return []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.raw.arrays import Floats
+from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.stores.block_store import BlockStore
 

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from transferscope.raw.arrays import Pixels
+from transferscope.runtime.arrays import Pixels
 from transferscope.stores.tile_store import TileStore
 
 

@@ -20,8 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
-from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.sheets import split_labels
+from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Floats, Pixels
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
-from transferscope.runtime.ordered_map import in_order
+from transferscope.runtime.arrays import Floats, Pixels
+from transferscope.runtime.ordered_map import ordered_map
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
 from transferscope.tiles.store import intensity_range
@@ -89,7 +89,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
     indices = range(first, len(plan.fields))
     if plan.sheet.is_remote:
         # Many files are on their way at a time; few are decoded.
-        fetched = in_order(partial(_fetch, plan), indices, FIELDS_AHEAD)
+        fetched = ordered_map(partial(_fetch, plan), indices, FIELDS_AHEAD)
     else:
         fetched = ((index, _files(plan, index)) for index in indices)
 
@@ -97,7 +97,7 @@ def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int,
         index, files = found
         return _decode(plan, plan.fields[index], files)
 
-    for (index, _), decoded in in_order(decode, fetched, workers):
+    for (index, _), decoded in ordered_map(decode, fetched, workers):
         yield index, decoded
 
 
@@ -106,7 +106,7 @@ def problems_of(plan: TilePlan, index: int, decoded: DecodedField) -> list[Probl
     planned, sheet = plan.fields[index], plan.sheet
     where = f"{sheet.place(planned.position)}: {sheet.source(planned.position)}"
     if decoded.problems:
-        return [Problem(p.where, p.what, f"{p.mend} {SKIP_FIX}") for p in decoded.problems]
+        return [Problem(p.where, p.what, f"{p.fix} {SKIP_FIX}") for p in decoded.problems]
     bad = [tile.place for tile in decoded.tiles if tile.constant]
     fix = f"Repair or remove it. {SKIP_FIX}"
     if bad and len(bad) == len(planned.places):

@@ -89,7 +89,7 @@ class PublishedTiles:
             yield
         except UserError as error:
             key = f"{self._card_path}, key published"
-            found = [Problem(f"{key}: {p.where}", p.what, p.mend) for p in error.problems]
+            found = [Problem(f"{key}: {p.where}", p.what, p.fix) for p in error.problems]
             raise UserError(found) from None
 
 

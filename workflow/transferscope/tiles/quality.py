@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from transferscope.raw.arrays import Integers, Pixels
+from transferscope.runtime.arrays import Integers, Pixels
 
 PERCENTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
 # Pixels from which on the values of 16 bits are counted; fewer are sorted.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.raw.arrays import Floats
+from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.quality import Quality

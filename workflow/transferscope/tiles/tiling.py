@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferscope.cards import DatasetCard
-from transferscope.raw.arrays import Pixels
+from transferscope.runtime.arrays import Pixels
 
 
 @dataclass(frozen=True)

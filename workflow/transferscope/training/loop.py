@@ -310,10 +310,10 @@ class _Loop:
         self._restart_clock()
 
     def _failed(self, reason: str) -> UserError:
-        mend = "Lower the learning rate, lengthen the warm-up or clip more."
+        fix = "Lower the learning rate, lengthen the warm-up or clip more."
         if self.plan.checkpoint.exists():
-            mend += f" The last checkpoint is kept: {self.plan.checkpoint}."
-        return UserError(Problem(self.plan.name, f"the training was stopped: {reason}", mend))
+            fix += f" The last checkpoint is kept: {self.plan.checkpoint}."
+        return UserError(Problem(self.plan.name, f"the training was stopped: {reason}", fix))
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def scaled(batch: Tensor, intensity_range: npt.NDArray[np.float32]) -> Tensor:
 def _read_all(store: TileStore, rows: IntArray) -> Pixels:
     """Return tiles [N, C, H, W]; of an object store, whole blocks are read, each compared."""
     pixels = np.empty((len(rows), *store.manifest.shape[1:]), dtype=store.array.dtype)
-    if store.is_far:
+    if store.is_remote:
         blocks, within = np.divmod(rows, store.block_rows)
         for block in np.unique(blocks):
             positions = np.flatnonzero(blocks == block)

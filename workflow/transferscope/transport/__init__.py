@@ -1,1 +1,1 @@
-"""Files from elsewhere: which URLs are allowed, listing, reading in place, download and cache."""
+"""Remote files: allowed URLs, listing, reading in place, download and cache."""

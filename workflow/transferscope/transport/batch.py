@@ -1,7 +1,7 @@
-"""Many files: a few at a time, each by itself, and all failures told at the end.
+"""Download many files, several at a time, and report all failures at the end.
 
-A record in the folder says what each file was when it was put in place, so that a second run
-fetches only what is missing or has changed at its source.
+A record in the folder holds size and checksum of each finished file, so that a second run fetches
+only what is missing or has changed at its source.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import requests
@@ -45,13 +46,12 @@ class Failure:
 
 
 class Record:
-    """What the files of a folder were when they were put in place, as a table in that folder.
+    """Size and checksum of the finished files of a folder, as a table in that folder.
 
     Parameters
     ----------
     folder
-        The folder; names in the record are relative to it. A damaged or absent record means that
-        nothing is known of the files.
+        The folder; names in the record are relative to it. A damaged or absent record is empty.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,10 +65,10 @@ class Record:
         self._rows = {row[0]: (row[1], row[2]) for row in list(rows)[1:] if len(row) == 3}
 
     def has(self, wanted: Download) -> bool:
-        """Return whether a file is there, in the version that is wanted.
+        """Return whether a file exists in the wanted version.
 
-        Size and checksum are compared where they are known. The bytes are read only where the
-        record does not have the checksum, as after a run that was killed.
+        Size and checksum are compared if known. The bytes are read only if the record lacks the
+        checksum, for example after a killed run.
         """
         if not wanted.path.is_file():
             return False
@@ -85,7 +85,7 @@ class Record:
         return wanted.checksum is None or wanted.checksum.of(wanted.path) == wanted.checksum
 
     def note(self, wanted: Sequence[Download]) -> None:
-        """Write down what these files are, which are all in place; sorted, without any times."""
+        """Record finished files; the table is sorted and holds no times."""
         for one in wanted:
             size = str(one.path.stat().st_size)
             self._rows[self._name(one)] = (size, str(one.checksum or ""))
@@ -104,31 +104,30 @@ def download_all(
     connections: int = 4,
     patience: Patience | None = None,
 ) -> list[Failure]:
-    """Fetch what is missing of many files.
+    """Fetch those of many files that are missing.
 
     Parameters
     ----------
     wanted
-        The files; all of them go into `folder` or below.
+        The files; all paths lie below `folder`.
     folder
-        Folder with the record of what has been fetched.
+        Folder with the record.
     description
-        What is fetched, for the progress bar.
+        Title of the progress bar.
     connections
         Files fetched at a time.
     patience
-        How often and how long to try each.
+        Retries and timeouts per file.
 
     Returns
     -------
     list of Failure
         Every file that could not be fetched, in the order of `wanted`; also written to
-        `failed.tsv` in the folder, which is absent where there is none.
+        `failed.tsv` in the folder, which is deleted if there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = Record(folder)
     missing = [one for one in wanted if not record.has(one)]
-    failures: dict[Path, Failure] = {}
     worker = _Worker(patience)
     with (
         worker.sessions,
@@ -138,25 +137,25 @@ def download_all(
         jobs = [pool.submit(worker.fetch, one) for one in missing]
         try:
             for job in as_completed(jobs):
-                if (failure := job.result()) is not None:
-                    failures[failure.path] = failure
+                job.result()
                 bar.update()
         finally:
-            # After an interruption only the files under way are finished.
+            # After an interruption only downloads in progress are finished.
             pool.shutdown(cancel_futures=True)
-    record.note([one for one in wanted if one.path not in failures])
-    found = [failures[one.path] for one in wanted if one.path in failures]
-    _write_failures(folder, found)
-    return found
+    failures = [failure for job in jobs if (failure := job.result())]
+    failed = {failure.path for failure in failures}
+    record.note([one for one in wanted if one.path not in failed])
+    _write_failures(folder, failures)
+    return failures
 
 
 class _Worker:
-    """Fetches one file at a time in any of several threads, each with a session of its own.
+    """Fetches files in several threads, with one session per thread.
 
     Parameters
     ----------
     patience
-        How often and how long to try each.
+        Retries and timeouts per file.
     """
 
     def __init__(self, patience: Patience | None) -> None:
@@ -166,7 +165,7 @@ class _Worker:
         self._unreachable: dict[str, str] = {}
 
     def fetch(self, wanted: Download) -> Failure | None:
-        """Fetch a file; return why not, if not."""
+        """Fetch a file; return the failure, if any."""
         host = urlsplit(wanted.url).netloc
         if host in self._unreachable:
             reason = f"not tried, because another file failed: {self._unreachable[host]}"
@@ -177,7 +176,7 @@ class _Worker:
             if isinstance(error, NoConnectionError):
                 self._unreachable[host] = error.reason
             reason = error.reason
-        except UserError as error:  # the disk refused what was unpacked
+        except UserError as error:  # an error of the disk while unpacking
             reason = error.problems[0].what
         except OSError as error:
             reason = f"cannot be written: {error}"
@@ -188,8 +187,7 @@ class _Worker:
     def _session(self) -> requests.Session:
         if not hasattr(self._of_thread, "session"):
             self._of_thread.session = self.sessions.enter_context(new_session())
-        session: requests.Session = self._of_thread.session
-        return session
+        return cast(requests.Session, self._of_thread.session)
 
 
 def _write_failures(folder: Path, failures: Sequence[Failure]) -> None:
@@ -201,7 +199,7 @@ def _write_failures(folder: Path, failures: Sequence[Failure]) -> None:
 
 
 def as_problems(failures: Sequence[Failure], folder: Path) -> list[Problem]:
-    """Return failures as problems: the first of them one by one, the rest as a count.
+    """Return failures as problems: the first `MOST_SHOWN`, and the number of the others.
 
     Parameters
     ----------
@@ -210,8 +208,8 @@ def as_problems(failures: Sequence[Failure], folder: Path) -> list[Problem]:
     folder
         The folder that was given to it.
     """
-    mend = "What has arrived is kept: give the same command again to fetch the rest."
-    problems = [Problem(str(f.path), f"{f.url}: {f.reason}", mend) for f in failures[:MOST_SHOWN]]
+    fix = "Files that have arrived are kept: repeat the command to fetch the others."
+    problems = [Problem(str(f.path), f"{f.url}: {f.reason}", fix) for f in failures[:MOST_SHOWN]]
     if more := len(failures) - len(problems):
         what = f"{more} more files could not be fetched"
         problems.append(Problem(str(folder / FAILED), what, "The table lists all of them."))

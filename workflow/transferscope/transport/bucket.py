@@ -1,4 +1,4 @@
-"""The listing of a public S3 bucket over plain HTTP, and the copy of it that saves asking again."""
+"""The listing of a public S3 bucket over plain HTTP, and its saved copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BucketFile:
     size
         Its length in bytes.
     etag
-        What the bucket says of its content; see `Checksum.from_etag`.
+        Its ETag; see `Checksum.from_etag`.
     """
 
     name: str
@@ -39,12 +39,12 @@ class BucketFile:
     etag: str
 
     def download_to(self, path: Path) -> Download:
-        """Return the download of this file to a path, with all that is known to compare."""
+        """Return the download of this file to a path, with its size and checksum."""
         return Download(self.url, path, self.size, Checksum.from_etag(self.etag))
 
 
 def saved_listing(url: str, folder: Path) -> list[BucketFile] | None:
-    """Return the listing of a bucket that an earlier run saved in a folder; None: there is none."""
+    """Return the listing of a bucket saved in a folder by an earlier run, or None."""
     try:
         saved = json.loads((folder / LISTING).read_text(encoding="utf-8"))
         if saved["url"] != url:
@@ -57,7 +57,7 @@ def saved_listing(url: str, folder: Path) -> list[BucketFile] | None:
 def list_bucket(
     url: str, folder: Path, s3_endpoint: str | None = None, patience: Patience | None = None
 ) -> list[BucketFile]:
-    """Return what a public bucket holds below a prefix, and save it; saved once, it is read.
+    """List the files of a public bucket below a prefix; the listing is saved and reused.
 
     Parameters
     ----------
@@ -68,17 +68,19 @@ def list_bucket(
     s3_endpoint
         Server of an s3:// address; None: Amazon's.
     patience
-        How often and how long to try.
+        Retries and timeouts.
 
     Raises
     ------
     DownloadError
-        Where the bucket cannot be reached or answers something else than a listing.
+        If the bucket cannot be reached or the answer is not a listing.
     """
     saved = saved_listing(url, folder)
     if saved is not None:
         return saved
-    root, prefix = _root_and_prefix(url, s3_endpoint)
+    parts = urlsplit(url)
+    root = https_url(f"{parts.scheme}://{parts.netloc}", s3_endpoint).rstrip("/")
+    prefix = parts.path.lstrip("/")
     files: list[BucketFile] = []
     query = {"list-type": "2", "prefix": prefix}
     while True:
@@ -95,14 +97,8 @@ def list_bucket(
     return files
 
 
-def _root_and_prefix(url: str, s3_endpoint: str | None) -> tuple[str, str]:
-    parts = urlsplit(url)
-    bucket = https_url(f"{parts.scheme}://{parts.netloc}", s3_endpoint)
-    return bucket.rstrip("/"), parts.path.lstrip("/")
-
-
 def _get(page: str, folder: Path, patience: Patience | None) -> bytes:
-    """Return one page of the listing, with the patience that files are fetched with."""
+    """Return one page of the listing, with the same retries as for files."""
     path = folder / ".listing.xml"
     download(Download(page, path), patience)
     body = path.read_bytes()
@@ -111,10 +107,10 @@ def _get(page: str, folder: Path, patience: Patience | None) -> bytes:
 
 
 def _parse(page: str, body: bytes, root: str, prefix: str) -> tuple[list[BucketFile], str]:
-    """Return the files of a page, and the token of the next page; empty: this is the last one."""
+    """Return the files of a page, and the token of the next page; empty on the last page."""
     try:
-        # Entities are what makes XML from a stranger dangerous. A listing declares none, so a
-        # document that could is refused; external ones are never fetched by this parser.
+        # Entities make untrusted XML dangerous. A listing declares none, so a document type is
+        # refused; this parser never fetches external entities.
         if b"<!DOCTYPE" in body:
             raise ValueError("declares a document type")
         listing = ElementTree.fromstring(body)

@@ -1,7 +1,7 @@
-"""Files that many jobs and studies share, such as weights: one folder, one file per URL.
+"""Cache of files shared by jobs and studies, such as weights: one folder, one file per URL.
 
-Only one process fetches a file; the others wait for it. On a machine without a network the message
-says which file to fetch elsewhere and where to put it.
+Only one process fetches a file; the others wait. Without a network the error says which file to
+fetch on another machine and where to put it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
-from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.errors import Problem, UnreachableError, UserError, user_error
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.patience import Patience
@@ -46,19 +46,19 @@ def is_offline() -> bool:
 
 
 def cached_path(url: str, sha256: str | None) -> Path:
-    """Return where the file of a URL lies, or will lie once it is fetched; asks no network.
+    """Return the cache path of a URL, without using the network.
 
     Parameters
     ----------
     url
-        An http(s)://, s3:// or file:// URL. The file of a file:// URL is used where it is.
+        An http(s)://, s3:// or file:// URL. A file:// URL is used in place.
     sha256
-        Its checksum, 64 hexadecimal digits; another checksum is another file. None: unknown.
+        Its checksum, 64 hexadecimal digits; part of the cache key. None: unknown.
 
     Returns
     -------
     pathlib.Path
-        Named as the URL ends, with a short digest of the URL, so that no two files meet.
+        The URL's file name with a short digest of URL and checksum.
     """
     if not is_remote(url):
         return local_path(url, Path())
@@ -68,7 +68,7 @@ def cached_path(url: str, sha256: str | None) -> Path:
 
 
 def cached_file(url: str, sha256: str | None, patience: Patience | None = None) -> Path:
-    """Return the file of a URL, fetching it first where it is not there yet.
+    """Return the file of a URL, and fetch it if it is not in the cache.
 
     Parameters
     ----------
@@ -77,19 +77,19 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
     sha256
         Its checksum, 64 hexadecimal digits. None: not checked.
     patience
-        How often and how long to try.
+        Retries and timeouts.
 
     Raises
     ------
     UserError
-        Where it cannot be had; says what to fetch and where to put it. `UnreachableError` for want
-        of a network, or where the server is out of order.
+        If it cannot be fetched; says what to fetch and where to put it. `UnreachableError` if
+        there is no network or the server fails.
     """
     path = cached_path(url, sha256)
     if path.is_file():
         return _verified(path, url, sha256)
     if not is_remote(url):
-        raise UserError(Problem(url, "the file does not exist", "Check the path."))
+        raise user_error(url, "the file does not exist", "Check the path.")
     if is_offline():
         reason = f"the network is switched off ({' or '.join(OFFLINE_VARIABLES)})"
         raise UserError(_how_to_get(url, sha256, path, reason))
@@ -99,20 +99,20 @@ def cached_file(url: str, sha256: str | None, patience: Patience | None = None) 
 
 def _how_to_get(url: str, sha256: str | None, path: Path, reason: str) -> Problem:
     check = f" Its sha256 is {sha256}." if sha256 else ""
-    mend = f"Fetch {url} on a machine with a network and put it at {path}.{check}"
-    return Problem(url, f"the file is not on this machine, and {reason}", mend)
+    fix = f"Fetch {url} on a machine with a network and put it at {path}.{check}"
+    return Problem(url, f"the file is not on this machine, and {reason}", fix)
 
 
 def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) -> None:
-    """Fetch a file while no other process does; one that waited finds it there."""
-    # Imported here: `cached_path` is asked by commands that start fast.
-    from transferscope.runtime.locks import alone
+    """Fetch a file under a lock, unless another process fetched it meanwhile."""
+    # Imported here: commands that use only `cached_path` must start fast.
+    from transferscope.runtime.locks import exclusive
     from transferscope.runtime.progress import progress_bar
     from transferscope.transport.download import Download, DownloadError, download
 
     wanted = Download(https_url(url), path, checksum=Checksum.sha256(sha256))
     try:
-        with alone(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
+        with exclusive(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
             if path.is_file():
                 return
             logger.info("fetching %s", url)
@@ -122,12 +122,12 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
         kind = UnreachableError if error.passing else UserError
         raise kind(_how_to_get(url, sha256, path, error.reason)) from None
     except OSError as error:
-        mend = f"Name a folder that can be written by {FOLDER_VARIABLE}."
-        raise UserError(Problem(str(path.parent), f"cannot be written: {error}", mend)) from None
+        fix = f"Set {FOLDER_VARIABLE} to a writable folder."
+        raise user_error(path.parent, f"cannot be written: {error}", fix) from None
 
 
 def _verified(path: Path, url: str, sha256: str | None) -> Path:
-    """Return the path; a file that the user has put there is compared with its checksum once."""
+    """Compare a cached file with its checksum, once per version of the file."""
     wanted = Checksum.sha256(sha256)
     if wanted is None:
         return path
@@ -138,8 +138,8 @@ def _verified(path: Path, url: str, sha256: str | None) -> Path:
         return path
     if (found := wanted.of(path)) != wanted:
         what = f"the checksum is {found}, not the expected {wanted}"
-        raise UserError(Problem(str(path), what, f"Delete it; it belongs to {url}."))
-    # A cache that cannot be written only costs time: the file is compared again.
+        raise user_error(path, what, f"Delete it; it belongs to {url}.")
+    # Without this note the file is only compared again next time.
     with suppress(OSError, UserError):
         write_atomically(seen, stamp)
     return path

@@ -1,4 +1,4 @@
-"""Checksums of files: what a listing or a card says, and what a file has."""
+"""Checksums of files: expected ones, from listings or cards, and computed ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MD5_ETAG = re.compile(r'^"?([0-9a-f]{32})"?$')
 
 @dataclass(frozen=True)
 class Checksum:
-    """A checksum and how it is computed.
+    """A checksum and its algorithm.
 
     Parameters
     ----------
@@ -30,23 +30,22 @@ class Checksum:
         return f"{self.algorithm}:{self.digest}"
 
     def of(self, path: Path) -> Checksum:
-        """Return the checksum that a file has, by the same algorithm."""
+        """Return the checksum of a file, by the same algorithm."""
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, self.algorithm).hexdigest()
-        return Checksum(self.algorithm, digest)
+            return Checksum(self.algorithm, hashlib.file_digest(file, self.algorithm).hexdigest())
 
     @classmethod
     def sha256(cls, digest: str | None) -> Checksum | None:
-        """Return a sha256, or None where none is known."""
+        """Return a sha256, or None if it is unknown."""
         return cls("sha256", digest.lower()) if digest else None
 
     @classmethod
     def from_etag(cls, etag: str) -> Checksum | None:
-        """Return the md5 that a bucket's ETag is, or None where it is something else.
+        """Return the md5 in a bucket's ETag, or None if the ETag is no md5.
 
-        The ETag of an S3 object that was uploaded in one piece is its md5; that of a multipart
-        upload ends in the number of parts and is no checksum of the content. (Objects that are
-        encrypted with a key have other ETags, but cannot be read without an account.)
+        The ETag of an S3 object uploaded in one piece is its md5; that of a multipart upload ends
+        in the number of parts and is no checksum of the content. (Objects encrypted with a key have
+        other ETags, but are not public.)
         """
         found = MD5_ETAG.match(etag)
         return cls("md5", found.group(1)) if found else None

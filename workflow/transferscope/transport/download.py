@@ -1,10 +1,10 @@
-"""One file over HTTP: resumed where an earlier try stopped, verified, and put in place at once.
+"""Download one file over HTTP: resumed after interruptions, verified, and renamed at the end.
 
 Bytes go into a hidden `.part` file next to the destination. Its name is fixed, unlike those of
-`disk.replacing`: a later process has to find it. What the server said of the file's version is kept
-next to it, so that the later process resumes only the same version (`If-Range`). The destination
-appears by rename, after size and checksum were compared. urllib3 counts the tries and says how long
-to wait between them.
+`atomic_files.replacing`, so that a later process finds it. The ETag or date of the file is saved
+next to it, so that a later process resumes only the same version (`If-Range`). The file is renamed
+to its destination after size and checksum were compared. urllib3 counts the attempts and computes
+the waits between them.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Download:
     url
         Its http(s):// address.
     path
-        Where it goes.
+        Destination.
     size
-        Its length in bytes, where it is known beforehand.
+        Its length in bytes, if known.
     checksum
-        Of the bytes that are transferred, where it is known beforehand.
+        Of the bytes that are transferred, if known.
     unpack
-        Whether to gunzip it before it is put in place.
+        Whether to decompress it (gzip) before the rename.
     """
 
     url: str
@@ -79,11 +79,11 @@ class DownloadError(Exception):
     Parameters
     ----------
     url
-        Where it was looked for.
+        Its http(s):// address.
     reason
-        Why it could not be fetched, in words.
+        Why it could not be fetched.
     passing
-        Whether it may be had another time: no network, or a busy server.
+        Whether a later attempt may succeed: no network, or a busy server.
     """
 
     def __init__(self, url: str, reason: str, *, passing: bool = False) -> None:
@@ -94,32 +94,29 @@ class DownloadError(Exception):
 
 
 class NoConnectionError(DownloadError):
-    """No connection to the server could be made: other files of it need not be tried."""
+    """The server cannot be reached, so its other files need not be tried."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(url, reason, passing=True)
 
 
+@dataclass(eq=False)
 class _TryFailedError(Exception):
-    """One try failed; another one may succeed."""
+    """An attempt failed; another one may succeed."""
 
-    def __init__(
-        self, reason: str, *, answer: BaseHTTPResponse | None = None, connected: bool = True
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answer = answer
-        self.connected = connected
+    reason: str
+    answer: BaseHTTPResponse | None = None
+    connected: bool = True
 
 
 Advance = Callable[[int], object]
 
 
 def new_session() -> requests.Session:
-    """Return an HTTP session that says who asks; one per thread."""
+    """Return an HTTP session with a user agent; use one per thread."""
     session = requests.Session()
     session.headers["User-Agent"] = f"transferscope/{version('transferscope')}"
-    # Compressed on the way, a file would have another length than it says.
+    # Compressed in transfer, a file would differ in length from its Content-Length.
     session.headers["Accept-Encoding"] = "identity"
     return session
 
@@ -130,23 +127,23 @@ def download(
     session: requests.Session | None = None,
     advance: Advance | None = None,
 ) -> None:
-    """Fetch one file; where it returns, the file is whole and in place.
+    """Fetch one file; on return it is complete and verified.
 
     Parameters
     ----------
     wanted
         The file.
     patience
-        How often and how long to try.
+        Retries and timeouts.
     session
         A session of this thread; None: a new one.
     advance
-        Called with the number of bytes that arrived; negative where some are thrown away.
+        Called with the number of bytes received; negative if some are discarded.
 
     Raises
     ------
     DownloadError
-        Where it cannot be fetched. `NoConnectionError` where the server was never reached.
+        If it cannot be fetched; `NoConnectionError` if the server was never reached.
     """
     patience = patience or Patience()
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +152,7 @@ def download(
         tries, best = _tries(patience), part.size
         while (failed := part.try_once(used, patience)) is not None:
             if part.size > best:
-                # A try that brought something new does not count: slow, but it gets there.
+                # An attempt that received new bytes resets the count.
                 tries, best = _tries(patience), part.size
             tries = _counted(tries, failed, wanted.url)
             seconds = _wait_s(tries, failed.answer)
@@ -175,7 +172,7 @@ def _tries(patience: Patience) -> Retry:
 
 
 def _counted(tries: Retry, failed: _TryFailedError, url: str) -> Retry:
-    """Return the tries that are left after a failure; raise an error where none is."""
+    """Return the attempts left after a failure; raise an error if none is."""
     error = None if failed.connected else ConnectTimeoutError(failed.reason)
     try:
         return tries.increment("GET", url, failed.answer, error)
@@ -188,12 +185,12 @@ def _counted(tries: Retry, failed: _TryFailedError, url: str) -> Retry:
 
 
 def _wait_s(tries: Retry, answer: BaseHTTPResponse | None) -> float:
-    """Return how long to wait in s: as long as the server asks for, within bounds, or longer."""
-    asked = None
+    """Return the wait in s: at least as long as the server requests, up to `backoff_max`."""
+    requested = None
     if answer is not None:
         with suppress(InvalidHeader, ValueError, OverflowError):
-            asked = tries.get_retry_after(answer)
-    return min(max(asked or 0.0, tries.get_backoff_time()), tries.backoff_max)
+            requested = tries.get_retry_after(answer)
+    return min(max(requested or 0.0, tries.get_backoff_time()), tries.backoff_max)
 
 
 class _Part:
@@ -210,11 +207,11 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Bytes that are there, 0 where there is no file."""
+        """Size of the part in bytes; 0 if there is none."""
         return self._path.stat().st_size if self._path.exists() else 0
 
     def try_once(self, session: requests.Session, patience: Patience) -> _TryFailedError | None:
-        """Try to fetch what is missing; return None where all is there and verified."""
+        """Try to fetch the missing bytes; return None if the file is complete and verified."""
         try:
             with self._open(session, patience) as response:
                 whole = response.status_code == WHOLE_ALREADY
@@ -228,7 +225,7 @@ class _Part:
         return None
 
     def put_in_place(self) -> None:
-        """Rename the verified bytes to the destination, dated as the server dates them."""
+        """Rename the verified part to the destination, with the server's date."""
         if self._wanted.unpack:
             self._unpack()
         _set_date(self._path, self._last_modified)
@@ -252,7 +249,7 @@ class _Part:
         raise DownloadError(self._wanted.url, reason)
 
     def _range_headers(self) -> dict[str, str]:
-        """Ask for the missing bytes only, where it is sure that they belong to the others."""
+        """Request only the missing bytes, if version or checksum tie them to the part."""
         start, version_read = self.size, self._read_version()
         self._resumed = start > 0 and bool(version_read or self._wanted.checksum)
         if not self._resumed:
@@ -280,7 +277,7 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
     def _receive(self, response: requests.Response) -> int | None:
-        """Write what arrives; return the length of the whole file, if the server says it."""
+        """Write the received bytes; return the length of the whole file, if known."""
         total = self._total(response)
         if self._wanted.size is not None and total not in (None, self._wanted.size):
             self._discard()
@@ -304,15 +301,15 @@ class _Part:
         unit_and_range, _, total = response.headers.get("Content-Range", "").partition("/")
         if not unit_and_range.replace("=", " ").startswith(f"bytes {self.size}-"):
             self._discard()
-            raise _TryFailedError("the server sent another part of the file than was asked for")
+            raise _TryFailedError("the server sent a different part of the file than requested")
         return int(total) if total.isdecimal() else None
 
     def _whole_already(self, response: requests.Response) -> int | None:
-        """Accept a part that has every byte, as a process leaves it that dies before the rename."""
+        """Accept a complete part, left by a process that died before the rename."""
         total = response.headers.get("Content-Range", "").partition("/")[2]
         if total != str(self.size):
             self._discard()
-            raise _TryFailedError("what was fetched before is of another version of the file")
+            raise _TryFailedError("the earlier part belongs to another version of the file")
         return int(total)
 
     def _check(self, total: int | None) -> None:
@@ -326,7 +323,7 @@ class _Part:
             self._refuse(f"the checksum is {found}, not the expected {wanted}")
 
     def _refuse(self, reason: str) -> None:
-        """Throw the bytes away; only bytes of two tries may fit another time."""
+        """Discard the part; try again only if it came from two attempts."""
         self._discard()
         if self._resumed:
             raise _TryFailedError(reason)
@@ -346,10 +343,7 @@ class _Part:
 
 
 def _set_date(path: Path, last_modified: str) -> None:
-    """Date a file as its server does, so that fetched twice it looks the same.
-
-    Otherwise everything that was made of it would be made again.
-    """
+    """Set a file's date to the server's, so that fetching it again outdates no result."""
     if date := email.utils.parsedate_tz(last_modified):
         with suppress(ValueError, OverflowError, OSError):
             seconds = email.utils.mktime_tz(date)
@@ -357,7 +351,7 @@ def _set_date(path: Path, last_modified: str) -> None:
 
 
 def _failed(url: str, error: requests.RequestException) -> _TryFailedError:
-    """Say what an error of the library means; raise where another try cannot help."""
+    """Describe an error of requests; raise if another attempt cannot help."""
     cause: Any = error.args[0] if error.args else error
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
@@ -379,7 +373,7 @@ def _failed(url: str, error: requests.RequestException) -> _TryFailedError:
         case NewConnectionError():
             return _TryFailedError(f"no connection: {cause.__cause__}", connected=False)
         case ReadTimeoutError():
-            return _TryFailedError("the server fell silent")
+            return _TryFailedError("the server stopped sending")
     if isinstance(error, exceptions.ConnectionError | exceptions.ChunkedEncodingError):
         return _TryFailedError("the connection was cut")
     raise DownloadError(url, str(error)) from None

@@ -1,7 +1,7 @@
-"""One file, or folder, in an object store, with as much of `pathlib.Path` as reading images needs.
+"""A file or folder in an object store, with the part of `pathlib.Path` that image readers need.
 
-A header is read by blocks; a file that is to be decoded is read whole, once, into memory. Nothing
-is written to the local disk.
+Headers are read in blocks; files to decode are read into memory, whole and once. Nothing is written
+to the local disk.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transferscope.transport.access import asking, located
+from transferscope.transport.access import located, translated_errors
 
-# Most headers fit into one; the pause before an answer costs more than these bytes.
+# Most headers fit into one block; latency costs more than these bytes.
 BLOCK_BYTES = 64 << 10
 
 
@@ -24,15 +24,15 @@ class RemoteFile:
     Parameters
     ----------
     url
-        Where it is.
+        Its URL.
     size
-        Its bytes, as the store lists them.
+        Its size in bytes, as listed by the store.
     is_folder
         Whether it is a folder, such as an OME-Zarr.
     content
         Its bytes, once they have been read.
     blocks
-        Parts of it that have been read, by number, where they are kept.
+        Blocks that have been read, by number, if they are kept.
     """
 
     url: str
@@ -49,48 +49,48 @@ class RemoteFile:
         return self.is_folder
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """Open it to be read in any order.
+        """Open it for random access.
 
         Raises
         ------
         UserError
-            Where it cannot be read.
+            If it cannot be read.
         """
         if self.content is not None:
             return io.BytesIO(self.content)
         return io.BufferedReader(_Blocks(self.url, self.size, self.blocks))
 
     def read_bytes(self) -> bytes:
-        """Return the whole of it.
+        """Return its content.
 
         Raises
         ------
         UserError
-            Where it cannot be read.
+            If it cannot be read.
         """
         if self.content is not None:
             return self.content
         system, path = located(self.url)
-        with asking(self.url):
+        with translated_errors(self.url):
             return bytes(system.cat_file(path))
 
 
-# What raw images are read from.
+# Where raw images are read from.
 RawFile = Path | RemoteFile
 
 
 def size_of(file: RawFile) -> int:
-    """Return the bytes of a file."""
+    """Return the size of a file in bytes."""
     return file.stat().st_size if isinstance(file, Path) else file.size
 
 
 def in_memory(file: RawFile) -> RawFile:
-    """Return a file of an object store with its content; any other, or a folder, as it is.
+    """Return a file of an object store with its content; local files and folders unchanged.
 
     Raises
     ------
     UserError
-        Where it cannot be read.
+        If it cannot be read.
     """
     if isinstance(file, Path) or file.is_folder or file.content is not None:
         return file
@@ -98,13 +98,13 @@ def in_memory(file: RawFile) -> RawFile:
     return replace(file, content=content, size=len(content))
 
 
-def remembering(file: RawFile) -> RawFile:
-    """Return a file of an object store that keeps what is read of it; any other as it is."""
+def keeping_blocks(file: RawFile) -> RawFile:
+    """Return a file of an object store that keeps the blocks it reads; local files unchanged."""
     return file if isinstance(file, Path) else replace(file, blocks={})
 
 
 class _Blocks(io.RawIOBase):
-    """Reads a file in an object store by blocks, as far as they are asked for."""
+    """Reads a file in an object store by blocks, on demand."""
 
     def __init__(self, url: str, size: int, blocks: dict[int, bytes] | None) -> None:
         self._url, self._size, self._at = url, size, 0
@@ -131,7 +131,7 @@ class _Blocks(io.RawIOBase):
         number, within = divmod(self._at, BLOCK_BYTES)
         if number not in self._blocks:
             start = number * BLOCK_BYTES
-            with asking(self._url):
+            with translated_errors(self._url):
                 end = min(start + BLOCK_BYTES, self._size)
                 self._blocks[number] = self._system.cat_file(self._path, start=start, end=end)
         found = self._blocks[number][within : within + len(buffer)]

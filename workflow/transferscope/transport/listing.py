@@ -1,4 +1,4 @@
-"""What lies in folders of an object store: one request per folder, not one per file."""
+"""Listings of folders in an object store: one request per folder, not one per file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.fingerprint import fingerprint
-from transferscope.transport.access import REQUESTS, SilentServerError, asking, located
+from transferscope.transport.access import REQUESTS, SilentServerError, located, translated_errors
 from transferscope.transport.urls import MARK, joined
 
 CHANGED = ("LastModified", "last_modified", "updated", "modified", "mtime")
@@ -24,11 +24,11 @@ class Entry:
     Parameters
     ----------
     url
-        Where it is.
+        Its URL.
     size
         Its bytes; of a folder, those of all files below.
     stamp
-        What changes when it is replaced: the store's ETag, or else the time of the last change.
+        Changes when it is replaced: the ETag, or else the time of the last change.
     is_folder
         Whether it is a folder.
     """
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass
 class Listing:
-    """What was found in some folders.
+    """The content of some folders.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Listing:
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
-        """The names in each folder in which anything was found."""
+        """Names of the entries of each folder that is not empty."""
         names: dict[str, list[str]] = {}
         for url in self.entries:
             folder, _, name = url.rpartition("/")
@@ -65,19 +65,19 @@ class Listing:
 
 
 def list_folders(folders: Collection[str]) -> Listing:
-    """List some folders, each with one request per thousand files.
+    """List folders, with one request per thousand files.
 
     Parameters
     ----------
     folders
-        URLs of folders. One that does not exist is empty.
+        URLs of folders; a missing one is empty.
     """
     listing = Listing()
     by_protocol: dict[str, list[str]] = {}
     for folder in dict.fromkeys(folders):
         by_protocol.setdefault(folder.partition(MARK)[0], []).append(folder)
     for first, *others in by_protocol.values():
-        # One question first: where the server is away, a thousand would wait for it.
+        # One request first: if the server does not answer, the others are not sent.
         found = _listed(first)
         _take(listing, first, found)
         if isinstance(found, SilentServerError):
@@ -90,7 +90,7 @@ def list_folders(folders: Collection[str]) -> Listing:
 
 
 def measured_folders(urls: Collection[str]) -> dict[str, Entry]:
-    """Return folders with the size and the stamp of all that lies below them.
+    """Return size and stamp of folders, over all files below them.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def measured_folders(urls: Collection[str]) -> dict[str, Entry]:
     Raises
     ------
     UserError
-        Where one cannot be listed.
+        If one cannot be listed.
     """
     with ThreadPoolExecutor(REQUESTS) as pool:
         return dict(zip(urls, pool.map(_measured, urls), strict=True))
@@ -116,7 +116,7 @@ def _take(listing: Listing, folder: str, found: dict[str, Entry] | UserError) ->
 def _listed(folder: str) -> dict[str, Entry] | UserError:
     try:
         system, path = located(folder)
-        with asking(folder):
+        with translated_errors(folder):
             return {entry.url: entry for entry in _entries(system, path, folder)}
     except UserError as error:
         return error
@@ -126,7 +126,7 @@ def _entries(system: Any, path: str, folder: str) -> Iterator[Entry]:
     try:
         found = system.ls(path, detail=True, refresh=True)
     except FileNotFoundError:
-        # The bucket itself must exist; a folder in it is just the beginning of names.
+        # The bucket must exist; a folder in it is only a prefix of names.
         with suppress(PermissionError):
             system.info(path.partition("/")[0])
         return
@@ -144,7 +144,7 @@ def _entry(url: str, info: dict[str, Any]) -> Entry:
 
 def _measured(url: str) -> Entry:
     system, path = located(url)
-    with asking(url):
+    with translated_errors(url):
         infos = system.find(path, detail=True)
     parts = [(name, _entry(name, info)) for name, info in sorted(infos.items())]
     stamp = fingerprint([(name.removeprefix(path), e.size, e.stamp) for name, e in parts])

@@ -1,4 +1,4 @@
-"""How long a download waits and how often it tries again."""
+"""Retries and timeouts of downloads."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Patience:
-    """How often and how long a download is tried.
+    """Retries and timeouts of a download.
 
     Parameters
     ----------
     attempts
-        Tries of one file in a row that bring nothing new.
+        Successive attempts for one file that receive no new bytes.
     connect_attempts
-        Tries as long as no connection was made at all; few, so that a machine without a network
-        says so at once.
+        Attempts without any connection; few, so that a missing network is reported at once.
     backoff_s
-        Unit of the wait in s before the next try. The first retry follows at once, the n-th one
-        after `backoff_s * 2**(n - 1)` and up to `backoff_s` more, drawn at random, so that many
-        clients that failed together do not come back together. A server's `Retry-After` is kept.
+        Unit of the wait before a retry, in s. The first retry follows at once, the n-th one after
+        `backoff_s * 2**(n - 1)` plus a random jitter of up to `backoff_s`, so that clients that
+        failed together do not retry together. A server's `Retry-After` is respected.
     longest_wait_s
-        Longest wait in s between two tries, also where the server asks for more.
+        Longest wait between two attempts in s, even if the server requests more.
     connect_timeout_s, read_timeout_s
-        Longest silence in s: of the server at first, and between two pieces of a file.
+        Timeouts in s: for the connection, and between two pieces of a file.
     """
 
     attempts: int = 6

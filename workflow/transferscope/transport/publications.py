@@ -1,17 +1,17 @@
-"""A study that was published: its files, compared with the checksums that were sent last."""
+"""A published study: its files, verified against its list of checksums."""
 
 from __future__ import annotations
 
 import hashlib
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 from transferscope.runtime.checksum_list import CHECKSUMS, read_list
-from transferscope.transport.access import PUBLISH_AGAIN, asking, located_anywhere
+from transferscope.transport.access import PUBLISH_AGAIN, located_anywhere, translated_errors
 from transferscope.transport.urls import joined
 
 
 class Publication:
-    """A publication that is whole.
+    """A complete publication.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Publication:
     Raises
     ------
     UserError
-        Where it cannot be reached, or was not published to its end.
+        If it cannot be reached, or its publication was not finished.
     """
 
     def __init__(self, place: str) -> None:
@@ -29,20 +29,20 @@ class Publication:
         self._system, self._path = located_anywhere(place)
         content = self._content(CHECKSUMS)
         if content is None:
-            what = f"holds no {CHECKSUMS}: nothing was published here, or not to the end"
-            mend = "Name the folder of one study, or give the command `publish` again."
-            raise UserError(Problem(place, what, mend))
+            what = f"holds no {CHECKSUMS}: nothing was published here, or it did not finish"
+            fix = "Name the folder of one study, or repeat `transferscope publish`."
+            raise user_error(place, what, fix)
         self.sums = read_list(content)
 
     def read(self, name: str) -> bytes:
-        """Return a file next to the stores, named relative to the study's folder.
+        """Return a file, named relative to the study's folder, after checking its checksum.
 
         Raises
         ------
         UnreachableError
-            Where it cannot be asked for.
+            If it cannot be requested.
         UserError
-            Where it is missing, or is not what was sent.
+            If it is missing or differs from its checksum.
         """
         content = self._content(name)
         if content is None:
@@ -51,11 +51,11 @@ class Publication:
             what = "differs from its checksum"
         else:
             return content
-        raise UserError(Problem(joined(self.place, name), what, PUBLISH_AGAIN))
+        raise user_error(joined(self.place, name), what, PUBLISH_AGAIN)
 
     def _content(self, name: str) -> bytes | None:
-        """Return a file; None: it is not there."""
-        with asking(joined(self.place, name)):
+        """Return a file, or None if it does not exist."""
+        with translated_errors(joined(self.place, name)):
             try:
                 return bytes(self._system.cat_file(f"{self._path}/{name}"))
             except FileNotFoundError:

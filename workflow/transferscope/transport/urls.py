@@ -1,8 +1,8 @@
-"""Where a file comes from, and where it may go: one set of rules for every URL.
+"""Rules for all URLs: which are accepted, and where downloads may be written.
 
-Two kinds of URLs are taken. An *address* names one file that is downloaded: http(s)://, s3:// of a
-public bucket, file:// or a path. A *URL of an object store* names what is read where it lies, by
-fsspec. Plain text, without any library: cards and sample sheets are checked with it.
+There are two kinds. An *address* names one file to download: http(s)://, s3:// of a public bucket,
+file:// or a path. A *URL of an object store* names data that fsspec reads in place. This module
+imports no library, because cards and sample sheets are checked with it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import user_error
 
 AMAZON = "https://{bucket}.s3.amazonaws.com"
-# What is downloaded.
+# Schemes of addresses that are downloaded.
 REMOTE_SCHEMES = ("http", "https", "s3")
-# Object stores, whose fsspec implementations list folders, serve many threads at a time and keep
-# nothing on this machine. Left out on purpose: local files, caches, archives, chains of these.
+# Object stores whose fsspec implementations list folders, are thread-safe and cache nothing
+# locally. Excluded on purpose: local files, caches, archives, and chained protocols.
 PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 MARK = "://"
 _SHAPE = re.compile(r"[a-z0-9]+://([^/]+)(?:/(.*))?")
 _MARKS_OF_QUERIES = "?#*"
-# A secret may hold slashes, and more than one of these marks.
+# A secret may contain slashes, and several of these characters.
 _PASSWORD = re.compile(f"{MARK}.*:.*@", re.DOTALL)
 
 
 def is_remote(address: str) -> bool:
-    """Return whether an address needs a network; a path and a file:// URL do not.
+    """Return whether an address needs a network; paths and file:// URLs do not.
 
     Examples
     --------
@@ -38,41 +38,41 @@ def is_remote(address: str) -> bool:
 
 
 def local_path(address: str, folder: Path) -> Path:
-    """Return the path that a file:// URL or a plain path means.
+    """Return the path of a file:// URL or a plain path.
 
     Parameters
     ----------
     address
         A file:// URL, or a path.
     folder
-        What a relative path is relative to.
+        Base of relative paths.
 
     Raises
     ------
     UserError
-        Where the address has a scheme that is not supported, or names another machine.
+        If the scheme is not supported, or the URL names another machine.
     """
     parts = urlsplit(address)
     if parts.scheme.lower() == "file":
         if parts.netloc not in ("", "localhost"):
-            raise UserError(Problem(address, "a file:// URL of another machine", "Mount it first."))
+            raise user_error(address, "a file:// URL of another machine", "Mount it first.")
         return Path(unquote(parts.path))
-    if "://" in address:
-        mend = "Give an https://, http://, s3:// or file:// URL, or a path."
-        raise UserError(Problem(address, f'the scheme "{parts.scheme}" is not supported', mend))
+    if is_url(address):
+        fix = "Give an https://, http://, s3:// or file:// URL, or a path."
+        raise user_error(address, f'the scheme "{parts.scheme}" is not supported', fix)
     return folder / address
 
 
 def https_url(address: str, s3_endpoint: str | None = None) -> str:
-    """Return the address under which plain HTTP finds a file.
+    """Return the http(s):// address of a file.
 
     Parameters
     ----------
     address
-        An http(s):// URL, which is returned as it is, or `s3://bucket/key` of a public bucket.
+        An http(s):// URL, which is returned unchanged, or `s3://bucket/key` of a public bucket.
     s3_endpoint
-        Server of the bucket, asked for `<endpoint>/<bucket>/<key>`. None: Amazon's, where the
-        bucket is part of the host name.
+        Server of the bucket, for `<endpoint>/<bucket>/<key>`. None: Amazon's, with the bucket in
+        the host name.
 
     Examples
     --------
@@ -101,30 +101,30 @@ def file_name(url: str) -> str:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the path of a file below a folder, by a name that another machine has chosen.
+    """Return the path of a file below a folder, from an untrusted name.
 
     Parameters
     ----------
     folder
-        Where the file has to stay.
+        Folder that must contain the file.
     name
         Relative path with forward slashes, such as a key of a bucket.
 
     Raises
     ------
     UserError
-        Where the name would lead out of the folder, or is no plain name.
+        If the name leads out of the folder, or is not a plain name.
     """
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and ":" not in name
     if not parts or not plain or name.startswith("/") or ".." in parts:
-        mend = "The source names files that must not be written: tell those who run it."
-        raise UserError(Problem(repr(name), f"not a file name below {folder}", mend))
+        fix = "The source lists an unsafe file name: report it to its maintainers."
+        raise user_error(repr(name), f"not a file name below {folder}", fix)
     return folder.joinpath(*parts)
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text means a URL, be it a good one, and not a path of this machine.
+    """Return whether a text is a URL, valid or not, and not a local path.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def is_url(text: str) -> bool:
 
 
 def fault_of(url: str) -> str | None:
-    """Return what forbids a URL; None: it names a place in an object store.
+    """Return why a URL is not allowed; None if it names data in an object store.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def fault_of(url: str) -> str | None:
     'holds an empty part, "." or ".."'
     """
     if _PASSWORD.search(url):
-        return 'may hold a password (":" before "@"), which belongs into the environment'
+        return 'may hold a password (":" before "@"), which belongs in the environment'
     if "::" in url:
         return "chains protocols with ::"
     protocol = url.partition(MARK)[0]
@@ -163,7 +163,7 @@ def fault_of(url: str) -> str | None:
 
 
 def without_password(text: str) -> str:
-    """Return a text that may hold URLs as it may be printed.
+    """Return a text with the passwords of its URLs masked, for printing.
 
     Examples
     --------
@@ -174,12 +174,12 @@ def without_password(text: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return a URL without a slash at its end.
+    """Return an allowed URL without a trailing slash.
 
     Raises
     ------
     ValueError
-        Where it is not allowed.
+        If it is not allowed.
     """
     if fault := fault_of(url):
         raise ValueError(f"the URL {fault}")
@@ -187,7 +187,7 @@ def checked_url(url: str) -> str:
 
 
 def joined(folder: str, name: str) -> str:
-    """Return the URL of what lies in a folder."""
+    """Return the URL of a file in a folder."""
     return f"{folder.removesuffix('/')}/{name}"
 
 

@@ -1,21 +1,19 @@
-"""Rows of an array that lies far away, read by whole blocks where they are asked for in turn."""
+"""Rows of a remote array, read in whole blocks when the access is sequential."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[Any]
+from transferscope.runtime.arrays import Values
 
 
 class WholeBlocks:
-    """Reads rows; a block is one file there, and to ask for its rows would cost a request each.
+    """Reads rows by block: a block is one remote file, and each read of it costs a request.
 
-    The block that was read last is kept.
+    The last block is kept.
 
     Parameters
     ----------
@@ -24,15 +22,15 @@ class WholeBlocks:
     read_block
         Returns the rows of a block.
     block_rows
-        Rows of a block; the last one may have fewer.
+        Rows per block; the last one may have fewer.
     total
-        Rows of the array.
+        Number of rows of the array.
     """
 
     def __init__(
         self,
-        read_rows: Callable[[int, int], Rows],
-        read_block: Callable[[int], Rows],
+        read_rows: Callable[[int, int], Values],
+        read_block: Callable[[int], Values],
         block_rows: int,
         total: int,
     ) -> None:
@@ -40,9 +38,9 @@ class WholeBlocks:
         self._block_rows, self._total = block_rows, total
         self._lock = threading.Lock()
         self._block, self._next = -1, 0
-        self._held: Rows = np.empty(0)
+        self._held: Values = np.empty(0)
 
-    def read(self, start: int, stop: int) -> Rows:
+    def read(self, start: int, stop: int) -> Values:
         """Return rows [start, stop)."""
         stop = min(stop, self._total)
         rows = self._block_rows
@@ -51,16 +49,16 @@ class WholeBlocks:
         parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _part(self, start: int, stop: int) -> Rows:
-        """Return rows of one block: of the one that is held, of one read now, or by themselves."""
+    def _part(self, start: int, stop: int) -> Values:
+        """Return rows of one block: from the kept block, a newly read block, or on their own."""
         block, within = divmod(start, self._block_rows)
         with self._lock:
-            # A single row is a sample: what follows it is not asked for.
+            # A single row is a random sample: the rows after it will not be read.
             in_turn = stop - start > 1 and (within == 0 or start == self._next)
             if block != self._block and in_turn:
                 self._held, self._block = self._read_block(block), block
             self._next = stop
             if block == self._block:
-                # A copy: whoever changes it must not change what is held.
+                # A copy, so that callers cannot change the kept block.
                 return self._held[within : within + stop - start].copy()
         return self._read_rows(start, stop)

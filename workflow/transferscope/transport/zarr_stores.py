@@ -1,4 +1,4 @@
-"""Zarr stores in an object store, and the codecs that read from anywhere."""
+"""Zarr stores in an object store, and the codecs that can read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import FsspecStore
 
-from transferscope.transport.access import asking, located
+from transferscope.transport.access import located, translated_errors
 from transferscope.transport.urls import joined
 
 PORTABLE_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
@@ -20,27 +20,27 @@ _config_lock = threading.Lock()
 
 @contextmanager
 def portable_codecs() -> Iterator[None]:
-    """Let the arrays that are opened meanwhile be read by Zarr itself, one program at a time.
+    """Open arrays with Zarr's own codecs; one thread at a time.
 
-    The fast pipeline of our own stores reads local files only, and refuses big-endian arrays,
-    which OME tools write.
+    The fast codecs of our stores read only local files, and refuse big-endian arrays, which OME
+    tools write.
     """
     with _config_lock, zarr.config.set({"codec_pipeline.path": PORTABLE_PIPELINE}):
         yield
 
 
 class RemoteStore(FsspecStore):
-    """A Zarr store in an object store: each chunk is read when it is asked for, or from memory.
+    """A read-only Zarr store in an object store, with one file held in memory.
 
     Parameters
     ----------
     url
-        Where it is.
+        Its URL.
 
     Raises
     ------
     UserError
-        Where what the protocol needs is not installed, or the store cannot be reached.
+        If the library of the protocol is not installed, or the store cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
@@ -50,34 +50,32 @@ class RemoteStore(FsspecStore):
         self._held: tuple[str, bytes] = ("", b"")
 
     def hold(self, key: str) -> None:
-        """Read a file whole, to answer from memory what is asked of it until the next one is held.
-
-        A file that is not there is not held.
+        """Read a file whole and serve it from memory until the next call; a missing one is ignored.
 
         Raises
         ------
         UnreachableError
-            Where it cannot be asked for.
+            If it cannot be requested.
         """
         url = joined(self._url, key)
         system, path = located(url)
-        with asking(url):
+        with translated_errors(url):
             try:
                 self._held = (key, system.cat_file(path))
             except FileNotFoundError:
                 self._held = ("", b"")
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return a file, or a part of it; None: it is not there.
+        """Return a file, or a part of it; None if it does not exist.
 
         Raises
         ------
         UnreachableError
-            Where it cannot be asked for.
+            If it cannot be requested.
         """
         held, content = self._held
         if key != held:
-            with asking(joined(self._url, key)):
+            with translated_errors(joined(self._url, key)):
                 return await super().get(key, prototype, byte_range)
         return prototype.buffer.from_bytes(content[_part(byte_range)])
 

@@ -34,14 +34,14 @@ class Check:
         `GOOD`, `WARNING` (a study may still run) or `BAD`.
     found
         What was found.
-    mend
+    fix
         What to do about it; empty: nothing.
     """
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(results: Path) -> list[Check]:
@@ -120,7 +120,7 @@ def _writing(results: Path) -> Check:
         require_writable(results)
     except UserError as error:
         problem = error.problems[0]
-        return Check("writing", BAD, f"{problem.where}: {problem.what}", problem.mend)
+        return Check("writing", BAD, f"{problem.where}: {problem.what}", problem.fix)
     return Check("writing", GOOD, f"{existing_folder(results)} can be written")
 
 

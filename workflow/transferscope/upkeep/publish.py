@@ -24,7 +24,7 @@ from transferscope.runtime.checksum_list import CHECKSUMS, as_list
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
-from transferscope.transport.access import asking, located_anywhere
+from transferscope.transport.access import located_anywhere, translated_errors
 from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.export import descriptions, opened, results_of
 from transferscope.upkeep.verify import manifests_in
@@ -81,7 +81,7 @@ class _Destination:
     def __init__(self, place: str) -> None:
         self.place = place
         self._system, self._path = located_anywhere(place)
-        with asking(place):
+        with translated_errors(place):
             self._system.invalidate_cache()
             found: dict[str, dict[str, Any]] = self._system.find(self._path, detail=True)
         self._there = {name.removeprefix(f"{self._path}/"): info for name, info in found.items()}
@@ -107,7 +107,7 @@ class _Destination:
     def _writing(self, name: str) -> Iterator[None]:
         """Name the file, and what to do, where the destination refuses it."""
         where = joined(self.place, name)
-        with asking(where), nullcontext() if is_url(where) else writing(Path(where)):
+        with translated_errors(where), nullcontext() if is_url(where) else writing(Path(where)):
             yield
 
     def send(self, item: _Item) -> None:

@@ -80,8 +80,8 @@ def read_ran(paths: StudyPaths) -> Ran | None:
             versions = json.loads(paths.versions.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             what = f"cannot be read: {error}"
-            mend = "Remove it: the next run writes it."
-            raise UserError(Problem(str(paths.versions), what, mend)) from None
+            fix = "Remove it: the next run writes it."
+            raise UserError(Problem(str(paths.versions), what, fix)) from None
     return Ran(read_yaml(paths.config), versions)
 
 

@@ -103,10 +103,10 @@ def verify(root: Path) -> Verified:
             far = _is_far(manifest, kind)
             faults += [Fault(manifest, problem.what, is_far=far) for problem in error.problems]
     for manifest, reader in readers.items():
-        far_place = f" of {reader.path}" if reader.is_far else ""
+        far_place = f" of {reader.path}" if reader.is_remote else ""
         for damage in reader.damaged():
             what = f"rows {damage.start} to {damage.stop - 1}{far_place}: {damage.what}"
-            faults.append(Fault(manifest, what, damage.block, is_far=reader.is_far))
+            faults.append(Fault(manifest, what, damage.block, is_far=reader.is_remote))
     tables = [path for path in _named(root.rglob("*.parquet")) if not _in_store(path)]
     faults += [fault for table in tables for fault in _table_faults(root, table)]
     blocks = sum(reader.blocks for reader in readers.values())

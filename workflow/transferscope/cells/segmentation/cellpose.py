@@ -13,7 +13,7 @@ import numpy as np
 from transferscope.cards import CellposeSegmentation
 from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Pixels
+from transferscope.runtime.arrays import Pixels
 
 INSTALL = "Install it: pip install 'transferscope[cellpose]'"
 # One network serves all threads, one field at a time.

@@ -9,9 +9,9 @@ from transferscope.cells.segmentation.segmented import SegmentedField
 from transferscope.cells.segmentation.watershed import grow_cells
 from transferscope.cells.segmentation.whole import whole_field
 from transferscope.errors import Problem, UserError
-from transferscope.raw.arrays import Pixels
 from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK, mask_columns, mask_file, read_mask
 from transferscope.raw.sheets import SampleSheet
+from transferscope.runtime.arrays import Pixels
 
 
 def segment(sheet: SampleSheet, position: int, field: Pixels, card: DatasetCard) -> SegmentedField:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from transferscope.cards import ProvidedMasks
 from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.cells.segmentation.splitting import split_touching
-from transferscope.raw.arrays import Labels, Mask, Pixels
+from transferscope.runtime.arrays import Labels, Mask, Pixels
 
 WHITES = (1, 255, 65535)
 

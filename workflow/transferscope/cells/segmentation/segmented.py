@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferscope.raw.arrays import Integers, Labels, Mask, Pixels
+from transferscope.runtime.arrays import Integers, Labels, Mask, Pixels
 
 
 @dataclass(frozen=True)

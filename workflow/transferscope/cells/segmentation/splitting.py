@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from transferscope.raw.arrays import Labels, Mask
+from transferscope.runtime.arrays import Labels, Mask
 
 # A seed is the top of its neighbourhood, this share of an object's usual radius wide.
 SEED_RADIUS = 0.75

@@ -9,7 +9,7 @@ from scipy import ndimage
 from transferscope.cards import WatershedSegmentation
 from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.cells.segmentation.splitting import split_touching, usual_radius
-from transferscope.raw.arrays import Labels, Mask, Pixels
+from transferscope.runtime.arrays import Labels, Mask, Pixels
 
 Plane = npt.NDArray[np.float32]
 # Objects below this share of the area of a usual nucleus are specks.

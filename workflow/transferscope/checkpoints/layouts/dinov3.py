@@ -119,8 +119,8 @@ def _heads(located: NetworkWeights, width: int, usual: int) -> int:
     expected = ROTARY_BASE ** (torch.arange(n, dtype=torch.float64) / n)
     if not torch.allclose(periods.double(), expected, rtol=PERIOD_TOLERANCE, atol=0):
         what = f"the rotary periods are not those of base {ROTARY_BASE:g}"
-        mend = "Published networks of the family use that base; this one cannot be used."
-        raise UserError(Problem(located.prefix + PERIODS, what, mend))
+        fix = "Published networks of the family use that base; this one cannot be used."
+        raise UserError(Problem(located.prefix + PERIODS, what, fix))
     return width // (4 * n)
 
 

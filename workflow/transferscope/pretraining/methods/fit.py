@@ -41,8 +41,8 @@ def check_objective(card: TrainCard, card_path: Path, network: nn.Module) -> lis
     method = implementation(objective)
     if not method.fits(card, network):
         what = f"{objective.method} does not go with {card.architecture}: it needs {method.needs}"
-        mend = "Choose another method, or another `architecture`."
-        return [Problem(f"{card_path}, key objective.method", what, mend)]
+        fix = "Choose another method, or another `architecture`."
+        return [Problem(f"{card_path}, key objective.method", what, fix)]
     sizes = objective.view_sizes(card.input_size)
     if "objective.crop_size" in sizes and not takes_many_sizes(card, network):
         what = f"{card.architecture} takes images of one size only"
