@@ -232,7 +232,7 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
 def test_only_what_is_here_can_be_repaired(study: Study, what: str) -> None:
     done = CliRunner().invoke(app, ["verify", what, "--repair"])
     assert isinstance(done.exception, UserError)
-    assert "--repair mends a study of this machine" in str(done.exception)
+    assert "--repair works on a study on this machine" in str(done.exception)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every backbone card that a study can name, with what one has to know to choose."""
+"""A summary of every backbone card that a study can name."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Entry:
     Parameters
     ----------
     name, description, licence
-        As the card has them.
+        As in the card.
     channels
         The input slots, or "any".
     input_size
         Side of the network's input in px.
     features
-        Of the first output; None: depends on the channels, or cannot be told without the weights.
+        Of the first output; None: depends on the channels, or is unknown without the weights.
     weights
-        Where they are, as `estimates.weights.weights_state` has it; or what is wrong with the card.
+        Where they are, as `costs.weights.weights_state` returns it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
 
 
 def catalogue(folders: Sequence[Path]) -> list[Entry]:
-    """Return an entry for every card in some folders; the first folder with a name counts.
+    """Return an entry for every card in some folders; of equal names, the first folder's counts.
 
     Raises
     ------
