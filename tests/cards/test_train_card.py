@@ -13,8 +13,8 @@ from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
+from transferscope.study.loading import load_study
 from transferscope.study.preflight import preflight
-from transferscope.study.study import Study
 
 
 def card(**changes):
@@ -32,7 +32,7 @@ def study_of(tmp_path, repository, monkeypatch):
         write_yaml(folder / "cards/backbones/own.yaml", own)
         backbones = [*STUDY["backbones"], "cards/backbones/own.yaml"]
         given = {**STUDY, "backbones": backbones, **config}
-        return Study.load(given, [folder, repository], "study.yaml")
+        return load_study(given, [folder, repository], "study.yaml")
 
     return make
 
@@ -105,7 +105,7 @@ def test_cells_and_their_fields_are_the_same_images(study_of):
 @pytest.mark.parametrize(
     ("changes", "config", "expected"),
     [
-        ({"datasets": ["cels"]}, {}, r'"cels" is no dataset of the study\n.*"cells"'),
+        ({"datasets": ["cels"]}, {}, r'"cels" is not a dataset of the study\n.*"cells"'),
         ({"exclude_test_groups": {"fold": 2}}, {}, r"no fold 2\n.*Known: 0, 1"),
         ({"exclude_test_groups": {"seed": 5}}, {}, "no seed 5"),
         (
@@ -130,9 +130,8 @@ def test_preflight_checks_the_network_and_needs_no_weights(study_of):
 
 def test_the_estimate_counts_the_training(study_of):
     rates = Rates(device="cpu", precision="fp32", embedding=1e9, heads=1e9, measured=False)
-    short, long = (
-        estimate(Plan(study_of({"epochs": epochs})), rates).training_hours for epochs in (2, 6)
-    )
+    plans = [Plan(study_of({"epochs": epochs})) for epochs in (2, 6)]
+    short, long = (estimate(p.study, p.jobs(), rates).training_hours for p in plans)
     assert long == pytest.approx(3 * short)
     assert short > 0
 

@@ -7,8 +7,8 @@ from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.backbones import checks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
+from transferscope.study.loading import load_study
 from transferscope.study.preflight import Passed, preflight
-from transferscope.study.study import Study
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
 
 def load(folder, repository, **changes):
     config = {**STUDY, "backbones": ["handcrafted"], **changes}
-    return Study.load(config, [folder, repository], "study.yaml")
+    return load_study(config, [folder, repository], "study.yaml")
 
 
 def test_sound_input_passes(folder, repository):

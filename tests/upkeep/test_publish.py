@@ -16,6 +16,7 @@ from transferscope.commands.app import app
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.stores.tile_store import TileStore
+from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.upkeep.export import results_of
 from transferscope.upkeep.publish import _Destination, publish
@@ -42,7 +43,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     for name in ("summary.csv", "logs/a.log", "tiles/other.zarr/zarr.json", *WORKING):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
-    return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
+    return load_study(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
 
 
 def tiles() -> np.ndarray:

@@ -9,7 +9,7 @@ from factories import REPOSITORY, STUDY, write_study
 from transferscope.config.study import StudyConfig
 from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 from transferscope.upkeep.ran import Ran
 from transferscope.upkeep.reruns import changes
 
@@ -21,7 +21,7 @@ DECODED = ["tiles", "contact_sheets", "splits", *EMBEDDED]
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     folder = write_study(tmp_path)
-    return Plan(Study.load(with_defaults(STUDY), [folder, REPOSITORY], "study.yaml"))
+    return Plan(load_study(with_defaults(STUDY), [folder, REPOSITORY], "study.yaml"))
 
 
 @pytest.fixture

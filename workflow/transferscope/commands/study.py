@@ -46,10 +46,10 @@ def check(
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.steps.plan import Plan
+    from transferscope.study.loading import load_study
     from transferscope.study.preflight import preflight
-    from transferscope.study.study import Study
 
-    study = Study.load(merged_config(config), card_roots(), str(config))
+    study = load_study(merged_config(config), card_roots(), str(config))
     preflight(study)
     plan = Plan(study)
     compute = study.config.compute

@@ -107,14 +107,14 @@ def _parsed(config: Path) -> StudyConfig:
 
 def _load(config: Path) -> Study:
     """Return a study as it ran last; if no run has recorded its config, as the config says."""
-    from transferscope.study.study import Study
+    from transferscope.study.loading import load_study
 
     ran = _paths(config).config
     used = ran if ran.exists() else config
     if used == config:
         message = f"{ran}, which each run writes, is missing: {config} is used instead"
         typer.echo(message, err=True)
-    return Study.load(merged_config(used), card_roots(), str(used))
+    return load_study(merged_config(used), card_roots(), str(used))
 
 
 def _show_verified(found: Verified, command: str, study: Path) -> None:
