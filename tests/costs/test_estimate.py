@@ -106,7 +106,7 @@ def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
     config = merged_config(tmp_path / "study.yaml")
     found = expected_fields(load_study(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
     assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36 * 50, (2, 20, 20))
-    assert "50 cells a field assumed" in found.source
+    assert "50 cells per field assumed" in found.source
 
 
 def test_hours_of_fine_tuning_follow_from_epochs_folds_and_fractions(tmp_path):

@@ -204,8 +204,8 @@ def test_a_mode_that_a_backbone_cannot_serve_is_refused(folder, repository):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbones": ["handcrafted"]}, "handcrafted has no weights"),
-        ({"backbones": ["tiny"]}, "none of the backbones of the study"),
+        ({"backbones": ["handcrafted"]}, "handcrafted has no trainable weights"),
+        ({"backbones": ["tiny"]}, "not one of the backbones of the study"),
         ({"channels": ["adapt"]}, "finetune.channels: adapt is not among the study's"),
         ({"fractions": [0.3]}, "finetune.fractions: 0.3 is not among the study's: 0.5, 1.0"),
         ({"modes": ["fulll"]}, "no such mode. Known: full, last-<number of layers>, lora, head"),

@@ -18,7 +18,7 @@ class _Segmentation(Model):
     # Whether a network finds the cells, by a library that is installed apart.
     runs_network: ClassVar[bool] = False
     # Whether each field is one cell.
-    one_a_field: ClassVar[bool] = False
+    one_per_field: ClassVar[bool] = False
 
     @property
     def finds_nuclei(self) -> bool:
@@ -108,7 +108,7 @@ class WatershedSegmentation(_Segmentation):
 class WholeFields(_Segmentation):
     """Each field is one cell: for datasets whose files are single-cell crops already."""
 
-    one_a_field: ClassVar[bool] = True
+    one_per_field: ClassVar[bool] = True
 
     method: Literal["whole"]
 

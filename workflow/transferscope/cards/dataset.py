@@ -58,7 +58,7 @@ class TileSettings(Model):
     )
 
     @property
-    def one_a_field(self) -> bool:
+    def one_per_field(self) -> bool:
         """Whether each field gives just one tile, which then has the id of the sheet's row."""
         return self.size is None or self.mode != "cut"
 
