@@ -18,7 +18,7 @@ from transferscope.errors import UserError
 from transferscope.stores.tile_store import TileStore
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
-from transferscope.upkeep.export import results_of
+from transferscope.upkeep.contents import results_of
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published
 
@@ -173,8 +173,8 @@ def test_a_file_that_goes_meanwhile_is_named(
     def listed(root: Path, *, stores: bool) -> list[Path]:
         return [*results_of(root, stores=stores), gone]
 
-    monkeypatch.setattr("transferscope.upkeep.publish.results_of", listed)
-    with pytest.raises(UserError, match=r"gone\.csv: has gone .* the study is running"):
+    monkeypatch.setattr("transferscope.upkeep.contents.results_of", listed)
+    with pytest.raises(UserError, match=r"gone\.csv: was removed .* the study is running"):
         publish(study, place, 2)
 
 
