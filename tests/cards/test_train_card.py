@@ -52,7 +52,7 @@ def test_what_is_not_given_is_as_published_for_the_method():
         ({"objective": {"method": "dino", "crops": 3}}, "crops.*unknown key"),
         ({"datasets": []}, "datasets"),
         ({"optimiser": {"learning_rat": 1}}, r"learning_rat: unknown.*\n.*learning_rate"),
-        ({"augmentation": {"crop_scale": [0.2, 1]}}, "stands in `objective`"),
+        ({"augmentation": {"crop_scale": [0.2, 1]}}, "set the area of crops in `objective`"),
         ({"exclude_test_groups": {"fold": -1}}, "fold"),
     ],
 )

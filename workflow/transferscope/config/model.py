@@ -1,4 +1,4 @@
-"""The base of all config and card models, and reading them with errors that name file and key."""
+"""The base of all config and card models, and reading them, with errors that name file and key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import without_password
 
-# As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
+# As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LONGEST_SHOWN = 200
-# What PyYAML lets through for odd values, such as a date that does not exist.
-YAML_SLIPS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+# Raised by PyYAML for odd values, such as a date that does not exist.
+YAML_ERRORS = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
 PROSE = {"description", "licence", "citation"}
 
 
@@ -30,13 +37,26 @@ class Model(BaseModel):
         return fingerprint(self.model_dump(mode="json", exclude=PROSE))
 
 
+def without_repeats(values: Any) -> Any:
+    """Return a list, or None, without change.
+
+    Raises
+    ------
+    ValueError
+        If a value occurs twice.
+    """
+    if repeated := sorted({v for v in values or () if values.count(v) > 1}):
+        raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
+    return values
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping as plain data; tags that would build objects are refused.
+    """Read a YAML mapping as plain data; tags that would create objects are refused.
 
     Raises
     ------
     UserError
-        Where the file is missing, is not UTF-8, is not valid YAML or is no mapping.
+        If the file is missing, is not UTF-8, is not valid YAML or is not a mapping.
     """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
@@ -48,12 +68,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(Problem(where, f"not valid YAML: {reason}", "Mend the syntax.")) from None
-    except YAML_SLIPS as error:
+        raise UserError(Problem(where, f"not valid YAML: {reason}", "Fix the syntax.")) from None
+    except YAML_ERRORS as error:
         what = f"not valid YAML: {first_line(error)}"
-        raise UserError(Problem(str(path), what, "Quote the value, or mend the syntax.")) from None
+        raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
-        raise UserError(Problem(str(path), "holds no mapping of keys to values"))
+        raise UserError(Problem(str(path), "is not a mapping of keys to values"))
     return value
 
 
@@ -93,7 +113,7 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
-    return Problem(f"{where}, key {key}", f"{message}{given}", _mend_for(error))
+    return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
 
 
 def _shortened(value: object) -> str:
@@ -104,7 +124,7 @@ def _shortened(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _mend_for(error: Any) -> str:
+def _fix_for(error: Any) -> str:
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return ""
     choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
