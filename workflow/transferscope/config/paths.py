@@ -85,10 +85,6 @@ class StudyPaths:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
 
-    def embedding_parts(self, dataset: str = "{dataset}") -> Path:
-        """Return the path of the number of jobs that fill each embedding store of a dataset."""
-        return self.root / "parts" / f"{dataset}.json"
-
     def embedding_start(
         self,
         dataset: str = "{dataset}",

@@ -1,4 +1,4 @@
-"""Whether a study that was published, to a folder or an object store, is what was sent."""
+"""Verification of a published study, in a folder or an object store."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from transferscope.upkeep.verify import is_manifest, reader_of
 
 @dataclass(frozen=True)
 class Sound:
-    """A publication that is as it was sent.
+    """The number of verified files of an intact publication.
 
     Parameters
     ----------
     files, stores, blocks
-        How many of each were read; files are those outside the stores.
+        Numbers of each; files are those outside the stores.
     """
 
     files: int
@@ -32,7 +32,7 @@ class Sound:
 
 
 def verify_published(place: str) -> Sound:
-    """Read a publication and compare it with its manifests and checksums; nothing is copied.
+    """Compare a publication with its manifests and checksums, without copying it.
 
     Parameters
     ----------
@@ -42,8 +42,7 @@ def verify_published(place: str) -> Sound:
     Raises
     ------
     UserError
-        Where it cannot be reached or was not published to its end, or naming each file and block
-        that differs.
+        If it cannot be reached or is incomplete; or naming each file and block that differs.
     """
     publication = Publication(place)
     names = list(publication.sums)
@@ -67,7 +66,7 @@ def verify_published(place: str) -> Sound:
 
 
 def _problems(check: Callable[[], object]) -> list[Problem]:
-    """Return what a check finds to be wrong; what cannot be reached is no finding."""
+    """Return the problems that a check finds; unreachable files raise an error instead."""
     try:
         check()
     except UnreachableError:
