@@ -50,12 +50,12 @@ def simulate(
     chosen: SimulateSettings = settings_from_json(given, SimulateSettings)
     total = chosen.n_groups * chosen.fovs_per_group
     with progress_bar(f"simulate {chosen.domain}", total, "fields") as bar:
-        simulate_dataset(
-            output=sheet.parent,
-            workers=workers,
-            progress=lambda done, _: bar.update(done - bar.n),
-            **chosen.model_dump(),
-        )
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
+        fields = chosen.model_dump()
+        simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
     logger.info("the sample sheet is %s", sheet)
 
 
