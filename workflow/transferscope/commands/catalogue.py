@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferscope.cards import BackboneCard, NetworkCard
+from transferscope.cards import BackboneCard
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
 from transferscope.runtime.progress import progress_bar
@@ -67,20 +67,17 @@ def catalogue(folders: Sequence[Path]) -> list[Entry]:
 def _entry(card: BackboneCard, path: Path) -> Entry:
     from transferscope.costs.weights import weights_state
 
+    cost = None
+    if card.is_network:
+        from transferscope.costs.networks import network_cost
+
+        cost = network_cost(card.model_copy(update={"outputs": card.outputs[:1]}), path)
     return Entry(
         name=card.name,
         description=card.description,
         channels=", ".join(slot.name for slot in card.named_slots) or "any",
         input_size=card.input_size,
-        features=_features(card, path) if card.is_network else None,
+        features=cost and cost.width,
         weights=weights_state(card, path),
         licence=card.licence,
     )
-
-
-def _features(card: NetworkCard, path: Path) -> int | None:
-    from transferscope.costs.networks import network_cost
-
-    first = card.model_copy(update={"outputs": card.outputs[:1]})
-    cost = network_cost(first, path)
-    return cost.width if cost else None

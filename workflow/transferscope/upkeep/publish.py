@@ -23,7 +23,7 @@ from transferscope.study.study import Study
 from transferscope.transport.access import asking, located_anywhere
 from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.contents import Item, descriptions, results
-from transferscope.upkeep.verify import is_manifest, manifests_in
+from transferscope.upkeep.verify import manifests_in, reader_of
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _send(destination: _Destination, items: Sequence[Item], connections: int) ->
     """Send files, manifests of stores after all others, and the checksums last."""
     turns: tuple[list[Item], ...] = [], [], []
     for item in items:
-        turns[2 if item.name == CHECKSUMS else is_manifest(item.name)].append(item)
+        turns[2 if item.name == CHECKSUMS else reader_of(item.name) is not None].append(item)
     # Until everything is there, readers find no description of files that are being replaced.
     for item in [*turns[2], *turns[1]]:
         destination.remove(item.name)

@@ -10,10 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.stores.reader import StoreReader
 from transferscope.transport.access import REQUESTS
 from transferscope.transport.publications import Publication
 from transferscope.transport.urls import is_url, joined
-from transferscope.upkeep.verify import is_manifest, reader_of
+from transferscope.upkeep.verify import reader_of
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,20 @@ def verify_published(place: str) -> Sound:
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = list(pool.map(lambda name: _problems(lambda: publication.read(name)), names))
     problems = list(chain.from_iterable(found))
-    manifests = [n for n, wrong in zip(names, found, strict=True) if is_manifest(n) and not wrong]
+    intact = [
+        (name, reader_of(name)) for name, faults in zip(names, found, strict=True) if not faults
+    ]
+    manifests = [(name, kind) for name, kind in intact if kind is not None]
     blocks = []
 
-    def check_store(name: str) -> None:
+    def check_store(name: str, kind: type[StoreReader]) -> None:
         manifest = joined(place, name)
-        reader = reader_of(name)(manifest if is_url(place) else Path(manifest))
+        reader = kind(manifest if is_url(place) else Path(manifest))
         blocks.append(reader.blocks)
         reader.check()
 
-    for name in manifests:
-        problems += _problems(partial(check_store, name))
+    for name, kind in manifests:
+        problems += _problems(partial(check_store, name, kind))
     if problems:
         raise UserError(problems)
     return Sound(len(names), len(manifests), sum(blocks))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -18,6 +18,12 @@ from transferscope.stores.parquet import read_parquet
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
 from transferscope.transport.access import PUBLISH_AGAIN
+
+# Pattern of the manifests in a study's folder -> what reads their stores.
+READERS: dict[str, type[StoreReader]] = {
+    "tiles/*.json": TileStore,
+    "embeddings/*/*/*.json": EmbeddingStore,
+}
 
 
 @dataclass(frozen=True)
@@ -134,38 +140,37 @@ def repair(found: list[Fault]) -> list[Fault]:
         Damage that cannot be repaired here.
     """
     faults = [fault for fault in found if not fault.is_far]
-    for fault in faults:
+    # Whole stores first: nothing is left to do for their blocks.
+    for fault in sorted(faults, key=lambda fault: fault.block is not None):
+        store = store_of(fault.file)
         if fault.block is None and fault.is_store:
             fault.file.unlink(missing_ok=True)
-            shutil.rmtree(store_of(fault.file), ignore_errors=True)
-    for fault in faults:
-        if fault.block is not None and store_of(fault.file).is_dir():
+            shutil.rmtree(store, ignore_errors=True)
+        elif fault.block is not None and store.is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
-            BlockStore(store_of(fault.file), reader.array_name).forget(fault.block)
+            BlockStore(store, reader.array_name).forget(fault.block)
     for fault in faults:
         # Last: without the manifest, the next run fills the blocks whose flags are missing.
         fault.file.unlink(missing_ok=True)
     return [fault for fault in found if fault.is_far]
 
 
-def is_manifest(name: str) -> bool:
-    """Return whether a file, named relative to the study's folder, is the manifest of a store."""
-    parts = name.split("/")
-    depth = {"tiles": 2, "embeddings": 4}.get(parts[0])
-    return name.endswith(".json") and len(parts) == depth
+def reader_of(name: str) -> type[StoreReader] | None:
+    """Return the reader for the store of a manifest; None: the file is not a manifest.
 
-
-def reader_of(manifest: str) -> type[StoreReader]:
-    """Return the reader for the store of a manifest, named relative to the study's folder."""
-    return TileStore if manifest.startswith("tiles/") else EmbeddingStore
+    Parameters
+    ----------
+    name
+        Path relative to the study's folder.
+    """
+    path = PurePosixPath("/", name)
+    return next((kind for pattern, kind in READERS.items() if path.match(f"/{pattern}")), None)
 
 
 def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
-    """Return the manifest of every store, whether or not the config still names it."""
-    tiles, embeddings = root.glob("tiles/*.json"), root.glob("embeddings/*/*/*.json")
+    """Return the manifest of every store, even if the config does not name it any more."""
     return [
-        *((path, TileStore) for path in _named(tiles)),
-        *((path, EmbeddingStore) for path in _named(embeddings)),
+        (path, kind) for pattern, kind in READERS.items() for path in _named(root.glob(pattern))
     ]
 
 
