@@ -18,7 +18,7 @@ from transferscope.errors import UserError
 from transferscope.stores.tile_store import TileStore
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
-from transferscope.upkeep.contents import results_of
+from transferscope.upkeep.contents import Item, results
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published
 
@@ -168,12 +168,12 @@ def test_a_study_is_not_published_into_or_around_itself(study: Study, tmp_path: 
 def test_a_file_that_goes_meanwhile_is_named(
     study: Study, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = study.paths.root / "gone.csv"
+    gone = Item("gone.csv", study.paths.root / "gone.csv")
 
-    def listed(root: Path, *, stores: bool) -> list[Path]:
-        return [*results_of(root, stores=stores), gone]
+    def listed(study: Study, *, stores: bool) -> list[Item]:
+        return [*results(study, stores=stores), gone]
 
-    monkeypatch.setattr("transferscope.upkeep.contents.results_of", listed)
+    monkeypatch.setattr("transferscope.upkeep.publish.results", listed)
     with pytest.raises(UserError, match=r"gone\.csv: was removed .* the study is running"):
         publish(study, place, 2)
 

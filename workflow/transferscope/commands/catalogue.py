@@ -77,7 +77,7 @@ def _entry(card: BackboneCard, path: Path) -> Entry:
         description=card.description,
         channels=", ".join(slot.name for slot in card.named_slots) or "any",
         input_size=card.input_size,
-        features=cost and cost.width,
+        features=cost.width if cost else None,
         weights=weights_state(card, path),
         licence=card.licence,
     )

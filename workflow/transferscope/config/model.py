@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,11 @@ def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
 
 
 def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
-    location = _without_tags(list(error["loc"]), schema)
+    location, _ = _walk(error["loc"], schema)
     key = ".".join(map(str, location)) or "(top level)"
     if error["type"] == "extra_forbidden":
-        known = sorted(_keys_at(schema, list(error["loc"][:-1])))
+        _, nodes = _walk(error["loc"][:-1], schema)
+        known = sorted({key for node in nodes for key in node.get("properties", {})})
         return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
     if error["type"] == "missing":
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
@@ -131,30 +133,25 @@ def _fix_for(error: Any) -> str:
     return suggest(error["input"], choices)
 
 
-def _without_tags(location: list[Any], schema: dict[str, Any]) -> list[Any]:
-    """Return the keys of a location in the data: pydantic also names the member of a union."""
+def _walk(
+    location: Sequence[Any], schema: dict[str, Any]
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Return the keys of a location in the data, and the possible schemas there.
+
+    In a location, pydantic also names the member of a union.
+    """
     nodes, keys = [schema], []
     for part in location:
         if not any(part in mapping for node in nodes for mapping in _mappings(node)):
             keys.append(part)
         nodes = [child for node in nodes for child in _children(node, schema, part)]
-    return keys
+    return keys, [option for node in nodes for option in _resolved(node, schema)]
 
 
 def _mappings(node: dict[str, Any]) -> list[dict[str, str]]:
-    """Return from tag to model, if the node is a tagged union, or one that may be null."""
+    """Return the mappings from tag to model, if the node is a tagged union, also if nullable."""
     options = [node, *node.get("anyOf", [])]
     return [option["discriminator"]["mapping"] for option in options if "discriminator" in option]
-
-
-def _keys_at(schema: dict[str, Any], location: list[Any]) -> set[str]:
-    """Return the keys that the schema allows at a location in the data."""
-    nodes = [schema]
-    for part in location:
-        nodes = [child for node in nodes for child in _children(node, schema, part)]
-    return {
-        key for node in nodes for n in _resolved(node, schema) for key in n.get("properties", {})
-    }
 
 
 def _resolved(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:

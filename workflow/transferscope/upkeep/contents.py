@@ -101,44 +101,23 @@ def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
         If there are no results yet.
     """
     root = study.paths.root
-    return [
-        Item(prefix + path.relative_to(root).as_posix(), path)
-        for path in results_of(root, stores=stores)
-    ]
-
-
-def results_of(root: Path, *, stores: bool) -> list[Path]:
-    """Return the paths of the result files of a study, in a fixed order.
-
-    Parameters
-    ----------
-    root
-        Folder of the study.
-    stores
-        Whether to include tile and embedding stores.
-
-    Raises
-    ------
-    UserError
-        If there are none yet.
-    """
-    files = sorted(_results(root, stores=stores))
+    files = sorted(_files(study.paths, stores=stores))
     if not files:
         what = "there are no results to export"
         raise UserError(Problem(str(root), what, "Run the study first."))
-    return files
+    return [Item(prefix + path.relative_to(root).as_posix(), path) for path in files]
 
 
-def _results(root: Path, *, stores: bool) -> Iterator[Path]:
+def _files(paths: StudyPaths, *, stores: bool) -> Iterator[Path]:
     excluded = WORKING if stores else (*WORKING, ".zarr")
-    described = StudyPaths(root).config, StudyPaths(root).versions
+    described = paths.config, paths.versions
 
     def kept(names: Iterable[str]) -> list[str]:
         return [name for name in names if not name.startswith(".") and not name.endswith(excluded)]
 
     # Not `rglob`: it fails if a running job removes a folder, and enters excluded folders.
-    for folder, folders, names in os.walk(root):
-        if Path(folder) == root:
+    for folder, folders, names in os.walk(paths.root):
+        if Path(folder) == paths.root:
             folders[:] = set(folders).difference(RECORDS)
         folders[:] = kept(folders)
         for path in (Path(folder, name) for name in kept(names)):
