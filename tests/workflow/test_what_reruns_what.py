@@ -11,7 +11,7 @@ from transferscope.cards.lookup import card_roots
 from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
 from transferscope.study.loading import load_study
-from transferscope.upkeep.ran import read_ran
+from transferscope.upkeep.ran import read_record
 from transferscope.upkeep.reruns import changes
 
 pytestmark = pytest.mark.workflow
@@ -126,7 +126,7 @@ def test_what_is_said_to_run_again_is_what_snakemake_plans(copied_study, monkeyp
         change_study(folder, **{key: value})
         config = with_defaults({**STUDY, key: value})
         plan = Plan(load_study(config, card_roots(), "study.yaml"))
-        (change,) = changes(plan, read_ran(plan.paths))
+        (change,) = changes(plan, read_record(plan.paths))
         jobs = planned_jobs(folder)
         drawn = {name for name in jobs if name.startswith("figure_") or name == "embedding_maps"}
         planned = set(jobs) - drawn - {"all"} | ({"figures"} if drawn else set())

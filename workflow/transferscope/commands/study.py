@@ -83,14 +83,14 @@ def merged_config(path: Path) -> dict[str, Any]:
 
 def _changes(plan: Plan, config: Path) -> list[Change]:
     """Return what has changed since the study ran last; empty if it has not run."""
-    from transferscope.upkeep.ran import formerly, read_ran
+    from transferscope.upkeep.ran import presumed_record, read_record
     from transferscope.upkeep.reruns import changes
 
-    ran = read_ran(plan.paths)
+    ran = read_record(plan.paths)
     if ran is None:
         if not plan.paths.root.is_dir():
             return []
-        ran = formerly(read_yaml(config))
+        ran = presumed_record(read_yaml(config))
     return changes(plan, ran)
 
 

@@ -146,11 +146,11 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 def _show_changed_keys(config: Path) -> None:
     """Show the keys whose values differ from those of the last run."""
     from transferscope.study.study import paths_of
-    from transferscope.upkeep.ran import changed_keys, read_ran
+    from transferscope.upkeep.ran import changed_keys, read_record
 
     parsed = _parsed(config)
     paths = paths_of(parsed)
-    ran = read_ran(paths)
+    ran = read_record(paths)
     changed = changed_keys(ran.config, parsed) if ran else {}
     for key, (before, now) in changed.items():
         typer.echo(f"  changed since the last run: {key}: {before} -> {now}")

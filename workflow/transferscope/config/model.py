@@ -15,7 +15,7 @@ from transferscope.transport.urls import without_password
 
 # As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LONGEST_SHOWN = 200
+MAX_SHOWN = 200
 # Raised by PyYAML for odd values, such as a date that does not exist.
 YAML_ERRORS = (
     ValueError,
@@ -123,7 +123,7 @@ def _shortened(value: object) -> str:
         text = without_password(repr(value))
     except ValueError:  # an integer of thousands of digits
         return type(value).__name__
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _fix_for(error: Any) -> str:

@@ -123,8 +123,8 @@ def with_hand_labels(
     path = label_table_of(card, card_path)
     ids = table["tile_id"]
     by_hand = read_label_table(path, card, card_path, None if skip else ids).set_index("tile_id")
-    if strangers := int((~by_hand.index.isin(ids)).sum()):
-        logger.warning("%s: %d rows were left out: no such tile", path, strangers)
+    if unknown := int((~by_hand.index.isin(ids)).sum()):
+        logger.warning("%s: %d rows were left out: no such tile", path, unknown)
     carried = [name for name in by_hand.columns if name not in table]
     columns = {name: ids.map(by_hand[name]).fillna("") for name in ["labels", *carried]}
     return table.assign(**columns)

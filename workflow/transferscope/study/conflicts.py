@@ -10,7 +10,7 @@ from transferscope.config.channel_strategies import MAP
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.study import Study
 
-LEAST_CLASSES = 2
+MIN_CLASSES = 2
 
 
 def conflicts(study: Study, where: str) -> list[Problem]:
@@ -83,7 +83,7 @@ def _not_trainable(study: Study, where: str) -> Iterator[Problem]:
 
 def _too_few_classes(study: Study) -> Iterator[Problem]:
     for dataset in study.datasets.values():
-        if len(dataset.card.labels) < LEAST_CLASSES:
+        if len(dataset.card.labels) < MIN_CLASSES:
             what = "fewer than two classes: there is nothing to evaluate"
             fix = "List the classes, or name the dataset under `training_datasets` of the config."
             yield Problem(f"{dataset.path}, key labels", what, fix)

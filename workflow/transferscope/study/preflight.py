@@ -31,7 +31,7 @@ from transferscope.tiles.published import TABLE, PublishedTiles
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
-MOST_FILES_OPENED = 10_000
+MAX_FILES_OPENED = 10_000
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
@@ -117,7 +117,7 @@ def _check_dataset(
         return problems
     raw = study.raw_digest(located.card.name)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
-    problems += passed.once(digest, lambda: check_files(sheet, located.card, MOST_FILES_OPENED))
+    problems += passed.once(digest, lambda: check_files(sheet, located.card, MAX_FILES_OPENED))
     if wrong_cells:
         return problems
     digest = fingerprint(["masks", digest])

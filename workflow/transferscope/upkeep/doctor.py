@@ -18,7 +18,7 @@ GOOD, WARNING, BAD = "good", "warning", "bad"
 PACKAGES = ("transferscope", "torch", "timm", "zarr", "zarrs", "snakemake", "pyarrow")
 HUB = "https://huggingface.co"
 HUB_SECONDS = 5
-LEAST_FREE_GIB = 5
+MIN_FREE_GIB = 5
 TEST_TILES, TEST_SIDE = 8, 64
 
 
@@ -109,7 +109,7 @@ def _disk(results: Path) -> Check:
     folder = existing_folder(results)
     free = shutil.disk_usage(folder).free / 2**30
     found = f"{free:.1f} GiB free in {folder}"
-    if free < LEAST_FREE_GIB:
+    if free < MIN_FREE_GIB:
         fix = "Free some space, or point `results:` at a larger disk."
         return Check("disk", WARNING, found, fix)
     return Check("disk", GOOD, found)

@@ -30,7 +30,7 @@ ABSENT = "(no such key)"
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunRecord:
     """Config and versions of a run.
 
     Parameters
@@ -64,7 +64,7 @@ def record(config: StudyConfig, paths: StudyPaths, steps: Mapping[str, int]) -> 
     write_atomically(paths.config, config_text(config))
 
 
-def read_ran(paths: StudyPaths) -> Ran | None:
+def read_record(paths: StudyPaths) -> RunRecord | None:
     """Return the record of the last run of a study; None: no run has written it.
 
     Raises
@@ -82,10 +82,10 @@ def read_ran(paths: StudyPaths) -> Ran | None:
             what = f"cannot be read: {error}"
             mend = "Remove it: the next run writes it."
             raise UserError(Problem(str(paths.versions), what, mend)) from None
-    return Ran(read_yaml(paths.config), versions)
+    return RunRecord(read_yaml(paths.config), versions)
 
 
-def formerly(given: dict[str, Any]) -> Ran:
+def presumed_record(given: dict[str, Any]) -> RunRecord:
     """Return the presumed record of a run of an older version, which wrote none.
 
     Parameters
@@ -95,7 +95,7 @@ def formerly(given: dict[str, Any]) -> Ran:
     """
     config = with_defaults(merged(FORMER_DEFAULTS, given))
     where = "the study as run by an older version"
-    return Ran(validate(config, StudyConfig, where).model_dump(mode="json"), {})
+    return RunRecord(validate(config, StudyConfig, where).model_dump(mode="json"), {})
 
 
 def changed_keys(before: Mapping[str, Any], now: StudyConfig) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from transferscope.config.study import StudyConfig
 from transferscope.steps.plan import Plan
 from transferscope.steps.step import Step
 from transferscope.stores.manifest import FORMAT_VERSION
-from transferscope.upkeep.ran import Ran, changed_keys
+from transferscope.upkeep.ran import RunRecord, changed_keys
 
 # Keys that select cards: new results are made, and no others are made again.
 CHOICES = ("datasets", "training_datasets", "backbones")
@@ -39,7 +39,7 @@ class Change:
     steps: list[str]
 
 
-def changes(plan: Plan, ran: Ran) -> list[Change]:
+def changes(plan: Plan, ran: RunRecord) -> list[Change]:
     """Return the changes since the last run of a study, with the steps that run again.
 
     Parameters
@@ -52,17 +52,17 @@ def changes(plan: Plan, ran: Ran) -> list[Change]:
     return [*_changed_keys(plan, ran), *_changed_versions(plan, ran)]
 
 
-def _changed_keys(plan: Plan, ran: Ran) -> Iterator[Change]:
+def _changed_keys(plan: Plan, ran: RunRecord) -> Iterator[Change]:
     for key, (old, new) in changed_keys(ran.config, plan.config).items():
         steps = {"compare"} if key in CHOICES else _steps_that_read(plan, key, old)
-        yield Change(key, old, new, _and_readers(plan, steps))
+        yield Change(key, old, new, _with_dependents(plan, steps))
 
 
-def _changed_versions(plan: Plan, ran: Ran) -> Iterator[Change]:
+def _changed_versions(plan: Plan, ran: RunRecord) -> Iterator[Change]:
     for step, old in ran.versions.get("steps", {}).items():
         new = plan.versions.get(step)
         if new is not None and old != new:
-            yield Change(f"version of the step {step}", old, new, _and_readers(plan, {step}))
+            yield Change(f"version of the step {step}", old, new, _with_dependents(plan, {step}))
     old = ran.versions.get("formats", {}).get("stores", FORMAT_VERSION)
     if old != FORMAT_VERSION:
         # Older formats stay readable.
@@ -107,7 +107,7 @@ def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
     return node.model_copy(update={key: _replaced(getattr(node, key), rest, value)})
 
 
-def _and_readers(plan: Plan, steps: set[str]) -> list[str]:
+def _with_dependents(plan: Plan, steps: set[str]) -> list[str]:
     """Return steps and all that depend on them, in the order of the workflow."""
     readers = plan.readers()
     found: set[str] = set()
