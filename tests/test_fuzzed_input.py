@@ -16,7 +16,7 @@ from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 fuzzed = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -181,7 +181,7 @@ def test_any_value_anywhere_in_a_config(tmp_path: Path, data: st.DataObject) -> 
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(changed, allow_unicode=True), encoding="utf-8")
     try:
-        study = Study.load(merged_config(path), [SHIPPED], str(path))
+        study = load_study(merged_config(path), [SHIPPED], str(path))
         study.probed()
     except UserError as error:
         assert_named(error, "")

@@ -77,7 +77,7 @@ def test_a_segmentation_tells_what_it_takes_and_finds(segmentation, expected):
     cells = {"segmentation": segmentation, "crop": {"size": 64}}
     dataset = validate({**DATASET, "cells": cells}, DatasetCard, "d.yaml")
     method = dataset.cells.segmentation
-    found = (method.reads_masks, method.runs_network, method.one_a_field, method.finds_nuclei)
+    found = (method.reads_masks, method.runs_network, method.one_per_field, method.finds_nuclei)
     assert found == expected
     assert dataset.reads_masks is method.reads_masks
 

@@ -106,7 +106,7 @@ def test_the_cards_of_public_datasets_explain_every_key_where_it_stands(reposito
         ({"outputs": [{"name": "x"}, {"name": "x"}]}, "each name may occur only once"),
         ({"normalization": {"std": [0]}}, "std must be positive"),
         ({"normalization": {"mean": [0.1, 0.2]}}, "one value, or one for each slot"),
-        ({"normalization": {"percentiles": [99, 1]}}, "percentiles must rise"),
+        ({"normalization": {"percentiles": [99, 1]}}, "percentiles must increase"),
     ],
 )
 def test_an_inconsistent_backbone_card_is_refused(change, expected):

@@ -14,7 +14,7 @@ from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.steps.preflight import preflight
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 
 def card(**changes):
@@ -32,7 +32,7 @@ def study_of(tmp_path, repository, monkeypatch):
         write_yaml(folder / "cards/backbones/own.yaml", own)
         backbones = [*STUDY["backbones"], "cards/backbones/own.yaml"]
         given = {**STUDY, "backbones": backbones, **config}
-        return Study.load(given, [folder, repository], "study.yaml")
+        return load_study(given, [folder, repository], "study.yaml")
 
     return make
 
@@ -52,7 +52,7 @@ def test_what_is_not_given_is_as_published_for_the_method():
         ({"objective": {"method": "dino", "crops": 3}}, "crops.*unknown key"),
         ({"datasets": []}, "datasets"),
         ({"optimiser": {"learning_rat": 1}}, r"learning_rat: unknown.*\n.*learning_rate"),
-        ({"augmentation": {"crop_scale": [0.2, 1]}}, "stands in `objective`"),
+        ({"augmentation": {"crop_scale": [0.2, 1]}}, "set the area of crops in `objective`"),
         ({"exclude_test_groups": {"fold": -1}}, "fold"),
     ],
 )
@@ -105,7 +105,7 @@ def test_cells_and_their_fields_are_the_same_images(study_of):
 @pytest.mark.parametrize(
     ("changes", "config", "expected"),
     [
-        ({"datasets": ["cels"]}, {}, r'"cels" is no dataset of the study\n.*"cells"'),
+        ({"datasets": ["cels"]}, {}, r'"cels" is not a dataset of the study\n.*"cells"'),
         ({"exclude_test_groups": {"fold": 2}}, {}, r"no fold 2\n.*Known: 0, 1"),
         ({"exclude_test_groups": {"seed": 5}}, {}, "no seed 5"),
         (

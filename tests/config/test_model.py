@@ -72,7 +72,7 @@ def test_prose_does_not_change_a_fingerprint():
     ("text", "expected"),
     [
         ("a: [1", "line"),
-        ("- a\n- b\n", "no mapping"),
+        ("- a\n- b\n", "not a mapping"),
         ("a: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
     ],
 )

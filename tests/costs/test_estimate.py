@@ -15,7 +15,7 @@ from transferscope.costs.rates import Rates
 from transferscope.costs.tuning import TRAINING_SHARE
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 RATES = Rates(embedding=1e9, heads=1e8, device="cpu", precision="fp32", measured=True)
 
@@ -23,7 +23,7 @@ RATES = Rates(embedding=1e9, heads=1e8, device="cpu", precision="fp32", measured
 def plan_of(folder, **changes):
     write_study(folder, **changes)
     config = merged_config(folder / "study.yaml")
-    return Plan(Study.load(config, [folder, SHIPPED], "study.yaml"))
+    return Plan(load_study(config, [folder, SHIPPED], "study.yaml"))
 
 
 def estimate_of(plan):
@@ -38,7 +38,7 @@ def test_fields_of_a_sheet_are_counted_and_cut_tiles_too(tmp_path):
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "tiles": {"size": 32}}
     write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
     config = merged_config(tmp_path / "study.yaml")
-    study = Study.load(config, [tmp_path, SHIPPED], "study.yaml")
+    study = load_study(config, [tmp_path, SHIPPED], "study.yaml")
     cut = expected_fields(study, "cells")
     assert (cut.n_fields, cut.n_tiles, cut.tile_shape) == (36, 144, (2, 32, 32))
 
@@ -57,7 +57,7 @@ def test_a_dataset_of_cells_has_tiles_of_their_size(tmp_path):
         cells = {"segmentation": {"method": method}, "crop": crop}
         write_yaml(tmp_path / "cards/datasets/cells.yaml", {**card, "cells": cells})
         config = merged_config(tmp_path / "study.yaml")
-        study = Study.load(config, [tmp_path, SHIPPED], "study.yaml")
+        study = load_study(config, [tmp_path, SHIPPED], "study.yaml")
         found = expected_fields(study, "cells")
         assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, n_tiles, (2, 48, 48))
         assert ("assumed" in found.source) == (method == "watershed")
@@ -104,9 +104,9 @@ def test_cells_of_a_field_are_assumed_and_that_is_said(tmp_path):
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "cells": cells}
     write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
     config = merged_config(tmp_path / "study.yaml")
-    found = expected_fields(Study.load(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
+    found = expected_fields(load_study(config, [tmp_path, SHIPPED], "study.yaml"), "cells")
     assert (found.n_fields, found.n_tiles, found.tile_shape) == (36, 36 * 50, (2, 20, 20))
-    assert "50 cells a field assumed" in found.source
+    assert "50 cells per field assumed" in found.source
 
 
 def test_hours_of_fine_tuning_follow_from_epochs_folds_and_fractions(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from factories import DATASET_CARD, planned_jobs, write_study, write_yaml
 from transferscope.commands.study import merged_config
 from transferscope.steps.plan import Plan
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_jobs_are_those_that_snakemake_plans(place, monkeypatch, changes):
     card = {**DATASET_CARD, "sheet": "../../raw/samples.tsv", "label_table": label_table}
     write_yaml(folder / "cards/datasets/cells.yaml", card)
     monkeypatch.chdir(folder)
-    study = Study.load(merged_config(folder / "study.yaml"), _roots(folder), "study.yaml")
+    study = load_study(merged_config(folder / "study.yaml"), _roots(folder), "study.yaml")
     expected = planned_jobs(folder)
     expected.pop("all")
     figures = [name for name in expected if name.startswith("figure_")]

@@ -12,7 +12,7 @@ from transferscope.raw.sheets import SampleSheet
 from transferscope.steps.data import FETCHED_FIELDS
 from transferscope.steps.plan import Plan
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 SMALL = NetworkCost(operations=10**9, parameters=5 * 10**6, width=192)
 LARGE = NetworkCost(operations=10**12, parameters=10**9, width=1536)
@@ -25,7 +25,7 @@ def needs_of(tmp_path, repository):
 
     def make(cost=SMALL, n_tiles=36, tile=(2, 64, 64), **changes):
         config = {**STUDY, "results": str(tmp_path / "results"), **changes}
-        study = Study.load(config, [tmp_path, repository], "study.yaml")
+        study = load_study(config, [tmp_path, repository], "study.yaml")
         costs = KnownCosts(tmp_path / f"{cost}.json")
         if cost is not None:
             located = study.backbones["tiny"]
@@ -159,6 +159,6 @@ def test_a_study_that_is_yet_to_be_fetched_asks_no_network(tmp_path, repository,
     monkeypatch.setattr("socket.socket", None)
     config = {**STUDY, "datasets": ["opencell"], "results": str(tmp_path)}
     write_study(tmp_path)
-    study = Study.load(config, [tmp_path, repository], "study.yaml")
+    study = load_study(config, [tmp_path, repository], "study.yaml")
     steps = Plan(study, Sizes(study, KnownCosts(tmp_path))).steps
     assert steps["tiles"].need(wildcards(dataset="opencell")).minutes > LEAST_MINUTES

@@ -7,7 +7,7 @@ import pytest
 from factories import DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def plan_of(tmp_path, repository):
     folder = write_study(tmp_path)
 
     def make(**changes):
-        return Plan(Study.load({**STUDY, **changes}, [folder, repository], "study.yaml"))
+        return Plan(load_study({**STUDY, **changes}, [folder, repository], "study.yaml"))
 
     return make
 
@@ -194,6 +194,6 @@ def test_whole_fields_are_read_and_not_scored_again(plan_of, tmp_path):
 
 
 def test_whole_fields_of_no_dataset_are_reported(plan_of):
-    with pytest.raises(UserError, match='"cell" is no dataset of the study') as caught:
+    with pytest.raises(UserError, match='"cell" is not a dataset of the study') as caught:
         plan_of(aggregate={"levels": ["fov"], "fields": {"cell": "cells"}})
     assert "cells" in str(caught.value)

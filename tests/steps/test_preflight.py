@@ -8,7 +8,7 @@ from transferscope.backbones import checks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
 from transferscope.steps.preflight import Passed, preflight
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
 
 def load(folder, repository, **changes):
     config = {**STUDY, "backbones": ["handcrafted"], **changes}
-    return Study.load(config, [folder, repository], "study.yaml")
+    return load_study(config, [folder, repository], "study.yaml")
 
 
 def test_sound_input_passes(folder, repository):
@@ -204,8 +204,8 @@ def test_a_mode_that_a_backbone_cannot_serve_is_refused(folder, repository):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbones": ["handcrafted"]}, "handcrafted has no weights"),
-        ({"backbones": ["tiny"]}, "none of the backbones of the study"),
+        ({"backbones": ["handcrafted"]}, "handcrafted has no trainable weights"),
+        ({"backbones": ["tiny"]}, "not one of the backbones of the study"),
         ({"channels": ["adapt"]}, "finetune.channels: adapt is not among the study's"),
         ({"fractions": [0.3]}, "finetune.fractions: 0.3 is not among the study's: 0.5, 1.0"),
         ({"modes": ["fulll"]}, "no such mode. Known: full, last-<number of layers>, lora, head"),

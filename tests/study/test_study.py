@@ -3,7 +3,7 @@ import yaml
 
 from transferscope.config.probed import Probed
 from transferscope.errors import UserError
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 
 DATASET = {
     "name": "cells",
@@ -41,7 +41,7 @@ def root(tmp_path):
 
 
 def load(root, **change):
-    return Study.load({**CONFIG, **change}, [root], "my.yaml")
+    return load_study({**CONFIG, **change}, [root], "my.yaml")
 
 
 def problems_of(root, **change):
@@ -74,7 +74,7 @@ def test_cards_may_be_given_by_path(root):
 def test_the_first_root_wins(root, tmp_path_factory):
     own = tmp_path_factory.mktemp("own")
     write(own / "d" / "cells.yaml", {**DATASET, "labels": ["x", "y"]})
-    study = Study.load(CONFIG, [own, root], "my.yaml")
+    study = load_study(CONFIG, [own, root], "my.yaml")
     assert study.datasets["cells"].card.labels == ["x", "y"]
 
 

@@ -21,6 +21,7 @@ from transferscope.steps.preflight import preflight
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
+from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
@@ -188,7 +189,7 @@ def study_of(folder: Path, url: str, **changes: object) -> Study:
     plain = card(url, **changes).model_dump(mode="json", exclude_defaults=True)
     write_yaml(folder / "cards/datasets/cells.yaml", plain)
     config = merged_config(folder / "study.yaml")
-    return Study.load(config, [folder, SHIPPED], "study.yaml")
+    return load_study(config, [folder, SHIPPED], "study.yaml")
 
 
 def other_labels(store: ObjectStore, folder: str, local: Path) -> str:

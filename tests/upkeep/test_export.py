@@ -10,6 +10,7 @@ from factories import write_study
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
+from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.upkeep.export import export, verify_archive
 
@@ -26,7 +27,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     secret = tmp_path / "secret"
     secret.write_text("not of the study")
     (folder / "results/tiny/link.csv").symlink_to(secret)
-    return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
+    return load_study(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
 
 
 def names(archive: Path) -> set[str]:

@@ -16,8 +16,9 @@ from transferscope.commands.app import app
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.stores.tile_store import TileStore
+from transferscope.study.loading import load_study
 from transferscope.study.study import Study
-from transferscope.upkeep.export import results_of
+from transferscope.upkeep.contents import Item, results
 from transferscope.upkeep.publish import _Destination, publish
 from transferscope.upkeep.published import verify_published
 
@@ -42,7 +43,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     for name in ("summary.csv", "logs/a.log", "tiles/other.zarr/zarr.json", *WORKING):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
-    return Study.load(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
+    return load_study(merged_config(folder / "study.yaml"), [folder, SHIPPED], "study.yaml")
 
 
 def tiles() -> np.ndarray:
@@ -167,13 +168,13 @@ def test_a_study_is_not_published_into_or_around_itself(study: Study, tmp_path: 
 def test_a_file_that_goes_meanwhile_is_named(
     study: Study, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = study.paths.root / "gone.csv"
+    gone = Item("gone.csv", study.paths.root / "gone.csv")
 
-    def listed(root: Path, *, stores: bool) -> list[Path]:
-        return [*results_of(root, stores=stores), gone]
+    def listed(study: Study, *, stores: bool) -> list[Item]:
+        return [*results(study, stores=stores), gone]
 
-    monkeypatch.setattr("transferscope.upkeep.publish.results_of", listed)
-    with pytest.raises(UserError, match=r"gone\.csv: has gone .* the study is running"):
+    monkeypatch.setattr("transferscope.upkeep.publish.results", listed)
+    with pytest.raises(UserError, match=r"gone\.csv: was removed .* the study is running"):
         publish(study, place, 2)
 
 
@@ -232,7 +233,7 @@ def test_a_folder_does_too(study: Study, tmp_path: Path) -> None:
 def test_only_what_is_here_can_be_repaired(study: Study, what: str) -> None:
     done = CliRunner().invoke(app, ["verify", what, "--repair"])
     assert isinstance(done.exception, UserError)
-    assert "--repair works on a study of this machine" in str(done.exception)
+    assert "--repair works on a study on this machine" in str(done.exception)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.study import StudyConfig
 from transferscope.errors import UserError
 from transferscope.study.defaults import with_defaults
-from transferscope.upkeep.ran import changed_keys, formerly, read_ran, record
+from transferscope.upkeep.ran import changed_keys, presumed_record, read_record, record
 
 STEPS = {"embed": 1, "heads": 2}
 
@@ -22,9 +22,9 @@ def config(**changes: object) -> StudyConfig:
 
 def test_what_a_run_used_is_read_back_as_the_same_study(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path / "tiny")
-    assert read_ran(paths) is None
+    assert read_record(paths) is None
     record(config(), paths, STEPS)
-    ran = read_ran(paths)
+    ran = read_record(paths)
     assert StudyConfig.model_validate(ran.config) == config()
     assert ran.versions["steps"] == STEPS
     assert {"python", "transferscope"} <= set(ran.versions["packages"])
@@ -40,9 +40,9 @@ def test_a_record_without_versions_tells_of_the_config_alone(tmp_path: Path) -> 
     record(config(), paths, STEPS)
     paths.versions.write_text("{")
     with pytest.raises(UserError, match=r"versions\.json: cannot be read"):
-        read_ran(paths)
+        read_record(paths)
     paths.versions.unlink()
-    assert read_ran(paths).versions == {}
+    assert read_record(paths).versions == {}
 
 
 def test_keys_that_differ_are_named_with_both_values() -> None:
@@ -65,7 +65,7 @@ def test_keys_that_differ_are_named_with_both_values() -> None:
 def test_a_study_of_an_older_version_had_the_demos_values_where_it_left_keys_out() -> None:
     given = {key: value for key, value in STUDY.items() if key not in ("knn", "splits")}
     now = StudyConfig.model_validate(with_defaults(given))
-    assert changed_keys(formerly(given).config, now) == {
+    assert changed_keys(presumed_record(given).config, now) == {
         "strategy_seeds": ([0], [0, 1, 2]),
         "splits.folds.group": (3, 5),
         "splits.folds.image": (3, 5),

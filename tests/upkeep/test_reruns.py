@@ -9,8 +9,8 @@ from factories import REPOSITORY, STUDY, write_study
 from transferscope.config.study import StudyConfig
 from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
-from transferscope.study.study import Study
-from transferscope.upkeep.ran import Ran
+from transferscope.study.loading import load_study
+from transferscope.upkeep.ran import RunRecord
 from transferscope.upkeep.reruns import changes
 
 SCORED = ["heads", "knn", "compare", "figures"]
@@ -21,25 +21,27 @@ DECODED = ["tiles", "contact_sheets", "splits", *EMBEDDED]
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     folder = write_study(tmp_path)
-    return Plan(Study.load(with_defaults(STUDY), [folder, REPOSITORY], "study.yaml"))
+    return Plan(load_study(with_defaults(STUDY), [folder, REPOSITORY], "study.yaml"))
 
 
 @pytest.fixture
-def ran(plan: Plan) -> Callable[..., Ran]:
+def ran(plan: Plan) -> Callable[..., RunRecord]:
     """Return a function that returns what a run used, with some keys changed."""
 
-    def make(**changes: object) -> Ran:
+    def make(**changes: object) -> RunRecord:
         config = StudyConfig.model_validate(with_defaults({**STUDY, **changes}))
-        return Ran(config.model_dump(mode="json"), {"steps": plan.versions})
+        return RunRecord(config.model_dump(mode="json"), {"steps": plan.versions})
 
     return make
 
 
-def found(plan: Plan, before: Ran) -> dict[str, list[str]]:
+def found(plan: Plan, before: RunRecord) -> dict[str, list[str]]:
     return {change.what: change.steps for change in changes(plan, before)}
 
 
-def test_nothing_runs_again_where_nothing_has_changed(plan: Plan, ran: Callable[..., Ran]) -> None:
+def test_nothing_runs_again_where_nothing_has_changed(
+    plan: Plan, ran: Callable[..., RunRecord]
+) -> None:
     assert changes(plan, ran()) == []
 
 
@@ -66,14 +68,14 @@ def test_nothing_runs_again_where_nothing_has_changed(plan: Plan, ran: Callable[
 )
 def test_a_changed_key_names_the_steps_that_read_it_and_all_that_follows(
     plan: Plan,
-    ran: Callable[..., Ran],
+    ran: Callable[..., RunRecord],
     before: dict[str, object],
     expected: dict[str, list[str]],
 ) -> None:
     assert found(plan, ran(**before)) == expected
 
 
-def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., Ran]) -> None:
+def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., RunRecord]) -> None:
     before = ran()
     del before.config["heads"]["dropout"]
     del before.config["splits"]["rare_classes"]
@@ -88,7 +90,7 @@ def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., 
 
 
 def test_another_version_of_a_step_names_it_where_the_study_has_it(
-    plan: Plan, ran: Callable[..., Ran]
+    plan: Plan, ran: Callable[..., RunRecord]
 ) -> None:
     before = ran()
     before.versions["steps"] |= {"heads": 0, "finetune": 0}

@@ -10,8 +10,8 @@ from factories import STUDY, TINY_NETWORK, jobs_in, planned_jobs, run_snakemake,
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.plan import Plan
 from transferscope.study.defaults import with_defaults
-from transferscope.study.study import Study
-from transferscope.upkeep.ran import read_ran
+from transferscope.study.loading import load_study
+from transferscope.upkeep.ran import read_record
 from transferscope.upkeep.reruns import changes
 
 pytestmark = pytest.mark.workflow
@@ -125,8 +125,8 @@ def test_what_is_said_to_run_again_is_what_snakemake_plans(copied_study, monkeyp
     for key, value in CHANGED.items():
         change_study(folder, **{key: value})
         config = with_defaults({**STUDY, key: value})
-        plan = Plan(Study.load(config, card_roots(), "study.yaml"))
-        (change,) = changes(plan, read_ran(plan.paths))
+        plan = Plan(load_study(config, card_roots(), "study.yaml"))
+        (change,) = changes(plan, read_record(plan.paths))
         jobs = planned_jobs(folder)
         drawn = {name for name in jobs if name.startswith("figure_") or name == "embedding_maps"}
         planned = set(jobs) - drawn - {"all"} | ({"figures"} if drawn else set())

@@ -12,7 +12,7 @@ from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.preflight import preflight
-from transferscope.study.study import Study
+from transferscope.study.loading import load_study
 from transferscope.upkeep.ran import record
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
@@ -34,7 +34,7 @@ def load_plan():
     """Read the config and its cards; check all input, but only once a run."""
     where = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
     try:
-        study = Study.load(config, card_roots(), where)
+        study = load_study(config, card_roots(), where)
         if workflow.is_main_process:
             until = last_rules()
             preflight(study, scored=not until or not until <= BEFORE_SCORES)

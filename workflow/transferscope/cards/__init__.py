@@ -19,42 +19,35 @@ from transferscope.cards.cells import (
     CropSettings,
     ProvidedMasks,
     WatershedSegmentation,
-    WholeFields,
 )
 from transferscope.cards.dataset import (
     DatasetCard,
-    Label,
     SimulateSettings,
     Task,
-    TileSettings,
 )
 from transferscope.cards.fetch import (
-    DownloadSettings,
     FetchSettings,
     HpaFetch,
     OpenCellFetch,
 )
 from transferscope.cards.network import Normalization, Output, Slot
 from transferscope.cards.train import HeldOut, TrainCard
-from transferscope.config.names import ChannelName, Name
+from transferscope.config.names import Name
 
 __all__ = [
     "ArchitectureCard",
     "BackboneCard",
     "CellSettings",
     "CellposeSegmentation",
-    "ChannelName",
     "CheckpointCard",
     "CropSettings",
     "DatasetCard",
-    "DownloadSettings",
     "FetchSettings",
     "FileCard",
     "HandcraftedCard",
     "HeldOut",
     "HpaFetch",
     "HubCard",
-    "Label",
     "LayoutName",
     "Name",
     "NetworkCard",
@@ -65,11 +58,9 @@ __all__ = [
     "SimulateSettings",
     "Slot",
     "Task",
-    "TileSettings",
     "TimmCard",
     "TrainCard",
     "TransformersCard",
     "UrlCard",
     "WatershedSegmentation",
-    "WholeFields",
 ]

@@ -13,7 +13,7 @@ from transferscope.config.model import Model
 from transferscope.config.names import Name
 
 # Ways of naming weights in a checkpoint file, implemented in `checkpoints.layouts`: from the most
-# particular to the plainest, as a file is asked for them in this order.
+# specific to the most general, which is the order in which they are tried.
 LayoutName = Literal[
     "openphenom",
     "channelvit",
@@ -41,12 +41,12 @@ class TimmCard(ArchitectureBase):
 
     @property
     def needs_weights(self) -> bool:
-        """Whether it reads weights from anywhere."""
+        """Whether it loads pretrained weights."""
         return self.pretrained
 
 
 class _CheckpointCard(ArchitectureBase):
-    """What all networks share whose weights are one checkpoint file."""
+    """Base of all networks whose weights are one checkpoint file."""
 
     trained_here: ClassVar[Literal[False]] = False
     has_checkpoint: ClassVar[Literal[True]] = True
@@ -55,29 +55,28 @@ class _CheckpointCard(ArchitectureBase):
     layout: LayoutName | Literal["auto"] = Field(
         "auto",
         description=(
-            "How the file names its weights; auto: detected, as `transferscope backbone inspect` "
-            "tells."
+            "Naming scheme of the weights; auto: detected (see `transferscope backbone inspect`)."
         ),
     )
     state_key: str | None = Field(
         None,
         description=(
-            "Which network of a file that holds several, such as `student`. Null: the teacher, "
+            "Network to read from a file with several, such as `student`. Null: the teacher, "
             "which is the moving average."
         ),
     )
-    sha256: Sha256 | None = Field(None, description="Digest of the file, checked where given.")
+    sha256: Sha256 | None = Field(None, description="Checksum of the file, verified if given.")
 
 
 class FileCard(_CheckpointCard):
-    """An architecture with weights from a file on this machine."""
+    """An architecture with weights from a local file."""
 
     source: Literal["file"]
     weights: Path = Field(description="A .safetensors or .pth file, relative to the card.")
 
 
 class UrlCard(_CheckpointCard):
-    """An architecture with weights that are downloaded once, into a cache that jobs share."""
+    """An architecture with weights that are downloaded once, to a cache shared by all jobs."""
 
     source: Literal["url"]
     url: str = Field(pattern="^https?://", description="Address of the file.")
@@ -117,7 +116,7 @@ class TransformersCard(NetworkBase):
 
 
 class HandcraftedCard(Model):
-    """Features that need no network: what a network has to beat."""
+    """Features without a network, as a baseline."""
 
     is_network: ClassVar[Literal[False]] = False
     trained_here: ClassVar[Literal[False]] = False
@@ -147,12 +146,12 @@ class HandcraftedCard(Model):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs: all features are one."""
+        """Names of the outputs: one, with all features."""
         return ["features"]
 
     @property
     def named_slots(self) -> list[Slot]:
-        """The slots that channels have to fit: none."""
+        """The slots to match channels with: none."""
         return []
 
 

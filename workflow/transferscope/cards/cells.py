@@ -11,28 +11,28 @@ from transferscope.config.names import ChannelName
 
 
 class _Segmentation(Model):
-    """What other code asks of every method."""
+    """Base of all segmentation methods."""
 
     # Whether cells are made from masks that the sample sheet names.
     reads_masks: ClassVar[bool] = False
-    # Whether a network finds the cells, by a library that is installed apart.
+    # Whether a network finds the cells, with an optional dependency.
     runs_network: ClassVar[bool] = False
     # Whether each field is one cell.
-    one_a_field: ClassVar[bool] = False
+    one_per_field: ClassVar[bool] = False
 
     @property
     def finds_nuclei(self) -> bool:
-        """Whether the method itself tells nuclei from the rest of each cell."""
+        """Whether the method segments nuclei in addition to cells."""
         return False
 
     @property
     def named_channels(self) -> list[ChannelName]:
-        """Channels of the dataset that the method looks at."""
+        """Channels of the dataset that the method uses."""
         return []
 
 
 class ProvidedMasks(_Segmentation):
-    """The sheet names the mask of each field: column `mask` and, if wanted, `nucleus_mask`."""
+    """The sheet names the mask of each field: column `mask` and, optionally, `nucleus_mask`."""
 
     reads_masks: ClassVar[bool] = True
 
@@ -40,22 +40,22 @@ class ProvidedMasks(_Segmentation):
     values: Literal["auto", "instances", "binary"] = Field(
         "auto",
         description=(
-            "What a pixel of a mask says. instances: the number of its cell; binary: cell or not, "
-            "so that each connected piece is a cell; auto: binary where a mask holds one value "
-            "beside 0, and that is 1, 255 or 65535."
+            "Meaning of the pixel values of a mask. instances: the number of the cell; binary: "
+            "cell or background, so that each connected component is a cell; auto: binary if the "
+            "only value other than 0 is 1, 255 or 65535."
         ),
     )
     split: bool = Field(
         False,
         description=(
-            "Whether pieces of a binary mask are split where they narrow (watershed on the "
-            "distance to the edge). Of no effect on instance masks."
+            "Whether components of a binary mask are split by a watershed on the distance to the "
+            "edge. No effect on instance masks."
         ),
     )
 
 
 class WatershedSegmentation(_Segmentation):
-    """Nuclei by a threshold and a watershed; cells grown from them on other channels."""
+    """Nuclei by threshold and watershed; cells by growing the nuclei on other channels."""
 
     method: Literal["watershed"]
     nuclei: ChannelName = Field("nucleus", description="Channel that shows the nuclei.")
@@ -67,21 +67,21 @@ class WatershedSegmentation(_Segmentation):
         ),
     )
     threshold: Literal["otsu", "li"] = Field(
-        "otsu", description="Threshold of the nuclei, found in each field."
+        "otsu", description="Threshold of the nuclei, computed per field."
     )
     cytoplasm_threshold: Literal["otsu", "li"] = Field(
-        "li", description="Threshold of the cytoplasm, found in each field."
+        "li", description="Threshold of the cytoplasm, computed per field."
     )
     cytoplasm_factor: float = Field(
         0.7,
         gt=0,
-        description="The threshold of the cytoplasm is multiplied by this: cells end in thin rims.",
+        description="Factor on the threshold of the cytoplasm, as cells are thin at their rims.",
     )
     smoothing: float = Field(
         1.0,
         ge=0,
         description=(
-            "Standard deviation of the Gaussian that smooths a channel first: in um where "
+            "Standard deviation of the Gaussian smoothing before the threshold, in um if "
             "`pixel_size_um` is known, else in px."
         ),
     )
@@ -89,51 +89,51 @@ class WatershedSegmentation(_Segmentation):
         None,
         gt=0,
         description=(
-            "About how wide a nucleus is, which says how near two may lie: in um where "
-            "`pixel_size_um` is known, else in px. Null: judged from the objects of each field."
+            "Typical diameter of a nucleus, which limits how close two can be, in um if "
+            "`pixel_size_um` is known, else in px. Null: estimated from the objects per field."
         ),
     )
 
     @property
     def finds_nuclei(self) -> bool:
-        """Whether cells are more than their nuclei."""
+        """Whether cells extend beyond their nuclei."""
         return bool(self.cytoplasm)
 
     @property
     def named_channels(self) -> list[ChannelName]:
-        """Channels of the dataset that the method looks at."""
+        """Channels of the dataset that the method uses."""
         return [self.nuclei, *self.cytoplasm]
 
 
 class WholeFields(_Segmentation):
     """Each field is one cell: for datasets whose files are single-cell crops already."""
 
-    one_a_field: ClassVar[bool] = True
+    one_per_field: ClassVar[bool] = True
 
     method: Literal["whole"]
 
 
 class CellposeSegmentation(_Segmentation):
-    """Cellpose, which is installed by the extra `cellpose`."""
+    """Cellpose, which needs the extra `cellpose`."""
 
     runs_network: ClassVar[bool] = True
 
     method: Literal["cellpose"]
-    model: str = Field("cpsam", description="Name of a Cellpose model, or path of one.")
+    model: str = Field("cpsam", description="Name or path of a Cellpose model.")
     channels: list[ChannelName] = Field(
-        min_length=1, max_length=3, description="Channels that the model sees, in this order."
+        min_length=1, max_length=3, description="Input channels of the model, in this order."
     )
     diameter: float | None = Field(
         None,
         gt=0,
         description=(
-            "Width of a cell: in um where `pixel_size_um` is known, else in px. Null: the model's."
+            "Diameter of a cell, in um if `pixel_size_um` is known, else in px. Null: the model's."
         ),
     )
 
     @property
     def named_channels(self) -> list[ChannelName]:
-        """Channels of the dataset that the method looks at."""
+        """Channels of the dataset that the method uses."""
         return self.channels
 
 
@@ -147,37 +147,37 @@ class CropSettings(Model):
     """How a tile is cut around a cell."""
 
     centre: Literal["nucleus", "cell"] = Field(
-        "cell", description="What lies in the middle; the cell where it has no nucleus."
+        "cell", description="Centre of the tile; the cell, if it has no nucleus."
     )
     size: int | None = Field(
-        None, ge=8, description="Side of what is cut around a cell, in px of the field."
+        None, ge=8, description="Side of the crop around a cell, in px of the field."
     )
-    size_um: float | None = Field(None, gt=0, description="The same in um, in place of `size`.")
+    size_um: float | None = Field(None, gt=0, description="The same in um, instead of `size`.")
     tile_size_px: int | None = Field(
         None,
         ge=8,
         description=(
-            "Side of the tile that each cut is resampled to, the same scale for every cell. Null: "
-            "as it is cut."
+            "Side of the tile that each crop is resampled to, at the same scale for all cells. "
+            "Null: not resampled."
         ),
     )
     masked: bool = Field(
-        True, description="Whether all that is not of the cell is replaced by `fill`."
+        True, description="Whether everything outside the cell is replaced by `fill`."
     )
     fill: Literal["zero", "background"] = Field(
         "zero",
         description=(
-            "What stands outside the field, and outside the cell if masked. background: the median "
-            "of the field outside all cells, a channel."
+            "Value outside the field, and outside the cell if masked. background: the median per "
+            "channel of the field outside all cells."
         ),
     )
     border_cells: Literal["keep", "drop"] = Field(
-        "drop", description="What becomes of cells that touch the border of the field."
+        "drop", description="Cells that touch the border of the field."
     )
     minimum_area: float = Field(
         0,
         ge=0,
-        description="Smaller cells are dropped: um2 where `pixel_size_um` is known, else px.",
+        description="Smaller cells are dropped: um2 if `pixel_size_um` is known, else px.",
     )
     maximum_area: float | None = Field(
         None, gt=0, description="Larger cells are dropped, in the same unit. Null: no limit."
@@ -193,10 +193,10 @@ class CropSettings(Model):
 
 
 class CellSettings(Model):
-    """How the fields of a cell dataset are segmented and cut into one tile a cell."""
+    """How the fields of a cell dataset are segmented and cut into one tile per cell."""
 
     segmentation: Segmentation = Field(description="How cells are found.")
     crop: CropSettings = Field(description="How a tile is cut around a cell.")
     overlays: int = Field(
-        24, ge=0, description="Of how many fields, spread evenly, the outlines are drawn."
+        24, ge=0, description="Number of fields, spread evenly, whose outlines are drawn."
     )

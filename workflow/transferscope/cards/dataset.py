@@ -1,15 +1,15 @@
-"""Dataset cards: what the channels, labels and pixels of a sample sheet mean."""
+"""Dataset cards: the meaning of the channels, labels and pixels of a sample sheet."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
-from transferscope.config.model import Model
+from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import ChannelName, Name
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import checked_url, is_url
@@ -26,16 +26,16 @@ IMAGE_KEYS = (
     "tiles",
     "simulate",
 )
-# Keys of `fetch` that change how files arrive, not what they are.
-ROUTE_KEYS = {"downloads", "folder", "s3_endpoint"}
+# Keys of `fetch` that affect the download, not the content of the files.
+DOWNLOAD_KEYS = {"downloads", "folder", "s3_endpoint"}
 
 
 class SimulateSettings(Model):
     """How the built-in simulator makes the raw fields of a demo dataset."""
 
-    domain: Literal["opencell", "hpa"] = Field(description="Which microscope is imitated.")
+    domain: Literal["opencell", "hpa"] = Field(description="Dataset whose images are simulated.")
     n_groups: int = Field(64, ge=12, description="Number of proteins.")
-    fovs_per_group: int = Field(4, ge=1, description="Fields of view a protein.")
+    fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein.")
     fov_size: int = Field(128, ge=64, description="Side of a field in px.")
     seed: int = Field(0, ge=0, description="Seed of the whole dataset.")
 
@@ -44,27 +44,32 @@ class TileSettings(Model):
     """How fields of any size become tiles of one size."""
 
     size: int | None = Field(
-        None, ge=8, description="Side of a tile in px. Null: all fields have one size, kept as is."
+        None,
+        ge=8,
+        description="Side of a tile in px. Null: fields are kept, all of one size.",
     )
     mode: Literal["cut", "pad", "resize"] = Field(
         "cut",
         description=(
-            "cut: a grid of tiles, smaller fields padded with zeros; pad: one tile a field, centre-"
-            "cropped or zero-padded; resize: one tile a field, resampled with antialiasing."
+            "cut: a grid of tiles, smaller fields padded with zeros; pad: one tile per field, "
+            "centre-cropped or zero-padded; resize: one tile per field, resampled with "
+            "antialiasing."
         ),
     )
     pixel_size_um: float | None = Field(
-        None, gt=0, description="Resample every field to this pixel size first. Null: do not."
+        None,
+        gt=0,
+        description="Resample fields to this pixel size first. Null: no resampling.",
     )
 
     @property
-    def one_a_field(self) -> bool:
-        """Whether each field gives just one tile, which then has the id of the sheet's row."""
+    def one_per_field(self) -> bool:
+        """Whether each field gives one tile, which then has the id of the sheet's row."""
         return self.size is None or self.mode != "cut"
 
 
 class DatasetCard(Model):
-    """A dataset: a sample sheet plus what its channels, labels and pixels mean."""
+    """A dataset: a sample sheet and the meaning of its channels, labels and pixels."""
 
     name: Name
     description: str = ""
@@ -76,8 +81,8 @@ class DatasetCard(Model):
         default_factory=list,
         description=(
             "Further folders, relative to the sheet, or URLs of object stores, such as "
-            "s3://bucket/plates, in which raw files may lie. Without them, every path in the sheet "
-            "must lie in the sheet's folder or below."
+            "s3://bucket/plates, that may contain raw files. Without them, all files must be in "
+            "the sheet's folder or below."
         ),
     )
     location: str | None = Field(
@@ -96,8 +101,8 @@ class DatasetCard(Model):
     published: str | None = Field(
         None,
         description=(
-            "Take tiles that were published instead of `sheet`: URL of their manifest, such as "
-            "s3://bucket/studies/demo/tiles/cells.json. They are read where they are."
+            "Use published tiles instead of `sheet`: URL of their manifest, such as "
+            "s3://bucket/studies/demo/tiles/cells.json. They are read from there."
         ),
     )
     channels: list[ChannelName] = Field(
@@ -106,55 +111,50 @@ class DatasetCard(Model):
     ignore_channels: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=list,
         description=(
-            "Positions, from 0, of a multi-channel file's channels that hold nothing of use, such "
-            "as the empty blue of an RGB file. `channels` names the others, in their order."
+            "Positions, from 0, of unused channels of a multi-channel file, such as the empty blue "
+            "of an RGB file. `channels` names the others, in their order."
         ),
     )
     channel_order: Literal["auto", "first", "last"] = Field(
         "auto",
         description=(
-            "Where the channel axis of a multi-channel file is: first (CYX), last (YXC), or auto: "
-            "read off the file's axes, else the axis whose length is the number of channels."
+            "Position of the channel axis of a multi-channel file: first (CYX), last (YXC), or "
+            "auto: from the file's axes, else the axis whose length is the number of channels."
         ),
     )
     pixel_size_um: float | None = Field(None, gt=0, description="Pixel size in um. Null: unknown.")
     intensity_range: dict[ChannelName, tuple[float, float]] = Field(
         default_factory=dict,
         description=(
-            "Raw values that mean black and white, a channel. A channel that is not named uses the "
-            "range of its integer type. Never estimated from the data, so that no test tile leaks."
+            "Raw values of black and white, per channel. Default: the range of the integer type. "
+            "Never estimated from the data, so that no test tile leaks."
         ),
     )
     z_projection: Literal["max", "mean"] = Field("max", description="How z-stacks are projected.")
     task: Task = Field("multi-label", description="May a tile have several labels?")
     labels: list[Label] = Field(
         description=(
-            "The class list, over which macro scores are averaged: at least two. None, `[]`, is "
-            "for a dataset that backbones are only trained on (`training_datasets`)."
+            "The classes over which macro scores are averaged: at least two. `[]` is for a dataset "
+            "that is only used to train backbones (`training_datasets`)."
         )
     )
     label_table: Path | None = Field(
         None,
         description=(
             "Labels given by hand: a TSV or CSV, relative to the card, with the columns `tile_id` "
-            "and `labels`, as the page of `transferscope label` saves it. They replace the labels "
-            "of the sheet; tiles that are not in it are unlabelled. Null: the sheet's labels."
+            "and `labels`, as saved by the page of `transferscope label`. They replace the labels "
+            "of the sheet; tiles not in the table are unlabelled. Null: the sheet's labels."
         ),
     )
     tiles: TileSettings = TileSettings()
     cells: CellSettings | None = Field(
         None,
-        description="Cut each field into single cells, one tile a cell. Null: tiles show fields.",
+        description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
     licence: str = ""
     citation: str = ""
 
-    @field_validator("channels", "labels", "ignore_channels")
-    @classmethod
-    def _unique(cls, values: list[Any]) -> list[Any]:
-        if repeated := sorted({v for v in values if values.count(v) > 1}):
-            raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
-        return values
+    _unique = field_validator("channels", "labels", "ignore_channels")(without_repeats)
 
     @field_validator("roots", "location", "published")
     @classmethod
@@ -213,12 +213,12 @@ class DatasetCard(Model):
         return self.cells is not None and self.cells.segmentation.reads_masks
 
     def fetch_fingerprint(self) -> str:
-        """Return a digest of what the fetched sample sheet depends on in the card."""
-        source = self.fetch.model_dump(mode="json", exclude=ROUTE_KEYS) if self.fetch else {}
+        """Return a digest of the parts of the card that a fetched sample sheet depends on."""
+        source = self.fetch.model_dump(mode="json", exclude=DOWNLOAD_KEYS) if self.fetch else {}
         return fingerprint([source, self.channels, self.labels, self.task])
 
     def image_fingerprint(self) -> str:
-        """Return a digest of what the tile images depend on; labels are not part of it."""
+        """Return a digest of the parts of the card that tile images depend on, without labels."""
         images = self.model_dump(mode="json", include=set(IMAGE_KEYS))
         if self.cells is not None:
             images["cells"] = self.cells.model_dump(mode="json", exclude={"overlays"})

@@ -1,4 +1,4 @@
-"""Where a dataset is fetched from: the public sources that a dataset card can name."""
+"""The public sources from which a dataset can be fetched."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ Colour = Literal["red", "green", "blue", "yellow"]
 
 
 class DownloadSettings(Model):
-    """How politely and how patiently files are fetched; no part of what is fetched."""
+    """Connections and retries of downloads; they do not affect the data."""
 
     connections: int = Field(
         4,
         ge=1,
         le=16,
-        description="Files fetched at a time. Few, because public servers are shared.",
+        description="Files fetched in parallel. Few, because public servers are shared.",
     )
     attempts: int = Field(
-        6, ge=1, le=20, description="Tries of a file in a row that bring nothing new."
+        6, ge=1, le=20, description="Consecutive attempts without progress before a file fails."
     )
-    timeout_s: float = Field(60, gt=0, description="Longest silence of the server, in seconds.")
+    timeout_s: float = Field(60, gt=0, description="Timeout of the server, in seconds.")
 
 
 class _FetchSettings(Model):
-    """What all sources share."""
+    """Settings that all sources share."""
 
     folder: Path | None = Field(
         None,
         description=(
-            "Folder for the raw files, relative to the card, which several studies may share. "
-            "Null: below the results of the study."
+            "Folder for the raw files, relative to the card; several studies may share it. Null: "
+            "in the results of the study."
         ),
     )
     s3_endpoint: str | None = Field(
@@ -55,7 +55,7 @@ class _FetchSettings(Model):
     unlabelled: Literal["keep", "leave-out"] = Field(
         "leave-out",
         description=(
-            "Fields without a label of the class list: leave-out does not fetch them; keep fetches "
+            "Fields without a label of the class list: leave-out: do not fetch them; keep: fetch "
             "them, for pretraining."
         ),
     )
@@ -82,20 +82,20 @@ class OpenCellFetch(_FetchSettings):
         "s3://czb-opencell/microscopy/raw/",
         min_length=1,
         description=(
-            "Where the images are: s3://bucket/prefix/, the bucket's https:// address, or a folder "
-            "of this machine, relative to the card."
+            "Location of the images: s3://bucket/prefix/, the bucket's https:// address, or a "
+            "local folder, relative to the card."
         ),
     )
     files: Literal["proj", "stack"] = Field(
         "proj",
-        description="proj: maximum projections (1.4 MB a field); stack: z-stacks (100 to 150 MB).",
+        description="proj: maximum projections (1.4 MB each); stack: z-stacks (100-150 MB each).",
     )
     limit: int | None = Field(
         None,
         ge=1,
         description=(
-            "Number of proteins. They are chosen class by class in turn, rarest class first, in an "
-            "order fixed by `seed`; a larger limit adds to a smaller one. Null: all."
+            "Number of proteins. They are chosen from the classes in turn, rarest class first, in "
+            "an order given by `seed`; a larger limit includes a smaller one. Null: all."
         ),
     )
     seed: int = Field(0, ge=0, description="Seed of the choice of proteins.")
@@ -104,7 +104,7 @@ class OpenCellFetch(_FetchSettings):
         min_length=1,
         description=(
             "Annotation table: URL, or path relative to the card. CSV with the columns ensg_id, "
-            "target_name, annotation_name and annotation_grade, or with one column a grade "
+            "target_name, annotation_name and annotation_grade, or with one column per grade "
             "(annotations_grade_3, ...) as the portal offers it."
         ),
     )
@@ -124,20 +124,20 @@ class OpenCellFetch(_FetchSettings):
         None,
         ge=1,
         description=(
-            "A class with fewer proteins is taken off all of them. Null: 16 for `grades: single` "
-            "(more than 15, as OpenCell has it), else 1."
+            "Classes with fewer proteins are removed. Null: 16 for `grades: single` (more than 15, "
+            "as in OpenCell), else 1."
         ),
     )
 
     @field_validator("grades", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        # YAML reads an unquoted 3 as a number.
+        # YAML parses an unquoted 3 as a number.
         return str(value) if isinstance(value, int) else value
 
     @property
     def table(self) -> str:
-        """Path or URL of the table that says which fields there are."""
+        """Path or URL of the table of fields."""
         return self.annotations
 
     @property
@@ -157,15 +157,15 @@ class OpenCellFetch(_FetchSettings):
 class HpaColumns(Model):
     """Names of the columns of a list of Human Protein Atlas images."""
 
-    id: str = Field("id", min_length=1, description="Image id; it stands for {id} in `url`.")
+    id: str = Field("id", min_length=1, description="Image id, for {id} in `url`.")
     labels: str = Field("labels", min_length=1, description="Labels; empty: unlabelled.")
-    group: str = Field("gene", min_length=1, description="The gene: what no split divides.")
+    group: str = Field("gene", min_length=1, description="Group, which no split divides: the gene.")
 
 
 class HpaFetch(_FetchSettings):
-    """Fields of the Human Protein Atlas from a user's list: four colour files a field."""
+    """Fields of the Human Protein Atlas from a user's list: four colour files per field."""
 
-    # A list is fetched as it is.
+    # A list is fetched completely.
     limit: ClassVar[None] = None
 
     kind: Literal["hpa"]
@@ -173,21 +173,21 @@ class HpaFetch(_FetchSettings):
     url: str = Field(
         "https://images.proteinatlas.org/{id}_{colour}.tif.gz",
         description=(
-            "Address of a file, with {id} and {colour} (red, green, blue, yellow): a URL, or a "
+            "URL of a file, with {id} and {colour} (red, green, blue, yellow): a URL, or a "
             "path relative to the card. A .gz is unpacked."
         ),
     )
     columns: HpaColumns = HpaColumns()
-    label_separator: str = Field(";", min_length=1, description="What stands between two labels.")
+    label_separator: str = Field(";", min_length=1, description="Separator between labels.")
     colours: dict[str, Colour] = Field(
         {"microtubules": "red", "protein": "green", "nucleus": "blue", "er": "yellow"},
         min_length=1,
-        description="Which colour shows which channel of the card.",
+        description="Channel of the card -> colour.",
     )
 
     @property
     def table(self) -> str:
-        """Path of the table that says which fields there are."""
+        """Path of the table of fields."""
         return str(self.list)
 
     @field_validator("url")

@@ -36,21 +36,21 @@ class Located(Generic[Card]):
 def locate_card(
     name: str, kind: Literal["datasets", "backbones"], model: Any, roots: Sequence[Path]
 ) -> Located[Any]:
-    """Return a card by name, from the folders that a config has by default, or by path.
+    """Return a card by name, from the default folders of a config, or by path.
 
     Parameters
     ----------
     name
         Name or path.
     kind, model
-        Which cards.
+        Folder and model of the cards.
     roots
-        Folders to which card folders and paths are relative; the first hit counts.
+        Folders to which card folders and paths are relative; the first match counts.
 
     Raises
     ------
     UserError
-        Where there is no such card, or it is wrong.
+        If there is no such card, or it is invalid.
     """
     folder = StudyConfig.model_fields["card_folders"].default[kind]
     return find_card(name, kind, model, folder, roots, name)
@@ -79,7 +79,7 @@ def naming_problems(
     found: Sequence[tuple[str, Located[Any]]],
     where: str,
 ) -> list[Problem]:
-    """Find a card whose name differs from its file's, or which another card bears too."""
+    """Return problems of a card whose name differs from its file's, or occurs twice."""
     card_name, path = located.card.name, located.path
     if not _is_path(name) and card_name != name:
         what = f'the card is named "{card_name}", its file "{path.stem}"'
@@ -114,5 +114,5 @@ def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
 
 
 def card_roots() -> Sequence[Path]:
-    """Return the folders in which cards are looked up: the working folder, then this package's."""
+    """Return the folders to look up cards in: the working folder, then the checkout."""
     return [Path(), SHIPPED]

@@ -1,7 +1,7 @@
-"""The methods of pretraining: what a card says of each, and what is known of it without torch.
+"""The methods of pretraining: their settings in a card, and properties that need no torch.
 
 This is the registry: a method is one class here, in `MethodSettings`, and its `implementation`.
-Schema, cards, estimates, benchmarks and tests read all else here.
+Schema, cards, estimates, benchmarks and tests use these classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 def _rising(area: tuple[float, float]) -> tuple[float, float]:
     low, high = area
     if not 0 < low <= high <= 1:
-        raise ValueError("give two rising numbers above 0, at the most 1")
+        raise ValueError("give two increasing numbers above 0, at most 1")
     return area
 
 
@@ -39,10 +39,10 @@ MASKED_OPTIMISER = {
 
 
 class MethodBase(Model):
-    """What every method declares.
+    """Base of all methods.
 
     Class variables: `implementation`, the subclass of `pretraining.methods.base.Method`, as
-    module:class; `published_optimiser`, what differs from the defaults of `OptimiserSettings`;
+    module:class; `published_optimiser`, where it differs from the defaults of `OptimiserSettings`;
     `passes`, forward passes over a whole image that a training step takes per image at the
     defaults (a backward pass counts as two, a small crop its share, and hidden patches nothing in
     the encoder); `typical_network`, the small architecture that benchmarks and tests train.
@@ -57,7 +57,7 @@ class MethodBase(Model):
 
     @classmethod
     def name(cls) -> str:
-        """Return the name of the method, as a card has it."""
+        """Return the name of the method in a card."""
         return str(get_args(cls.model_fields["method"].annotation)[0])
 
     def view_size(self, input_size: int) -> int:
@@ -65,20 +65,19 @@ class MethodBase(Model):
         return input_size
 
     def view_sizes(self, input_size: int) -> dict[str, int]:
-        """Return key of the card -> side in px, for all views whose size a card can give."""
+        """Return key of the card -> side in px, for all views whose size is set in a card."""
         return {"input_size": input_size}
 
 
 class _CroppedSettings(MethodBase):
-    """Where the network takes images of several sizes."""
+    """Base of methods whose network takes images of several sizes."""
 
     crop_size: int | None = Field(
         None,
         ge=8,
         description=(
-            "Side in px of the crops that the network is trained on, such as half of `input_size` "
-            "with crops of a quarter of a tile: the same scale for a quarter of the time. Null: "
-            "`input_size`."
+            "Side in px of the crops for training, such as half of `input_size` with crops of a "
+            "quarter of a tile: the same scale in a quarter of the time. Null: `input_size`."
         ),
     )
 
@@ -87,7 +86,7 @@ class _CroppedSettings(MethodBase):
         return self.crop_size or input_size
 
     def view_sizes(self, input_size: int) -> dict[str, int]:
-        """Return key of the card -> side in px; smaller crops are all that the network sees."""
+        """Return key of the card -> side in px; with smaller crops, only theirs."""
         if self.crop_size is not None:
             return {"objective.crop_size": self.crop_size}
         return super().view_sizes(input_size)
@@ -103,9 +102,10 @@ class DinoSettings(_CroppedSettings):
 
     method: Literal["dino"]
     global_scale: AreaRange = Field(
-        (0.4, 1.0), description="Smallest and largest area of a global crop, as a share of a tile."
+        (0.4, 1.0),
+        description="Range of the area of a global crop, as a fraction of a tile.",
     )
-    local_crops: int = Field(8, ge=0, description="Small crops of each tile, for the student.")
+    local_crops: int = Field(8, ge=0, description="Small crops per tile, for the student.")
     local_scale: AreaRange = Field(
         (0.05, 0.4), description="Smallest and largest area of a local crop."
     )
@@ -118,19 +118,19 @@ class DinoSettings(_CroppedSettings):
     hidden_width: int = Field(2048, ge=1, description="Width of the projection head.")
     bottleneck_width: int = Field(256, ge=1, description="Width before its last layer.")
     freeze_last_layer: Share = Field(
-        0.01, description="Share of the training in which the head's last layer is kept as it is."
+        0.01, description="Fraction of the training in which the head's last layer is frozen."
     )
     teacher_momentum: Share = Field(
         0.996,
-        description="Weight of the old teacher in each update; rises to 1 along a cosine.",
+        description="Momentum of the teacher; increases to 1 along a cosine.",
     )
-    center_momentum: Share = Field(0.9, description="The same for the centre of its outputs.")
-    student_temperature: float = Field(0.1, gt=0, description="Divides the student's outputs.")
-    teacher_temperature: float = Field(0.04, gt=0, description="Divides the teacher's outputs.")
+    center_momentum: Share = Field(0.9, description="Momentum of the centre of its outputs.")
+    student_temperature: float = Field(0.1, gt=0, description="Temperature of the student.")
+    teacher_temperature: float = Field(0.04, gt=0, description="Temperature of the teacher.")
     warmup_teacher_temperature: float = Field(
-        0.04, gt=0, description="The same at the start; it changes linearly to the other."
+        0.04, gt=0, description="Temperature of the teacher at the start, changed linearly."
     )
-    warmup: Share = Field(0.0, description="Share of the training in which it does.")
+    warmup: Share = Field(0.0, description="Fraction of the training in which it changes.")
 
     def view_sizes(self, input_size: int) -> dict[str, int]:
         """Return key of the card -> side in px, of global and local crops."""
@@ -139,31 +139,31 @@ class DinoSettings(_CroppedSettings):
 
 
 class _MaskedSettings(MethodBase):
-    """What the masked autoencoders share."""
+    """Settings that the masked autoencoders share."""
 
     published_optimiser = MASKED_OPTIMISER
 
-    mask_ratio: Ratio = Field(0.75, description="Share of the patches that is masked.")
+    mask_ratio: Ratio = Field(0.75, description="Fraction of the patches that is masked.")
     normalize_targets: bool = Field(
         True,
-        description="Each patch is predicted less its own mean, over its own deviation.",
+        description="Whether the targets of each patch are standardised by its mean and deviation.",
     )
     fourier_weight: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description=(
-            "Weight of the difference of the Fourier magnitudes; 0.01 for microscopy. The pixels "
-            "have the rest."
+            "Weight of the loss on Fourier magnitudes; 0.01 for microscopy. The pixel loss has the "
+            "remaining weight."
         ),
     )
     crop_scale: AreaRange = Field(
-        (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
+        (0.2, 1.0), description="Smallest and largest area of the crop, as a fraction of a tile."
     )
 
 
 class _TransformerDecoder(Model):
-    """What decoders that are transformers share."""
+    """Settings that transformer decoders share."""
 
-    decoder_width: int = Field(512, ge=16, description="Features a token of the decoder.")
+    decoder_width: int = Field(512, ge=16, description="Features per token of the decoder.")
     decoder_depth: int = Field(8, ge=1, description="Blocks of the decoder.")
     decoder_heads: int = Field(16, ge=1, description="Attention heads of the decoder.")
 
@@ -191,7 +191,7 @@ class ChannelAgnosticMaeSettings(_MaskedSettings, _TransformerDecoder):
     typical_network = "channel_agnostic_vit"
 
     method: Literal["ca-mae"]
-    decoder_width: int = Field(256, ge=16, description="Features a token of the decoder.")
+    decoder_width: int = Field(256, ge=16, description="Features per token of the decoder.")
     decoder_depth: int = Field(2, ge=1, description="Blocks of the decoder.")
 
 
@@ -208,7 +208,7 @@ class UnetMaeSettings(_CroppedSettings, _MaskedSettings):
 
 
 class WeakSettings(_CroppedSettings):
-    """A classifier of the group label, as the weakly supervised baseline."""
+    """A classifier of the group label, as a weakly supervised baseline."""
 
     implementation = "transferscope.pretraining.methods.weak:WeakClassifier"
     passes = 3.0
@@ -216,10 +216,10 @@ class WeakSettings(_CroppedSettings):
 
     method: Literal["weak"]
     crop_scale: AreaRange = Field(
-        (0.2, 1.0), description="Smallest and largest area of the crop, as a share of a tile."
+        (0.2, 1.0), description="Smallest and largest area of the crop, as a fraction of a tile."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="Share of the target that is spread over all groups."
+        0.1, description="Fraction of the target that is spread over all groups."
     )
 
 

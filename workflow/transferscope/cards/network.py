@@ -1,4 +1,4 @@
-"""What every card of a network says: its input slots, its preprocessing, its outputs."""
+"""Settings of every network card: input slots, preprocessing, outputs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pydantic import Field, JsonValue, model_validator
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
 
-# Architectures whose weights know no channel from another: each is a token stream of its own.
+# Architectures that treat all channels alike: each is a separate stream of tokens.
 CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 
 
 class Slot(Model):
-    """One input channel of a backbone, named by what it was trained to see."""
+    """One input channel of a backbone, named after the channel that it was trained on."""
 
     name: ChannelName
     accepts: list[ChannelName] = Field(
-        default_factory=list, description="Dataset channels that naturally belong here."
+        default_factory=list, description="Dataset channels that match this slot."
     )
 
 
 class Normalization(Model):
-    """From raw integers to what the weights expect; it belongs to the weights, not to the data."""
+    """Preprocessing from raw integers to network input, as the weights were trained."""
 
     intensity: Literal["range", "tile", "joint"] = Field(
         "range",
         description=(
             "range: the dataset's intensity range becomes 0 to 1; tile: each channel of each tile "
             "is stretched between its own percentiles (loses absolute brightness); joint: one "
-            "minimum and one maximum over all channels of a tile that a pass is fed (keeps which "
-            "channel is brighter, loses absolute brightness)."
+            "minimum and one maximum over all channels of a pass (keeps relative brightness of "
+            "channels, loses absolute brightness)."
         ),
     )
     percentiles: tuple[float, float] = Field(
@@ -46,10 +46,10 @@ class Normalization(Model):
     )
     kind: Literal["mean-std", "self", "none"] = Field(
         "mean-std",
-        description="mean-std: fixed, a slot; self: per tile and channel (x - mean) / std; none.",
+        description="mean-std: fixed, per slot; self: (x - mean) / std per tile and channel; none.",
     )
-    mean: list[float] = Field([0.5], description="One value, or one a slot.")
-    std: list[float] = Field([0.5], description="One value, or one a slot.")
+    mean: list[float] = Field([0.5], description="One value, or one per slot.")
+    std: list[float] = Field([0.5], description="One value, or one per slot.")
 
     @model_validator(mode="after")
     def _positive(self) -> Normalization:
@@ -57,16 +57,16 @@ class Normalization(Model):
             raise ValueError("std must be positive")
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
-            raise ValueError("percentiles must rise and lie within 0 to 100")
+            raise ValueError("percentiles must increase and be within 0 to 100")
         if self.intensity == "joint" and (self.kind == "self" or self.bits is not None):
-            raise ValueError("intensity joint goes with neither kind self nor bits")
+            raise ValueError("intensity joint cannot be combined with kind self or bits")
         return self
 
 
 class Output(Model):
-    """One representation that a backbone gives out; several come out of one pass."""
+    """One representation of a backbone; one pass can compute several."""
 
-    name: Name = Field("cls", description="Chosen in a study as `backbone@name`.")
+    name: Name = Field("cls", description="Selected in a study as `backbone@name`.")
     pooling: Literal["cls", "mean", "cls+mean", "pool"] = Field(
         "cls",
         description=(
@@ -80,12 +80,12 @@ class Output(Model):
 
 
 class NetworkBase(Model):
-    """What all network backbones share.
+    """Base of all network backbones.
 
-    Class variables tell all other code, which never asks for the class of a card, what a card is:
+    Other code never tests for the class of a card, but uses these class variables:
     `is_network`, `has_architecture` (built from its name), `has_checkpoint` (its weights are one
-    file, in a layout), `trained_here` (a study makes its weights), `needs_weights`. As literals
-    they narrow the type, too.
+    file, in a layout), `trained_here` (a study trains its weights), `needs_weights`. As literals
+    they also narrow the type.
     """
 
     is_network: ClassVar[Literal[True]] = True
@@ -133,28 +133,28 @@ class NetworkBase(Model):
 
     @property
     def takes_any_channels(self) -> bool:
-        """Whether it takes any number of channels at once, whatever they show."""
+        """Whether it takes any number of channels at once, of any kind."""
         return False
 
     @property
     def named_slots(self) -> list[Slot]:
-        """The slots that channels have to fit; none where the network takes any channels."""
+        """The slots to match channels with; none if the network takes any channels."""
         return [] if self.takes_any_channels else list(self.slots)
 
     @property
     def needs_pixel_size(self) -> bool:
-        """Whether it embeds only tiles whose pixel size is known."""
+        """Whether it needs the pixel size of the tiles."""
         return self.scale == "physical"
 
 
 class ArchitectureBase(NetworkBase):
-    """What all networks share that are built from the name of an architecture."""
+    """Base of all networks that are built from the name of an architecture."""
 
     has_architecture: ClassVar[Literal[True]] = True
 
     architecture: str = Field(
         description=(
-            "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit, which timm lacks."
+            "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit (not in timm)."
         )
     )
     arguments: dict[str, JsonValue] = Field(
@@ -163,5 +163,5 @@ class ArchitectureBase(NetworkBase):
 
     @property
     def takes_any_channels(self) -> bool:
-        """Whether it takes any number of channels at once, whatever they show."""
+        """Whether it takes any number of channels at once, of any kind."""
         return self.architecture in CHANNEL_AGNOSTIC

@@ -1,4 +1,4 @@
-"""Cards of backbones that are trained in the study, on tiles of its own."""
+"""Cards of backbones that are trained in the study, on its tiles."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from transferscope.config.names import Name
 from transferscope.config.training import AugmentationSettings, OptimiserSettings
 from transferscope.runtime.fingerprint import fingerprint
 
-# Learning rates are given for so many images a step, and scaled in proportion.
+# Images per step for which learning rates are given; they are scaled in proportion.
 REFERENCE_BATCH = 256
-# What is read out of a trained network, or told about it, does not change the training.
+# Keys for the use or the description of a trained network, which do not affect training.
 NOT_TRAINED = {"name", "outputs", "pixel_size_um", "scale", "exclude_test_groups", *PROSE}
 
 
 class HeldOut(Model):
-    """One division of the split scheme `group`, whose test groups a training never sees."""
+    """One division of the split scheme `group`, whose test groups are excluded from training."""
 
     seed: int | None = Field(
         None, ge=0, description="Seed of the division. Null: the first of `splits.seeds`."
@@ -37,41 +37,42 @@ class TrainCard(ArchitectureBase):
 
     source: Literal["train"]
     objective: MethodSettings = Field(
-        description="What it learns: `method`, and the settings of that method."
+        description="Training objective: `method`, and the settings of that method."
     )
     datasets: list[Name] = Field(
         min_length=1,
         description=(
-            "Datasets of the study whose tiles it sees, with or without labels: among `datasets` "
-            "or `training_datasets` of the config."
+            "Datasets of the study to train on, with or without labels: among `datasets` or "
+            "`training_datasets` of the config."
         ),
     )
     epochs: int = Field(100, ge=1, description="Passes over all tiles.")
-    batch_size: int = Field(64, ge=1, description="Tiles a step; all of one dataset.")
+    batch_size: int = Field(64, ge=1, description="Tiles per step, all from one dataset.")
     optimiser: OptimiserSettings = Field(
         OptimiserSettings(),
         description=(
-            "AdamW; what is not given is as published for the method. `learning_rate` is that at "
-            "256 tiles a step, and is scaled in proportion."
+            "AdamW; by default as published for the method. `learning_rate` is that at 256 tiles "
+            "per step, and is scaled in proportion."
         ),
     )
     augmentation: AugmentationSettings = Field(
         AugmentationSettings(),
-        description="How images are changed; which part of a tile is shown stands in `objective`.",
+        description="How images are augmented; `objective` has the crops.",
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, order, views and masks.")
+    seed: int = Field(0, ge=0, description="Seed of initial weights, order, views and masks.")
     exclude_test_groups: bool | HeldOut = Field(
         False,
         description=(
-            "true, or one division: groups that are tested there are never read, and the backbone "
-            "is evaluated there alone. false: it sees images of all groups, and its scores say so."
+            "true, or one division: its test groups are excluded from training, and the backbone "
+            "is evaluated on it only. false: it is trained on all groups, which the score tables "
+            "state."
         ),
     )
 
     @model_validator(mode="before")
     @classmethod
     def _published_optimiser(cls, value: Any) -> Any:
-        """Fill the optimiser's settings in with those published for the method."""
+        """Fill in the optimiser settings published for the method."""
         if not isinstance(value, dict) or not isinstance(value.get("objective"), dict):
             return value
         given, method = value.get("optimiser", {}), METHODS.get(value["objective"].get("method"))
@@ -82,15 +83,15 @@ class TrainCard(ArchitectureBase):
     @model_validator(mode="after")
     def _crops_belong_to_the_method(self) -> TrainCard:
         if "crop_scale" in self.augmentation.model_fields_set:
-            raise ValueError("augmentation.crop_scale: the share of a tile stands in `objective`")
+            raise ValueError("augmentation.crop_scale: set the area of crops in `objective`")
         return self
 
     @property
     def held_out(self) -> HeldOut | None:
-        """The division whose test groups are never read, if there is one."""
+        """The division whose test groups are excluded, if there is one."""
         chosen = self.exclude_test_groups
         return (HeldOut() if chosen else None) if isinstance(chosen, bool) else chosen
 
     def training_fingerprint(self) -> str:
-        """Return a sha256 over everything in the card that the weights depend on."""
+        """Return a sha256 of everything in the card that the weights depend on."""
         return fingerprint(self.model_dump(mode="json", exclude=NOT_TRAINED))

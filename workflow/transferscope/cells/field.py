@@ -52,7 +52,7 @@ def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Pr
 def describe(plan: CellPlan, field: Pixels, segmented: SegmentedField) -> FieldRecord:
     """Return the record of a segmented field."""
     measures = measure_cells(field, segmented, plan.card)
-    if plan.settings.segmentation.one_a_field:
+    if plan.settings.segmentation.one_per_field:
         # The field is a cell that was cut out already: its border is no border of the image.
         measures[BORDER_COLUMN] = np.zeros(segmented.count, np.bool_)
     reasons = _reasons(plan, measures)

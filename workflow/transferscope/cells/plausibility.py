@@ -40,7 +40,7 @@ def plausibility_table(
     records = [(position, folder.read(position)) for position in positions]
     table = pd.DataFrame(_row(plan, position, record) for position, record in records)
     usual = float(table.loc[table["cells"] > 0, "cells"].median())
-    whole = plan.settings.segmentation.one_a_field
+    whole = plan.settings.segmentation.one_per_field
     remarks = ["" if whole else _remark(record, usual) for _, record in records]
     return table.assign(remark=remarks)
 

@@ -1,1 +1,1 @@
-"""Commands that a user gives beside the steps of the workflow: one module a noun."""
+"""The command line, one module per topic: steps of the workflow, and commands for users."""

@@ -1,4 +1,4 @@
-"""The one command line: each step of the workflow, and what a user needs beside it."""
+"""The command line: each step of the workflow, and the commands for users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
-import typer
+from typer import Context, Option, Typer
 
 from transferscope.commands import (
     backbone,
@@ -28,7 +28,7 @@ from transferscope.runtime.atomic_files import disk_problem, writing
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(
+app = Typer(
     name="transferscope",
     no_args_is_help=True,
     add_completion=False,
@@ -46,14 +46,14 @@ upkeep.mount(app)
 
 
 class _Tee:
-    """Write to several streams; never a terminal, so that bars come as lines."""
+    """Write to several streams; never a terminal, so that progress bars are printed as lines."""
 
     def __init__(self, *streams: IO[str]) -> None:
         self._streams = streams
 
     def write(self, text: str) -> int:
         for stream in self._streams:
-            # A disk that is full must not hide the message that says so.
+            # A full disk must not hide the message that says so.
             with contextlib.suppress(OSError):
                 stream.write(text)
         self.flush()
@@ -70,16 +70,16 @@ class _Tee:
 
 @app.callback()
 def _global_options(
-    context: typer.Context,
+    context: Context,
     log: Annotated[
         Path | None,
-        typer.Option(help="Copy messages, progress and errors into this file, too."),
+        Option(help="Also write messages, progress and errors to this file."),
     ] = None,
 ) -> None:
     _log_to_stderr()
     # The first of several processes that train together writes the log.
     if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
-        context.with_resource(_alone_with(log))
+        context.with_resource(_exclusive(log))
         with writing(log):
             copy = log.open("w", encoding="utf-8")
         sys.stderr = _Tee(sys.__stderr__ or sys.stderr, copy)
@@ -93,11 +93,10 @@ def _log_to_stderr() -> None:
 
 
 @contextlib.contextmanager
-def _alone_with(log: Path) -> Iterator[None]:
-    """Wait for the same job of an earlier run, whose log this is.
+def _exclusive(log: Path) -> Iterator[None]:
+    """Wait for the same job of an earlier run, which writes the same log.
 
-    A worker outlives a Snakemake that is killed. Two writers of one result, perhaps with different
-    settings, would spoil it.
+    A worker may outlive a Snakemake that was killed. Two writers would corrupt the result.
     """
     from transferscope.runtime.locks import exclusive
 
@@ -120,15 +119,15 @@ def main() -> None:
             print(f"transferscope: {UserError(problem)}", file=sys.stderr)
             sys.exit(1)
         # Also into the log file, which the default hook would miss.
-        logging.getLogger(__name__).exception("an unexpected error; please report it")
+        logger.exception("an unexpected error; please report it")
         sys.exit(2)
 
 
 @app.command()
 def schemas(
-    output: Annotated[Path, typer.Option(help="Folder to write them into.")],
+    output: Annotated[Path, Option(help="Folder to write into.")],
     defaults: Annotated[
-        Path | None, typer.Option(help="File to write the defaults of a study into (.yaml).")
+        Path | None, Option(help="File for the defaults of a study (.yaml).")
     ] = None,
 ) -> None:
     """Write the JSON schemas of config and cards, and the defaults of a study."""

@@ -2,64 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
-from transferscope.errors import Problem, UserError
+from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import card_roots, locate_card
+from transferscope.commands.catalogue import catalogue
+from transferscope.commands.options import AsJson, print_json, print_table
+from transferscope.config.model import read_model
+from transferscope.errors import Problem, UserError, suggest
 
 if TYPE_CHECKING:
     from transferscope.backbones.inspection import Inspection
-    from transferscope.commands.catalogue import Entry
 
-app = typer.Typer(
-    no_args_is_help=True, help="List backbones, fetch their weights, look into checkpoint files."
+app = Typer(
+    no_args_is_help=True, help="List backbones, fetch their weights, inspect checkpoint files."
 )
 
 WIDE = 200
 
 CheckpointFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Checkpoint file (.safetensors, .pth, .pt, .ckpt).")
+    Path, Argument(metavar="FILE", help="Checkpoint file (.safetensors, .pth, .pt, .ckpt).")
 ]
-Layout = Annotated[str, typer.Option(help="How the file names its weights; auto: detected.")]
+Layout = Annotated[str, Option(help="Naming scheme of the weights; auto: detected.")]
 StateKey = Annotated[
-    str | None, typer.Option(help="Which network of the file, such as student. Else the teacher.")
+    str | None, Option(help="Network to read, such as student. Default: the teacher.")
 ]
 Architecture = Annotated[
-    str | None, typer.Option(help="A timm model name, where the file does not tell it.")
+    str | None, Option(help="A timm model name, if the file does not give it.")
 ]
 
 
 @app.command("list")
 def list_cards(
-    folder: Annotated[
-        Path, typer.Option(help="Folder of cards, here and beside the workflow.")
-    ] = Path("resources/backbones"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    folder: Annotated[Path, Option(help="Folder of cards, here and next to the workflow.")] = Path(
+        "resources/backbones"
+    ),
+    as_json: AsJson = False,
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
-    from transferscope.cards.lookup import card_roots
-    from transferscope.commands.catalogue import catalogue
-
     entries = catalogue([root / folder for root in card_roots()])
     if as_json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2))
-    else:
-        _show_entries(entries)
+        print_json([asdict(entry) for entry in entries])
+        return
+    rows = [
+        [e.name, e.channels, str(e.input_size), str(e.features or ""), e.weights, e.licence]
+        for e in entries
+    ]
+    columns = ["backbone", "channels", "px", "features", "weights", "licence"]
+    # A table in a pipe is read by programs: no wrapping at the width of a terminal.
+    width = None if sys.stdout.isatty() else WIDE
+    print_table(columns, rows, left=("channels", "weights", "licence"), width=width)
 
 
 @app.command()
 def fetch(
-    cards: Annotated[list[str], typer.Argument(metavar="NAME...", help="Cards, by name or path.")],
+    cards: Annotated[list[str], Argument(metavar="NAME...", help="Cards, by name or path.")],
 ) -> None:
     """Fetch the weights of backbones into the cache, for jobs on machines without a network."""
     from transferscope.backbones.networks import build_backbone
-    from transferscope.cards import BackboneCard
-    from transferscope.cards.lookup import card_roots, locate_card
     from transferscope.costs.weights import weights_state
 
     problems: list[Problem] = []
@@ -81,12 +86,12 @@ def inspect(
     layout: Layout = "auto",
     state_key: StateKey = None,
     architecture: Architecture = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what a checkpoint file holds, without running anything of it."""
+    """Show the contents of a checkpoint file, without running any code in it."""
     found = _inspected(file, layout, state_key, architecture)
     if as_json:
-        print(json.dumps(found.as_dict(), indent=2))
+        print_json(found.as_dict())
     else:
         _show(_rows(found))
 
@@ -94,9 +99,9 @@ def inspect(
 @app.command()
 def card(
     file: CheckpointFile,
-    name: Annotated[str | None, typer.Option(help="Name of the card; else the file's.")] = None,
+    name: Annotated[str | None, Option(help="Name of the card. Default: the file's.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Card to write; NAME.yaml in the working folder else.")
+        Path | None, Option(help="Card to write. Default: NAME.yaml in the working folder.")
     ] = None,
     layout: Layout = "auto",
     state_key: StateKey = None,
@@ -104,6 +109,7 @@ def card(
 ) -> None:
     """Write a backbone card for a checkpoint file, ready to use in a study."""
     from transferscope.backbones.card_text import card_name, card_text
+    from transferscope.backbones.checks import check_backbone
     from transferscope.runtime.atomic_files import write_atomically
 
     found = _inspected(file, layout, state_key, architecture)
@@ -112,29 +118,15 @@ def card(
     chosen = name or (output.stem if output else card_name(file))
     path = output or Path(f"{chosen}.yaml")
     if path.exists():
-        what = "the card exists already"
-        raise UserError(Problem(str(path), what, "Remove it, or give another --output."))
+        fix = "Remove it, or give another --output."
+        raise UserError(Problem(str(path), "the card exists already", fix))
     write_atomically(path, card_text(found, chosen, path.parent))
-    _check(path)
+    # Report at once what would keep a run from using the card.
+    if problems := check_backbone(read_model(path, BackboneCard), path):
+        raise UserError(problems)
     print(f"wrote {path}")
     for remark in found.converted.remarks:
         print(f"to check: {remark}")
-
-
-def _show_entries(entries: list[Entry]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("backbone", "channels", "px", "features", "weights", "licence"):
-        table.add_column(column, justify="right" if column in ("px", "features") else "left")
-    for entry in entries:
-        features = "" if entry.features is None else str(entry.features)
-        texts = [entry.name, entry.channels, str(entry.input_size), features, entry.weights]
-        table.add_row(*(Text(text) for text in [*texts, entry.licence]))
-    # A table in a pipe is read by programs: no wrapping at the width of a terminal.
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _inspected(
@@ -143,7 +135,6 @@ def _inspected(
     from transferscope.backbones.inspection import inspect_checkpoint
     from transferscope.checkpoints.conversion import AUTO
     from transferscope.checkpoints.layouts import LAYOUTS
-    from transferscope.errors import suggest
 
     known = [AUTO, *dict.fromkeys(one.name for one in LAYOUTS)]
     if layout not in known:
@@ -158,18 +149,8 @@ def _inspected(
     return inspect_checkpoint(file, layout, state_key, architecture)
 
 
-def _check(path: Path) -> None:
-    """Report at once what would keep a run from using the card."""
-    from transferscope.backbones.checks import check_backbone
-    from transferscope.cards import BackboneCard
-    from transferscope.config.model import read_model
-
-    if problems := check_backbone(read_model(path, BackboneCard), path):
-        raise UserError(problems)
-
-
 def _rows(found: Inspection) -> list[tuple[str, str]]:
-    """Return what is shown of a file, as label and text."""
+    """Return the lines to show about a file, as label and text."""
     converted, network = found.converted, found.converted.network
     arguments = ", ".join(f"{key}: {value}" for key, value in network.arguments.items())
     prefix = converted.located.prefix

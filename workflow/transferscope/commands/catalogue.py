@@ -1,4 +1,4 @@
-"""Every backbone card that a study can name, with what one has to know to choose."""
+"""A summary of every backbone card that a study can name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferscope.cards import BackboneCard, NetworkCard
+from transferscope.cards import BackboneCard
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
 from transferscope.runtime.progress import progress_bar
@@ -19,15 +19,15 @@ class Entry:
     Parameters
     ----------
     name, description, licence
-        As the card has them.
+        As in the card.
     channels
         The input slots, or "any".
     input_size
         Side of the network's input in px.
     features
-        Of the first output; None: depends on the channels, or cannot be told without the weights.
+        Of the first output; None: depends on the channels, or is unknown without the weights.
     weights
-        Where they are, as `estimates.weights.weights_state` has it; or what is wrong with the card.
+        Where they are, as `costs.weights.weights_state` returns it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
 
 
 def catalogue(folders: Sequence[Path]) -> list[Entry]:
-    """Return an entry for every card in some folders; the first folder with a name counts.
+    """Return an entry for every card in some folders; of equal names, the first folder's counts.
 
     Raises
     ------
@@ -67,20 +67,17 @@ def catalogue(folders: Sequence[Path]) -> list[Entry]:
 def _entry(card: BackboneCard, path: Path) -> Entry:
     from transferscope.costs.weights import weights_state
 
+    cost = None
+    if card.is_network:
+        from transferscope.costs.networks import network_cost
+
+        cost = network_cost(card.model_copy(update={"outputs": card.outputs[:1]}), path)
     return Entry(
         name=card.name,
         description=card.description,
         channels=", ".join(slot.name for slot in card.named_slots) or "any",
         input_size=card.input_size,
-        features=_features(card, path) if card.is_network else None,
+        features=cost.width if cost else None,
         weights=weights_state(card, path),
         licence=card.licence,
     )
-
-
-def _features(card: NetworkCard, path: Path) -> int | None:
-    from transferscope.costs.networks import network_cost
-
-    first = card.model_copy(update={"outputs": card.outputs[:1]})
-    cost = network_cost(first, path)
-    return cost.width if cost else None

@@ -7,36 +7,42 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
+from transferscope.cards import SimulateSettings
 from transferscope.commands.options import (
-    BadFields,
-    CardPath,
+    CardIn,
     ManifestIn,
     ManifestOut,
-    QualityOut,
-    SettingsJson,
-    SkippedOut,
     TableIn,
-    TileTableOut,
+    TableOut,
     settings_from_json,
+    settings_option,
 )
+from transferscope.config.probes import SplitSettings
 from transferscope.errors import Problem, UserError
 
-app = typer.Typer()
+app = Typer()
 logger = logging.getLogger(__name__)
+
+SheetIn = Annotated[Path, Option(help="Sample sheet (TSV or CSV), one row per field.")]
+QualityOut = Annotated[Path, Option(help="Quality table to write (.csv).")]
+SkippedOut = Annotated[Path, Option(help="Table of skipped fields to write (.tsv).")]
+BadFields = Annotated[str, Option(help="stop or skip, at an unusable field.")]
+Workers = Annotated[int, Option(help="Fields processed in parallel.")]
 
 
 @app.command()
 def simulate(
-    sheet: Annotated[Path, typer.Option(help="Sample sheet to write; images go beside it.")],
-    settings: SettingsJson = "",
-    domain: Annotated[str, typer.Option(help="opencell or hpa; unless given in --settings.")] = "",
-    seed: Annotated[int, typer.Option(help="Seed of the dataset.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    sheet: Annotated[
+        Path, Option(help="Sample sheet to write; the images are written next to it.")
+    ],
+    settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
+    domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
+    seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
+    workers: Annotated[int, Option(help="Processes.")] = 1,
 ) -> None:
     """Write the raw fields and the sample sheet of a demo dataset."""
-    from transferscope.cards import SimulateSettings
     from transferscope.runtime.progress import progress_bar
     from transferscope.simulate import simulate_dataset
 
@@ -48,54 +54,43 @@ def simulate(
         def show(done: int, _: int) -> None:
             bar.update(done - bar.n)
 
-        simulate_dataset(
-            chosen.domain,
-            sheet.parent,
-            n_groups=chosen.n_groups,
-            fovs_per_group=chosen.fovs_per_group,
-            fov_size=chosen.fov_size,
-            seed=chosen.seed,
-            workers=workers,
-            progress=show,
-        )
+        fields = chosen.model_dump()
+        simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
     logger.info("the sample sheet is %s", sheet)
 
 
 @app.command()
 def fetch(
-    card: CardPath,
-    sheet: Annotated[Path, typer.Option(help="Sample sheet to write; the files lie beside it.")],
+    card: CardIn,
+    sheet: Annotated[Path, Option(help="Sample sheet to write; the files are written next to it.")],
     manifest: Annotated[
-        Path | None, typer.Option(help="Manifest to write; fetched.json beside the sheet else.")
+        Path | None,
+        Option(help="Manifest to write. Default: fetched.json next to the sheet."),
     ] = None,
 ) -> None:
     """Fetch the raw files of a public dataset, and write its sample sheet."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
     from transferscope.datasets.fetch import fetch as run
 
-    run(read_model(card, DatasetCard), card, sheet, manifest or sheet.with_name("fetched.json"))
+    run(card.card, card.path, sheet, manifest or sheet.with_name("fetched.json"))
 
 
 @app.command()
 def tiles(
-    sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV).")],
-    card: CardPath,
+    sheet: SheetIn,
+    card: CardIn,
     manifest: ManifestOut,
-    table: TileTableOut,
+    table: TableOut,
     quality: QualityOut,
     skipped: SkippedOut,
     bad_tiles: BadFields = "stop",
-    workers: Annotated[int, typer.Option(help="Fields decoded at a time.")] = 2,
+    workers: Workers = 2,
 ) -> None:
-    """Decode raw fields once, into a tile store."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
+    """Decode the raw fields and write a tile store."""
     from transferscope.tiles.build import make_tiles
 
     make_tiles(
         sheet,
-        read_model(card, DatasetCard),
+        card.card,
         manifest=manifest,
         tile_table=table,
         quality=quality,
@@ -107,20 +102,18 @@ def tiles(
 
 @app.command()
 def published(
-    card: CardPath,
+    card: CardIn,
     manifest: ManifestOut,
-    table: TileTableOut,
+    table: TableOut,
     quality: QualityOut,
     skipped: SkippedOut,
 ) -> None:
-    """Take tiles that were published: copy their tables, and read the store where it is."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
+    """Use published tiles: copy their tables, and read the store where it is."""
     from transferscope.tiles.published import take_published
 
     take_published(
-        read_model(card, DatasetCard),
-        card,
+        card.card,
+        card.path,
         manifest=manifest,
         tile_table=table,
         quality=quality,
@@ -131,39 +124,37 @@ def published(
 @app.command()
 def relabel(
     table: TableIn,
-    card: CardPath,
-    output: TileTableOut,
-    bad_tiles: Annotated[str, typer.Option(help="stop or skip, for a label of no tile.")] = "stop",
+    card: CardIn,
+    output: TableOut,
+    bad_tiles: Annotated[str, Option(help="stop or skip, at a label of an unknown tile.")] = "stop",
 ) -> None:
-    """Put the labels given by hand in place of those of a tile table."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
+    """Replace the labels of a tile table by those given by hand."""
     from transferscope.labelling.label_table import relabel as run
 
-    run(table, read_model(card, DatasetCard), card, output, skip=bad_tiles == "skip")
+    run(table, card.card, card.path, output, skip=bad_tiles == "skip")
 
 
 @app.command()
 def cells(
-    sheet: Annotated[Path, typer.Option(help="Sample sheet (TSV or CSV), one row a field.")],
-    card: CardPath,
+    sheet: SheetIn,
+    card: CardIn,
     manifest: ManifestOut,
-    table: TileTableOut,
+    table: TableOut,
     quality: QualityOut,
     skipped: SkippedOut,
-    plausibility: Annotated[Path, typer.Option(help="Table of the fields to write (.csv).")],
-    overlays: Annotated[Path, typer.Option(help="Folder to draw the cells' outlines into.")],
+    plausibility: Annotated[
+        Path, Option(help="Table of segmentation plausibility to write (.csv).")
+    ],
+    overlays: Annotated[Path, Option(help="Folder to draw the cells' outlines into.")],
     bad_tiles: BadFields = "stop",
-    workers: Annotated[int, typer.Option(help="Fields at a time.")] = 2,
+    workers: Workers = 2,
 ) -> None:
-    """Segment raw fields, and cut one tile a cell into a tile store."""
-    from transferscope.cards import DatasetCard
+    """Segment the raw fields, and cut one tile per cell into a tile store."""
     from transferscope.cells.build import make_cells
-    from transferscope.config.model import read_model
 
     make_cells(
         sheet,
-        read_model(card, DatasetCard),
+        card.card,
         manifest=manifest,
         tile_table=table,
         quality=quality,
@@ -179,62 +170,56 @@ def cells(
 def contact_sheets(
     tiles: ManifestIn,
     table: TableIn,
-    card: CardPath,
-    output: Annotated[Path, typer.Option(help="Folder to write a figure a class into.")],
+    card: CardIn,
+    output: Annotated[Path, Option(help="Folder to write one figure per class into.")],
 ) -> None:
     """Draw a contact sheet of tiles for each class."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
     from transferscope.tiles.contact_sheets import draw_contact_sheets
 
-    draw_contact_sheets(tiles, table, read_model(card, DatasetCard), output)
+    draw_contact_sheets(tiles, table, card.card, output)
 
 
 @app.command()
 def splits(
     table: TableIn,
-    card: CardPath,
-    splits: Annotated[Path, typer.Option(help="Split table to write (.parquet).")],
-    settings: SettingsJson = "{}",
+    card: CardIn,
+    splits: Annotated[Path, Option(help="Split table to write (.parquet).")],
+    settings: Annotated[SplitSettings, settings_option(SplitSettings)],
 ) -> None:
     """Divide the tiles into folds, once for all probes."""
-    from transferscope.cards import DatasetCard
-    from transferscope.config.model import read_model
-    from transferscope.config.probes import SplitSettings
     from transferscope.probes.splits import make_splits, write_splits
     from transferscope.stores.parquet import read_parquet
 
-    chosen = settings_from_json(settings, SplitSettings)
-    divided = make_splits(read_parquet(table), read_model(card, DatasetCard), chosen, str(table))
+    divided = make_splits(read_parquet(table), card.card, settings, str(table))
     write_splits(divided, splits)
 
 
 @app.command()
 def sheet(
-    folder: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    folder: Annotated[Path, Argument(help="Folder of the images.")],
     pattern: Annotated[
         str | None,
-        typer.Option(help="Names of the files, such as '{group}_{fov}.tif'."),
+        Option(help="Pattern of the file names, such as '{group}_{fov}.tif'."),
     ] = None,
     regex: Annotated[
         str | None,
-        typer.Option(help="A regular expression with named groups, in place of --pattern."),
+        Option(help="Regular expression with named groups, instead of --pattern."),
     ] = None,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="raw=channel: what a raw channel name shows; once for each."),
+        Option(help="raw=channel: what a raw channel name shows; may be repeated."),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="table.csv:key_column:label_column: where labels are looked up."),
+        Option(help="table.csv:key_column:label_column: table to look up labels in."),
     ] = None,
     unlabelled: Annotated[
         list[str] | None,
-        typer.Option(help="A label that means no label, such as Unknown; once for each."),
+        Option(help="A label that means no label, such as Unknown; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Sheet to write; samples.tsv in the folder, else."),
+        Option(help="Sheet to write. Default: samples.tsv in the folder."),
     ] = None,
 ) -> None:
     """Write a sample sheet from a folder and a file-name pattern."""
@@ -253,7 +238,7 @@ def sheet(
     )
     logger.info("%s: %d rows, %d without a label", built.path, built.n_rows, built.n_unlabelled)
     if built.n_unused:
-        logger.info("%d files match no part of the pattern and were left out", built.n_unused)
+        logger.info("%d files do not match the pattern and were left out", built.n_unused)
     for key, values in (("channels", built.channels), ("labels", built.labels)):
         if values:
             logger.info("for the dataset card:  %s: [%s]", key, ", ".join(values))
@@ -262,8 +247,8 @@ def sheet(
 
 
 def _channel_names(pairs: list[str]) -> dict[str, str]:
-    wrong = [pair for pair in pairs if pair.count("=") != 1]
-    if wrong:
-        fix = "Write it as --channel red=microtubules."
-        raise UserError(Problem("--channel", f'"{wrong[0]}" names no raw name and channel', fix))
+    for pair in pairs:
+        if pair.count("=") != 1:
+            fix = "Write it as --channel red=microtubules."
+            raise UserError(Problem("--channel", f'"{pair}" names no raw name and channel', fix))
     return dict(pair.split("=") for pair in pairs)

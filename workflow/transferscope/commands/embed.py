@@ -5,84 +5,82 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option, Typer
 
-from transferscope.commands.options import ManifestIn, ManifestOut, SettingsJson, settings_from_json
+from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import Located
+from transferscope.commands.options import BackboneIn, ManifestIn, ManifestOut, settings_option
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.jobs import Pretraining
 
-app = typer.Typer()
+app = Typer()
 
-BackboneCardPath = Annotated[Path, typer.Option(help="Backbone card (.yaml).")]
 TrainedWeights = Annotated[
-    Path | None, typer.Option(help="Manifest of a backbone that the study has trained.")
+    Path | None, Option(help="Manifest of a backbone that was trained in the study.")
 ]
-StrategyName = Annotated[str, typer.Option(help="Channel strategy, such as map-random-0.")]
+StrategyName = Annotated[str, Option(help="Channel strategy, such as map-random-0.")]
+ComputeOption = Annotated[ComputeSettings, settings_option(ComputeSettings)]
+
+
+def loadable(backbone: Located[BackboneCard], weights: Path | None) -> tuple[Any, Path]:
+    """Return the card from which a backbone is loaded, and the path of that card.
+
+    Parameters
+    ----------
+    backbone
+        The card that a study names.
+    weights
+        Manifest of the training, for a backbone that is trained in the study.
+    """
+    from transferscope.backbones.trained import trained_card
+
+    if backbone.card.trained_here and weights is not None:
+        return trained_card(backbone.card, weights)
+    return backbone.card, backbone.path
 
 
 @app.command()
 def embed(
     tiles: ManifestIn,
-    backbone: BackboneCardPath,
+    backbone: BackboneIn,
     channels: StrategyName,
     manifest: ManifestOut,
-    settings: SettingsJson = "{}",
+    settings: ComputeOption,
     weights: TrainedWeights = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
-    from transferscope.config.compute import ComputeSettings
 
-    chosen = settings_from_json(settings, ComputeSettings)
-    card, card_path = _backbone(backbone, weights)
-    run(
-        tiles,
-        card,
-        channels,
-        manifest,
-        chosen,
-        card_path=card_path,
-        block_rows=chosen.block_rows,
-    )
-
-
-def _backbone(backbone: Path, weights: Path | None) -> tuple[Any, Path]:
-    """Return the card that loads a backbone, and the file to which its paths are relative."""
-    from transferscope.backbones.trained import trained_card
-    from transferscope.cards import BackboneCard
-    from transferscope.config.model import read_model
-
-    card = read_model(backbone, BackboneCard)
-    if card.trained_here and weights is not None:
-        return trained_card(card, weights)
-    return card, backbone
+    card, path = loadable(backbone, weights)
+    rows = settings.block_rows
+    run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows)
 
 
 @app.command("embed-part")
 def embed_part(
     tiles: ManifestIn,
-    backbone: BackboneCardPath,
+    backbone: BackboneIn,
     channels: StrategyName,
     manifest: ManifestOut,
-    part: Annotated[int, typer.Option(help="Number of the part, from 0.")],
-    parts: Annotated[int, typer.Option(help="Number of parts.")],
-    output: Annotated[Path, typer.Option(help="Note to write when the part is done (.json).")],
-    settings: SettingsJson = "{}",
+    part: Annotated[int, Option(help="Number of the part, from 0.")],
+    parts: Annotated[int, Option(help="Number of parts.")],
+    output: Annotated[Path, Option(help="Record to write when the part is done (.json).")],
+    settings: ComputeOption,
     weights: TrainedWeights = None,
 ) -> None:
-    """Fill one part of an embedding store, which is made by the first that comes."""
+    """Fill one part of an embedding store; the first job creates the store."""
     from transferscope.backbones.embed import StoreFilling
     from transferscope.backbones.embed_parts import fill_part
-    from transferscope.config.compute import ComputeSettings
 
-    chosen = settings_from_json(settings, ComputeSettings)
-    card, path = _backbone(backbone, weights)
-    job = StoreFilling.of(tiles, card, channels, manifest, chosen, path, chosen.block_rows)
+    card, path = loadable(backbone, weights)
+    job = StoreFilling.of(tiles, card, channels, manifest, settings, path, settings.block_rows)
     fill_part(job, part, parts, output)
 
 
 @app.command("embed-finish")
 def embed_finish(
     manifest: ManifestOut,
-    part: Annotated[list[Path], typer.Option(help="Note of a part, in their order; once each.")],
+    part: Annotated[list[Path], Option(help="Record of a part; once per part, in order.")],
 ) -> None:
     """Check an embedding store that several jobs have filled, and write its manifest."""
     from transferscope.backbones.embed_parts import finish_store
@@ -92,21 +90,15 @@ def embed_finish(
 
 @app.command()
 def pretrain(
-    backbone: Annotated[Path, typer.Option(help="Backbone card of `source: train` (.yaml).")],
+    backbone: BackboneIn,
     manifest: Annotated[
-        Path, typer.Option(help="Manifest to write; the weights and the history lie beside it.")
+        Path,
+        Option(help="Manifest to write; weights and history are written next to it."),
     ],
-    settings: Annotated[str, typer.Option(help="Datasets and settings of this step as JSON.")],
+    settings: Annotated[Pretraining, settings_option(Pretraining)],
 ) -> None:
-    """Train a backbone on tiles of the study, or go on with a training that was stopped."""
-    from transferscope.cards import BackboneCard
-    from transferscope.config.jobs import Pretraining
-    from transferscope.config.model import read_model
+    """Train a backbone on tiles of the study, or resume a training that was interrupted."""
     from transferscope.pretraining.run import pretrain as run
 
-    run(
-        read_model(backbone, BackboneCard),
-        backbone,
-        settings_from_json(settings, Pretraining),
-        manifest,
-    )
+    card: Any = backbone.card  # with `source: train`
+    run(card, backbone.path, settings, manifest)

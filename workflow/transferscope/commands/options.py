@@ -1,26 +1,43 @@
-"""Options that several steps share."""
+"""Options that several commands share, and how commands print; cards and settings are read here."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
+from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cards.lookup import Located
+from transferscope.config.model import read_model, validate
 from transferscope.errors import Problem, UserError
 
-ManifestIn = Annotated[Path, typer.Option(help="Manifest (.json) of the store to read.")]
-CardPath = Annotated[Path, typer.Option(help="Dataset card (.yaml).")]
-SettingsJson = Annotated[
-    str, typer.Option(help="Settings of this step as JSON; the defaults else.")
-]
-ManifestOut = Annotated[Path, typer.Option(help="Manifest to write; the store lies beside it.")]
-TileTableOut = Annotated[Path, typer.Option(help="Tile table to write (.parquet).")]
-QualityOut = Annotated[Path, typer.Option(help="Quality table to write (.csv).")]
-SkippedOut = Annotated[Path, typer.Option(help="Table of skipped fields to write (.tsv).")]
-BadFields = Annotated[str, typer.Option(help="stop or skip, for an unusable field.")]
-TableIn = Annotated[Path, typer.Option(help="Tile table (.parquet).")]
+BASE_CONFIG = "config.yaml"
+GIB = 2**30
+
+
+def _card(model: Any, what: str) -> Any:
+    def read(path: str) -> Located[Any]:
+        return Located(read_model(Path(path), model), Path(path))
+
+    return Option(parser=read, metavar="PATH", help=f"{what} card (.yaml).")
+
+
+def settings_option(kind: Any) -> Any:
+    """Return an option that takes settings of one kind as JSON."""
+    about = "Settings of this step as JSON; keys that are left out have their defaults."
+    return json_option(lambda text: settings_from_json(text, kind), about, default="{}")
+
+
+def json_option(parser: Callable[[str], Any], about: str, default: str | None = None) -> Any:
+    """Return an option that is given as JSON and read by a function."""
+    factory = None if default is None else lambda: default
+    return Option(
+        parser=parser, metavar="JSON", help=about, default_factory=factory, show_default=False
+    )
 
 
 def settings_from_json(text: str, kind: Any) -> Any:
@@ -31,10 +48,74 @@ def settings_from_json(text: str, kind: Any) -> Any:
     UserError
         Where the text is not JSON, or no such settings.
     """
-    from transferscope.config.model import validate
+    return validate(parsed_json(text, "--settings"), kind, "--settings")
 
+
+def parsed_json(text: str, option: str) -> Any:
+    """Return the value of an option that is given as JSON.
+
+    Raises
+    ------
+    UserError
+        Where the text is not JSON.
+    """
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(Problem("--settings", f"not valid JSON: {error}")) from None
-    return validate(value, kind, "--settings")
+        raise UserError(Problem(option, f"not valid JSON: {error}")) from None
+
+
+ManifestIn = Annotated[Path, Option(help="Manifest (.json) of the store to read.")]
+ManifestOut = Annotated[Path, Option(help="Manifest to write; the store is written next to it.")]
+CardIn = Annotated[Located[DatasetCard], _card(DatasetCard, "Dataset")]
+BackboneIn = Annotated[Located[BackboneCard], _card(BackboneCard, "Backbone")]
+TableIn = Annotated[Path, Option(help="Tile table (.parquet).")]
+TableOut = Annotated[Path, Option(help="Tile table to write (.parquet).")]
+ConfigIn = Annotated[Path, Argument(help="Study config (.yaml).")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(value: object) -> None:
+    """Print plain data as JSON."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    *,
+    left: Sequence[str] = (),
+    width: int | None = 100,
+) -> None:
+    """Print a table of texts.
+
+    Parameters
+    ----------
+    columns, rows
+        Headings and cells.
+    title
+        Line above it.
+    left
+        Columns aligned to the left in addition to the first; all others are to the right.
+    width
+        Width to wrap at; None: the terminal's.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        to_left = column in (columns[0], *left)
+        table.add_column(column, justify="left" if to_left else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=width, highlight=False).print(table)
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a size in KiB, MiB or GiB."""
+    if n_bytes >= GIB / 10:
+        return f"{n_bytes / GIB:.1f} GiB"
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.0f} KiB"

@@ -1,58 +1,52 @@
-"""`transferscope strategies`: what each channel strategy feeds a backbone, as a picture."""
+"""`transferscope strategies`: a figure of what each channel strategy feeds a backbone."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from typer import Option, Typer
 
-app = typer.Typer(invoke_without_command=True)
+from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cards.lookup import card_roots, locate_card
+from transferscope.config.channel_strategies import ONLY, STRATEGIES, check_name
+from transferscope.errors import Problem, UserError
+
+app = Typer(invoke_without_command=True)
 
 
 @app.callback()
 def strategies(
-    dataset: Annotated[str, typer.Option(help="Dataset card, by name or by path.")],
-    backbone: Annotated[str, typer.Option(help="Backbone card, by name or by path.")],
-    output: Annotated[list[Path], typer.Option(help="Picture to write; once for each format.")],
+    dataset: Annotated[str, Option(help="Dataset card, by name or by path.")],
+    backbone: Annotated[str, Option(help="Backbone card, by name or by path.")],
+    output: Annotated[list[Path], Option(help="Figure to write; once per format.")],
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="Channel strategy; once for each. Unless given, all that are served."),
+        Option(help="Channel strategy; may be repeated. Default: all that are possible."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random order that is shown.")] = 0,
-    dpi: Annotated[int, typer.Option(help="Resolution of a PNG.")] = 150,
+    seed: Annotated[int, Option(help="Seed of the random order to show.")] = 0,
+    dpi: Annotated[int, Option(help="Resolution of a PNG.")] = 150,
 ) -> None:
-    """Draw which channel of a dataset meets which slot of a backbone, under each strategy."""
-    from transferscope.errors import Problem, UserError
+    """Draw which channel of a dataset is fed to which slot of a backbone, per strategy."""
     from transferscope.figures.channel_strategies import draw_channel_strategies
     from transferscope.figures.style import check_outputs, save, style
 
     check_outputs(output)
-    dataset_card, backbone_card = _cards(dataset, backbone)
+    dataset_card = locate_card(dataset, "datasets", DatasetCard, card_roots()).card
+    backbone_card = locate_card(backbone, "backbones", BackboneCard, card_roots()).card
     if not backbone_card.is_network:
-        what = "hand-crafted features take all channels as they are, whatever the strategy"
+        what = "hand-crafted features use all channels, whatever the strategy"
         raise UserError(Problem("--backbone", what, "Name a network."))
     shown = _served(dataset_card, backbone_card, strategy, seed)
     with style():
         save(draw_channel_strategies(dataset_card, backbone_card, shown), output, dpi)
 
 
-def _cards(dataset: str, backbone: str) -> tuple[Any, Any]:
-    from transferscope.cards import BackboneCard, DatasetCard
-    from transferscope.cards.lookup import card_roots, locate_card
-
-    roots = card_roots()
-    return (
-        locate_card(dataset, "datasets", DatasetCard, roots).card,
-        locate_card(backbone, "backbones", BackboneCard, roots).card,
-    )
-
-
-def _served(dataset: Any, backbone: Any, strategies: list[str] | None, seed: int) -> list[str]:
-    """Return the strategies to draw; one that was asked for and cannot be served is an error."""
+def _served(
+    dataset: DatasetCard, backbone: BackboneCard, strategies: list[str] | None, seed: int
+) -> list[str]:
+    """Return the strategies to draw; one that was requested but is impossible is an error."""
     from transferscope.channels.assignment import strategies_for
-    from transferscope.config.channel_strategies import ONLY, STRATEGIES, check_name
-    from transferscope.errors import Problem, UserError
 
     requested = strategies or [*STRATEGIES, *(ONLY + channel for channel in dataset.channels)]
     try:

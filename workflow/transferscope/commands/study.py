@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,94 +9,95 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option, Typer
+
+from transferscope.cards.lookup import card_roots
+from transferscope.commands.options import AsJson, ConfigIn, print_json, print_table, size_text
+from transferscope.config.model import read_yaml
 
 if TYPE_CHECKING:
     from transferscope.costs.estimate import Estimate
     from transferscope.steps.plan import Plan
     from transferscope.upkeep.reruns import Change
 
-app = typer.Typer(help="Check a study before it runs.", no_args_is_help=True)
-GIB = 2**30
-BASE_CONFIG = "config.yaml"
+app = Typer(help="Check a study before it runs.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `check` a command of its own, though it is the only one."""
+    """Keep `check` a subcommand, though it is the only one."""
 
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Argument(help="Study config (.yaml).")],
+    config: ConfigIn,
     tflops: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help=(
                 "Rate of large matrix products of the GPU that the study is meant for, in 10^12 "
-                "operations a second; this machine is measured else."
+                "operations per second. Default: that of this machine, measured."
             )
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check config, cards, sheets, files and backbones; say what will run, and what runs again."""
-    from transferscope.cards.lookup import card_roots
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight
-    from transferscope.study.study import Study
+    from transferscope.study.loading import load_study
 
-    study = Study.load(merged_config(config), card_roots(), str(config))
+    study = load_study(merged_config(config), card_roots(), str(config))
     preflight(study)
     plan = Plan(study)
     compute = study.config.compute
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
     if as_json:
-        plain = {**_as_plain(found), "changes": [asdict(change) for change in again]}
-        typer.echo(json.dumps(plain, indent=2))
-    else:
-        _show(plan, found)
-        typer.echo(
-            "".join(f"\n{line}" for line in _change_lines(plan, config, again)), nl=bool(again)
-        )
+        sums = {key: getattr(found, key) for key in ("device_hours", "tile_bytes", "store_bytes")}
+        print_json({**asdict(found), **sums, "changes": [asdict(change) for change in again]})
+        return
+    typer.echo(f"Study {study.config.study} is sound. If nothing is made yet, it takes:\n")
+    for title, columns, rows in _tables(found):
+        print_table(columns, rows, title)
+        typer.echo()
+    typer.echo("\n".join(_totals(plan, found)))
+    if again:
+        typer.echo("\n" + "\n".join(_change_lines(plan, config, again)))
 
 
 def merged_config(path: Path) -> dict[str, Any]:
-    """Return a config as Snakemake sees it: on top of the defaults, which give what it omits.
+    """Return a config as Snakemake sees it: keys that it omits have their defaults.
 
     Raises
     ------
     UserError
         Where a file cannot be read.
     """
-    from transferscope.config.model import read_yaml
     from transferscope.study.defaults import with_defaults
 
     return with_defaults(read_yaml(path))
 
 
 def _changes(plan: Plan, config: Path) -> list[Change]:
-    """Return what has changed since the study ran last; nothing, where it has not run."""
-    from transferscope.config.model import read_yaml
-    from transferscope.upkeep.ran import formerly, read_ran
+    """Return what has changed since the study ran last; empty if it has not run."""
+    from transferscope.upkeep.ran import presumed_record, read_record
     from transferscope.upkeep.reruns import changes
 
-    ran = read_ran(plan.paths)
+    ran = read_record(plan.paths)
     if ran is None:
         if not plan.paths.root.is_dir():
             return []
-        ran = formerly(read_yaml(config))
+        ran = presumed_record(read_yaml(config))
     return changes(plan, ran)
 
 
 def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator[str]:
-    """Yield what runs again and why; nothing, where nothing has changed."""
-    if not again:
-        return
+    """Yield what runs again and why."""
     if plan.paths.config.exists():
-        yield f"Changed since the last run, as {plan.paths.config} tells:"
+        yield f"Changed since the last run, according to {plan.paths.config}:"
     else:
         yield (
             f"An older version made {plan.paths.root}. If it ran in the clone, keys that {config} "
@@ -106,33 +106,7 @@ def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator
     for change in again:
         then = f"{', '.join(change.steps)} again" if change.steps else "nothing again"
         yield f"  {change.what}: {change.before} -> {change.now}: {then}"
-    yield f"What is new is made, too. Job by job: transferscope status {config}"
-
-
-def _as_plain(found: Estimate) -> dict[str, Any]:
-    return {
-        **asdict(found),
-        "device_hours": found.device_hours,
-        "tile_bytes": found.tile_bytes,
-        "store_bytes": found.store_bytes,
-    }
-
-
-def _show(plan: Plan, found: Estimate) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=100, highlight=False)
-    console.print(f"Study {plan.config.study} is sound. It would take, if nothing is made yet:\n")
-    for title, columns, rows in _tables(found):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-        console.print()
-    console.print(_closing(plan, found), soft_wrap=True)
+    yield f"New results are made in addition. For each job: transferscope status {config}"
 
 
 def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -150,8 +124,7 @@ def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
         ]
         for job in found.embed
     ]
-    total = sum(found.jobs.values())
-    jobs = [[rule, f"{n:,}"] for rule, n in [*found.jobs.items(), ("all of them", total)]]
+    jobs = [[rule, f"{n:,}"] for rule, n in _with_total(found.jobs)]
     return [
         ("Datasets", ["", "fields", "tiles", "tile", "known from"], datasets),
         ("Embeddings", ["", "passes", "features", "time", "store"], embed),
@@ -163,40 +136,30 @@ def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
 def _sizes(downloads: dict[str, int]) -> list[list[str]]:
     if not downloads:
         return [["nothing", ""]]
-    total = sum(downloads.values())
-    return [
-        [what, size_text(n) if n else "unknown"]
-        for what, n in [*downloads.items(), ("all of them", total)]
-    ]
+    return [[what, size_text(n) if n else "unknown"] for what, n in _with_total(downloads)]
 
 
-def _closing(plan: Plan, found: Estimate) -> str:
+def _with_total(numbers: dict[str, int]) -> list[tuple[str, int]]:
+    return [*numbers.items(), ("all of them", sum(numbers.values()))]
+
+
+def _totals(plan: Plan, found: Estimate) -> Iterator[str]:
+    """Yield the sentences on time and disk below the tables."""
     rates = found.rates
     how = "measured just now" if rates.measured else "as stated"
-    lines = [
+    yield (
         f"Networks, one after the other: {_hours(found.device_hours)} on {rates.device} in "
-        f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations a second ({how}).",
-        *_training_line(found),
-        f"Heads: at most {_hours(found.head_hours)} of one core; they run side by side.",
-        *_tuning(found),
-        f"Disk: {size_text(found.tile_bytes)} of tiles and at most "
-        f"{size_text(found.store_bytes)} of embeddings.",
-        f"Results would lie in {plan.paths.root}.",
-    ]
-    return "\n".join(lines)
-
-
-def _tuning(found: Estimate) -> list[str]:
-    n_jobs = found.jobs.get("finetune", 0)
-    if not n_jobs:
-        return []
-    return [f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."]
-
-
-def _training_line(found: Estimate) -> list[str]:
-    if not found.training_hours:
-        return []
-    return [f"Trainings, one after the other on the same device: {_hours(found.training_hours)}."]
+        f"{rates.precision}, at {rates.embedding / 1e12:.2f} x 10^12 operations per second ({how})."
+    )
+    if found.training_hours:
+        training = _hours(found.training_hours)
+        yield f"Trainings, one after the other on the same device: {training}."
+    yield f"Heads: at most {_hours(found.head_hours)} of one core; they run in parallel."
+    if n_jobs := found.jobs.get("finetune", 0):
+        yield f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."
+    tiles, stores = size_text(found.tile_bytes), size_text(found.store_bytes)
+    yield f"Disk: {tiles} of tiles and at most {stores} of embeddings."
+    yield f"Results will be in {plan.paths.root}."
 
 
 def _hours(hours: float) -> str:
@@ -205,10 +168,3 @@ def _hours(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} h"
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
-
-
-def size_text(n_bytes: float) -> str:
-    """Return a size in KiB, MiB or GiB."""
-    if n_bytes >= GIB / 10:
-        return f"{n_bytes / GIB:.1f} GiB"
-    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.0f} KiB"

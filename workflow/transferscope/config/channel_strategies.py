@@ -1,7 +1,7 @@
-"""The names of the channel strategies: how a study writes them, and which of them share a store.
+"""Names of the channel strategies, and which of them share a store.
 
-What a strategy does is in `channels`; this module only reads and writes names, so that config,
-paths, tables and figures agree on them.
+The strategies themselves are in `channels`; this module only parses and formats their names for
+config, paths, tables and figures.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ MAP_RANDOM = "map-random"
 MEAN = "mean"
 ADAPT = "adapt"
 AGNOSTIC = "agnostic"
-# What hand-crafted features get: they take all channels as they are.
+# For hand-crafted features, which use all channels.
 FEATURES = "features"
 ONLY = "only-"
 
-# What a study may request, besides `only-<channel>`.
+# Strategies of a study, in addition to `only-<channel>`.
 STRATEGIES = (REPLICATE, MAP, MAP_RANDOM, MEAN, ADAPT, AGNOSTIC)
 _CHANNEL = r"[a-z0-9][a-z0-9_-]*"
 REQUESTED = rf"^({'|'.join(STRATEGIES)}|{ONLY}{_CHANNEL})$"
-# What stands in the paths of a study: a random order has its seed in its name.
+# Pattern in the paths of a study, where a random order has its seed in its name.
 WILDCARD = "|".join(
     (rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}", REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES)
 )
 
 
 def check_name(name: str) -> str:
-    """Return the name of a strategy that a study may ask for.
+    """Return a name if it is that of a strategy that a study may request.
 
     Raises
     ------
     ValueError
-        Where there is no such strategy, with the nearest one.
+        If there is no such strategy; the message suggests the closest one.
     """
     if re.match(REQUESTED, name):
         return name
@@ -62,7 +62,7 @@ def seed_of(strategy: str) -> int | None:
 
 
 def family_of(strategy: str) -> str:
-    """Return the strategy of which a name is one repeat: all random orders are `map-random`.
+    """Return the strategy without its seed: all random orders are `map-random`.
 
     Examples
     --------
@@ -86,8 +86,8 @@ def single_channel(strategy: str) -> str | None:
 def store_strategy(strategy: str) -> str:
     """Return the strategy whose embedding store a strategy reads.
 
-    `mean` and `only-<channel>` are views of the `replicate` store, which has one pass per channel:
-    each channel is embedded once, whatever is requested.
+    `mean` and `only-<channel>` are computed from the `replicate` store, which has one pass per
+    channel, so that each channel is embedded only once.
     """
     shares = strategy == MEAN or single_channel(strategy) is not None
     return REPLICATE if shares else strategy

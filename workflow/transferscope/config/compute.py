@@ -20,25 +20,25 @@ class ComputeSettings(Model):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description=(
-            "auto: the fastest that the device is good at. Whatever is chosen is compared with "
-            "fp32 on the first batch, and fp32 takes over where the two disagree."
+            "auto: the fastest that the device supports well. Any other than fp32 is compared "
+            "with fp32 on the first batch, and replaced by it where they disagree."
         ),
     )
-    batch_size: int = Field(32, ge=1, description="Images per forward pass. More on a large GPU.")
+    batch_size: int = Field(32, ge=1, description="Images per forward pass; more on large GPUs.")
     block_rows: int = Field(
         4096,
         ge=1,
         description=(
-            "Tiles saved at a time: what a killed job loses at most. Fewer for slow networks."
+            "Tiles per saved block, the most that a killed job loses. Decrease for slow networks."
         ),
     )
     jobs_per_store: int = Field(
         1,
         ge=1,
         description=(
-            "Jobs that fill one embedding store together, each blocks of its own, so that several "
-            "GPUs or nodes share it; it comes out the same, byte for byte. More than 1 only where "
-            "single stores take hours."
+            "Jobs that fill one embedding store in parallel, each its own blocks, on several GPUs "
+            "or nodes; the store is identical, byte for byte. More than 1 is worthwhile only if "
+            "a single store takes hours."
         ),
     )
     threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
@@ -46,31 +46,33 @@ class ComputeSettings(Model):
         1,
         ge=1,
         description=(
-            "Processor cores of a head or k-NN job. One suits many small stores, which run next to "
-            "each other; more suit large stores. Scores may differ in the last digits."
+            "Processor cores of a head or k-NN job: 1 for many small stores, whose jobs run in "
+            "parallel; more for large stores. Scores may differ in the last digits."
         ),
     )
 
 
 class TrainingSettings(Model):
-    """How backbones are trained; only `processes`, of which each draws its own, changes results."""
+    """How backbones are trained; of these, only `processes` affects the result (random draws)."""
 
     processes: int = Field(
         1,
         ge=1,
         description=(
-            "Processes that train one backbone together: each has a GPU of its own, or its share "
-            "of the processor."
+            "Processes that train one backbone in parallel, each on its own GPU or with its share "
+            "of the processor cores."
         ),
     )
     checkpoint_minutes: float = Field(
-        10.0, ge=0, description="Minutes between checkpoints: what a killed training loses at most."
+        10.0,
+        ge=0,
+        description="Minutes between checkpoints, the most that is lost when killed.",
     )
     knn_tiles: int = Field(
         512,
         ge=0,
         description=(
-            "Tiles that are classified by nearest neighbours in up to 25 epochs, for the curves. "
-            "0: none, and embeddings that become all alike go unnoticed."
+            "Tiles that are classified by nearest neighbours in up to 25 epochs, for the training "
+            "curves. 0: none; collapsed embeddings are then not detected."
         ),
     )

@@ -1,4 +1,4 @@
-"""What a single job is told: settings of its section and what it shares with others."""
+"""Settings of a single job: those of its section, and those it shares with other jobs."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class HeldOutDivision(Model):
 
 
 class Leakage(Model):
-    """What a backbone that was trained in the study has seen of a dataset."""
+    """The part of a dataset that a backbone has seen in its training within the study."""
 
     seen_in_training: SeenInTraining = "no"
     only: HeldOutDivision | None = Field(
         None,
-        description="The only division whose test groups it has not seen; None: any is as good.",
+        description="The only division whose test groups it has not seen; None: no restriction.",
     )
 
 
 class Probe(Model):
-    """What every probe is told in addition to its own settings."""
+    """Settings that all probes share."""
 
     fractions: list[Fraction] = SplitSettings().fractions
     metrics: list[Metric] = METRICS
@@ -66,9 +66,9 @@ class AggregateProbe(Probe):
 
 
 class FinetuneProbe(Probe):
-    """Settings of the step `transferscope finetune`, but for the compute settings.
+    """Settings of the step `transferscope finetune`, except the compute settings.
 
-    The frozen linear head, which is where a training starts, is that of `heads`.
+    Training starts from the frozen linear head of `heads`.
     """
 
     settings: FinetuneSettings = FinetuneSettings()
@@ -76,13 +76,13 @@ class FinetuneProbe(Probe):
 
 
 class TrainingSource(Model):
-    """A dataset that a backbone is trained on, as the step `transferscope pretrain` finds it."""
+    """A dataset that a backbone is trained on, for the step `transferscope pretrain`."""
 
     dataset: Name
     tiles: Path = Field(description="Manifest of the tile store.")
     table: Path = Field(description="Tile table.")
     splits: Path | None = Field(
-        None, description="Split table, where the test groups of a division are left out."
+        None, description="Split table, if the test groups of a division are excluded."
     )
 
 

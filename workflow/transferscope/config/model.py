@@ -1,7 +1,8 @@
-"""The base of all config and card models, and reading them with errors that name file and key."""
+"""The base of all config and card models, and reading them, with errors that name file and key."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import without_password
 
-# As safe as `yaml.SafeLoader`, and much faster where libyaml is there: studies have many cards.
+# As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LONGEST_SHOWN = 200
-# What PyYAML lets through for odd values, such as a date that does not exist.
-YAML_SLIPS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+MAX_SHOWN = 200
+# Raised by PyYAML for odd values, such as a date that does not exist.
+YAML_ERRORS = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
 PROSE = {"description", "licence", "citation"}
 
 
@@ -30,13 +38,26 @@ class Model(BaseModel):
         return fingerprint(self.model_dump(mode="json", exclude=PROSE))
 
 
+def without_repeats(values: Any) -> Any:
+    """Return a list, or None, without change.
+
+    Raises
+    ------
+    ValueError
+        If a value occurs twice.
+    """
+    if repeated := sorted({v for v in values or () if values.count(v) > 1}):
+        raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
+    return values
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping as plain data; tags that would build objects are refused.
+    """Read a YAML mapping as plain data; tags that would create objects are refused.
 
     Raises
     ------
     UserError
-        Where the file is missing, is not UTF-8, is not valid YAML or is no mapping.
+        If the file is missing, is not UTF-8, is not valid YAML or is not a mapping.
     """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
@@ -49,11 +70,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or "it cannot be parsed"
         raise UserError(Problem(where, f"not valid YAML: {reason}", "Fix the syntax.")) from None
-    except YAML_SLIPS as error:
+    except YAML_ERRORS as error:
         what = f"not valid YAML: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
-        raise UserError(Problem(str(path), "holds no mapping of keys to values"))
+        raise UserError(Problem(str(path), "is not a mapping of keys to values"))
     return value
 
 
@@ -84,10 +105,11 @@ def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
 
 
 def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
-    location = _without_tags(list(error["loc"]), schema)
+    location, _ = _walk(error["loc"], schema)
     key = ".".join(map(str, location)) or "(top level)"
     if error["type"] == "extra_forbidden":
-        known = sorted(_keys_at(schema, list(error["loc"][:-1])))
+        _, nodes = _walk(error["loc"][:-1], schema)
+        known = sorted({key for node in nodes for key in node.get("properties", {})})
         return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
     if error["type"] == "missing":
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
@@ -101,7 +123,7 @@ def _shortened(value: object) -> str:
         text = without_password(repr(value))
     except ValueError:  # an integer of thousands of digits
         return type(value).__name__
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _fix_for(error: Any) -> str:
@@ -111,30 +133,25 @@ def _fix_for(error: Any) -> str:
     return suggest(error["input"], choices)
 
 
-def _without_tags(location: list[Any], schema: dict[str, Any]) -> list[Any]:
-    """Return the keys of a location in the data: pydantic also names the member of a union."""
+def _walk(
+    location: Sequence[Any], schema: dict[str, Any]
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Return the keys of a location in the data, and the possible schemas there.
+
+    In a location, pydantic also names the member of a union.
+    """
     nodes, keys = [schema], []
     for part in location:
         if not any(part in mapping for node in nodes for mapping in _mappings(node)):
             keys.append(part)
         nodes = [child for node in nodes for child in _children(node, schema, part)]
-    return keys
+    return keys, [option for node in nodes for option in _resolved(node, schema)]
 
 
 def _mappings(node: dict[str, Any]) -> list[dict[str, str]]:
-    """Return from tag to model, if the node is a tagged union, or one that may be null."""
+    """Return the mappings from tag to model, if the node is a tagged union, also if nullable."""
     options = [node, *node.get("anyOf", [])]
     return [option["discriminator"]["mapping"] for option in options if "discriminator" in option]
-
-
-def _keys_at(schema: dict[str, Any], location: list[Any]) -> set[str]:
-    """Return the keys that the schema allows at a location in the data."""
-    nodes = [schema]
-    for part in location:
-        nodes = [child for node in nodes for child in _children(node, schema, part)]
-    return {
-        key for node in nodes for n in _resolved(node, schema) for key in n.get("properties", {})
-    }
 
 
 def _resolved(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What of a backbone is fine-tuned: the modes, and their names in config, tables and texts."""
+"""Modes of fine-tuning: which weights are trained; their names in config, tables and texts."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 
 FULL, LORA, HEAD = "full", "lora", "head"
 _LAST = r"last-([1-9]\d*)"
-# What a study may ask for, and what stands in the paths of its results.
+# Pattern of the modes in config and paths.
 PATTERN = rf"{FULL}|{LORA}|{HEAD}|{_LAST}"
 _PREFIX = "finetune-"
 
 
 def check_mode(mode: str) -> str:
-    """Return the name of a mode.
+    """Return a name if it is that of a mode.
 
     Raises
     ------
     ValueError
-        Where there is no such mode.
+        If there is no such mode.
     """
     if not re.fullmatch(PATTERN, mode):
         raise ValueError("no such mode. Known: full, last-<number of layers>, lora, head")
@@ -25,7 +25,7 @@ def check_mode(mode: str) -> str:
 
 
 def last_layers(mode: str) -> int | None:
-    """Return how many layers, counted from the end, a mode trains; None: it is another mode.
+    """Return how many layers, counted from the end, a mode trains; None: for another mode.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def head_of_mode(mode: str) -> str:
 
 
 def is_tuned(head: str) -> bool:
-    """Tell whether a head was trained with its backbone; else that one was frozen.
+    """Return whether a head was trained together with its backbone.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def mode_of_head(head: str) -> str:
     Raises
     ------
     ValueError
-        Where it is no such head.
+        If it is not such a head.
     """
     if not is_tuned(head):
         raise ValueError(f"no head of a fine-tuning: {head}")
@@ -77,7 +77,7 @@ def mode_of_head(head: str) -> str:
 
 
 def described(mode: str) -> str:
-    """Return a mode as it stands in a text.
+    """Return the description of a mode in a text.
 
     Examples
     --------

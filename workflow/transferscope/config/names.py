@@ -1,4 +1,4 @@
-"""What may name a dataset, a backbone or a channel."""
+"""Valid names of datasets, backbones and channels."""
 
 from __future__ import annotations
 

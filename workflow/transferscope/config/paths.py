@@ -45,11 +45,11 @@ class StudyPaths:
         return self.root / "tiles" / f"{dataset}.tiles.parquet"
 
     def relabelled(self, dataset: str = "{dataset}") -> Path:
-        """Tile table with the labels given by hand, of a dataset whose card names a label table."""
+        """Tile table with the labels given by hand, for a dataset with a label table."""
         return self.root / "labels" / f"{dataset}.parquet"
 
     def quality(self, dataset: str = "{dataset}") -> Path:
-        """Quality table of the tiles, one row a tile and channel."""
+        """Quality table of the tiles, one row per tile and channel."""
         return self.root / "tiles" / f"{dataset}.quality.csv"
 
     def skipped(self, dataset: str = "{dataset}") -> Path:
@@ -57,15 +57,15 @@ class StudyPaths:
         return self.root / "tiles" / f"{dataset}.skipped.tsv"
 
     def plausibility(self, dataset: str = "{dataset}") -> Path:
-        """Table of how plausible the segmentation of each field is, for a cell dataset."""
+        """Table of the plausibility of each field's segmentation, for a cell dataset."""
         return self.root / "cells" / f"{dataset}.plausibility.csv"
 
     def overlays(self, dataset: str = "{dataset}") -> Path:
-        """Folder of the figures with the outlines of the cells, one a field."""
+        """Folder of the figures with the outlines of the cells, one per field."""
         return self.root / "figures" / "segmentation" / dataset
 
     def contact_sheets(self, dataset: str = "{dataset}") -> Path:
-        """Folder of the contact sheets, one a class."""
+        """Folder of the contact sheets, one per class."""
         return self.root / "figures" / "contact_sheets" / dataset
 
     def splits(self, dataset: str = "{dataset}") -> Path:
@@ -73,7 +73,7 @@ class StudyPaths:
         return self.root / "splits" / f"{dataset}.parquet"
 
     def trained(self, backbone: str = "{backbone}") -> Path:
-        """Manifest of a backbone that is trained here; see `weights_of` for its weights."""
+        """Manifest of a backbone that is trained in the study; see `weights_of` for its weights."""
         return self.root / "backbones" / f"{backbone}.json"
 
     def embeddings(
@@ -85,17 +85,13 @@ class StudyPaths:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
 
-    def embedding_parts(self, dataset: str = "{dataset}") -> Path:
-        """Return the path of the number of jobs that fill each embedding store of a dataset."""
-        return self.root / "parts" / f"{dataset}.json"
-
     def embedding_start(
         self,
         dataset: str = "{dataset}",
         backbone: str = "{backbone}",
         channels: str = "{channels}",
     ) -> Path:
-        """Return the path of what the jobs that fill one embedding store have to find."""
+        """Return the path of the record that the jobs filling one embedding store read."""
         return self.root / "parts" / dataset / backbone / channels / "started.json"
 
     def embedding_part(
@@ -105,7 +101,7 @@ class StudyPaths:
         channels: str = "{channels}",
         part: str = "{part}",
     ) -> Path:
-        """Return the path of the note of one of these jobs that it is done."""
+        """Return the path of the record of one of these jobs that it is done."""
         folder = self.embedding_start(dataset, backbone, channels).parent
         return folder / f"{part}.json"
 
@@ -127,8 +123,8 @@ class StudyPaths:
         channels: str = "{channels}",
     ) -> Path:
         """Per-sample predictions of one probe on one representation."""
-        name = f"{channels}.predictions.parquet"
-        return self.root / f"scores/{probe}/{dataset}/{representation}/{name}"
+        scores = self.scores(probe, dataset, representation, channels)
+        return scores.with_suffix(".predictions.parquet")
 
     def losses(
         self,
@@ -137,9 +133,8 @@ class StudyPaths:
         representation: str = "{representation}",
         channels: str = "{channels}",
     ) -> Path:
-        """Losses of the trainings of one mode of fine-tuning, one row a step."""
-        folder = self.root / "scores" / probe / dataset / representation
-        return folder / f"{channels}.losses.parquet"
+        """Losses of the trainings of one mode of fine-tuning, one row per step."""
+        return self.scores(probe, dataset, representation, channels).with_suffix(".losses.parquet")
 
     def aggregate_scores(
         self,
@@ -158,8 +153,8 @@ class StudyPaths:
         channels: str = "{channels}",
     ) -> Path:
         """Predictions of one representation at one level, such as `tiles-fov-mean`."""
-        folder = self.root / "scores" / "aggregate" / dataset / representation / channels
-        return folder / f"{variant}.predictions.parquet"
+        scores = self.aggregate_scores(dataset, representation, channels)
+        return scores.with_suffix("") / f"{variant}.predictions.parquet"
 
     def comparison(self, table: str) -> Path:
         """Table of the comparison."""
@@ -167,17 +162,17 @@ class StudyPaths:
 
     @property
     def summary_csv(self) -> Path:
-        """One row a dataset, backbone, channel strategy, probe, scheme, fraction and metric."""
+        """One row per dataset, backbone, channel strategy, probe, scheme, fraction and metric."""
         return self.root / "summary.csv"
 
     @property
     def summary_md(self) -> Path:
-        """What won, in sentences."""
+        """The results of the comparison, in sentences."""
         return self.root / "summary.md"
 
     @property
     def summary_html(self) -> Path:
-        """Page with the same sentences, for the report."""
+        """HTML page with the same sentences, for the report."""
         return self.root / "summary.html"
 
     def figure(self, name: str, extension: str) -> Path:

@@ -1,4 +1,4 @@
-"""What is evaluated: a dataset, a representation and a channel strategy."""
+"""The unit of evaluation: a dataset, a representation and a channel strategy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transferscope.config.channel_strategies import store_strategy
 
 @dataclass(frozen=True, order=True)
 class Probed:
-    """What one probe job evaluates.
+    """The input of one probe job.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ class Probed:
     representation
         `backbone` or `backbone@output`.
     channels
-        Channel strategy; of a random order with its seed, `map-random-0`.
+        Channel strategy; for a random order with its seed, such as `map-random-0`.
     """
 
     dataset: str
@@ -37,5 +37,5 @@ class Probed:
 
     @property
     def stored_channels(self) -> str:
-        """The strategy whose store holds the embeddings, of which others are views."""
+        """The strategy whose store holds the embeddings."""
         return store_strategy(self.channels)

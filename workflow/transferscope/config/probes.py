@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from transferscope.config.model import Model
+from transferscope.config.model import Model, without_repeats
 from transferscope.config.modes import PATTERN as MODES
 from transferscope.config.modes import check_mode
 from transferscope.config.names import Name
@@ -21,39 +21,38 @@ from transferscope.config.vocabulary import CardRef, Fraction, HeadKind, Scheme,
 
 
 class SplitSettings(Model):
-    """How tiles are divided, once and for all probes, so that all comparisons are paired."""
+    """How tiles are split, once for all probes, so that all comparisons are paired."""
 
     schemes: list[Scheme] = Field(
         ["group", "image"],
         min_length=1,
         description=(
-            "group: no group (protein, well, patient) on both sides, the honest estimate for new "
-            "ones; image: groups shared, as older papers do. The gap between them is a result."
+            "group: no group (protein, well, patient) in both training and test, which estimates "
+            "the score on new groups; image: groups may be in both, as in older papers. The "
+            "difference between them is reported."
         ),
     )
     folds: dict[Scheme, Annotated[int, Field(ge=2)]] = Field(
         {"group": 5, "image": 5},
         description=(
-            "Folds of each scheme. A class needs at least as many groups as the group scheme has."
+            "Folds per scheme. A class needs at least as many groups as there are group folds."
         ),
     )
-    seeds: list[Seed] = Field(
-        [0], min_length=1, description="Seeds of the division, one per repeat."
-    )
+    seeds: list[Seed] = Field([0], min_length=1, description="Seeds of the splits, one per repeat.")
     validation: float = Field(
         0.2,
         gt=0,
         lt=0.9,
-        description="Share of the training side kept for early stopping and thresholds.",
+        description="Fraction of the training set held out for early stopping and thresholds.",
     )
     fractions: list[Fraction] = Field(
         [0.1, 0.25, 0.5, 1.0],
         min_length=1,
-        description="Shares of the training groups that a head may see; nested.",
+        description="Fractions of the training groups used for training; nested.",
     )
     rare_classes: Literal["stop", "drop"] = Field(
         "stop",
-        description="What to do with a class that has fewer groups than folds: stop, or drop it.",
+        description="Classes with fewer groups than folds: stop, or drop them.",
     )
 
     @model_validator(mode="after")
@@ -62,16 +61,11 @@ class SplitSettings(Model):
             raise ValueError(f"folds: give a number for {', '.join(missing)}")
         return self
 
-    @field_validator("fractions", "seeds", "schemes")
-    @classmethod
-    def _unique(cls, values: list[object]) -> list[object]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is repeated")
-        return values
+    _unique = field_validator("fractions", "seeds", "schemes")(without_repeats)
 
 
 class HeadSettings(Model):
-    """Supervised heads on frozen embeddings; all folds, seeds and fractions train together."""
+    """Supervised heads on frozen embeddings; all folds, seeds and fractions train in one batch."""
 
     kinds: list[HeadKind] = Field(
         ["linear", "logreg", "mlp"],
@@ -84,18 +78,18 @@ class HeadSettings(Model):
         [512, 256], description="Widths of the mlp's hidden layers."
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of the mlp.")
-    epochs: int = Field(100, ge=1, description="Longest training of linear and mlp, in epochs.")
-    patience: int = Field(15, ge=1, description="Epochs without a better validation loss.")
+    epochs: int = Field(100, ge=1, description="Maximum epochs of linear and mlp.")
+    patience: int = Field(15, ge=1, description="Epochs without a lower validation loss.")
     batch_size: int = Field(256, ge=1, description="Tiles per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate, decayed by a cosine.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate, with cosine decay.")
     weight_decay: float = Field(0.04, ge=0, description="AdamW's weight decay.")
     logreg_c: float = Field(1.0, gt=0, description="Inverse strength of logreg's L2 penalty.")
     threshold_positives: int = Field(
         5,
         ge=1,
         description=(
-            "A class with fewer validation positives gets no threshold of its own: it shares one "
-            "with others of its kind."
+            "Classes with fewer validation positives share one threshold instead of having their "
+            "own."
         ),
     )
 
@@ -106,7 +100,7 @@ KnnExclusion = Literal["none", "fov", "group", "batch"]
 
 
 class KnnSettings(Model):
-    """k nearest neighbours: one search per metric at the largest k, every k from it."""
+    """k nearest neighbours: one search per metric with the largest k, reused for smaller k."""
 
     k: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 5, 10, 20, 50],
@@ -115,30 +109,25 @@ class KnnSettings(Model):
     metrics: list[KnnMetric] = Field(
         ["cosine"],
         min_length=1,
-        description="What near means: cosine or euclidean distance; each is a head of its own.",
+        description="Distances; each is a separate head.",
     )
     votes: list[KnnVotes] = Field(
         ["majority"],
         min_length=1,
         description=(
-            "majority: each neighbour has one vote; distance: a vote of 1 / its distance; each is "
-            "a head of its own."
+            "majority: each neighbour has one vote; distance: votes weighted by 1 / distance; each "
+            "is a separate head."
         ),
     )
     exclude: KnnExclusion = Field(
         "fov",
         description=(
-            "Training tiles that share this with a test tile are no neighbours of it: none, fov, "
-            "group or batch. The k nearest of the others vote."
+            "Exclude training tiles of the test tile's fov, group or batch from its neighbours; "
+            "none: exclude nothing."
         ),
     )
 
-    @field_validator("metrics", "votes")
-    @classmethod
-    def _unique(cls, values: list[str]) -> list[str]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is repeated")
-        return values
+    _unique = field_validator("metrics", "votes")(without_repeats)
 
 
 AggregationLevel = Literal["fov", "group"]
@@ -151,12 +140,12 @@ class AggregateSettings(Model):
     levels: list[AggregationLevel] = Field(
         [],
         description=(
-            "fov: the tiles, such as cells, of a field become one embedding; group: those of a "
-            "group. Single tiles are scored beside them. Empty: off."
+            "fov: the tiles, such as cells, of a field are combined to one embedding; group: those "
+            "of a group. Single tiles are scored for comparison. Empty: off."
         ),
     )
     methods: list[AggregationMethod] = Field(
-        ["mean", "median"], min_length=1, description="How, value by value."
+        ["mean", "median"], min_length=1, description="How embeddings are combined, per feature."
     )
     fields: dict[Name, Name] = Field(
         {},
@@ -166,12 +155,7 @@ class AggregateSettings(Model):
         ),
     )
 
-    @field_validator("levels", "methods")
-    @classmethod
-    def _unique(cls, values: list[str]) -> list[str]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is repeated")
-        return values
+    _unique = field_validator("levels", "methods")(without_repeats)
 
 
 FinetuneMode = Annotated[
@@ -187,83 +171,82 @@ class FinetuneSettings(Model):
     backbones: list[CardRef] = Field(
         [],
         description=(
-            "Which of the study's backbones are trained on with labels, as `backbones` names them. "
-            "Empty: off. docs/fine-tune.md says more."
+            "Which of the study's backbones are fine-tuned, named as in `backbones`. Empty: none. "
+            "See docs/fine-tune.md."
         ),
     )
     channels: list[Strategy] = Field(
         ["map"],
         min_length=1,
-        description="With which of the study's channel strategies. replicate: one pass a channel.",
+        description="Which of the study's channel strategies. replicate: one pass per channel.",
     )
     modes: list[FinetuneMode] = Field(
         ["full"],
         min_length=1,
         description=(
-            "What is trained beside the head; each is a head of its own in the tables. full: all "
-            "layers; last-<n>, such as last-2: the last n blocks and the norm after them; lora: "
-            "low-rank updates of the linear layers of vision transformers; head: nothing, which "
-            "equals the linear head on the embeddings."
+            "What is trained in addition to the head; each is a separate head in the tables. full: "
+            "all layers; last-<n>, such as last-2: the last n blocks and the norm after them; "
+            "lora: low-rank updates of the linear layers of vision transformers; head: nothing, "
+            "which equals the linear head on the embeddings."
         ),
     )
     schemes: list[Scheme] | None = Field(
-        None, description="With which of the study's split schemes. Null: all."
+        None, description="Which of the study's split schemes to use. Null: all."
     )
     fractions: list[Fraction] | None = Field(
-        None, description="At which of the study's fractions. Null: all."
+        None, description="Which of the study's fractions to use. Null: all."
     )
-    epochs: int = Field(40, ge=1, description="Longest training, in epochs.")
+    epochs: int = Field(40, ge=1, description="Maximum epochs.")
     patience: int = Field(
-        8, ge=1, description="Epochs without a better mean average precision in validation."
+        8,
+        ge=1,
+        description="Epochs without a higher mean average precision in validation.",
     )
     batch_size: int = Field(32, ge=1, description="Tiles per step.")
     learning_rate: float = Field(
-        5e-4, ge=0, description="AdamW's highest rate, after the warm-up; a cosine follows."
+        5e-4, ge=0, description="AdamW's peak learning rate, after the warm-up, with cosine decay."
     )
     backbone_rate: float = Field(
         1.0,
         ge=0,
-        description="Rate of the backbone's last layer, in relation to the head's. 0: frozen.",
+        description="Learning rate of the backbone's last layer, relative to the head. 0: frozen.",
     )
     layer_decay: float = Field(
         0.75,
         gt=0,
         le=1,
         description=(
-            "Each layer learns at this share of the rate of the next. 1 for networks that start at "
-            "random."
+            "Learning rate of each layer, relative to the next one. 1 for networks with random "
+            "initial weights."
         ),
     )
     warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of all steps in which the rate rises from zero."
+        0.1, ge=0, lt=1, description="Fraction of all steps for the linear warm-up."
     )
     weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay.")
     clip: float | None = Field(
-        1.0, gt=0, description="Longest gradient, all weights together. Null: not clipped."
+        1.0, gt=0, description="Maximum norm of the gradient of all weights. Null: no clipping."
     )
     ema: float = Field(
         0.99,
         ge=0,
         lt=1,
-        description="Decay of the moving average of the weights, which is tested. 0: none.",
+        description="Decay of the moving average of the weights, which is evaluated. 0: none.",
     )
     balance: Literal["none", "loss", "sampling"] = Field(
         "none",
         description=(
-            "Rare classes. loss: they weigh more; sampling: their tiles are drawn more often; none."
+            "Treatment of rare classes. loss: higher weight; sampling: drawn more often; none."
         ),
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the updates of lora.")
     lora_alpha: float = Field(16.0, gt=0, description="The updates are scaled by alpha / rank.")
-    augment: bool = Field(True, description="Whether training tiles are changed at random.")
+    augment: bool = Field(True, description="Whether training tiles are augmented.")
     augmentation: AugmentationSettings = AugmentationSettings()
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between checkpoints; finished trainings are kept."
     )
 
-    @field_validator("backbones", "channels", "modes", "schemes", "fractions")
-    @classmethod
-    def _unique(cls, values: list[object] | None) -> list[object] | None:
-        if values is not None and len(set(values)) != len(values):
-            raise ValueError("a value is repeated")
-        return values
+    _unique = field_validator("backbones", "channels", "modes", "schemes", "fractions")(
+        without_repeats
+    )

@@ -16,24 +16,24 @@ class CompareSettings(Model):
     """How results are compared."""
 
     metric: Metric = Field(
-        "macro_f1", description="The metric of headline and figures; one of `metrics`."
+        "macro_f1", description="Metric of the summary and the figures; one of `metrics`."
     )
     bootstrap: int = Field(1000, ge=100, description="Draws of groups per interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
-    seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones: paired.")
+    seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones (paired).")
 
 
 class FigureSettings(Model):
-    """How figures look; a change here replots and does nothing else."""
+    """Appearance of the figures; a change only draws them again."""
 
     dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
     map: Literal["tsne", "umap"] = Field(
-        "tsne", description="How 2-D maps are made. umap is installed by the extra `umap`."
+        "tsne", description="Method of the 2-D maps; umap needs the extra `umap`."
     )
-    map_points: int = Field(2000, ge=100, description="Tiles shown in a 2-D map, at most.")
+    map_points: int = Field(2000, ge=100, description="Maximum number of tiles in a 2-D map.")
     gallery: int = Field(
         0,
         ge=0,
         le=40,
-        description="Tiles per dataset shown with their nearest neighbours. 0: no such figure.",
+        description="Tiles per dataset to show with their nearest neighbours. 0: no such figure.",
     )

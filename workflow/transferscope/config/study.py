@@ -1,4 +1,4 @@
-"""The study config: one model, from which schema, defaults and documentation follow."""
+"""The study config: one model, from which schema, defaults and documentation are generated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from transferscope.config.compute import ComputeSettings, TrainingSettings
-from transferscope.config.model import Model
+from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import Name
 from transferscope.config.probes import (
     AggregateSettings,
@@ -25,11 +25,11 @@ from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Stra
 
 
 class StudyConfig(Model):
-    """A study: which backbones, on which datasets, evaluated how."""
+    """A study: its backbones, its datasets, and how they are evaluated."""
 
-    study: Name = Field(description="Name of the study; results lie under <results>/<study>/.")
+    study: Name = Field(description="Name of the study; results are written to <results>/<study>/.")
     results: str = Field(
-        "results", min_length=1, description="Folder of all results: on a large disk."
+        "results", min_length=1, description="Folder for all results, on a large disk."
     )
     card_folders: dict[Literal["datasets", "backbones"], str] = Field(
         {
@@ -37,47 +37,47 @@ class StudyConfig(Model):
             "backbones": "resources/backbones",
         },
         description=(
-            "Where cards are looked up by name: in the working folder first, then in the folder of "
-            "the workflow."
+            "Folders of cards, relative to the working folder, which is searched first, and to the "
+            "folder of the workflow."
         ),
     )
     datasets: list[CardRef] = Field(min_length=1, description="Dataset cards, by name or by path.")
     backbones: list[CardRef] = Field(
         min_length=1,
         description=(
-            "Backbone cards, by name or by path; `name@output` picks one of its outputs. Adding "
-            "one embeds and probes that one only."
+            "Backbone cards, by name or by path; `name@output` selects one of the outputs. If one "
+            "is added, only that one is embedded and probed."
         ),
     )
     channel_strategies: list[Strategy] = Field(
         ["replicate", "map", "map-random"],
         min_length=1,
         description=(
-            "replicate: each channel fills all slots, one pass a channel, concatenated; mean: the "
-            "average over these passes; only-<channel>, such as only-protein: one of them; map: "
-            "each channel goes to the slot that it belongs to; map-random: the same channels in "
-            "other slots, the control; adapt: the input weights are made to fit the number of "
-            "channels; agnostic: all as they are, for backbones that take any channels. "
-            "docs/channel-strategies.md has a picture of each."
+            "replicate: each channel is fed to all slots, one pass per channel, concatenated; "
+            "mean: the average of these passes; only-<channel>, such as only-protein: one of "
+            "them; map: each channel is fed to its matching slot; map-random: the same channels in "
+            "other slots, as a control; adapt: the input weights are adapted to the number of "
+            "channels; agnostic: all channels, for backbones that take any channels. "
+            "See docs/channel-strategies.md for a figure of each."
         ),
     )
     strategy_seeds: list[Seed] = Field(
         [0, 1, 2],
         min_length=1,
         description=(
-            "Seeds of map-random, one per order: repeats, which are averaged. One that draws the "
-            "order of an earlier one is left out."
+            "Seeds of map-random, one per order; the repeats are averaged. A seed that draws the "
+            "same order as an earlier one is left out."
         ),
     )
     training_datasets: list[CardRef] = Field(
         [],
         description=(
-            "Further dataset cards: backbones with `source: train` may see their tiles, and "
-            "nothing is evaluated on them. They need no labels (`labels: []` in the card)."
+            "Further dataset cards, used only to train backbones with `source: train`, not for "
+            "evaluation. They need no labels (`labels: []` in the card)."
         ),
     )
     bad_tiles: Literal["stop", "skip"] = Field(
-        "stop", description="An unreadable, constant or NaN field: stop, or skip it and list it."
+        "stop", description="At an unreadable, constant or NaN field: stop, or skip and list it."
     )
     splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
@@ -85,8 +85,8 @@ class StudyConfig(Model):
     probes: dict[Name, dict[str, Any]] = Field(
         {},
         description=(
-            "Further probes of frozen embeddings, such as those of other installed packages: the "
-            "name of each, with its settings ({} for its defaults)."
+            "Further probes of frozen embeddings, such as those of other installed packages: "
+            "name -> settings ({}: the defaults)."
         ),
     )
     aggregate: AggregateSettings = AggregateSettings()
@@ -94,26 +94,21 @@ class StudyConfig(Model):
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
-        description="Metrics of the score tables; accuracy counts exact matches of the label set.",
+        description="Metrics of the score tables; accuracy: exact matches of the label set.",
     )
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
     compare: CompareSettings = CompareSettings()
     figures: FigureSettings = FigureSettings()
 
-    @field_validator(
+    _unique = field_validator(
         "datasets",
         "training_datasets",
         "backbones",
         "channel_strategies",
         "strategy_seeds",
         "metrics",
-    )
-    @classmethod
-    def _unique(cls, values: list[Any]) -> list[Any]:
-        if repeated := sorted({v for v in values if values.count(v) > 1}):
-            raise ValueError(f"named twice: {', '.join(map(str, repeated))}")
-        return values
+    )(without_repeats)
 
     @model_validator(mode="after")
     def _headline_is_computed(self) -> StudyConfig:
@@ -123,7 +118,7 @@ class StudyConfig(Model):
 
     @model_validator(mode="after")
     def _finetuning_is_paired(self) -> StudyConfig:
-        """Check that all that is fine-tuned is also run frozen."""
+        """Check that everything that is fine-tuned is also evaluated frozen."""
         known: dict[str, list[Any]] = {
             "channels": self.channel_strategies,
             "schemes": self.splits.schemes,

@@ -1,4 +1,4 @@
-"""Words that several sections of the config share."""
+"""Types that several sections of the config share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What jobs and studies need: memory, time, downloads and disk."""
+"""Memory, time, downloads and disk of jobs and studies."""

@@ -1,4 +1,4 @@
-"""What a whole study will take: jobs, downloads, hours and disk."""
+"""An estimate for a whole study: jobs, downloads, hours and disk."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from transferscope.cards import NetworkCard
 from transferscope.costs.fields import Fields
+from transferscope.costs.needs import FLOAT_BYTES
 from transferscope.costs.network_costs import (
     HANDCRAFTED_SECONDS,
     HANDCRAFTED_WIDTH,
     KnownCosts,
-    NetworkCost,
     training_operations,
 )
 from transferscope.costs.rates import Rates
-from transferscope.costs.sizes import Sizes
+from transferscope.costs.sizes import Sizes, find_cost
 from transferscope.costs.tuning import tuning_passes
-from transferscope.costs.weights import BYTES_A_WEIGHT, weights_state
+from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
 TILE_STORE_SHARE = 0.55
-BYTES_A_VALUE = 4
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,16 @@ class EmbedJob:
     dataset, backbone, channels
         Which store it fills.
     passes
-        Forward passes a tile.
+        Forward passes per tile.
     width
-        Features a tile in the store.
+        Features per tile in the store.
     hours
-        Expected hours on the device; on processor cores for hand-crafted features. Not a number
-        where only the weights would tell.
+        Expected hours on the device; on processor cores for hand-crafted features. NaN: unknown
+        without the weights.
     store_bytes
-        Size of the store, at the most.
+        Size of the store, at most.
+    on_device
+        Whether it runs a network.
     """
 
     dataset: str
@@ -61,7 +60,7 @@ class EmbedJob:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study takes if nothing of it has been made yet.
+    """The estimate for a study of which nothing has been made yet.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ class Estimate:
     embed
         The embedding jobs.
     downloads
-        What has to be fetched, and about how many bytes that is.
+        What has to be fetched -> its approximate size in bytes.
     head_hours
         Core hours of all probes of frozen embeddings, at most: early stopping is not counted on.
     rates
@@ -80,7 +79,7 @@ class Estimate:
     training_hours
         Hours on the device of all trainings, one after the other.
     tuning_hours
-        Hours on the device of all fine-tuning, at the most.
+        Hours on the device of all fine-tuning, at most.
     """
 
     jobs: dict[str, int]
@@ -104,12 +103,12 @@ class Estimate:
 
     @property
     def store_bytes(self) -> int:
-        """Size of all embedding stores, at the most."""
+        """Size of all embedding stores, at most."""
         return sum(job.store_bytes for job in self.embed)
 
 
 def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
-    """Return what a study takes.
+    """Return the estimate for a study.
 
     Parameters
     ----------
@@ -118,7 +117,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
     jobs
         Rule -> number of jobs, as its steps say.
     rates
-        How fast the machine is.
+        Speed of the machine.
 
     Raises
     ------
@@ -128,7 +127,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
     costs = KnownCosts()
     for located in study.backbones.values():
         if located.card.is_network:
-            costs.learn(located.card, located.path, partial(_cost, located.card, located.path))
+            costs.learn(located.card, located.path, partial(find_cost, located.card, located.path))
     sizes = Sizes(study, costs, online=True)
     stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
     embed = [_embed_job(sizes, *store, rates) for store in dict.fromkeys(stores)]
@@ -145,13 +144,6 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
     )
 
 
-def _cost(card: NetworkCard, path: Path) -> NetworkCost | None:
-    # Imports torch and timm: only where a network was not met before.
-    from transferscope.costs.networks import network_cost
-
-    return network_cost(card, path)
-
-
 def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
     seconds = 0.0
     for name, card in study.trained.items():
@@ -163,13 +155,13 @@ def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
 
 
 def _downloads(study: Study, fields: dict[str, Fields], sizes: Sizes) -> dict[str, int]:
-    """Return what is not on this machine yet, images first."""
+    """Return what is not on this machine yet: images, then weights."""
     images = {f"images of {name}": found.bytes_to_fetch for name, found in fields.items()}
     weights = {}
     for name, located in study.backbones.items():
         if located.card.is_network and weights_state(located.card, located.path) == "to fetch":
             cost = sizes.known_cost(name)
-            weights[f"weights of {name}"] = cost.parameters * BYTES_A_WEIGHT if cost else 0
+            weights[f"weights of {name}"] = cost.parameters * BYTES_PER_WEIGHT if cost else 0
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 
@@ -191,7 +183,7 @@ def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: 
         passes=passes,
         width=width,
         hours=seconds / 3600,
-        store_bytes=fields.n_tiles * width * BYTES_A_VALUE,
+        store_bytes=fields.n_tiles * width * FLOAT_BYTES,
         on_device=on_device,
     )
 

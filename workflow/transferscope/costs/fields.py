@@ -1,4 +1,4 @@
-"""How many fields and tiles a dataset has, and how large they are, as far as it can be known."""
+"""Number and size of the fields and tiles of a dataset, measured or estimated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferscope.cards import CellSettings, DatasetCard, FetchSettings, SimulateSettings
+from transferscope.cards import DatasetCard, FetchSettings, SimulateSettings
 from transferscope.cells.crops import crop_side
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import header_at
@@ -16,22 +16,22 @@ from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.study.study import Study
 from transferscope.tiles.tiling import plan_tiles
 
-SIMULATED_BYTES_A_PIXEL = 2
-# The manifest does not tell: the larger of the two.
-PUBLISHED_BYTES_A_PIXEL = 2
-CELLS_A_FIELD = 50
-# Files that may be bad before the size of a dataset's fields counts as unknown.
+SIMULATED_BYTES_PER_PIXEL = 2
+# Not in the manifest: the larger of the two possible.
+PUBLISHED_BYTES_PER_PIXEL = 2
+CELLS_PER_FIELD = 50
+# Unreadable files after which the size of a dataset's fields counts as unknown.
 HEADERS_TRIED = 20
 
 
 @dataclass(frozen=True)
 class PublicImages:
-    """What is known of a public source before anything of it has been fetched."""
+    """Known properties of a public source, before anything is fetched."""
 
     n_groups: int
-    fields_a_group: float
+    fields_per_group: float
     side: int
-    bytes_a_pixel: int
+    bytes_per_pixel: int
 
 
 PUBLIC_IMAGES = {
@@ -56,21 +56,21 @@ class Fields:
         Height and width of a raw field in px.
     tile_shape
         Channels, height and width of a tile in px.
-    bytes_a_pixel
+    bytes_per_pixel
         1 or 2.
     pixel_size_um
         Of the tiles; None: unknown.
     source
-        How this is known.
+        Where these numbers are from.
     bytes_to_fetch
-        Size of the raw files that are yet to be fetched, uncompressed.
+        Size of the raw files that have not been fetched yet, uncompressed.
     """
 
     n_fields: int
     n_tiles: int
     field_shape: tuple[int, int]
     tile_shape: tuple[int, int, int]
-    bytes_a_pixel: int
+    bytes_per_pixel: int
     pixel_size_um: float | None
     source: str
     bytes_to_fetch: int = 0
@@ -78,18 +78,18 @@ class Fields:
     @property
     def tile_bytes(self) -> int:
         """Bytes of all tiles, uncompressed."""
-        return self.n_tiles * math.prod(self.tile_shape) * self.bytes_a_pixel
+        return self.n_tiles * math.prod(self.tile_shape) * self.bytes_per_pixel
 
 
 def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Fields:
-    """Return how many fields and tiles a dataset has or will have.
+    """Return the fields and tiles that a dataset has or will have.
 
     Parameters
     ----------
     study, dataset
         The study and the name of the dataset.
     online
-        Whether a source on the network may be asked what it has.
+        Whether public sources may be queried over the network.
 
     Raises
     ------
@@ -112,14 +112,14 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     except UserError:
         if card.fetch is None:
             raise
-        # The tile step names the file; how large the others are is known all the same.
+        # The tile step names the file; the source gives the size of the others.
         return _to_fetch(card, card.fetch, located.path, path, online=online)
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
     n_fields = settings.n_groups * settings.fovs_per_group
     side = settings.fov_size
-    return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_A_PIXEL, "simulated")
+    return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_PER_PIXEL, "simulated")
 
 
 def _published(card: DatasetCard, manifest: str) -> Fields:
@@ -129,7 +129,7 @@ def _published(card: DatasetCard, manifest: str) -> Fields:
         n_tiles=n_tiles,
         field_shape=(height, width),
         tile_shape=(channels, height, width),
-        bytes_a_pixel=PUBLISHED_BYTES_A_PIXEL,
+        bytes_per_pixel=PUBLISHED_BYTES_PER_PIXEL,
         pixel_size_um=card.pixel_size_um,
         source="manifest of the published tiles",
     )
@@ -138,27 +138,27 @@ def _published(card: DatasetCard, manifest: str) -> Fields:
 def _to_fetch(
     card: DatasetCard, settings: FetchSettings, card_path: Path, sheet: Path, *, online: bool
 ) -> Fields:
-    """Judge by annotation table or list; sizes are those that the source is known to have."""
+    """Estimate from annotation table or list, with the known image size of the source."""
     known = PUBLIC_IMAGES[settings.kind]
-    # A list is a file of this machine.
+    # A list is a local file.
     asked = online or settings.kind == "hpa"
     n_fields = _fields_in_source(card, card_path, sheet, known) if asked else None
     source = "annotation table or list"
     if n_fields is None:
-        # Without a network the table may be out of reach; the published number is not.
+        # Without a network the table may be unreachable.
         n_groups = min(settings.limit or known.n_groups, known.n_groups)
-        n_fields = known.fields_a_group * n_groups
+        n_fields = known.fields_per_group * n_groups
         source = "published size of the dataset"
     shape = (known.side, known.side)
-    found = _tiled(card, round(n_fields), shape, known.bytes_a_pixel, source)
+    found = _tiled(card, round(n_fields), shape, known.bytes_per_pixel, source)
     pixels = len(card.channels) * known.side**2
-    return replace(found, bytes_to_fetch=round(n_fields) * pixels * known.bytes_a_pixel)
+    return replace(found, bytes_to_fetch=round(n_fields) * pixels * known.bytes_per_pixel)
 
 
 def _fields_in_source(
     card: DatasetCard, card_path: Path, sheet: Path, known: PublicImages
 ) -> float | None:
-    """Return the number of fields that annotation table or list tell, if it can be read."""
+    """Return the number of fields in annotation table or list, if it can be read."""
     from transferscope.datasets.fetch import plan
     from transferscope.transport.patience import QUICK
 
@@ -166,11 +166,11 @@ def _fields_in_source(
         planned = plan(card, card_path, sheet, patience=QUICK)
     except UserError:
         return None
-    return len(planned.table) * (1 if planned.complete else known.fields_a_group)
+    return len(planned.table) * (1 if planned.complete else known.fields_per_group)
 
 
 def _listed(sheet: SampleSheet, card: DatasetCard, tried: int) -> Fields:
-    """Judge by the first good file: fields of one dataset nearly always have one size."""
+    """Estimate from the first readable file: fields of a dataset usually have one size."""
     problems: list[Problem] = []
     for position in range(min(tried, len(sheet))):
         header = header_at(sheet, card, position)
@@ -184,47 +184,32 @@ def _listed(sheet: SampleSheet, card: DatasetCard, tried: int) -> Fields:
 
 
 def _tiled(
-    card: DatasetCard, n_fields: int, shape: tuple[int, int], bytes_a_pixel: int, source: str
+    card: DatasetCard, n_fields: int, shape: tuple[int, int], bytes_per_pixel: int, source: str
 ) -> Fields:
-    if card.cells is not None:
-        return _cells(card, card.cells, n_fields, shape, bytes_a_pixel, source)
-    places = plan_tiles(shape, card)
-    tile = (len(card.channels), places[0].height, places[0].width)
+    pixel_size = card.pixel_size_um
+    if card.cells is None:
+        places = plan_tiles(shape, card)
+        tile, per_field = (places[0].height, places[0].width), len(places)
+        if card.tiles.mode == "resize" and card.tiles.size is not None and pixel_size is not None:
+            pixel_size *= max(shape) / card.tiles.size
+        else:
+            pixel_size = card.tiles.pixel_size_um or pixel_size
+    else:
+        crop = card.cells.crop
+        cut = crop_side(crop, pixel_size)
+        side = crop.tile_size_px or cut
+        tile, per_field = (side, side), 1
+        pixel_size = pixel_size and pixel_size * cut / side
+        if not card.cells.segmentation.one_per_field:
+            # Only the segmentation can tell.
+            per_field = CELLS_PER_FIELD
+            source += f"; {CELLS_PER_FIELD} cells per field assumed"
     return Fields(
         n_fields=n_fields,
-        n_tiles=n_fields * len(places),
+        n_tiles=n_fields * per_field,
         field_shape=shape,
-        tile_shape=tile,
-        bytes_a_pixel=bytes_a_pixel,
-        pixel_size_um=_tile_pixel_size(card, shape),
+        tile_shape=(len(card.channels), *tile),
+        bytes_per_pixel=bytes_per_pixel,
+        pixel_size_um=pixel_size,
         source=source,
     )
-
-
-def _cells(
-    card: DatasetCard,
-    cells: CellSettings,
-    n_fields: int,
-    shape: tuple[int, int],
-    bytes_a_pixel: int,
-    source: str,
-) -> Fields:
-    """Assume a number of cells a field: only the segmentation can tell it."""
-    whole = cells.segmentation.one_a_field
-    cut = crop_side(cells.crop, card.pixel_size_um)
-    side = cells.crop.tile_size_px or cut
-    return Fields(
-        n_fields=n_fields,
-        n_tiles=n_fields * (1 if whole else CELLS_A_FIELD),
-        field_shape=shape,
-        tile_shape=(len(card.channels), side, side),
-        bytes_a_pixel=bytes_a_pixel,
-        pixel_size_um=card.pixel_size_um * cut / side if card.pixel_size_um else None,
-        source=source if whole else f"{source}; {CELLS_A_FIELD} cells a field assumed",
-    )
-
-
-def _tile_pixel_size(card: DatasetCard, shape: tuple[int, int]) -> float | None:
-    if card.pixel_size_um is None or card.tiles.mode != "resize" or card.tiles.size is None:
-        return card.tiles.pixel_size_um or card.pixel_size_um
-    return card.pixel_size_um * max(shape) / card.tiles.size

@@ -1,8 +1,8 @@
-"""What a job needs, in memory and time, and what these are computed with.
+"""Memory and time limits of jobs, and the constants they are computed from.
 
-Memory is what was measured on the steps themselves (docs/clusters.md has the table), as the sum of
-what the libraries take and of what grows with the study. Times are generous: they are limits at
-which a scheduler ends a job, not forecasts.
+Memory was measured on the steps themselves (see the table in docs/clusters.md), as the sum of a
+constant for the libraries and a part that grows with the study. Times are generous limits for a
+scheduler, not forecasts.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from transferscope.costs.network_costs import NetworkCost
 
 MIB = 2**20
 FLOAT_BYTES = 4
-# Peak of a step that has hardly anything to do: Python and its libraries, MiB.
+# Peak of a step with minimal input: Python and its libraries, MiB.
 TABLES_MB, IMAGES_MB, TORCH_MB = 350, 450, 950
-# The two Snakemakes that a cluster runs around each step, and counts in.
+# The two Snakemake processes that a cluster job runs in addition to the step.
 SNAKEMAKE_MB = 450
-# What CUDA and its libraries take of a node's memory in addition.
+# Host memory of CUDA and its libraries.
 CUDA_MB = 3_000
-# Minutes that any job may take, however little it does: a busy node, a cold file system.
+# Minutes that any job may take, for a busy node or a cold file system.
 LEAST_MINUTES = 15
 # Copies of the embedding matrix that a probe holds.
 MATRIX_COPIES = 3
 # Bytes that a table holds per tile.
 TABLE_BYTES = 4_000
 # Of a training: bytes per raw pixel, copies of the weights (student, teacher, gradients, two
-# moments of the optimiser, head), and activations that wait for the way back, in multiples of the
+# moments of the optimiser, head), and activations kept for the backward pass, in multiples of the
 # input.
 RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
-# Floating-point operations per second that the slowest usual GPU, and one core, reach in a network.
+# Floating-point operations per second of a network on the slowest common GPU, and on one core.
 GPU_RATE, CORE_RATE = 4e12, 2e10
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a job needs at its first attempt.
+    """Resources of a job at its first attempt.
 
     Parameters
     ----------
     mem_mb
         Memory in MiB.
     minutes
-        Longest time.
+        Time limit.
     """
 
     mem_mb: int
@@ -53,7 +53,7 @@ class Need:
 
     @classmethod
     def of(cls, mem_mb: float, seconds: float = 0.0) -> Need:
-        """Return a need, rounded up, with the time that any job is given."""
+        """Return rounded resources, including the minimum time of any job."""
         memory = math.ceil((mem_mb + SNAKEMAKE_MB) / 50) * 50
         return cls(memory, LEAST_MINUTES + math.ceil(seconds / 60))
 
@@ -94,7 +94,7 @@ def training_mb(
     cost: NetworkCost,
     batch: int,
 ) -> float:
-    """Return the memory of a training: raw tiles, weights, and a batch of so many values, in MiB.
+    """Return the memory of a training in MiB: raw tiles, weights and a batch.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def training_mb(
     cost
         The network.
     batch
-        Input values of a step.
+        Input values per step.
     """
     raw = sum(n * math.prod(shape) * RAW_BYTES for n, shape in sizes)
     copies = TRAINING_COPIES * cost.parameters + TRAINED_ACTIVATION_COPIES * batch

@@ -1,30 +1,29 @@
-"""What one image costs each backbone, kept in a file: no job has to build a network to know it."""
+"""The cost of one image in each backbone, kept in a file so that no job builds a network for it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from transferscope.cards import NetworkCard, TrainCard
 from transferscope.checkpoints.sources import stamp
 from transferscope.config.model import PROSE
-from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.json_cache import JsonCache
 
-# Asked for once: it is read from a file, and a study may have hundreds of networks.
+# A constant, because it is read from a file, and a study may have hundreds of networks.
 TIMM_VERSION = version("timm")
 CACHE = Path(".snakemake") / "transferscope" / "costs.json"
-# Hand-crafted features: seconds a tile and channel on one core, measured on the demo study.
+# Hand-crafted features: seconds per tile and channel on one core, measured on the demo study.
 HANDCRAFTED_SECONDS = 0.03
 HANDCRAFTED_WIDTH = 200
 
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What a backbone needs.
+    """The cost of a backbone.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class NetworkCost:
     parameters
         Number of weights.
     width
-        Features that one pass gives, all outputs together.
+        Features per pass, over all outputs.
     """
 
     operations: int
@@ -42,46 +41,33 @@ class NetworkCost:
 
 
 def training_operations(card: TrainCard, cost: NetworkCost, n_tiles: int) -> float:
-    """Return the operations of a whole training on so many tiles."""
+    """Return the floating-point operations of a whole training."""
     return card.objective.passes * cost.operations * card.epochs * n_tiles
 
 
-class KnownCosts:
-    """Costs that were found before a run, by network; equal networks share one entry.
+class KnownCosts(JsonCache):
+    """Costs of networks, computed before a run; equal networks share one entry.
 
     Parameters
     ----------
     path
-        A JSON file; damaged or absent, it means that nothing is known yet.
+        The JSON file.
     """
 
     def __init__(self, path: Path = CACHE) -> None:
-        self._path = path
-        self._costs: dict[str, NetworkCost | None] = {}
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self._costs = {key: cost and NetworkCost(**cost) for key, cost in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass
+        super().__init__(path, lambda cost: cost and NetworkCost(**cost))
 
     def of(self, card: NetworkCard, card_path: Path) -> NetworkCost | None:
-        """Return the cost of a network at its own input size; None where it is not known."""
-        return self._costs.get(_key(card, card_path))
+        """Return the cost of a network at its own input size; None: unknown."""
+        return self.values.get(_key(card, card_path))
 
     def learn(
         self, card: NetworkCard, card_path: Path, find: Callable[[], NetworkCost | None]
     ) -> None:
-        """Find and keep the cost of a network, unless that was done before."""
+        """Compute and keep the cost of a network that is not known yet."""
         key = _key(card, card_path)
-        if key in self._costs:
-            return
-        self._costs[key] = find()
-        plain = {key: cost and asdict(cost) for key, cost in self._costs.items()}
-        try:
-            write_atomically(self._path, json.dumps(plain, indent=1, sort_keys=True))
-        except OSError:
-            # A read-only folder only costs time: it is found again at the next start.
-            return
+        if key not in self.values:
+            self.put(key, find())
 
 
 def _key(card: NetworkCard, card_path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What one image costs a backbone, from shapes alone."""
+"""The cost of one image in a backbone, from shapes alone."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from transferscope.costs.network_costs import NetworkCost
 def network_cost(
     card: NetworkCard, card_path: Path, n_inputs: int | None = None
 ) -> NetworkCost | None:
-    """Return what one pass of one image takes, from shapes alone.
+    """Return the cost of one pass of one image, from shapes alone.
 
-    None for a model of the transformers library that is not on this machine: only its files tell.
+    None for a model of the transformers library whose files are not on this machine.
 
     Parameters
     ----------
     card, card_path
         A card that `checks.check_backbone` has passed, and its file.
     n_inputs
-        Input channels of a network that takes any; None: as many as it has slots.
+        Input channels of a network that takes any; None: the number of its slots.
     """
     if not card.has_architecture:
         if present_file(card, card_path) is None:

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices, and how much of that the steps reach."""
+"""The rate of matrix products on this machine, and the fraction of it that the steps reach."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from transferscope.backbones.precision import DTYPES, choose_precision
 from transferscope.runtime.devices import torch_device
 
-# Shares of a large matrix product's rate that whole embedding jobs reach (see
-# docs/performance.md): measured on a processor, and reported for good pipelines on GPUs.
+# Fraction of the rate of a large matrix product that embedding jobs reach (docs/performance.md):
+# measured on a processor, and reported for good pipelines on GPUs.
 EMBEDDING_SHARE = {"bf16": 0.63, "fp16": 0.63, "fp32": 0.8}
 EMBEDDING_SHARE_OF_GPU = 0.45
-# The share that the training of heads reaches on one core, measured in the same way.
+# The fraction that the training of heads reaches on one core, measured in the same way.
 HEADS_SHARE = 0.5
 SIDE = {"cpu": 1536, "cuda": 8192}
 SECONDS = 0.4
@@ -22,7 +22,7 @@ SECONDS = 0.4
 
 @dataclass(frozen=True)
 class Rates:
-    """Rates in floating-point operations a second; a multiply-add counts as two.
+    """Rates in floating-point operations per second; a multiply-add counts as two.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Rates:
     heads
         Of head training on one processor core.
     device, precision
-        What `embedding` holds for.
+        For which `embedding` is valid.
     measured
-        Whether it was measured here, or stated by the user.
+        Whether it was measured on this machine, or given by the user.
     """
 
     embedding: float
@@ -44,20 +44,20 @@ class Rates:
 
 
 def machine_rates(device: str, precision: str, tflops: float | None = None) -> Rates:
-    """Return the rates of this machine, by a second of matrix products.
+    """Return the rates of this machine, from about a second of matrix products.
 
     Parameters
     ----------
     device, precision
         As in the study's `compute`.
     tflops
-        Rate of large matrix products of the machine that the study is meant for, in 10^12
-        operations a second, where that is not this one.
+        Rate of large matrix products of another machine that the study will run on, in 10^12
+        operations per second.
 
     Raises
     ------
     UserError
-        Where a GPU is asked for and there is none here, and no rate is given.
+        If a GPU is requested, there is none, and no rate is given.
     """
     core = product_rate(torch.device("cpu"), "fp32", threads=1)
     if tflops is not None:
@@ -72,16 +72,16 @@ def machine_rates(device: str, precision: str, tflops: float | None = None) -> R
 
 
 def product_rate(device: torch.device, precision: str, threads: int) -> float:
-    """Return the rate of a large square matrix product, in operations a second.
+    """Return the rate of a large square matrix product, in operations per second.
 
     Parameters
     ----------
     device
-        Where.
+        Device of the product.
     precision
         ``fp32``, ``bf16`` or ``fp16``.
     threads
-        Processor cores that may be used.
+        Processor cores to use.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -1,6 +1,6 @@
-"""How large the data and the networks of a study are; every need and every estimate starts here.
+"""Sizes of the data and the networks of a study, from which needs and estimates are computed.
 
-Nothing here imports torch, because each job of a cluster asks again.
+This module does not import torch, because each job of a cluster uses it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from transferscope.cards import BackboneCard, NetworkCard
@@ -19,21 +20,32 @@ from transferscope.errors import UserError
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.study.study import Study
 
-# A network whose size is not known before it is fetched is taken for a ViT-L/16 at 224 px.
+# Assumed for a network whose size is unknown before it is fetched: a ViT-L/16 at 224 px.
 UNKNOWN_COST = NetworkCost(operations=123 * 10**9, parameters=304 * 10**6, width=1024)
 
 
+def find_cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
+    """Return the cost of a network, from shapes alone; None: it cannot be known from these."""
+    # Imports torch and timm: only for a network whose cost is not in the cache.
+    from transferscope.costs.networks import network_cost
+
+    try:
+        return network_cost(card, card_path)
+    except Exception:  # the card is checked elsewhere: an unknown cost is not an error in it
+        return None
+
+
 class Sizes:
-    """Numbers of tiles, features, operations and bytes of a study; each is found once.
+    """Numbers of tiles, features, operations and bytes of a study; each is computed once.
 
     Parameters
     ----------
     study
         The study.
     costs
-        What its networks cost; None: as found by the checks before the run.
+        Costs of its networks; None: as computed by the checks before the run.
     online
-        Whether a source on the network may be asked what it has.
+        Whether public sources may be queried over the network.
     """
 
     def __init__(
@@ -41,27 +53,26 @@ class Sizes:
     ) -> None:
         self.study = study
         self._costs = costs
-        # Bound to the object, so that they end with it.
+        # Bound to the object, so that they are freed with it.
         self.fields = lru_cache(None)(lambda name: expected_fields(study, name, online=online))
         self.tiles = lru_cache(None)(self._tiles)
         self.known_cost = lru_cache(None)(self._known_cost)
         self.store = lru_cache(None)(self._store)
 
-    def field_bytes(self, dataset: str) -> float:
+    def field_bytes(self, dataset: str) -> int:
         """Return the size of a raw field in memory."""
-        return self.raw_bytes(dataset) / max(1, self.fields(dataset).n_fields)
+        found: Fields = self.fields(dataset)
+        return found.tile_shape[0] * math.prod(found.field_shape) * found.bytes_per_pixel
 
     def raw_bytes(self, dataset: str) -> int:
         """Return the size of all raw fields in memory."""
-        found: Fields = self.fields(dataset)
-        pixels = found.tile_shape[0] * math.prod(found.field_shape)
-        return found.n_fields * pixels * found.bytes_a_pixel
+        return self.field_bytes(dataset) * int(self.fields(dataset).n_fields)
 
     def cost(self, dataset: str, backbone: str, channels: str) -> tuple[NetworkCost | None, int]:
-        """Return what one pass over a tile costs, if it is known, and the passes per tile.
+        """Return the cost of one pass over a tile, if it is known, and the passes per tile.
 
-        A network that is shown more pixels than its card's input size, or other channels than it
-        has slots, takes as many operations more.
+        Operations are proportional to the pixels of the input, and, for a network that takes any
+        channels, to their number.
         """
         card: Any = self.card(backbone)  # one with a network
         assignment = assign(channels, self.study.datasets[dataset].card.channels, card.named_slots)
@@ -75,16 +86,15 @@ class Sizes:
         return replace(cost, operations=operations), len(assignment.passes)
 
     def probed(self, probed: Probed) -> tuple[int, int]:
-        """Return rows and columns of what a probe reads."""
-        n_tiles, width = self.store(probed.dataset, probed.backbone, probed.stored_channels)
-        return n_tiles, width
+        """Return the numbers of rows and columns that a probe reads."""
+        return self.store(probed.dataset, probed.backbone, probed.stored_channels)
 
     def card(self, backbone: str) -> BackboneCard:
         """Return the card of a backbone."""
         return self.study.backbones[backbone].card
 
     def _tiles(self, dataset: str) -> tuple[int, tuple[int, ...]]:
-        """Return the number and the shape of a dataset's tiles: as made, or else as expected."""
+        """Return the number and the shape of a dataset's tiles: as written, or else as expected."""
         try:
             n_tiles, *shape = Manifest.read(self.study.paths.tiles(dataset), TILES_FORMAT).shape
             return n_tiles, tuple(shape)
@@ -93,13 +103,13 @@ class Sizes:
             return found.n_tiles, found.tile_shape
 
     def _known_cost(self, backbone: str) -> NetworkCost | None:
-        """Return what a network costs at its own input size; None where that is not known."""
+        """Return the cost of a network at its own input size; None: unknown."""
         costs = self._costs = self._costs or KnownCosts()
         located = self.study.backbones[backbone]
         return costs.of(located.card, located.path) if located.card.is_network else None
 
     def _enlargement(self, card: NetworkCard, dataset: str) -> float:
-        """Return how many times the pixels of its own input a network is shown."""
+        """Return the pixels of an input, relative to those of the card's input size."""
         found: Fields = self.fields(dataset)
         if card.scale == "fit" or card.pixel_size_um is None or found.pixel_size_um is None:
             return 1.0
@@ -107,7 +117,7 @@ class Sizes:
         return float((side / card.input_size) ** 2)
 
     def _store(self, dataset: str, backbone: str, channels: str) -> tuple[int, int]:
-        """Return rows and columns of one output of a store."""
+        """Return the numbers of rows and columns of one output of a store."""
         n_tiles, _ = self.tiles(dataset)
         card = self.card(backbone)
         if not card.is_network:

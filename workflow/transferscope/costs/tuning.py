@@ -1,4 +1,4 @@
-"""How much of a dataset a fine-tuning sees."""
+"""The cost of fine-tuning, in passes over a dataset."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from transferscope.config.modes import HEAD
 from transferscope.config.study import StudyConfig
 from transferscope.probes.registry import PASSES_PER_STEP
 
-# Rate of the products of a training, in relation to those of an embedding job.
+# Rate of matrix products in training, relative to an embedding job.
 TRAINING_SHARE = 0.5
 
 
 def tuning_passes(config: StudyConfig, mode: str) -> float:
-    """Return how many embeddings of a whole dataset one mode takes as long as, at the most.
+    """Return the time of one mode, relative to one embedding of the whole dataset, at most.
 
-    An embedding shows each tile once. A training shows its share of the tiles in each epoch, at
-    three times the products, those of validation in each epoch, too, and tests once; it may stop
-    early, which is not counted on.
+    An embedding passes each tile once. A training passes its tiles in each epoch, at three times
+    the operations, the validation tiles in each epoch, and the test tiles once. Early stopping is
+    ignored.
 
     Parameters
     ----------
     config
         The study: divisions, fractions and epochs.
     mode
-        `full`, `last-<n>`, `lora` or `head`; the second and third are taken for the first.
+        `full`, `last-<n>`, `lora` or `head`; the second and third are costed as the first.
     """
     splits, settings = config.splits, config.finetune
     epochs = 0.0 if mode == HEAD else settings.epochs / TRAINING_SHARE

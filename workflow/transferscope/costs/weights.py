@@ -8,13 +8,14 @@ from typing import Literal
 from transferscope.cards import BackboneCard
 from transferscope.checkpoints.sources import present_file
 
-# Checkpoints hold their weights in float32, as a rule.
-BYTES_A_WEIGHT = 4
-State = Literal["none needed", "here", "to fetch", "missing file", "to train"]
+# Most checkpoints hold float32.
+BYTES_PER_WEIGHT = 4
 
 
-def weights_state(card: BackboneCard, card_path: Path) -> State:
-    """Return whether the weights of a backbone are here; asks no network.
+def weights_state(
+    card: BackboneCard, card_path: Path
+) -> Literal["none needed", "here", "to fetch", "missing file", "to train"]:
+    """Return whether the weights of a backbone are on this machine; uses no network.
 
     Parameters
     ----------
@@ -24,9 +25,8 @@ def weights_state(card: BackboneCard, card_path: Path) -> State:
     Returns
     -------
     str
-        ``none needed`` (features, random weights), ``here``, ``to fetch`` (a run fetches them), or
-        ``missing file`` (they are not here, and the user has to provide them), or ``to train`` (a
-        study trains them, for itself).
+        ``none needed`` (features, random weights), ``here``, ``to fetch`` (by a run),
+        ``missing file`` (the user has to provide them) or ``to train`` (by the study).
     """
     if card.trained_here:
         return "to train"

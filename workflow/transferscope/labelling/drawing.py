@@ -1,4 +1,4 @@
-"""Which tiles a person labels: random, as many of each class as of any other, over all groups.
+"""Random choice of the tiles to label, balanced over classes and groups.
 
 The draw depends on seed and tile ids alone, not on the order of the table.
 """
@@ -29,10 +29,10 @@ def draw_tiles(
     balance: Balance = "labels",
     exclude: Collection[str] = (),
 ) -> list[int]:
-    """Draw tiles at random, balanced over the labels that they have now and spread over groups.
+    """Draw tiles at random, balanced over their present labels and spread over groups.
 
-    Each step takes a tile of the class of which the fewest were drawn so far, unlabelled counting
-    as a class; of that class, a tile of the group of which the fewest were drawn. A tile with
+    Each step takes a tile of the class with the fewest draws so far, where unlabelled counts as a
+    class; within that class, a tile of the group with the fewest draws. A tile with
     several labels counts for each of them.
 
     Parameters
@@ -42,9 +42,9 @@ def draw_tiles(
     classes
         Labels to balance over; others are ignored.
     count
-        How many to draw; all that there are, where these are fewer.
+        Number of tiles to draw; all, if there are fewer.
     seed
-        Another seed, another draw.
+        Seed of the draw.
     balance
         `labels`; or `none`, for one draw over all tiles.
     exclude
@@ -53,7 +53,7 @@ def draw_tiles(
     Returns
     -------
     list of int
-        Positions in the table, in random order, so that the place tells nothing of the class.
+        Positions in the table, in random order, so that the position does not reveal the class.
     """
     rng = derive_rng(seed, "label", balance)
     ids = table["tile_id"].map(str).to_numpy(dtype=object)
@@ -68,7 +68,7 @@ def draw_tiles(
 def _strata(
     labels: npt.NDArray[np.object_], classes: Sequence[str], balance: Balance
 ) -> npt.NDArray[np.bool_]:
-    """Return which tile belongs to which stratum, bool [N, S]; each to one at least."""
+    """Return which tile belongs to which stratum, bool [N, S]; each to at least one."""
     if balance == "none":
         return np.ones((len(labels), 1), dtype=bool)
     matrix = label_matrix(labels, classes)
@@ -81,7 +81,7 @@ def _draw(
     count: int,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """Return the tiles drawn, in turn."""
+    """Return the tiles in the order in which they are drawn."""
     per_group: Counter[str] = Counter()
     chosen: dict[int, None] = {}
     pools = [
@@ -108,7 +108,7 @@ def _in_turn(
     per_group: Counter[str],
     rng: np.random.Generator,
 ) -> Iterator[int]:
-    """Yield the tiles of one class, each of the group from which the fewest were drawn so far.
+    """Yield the tiles of one class, each from the group with the fewest draws so far.
 
     Parameters
     ----------
@@ -117,21 +117,21 @@ def _in_turn(
     groups
         Group of every tile.
     chosen, per_group
-        What was drawn so far of all classes, and how much of each group; the caller keeps count.
+        Tiles drawn so far from all classes, and their number per group; updated by the caller.
     rng
         Shuffles the tiles of a group, and the groups.
     """
     left: dict[str, list[int]] = {}
     for row in rng.permutation(rows):
         left.setdefault(groups[row], []).append(int(row))
-    # Groups came in the order of a shuffle of tiles, in which large ones are early.
+    # Shuffled again, because groups with many tiles come early in a shuffle of tiles.
     order = rng.permutation(len(left))
     queue = [(0, int(o), group) for o, group in zip(order, left, strict=True)]
     heapq.heapify(queue)
     while queue:
         drawn, place, group = heapq.heappop(queue)
         if drawn != per_group[group]:
-            # Another class has drawn from the group since: it queues again.
+            # Another class has drawn from the group in the meantime: it is queued again.
             heapq.heappush(queue, (per_group[group], place, group))
             continue
         while left[group]:

@@ -1,7 +1,7 @@
 """Labels given by hand, in a table by tile id, which replace those of the sample sheet.
 
 A tile that is not in the table is unlabelled, and so is one whose labels are empty or a mark: the
-person has seen it and could not, or would not, decide.
+person has seen it and has not decided.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def label_table_of(card: DatasetCard, card_path: Path) -> Path:
 
 
 def marks_of(classes: Iterable[str]) -> list[str]:
-    """Return what may replace labels; a class of that name is a label like any other."""
+    """Return the entries that mean no label; a class of that name is an ordinary label."""
     return [mark for mark in MARKS if mark not in set(classes)]
 
 
@@ -47,7 +47,7 @@ def read_label_table(
     card_path: Path | None = None,
     known_ids: Iterable[str] | None = None,
 ) -> pd.DataFrame:
-    """Read a table of labels given by hand and check it.
+    """Read and check a table of labels given by hand.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read_label_table(
     card, card_path
         The dataset, and the file of its card.
     known_ids
-        Ids of the dataset's tiles; None: they are not checked.
+        Ids of the dataset's tiles; None: ids are not checked.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def read_label_table(
 
 
 def check_label_table(card: DatasetCard, card_path: Path) -> list[Problem]:
-    """Return what is wrong with a dataset's label table, if it has one, whatever its tiles are.
+    """Return problems of a dataset's label table, if it has one, without checking tile ids.
 
     Parameters
     ----------
@@ -107,13 +107,13 @@ def with_hand_labels(
     card, card_path
         A card with `label_table`, and its file.
     skip
-        Leave out, with a warning, labels of tiles that the dataset does not have.
+        Leave out, with a warning, labels of unknown tiles.
 
     Returns
     -------
     pd.DataFrame
-        The same rows. Further columns of the label table are carried, as text; where both tables
-        have a column, the tile table's stays.
+        The same rows. Further columns of the label table are added, as text, unless the tile table
+        has a column of that name.
 
     Raises
     ------
@@ -123,8 +123,8 @@ def with_hand_labels(
     path = label_table_of(card, card_path)
     ids = table["tile_id"]
     by_hand = read_label_table(path, card, card_path, None if skip else ids).set_index("tile_id")
-    if strangers := int((~by_hand.index.isin(ids)).sum()):
-        logger.warning("%s: %d rows were left out: no such tile", path, strangers)
+    if unknown := int((~by_hand.index.isin(ids)).sum()):
+        logger.warning("%s: %d rows were left out: no such tile", path, unknown)
     carried = [name for name in by_hand.columns if name not in table]
     columns = {name: ids.map(by_hand[name]).fillna("") for name in ["labels", *carried]}
     return table.assign(**columns)
@@ -147,7 +147,7 @@ def relabel(
     Raises
     ------
     UserError
-        With every problem of the label table, or where the tile table cannot be read.
+        With every problem of the label table, or if the tile table cannot be read.
     """
     table = with_hand_labels(read_parquet(tile_table), card, card_path, skip=skip)
     labelled = int((table["labels"] != "").sum())

@@ -1,8 +1,8 @@
-"""The page on which a person labels tiles: one file that needs nothing but a browser.
+"""The HTML page for labelling tiles: a single file that needs only a browser.
 
 Its text, style and program are `page.html`, `page.css` and `page.js` next to this module; the data
-are JSON within the page. A content security policy lets run that program alone, and lets the page
-load nothing from anywhere.
+are JSON within the page. A content security policy allows only that program, and no loading of
+other resources.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PageTile:
 
 @dataclass(frozen=True)
 class EarlierRow:
-    """A row of an earlier label table, which the page writes again into what it saves.
+    """A row of an earlier label table, which is included in the table that the page saves.
 
     Parameters
     ----------
@@ -56,24 +56,24 @@ class EarlierRow:
 
 @dataclass(frozen=True)
 class LabelPage:
-    """What the page shows.
+    """The content of the page.
 
     Parameters
     ----------
     dataset
         Name of the dataset.
     classes
-        What a tile may be labelled.
+        Classes to choose from.
     marks
-        What may replace a label, such as `skip`.
+        Entries that mean no label, such as `skip`.
     multiple
-        May a tile have several labels?
+        Whether a tile can have several labels.
     channels
         Names of the channels, in the order of each tile's pictures.
     colours
-        Of each channel, red, green and blue, 0 to 255; None: it is not in the mixed picture.
+        Red, green and blue of each channel, 0 to 255; None: not in the merged image.
     tiles
-        What to label.
+        Tiles to label.
     earlier
         Rows of tiles that were labelled before.
     """
@@ -88,10 +88,10 @@ class LabelPage:
     earlier: Sequence[EarlierRow] = ()
 
     def data(self) -> dict[str, object]:
-        """Return what the program of the page reads, as plain data."""
+        """Return the data for the program of the page."""
         keys = [*CLASS_KEYS, *[""] * len(self.classes)]
         classes = [{"name": n, "key": k} for n, k in zip(self.classes, keys, strict=False)]
-        # Names the draft in the browser's storage: other tiles or classes, another draft.
+        # Key of the draft in the browser's storage: one draft per set of tiles and classes.
         ids = [tile.id for tile in self.tiles]
         draft = fingerprint([self.dataset, list(self.classes), self.multiple, ids])
         return {**asdict(self), "classes": classes, "draft": draft}
@@ -103,8 +103,8 @@ def page_html(page: LabelPage) -> str:
     Parameters
     ----------
     page
-        What it shows. No text of it can end its place in the page: it stands there as JSON without
-        angle brackets, or with HTML's special characters escaped.
+        Its content. Texts cannot break the markup: they are inserted as JSON without angle
+        brackets, or with HTML's special characters escaped.
     """
     style, program = _part("page.css"), _part("page.js")
     data = json.dumps(page.data(), separators=(",", ":"))
@@ -118,7 +118,7 @@ def page_html(page: LabelPage) -> str:
         "dataset": html.escape(page.dataset),
         "data": data,
     }
-    # In one pass, so that a text that looks like a placeholder stays what it is.
+    # In one pass, so that a text that looks like a placeholder is not replaced.
     return PLACEHOLDER.sub(lambda match: texts[match.group(1)], _part("page.html"))
 
 
@@ -127,5 +127,5 @@ def _part(name: str) -> str:
 
 
 def _source_hash(text: str) -> str:
-    """Return a source of a content security policy that allows just this inline text."""
+    """Return the source of a content security policy that allows only this inline text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,6 +1,6 @@
-"""Tiles as small grey pictures, one per channel, that the page mixes into colours.
+"""Tiles as small grey images, one per channel, which the page merges in colour.
 
-Black and white mean the same raw values on all of them, so that brightness can be compared.
+Black and white are the same raw values in all of them, so that brightness can be compared.
 """
 
 from __future__ import annotations

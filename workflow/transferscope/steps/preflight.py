@@ -1,22 +1,18 @@
-"""Everything that can be known to be wrong before a run, reported at once before any job starts."""
+"""All checks before a run; all problems are reported at once, before any job starts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from transferscope.cards import (
-    BackboneCard,
-    DatasetCard,
-    NetworkCard,
-)
+from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located
 from transferscope.checkpoints.sources import stamp
 from transferscope.config.channel_strategies import ADAPT
-from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts, NetworkCost
+from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
+from transferscope.costs.sizes import find_cost
 from transferscope.errors import Problem, UserError
 from transferscope.labelling.label_table import (
     check_label_table,
@@ -28,52 +24,40 @@ from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
-from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.study import Study
 from transferscope.tiles.published import TABLE, PublishedTiles
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
-MOST_FILES_OPENED = 10_000
+MAX_FILES_OPENED = 10_000
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
-class Passed:
-    """Checks that were passed before, so that a dry run need not open every file again.
+class Passed(JsonCache):
+    """Checks that have passed, so that a dry run need not open every file again.
 
     Parameters
     ----------
     path
-        A JSON list of digests; a damaged or absent file means that nothing was passed yet.
+        A JSON file with the digest of each check.
     """
 
     def __init__(self, path: Path = CACHE) -> None:
-        self._path = path
-        try:
-            self._digests: set[str] = set(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            self._digests = set()
+        super().__init__(path, bool)
 
     def once(self, digest: str, check: Callable[[], Sequence[Problem]]) -> list[Problem]:
-        """Run a check, unless it has been passed with the same digest."""
-        if digest in self._digests:
+        """Run a check, unless it has passed with the same digest."""
+        if digest in self.values:
             return []
         try:
             problems = list(check())
         except UserError as error:
             problems = error.problems
         if not problems:
-            self._digests.add(digest)
-            self._save()
+            self.put(digest, True)
         return problems
-
-    def _save(self) -> None:
-        try:
-            write_atomically(self._path, json.dumps(sorted(self._digests)))
-        except OSError:
-            # A read-only folder only costs time: the check is done again at the next start.
-            return
 
 
 def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True) -> None:
@@ -84,9 +68,9 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     study
         The study.
     passed
-        Checks passed before; None: those of the working folder.
+        Checks that have passed before; None: those of the working folder.
     scored
-        Whether the run goes on to scores; if not, labels may be missing.
+        Whether the run computes scores; if not, labels may be missing.
 
     Raises
     ------
@@ -133,7 +117,7 @@ def _check_dataset(
         return problems
     raw = study.raw_digest(located.card.name)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
-    problems += passed.once(digest, lambda: check_files(sheet, located.card, MOST_FILES_OPENED))
+    problems += passed.once(digest, lambda: check_files(sheet, located.card, MAX_FILES_OPENED))
     if wrong_cells:
         return problems
     digest = fingerprint(["masks", digest])
@@ -141,7 +125,7 @@ def _check_dataset(
 
 
 def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
-    """Check that published tiles can be read, are whole, and are what the card says."""
+    """Check that published tiles can be read, are complete, and match the card."""
     try:
         published = PublishedTiles(located.card, located.path)
         table = published.table()
@@ -153,24 +137,25 @@ def _check_published(study: Study, located: Located[DatasetCard], *, scored: boo
 def _check_table(
     study: Study, located: Located[DatasetCard], table: pd.DataFrame, where: str, *, scored: bool
 ) -> list[Problem]:
-    """Check what a table of tiles, or of fields, says of a dataset on which something is scored."""
+    """Check a table of tiles, or of fields, of a dataset that is evaluated."""
     if located.card.name not in study.datasets:
         return []
     if scored:
         problems = _check_labels(study, located, table, where)
     else:
         problems = label_problems(table, located.card, where)
-    return problems + _exclusion_problems(study, table, where)
+    knn = study.config.knn
+    return problems + (exclusion_problems(table, knn.exclude, where) if knn.k else [])
 
 
 def _check_labels(
     study: Study, located: Located[DatasetCard], rows: pd.DataFrame, where: str
 ) -> list[Problem]:
-    """Check the labels that count, the sheet's or those given by hand, and their division."""
+    """Check the labels, the sheet's or those given by hand, and their division."""
     card, settings = located.card, study.config.splits
     if card.label_table is None:
         return splits.check_splits(rows, card, settings, where)
-    if card.cells is not None or not card.tiles.one_a_field:
+    if card.cells is not None or not card.tiles.one_per_field:
         # The ids of the tiles are not known before the fields are read: the job checks the rest.
         return check_label_table(card, located.path)
     skip = study.config.bad_tiles == "skip"
@@ -181,13 +166,8 @@ def _check_labels(
     return splits.check_splits(table, card, settings, str(label_table_of(card, located.path)))
 
 
-def _exclusion_problems(study: Study, table: pd.DataFrame, where: str) -> list[Problem]:
-    knn = study.config.knn
-    return exclusion_problems(table, knn.exclude, where) if knn.k else []
-
-
 def _check_maps(study: Study) -> list[Problem]:
-    """Check that what the maps of the embeddings need is installed."""
+    """Check that the packages for the maps of embeddings are installed."""
     if study.config.figures.map == "tsne":
         return []
     # Imports scikit-learn: only for a study that needs it.
@@ -197,7 +177,7 @@ def _check_maps(study: Study) -> list[Problem]:
 
 
 def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
-    """Check that what a dataset's segmentation needs is installed."""
+    """Check that the packages for a dataset's segmentation are installed."""
     cells = located.card.cells
     if cells is None or not cells.segmentation.runs_network:
         return []
@@ -208,9 +188,9 @@ def _check_segmentation(located: Located[DatasetCard]) -> list[Problem]:
 
 
 def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
-    """Check what is fetched by table or list; headers are read by the job that decodes the files.
+    """Check the table or list of a fetch.
 
-    So a dry run opens none of the thousands of files.
+    A dry run opens none of the thousands of files; the job that decodes them reads their headers.
     """
     # Imports an HTTP client: only for studies that fetch.
     from transferscope.study.fetch_checks import check_fetch, check_fetched
@@ -219,7 +199,7 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     sheet = study.sheet_of(name)
     problems = check_fetch(located.card, located.path, sheet, study.config.splits)
     if paths.tiles(name).is_file():
-        # The raw files have done their duty and may be deleted.
+        # The raw files are no longer needed and may have been deleted.
         return problems
     return problems + check_fetched(sheet, paths.fetched(name))
 
@@ -232,7 +212,7 @@ def _check_backbone(
         return []
 
     def check() -> list[Problem]:
-        # Imports torch and timm, which takes seconds: only for a card that has not been seen yet.
+        # Imports torch and timm, which takes seconds: only for unchecked cards.
         if card.trained_here:
             from transferscope.pretraining.methods.fit import check_trained
 
@@ -245,18 +225,8 @@ def _check_backbone(
     digest = fingerprint(["backbone", *found])
     problems = passed.once(digest, check)
     if not problems:
-        costs.learn(card, located.path, lambda: _cost(card, located.path))
+        costs.learn(card, located.path, lambda: find_cost(card, located.path))
     return problems
-
-
-def _cost(card: NetworkCard, card_path: Path) -> NetworkCost | None:
-    """Return what a network costs, from shapes alone; None where only the real run can tell."""
-    from transferscope.costs.networks import network_cost
-
-    try:
-        return network_cost(card, card_path)
-    except Exception:  # the card has passed its checks: what cannot be counted is no mistake in it
-        return None
 
 
 def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""The values that a study has where it leaves keys out: one file, generated from the models."""
+"""The defaults of a study: one file, generated from the models."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from pydantic.fields import FieldInfo
 from transferscope.config.model import Model, read_yaml
 from transferscope.config.study import StudyConfig
 
-# Next to the Snakefile. An edited copy of the file counts for Snakemake and commands alike.
+# Edits of this file affect both Snakemake and the commands.
 DEFAULTS = Path(__file__).resolve().parents[2] / "defaults.yaml"
 WIDTH = 100
 HEAD = """\
-The value of every key that a study leaves out. Generated from the models by `make schemas`: to
-change a study, write what differs into a file of its own. That file lies on top of this one,
-wherever it is run; mappings are merged key by key, lists are replaced as a whole."""
+The default of every key of a study. Generated from the models by `make schemas`: to change a
+study, write the values that differ to a config file. It is merged over this file: mappings key by
+key, while lists are replaced as a whole."""
 
 
 def with_defaults(config: Mapping[str, Any], defaults: Path = DEFAULTS) -> dict[str, Any]:
-    """Return a config on top of the defaults; the config itself stays as it is.
+    """Return a config merged over the defaults; the config itself is not changed.
 
     Parameters
     ----------
     config
-        What a study says, as plain data.
+        The config of a study, as plain data.
     defaults
         File of the defaults.
 
     Raises
     ------
     UserError
-        Where the file of the defaults cannot be read.
+        If the file of the defaults cannot be read.
     """
     return merged(read_yaml(defaults), config)
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two nested mappings as one, as Snakemake merges config files.
+    """Return two nested mappings, merged as Snakemake merges config files.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def defaults_text() -> str:
-    """Return the file of the defaults: every key of a study, commented with what it means."""
+    """Return the file of the defaults: every key of a study, with its description as comment."""
     parts = [_comment(HEAD, ""), *_entries(StudyConfig, "")]
     return "\n\n".join(parts) + "\n"
 

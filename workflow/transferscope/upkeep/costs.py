@@ -1,4 +1,4 @@
-"""Where time and memory went: Snakemake's records of the jobs, gathered."""
+"""Time and memory per job and rule, from Snakemake's benchmark files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError
 
-# Snakemake's names, and ours with units.
+# Snakemake's column names -> names with units.
 COLUMNS = {"s": "seconds", "cpu_time": "core_seconds", "max_rss": "peak_mib"}
 
 
@@ -18,16 +18,16 @@ def job_costs(folder: Path) -> pd.DataFrame:
     Parameters
     ----------
     folder
-        Folder of the records, `<results>/<study>/benchmarks`; each file is one job's.
+        Folder of the benchmarks, `<results>/<study>/benchmarks`, with one file per job.
 
     Raises
     ------
     UserError
-        Where no job has left a record yet.
+        If no job has finished yet.
     """
     files = sorted(path for path in folder.rglob("*.tsv") if path.stat().st_size)
     if not files:
-        fix = "Run the study first: each finished job leaves its record there."
+        fix = "Run the study first: each finished job writes its record there."
         raise UserError(Problem(str(folder), "there are no records of finished jobs", fix))
     rows = [_record(path, folder) for path in files]
     return pd.DataFrame(rows, columns=["rule", "job", *COLUMNS.values()])
@@ -35,18 +35,18 @@ def job_costs(folder: Path) -> pd.DataFrame:
 
 def _record(path: Path, folder: Path) -> list[object]:
     rule, *job = path.relative_to(folder).with_suffix("").parts
-    # A job that was too short to be measured has "-" or "NA".
+    # Jobs that were too short to be measured have "-" or "NA".
     found = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
     return [rule, "/".join(job), *found.reindex(list(COLUMNS)).astype(float)]
 
 
 def rule_costs(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per rule, the longest first: number of jobs, sums of times, highest memory.
+    """Return one row per rule, longest first: number of jobs, total times, peak memory.
 
     Parameters
     ----------
     jobs
-        What `job_costs` returns.
+        Result of `job_costs`.
     """
     summed = jobs.groupby("rule", sort=True).agg(
         jobs=("job", "size"),

@@ -1,4 +1,4 @@
-"""Whether this machine can run a study: each check says what it found and what to do."""
+"""Checks of whether this machine can run a study, with results and fixes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ GOOD, WARNING, BAD = "good", "warning", "bad"
 PACKAGES = ("transferscope", "torch", "timm", "zarr", "zarrs", "snakemake", "pyarrow")
 HUB = "https://huggingface.co"
 HUB_SECONDS = 5
-LEAST_FREE_GIB = 5
+MIN_FREE_GIB = 5
 TEST_TILES, TEST_SIDE = 8, 64
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Parameters
     ----------
     name
-        What.
+        Name of the check.
     state
         `GOOD`, `WARNING` (a study may still run) or `BAD`.
     found
         What was found.
     fix
-        What to do about it; empty: nothing.
+        What to do about it; may be empty.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Check:
 
 
 def examine(results: Path) -> list[Check]:
-    """Make every check; none raises.
+    """Run all checks; errors are reported as results.
 
     Parameters
     ----------
     results
-        Folder of the results; it need not exist yet.
+        Folder of the results; it may not exist yet.
     """
     checks: dict[str, Callable[[], Check]] = {
         "Python": _python,
@@ -69,7 +69,7 @@ def examine(results: Path) -> list[Check]:
 def _tried(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # whatever is wrong with this machine is what a doctor reports
+    except Exception as error:  # any failure is a finding about this machine
         return Check(name, BAD, f"{type(error).__name__}: {first_line(error)}")
 
 
@@ -109,7 +109,7 @@ def _disk(results: Path) -> Check:
     folder = existing_folder(results)
     free = shutil.disk_usage(folder).free / 2**30
     found = f"{free:.1f} GiB free in {folder}"
-    if free < LEAST_FREE_GIB:
+    if free < MIN_FREE_GIB:
         fix = "Free some space, or point `results:` at a larger disk."
         return Check("disk", WARNING, found, fix)
     return Check("disk", GOOD, found)

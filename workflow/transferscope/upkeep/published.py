@@ -1,4 +1,4 @@
-"""Whether a study that was published, to a folder or an object store, is what was sent."""
+"""Verification of a published study, in a folder or an object store."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from itertools import chain
 from pathlib import Path
 
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.stores.reader import StoreReader
 from transferscope.transport.access import REQUESTS
 from transferscope.transport.publications import Publication
 from transferscope.transport.urls import is_url, joined
-from transferscope.upkeep.verify import is_manifest, reader_of
+from transferscope.upkeep.verify import reader_of
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A publication that is as it was sent.
+    """The number of verified files of an intact publication.
 
     Parameters
     ----------
     files, stores, blocks
-        How many of each were read; files are those outside the stores.
+        Numbers of each; files are those outside the stores.
     """
 
     files: int
@@ -32,7 +33,7 @@ class Sound:
 
 
 def verify_published(place: str) -> Sound:
-    """Read a publication and compare it with its manifests and checksums; nothing is copied.
+    """Compare a publication with its manifests and checksums, without copying it.
 
     Parameters
     ----------
@@ -42,32 +43,34 @@ def verify_published(place: str) -> Sound:
     Raises
     ------
     UserError
-        Where it cannot be reached or was not published to its end, or naming each file and block
-        that differs.
+        If it cannot be reached or is incomplete; or naming each file and block that differs.
     """
     publication = Publication(place)
     names = list(publication.sums)
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = list(pool.map(lambda name: _problems(lambda: publication.read(name)), names))
     problems = list(chain.from_iterable(found))
-    manifests = [n for n, wrong in zip(names, found, strict=True) if is_manifest(n) and not wrong]
+    intact = [
+        (name, reader_of(name)) for name, faults in zip(names, found, strict=True) if not faults
+    ]
+    manifests = [(name, kind) for name, kind in intact if kind is not None]
     blocks = []
 
-    def check_store(name: str) -> None:
+    def check_store(name: str, kind: type[StoreReader]) -> None:
         manifest = joined(place, name)
-        reader = reader_of(name)(manifest if is_url(place) else Path(manifest))
+        reader = kind(manifest if is_url(place) else Path(manifest))
         blocks.append(reader.blocks)
         reader.check()
 
-    for name in manifests:
-        problems += _problems(partial(check_store, name))
+    for name, kind in manifests:
+        problems += _problems(partial(check_store, name, kind))
     if problems:
         raise UserError(problems)
     return Sound(len(names), len(manifests), sum(blocks))
 
 
 def _problems(check: Callable[[], object]) -> list[Problem]:
-    """Return what a check finds to be wrong; what cannot be reached is no finding."""
+    """Return the problems that a check finds; unreachable files raise an error instead."""
     try:
         check()
     except UnreachableError:

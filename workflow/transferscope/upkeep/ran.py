@@ -1,4 +1,4 @@
-"""What the last run of a study used: its whole config, and the versions of steps and packages."""
+"""Record of the last run of a study: its full config, and versions of steps and packages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from transferscope.runtime.atomic_files import write_atomically
 from transferscope.stores.manifest import FORMAT_VERSION
 from transferscope.study.defaults import merged, with_defaults
 
-# What the demo said where it differs from the defaults, while a study lay on top of the demo.
-FORMERLY_LEFT_OUT: dict[str, Any] = {
+# Values of the demo that differ from the defaults. Older versions merged a study with the demo.
+FORMER_DEFAULTS: dict[str, Any] = {
     "strategy_seeds": [0],
     "splits": {"folds": {"group": 3, "image": 3}},
     "heads": {"epochs": 40, "patience": 10, "batch_size": 64},
@@ -30,15 +30,15 @@ ABSENT = "(no such key)"
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a run of a study used.
+class RunRecord:
+    """Config and versions of a run.
 
     Parameters
     ----------
     config
-        Its config, every key, as plain data.
+        The full config, as plain data.
     versions
-        Versions of "steps", "formats" and "packages", by name; empty where they are not known.
+        Versions of "steps", "formats" and "packages", by name; empty if unknown.
     """
 
     config: dict[str, Any]
@@ -46,7 +46,7 @@ class Ran:
 
 
 def record(config: StudyConfig, paths: StudyPaths, steps: Mapping[str, int]) -> None:
-    """Write what a run uses next to its results.
+    """Write config and versions of a run next to its results.
 
     Parameters
     ----------
@@ -58,19 +58,19 @@ def record(config: StudyConfig, paths: StudyPaths, steps: Mapping[str, int]) -> 
     Raises
     ------
     UserError
-        Where the disk refuses it.
+        If the disk is full or read-only.
     """
     write_atomically(paths.versions, versions_text(steps))
     write_atomically(paths.config, config_text(config))
 
 
-def read_ran(paths: StudyPaths) -> Ran | None:
-    """Return what the last run of a study used; None where no run has written it.
+def read_record(paths: StudyPaths) -> RunRecord | None:
+    """Return the record of the last run of a study; None: no run has written it.
 
     Raises
     ------
     UserError
-        Where what was written cannot be read.
+        If the record cannot be read.
     """
     if not paths.config.exists():
         return None
@@ -82,24 +82,24 @@ def read_ran(paths: StudyPaths) -> Ran | None:
             what = f"cannot be read: {error}"
             fix = "Remove it: the next run writes it."
             raise UserError(Problem(str(paths.versions), what, fix)) from None
-    return Ran(read_yaml(paths.config), versions)
+    return RunRecord(read_yaml(paths.config), versions)
 
 
-def formerly(given: dict[str, Any]) -> Ran:
-    """Return what a run of an older version used, which has written nothing of it.
+def presumed_record(given: dict[str, Any]) -> RunRecord:
+    """Return the presumed record of a run of an older version, which wrote none.
 
     Parameters
     ----------
     given
-        What the study's own file says. In the clone, the demo gave what it leaves out.
+        The study's own file. Its missing keys had the values of the demo.
     """
-    config = with_defaults(merged(FORMERLY_LEFT_OUT, given))
-    where = "the study as an older version ran it"
-    return Ran(validate(config, StudyConfig, where).model_dump(mode="json"), {})
+    config = with_defaults(merged(FORMER_DEFAULTS, given))
+    where = "the study as run by an older version"
+    return RunRecord(validate(config, StudyConfig, where).model_dump(mode="json"), {})
 
 
 def changed_keys(before: Mapping[str, Any], now: StudyConfig) -> dict[str, tuple[Any, Any]]:
-    """Return key -> its value before and now, of each key that differs; of folders, joined by dots.
+    """Return key -> its values before and now, for each key that differs; nested keys have dots.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def _leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
 
 
 def config_text(config: StudyConfig) -> str:
-    """Return a config with every key, as a file that is a study of its own."""
+    """Return a full config as YAML, which is a valid study file."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 

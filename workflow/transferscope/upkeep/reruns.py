@@ -1,4 +1,4 @@
-"""What of a study will run again because its config or the program has changed, and why."""
+"""Steps of a study that will run again because config or program have changed, and why."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from transferscope.config.study import StudyConfig
 from transferscope.steps.plan import Plan
 from transferscope.steps.step import Step
 from transferscope.stores.manifest import FORMAT_VERSION
-from transferscope.upkeep.ran import Ran, changed_keys
+from transferscope.upkeep.ran import RunRecord, changed_keys
 
-# Keys that choose cards: what is new is made, and nothing that is there is made again.
+# Keys that select cards: new results are made, and no others are made again.
 CHOICES = ("datasets", "training_datasets", "backbones")
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that is not as it was when the study ran last.
+    """A difference from the last run of a study.
 
     Parameters
     ----------
     what
-        Key of the config, or what has another version.
+        Key of the config, or the item with another version.
     before, now
         Its value then and now.
     steps
-        The steps of this study that run again because of it, in the order of the data.
+        The steps that run again because of it, in the order of the workflow.
     """
 
     what: str
@@ -39,30 +39,30 @@ class Change:
     steps: list[str]
 
 
-def changes(plan: Plan, ran: Ran) -> list[Change]:
-    """Return what has changed since a study ran last, and what runs again because of it.
+def changes(plan: Plan, ran: RunRecord) -> list[Change]:
+    """Return the changes since the last run of a study, with the steps that run again.
 
     Parameters
     ----------
     plan
-        The study as it is asked for now.
+        The study as configured now.
     ran
-        What its last run used.
+        Record of its last run.
     """
     return [*_changed_keys(plan, ran), *_changed_versions(plan, ran)]
 
 
-def _changed_keys(plan: Plan, ran: Ran) -> Iterator[Change]:
+def _changed_keys(plan: Plan, ran: RunRecord) -> Iterator[Change]:
     for key, (old, new) in changed_keys(ran.config, plan.config).items():
         steps = {"compare"} if key in CHOICES else _steps_that_read(plan, key, old)
-        yield Change(key, old, new, _and_readers(plan, steps))
+        yield Change(key, old, new, _with_dependents(plan, steps))
 
 
-def _changed_versions(plan: Plan, ran: Ran) -> Iterator[Change]:
+def _changed_versions(plan: Plan, ran: RunRecord) -> Iterator[Change]:
     for step, old in ran.versions.get("steps", {}).items():
         new = plan.versions.get(step)
         if new is not None and old != new:
-            yield Change(f"version of the step {step}", old, new, _and_readers(plan, {step}))
+            yield Change(f"version of the step {step}", old, new, _with_dependents(plan, {step}))
     old = ran.versions.get("formats", {}).get("stores", FORMAT_VERSION)
     if old != FORMAT_VERSION:
         # Older formats stay readable.
@@ -70,7 +70,7 @@ def _changed_versions(plan: Plan, ran: Ran) -> Iterator[Change]:
 
 
 def _steps_that_read(plan: Plan, key: str, old: Any) -> set[str]:
-    """Return the steps of which some job is told otherwise with the old value of a key."""
+    """Return the steps with a job whose settings differ with the old value of a key."""
     config = _replaced(plan.config, key.split("."), old)
     before = Plan(replace(plan.study, config=config))
     return {name for name, step in plan.steps.items() if _differs(step, before)}
@@ -78,7 +78,7 @@ def _steps_that_read(plan: Plan, key: str, old: Any) -> set[str]:
 
 def _differs(step: Step, before: Plan) -> bool:
     with warnings.catch_warnings():
-        # The old value may be none that is valid now, and a step that refuses it reads it.
+        # The old value may be invalid now; a step that raises an error for it does read it.
         warnings.simplefilter("ignore")
         try:
             former = before.steps.get(step.name)
@@ -91,8 +91,8 @@ def _differs(step: Step, before: Plan) -> bool:
 def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
     """Return a config with another value at a key, unchecked.
 
-    Of a key that its section no longer has, the first one there is replaced: what read the one
-    reads the other. A section that is no more is read by nothing.
+    If its section no longer has the key, the first key there is replaced, since the same steps read
+    it. A section that no longer exists is ignored.
     """
     if not path:
         return value
@@ -107,8 +107,8 @@ def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
     return node.model_copy(update={key: _replaced(getattr(node, key), rest, value)})
 
 
-def _and_readers(plan: Plan, steps: set[str]) -> list[str]:
-    """Return steps and all that follow from them, in the order of the data."""
+def _with_dependents(plan: Plan, steps: set[str]) -> list[str]:
+    """Return steps and all that depend on them, in the order of the workflow."""
     readers = plan.readers()
     found: set[str] = set()
     new = steps & readers.keys()

@@ -1,4 +1,4 @@
-"""How far a study is: what is done, running, stale, failed or still to come, per rule."""
+"""Progress of a study: jobs that are done, running, stale, failed or to do, per rule."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Job:
     state
         One of `STATES`.
     why
-        What Snakemake, or its log, says about it; empty where it is done.
+        Reason given by Snakemake or the log; empty if it is done.
     bytes
-        What its outputs take on disk, stores included.
+        Size of its outputs on disk, including stores.
     blocks
-        Blocks of its store that are done, and their number; None: it fills no store.
+        Finished blocks of its store, and their total number; None: it fills no store.
     """
 
     rule: str
@@ -48,12 +48,12 @@ class Job:
 
 @dataclass
 class Status:
-    """How far a study is.
+    """Progress of a study.
 
     Parameters
     ----------
     jobs
-        Every job, in Snakemake's order.
+        All jobs, in Snakemake's order.
     """
 
     jobs: list[Job]
@@ -73,23 +73,23 @@ class Status:
 
 
 def status(summary: str) -> Status:
-    """Return how far a study is.
+    """Return the progress of a study.
 
     Parameters
     ----------
     summary
-        What `snakemake_summary` returns.
+        Result of `snakemake_summary`.
     """
     jobs: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in csv.DictReader(summary.splitlines(), delimiter="\t"):
-        # A job has one log, which tells the outputs of one job from those of another.
+        # Outputs of one job have the same log.
         log = row["log-file(s)"]
         jobs.setdefault((row["rule"], log if log != "-" else row["output_file"]), []).append(row)
     return Status([_job(rule, rows) for (rule, _), rows in jobs.items()])
 
 
 def snakemake_summary(snakefile: Path, arguments: Sequence[str]) -> str:
-    """Return what Snakemake says about every output of the study, as TSV.
+    """Return Snakemake's summary of all outputs of the study, as TSV.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def snakemake_summary(snakefile: Path, arguments: Sequence[str]) -> str:
     Raises
     ------
     UserError
-        With what Snakemake says, where it cannot plan the study.
+        With the message of Snakemake, if it cannot plan the study.
     """
     snakemake = str(Path(sys.executable).parent / "snakemake")
     command = [snakemake, "--snakefile", str(snakefile), "--cores", "1", *arguments, "--summary"]
@@ -117,14 +117,14 @@ def snakemake_summary(snakefile: Path, arguments: Sequence[str]) -> str:
 def _job(rule: str, rows: Sequence[dict[str, str]]) -> Job:
     outputs = [Path(row["output_file"]) for row in rows]
     log = Path(rows[0]["log-file(s)"].partition(",")[0])
-    # A job is as far as the least finished of its outputs.
+    # The state of a job is that of its least finished output.
     state, why = max((_state(row, log) for row in rows), key=lambda found: STATES.index(found[0]))
     done = next(filter(None, map(blocks_done, map(store_of, _manifests(outputs)))), None)
     return Job(rule, str(outputs[0]), state, why, disk_usage(outputs), done)
 
 
 def _state(row: dict[str, str], log: Path) -> tuple[str, str]:
-    """Return the state of one output, and why."""
+    """Return the state of one output, and the reason."""
     if is_running(log):
         return RUNNING, "its job runs now"
     if row["plan"] == "no update":
@@ -155,7 +155,7 @@ def _manifests(outputs: Iterable[Path]) -> list[Path]:
 
 
 def disk_usage(outputs: Iterable[Path]) -> int:
-    """Return the bytes of files and folders, stores of manifests included."""
+    """Return the bytes of files and folders, including the stores of manifests."""
     outputs = list(outputs)
     for manifest in _manifests(outputs):
         outputs += [store_of(manifest), manifest.with_suffix(".blocks")]

@@ -1,4 +1,4 @@
-"""A few random tiles through a small random network: the whole embedding step, in seconds."""
+"""A test of the whole embedding step: a few random tiles in a small random network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NETWORK = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial found: seconds of the step, and the number format that it chose."""
+    """Result of a trial: seconds of the step, and the number format that was used."""
 
     seconds: float
     precision: str

@@ -1,11 +1,11 @@
-"""Whether everything that a study holds on disk is what was written."""
+"""Verification of all stores and tables of a study on disk."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -19,10 +19,16 @@ from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
 from transferscope.transport.access import PUBLISH_AGAIN
 
+# Pattern of the manifests in a study's folder -> what reads their stores.
+READERS: dict[str, type[StoreReader]] = {
+    "tiles/*.json": TileStore,
+    "embeddings/*/*/*.json": EmbeddingStore,
+}
+
 
 @dataclass(frozen=True)
 class Fault:
-    """Something on disk that is not what was written.
+    """A damaged store or table.
 
     Parameters
     ----------
@@ -33,7 +39,7 @@ class Fault:
     block
         Block of the store; None: the whole file.
     is_far
-        Whether it is a store that was published elsewhere: it is repaired there.
+        Whether it is a published store elsewhere, which has to be repaired there.
     """
 
     file: Path
@@ -47,7 +53,7 @@ class Fault:
         return self.file.suffix == ".json"
 
     def repair(self, snakemake: str) -> str:
-        """Return the commands that make the file again, or what else repairs it.
+        """Return the commands that make the file again, or another way to repair it.
 
         Parameters
         ----------
@@ -62,14 +68,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked, and what is wrong.
+    """Result of a verification.
 
     Parameters
     ----------
     stores, blocks, tables
-        How many were read.
+        Numbers that were read.
     faults
-        What is wrong; empty: everything is as it was written.
+        Damage that was found.
     """
 
     stores: int
@@ -79,7 +85,7 @@ class Verified:
 
 
 def verify(root: Path) -> Verified:
-    """Read every store and table of a study and compare them with manifests and checksums.
+    """Compare every store and table of a study with manifests and checksums.
 
     Parameters
     ----------
@@ -89,7 +95,7 @@ def verify(root: Path) -> Verified:
     Raises
     ------
     UnreachableError
-        Where an object store with tiles that were published elsewhere cannot be asked.
+        If an object store with published tiles cannot be reached.
     """
     readers: dict[Path, StoreReader] = {}
     faults: list[Fault] = []
@@ -121,51 +127,50 @@ def _is_far(manifest: Path, kind: type[StoreReader]) -> bool:
 
 
 def repair(found: list[Fault]) -> list[Fault]:
-    """Remove what is damaged, so that the next run makes it again; sound blocks are kept.
+    """Remove damaged files, so that the next run makes them again; intact blocks are kept.
 
     Parameters
     ----------
     found
-        What `verify` found.
+        Result of `verify`.
 
     Returns
     -------
     list of Fault
-        What cannot be repaired here.
+        Damage that cannot be repaired here.
     """
     faults = [fault for fault in found if not fault.is_far]
-    for fault in faults:
+    # Whole stores first: nothing is left to do for their blocks.
+    for fault in sorted(faults, key=lambda fault: fault.block is not None):
+        store = store_of(fault.file)
         if fault.block is None and fault.is_store:
             fault.file.unlink(missing_ok=True)
-            shutil.rmtree(store_of(fault.file), ignore_errors=True)
-    for fault in faults:
-        if fault.block is not None and store_of(fault.file).is_dir():
+            shutil.rmtree(store, ignore_errors=True)
+        elif fault.block is not None and store.is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
-            BlockStore(store_of(fault.file), reader.array_name).forget(fault.block)
+            BlockStore(store, reader.array_name).forget(fault.block)
     for fault in faults:
-        # Last of all: the next run goes on where flags are missing, once the manifest is gone.
+        # Last: without the manifest, the next run fills the blocks whose flags are missing.
         fault.file.unlink(missing_ok=True)
     return [fault for fault in found if fault.is_far]
 
 
-def is_manifest(name: str) -> bool:
-    """Return whether a file, named relative to the study's folder, is the manifest of a store."""
-    parts = name.split("/")
-    depth = {"tiles": 2, "embeddings": 4}.get(parts[0])
-    return name.endswith(".json") and len(parts) == depth
+def reader_of(name: str) -> type[StoreReader] | None:
+    """Return the reader for the store of a manifest; None: the file is not a manifest.
 
-
-def reader_of(manifest: str) -> type[StoreReader]:
-    """Return what reads the store of a manifest, named relative to the study's folder."""
-    return TileStore if manifest.startswith("tiles/") else EmbeddingStore
+    Parameters
+    ----------
+    name
+        Path relative to the study's folder.
+    """
+    path = PurePosixPath("/", name)
+    return next((kind for pattern, kind in READERS.items() if path.match(f"/{pattern}")), None)
 
 
 def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
-    """Return the manifest of every store, whether or not the config still names it."""
-    tiles, embeddings = root.glob("tiles/*.json"), root.glob("embeddings/*/*/*.json")
+    """Return the manifest of every store, even if the config does not name it any more."""
     return [
-        *((path, TileStore) for path in _named(tiles)),
-        *((path, EmbeddingStore) for path in _named(embeddings)),
+        (path, kind) for pattern, kind in READERS.items() for path in _named(root.glob(pattern))
     ]
 
 
@@ -179,7 +184,7 @@ def _in_store(path: Path) -> bool:
 
 
 def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
-    """Yield what is wrong with a table, by itself and against the tile store of its dataset."""
+    """Yield the faults of a table, by itself and compared with the tile store of its dataset."""
     try:
         table = read_parquet(path)
     except UserError as error:
@@ -191,7 +196,7 @@ def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
 
 
 def _mismatch(table: pd.DataFrame, store: TileStore) -> str | None:
-    """Return why a table is not of the tiles of a store, which it has in order or by row."""
+    """Return why a table does not match the tiles of a store, in order or by column `row`."""
     if "row" not in table:
         if "tile_id" in table and list(table["tile_id"]) != store.tile_ids:
             return f"its {len(table)} rows are not the {len(store)} tiles of the store"
@@ -205,7 +210,7 @@ def _mismatch(table: pd.DataFrame, store: TileStore) -> str | None:
 
 
 def _tile_store(root: Path, path: Path) -> TileStore | None:
-    """Return the tile store whose rows a table of the tiles, of labels or of splits counts."""
+    """Return the tile store that a table of tiles, labels, splits or predictions refers to."""
     paths = StudyPaths(root)
     dataset = path.name.partition(".")[0]
     parts = path.relative_to(root).parts

@@ -1,0 +1,131 @@
+"""Conflicts between the config and the cards of a study, each of which is valid by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from transferscope.cards import TrainCard
+from transferscope.channels.assignment import assign
+from transferscope.config.channel_strategies import MAP
+from transferscope.errors import Problem, UserError, suggest
+from transferscope.study.study import Study
+
+MIN_CLASSES = 2
+
+
+def conflicts(study: Study, where: str) -> list[Problem]:
+    """Return every conflict, each once.
+
+    Parameters
+    ----------
+    study
+        The study; cards that could not be read are missing in it.
+    where
+        Name of the config file, for messages.
+    """
+    found = [
+        *_unavailable(study, where),
+        *_without_pixel_size(study),
+        *_unknown_fields(study, where),
+        *_not_trainable(study, where),
+        *_too_few_classes(study),
+        *(problem for name in study.trained for problem in _training_conflicts(study, name)),
+        *_trained_on_twice(study, where),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _unavailable(study: Study, where: str) -> Iterator[Problem]:
+    """Yield outputs that a backbone lacks, and channel strategies that it cannot serve."""
+    for representation in study.representations:
+        backbone, _, output = representation.partition("@")
+        known = study.backbones[backbone].card.output_names
+        if output and output not in known:
+            what = f'backbone "{backbone}" has no output "{output}"'
+            yield Problem(f"{where}, key backbones", what, suggest(output, known))
+        for dataset in study.datasets:
+            for strategy, reason in study.strategies(representation, dataset)[1].items():
+                what = f"{strategy} cannot be served by {backbone} on {dataset}: {reason}"
+                fix = "Remove one of the three from the study."
+                yield Problem(f"{where}, key channel_strategies", what, fix)
+
+
+def _without_pixel_size(study: Study) -> Iterator[Problem]:
+    for dataset in study.datasets.values():
+        for name, backbone in study.backbones.items():
+            if backbone.card.needs_pixel_size and dataset.card.pixel_size_um is None:
+                what = f"is missing, but {name} resamples tiles to a pixel size (scale: physical)"
+                fix = f"Give it, or set `scale: fit` in {backbone.path}."
+                yield Problem(f"{dataset.path}, key pixel_size_um", what, fix)
+
+
+def _unknown_fields(study: Study, where: str) -> Iterator[Problem]:
+    known = list(study.datasets)
+    for name in [name for pair in study.config.aggregate.fields.items() for name in pair]:
+        if name not in known:
+            what = f'"{name}" is not a dataset of the study'
+            yield Problem(f"{where}, key aggregate.fields", what, suggest(name, known))
+
+
+def _not_trainable(study: Study, where: str) -> Iterator[Problem]:
+    """Yield what cannot be fine-tuned, as far as it is known without building a network."""
+    place, known = f"{where}, key finetune.backbones", study.config.backbones
+    for ref in study.config.finetune.backbones:
+        if ref not in known:
+            what = f'"{ref}" is not one of the backbones of the study'
+            yield Problem(place, what, suggest(ref, known))
+    for representation in study.tuned_representations:
+        card = study.backbones[representation.partition("@")[0]].card
+        if not card.is_network:
+            what = f"{card.name} has no trainable weights"
+            yield Problem(place, what, "Remove it from the list.")
+
+
+def _too_few_classes(study: Study) -> Iterator[Problem]:
+    for dataset in study.datasets.values():
+        if len(dataset.card.labels) < MIN_CLASSES:
+            what = "fewer than two classes: there is nothing to evaluate"
+            fix = "List the classes, or name the dataset under `training_datasets` of the config."
+            yield Problem(f"{dataset.path}, key labels", what, fix)
+
+
+def _trained_on_twice(study: Study, where: str) -> Iterator[Problem]:
+    for name in study.training_datasets:
+        if name in study.datasets:
+            what = f'"{name}" is also one of `datasets`, all of which can be trained on'
+            yield Problem(f"{where}, key training_datasets", what, "List it under `datasets` only.")
+
+
+def _training_conflicts(study: Study, name: str) -> Iterator[Problem]:
+    """Yield the datasets that a backbone cannot be trained on, and unknown divisions."""
+    card, path, known = study.trained[name], study.backbones[name].path, study.all_datasets
+    for dataset in card.datasets:
+        if dataset not in known:
+            what = f'"{dataset}" is not a dataset of the study'
+            yield Problem(f"{path}, key datasets", what, suggest(dataset, list(known)))
+        elif not card.takes_any_channels:
+            # No channel, or none that is imaged, fits a slot.
+            try:
+                assign(MAP, known[dataset].card.channels, card.slots)
+            except UserError as error:
+                fix = "Let a slot accept one of its channels, or remove it from `datasets`."
+                for problem in error.problems:
+                    yield Problem(f"{path}, key slots", f"{dataset}: {problem.what}", fix)
+    yield from _unknown_division(study, card, f"{path}, key exclude_test_groups")
+
+
+def _unknown_division(study: Study, card: TrainCard, where: str) -> Iterator[Problem]:
+    held_out, splits = study.held_out(card), study.config.splits
+    if held_out is None:
+        return
+    if "group" not in splits.schemes:
+        what = "the study has no division by group (splits.schemes)"
+        yield Problem(where, what, "Add `group` to splits.schemes, or set this to false.")
+        return
+    for key, value, known in (
+        ("seed", held_out.seed, splits.seeds),
+        ("fold", held_out.fold, range(splits.folds["group"])),
+    ):
+        if value not in known:
+            shown = ", ".join(map(str, known))
+            yield Problem(where, f"the study has no {key} {value}", f"Known: {shown}.")

@@ -1,0 +1,126 @@
+"""The files of a study that are exported and published."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from transferscope.config.paths import StudyPaths
+from transferscope.errors import Problem, UserError, first_line
+from transferscope.steps.plan import Plan
+from transferscope.study.study import Study
+from transferscope.upkeep.ran import config_text, versions_text
+
+# Records of a run, with times, and files for communication between jobs: not results.
+RECORDS = ("logs", "benchmarks", "raw", "parts")
+# Folders and files next to a result that only the job which makes it reads.
+WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file, by its name for others.
+
+    Parameters
+    ----------
+    name
+        Path relative to the archive or publication.
+    source
+        Path on this machine, or the content.
+    """
+
+    name: str
+    source: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        with self.opened() as file:
+            return file.seek(0, os.SEEK_END)
+
+    def digest(self, kind: str) -> str:
+        """Return a hexadecimal checksum, such as "sha256"."""
+        new = partial(hashlib.new, kind, usedforsecurity=False)
+        with self.opened() as file:
+            return hashlib.file_digest(file, new).hexdigest()
+
+    def opened(self) -> AbstractContextManager[io.BytesIO | io.BufferedReader]:
+        """Open it for reading; raise a `UserError` if that fails."""
+        return io.BytesIO(self.source) if isinstance(self.source, bytes) else _opened(self.source)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        what = "was removed after the files were listed: the study is running"
+        fix = "Wait until the run is finished, then repeat the command."
+        raise UserError(Problem(str(path), what, fix)) from None
+    except OSError as error:
+        what = f"cannot be read ({first_line(error)})"
+        raise UserError(Problem(str(path), what, "Let this user read it.")) from None
+    with file:
+        yield file
+
+
+def descriptions(study: Study) -> list[Item]:
+    """Return config, cards and versions; versions are those of the run, if it has recorded them."""
+    cards = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
+    cards |= {f"backbones/{name}": card.path for name, card in sorted(study.backbones.items())}
+    ran = study.paths.versions
+    versions = ran.read_bytes() if ran.exists() else versions_text(Plan(study).versions).encode()
+    return [
+        Item("config.yaml", config_text(study.config).encode()),
+        *(Item(f"cards/{name}.yaml", path.read_bytes()) for name, path in cards.items()),
+        Item("versions.json", versions),
+    ]
+
+
+def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
+    """Return the result files of a study in a fixed order.
+
+    Parameters
+    ----------
+    study
+        The study.
+    prefix
+        Start of each name, before the path relative to the study's folder.
+    stores
+        Whether to include tile and embedding stores.
+
+    Raises
+    ------
+    UserError
+        If there are no results yet.
+    """
+    root = study.paths.root
+    files = sorted(_files(study.paths, stores=stores))
+    if not files:
+        what = "there are no results to export"
+        raise UserError(Problem(str(root), what, "Run the study first."))
+    return [Item(prefix + path.relative_to(root).as_posix(), path) for path in files]
+
+
+def _files(paths: StudyPaths, *, stores: bool) -> Iterator[Path]:
+    excluded = WORKING if stores else (*WORKING, ".zarr")
+    described = paths.config, paths.versions
+
+    def kept(names: Iterable[str]) -> list[str]:
+        return [name for name in names if not name.startswith(".") and not name.endswith(excluded)]
+
+    # Not `rglob`: it fails if a running job removes a folder, and enters excluded folders.
+    for folder, folders, names in os.walk(paths.root):
+        if Path(folder) == paths.root:
+            folders[:] = set(folders).difference(RECORDS)
+        folders[:] = kept(folders)
+        for path in (Path(folder, name) for name in kept(names)):
+            # A link may lead to a file outside the study.
+            if path.is_file() and not path.is_symlink() and path not in described:
+                yield path
