@@ -167,7 +167,7 @@ def test_scaling_counts_training_groups(study, tmp_path):
     summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
     for groups in summary.query("scheme == 'group'")["n_train_groups"].unique():
         assert f"{round(groups)}" in text.split("\n")
-    assert "Training groups (mean a fold)" in text
+    assert "Training groups (mean per fold)" in text
 
 
 def test_gaps_are_printed_with_their_interval(study, tmp_path):

@@ -1,4 +1,4 @@
-# Every step of the study as a rule. What a step reads, writes, needs and is told is described in
+# Every step of the study as a rule. Inputs, outputs, needs and parameters of a step are described in
 # workflow/transferscope/steps; the command of a job is `transferscope <step> --<option> ...`.
 from transferscope.steps.signatures import with_signature
 from transferscope.steps.step import Ancient, Folder, Shown

@@ -95,7 +95,7 @@ def _panel(axes: Axes, results: Results, dataset: str, scheme: str, looks: Looks
     axes.plot(line["n_train_groups"], line["mean"], color=GREY, linestyle=DASHES)
     ticks_at(axes, rows["n_train_groups"].round().tolist())
     axes.grid()
-    axes.set_xlabel("Training groups (mean a fold)")
+    axes.set_xlabel("Training groups (mean per fold)")
     axes.set_title(
         f"{panel_title(dataset, scheme)}\n{_what_is_seen(results.full(dataset, scheme), rows)}"
     )

@@ -69,7 +69,7 @@ def draw_tuning(
     draw_line(axes, _with_intervals(results, frozen, None), BLACK, FROZEN_MARKER)
     ticks_at(axes, rows["n_train_groups"].round().tolist())
     axes.grid()
-    axes.set_xlabel("Training groups (mean a fold)")
+    axes.set_xlabel("Training groups (mean per fold)")
     axes.set_title("\n".join([label_of(str(store), 44, 1), *verdicts]))
 
 

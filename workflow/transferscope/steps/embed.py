@@ -93,7 +93,7 @@ class _EmbeddingStep(BackboneStep):
         return self.config.compute.jobs_per_store
 
     def filling(self) -> dict[str, Any]:
-        """Return what a job that fills a store is told."""
+        """Return the parameters of a job that fills a store."""
         return {
             "backbone": self.backbone_card,
             "depends": self.backbone_digest,

@@ -73,7 +73,7 @@ class _Evaluation(BackboneStep):
         return self.study.all_datasets[wildcards.dataset].path
 
     def shared(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Return what every evaluation is told.
+        """Return the settings that all evaluations share.
 
         Only what a backbone has seen in a training of this study differs from job to job; without
         trainings, the wildcards may be None.

@@ -72,7 +72,7 @@ class Folder:
 class Step:
     """One step of the workflow, for one study.
 
-    Subclasses say what the step reads, writes and is told. Where the study has no `jobs` for it,
+    Subclasses give inputs, outputs and parameters of the step. Where the study has no `jobs` for it,
     the workflow has no such rule.
 
     Parameters
@@ -90,7 +90,7 @@ class Step:
         Raised when the step's results change, so that its jobs run again: Snakemake does not see a
         change inside the package.
     wildcards
-        What tells its jobs apart, in the order in which logs are filed.
+        What distinguishes its jobs, in the order of the folders of logs.
     options
         Which inputs, outputs and parameters are options of the command: `table`, or
         `output=svg` where the option has another name than the output. ``threads`` is the number
@@ -130,7 +130,7 @@ class Step:
         raise NotImplementedError
 
     def params(self) -> dict[str, Any]:
-        """Return what a job is told beside its files, and what else makes it run again."""
+        """Return settings of a job, and digests of what else makes it run again."""
         return {}
 
     def need(self, wildcards: Wildcards) -> Need:
@@ -190,7 +190,7 @@ class Step:
         inputs = [getattr(given, "find", given) for given in self.inputs().values()]
         return {path for job in self.planned for each in inputs for path in _paths(each, job)}
 
-    def told(self, job: Job) -> dict[str, Any]:
+    def parameters(self, job: Job) -> dict[str, Any]:
         """Return the parameters of one job."""
         wildcards = SimpleNamespace(**job)
         return {name: _found(value, wildcards) for name, value in self.params().items()}
@@ -213,14 +213,14 @@ class Step:
         """Return Snakemake's parameters of a job: one that makes it run again, and its command."""
         params = {**self.params(), "version": self.version}
 
-        def told(wildcards: Wildcards) -> str:
+        def settings(wildcards: Wildcards) -> str:
             found = {name: _found(value, wildcards) for name, value in params.items()}
             return json.dumps(found, default=str)
 
         # The same for all jobs, of which there may be thousands, where nothing asks for a job's.
         is_one = not any(map(callable, params.values()))
         return {
-            "told": told(None) if is_one else with_signature(told),
+            "settings": settings(None) if is_one else with_signature(settings),
             "command": with_signature(self.arguments),
         }
 

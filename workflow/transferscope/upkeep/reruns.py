@@ -83,7 +83,9 @@ def _differs(step: Step, before: Plan) -> bool:
         try:
             former = before.steps.get(step.name)
             jobs = step.planned if former is not None else []
-            return any(step.told(job) != former.told(job) for job in jobs if former is not None)
+            return any(
+                step.parameters(job) != former.parameters(job) for job in jobs if former is not None
+            )
         except (ValueError, TypeError, LookupError, AttributeError):
             return True
 
