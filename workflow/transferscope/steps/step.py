@@ -72,8 +72,8 @@ class Folder:
 class Step:
     """One step of the workflow, for one study.
 
-    Subclasses give inputs, outputs and parameters of the step. If the study has no `jobs` for it, the
-    workflow has no such rule.
+    Subclasses give inputs, outputs and parameters of the step. If the study has no `jobs` for it,
+    the workflow has no such rule.
 
     Parameters
     ----------
