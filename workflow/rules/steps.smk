@@ -1,5 +1,6 @@
 # Every step of the study as a rule. Inputs, outputs, needs and parameters of a step are described in
 # workflow/transferscope/steps; the command of a job is `transferscope <step> --<option> ...`.
+from transferscope.config.channel_strategies import WILDCARD
 from transferscope.steps.signatures import with_signature
 from transferscope.steps.step import Ancient, Folder, Shown
 
@@ -29,6 +30,12 @@ def _marked(file):
     return with_signature(file) if callable(file) else file
 
 
+def constraints(step):
+    """Return a constraint for each wildcard; a store of any strategy may be requested by its path."""
+    names = {name: alternatives(step.values(name)) for name in step.wildcards}
+    return {**names, "channels": WILDCARD} if "channels" in names else names
+
+
 for step in plan.steps.values():
 
     rule:
@@ -43,7 +50,7 @@ for step in plan.steps.values():
         benchmark:
             step.benchmark
         wildcard_constraints:
-            **{name: alternatives(step.values(name)) for name in step.wildcards},
+            **constraints(step),
         localrule: step.is_local
         conda:
             ENVIRONMENT

@@ -213,6 +213,8 @@ class Finetune(_Evaluation):
 
     name = "finetune"
     version = finetuning.VERSION
+    # Filed by mode, as its scores are.
+    place = "{tuned_head}/{dataset}/{representation}/{channels}"
     wildcards = ("tuned_head", "dataset", "representation", "channels")
     options = (
         "head=tuned_head",

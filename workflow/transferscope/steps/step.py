@@ -198,15 +198,16 @@ class Step:
     @property
     def log(self) -> Path:
         """The log of a job, with wildcards."""
-        return self.paths.log(self._place)
+        return self.paths.log(self.place)
 
     @property
     def benchmark(self) -> Path:
         """Snakemake's record of a job, with wildcards."""
-        return self.paths.benchmark(self._place)
+        return self.paths.benchmark(self.place)
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
+        """Where the log of a job is filed, with wildcards."""
         return "/".join([self.name, *(f"{{{wildcard}}}" for wildcard in self.wildcards)])
 
     def recorded(self) -> dict[str, Any]:
