@@ -165,7 +165,7 @@ def test_8_bit_input_has_256_levels() -> None:
 
 @pytest.mark.parametrize("changes", [{"kind": "self"}, {"bits": 8}])
 def test_joint_goes_with_nothing_that_undoes_it(changes: dict) -> None:
-    with pytest.raises(ValueError, match="joint goes with neither"):
+    with pytest.raises(ValueError, match="joint cannot be combined with kind self or bits"):
         Normalization(intensity="joint", **changes)
 
 

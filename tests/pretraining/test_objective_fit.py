@@ -98,8 +98,8 @@ def test_it_is_part_of_what_is_checked_before_a_run():
 @pytest.mark.parametrize(
     ("objective", "expected"),
     [
-        ({"method": "mae", "crop_scale": [0.5, 0.2]}, "rising"),
-        ({"method": "dino", "local_scale": [0, 0.2]}, "rising"),
+        ({"method": "mae", "crop_scale": [0.5, 0.2]}, "increasing"),
+        ({"method": "dino", "local_scale": [0, 0.2]}, "increasing"),
         ({"method": "mae", "decoder_width": 100}, "multiple of decoder_heads"),
         ({"method": "mae", "mask_ratio": 1.0}, "less than 1"),
         ({"method": "moco"}, "moco"),

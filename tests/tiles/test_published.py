@@ -261,8 +261,8 @@ def test_what_is_published_anew_is_taken_anew(
     plan = Plan(study_of(tmp_path / "study", url))
     wildcards = type("Wildcards", (), {"dataset": "cells"})()
     before = plan.steps["published"].depends(wildcards)
-    assert plan.cut_into("published") == ["cells"]
-    assert plan.cut_into("tiles") == []
+    assert plan.steps["published"].values("dataset") == ["cells"]
+    assert "tiles" not in plan.steps
     assert plan.steps["published"].depends(wildcards) == before
     other_labels(store, tmp_path.name, tmp_path / "table.parquet")
     assert plan.steps["published"].depends(wildcards) != before
