@@ -197,3 +197,14 @@ def test_whole_fields_of_no_dataset_are_reported(plan_of):
     with pytest.raises(UserError, match='"cell" is not a dataset of the study') as caught:
         plan_of(aggregate={"levels": ["fov"], "fields": {"cell": "cells"}})
     assert "cells" in str(caught.value)
+
+
+def test_braces_in_the_name_of_a_users_file_are_its_own(plan_of, tmp_path):
+    (tmp_path / "raw/samples.tsv").rename(tmp_path / "raw/{plate}_{1}.tsv")
+    card = {**DATASET_CARD, "sheet": "../../raw/{plate}_{1}.tsv"}
+    write_yaml(tmp_path / "cards/datasets/cells.yaml", card)
+    plan = plan_of()
+    (sheet,) = plan.steps["tiles"].files_read()
+    assert sheet.name == "{plate}_{1}.tsv"
+    assert sheet.is_file()
+    assert plan.readers["tiles"] >= {"embed", "splits"}

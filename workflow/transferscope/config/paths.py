@@ -85,15 +85,6 @@ class StudyPaths:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
 
-    def embedding_start(
-        self,
-        dataset: str = "{dataset}",
-        backbone: str = "{backbone}",
-        channels: str = "{channels}",
-    ) -> Path:
-        """Return the path of the record that the jobs filling one embedding store read."""
-        return self.root / "parts" / dataset / backbone / channels / "started.json"
-
     def embedding_part(
         self,
         dataset: str = "{dataset}",
@@ -101,9 +92,8 @@ class StudyPaths:
         channels: str = "{channels}",
         part: str = "{part}",
     ) -> Path:
-        """Return the path of the record of one of these jobs that it is done."""
-        folder = self.embedding_start(dataset, backbone, channels).parent
-        return folder / f"{part}.json"
+        """Record of one of the jobs that fill an embedding store together that it is done."""
+        return self.root / "parts" / dataset / backbone / channels / f"{part}.json"
 
     def scores(
         self,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from transferscope import cells, tiles
 from transferscope.cards import DatasetCard
+from transferscope.config.paths import StudyPaths
 from transferscope.costs.needs import IMAGES_MB, MIB, Need, table_mb
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.labelling.label_table import label_table_of
@@ -53,6 +54,16 @@ class _DatasetStep(Step):
 
     def _card(self, name: str) -> DatasetCard:
         return self.study.all_datasets[name].card
+
+
+def _tile_files(paths: StudyPaths) -> dict[str, Any]:
+    """Return what any step writes that makes a tile store."""
+    return {
+        "manifest": paths.tiles(),
+        "table": paths.tile_table(),
+        "quality": paths.quality(),
+        "skipped": paths.skipped(),
+    }
 
 
 class Simulate(_DatasetStep):
@@ -143,13 +154,7 @@ class Tiles(_DatasetStep):
         return {"given": self.given_sheet, "fetched": self.fetched_anew, "kept": kept}
 
     def outputs(self) -> dict[str, Any]:
-        paths = self.paths
-        return {
-            "manifest": paths.tiles(),
-            "table": paths.tile_table(),
-            "quality": paths.quality(),
-            "skipped": paths.skipped(),
-        }
+        return _tile_files(self.paths)
 
     def params(self) -> dict[str, Any]:
         return {
@@ -262,13 +267,7 @@ class Published(_DatasetStep):
         return card.published is not None
 
     def outputs(self) -> dict[str, Any]:
-        paths = self.paths
-        return {
-            "manifest": paths.tiles(),
-            "table": paths.tile_table(),
-            "quality": paths.quality(),
-            "skipped": paths.skipped(),
-        }
+        return _tile_files(self.paths)
 
     def params(self) -> dict[str, Any]:
         return {"card": self.dataset_card, "depends": self.depends}

@@ -64,8 +64,9 @@ class Plan:
         """Step -> its version."""
         return {name: step.version for name, step in self.steps.items()}
 
+    @cached_property
     def readers(self) -> dict[str, set[str]]:
-        """Return step -> the steps of which some job reads what it writes."""
+        """Step -> the steps of which some job reads what it writes."""
         made_by = {path: name for name, step in self.steps.items() for path in step.files()}
         found: dict[str, set[str]] = {name: set() for name in self.steps}
         for name, step in self.steps.items():

@@ -266,7 +266,8 @@ def _paths(given: Any, job: Job) -> list[Path]:
     """Return files, given as one or several patterns, or as a function of the wildcards."""
     found = _found(given, SimpleNamespace(**job))
     several = found if isinstance(found, list) else [found]
-    return [Path(str(path).format(**job)) for path in several]
+    # What a function returns is no pattern: braces in the name of a user's file are its own.
+    return [Path(path if callable(given) else str(path).format(**job)) for path in several]
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
 
 def _with_dependents(plan: Plan, steps: set[str]) -> list[str]:
     """Return steps and all that depend on them, in the order of the workflow."""
-    readers = plan.readers()
+    readers = plan.readers
     found: set[str] = set()
     new = steps & readers.keys()
     while new:
