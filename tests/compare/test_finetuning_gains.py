@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from comparison_data import make_tiles, write_store
-from transferscope.compare.bootstrap import interval
 from transferscope.compare.finetuning import gains, worth_from
 from transferscope.compare.study import compare
 from transferscope.compare.tables import Head, Store
+from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.dispatch import draw_figure
 
@@ -79,7 +79,7 @@ def test_the_summary_says_from_where_on_it_is_worth_it(compared):
     assert "Fine-tuning of all layers of `net / map` reaches" in text
     assert "It is worth it from" in text
     assert "Fine-tuning of low-rank updates (LoRA) of `net / map` reaches" in text
-    assert "From no fraction on does the paired interval of the difference stay above" in text
+    assert "From no fraction on is the difference shown to be above zero" in text
 
 
 def test_the_scaling_figure_shows_frozen_and_fine_tuned_curves(compared, tmp_path):
@@ -114,10 +114,17 @@ def test_the_interval_is_that_of_the_paired_draws():
         }
     }
     summary = pd.DataFrame(
-        {"dataset": ["d"], "scheme": ["group"], "fraction": [1.0], "n_train_groups": [8.0]}
+        {
+            "dataset": ["d"],
+            "scheme": ["group"],
+            "fraction": [1.0],
+            "n_train_groups": [8.0],
+            "n_groups": [12],
+        }
     )
     (row,) = gains(curves, "d", summary, 0.95).to_dict("records")
-    low, high = interval(tuned - frozen, 0.95)
+    gain, without = tuned - frozen, Inflation.without_halves(12)
+    low, high = interval(gain[0], variances(gain), without, 0.95)
     assert row["frozen_head"] == "linear"
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(low), pytest.approx(high))
     assert row["worth_from"] == 1.0
@@ -135,5 +142,5 @@ def test_the_interval_is_that_of_the_paired_draws():
     ],
 )
 def test_it_is_worth_it_from_where_the_interval_stays_above_zero(lows, expected):
-    rows = pd.DataFrame({"fraction": FRACTIONS, "ci_low": lows}).sample(frac=1, random_state=0)
+    rows = pd.DataFrame({"fraction": FRACTIONS, "low_of_all": lows}).sample(frac=1, random_state=0)
     np.testing.assert_equal(worth_from(rows), expected)

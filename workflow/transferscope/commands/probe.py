@@ -44,12 +44,14 @@ def probe(
     card: CardIn,
     scores: ScoresOut,
     predictions: PredictionsOut,
+    halves: Annotated[Path, Option(help="Table of scores in halves to write (.parquet).")],
     settings: Annotated[ProbeJob, settings_option(ProbeJob)],
     threads: Threads = 2,
 ) -> None:
-    """Evaluate a store by a probe, on all folds, seeds and fractions."""
+    """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
-    from transferscope.probes.evaluation import write_tables
+    from transferscope.probes.evaluation import write_halves, write_tables
+    from transferscope.probes.halves import half_divisions
     from transferscope.probes.registry import find_probe
 
     found = find_probe(name, "probe")
@@ -57,6 +59,13 @@ def probe(
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
     run = found.load()
+    # A backbone evaluated on one division only, whose training saw the other groups, has no halves.
+    divisions = (
+        half_divisions(data.tiles, settings.splits, settings.fractions, card.card.name)
+        if settings.leakage.only is None
+        else []
+    )
+    write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 
 

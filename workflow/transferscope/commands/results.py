@@ -67,14 +67,18 @@ def compare(
     from transferscope.compare.study import compare as run
 
     paths = study_folder
-    evaluated = [(name, p) for p in stores for name in probe]
-    evaluated += [(name, p) for p in tuned for name in tuned_head or []]
-    scores, predictions = (
-        [path_of(name, p.dataset, p.representation, p.channels) for name, p in evaluated]
-        for path_of in (paths.scores, paths.predictions)
+    frozen = [(name, p) for p in stores for name in probe]
+    evaluated = frozen + [(name, p) for p in tuned for name in tuned_head or []]
+    scores, predictions, halves = (
+        [path_of(name, p.dataset, p.representation, p.channels) for name, p in each]
+        for path_of, each in (
+            (paths.scores, evaluated),
+            (paths.predictions, evaluated),
+            (paths.halves, frozen),
+        )
     )
     folder = paths.comparison("scores").parent
-    run(scores, predictions, settings, folder, paths.summary_csv, paths.summary_md)
+    run(scores, predictions, settings, folder, paths.summary_csv, paths.summary_md, halves)
 
 
 @app.command()

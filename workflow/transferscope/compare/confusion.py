@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, classes_of
 from transferscope.compare.tally import Unit, read_units
+from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.probes.metrics import ratio
 from transferscope.runtime.arrays import Floats, Floats32, Integers
 
@@ -73,7 +73,9 @@ def confusion(
     true = draws @ positives
     predicted = (draws @ together[:, 0].reshape(len(groups), -1)).reshape(-1, n, n)
     share = ratio(predicted, true[:, :, None])
-    low, high = interval(share, confidence, 0, 1)
+    # How much depends on the training groups is not known for each cell.
+    inflation = Inflation.without_halves(len(groups))
+    low, high = interval(share[0], variances(share), inflation, confidence, 0, 1)
     also_true = ratio(together[:, 1].sum(axis=0), true[0][:, None])
     return pd.DataFrame(
         {

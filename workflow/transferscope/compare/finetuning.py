@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from transferscope.compare.bootstrap import interval
 from transferscope.compare.tables import Head, Store, matching
+from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.config.channel_strategies import family_of
 from transferscope.config.modes import is_tuned
 from transferscope.probes.score_table import FLOOR
@@ -29,6 +29,7 @@ COLUMNS = [
     "difference",
     "ci_low",
     "ci_high",
+    "low_of_all",
     "worth_from",
 ]
 
@@ -48,7 +49,8 @@ def gains(
     """Compare fine-tuning with the best frozen head of the same store at each fraction.
 
     Folds and draws of groups are the same on both sides. The best frozen head is the one with the
-    highest score at each fraction, which favours the frozen side.
+    highest score at each fraction, which favours the frozen side. Fine-tuning is not repeated in
+    halves of the groups, so that errors are those without halves.
 
     Parameters
     ----------
@@ -65,10 +67,14 @@ def gains(
     -------
     pandas.DataFrame
         One row per store, mode, scheme and fraction. `worth_from` is the smallest fraction at and
-        above which all intervals of the difference lie above zero; NaN if there is none.
+        above which the gain is shown; NaN if there is none. Fractions are tested from the largest
+        down to the first that is not shown, each at the full level; for that of several stores and
+        modes of a scheme the level is divided (Bonferroni).
     """
     groups = matching(summary, dataset=dataset).groupby(["scheme", "fraction"])
     n_groups = groups["n_train_groups"].mean()
+    n_tested = groups["n_groups"].max()
+    tuned = {(store, key[0]) for store in curves for key in curves[store] if is_tuned(key[0].kind)}
     rows = []
     for store, found in sorted(curves.items()):
         for head, scheme, fraction in sorted(found):
@@ -78,7 +84,10 @@ def gains(
             if frozen is None:
                 continue
             draws = found[head, scheme, fraction] - found[frozen, scheme, fraction]
-            low, high = interval(draws, confidence)
+            inflation = Inflation.without_halves(int(n_tested[scheme, fraction]))
+            low, high = interval(draws[0], variances(draws), inflation, confidence)
+            strict = 1 - (1 - confidence) / max(len(tuned), 1)
+            surely, _ = interval(draws[0], variances(draws), inflation, strict)
             rows.append(
                 {
                     "dataset": dataset,
@@ -94,6 +103,7 @@ def gains(
                     "difference": draws[0],
                     "ci_low": float(low),
                     "ci_high": float(high),
+                    "low_of_all": float(surely),
                 }
             )
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"frozen_k": "Int64"})
@@ -104,15 +114,16 @@ def gains(
 
 
 def worth_from(rows: pd.DataFrame) -> float:
-    """Return the smallest fraction at and above which all intervals lie above zero, or NaN.
+    """Return the smallest fraction at and above which the gain is shown, or NaN.
 
     Parameters
     ----------
     rows
-        Rows of one store, mode and scheme, with columns `fraction` and `ci_low`.
+        Rows of one store, mode and scheme, with columns `fraction` and `low_of_all`, the lower
+        bounds that hold for all stores and modes.
     """
     falling = rows.sort_values("fraction", ascending=False)
-    above = (falling["ci_low"] > 0).cummin()
+    above = (falling["low_of_all"] > 0).cummin()
     return float(falling.loc[above, "fraction"].min())
 
 

@@ -8,13 +8,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from transferscope.compare.bootstrap import draw_weights
-from transferscope.compare.differences import FOUND, Side, corrected, difference
-from transferscope.compare.summary import intervals_of
-from transferscope.compare.tables import Store, matching, rounded, write_csv
+from transferscope.compare.contests import Rules, Side
+from transferscope.compare.differences import FOUND, compare_pairs
+from transferscope.compare.halves import HalfScores
+from transferscope.compare.summary import estimates_of, with_intervals
+from transferscope.compare.tables import Head, Store, matching, rounded, write_csv
 from transferscope.compare.tally import Tally, groups_of, tally
+from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import family_of
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
@@ -30,6 +34,7 @@ from transferscope.probes.variants import (
     scored_at_levels,
     variants_of,
 )
+from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import write_parquet
 
 LEVEL_COLUMNS = [
@@ -55,7 +60,6 @@ DIFFERENCE_COLUMNS = [
     *(f"second_{name}" for name in VARIANT),
     *FOUND,
 ]
-FAMILY = ["kind", "dataset", "head", "k", "scheme"]
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,12 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
         Output folder.
     """
     scores: list[pd.DataFrame] = []
-    rows: list[dict[str, Any]] = []
+    gaps: list[pd.DataFrame] = []
+    noise = draw_noise(settings.bootstrap, derive_rng("noise", settings.seed))
+    rules = Rules(settings.confidence, settings.margin, noise)
     with_precision = settings.metric == "macro_average_precision"
     for dataset in dict.fromkeys(levels.dataset for levels in stores):
+        families: dict[_Family, list[_Pair]] = {}
         own = [levels for levels in stores if levels.dataset == dataset]
         paths = [path for levels in own for each in levels.paths.values() for path in each]
         groups = sorted(set().union(*map(groups_of, paths)))
@@ -128,43 +135,79 @@ def compare_levels(stores: Sequence[Levels], settings: CompareSettings, folder: 
                 for variant, each in levels.paths.items()
             }
             for variant, counted in found.items():
-                table = intervals_of(counted, dataset, levels.store, settings.confidence)
-                table = matching(table, metric=settings.metric).rename(columns={"point": "mean"})
+                table = estimates_of(counted, dataset, levels.store)
+                table = matching(table, metric=settings.metric)
+                table = with_intervals(table, HalfScores(), settings.confidence)
+                table = table.rename(columns={"point": "mean"})
                 scores.append(table.assign(**variant.columns))
-            rows += _differences(levels, found, settings, len(groups))
-    gaps = pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype({"k": "Int64"})
-    if rows:
-        gaps = corrected(gaps, FAMILY, settings.confidence)
+            for key, side in _sides(levels, found):
+                families.setdefault(key, []).append(side)
+        gaps += [_compared(key, pairs, len(groups), rules) for key, pairs in families.items()]
     tables = {
         "aggregate": pd.concat(scores, ignore_index=True)[LEVEL_COLUMNS],
-        "aggregate_differences": gaps,
+        "aggregate_differences": pd.concat(gaps, ignore_index=True)
+        if gaps
+        else pd.DataFrame(columns=DIFFERENCE_COLUMNS),
     }
     for name, table in tables.items():
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
 
 
-def _differences(
-    levels: Levels, found: Mapping[Variant, Tally], settings: CompareSettings, n_groups: int
-) -> Iterator[dict[str, Any]]:
-    sides = {variant: counted.folds for variant, counted in found.items()}
-    for kind, first, second in _pairs(list(found)):
-        for head, scheme in sorted(set(sides[first]) & set(sides[second])):
+@dataclass(frozen=True, order=True)
+class _Family:
+    """Comparisons that are corrected together."""
+
+    dataset: str
+    kind: str
+    head: Head
+    scheme: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two variants of one store."""
+
+    store: Store
+    variants: tuple[Variant, Variant]
+    sides: tuple[Side, Side]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Values of the columns that identify the comparison within its family."""
+        first, second = (variant.columns for variant in self.variants)
+        return {
+            **self.store.columns,
+            **{f"first_{name}": value for name, value in first.items()},
+            **{f"second_{name}": value for name, value in second.items()},
+        }
+
+
+def _sides(levels: Levels, found: Mapping[Variant, Tally]) -> Iterator[tuple[_Family, _Pair]]:
+    folds = {variant: counted.folds for variant, counted in found.items()}
+    # The levels are not scored in halves of the groups.
+    no_halves = np.empty((0, 2))
+    for kind, *pair in _pairs(list(found)):
+        first, second = pair
+        for head, scheme in sorted(set(folds[first]) & set(folds[second])):
             if head.kind == FLOOR:
                 continue
-            one, other = (Side(levels.store, sides[v][head, scheme]) for v in (first, second))
-            yield {
-                "kind": kind,
-                "dataset": levels.dataset,
-                **levels.store.columns,
-                **head.columns,
-                "scheme": scheme,
-                "metric": settings.metric,
-                **{f"first_{name}": value for name, value in first.columns.items()},
-                **{f"second_{name}": value for name, value in second.columns.items()},
-                **difference(one, other, n_groups, settings.confidence),
-                "n_groups": n_groups,
-            }
+            one, other = (Side(levels.store, folds[v][head, scheme], no_halves) for v in pair)
+            family = _Family(levels.dataset, kind, head, scheme, found[first].headline)
+            yield family, _Pair(levels.store, (first, second), (one, other))
+
+
+def _compared(family: _Family, pairs: Sequence[_Pair], n_groups: int, rules: Rules) -> pd.DataFrame:
+    found = compare_pairs([pair.sides for pair in pairs], n_groups, rules)
+    names = pd.DataFrame([pair.columns for pair in pairs]).assign(
+        kind=family.kind,
+        dataset=family.dataset,
+        **family.head.columns,
+        scheme=family.scheme,
+        metric=family.metric,
+    )
+    return pd.concat([names, found], axis=1)[DIFFERENCE_COLUMNS].astype({"k": "Int64"})
 
 
 def _pairs(variants: Sequence[Variant]) -> Iterator[tuple[str, Variant, Variant]]:

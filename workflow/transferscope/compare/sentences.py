@@ -12,9 +12,11 @@ import pandas as pd
 from transferscope.compare.finetuning import KEYS as TUNED_KEYS
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
+from transferscope.compare.plateau import SATURATED
 from transferscope.compare.selection import RULE, at_full_fraction
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import Head, Store, matching
+from transferscope.compare.uncertainty import POWER
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
@@ -28,20 +30,27 @@ from transferscope.compare.wording import (
     signed,
     store_name,
     strategy_phrase,
+    times,
     verdict,
 )
-from transferscope.config.channel_strategies import FEATURES, MAP_RANDOM
+from transferscope.config.channel_strategies import FEATURES, MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR
 
-SATURATED = 0.95
 SUSPICIOUS = 0.98
 WIDE = 0.15
 RANDOM_ORDERS = (
     "`map-random` stands for all random orders of the channels that were run: its scores are "
     "averages over them, and its intervals include the variance between them."
 )
-FEW_GROUPS = 20
+ONE_ORDER = (
+    "`map-random` is one random order of the channels: another order may score differently, which "
+    "its interval does not include."
+)
+# Groups of a class per test fold, below which a score depends on single groups.
+FEW_GROUPS_PER_FOLD = 5
+ENOUGH_REPEATS = 3
+CLASSES_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Evidence:
         The headline metric of the floor at the full fraction.
     gaps
         Differences with the chosen head.
+    leaders
+        Leaderboard with the chosen head.
     chosen
         The best store of each scheme.
     classes
@@ -69,6 +80,7 @@ class Evidence:
     curve: pd.DataFrame
     floor: pd.DataFrame
     gaps: pd.DataFrame
+    leaders: pd.DataFrame
     chosen: pd.DataFrame
     classes: pd.DataFrame
     tuned: pd.DataFrame
@@ -106,8 +118,34 @@ class OfScheme:
         return self.ranked.iloc[0]
 
     def gaps(self, kind: str) -> pd.DataFrame:
-        """Return the differences of one kind: one family of Holm's correction."""
+        """Return the differences of one kind."""
         return matching(self.all.gaps, kind=kind, scheme=self.scheme)
+
+    @property
+    def leaders(self) -> pd.DataFrame:
+        """The leaderboard."""
+        return matching(self.all.leaders, scheme=self.scheme)
+
+    @property
+    def chosen(self) -> Any:
+        """What was chosen in this scheme."""
+        return matching(self.all.chosen, scheme=self.scheme).iloc[0]
+
+    def verdict(self, row: Any) -> str:
+        """Say what is shown of a difference."""
+        return verdict(row, self.all.settings.margin)
+
+    def rival(self, row: Any) -> str:
+        """Say what is shown of the best store minus another one.
+
+        Comparisons with the best are one family of their own (`may_be_best`).
+        """
+        of_other = _from(self.leaders, row, prefix="second_")
+        if row["verdict"] == "equal" or of_other.empty:
+            return self.verdict(row)
+        if of_other.iloc[0]["may_be_best"]:
+            return "undecided which of them is better"
+        return f"{store_name(of_other.iloc[0])} is shown not to be the best"
 
 
 def describe(
@@ -120,13 +158,15 @@ def describe(
     summary
         From `summarise`.
     tables
-        `differences`, `chosen`, `per_class` and `finetuning`, as `compare` writes them.
+        `scores`, `differences`, `leaderboard`, `chosen`, `per_class` and `finetuning`, as
+        `compare` writes them.
     settings
         Metric, coverage and draws.
     """
-    parts = ["# What the comparison shows", "", *_how_to_read(settings)]
-    if (summary["channels"] == MAP_RANDOM).any():
-        parts += ["", RANDOM_ORDERS]
+    parts = ["# What the comparison shows", "", *_how_to_read(settings, tables["chosen"])]
+    orders = tables["scores"]["channels"].astype("str")
+    if n_orders := orders[orders.map(family_of) == MAP_RANDOM].nunique():
+        parts += ["", RANDOM_ORDERS if n_orders > 1 else ONE_ORDER]
     for dataset in sorted(summary["dataset"].unique()):
         parts += ["", f"## {quoted(dataset)}", ""]
         evidence = _evidence(dataset, summary, tables, settings)
@@ -143,18 +183,27 @@ def _bullets(sentences: Iterable[str]) -> list[str]:
     return [f"* {sentence}" for sentence in sentences]
 
 
-def _how_to_read(settings: CompareSettings) -> list[str]:
-    metric = METRIC_NAMES[settings.metric]
+def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
+    metric, level = METRIC_NAMES[settings.metric], percent(settings.confidence)
+    halved = "n_half_pairs" in chosen and (chosen["n_half_pairs"] > 0).any()
+    origin = (
+        "how much scores change between disjoint halves of the groups, in each of which all heads "
+        "were trained again"
+        if halved
+        else "a bound that held in simulations, because no head was trained in halves of the groups"
+    )
     return [
         f"Scores are {metric}, averaged over folds and repeats, with all training labels unless a "
-        "fraction is named. "
-        f"Intervals are {percent(settings.confidence)} bootstrap intervals over "
-        f"{settings.bootstrap:,} draws of whole groups (percentiles, centred on the score), the "
-        "same draws for every store, so that differences are paired. They say how much depends on "
-        "which groups were tested; what another training set would change is not in them.",
+        f"fraction is named. {level} intervals say how far a score or a difference may be from "
+        "that of other groups like these, for training and for testing: they come from "
+        f"{settings.bootstrap:,} draws of whole test groups, the same for every store, and from "
+        f"{origin}.",
         "",
-        f"{RULE} A store is a backbone with a channel strategy. The best of many is chosen because "
-        "it came out highest, so that its score is optimistic: judge by the differences.",
+        "*Shown* means that such a finding, or a wrong one of its kind in the same dataset and "
+        f"split, comes up in at most {percent(round(1 - settings.confidence, 6))} of studies where "
+        "there is nothing to find. *Undecided* does not mean equal: only *practically equal* means "
+        f"that a difference of {settings.margin:g} or more is ruled out. {RULE} A store is a "
+        "backbone with a channel strategy.",
     ]
 
 
@@ -173,6 +222,7 @@ def _evidence(
         curve=matching(rows, head),
         floor=matching(at_full_fraction(rows, settings.metric), Head(FLOOR)),
         gaps=matching(tables["differences"], head, dataset=dataset),
+        leaders=matching(tables["leaderboard"], head, dataset=dataset),
         chosen=best,
         classes=matching(tables["per_class"], head, dataset=dataset),
         tuned=matching(tables["finetuning"], dataset=dataset),
@@ -195,47 +245,62 @@ def _of_dataset(evidence: Evidence) -> list[str]:
 
 def _of_scheme(known: OfScheme) -> Iterator[str]:
     yield _winner(known)
+    yield from _may_be_best(known)
     yield from _runner_up(known)
     yield from _handcrafted(known)
     yield from _floor(known)
     yield from _mapping(known)
     yield _saturation(known)
     yield from _fine_tuning(known)
+    yield from _power(known)
 
 
 def _winner(known: OfScheme) -> str:
     best, n = known.best, len(known.ranked)
     groups = "" if pd.isna(best["n_groups"]) else f", {count(int(best['n_groups']), 'group')}"
     tested = f"{count(int(best['n_scores']), 'test fold')}{groups}"
-    text = f"{estimate(best, known.all.settings.confidence)} on {tested}"
     name = f"**{store_name(best)}**"
     if n == 1:
+        text = f"{estimate(best, known.all.settings.confidence)} on {tested}"
         return f"The only store, {name}, reaches {text}."
-    return f"The best of {count(n, 'store')} is {name} with {text}."
+    # An interval that holds although this store was chosen for its score.
+    leader = _from(known.leaders, best)
+    row = best if leader.empty else leader.iloc[0]
+    text = f"{estimate(row, known.all.settings.confidence)} on {tested}"
+    return f"The highest of {count(n, 'store')} is {name} with {text}."
+
+
+def _may_be_best(known: OfScheme) -> Iterator[str]:
+    leaders = known.leaders
+    if len(leaders) < 2:
+        return
+    candidates = leaders[leaders["may_be_best"].astype(bool)]
+    others = len(leaders) - len(candidates)
+    if len(candidates) == 1:
+        yield f"It is shown to be the best: each of the other {count(others, 'store')} is worse."
+        return
+    names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
+    rest = f"the other {others} are shown not to be" if others else "none is ruled out"
+    yield f"{len(candidates)} of {count(len(leaders), 'store')} may be the best, {rest}: {names}."
 
 
 def _runner_up(known: OfScheme) -> Iterator[str]:
     if len(known.ranked) < 2:
         return
-    gaps = known.gaps("stores")
-    of_best = _from(gaps, known.best, "first_")
     second = known.ranked.iloc[1]
-    direct = _from(of_best, second, "second_")
+    direct = _from(_from(known.gaps("stores"), known.best, "first_"), second, "second_")
     if direct.empty:
         yield f"The runner-up is {store_name(second)} with {number(second['mean'])}."
         return
     row = direct.iloc[0]
     yield (
-        f"The runner-up is {store_name(second)}; the best is ahead by {gap(row)} and won "
-        f"{percent(round(row['share_folds_won'], 3))} of the folds: {verdict(row, len(gaps))}."
+        f"The runner-up is {store_name(second)}, behind by {gap(row)} and in "
+        f"{_folds(row['folds_won'])} of {count(int(row['n_folds']), 'fold')}: {known.rival(row)}."
     )
-    level = int((~of_best["significant"].astype(bool)).sum())
-    if len(known.ranked) > 2:
-        yield (
-            f"{level} of the {len(of_best)} other stores cannot be distinguished from the best."
-            if level
-            else f"The best is ahead of each of the {len(of_best)} other stores."
-        )
+
+
+def _folds(won: float) -> str:
+    return f"{won:g}"
 
 
 def _handcrafted(known: OfScheme) -> Iterator[str]:
@@ -254,7 +319,7 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
     row = direct.iloc[0]
     yield (
         f"Hand-crafted features ({store_name(baseline)}) reach {number(row['second_mean'])}; the "
-        f"best store is ahead by {gap(row)}: {verdict(row, len(gaps))}."
+        f"highest store is ahead by {gap(row)}: {known.rival(row)}."
     )
 
 
@@ -266,8 +331,8 @@ def _floor(known: OfScheme) -> Iterator[str]:
         ahead = "is ahead by" if row["difference"] >= 0 else "is behind by"
         yield (
             f"The floor, which uses only the training labels, reaches "
-            f"{number(row['second_mean'])}; the best store {ahead} {gap(row)}: "
-            f"{verdict(row, len(gaps))}."
+            f"{number(row['second_mean'])}; the highest store {ahead} {gap(row)}: "
+            f"{known.verdict(row)}."
         )
         return
     floor = matching(known.all.floor, scheme=known.scheme)["mean"].mean()
@@ -287,17 +352,18 @@ def _mapping(known: OfScheme) -> Iterator[str]:
             row = rows.iloc[0]
             yield (
                 f"Natural mapping minus {other} ({quoted(strategy)}), for "
-                f"{quoted(row['first_backbone'])}: {gap(row)}; {verdict(row, len(gaps))}."
+                f"{quoted(row['first_backbone'])}: {gap(row)}; {known.verdict(row)}."
             )
             continue
-        proven = rows[rows["significant"].astype(bool)]
-        better, worse = (proven["difference"] > 0).sum(), (proven["difference"] < 0).sum()
-        span = f"{signed(rows['difference'].min())} to {signed(rows['difference'].max())}"
+        tally = rows["verdict"].value_counts()
+        better, worse, equal, undecided = (
+            int(tally.get(each, 0)) for each in ("better", "worse", "equal", "undecided")
+        )
         yield (
             f"Natural mapping against {other} ({quoted(strategy)}), over {len(rows)} backbones: "
-            f"better for {better}, worse for {worse}, no difference shown for "
-            f"{len(rows) - better - worse}; differences from {span}, mean "
-            f"{signed(rows['difference'].mean())}."
+            f"shown to be better for {better}, worse for {worse}, practically equal for {equal}, "
+            f"undecided for {undecided}; the smallest difference is "
+            f"{signed(rows['difference'].min())}, the largest {signed(rows['difference'].max())}."
         )
     if gaps.empty:
         yield "Natural mapping was not run next to another strategy, so it is not compared."
@@ -308,19 +374,20 @@ def _saturation(known: OfScheme) -> str:
     curve = _from(rows, best).sort_values("fraction")
     if len(curve) < 2:
         return "One fraction was run, so how many labels are needed is not known."
-    enough = curve[curve["mean"] >= SATURATED * best["mean"]]
-    if enough.empty or best["mean"] <= 0:
+    if best["mean"] <= 0:
         return "The best score is zero, so how many labels are needed cannot be said."
-    first = enough.iloc[0]
-    groups = count(round(first["n_train_groups"]), "training group")
-    if first["fraction"] == curve["fraction"].max():
+    share, first = percent(SATURATED), known.chosen["enough_from"]
+    row = curve[curve["fraction"] == first]
+    if row.empty:
+        groups = count(round(curve.iloc[-1]["n_train_groups"]), "training group")
         return (
-            f"Only all training labels ({groups}) give {percent(SATURATED)} of the best store's "
-            "full score, less does not: no plateau is seen, and more labels may still help."
+            f"No smaller fraction of the {groups} is shown to give {share} of the highest store's "
+            "full score: more labels may still help."
         )
+    groups = count(round(row.iloc[0]["n_train_groups"]), "training group")
     return (
-        f"With {percent(first['fraction'])} of the training groups ({groups}) the best store "
-        f"reaches {number(first['mean'])}, at least {percent(SATURATED)} of its full score."
+        f"From {percent(first)} of the training groups on ({groups}) the highest store is shown to "
+        f"reach at least {share} of its full score (here {number(row.iloc[0]['mean'])})."
     )
 
 
@@ -347,44 +414,66 @@ def _worth(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]["worth_from"]
     if np.isnan(first):
         return (
-            "From no fraction on does the paired interval of the difference stay above zero, so "
-            "that it is not shown to be worth it."
+            "From no fraction on is the difference shown to be above zero, so that it is not shown "
+            "to be worth it."
         )
     groups = rows.loc[rows["fraction"] == first, "n_train_groups"].iloc[0]
     return (
         f"It is worth it from {percent(first)} of the training groups on "
-        f"({count(round(groups), 'training group')}): from there the paired interval of the "
-        "difference stays above zero."
+        f"({count(round(groups), 'training group')}): from there the difference is shown to be "
+        "above zero."
+    )
+
+
+def _power(known: OfScheme) -> Iterator[str]:
+    """Say which differences between stores this study can show."""
+    gaps = known.gaps("stores").dropna(subset=["detectable"])
+    gaps = gaps[gaps["detectable"] > 0]
+    if gaps.empty:
+        return
+    typical = gaps.loc[(gaps["detectable"] - gaps["detectable"].median()).abs().idxmin()]
+    yield (
+        f"A difference of {number(typical['detectable'])} between two stores would be shown by "
+        f"{percent(POWER)} of studies like this one ({count(int(typical['n_groups']), 'group')}); "
+        f"one of .05 needs about {int(typical['groups_for_05']):,} groups, one of .02 about "
+        f"{int(typical['groups_for_02']):,}."
     )
 
 
 def _split_gap(evidence: Evidence) -> Iterator[str]:
-    gaps = evidence.of_scheme("image").gaps("scheme")
+    known = evidence.of_scheme("image")
+    gaps = known.gaps("scheme")
     if gaps.empty:
         return
     best = {row["scheme"]: row for _, row in evidence.chosen.iterrows()}
     row = _from(gaps, best["group"], "first_")
     if not row.empty:
         yield (
-            f"The best store by group, {store_name(best['group'])}, changes by "
-            f"{gap(row.iloc[0])} when split by image: {verdict(row.iloc[0], len(gaps))}."
+            f"The highest store by group, {store_name(best['group'])}, changes by "
+            f"{gap(row.iloc[0])} when split by image: {known.verdict(row.iloc[0])}."
         )
-    span = f"{signed(gaps['difference'].min())} to {signed(gaps['difference'].max())}"
     if len(gaps) > 1:
         yield (
             f"Over all {len(gaps)} stores the gap is {signed(gaps['difference'].mean())} on "
-            f"average ({span})."
+            f"average; the smallest is {signed(gaps['difference'].min())}, the largest "
+            f"{signed(gaps['difference'].max())}."
         )
         same = all(best["group"][k] == best["image"][k] for k in ("backbone", "channels"))
         yield (
-            "Both splits name the same best store."
+            "The same store is highest in both splits."
             if same
             else (
-                f"The splits disagree on the best store: {store_name(best['group'])} by group, "
+                f"Different stores are highest: {store_name(best['group'])} by group, "
                 f"{store_name(best['image'])} by image."
             )
         )
-    if (gaps["significant"].astype(bool) & (gaps["difference"] > 0)).any():
+    lower = gaps[gaps["verdict"] == "worse"]
+    if len(lower):
+        yield (
+            f"{count(len(lower), 'store')} shown to score lower by image than by group, which "
+            "leakage cannot explain: look for fields that differ within groups."
+        )
+    if (gaps["verdict"] == "better").any():
         yield "A score from a split by image is no estimate for groups that were never seen."
 
 
@@ -394,13 +483,15 @@ def _ranking(evidence: Evidence) -> list[str]:
     for scheme in schemes:
         for row in evidence.of_scheme(scheme).ranked.to_dict("records"):
             store = Store(row["backbone"], row["channels"])
-            cells.setdefault(store, {})[scheme] = _cell(row)
+            leader = _from(evidence.of_scheme(scheme).leaders, row)
+            named = "" if leader.empty else f" {leader.iloc[0]['letters']}"
+            cells.setdefault(store, {})[scheme] = f"{_cell(row)}{named}"
     header = " | ".join(["store", *(f"by {s}" for s in schemes)])
     lines = [f"| {header} |", "|---" * (len(schemes) + 1) + "|"]
     for store, found in cells.items():
         label = quoted(store).replace("|", "\\|")
         lines.append(f"| {label} | {' | '.join(found.get(s, '-') for s in schemes)} |")
-    return lines
+    return [*lines, "", "Stores that share a letter in a column are not shown to differ."]
 
 
 def _cell(row: Any) -> str:
@@ -425,10 +516,14 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
                 f"{where}: the interval is {number(best['ci_high'] - best['ci_low'])} wide; more "
                 "groups are needed for a firm answer."
             )
-        if best["n_groups"] is not pd.NA and best["n_groups"] < FEW_GROUPS:
-            yield f"{where}: intervals rest on {count(int(best['n_groups']), 'group')} only."
+        yield from _few_groups(known)
+        if known.chosen["n_repeats"] < ENOUGH_REPEATS:
+            yield (
+                f"{where}: the splits were repeated {times(int(known.chosen['n_repeats']))}; "
+                f"{ENOUGH_REPEATS} repeats (`splits.seeds: [0, 1, 2]`) find smaller differences."
+            )
         below = _from(known.gaps("floor"), best, "first_")
-        if len(below) and not (below.iloc[0]["ci_low"] > 0):
+        if len(below) and below.iloc[0]["verdict"] != "better":
             yield f"{where} is not shown to be better than the floor: do not rely on it."
         rows = _from(matching(evidence.classes, scheme=scheme), best)
         never = rows[(rows["n_predicted"] == 0) & (rows["n_positive"] > 0)]["class"]
@@ -436,6 +531,24 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             yield f"{where} never predicts {', '.join(map(quoted, never))}."
 
 
-def _from(rows: pd.DataFrame, store: Any, side: str = "") -> pd.DataFrame:
-    """Return the rows whose first, second or only side is a store."""
-    return matching(rows, **{f"{side}{key}": store[key] for key in ("backbone", "channels")})
+def _few_groups(known: OfScheme) -> Iterator[str]:
+    """Name the classes whose scores depend on single groups."""
+    rows = _from(matching(known.all.classes, scheme=known.scheme), known.best)
+    n_folds = known.best["n_scores"] / known.chosen["n_repeats"]
+    few = rows[rows["n_positive_groups"] < FEW_GROUPS_PER_FOLD * n_folds]
+    if len(few):
+        named = [
+            f"{quoted(row['class'])} {int(row['n_positive_groups'])}"
+            for row in few.sort_values("n_positive_groups").head(CLASSES_NAMED).to_dict("records")
+        ]
+        yield (
+            f"By {known.scheme}, {count(len(few), 'class')} of {len(rows)} have fewer than "
+            f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide: "
+            f"{', '.join(named)}{' ...' if len(few) > len(named) else ''}."
+        )
+
+
+def _from(rows: pd.DataFrame, store: Any, side: str = "", prefix: str = "") -> pd.DataFrame:
+    """Return the rows whose first, second or only side is a store, or that side of a row."""
+    keys = ("backbone", "channels")
+    return matching(rows, **{f"{side}{key}": store[f"{prefix}{key}"] for key in keys})

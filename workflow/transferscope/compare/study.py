@@ -13,19 +13,25 @@ import pyarrow.parquet as pq
 
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
-from transferscope.compare.differences import COLUMNS, differences
+from transferscope.compare.contests import Contest, Rules, Side
+from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
+from transferscope.compare.differences import differences
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
+from transferscope.compare.halves import HalfScores, read_halves
+from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from transferscope.compare.page import as_page
+from transferscope.compare.plateau import enough_from
 from transferscope.compare.selection import at_full_fraction, choose
 from transferscope.compare.sentences import describe
 from transferscope.compare.summary import (
-    CLASS_COLUMNS,
     INTERVAL_KEYS,
+    class_counts,
     class_table,
+    estimates_of,
     head_of,
-    intervals_of,
     summarise,
+    with_intervals,
 )
 from transferscope.compare.tables import (
     REMAKE,
@@ -37,13 +43,15 @@ from transferscope.compare.tables import (
     write_csv,
 )
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
+from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError, user_error
-from transferscope.probes.score_table import STORE
+from transferscope.probes.score_table import FLOOR, STORE
 from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import write_parquet
 
 PREDICTIONS_SUFFIX = ".predictions.parquet"
@@ -74,7 +82,7 @@ class Bootstrapped:
 
     groups: list[str]
     weights: Floats32
-    intervals: list[pd.DataFrame] = field(default_factory=list)
+    estimates: list[pd.DataFrame] = field(default_factory=list)
     classes: list[pd.DataFrame] = field(default_factory=list)
     folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
         default_factory=dict
@@ -90,11 +98,13 @@ def compare(
     folder: Path,
     summary_csv: Path,
     summary_md: Path,
+    half_paths: Sequence[Path] = (),
 ) -> None:
     """Compare all stores of a study.
 
-    Writes `scores`, `differences` (also as CSV), `chosen`, `confusion`, `per_class` and
-    `finetuning` (Parquet) into `folder`, and the summary as a table and in sentences.
+    Writes `scores`, `differences` and `leaderboard` (also as CSV), `chosen`, `confusion`,
+    `per_class` and `finetuning` (Parquet) into `folder`, and the summary as a table and in
+    sentences.
 
     Parameters
     ----------
@@ -108,6 +118,8 @@ def compare(
         Output folder of the tables.
     summary_csv, summary_md
         Output files of the summary.
+    half_paths
+        Tables of scores in halves of the groups. Where there are none, errors are larger.
 
     Raises
     ------
@@ -117,29 +129,52 @@ def compare(
     scores = read_scores(score_paths)
     _check_headline(scores, settings.metric)
     predictions = _identify(score_paths, prediction_paths)
+    halves = read_halves(half_paths)
+    noise = draw_noise(settings.bootstrap, derive_rng("noise", settings.seed))
+    rules = Rules(settings.confidence, settings.margin, noise)
     bootstrapped = _bootstrap(scores, predictions, settings)
-    summary = _summary(scores, bootstrapped)
+    intervals = _intervals(bootstrapped, halves, settings.confidence)
+    summary = _summary(scores, intervals)
+    contests = {
+        dataset: _contests(dataset, found, halves, settings.metric)
+        for dataset, found in bootstrapped.items()
+    }
     chosen = choose(summary, settings.metric)
-    classes = [table for found in bootstrapped.values() for table in found.classes]
     gained = [
-        gains(found.curves, dataset, summary, settings.confidence)
+        gains(_tuned_curves(found, scores, dataset), dataset, summary, settings.confidence)
         for dataset, found in bootstrapped.items()
     ]
+    gaps, leaders = [], []
+    for dataset, of_dataset in contests.items():
+        for contest in of_dataset:
+            names = {"dataset": dataset, "metric": settings.metric}
+            found = differences(contest, rules).assign(**names)
+            gaps.append(found[DIFFERENCE_COLUMNS])
+            leaders.append(leaderboard(contest, found, rules).assign(**names))
+    counts = [table for found in bootstrapped.values() for table in found.classes]
     tables = {
         "scores": scores,
-        "differences": _differences(bootstrapped, settings),
+        "differences": _concatenate(gaps, DIFFERENCE_COLUMNS),
+        "leaderboard": _concatenate(leaders, LEADERBOARD_COLUMNS),
         # With the parameters of the intervals, for the figures.
         "chosen": chosen.assign(
-            metric=settings.metric, confidence=settings.confidence, draws=settings.bootstrap
+            metric=settings.metric,
+            confidence=settings.confidence,
+            draws=settings.bootstrap,
+            margin=settings.margin,
+            enough_from=_enough_from(chosen, bootstrapped, halves, settings),
+            n_repeats=chosen["dataset"].map(scores.groupby("dataset")["seed"].nunique()),
+            n_half_pairs=chosen["dataset"].map(halves.n_pairs).fillna(0).astype("int64"),
         ),
         "confusion": _confusions(bootstrapped, chosen, summary, settings),
-        "per_class": _concatenate(classes, CLASS_COLUMNS),
+        "per_class": class_table(_concatenate(counts, []), intervals),
         "finetuning": _concatenate(gained, TUNED_COLUMNS),
     }
     for name, table in tables.items():
         table = table if name == "scores" else rounded(table)
         write_parquet(table, folder / f"{name}.parquet", {})
-    write_csv(tables["differences"], folder / "differences.csv")
+    for name in ("differences", "leaderboard"):
+        write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     text = describe(summary, tables, settings)
     write_atomically(summary_md, text)
@@ -197,13 +232,11 @@ def _bootstrap(
             weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
             result[dataset] = Bootstrapped(groups, weights)
             own = matching(scores, dataset=dataset)
-            tuned = tuned_stores(own)
             for table in tables:
                 counted = _reduce(table, result[dataset], settings, own)
-                if table.store in tuned:
-                    curves = result[dataset].curves.setdefault(table.store, {})
-                    column = PLAIN_METRICS.index(counted.headline)
-                    curves |= {key: counted.draws(*key)[:, column] for key in counted.sums}
+                curves = result[dataset].curves.setdefault(table.store, {})
+                column = PLAIN_METRICS.index(counted.headline)
+                curves |= {key: counted.draws(*key)[:, column] for key in counted.sums}
                 bar.update()
     return result
 
@@ -219,9 +252,8 @@ def _reduce(
         float(scores["fraction"].max()),
         bool((scores["metric"] == "macro_average_precision").any()),
     )
-    intervals = intervals_of(counted, table.dataset, table.store, settings.confidence)
-    into.intervals.append(intervals)
-    into.classes.append(class_table(counted, table.dataset, table.store, intervals))
+    into.estimates.append(estimates_of(counted, table.dataset, table.store))
+    into.classes.append(class_counts(counted, table.dataset, table.store))
     folds = into.folds.setdefault(table.store, {})
     for key, values in counted.folds.items():
         folds.setdefault(key, values)
@@ -229,24 +261,75 @@ def _reduce(
     return counted
 
 
-def _summary(scores: pd.DataFrame, bootstrapped: dict[str, Bootstrapped]) -> pd.DataFrame:
-    parts = [table for found in bootstrapped.values() for table in found.intervals]
-    intervals = _concatenate(parts, [])
+def _intervals(
+    bootstrapped: dict[str, Bootstrapped], halves: HalfScores, confidence: float
+) -> pd.DataFrame:
+    """Return the intervals of all stores; the floor may be in several tables of one store."""
+    parts = [table for found in bootstrapped.values() for table in found.estimates]
+    estimates = _concatenate(parts, [*INTERVAL_KEYS, "point", "variance", "n_groups"])
+    return with_intervals(estimates.drop_duplicates(INTERVAL_KEYS), halves, confidence)
+
+
+def _summary(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     if intervals.empty:
         extra = ["point", "ci_low", "ci_high", "n_groups"]
         intervals = scores[INTERVAL_KEYS].iloc[:0].assign(**dict.fromkeys(extra, np.nan))
-    return summarise(scores, intervals.drop_duplicates(INTERVAL_KEYS))
+    return summarise(scores, intervals.drop(columns="variance", errors="ignore"))
 
 
-def _differences(bootstrapped: dict[str, Bootstrapped], settings: CompareSettings) -> pd.DataFrame:
-    parts = []
-    for dataset, found in bootstrapped.items():
-        largest = pd.concat(found.intervals).groupby("scheme")["n_groups"].max()
-        n_groups = {str(scheme): int(n) for scheme, n in largest.items()}
-        parts.append(
-            differences(found.folds, dataset, settings.metric, n_groups, settings.confidence)
+def _contests(dataset: str, found: Bootstrapped, halves: HalfScores, metric: str) -> list[Contest]:
+    """Return the stores of a dataset, for each head and split scheme."""
+    estimates = pd.concat(found.estimates)
+    n_groups = {str(s): int(n) for s, n in estimates.groupby("scheme")["n_groups"].max().items()}
+    fraction = float(estimates["fraction"].max())
+    sides: dict[tuple[Head, str], list[Side]] = {}
+    for store in sorted(found.folds):
+        for (head, scheme), folds in found.folds[store].items():
+            key = (dataset, store, head, scheme, fraction, metric, "")
+            sides.setdefault((head, scheme), []).append(Side(store, folds, halves.of([key])[0]))
+    indexed = {key: {side.store: side for side in each} for key, each in sides.items()}
+    return [
+        Contest(
+            head,
+            scheme,
+            each,
+            floors=indexed.get((Head(FLOOR), scheme), {}),
+            by_group=indexed.get((head, "group"), {}) if scheme == "image" else {},
+            n_groups=n_groups[scheme],
         )
-    return _concatenate(parts, COLUMNS)
+        for (head, scheme), each in sorted(sides.items(), key=lambda item: item[0])
+        if head.kind != FLOOR
+    ]
+
+
+def _tuned_curves(
+    found: Bootstrapped, scores: pd.DataFrame, dataset: str
+) -> dict[Store, dict[tuple[Head, str, float], Floats]]:
+    tuned = tuned_stores(matching(scores, dataset=dataset))
+    return {store: curves for store, curves in found.curves.items() if store in tuned}
+
+
+def _enough_from(
+    chosen: pd.DataFrame,
+    bootstrapped: dict[str, Bootstrapped],
+    halves: HalfScores,
+    settings: CompareSettings,
+) -> list[float]:
+    """Return from which fraction on each chosen store is shown to be near its full score."""
+    found = []
+    for row in chosen.to_dict("records"):
+        store, head, scheme = Store(row["backbone"], row["channels"]), head_of(row), row["scheme"]
+        of_dataset = bootstrapped.get(row["dataset"])
+        curves = {} if of_dataset is None else of_dataset.curves.get(store, {})
+        draws = {f: values for (h, s, f), values in curves.items() if (h, s) == (head, scheme)}
+        if of_dataset is None or not draws:
+            found.append(np.nan)
+            continue
+        keys = [(row["dataset"], store, head, scheme, f, settings.metric, "") for f in draws]
+        in_halves = dict(zip(draws, halves.of(keys), strict=True))
+        n_groups = len(of_dataset.groups)
+        found.append(enough_from(draws, in_halves, n_groups, settings.confidence))
+    return found
 
 
 def _confusions(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from transferscope.compare.bootstrap import interval
+from transferscope.compare.halves import HalfScores, key_of
 from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store, matching
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
+from transferscope.compare.uncertainty import (
+    Inflation,
+    interval,
+    variances,
+    weight_of_scores,
+)
 from transferscope.config.channel_strategies import family_of
 from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE
 
@@ -36,23 +43,24 @@ CLASS_COLUMNS = [
     "ci_high",
 ]
 INTERVAL_KEYS = [c for c in SUMMARY_KEYS if c != "task"]
+# Estimates whose standard errors exceed those of the bootstrap by one factor.
+SAME_INFLATION = ["dataset", *HEAD, "scheme", "fraction", "metric"]
 
 
-def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) -> pd.DataFrame:
-    """Return the bootstrap interval of every metric of the predictions of one store.
+def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
+    """Return every metric of the predictions of one store with its bootstrapped variance.
 
     Returns
     -------
     pandas.DataFrame
-        `INTERVAL_KEYS`, `point` (the statistic of the original sample), `ci_low`, `ci_high`, and
-        `n_groups`, the number of test groups.
+        `INTERVAL_KEYS`, `point` (the statistic of the original sample), `variance` (over the
+        draws), and `n_groups`, the number of test groups.
     """
     metrics = [*((m, "") for m in PLAIN_METRICS), *((CLASS_METRIC, c) for c in tally.classes)]
     names, classes = zip(*metrics, strict=True)
     parts = []
     for (head, scheme, fraction), sums in sorted(tally.sums.items(), key=lambda item: item[0]):
         draws = tally.draws(head, scheme, fraction)
-        low, high = interval(draws, confidence, 0, 1)
         columns = {
             "dataset": dataset,
             **store.columns,
@@ -62,12 +70,43 @@ def intervals_of(tally: Tally, dataset: str, store: Store, confidence: float) ->
             "metric": names,
             "class": classes,
             "point": draws[0],
-            "ci_low": low,
-            "ci_high": high,
+            "variance": variances(draws),
             "n_groups": len(sums.groups),
         }
         parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
     return pd.concat(parts, ignore_index=True)
+
+
+def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: float) -> pd.DataFrame:
+    """Add intervals to estimates.
+
+    Parameters
+    ----------
+    estimates
+        From `estimates_of`, of all stores.
+    halves
+        Scores in halves of the groups, from which the part of the training groups is estimated:
+        one factor per dataset, head, scheme, fraction and metric, over all stores and classes.
+    confidence
+        Coverage of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows with `ci_low` and `ci_high`: NaN if a value is undefined in the sample or in
+        more than half of the draws.
+    """
+    parts = []
+    for _, rows in estimates.groupby(SAME_INFLATION, dropna=False, sort=False):
+        bootstrapped = rows["variance"].to_numpy()
+        keys = [key_of(row) for row in rows.to_dict("records")]
+        n_stores = len(rows.drop_duplicates(STORE))
+        inflation = Inflation.of(
+            halves.of(keys), bootstrapped, int(rows["n_groups"].max()), weight_of_scores(n_stores)
+        )
+        low, high = interval(rows["point"].to_numpy(), bootstrapped, inflation, confidence, 0, 1)
+        parts.append(rows.assign(ci_low=low, ci_high=high))
+    return pd.concat(parts) if parts else estimates.assign(ci_low=np.nan, ci_high=np.nan)
 
 
 def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +117,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     scores
         All scores, from `read_scores`; those of random orders are averaged.
     intervals
-        From `intervals_of`, of all prediction tables.
+        From `with_intervals`, of all prediction tables.
 
     Returns
     -------
@@ -102,14 +141,14 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"n_groups": "Int64"})[[*SUMMARY_COLUMNS, "point"]]
 
 
-def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 and counts of each class at the full fraction.
+def class_counts(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
+    """Return the counts of each class at the full fraction.
 
     Returns
     -------
     pandas.DataFrame
-        One row per head, scheme and class: `f1`, `ci_low`, `ci_high`, `n_positive` (tiles),
-        `n_predicted` (tiles, mean over repeats) and `n_positive_groups`.
+        One row per head, scheme and class: `n_positive` (tiles), `n_predicted` (tiles, mean over
+        repeats), `n_positive_groups` and `fraction`.
     """
     parts = []
     for (head, scheme), counts in sorted(tally.class_counts.items()):
@@ -123,15 +162,33 @@ def class_table(tally: Tally, dataset: str, store: Store, intervals: pd.DataFram
             "n_positive": counts.true / repeats,
             "n_predicted": counts.predicted / repeats,
             "n_positive_groups": counts.groups.sum(axis=0),
+            "fraction": tally.full_fraction,
         }
         parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
-    if not parts:
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def class_table(counts: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
+    """Add F1 with its interval to the counts of classes.
+
+    Parameters
+    ----------
+    counts
+        From `class_counts`.
+    intervals
+        From `with_intervals`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `CLASS_COLUMNS`.
+    """
+    if counts.empty:
         return pd.DataFrame(columns=CLASS_COLUMNS)
-    f1 = matching(intervals, metric=CLASS_METRIC, fraction=tally.full_fraction)
-    f1 = f1.rename(columns={"point": "f1"})
-    keys = [c for c in INTERVAL_KEYS if c not in ("fraction", "metric")]
+    f1 = matching(intervals, metric=CLASS_METRIC).rename(columns={"point": "f1"})
+    keys = [c for c in INTERVAL_KEYS if c != "metric"]
     kept = f1[[*keys, "f1", "ci_low", "ci_high"]]
-    return pd.concat(parts, ignore_index=True).merge(kept, on=keys, how="left")
+    return counts.merge(kept, on=keys, how="left")[CLASS_COLUMNS]
 
 
 def head_of(row: pd.Series) -> Head:

@@ -90,19 +90,17 @@ def gap(row: Any) -> str:
     return f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
 
 
-def verdict(row: Any, n_comparisons: int) -> str:
-    """Describe whether a difference is significant."""
-    if row["significant"]:
-        corrected = f", also after Holm's correction for {n_comparisons} comparisons"
-        return f"the interval excludes zero{corrected if n_comparisons > 1 else ''}"
-    if row["ci_low"] > 0 or row["ci_high"] < 0:
-        if n_comparisons > 1:
-            return (
-                "the interval excludes zero, but not after Holm's correction for "
-                f"{n_comparisons} comparisons, so this is a hint and no proof"
-            )
-        return "the interval excludes zero, but the t test does not: a hint and no proof"
-    return "the interval includes zero, so no difference is shown"
+def verdict(row: Any, margin: float) -> str:
+    """Say what is shown of a difference."""
+    if row["verdict"] == "equal":
+        return f"practically equal (shown to differ by less than {margin:g})"
+    n = int(row["n_comparisons"])
+    corrected = f", after correction for {n} comparisons" if n > 1 else ""
+    return {
+        "better": f"shown to be better{corrected}",
+        "worse": f"shown to be worse{corrected}",
+        "undecided": f"undecided{corrected}",
+    }[row["verdict"]]
 
 
 def count(n: int, noun: str) -> str:
@@ -110,7 +108,19 @@ def count(n: int, noun: str) -> str:
 
     Examples
     --------
-    >>> count(1, "store"), count(3, "store")
-    ('1 store', '3 stores')
+    >>> count(1, "store"), count(3, "store"), count(2, "class")
+    ('1 store', '3 stores', '2 classes')
     """
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{n:,} {noun}{'' if n == 1 else plural}"
+
+
+def times(n: int) -> str:
+    """Return how often.
+
+    Examples
+    --------
+    >>> times(1), times(2), times(3)
+    ('once', 'twice', '3 times')
+    """
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")

@@ -52,6 +52,7 @@ class ProbeJob(Probe):
     """Settings of the step `transferscope probe`; the probe's own model checks `settings`."""
 
     settings: dict[str, Any] = Field({})
+    splits: SplitSettings = SplitSettings()
 
 
 class AggregateProbe(Probe):

@@ -116,6 +116,16 @@ class StudyPaths:
         scores = self.scores(probe, dataset, representation, channels)
         return scores.with_suffix(".predictions.parquet")
 
+    def halves(
+        self,
+        probe: str = "{probe}",
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Scores of one probe in halves of the groups, on one representation."""
+        return self.scores(probe, dataset, representation, channels).with_suffix(".halves.parquet")
+
     def losses(
         self,
         probe: str,

@@ -50,6 +50,15 @@ class SplitSettings(Model):
         min_length=1,
         description="Fractions of the training groups used for training; nested.",
     )
+    halves: int = Field(
+        8,
+        ge=0,
+        description=(
+            "Pairs of random halves of the groups in which every probe of frozen embeddings "
+            "repeats its cross-validation: from their differences come errors that include the "
+            "choice of training groups. 0: none; errors are then larger."
+        ),
+    )
     rare_classes: Literal["stop", "drop"] = Field(
         "stop",
         description="Classes with fewer groups than folds: stop, or drop them.",

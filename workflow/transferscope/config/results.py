@@ -18,8 +18,22 @@ class CompareSettings(Model):
     metric: Metric = Field(
         "macro_f1", description="Metric of the summary and the figures; one of `metrics`."
     )
-    bootstrap: int = Field(1000, ge=100, description="Draws of groups per interval.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    bootstrap: int = Field(1000, ge=100, description="Bootstrap draws of groups.")
+    margin: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description=(
+            "Differences of the metric below it are of no practical importance: two stores are "
+            "called practically equal where the difference is shown to be below it."
+        ),
+    )
+    confidence: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="Coverage of the intervals; 1 - confidence is the level of the tests.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones (paired).")
 
 

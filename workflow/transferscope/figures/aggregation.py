@@ -112,7 +112,7 @@ def _footnote(compared: CompareSettings, n_groups: int) -> str:
         "Points: means over test folds, all training labels; the same folds at every level. "
         f"Intervals: {percent(compared.confidence)} bootstrap over groups "
         f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Next to each point: its "
-        "paired difference from single tiles; * where it is significant after Holm's correction. "
+        "paired difference from single tiles; * where it is shown, after correction. "
         "Groups are scored by group alone: by image their tiles are on both sides."
     )
 
@@ -152,7 +152,8 @@ def _panel(
         for place, (_, row) in zip(places, own.iterrows(), strict=True):
             own_gaps = matching(gaps, backbone=row["backbone"], channels=row["channels"], **first)
             for _, gap in own_gaps.iterrows():
-                text = f"{signed(gap['difference'])}{' *' if gap['significant'] else ''}"
+                mark = " *" if gap["verdict"] in ("better", "worse") else ""
+                text = f"{signed(gap['difference'])}{mark}"
                 end = row["mean"] if np.isnan(row["ci_high"]) else row["ci_high"]
                 axes.text(end + 0.012, place, text, va="center", fontsize=7)
     label_rows(axes, stores, 30, 0.55)

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from sklearn.preprocessing import normalize
 
 from transferscope.cards import DatasetCard
-from transferscope.compare.bootstrap import draw_weights, interval
+from transferscope.compare.bootstrap import draw_weights
+from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.config.results import FigureSettings
 from transferscope.errors import Problem, UserError
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
@@ -160,7 +161,9 @@ def neighbour_purity(embeddings: Matrix, labels: Bools, group: Integers, *names:
     count = np.bincount(group, minlength=n_groups)
     exact = weights.astype(np.float64)
     draws = ratio(exact @ total, exact @ count)
-    low, high = interval(draws, CONFIDENCE, 0, 1)
+    # Nothing is trained: the groups are all that varies.
+    groups_only = Inflation(1.0, max(n_groups - 1, 1))
+    low, high = interval(draws[0], variances(draws), groups_only, CONFIDENCE, 0, 1)
     return Purity(float(draws[0]), float(low), float(high), chance)
 
 

@@ -98,7 +98,7 @@ def _gaps(results: Results, dataset: str) -> dict[str, str]:
     rows = matching(results.differences, results.head(dataset), kind="scheme", dataset=dataset)
     return {
         str(Store(row["first_backbone"], row["first_channels"])): (
-            f"{gap(row)}{' *' if row['significant'] else ''}"
+            f"{gap(row)}{' *' if row['verdict'] in ('better', 'worse') else ''}"
         )
         for _, row in rows.iterrows()
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.metrics import mean_of_defined, metrics_of
-from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, SIZES
+from transferscope.probes.score_table import (
+    HALF,
+    HALF_COLUMNS,
+    SCORE_COLUMNS,
+    SEEN_IN_TRAINING,
+    SIZES,
+)
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -34,6 +40,7 @@ class Division:
     """Rows of the embedding matrix for one scheme, seed, fold and fraction, int64 and ascending.
 
     `train_shares`, float64 [n_train]: a training row is in fraction f if its share is below f.
+    `half` is the number of the half of the groups, if it is not of all: 2 * pair + side.
     """
 
     scheme: str
@@ -44,11 +51,13 @@ class Division:
     validation: Integers
     test: Integers
     train_shares: Floats
+    half: int | None = None
 
     @property
     def names(self) -> tuple[object, ...]:
         """Identifies the division, except for its seed."""
-        return (self.scheme, self.fold, self.fraction)
+        of_half = () if self.half is None else (self.half,)
+        return (self.scheme, self.fold, self.fraction, *of_half)
 
 
 def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Division]:
@@ -258,7 +267,8 @@ class ResultTables:
         seen = {SEEN_IN_TRAINING: self.data.leakage.seen_in_training}
         for metric, name, value in self._values(truth, predicted, scores):
             named = {"metric": metric, "class": name, "value": value}
-            self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen})
+            half = {HALF: division.half}
+            self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen, **half})
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
         self._predictions.append({**shared, **arrays})
         self._n_waiting += len(division.test)
@@ -294,6 +304,14 @@ class ResultTables:
         types = dict.fromkeys(SCORE_COLUMNS, "str") | {"k": "Int64"}
         types |= dict.fromkeys(["fold", "seed", *SIZES], "int64")
         return table.astype(types | dict.fromkeys(["fraction", "value"], "float64"))
+
+    def half_scores(self) -> pd.DataFrame:
+        """Return the scores of halves, columns `HALF_COLUMNS`, averaged over folds and seeds."""
+        table = pd.DataFrame(self._scores, columns=[*HALF_COLUMNS, "seed", "fold"])
+        types = dict.fromkeys(HALF_COLUMNS, "str") | {"k": "Int64", HALF: "int64"}
+        table = table.astype(types | dict.fromkeys(["fraction", "value"], "float64"))
+        keys = [column for column in HALF_COLUMNS if column != "value"]
+        return table.groupby(keys, dropna=False)["value"].mean().reset_index()[HALF_COLUMNS]
 
     def predictions(self) -> pd.DataFrame:
         """Return the buffered predictions: one row per head, division and test tile."""
@@ -337,6 +355,35 @@ def write_tables(
         results = run(sink)
         results.flush()
     write_parquet(results.scores(), scores, described)
+
+
+def write_halves(
+    data: ProbeData,
+    divisions: Sequence[Division],
+    path: Path,
+    run: Callable[[ProbeData, Sink], ResultTables],
+) -> None:
+    """Run a probe in halves of the groups and write its scores atomically.
+
+    Parameters
+    ----------
+    data
+        Data of the probe.
+    divisions
+        Divisions of all halves; if there is none, the table is empty.
+    path
+        Path of the table.
+    run
+        Runs the probe on data, with a sink for the predictions, which are not kept.
+    """
+    halved = replace(data, divisions=list(divisions))
+    results = run(halved, _ignore) if divisions else ResultTables(halved)
+    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    write_parquet(results.half_scores(), path, described)
+
+
+def _ignore(_predictions: pd.DataFrame) -> None:
+    """Receive predictions of which only the scores are kept."""
 
 
 def division_columns(division: Division) -> dict[str, Any]:

@@ -101,9 +101,10 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
 
 def _by_fold(divisions: Sequence[Division]) -> list[list[Division]]:
     """Group the fractions of each scheme, seed and fold."""
-    folds: dict[tuple[str, int, int], list[Division]] = {}
+    folds: dict[tuple[object, ...], list[Division]] = {}
     for division in divisions:
-        folds.setdefault((division.scheme, division.seed, division.fold), []).append(division)
+        key = (division.half, division.scheme, division.seed, division.fold)
+        folds.setdefault(key, []).append(division)
     return list(folds.values())
 
 

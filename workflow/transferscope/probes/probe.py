@@ -41,14 +41,15 @@ class Load:
 
     @property
     def n_divisions(self) -> int:
-        """Number of folds over all schemes and seeds."""
+        """Number of folds over all schemes and seeds, without those of halves."""
         return len(self.splits.seeds) * sum(self.splits.folds[s] for s in self.splits.schemes)
 
     @property
     def n_training_rows(self) -> float:
-        """Number of training rows, summed over divisions and fractions."""
+        """Number of training rows, summed over divisions, fractions and halves."""
         rows = self.n_tiles * (1 - self.splits.validation) * self.n_divisions
-        return rows * sum(self.splits.fractions)
+        # Both halves of a pair have as many rows as the whole.
+        return rows * sum(self.splits.fractions) * (1 + self.splits.halves)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ SCORE_COLUMNS = [
     *SIZES,
     SEEN_IN_TRAINING,
 ]
+# Scores in halves of the groups, means over folds and seeds; `half` is 2 * pair + side.
+HALF = "half"
+HALF_COLUMNS = [*STORE, "head", "k", "scheme", "fraction", HALF, "metric", "class", "value"]
 FLOOR = "floor"
 KNN = "knn"
 KNN_METRICS = {"cosine": "", "euclidean": "Euclidean distance"}

@@ -7,8 +7,9 @@ view, with groups on both sides, as older papers do. Both are stratified over al
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -185,9 +186,13 @@ def make_splits(
         logger.warning("%s: dropped as too rare for the folds: %s", card.name, ", ".join(dropped))
     tiles = everything.with_classes(classes)
     parts, validation_unit = [], {}
+    rows = np.flatnonzero(tiles.labelled)
     for scheme in settings.schemes:
         for seed in settings.seeds:
-            for fold, part, unit in _divide(tiles, scheme, seed, card.name, settings, where):
+            place = f"{where}, scheme {scheme}, seed {seed}"
+            check = partial(_check_spread, classes=classes, where=place)
+            names = (seed, card.name, "splits", scheme)
+            for fold, part, unit in divide(tiles, rows, scheme, settings, names, check):
                 parts.append(part)
                 validation_unit[f"{scheme}/{seed}/{fold}"] = unit
     splits = pd.concat(parts, ignore_index=True)
@@ -200,20 +205,35 @@ def make_splits(
     return splits
 
 
-def _divide(
+def divide(
     tiles: LabelledTiles,
+    rows: Integers,
     scheme: Scheme,
-    seed: int,
-    dataset: str,
     settings: SplitSettings,
-    where: str,
+    names: tuple[object, ...],
+    check: Callable[[_Units, Integers], None] | None = None,
 ) -> Iterator[tuple[int, pd.DataFrame, str]]:
-    """Yield number, table and validation unit of every fold of one scheme and seed."""
-    rows = np.flatnonzero(tiles.labelled)
+    """Yield number, table and validation unit of every fold of some rows.
+
+    Parameters
+    ----------
+    tiles
+        All tiles.
+    rows
+        Rows to divide, int64 [n].
+    scheme
+        What is kept on one side.
+    settings
+        The study's `splits`.
+    names
+        Names from which the seeds derive; the first is the seed of the splits.
+    check
+        Called with the units and the fold of each, before anything is yielded.
+    """
     units = _units(tiles, scheme, rows)
-    names = (seed, dataset, "splits", scheme)
     fold_of_unit = _assign_folds(units, settings.folds[scheme], names)
-    _check_spread(units, fold_of_unit, tiles.classes, f"{where}, scheme {scheme}, seed {seed}")
+    if check is not None:
+        check(units, fold_of_unit)
     for fold in range(settings.folds[scheme]):
         is_test = fold_of_unit[units.codes] == fold
         inner = rows[~is_test]
@@ -224,13 +244,34 @@ def _divide(
         roles[~is_test] = is_validation.astype(np.int64)
         columns = {
             "scheme": scheme,
-            "seed": np.int64(seed),
+            "seed": np.int64(names[0]),  # type: ignore[call-overload]
             "fold": np.int64(fold),
             "row": rows,
             "role": ROLES[roles],
             "share": _shares(tiles.groups[rows], roles, (*names, fold)),
         }
         yield fold, pd.DataFrame(columns).astype({"scheme": "str", "role": "str"}), unit
+
+
+def halve(tiles: LabelledTiles, names: tuple[object, ...]) -> tuple[Integers, Integers]:
+    """Divide the labelled rows into two halves of the groups, stratified over all labels.
+
+    Parameters
+    ----------
+    tiles
+        All tiles.
+    names
+        Names from which the seed derives.
+
+    Returns
+    -------
+    tuple
+        Rows of each half, int64, ascending.
+    """
+    rows = np.flatnonzero(tiles.labelled)
+    units = _units(tiles, "group", rows)
+    is_second = _assign_folds(units, 2, names)[units.codes] == 1
+    return rows[~is_second], rows[is_second]
 
 
 def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> Integers:
@@ -245,7 +286,7 @@ def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> Integ
     return assigned
 
 
-def _check_spread(units: _Units, fold_of_unit: Integers, classes: list[str], where: str) -> None:
+def _check_spread(units: _Units, fold_of_unit: Integers, *, classes: list[str], where: str) -> None:
     """Check that every class is in at least two folds."""
     problems = []
     for column, name in enumerate(classes):

@@ -359,7 +359,7 @@ class Splits(_EvaluatedStep):
         return {
             "card": self.dataset_card,
             "labels": self.label_digest,
-            "settings": self.config.splits.model_dump_json(exclude={"fractions"}),
+            "settings": self.config.splits.model_dump_json(exclude={"fractions", "halves"}),
         }
 
 

@@ -125,6 +125,8 @@ class Probe(_Evaluation):
         The probe and its settings in the study.
     """
 
+    options = (*_Evaluation.options, "halves")
+
     def __init__(self, study: Study, sizes: Sizes, probe: FrozenProbe, settings: Model) -> None:
         super().__init__(study, sizes)
         self.probe, self.chosen = probe, settings
@@ -139,7 +141,11 @@ class Probe(_Evaluation):
 
     def outputs(self) -> dict[str, Any]:
         name = self.probe.name
-        return {"scores": self.paths.scores(name), "predictions": self.paths.predictions(name)}
+        return {
+            "scores": self.paths.scores(name),
+            "predictions": self.paths.predictions(name),
+            "halves": self.paths.halves(name),
+        }
 
     def params(self) -> dict[str, Any]:
         return {"card": self.dataset_card, "settings": self.once(self.settings)}
@@ -147,7 +153,8 @@ class Probe(_Evaluation):
     def settings(self, wildcards: Wildcards) -> str:
         """Return the settings of a job as JSON."""
         settings = self.chosen.model_dump(mode="json")
-        return ProbeJob(settings=settings, **self.shared(wildcards)).model_dump_json()
+        job = ProbeJob(settings=settings, splits=self.config.splits, **self.shared(wildcards))
+        return job.model_dump_json()
 
     def need(self, wildcards: Wildcards) -> Need:
         return self.probe_need(self.probe, self.chosen, wildcards)

@@ -18,7 +18,7 @@ from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.study.study import Study
 
 EXTENSIONS = ("svg", "png")
-TABLES = ("scores", "differences", "chosen", "confusion", "per_class", "finetuning")
+TABLES = ("scores", "differences", "leaderboard", "chosen", "confusion", "per_class", "finetuning")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 3
 
@@ -51,18 +51,19 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 3
+    version = 4
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
+        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
         return {
             kind: [
-                path_of(probe, p.dataset, p.representation, p.channels)
-                for probe, p in self.evaluated()
+                path_of(probe, p.dataset, p.representation, p.channels) for probe, p in evaluated
             ]
-            for kind, path_of in (
-                ("scores", self.paths.scores),
-                ("predictions", self.paths.predictions),
+            for kind, path_of, evaluated in (
+                ("scores", self.paths.scores, self.evaluated()),
+                ("predictions", self.paths.predictions, self.evaluated()),
+                ("halves", self.paths.halves, frozen),
             )
         }
 
@@ -105,7 +106,7 @@ class Aggregation(_Comparison):
     """Compare tiles, fields and groups."""
 
     name = "aggregation"
-    version = 2
+    version = 3
     options = (
         "study_folder=folder",
         "stores",

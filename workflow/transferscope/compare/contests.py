@@ -1,0 +1,168 @@
+"""Contests: all stores of one dataset that are evaluated by one head in one split scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from transferscope.compare.tables import Head, Store
+from transferscope.compare.uncertainty import (
+    Inflation,
+    may_be_best,
+    simultaneous,
+    variances,
+    weight_of_differences,
+    weight_of_scores,
+)
+from transferscope.probes.metrics import mean_of_defined
+from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Bools, Floats, Floats32
+
+FoldDraws = Mapping[tuple[int, int], Floats]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a difference.
+
+    Parameters
+    ----------
+    store
+        The store.
+    folds
+        Its score in each repeat and fold, [1 + draws].
+    halves
+        Its score in halves of the groups, [J, 2].
+    """
+
+    store: Store
+    folds: FoldDraws
+    halves: Floats
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides a difference.
+
+    Parameters
+    ----------
+    confidence
+        Coverage of the intervals; 1 - confidence is the level of the tests.
+    margin
+        Differences below it are of no practical importance.
+    noise
+        From `uncertainty.draw_noise`.
+    """
+
+    confidence: float
+    margin: float
+    noise: Floats32
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All stores of a dataset with one head and split scheme.
+
+    Parameters
+    ----------
+    head, scheme
+        As above.
+    sides
+        The stores.
+    floors
+        The floor on each store, if it was computed.
+    by_group
+        The same stores with the same head by group, if `scheme` is another one.
+    n_groups
+        Number of groups.
+    """
+
+    head: Head
+    scheme: str
+    sides: list[Side]
+    floors: Mapping[Store, Side]
+    by_group: Mapping[Store, Side]
+    n_groups: int
+
+    def pairs(self, kind: str) -> Iterator[tuple[Side, Side]]:
+        """Yield the two sides of each comparison of a kind."""
+        by_store = {side.store: side for side in self.sides}
+        if kind == "stores":
+            for one, other in combinations(self.sides, 2):
+                first, second = sorted((one, other), key=lambda side: -mean_score(side.folds)[0])
+                yield first, second
+        for side in self.sides:
+            if kind == "handcrafted" and not side.store.is_handcrafted:
+                yield from ((side, other) for other in self.sides if other.store.is_handcrafted)
+            if kind == "floor" and side.store in self.floors:
+                yield side, replace(self.floors[side.store], store=Store(FLOOR, ""))
+            if kind == "strategy":
+                natural = by_store.get(Store(side.store.backbone, "map"))
+                if natural is not None and natural is not side:
+                    yield natural, side
+            if kind == "scheme" and side.store in self.by_group:
+                yield side, self.by_group[side.store]
+
+    @cached_property
+    def inflation(self) -> Inflation:
+        """That of the differences of any two stores."""
+        draws, halves = stacked(list(combinations(self.sides, 2)))
+        weight = weight_of_differences(len(self.sides))
+        return Inflation.of(halves, variances(draws), self.n_groups, weight)
+
+    def may_be_best(self, rules: Rules) -> Bools:
+        """Return the stores that are not shown to be worse than the best, [S]."""
+        n_stores = len(self.sides)
+        leads = np.zeros((len(rules.noise[0]) + 1, n_stores, n_stores))
+        for i, j in combinations(range(n_stores), 2):
+            leads[:, i, j] = _shared_difference(self.sides[j], self.sides[i])
+            leads[:, j, i] = -leads[:, i, j]
+        return may_be_best(leads, self.inflation, rules.confidence, rules.noise)
+
+    def intervals(self, rules: Rules) -> tuple[Floats, Floats, Floats]:
+        """Return the scores of all stores and intervals that cover all of them at once, [S].
+
+        Such an interval also holds for the store that came out highest, which a single one does
+        not: it was chosen for being high.
+        """
+        draws = np.stack([mean_score(side.folds) for side in self.sides], axis=1)
+        halves = np.stack([side.halves for side in self.sides])
+        bootstrapped = variances(draws)
+        weight = weight_of_scores(len(self.sides))
+        inflation = Inflation.of(halves, bootstrapped, self.n_groups, weight)
+        errors = inflation.errors(bootstrapped)
+        reach = simultaneous(draws, inflation, rules.confidence, rules.noise) * errors
+        return draws[0], np.clip(draws[0] - reach, 0, 1), np.clip(draws[0] + reach, 0, 1)
+
+
+def mean_score(folds: FoldDraws) -> Floats:
+    """Return the mean over repeats and folds, [1 + draws]."""
+    return mean_of_defined(np.stack([folds[key] for key in sorted(folds)]), axis=0)
+
+
+def stacked(pairs: Sequence[tuple[Side, Side]], paired: bool = True) -> tuple[Floats, Floats]:
+    """Return the differences of pairs in the draws, [1 + draws, P], and in halves, [P, J, 2]."""
+    if not pairs:
+        return np.empty((2, 0)), np.empty((0, 0, 2))
+    of_pair = _shared_difference if paired else _plain_difference
+    draws = np.stack([of_pair(first, second) for first, second in pairs], axis=1)
+    return draws, np.stack([first.halves - second.halves for first, second in pairs])
+
+
+def _plain_difference(first: Side, second: Side) -> Floats:
+    return mean_score(first.folds) - mean_score(second.folds)
+
+
+def _shared_difference(first: Side, second: Side) -> Floats:
+    """Return the difference on the folds that both sides have, [1 + draws]; NaN if none."""
+    shared = set(first.folds) & set(second.folds)
+    if not shared:
+        return np.full_like(next(iter(first.folds.values())), np.nan)
+    first, second = (
+        replace(side, folds={key: side.folds[key] for key in shared}) for side in (first, second)
+    )
+    return _plain_difference(first, second)

@@ -1,0 +1,95 @@
+"""Scores in halves of the groups, as the probes write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from transferscope.compare.tables import REMAKE, Head, Store
+from transferscope.config.channel_strategies import family_of
+from transferscope.errors import Problem, UserError
+from transferscope.probes.score_table import HALF, HALF_COLUMNS
+from transferscope.runtime.arrays import Floats
+
+# Dataset, store, head, scheme, fraction, metric and class.
+Key = tuple[str, Store, Head, str, float, str, str]
+
+
+@dataclass(frozen=True)
+class HalfScores:
+    """Scores in halves of the groups, [J, 2] each, means over folds, repeats and random orders.
+
+    Parameters
+    ----------
+    values
+        By dataset, store, head, scheme, fraction, metric and class (empty: of all classes).
+    """
+
+    values: dict[Key, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def n_pairs(self) -> dict[str, int]:
+        """Number of pairs of halves of each dataset."""
+        found: dict[str, int] = {}
+        for key, scores in self.values.items():
+            found[key[0]] = max(found.get(key[0], 0), len(scores))
+        return found
+
+    def of(self, keys: Sequence[Key]) -> Floats:
+        """Return the scores of keys of one dataset, [len(keys), J, 2]; NaN where unknown."""
+        unknown = np.full((self.n_pairs.get(keys[0][0], 0) if keys else 0, 2), np.nan)
+        found = [self.values.get(key, unknown) for key in keys]
+        return np.stack(found) if found else np.empty((0, 0, 2))
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """Return the key of a row of estimates."""
+    store = Store(row["backbone"], row["channels"])
+    head = Head(row["head"], 0 if pd.isna(row["k"]) else int(row["k"]))
+    named = row["scheme"], row["fraction"], row["metric"], row["class"]
+    return (row["dataset"], store, head, *named)
+
+
+def read_halves(paths: Sequence[Path]) -> HalfScores:
+    """Read the scores in halves of all probes and stores; random orders are averaged.
+
+    Raises
+    ------
+    UserError
+        Naming all tables that cannot be read or lack a column.
+    """
+    tables, problems = [], []
+    for path in paths:
+        try:
+            tables.append(pd.read_parquet(path, columns=HALF_COLUMNS))
+        except (OSError, KeyError, pa.ArrowException) as error:
+            problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
+    if problems:
+        raise UserError(problems)
+    filled = [table.astype({"k": "Int64"}) for table in tables if not table.empty]
+    if not filled:
+        return HalfScores()
+    table = pd.concat(filled, ignore_index=True)
+    table["channels"] = table["channels"].map(family_of)
+    table["k"] = table["k"].fillna(0).astype("int64")
+    keys = [column for column in HALF_COLUMNS if column not in (HALF, "value")]
+    # The floor uses no embedding: several tables have the same values of it.
+    wide = table.pivot_table(
+        values="value", index=keys, columns=HALF, aggfunc="mean", dropna=False, observed=True
+    )
+    wide = wide[wide.notna().any(axis=1)]
+    scores = wide.to_numpy(dtype=np.float64)
+    n_pairs = (int(max(wide.columns)) + 2) // 2
+    whole = np.full((len(wide), 2 * n_pairs), np.nan)
+    whole[:, wide.columns.to_numpy(dtype=np.int64)] = scores
+    found: dict[Key, Floats] = {}
+    for names, row in zip(wide.index, whole, strict=True):
+        found[key_of(dict(zip(keys, names, strict=True)))] = row.reshape(n_pairs, 2)
+    return HalfScores(found)

@@ -1,0 +1,70 @@
+"""Which stores may be the best, and which are not shown to differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from transferscope.compare.contests import Contest, Rules
+from transferscope.compare.tables import matching
+from transferscope.compare.uncertainty import letters
+
+LEADERBOARD_COLUMNS = [
+    "dataset",
+    "scheme",
+    "head",
+    "k",
+    "metric",
+    "backbone",
+    "channels",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "may_be_best",
+    "letters",
+]
+
+
+def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Rank the stores of a contest.
+
+    Parameters
+    ----------
+    contest
+        The stores.
+    gaps
+        Their differences, from `differences`.
+    rules
+        What decides a difference.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `LEADERBOARD_COLUMNS`, the highest score first. The intervals cover all stores at once, so
+        they also hold for the one that came out highest. `may_be_best`: not shown to be worse than
+        the best. Stores that share one of the `letters` are not shown to differ.
+    """
+    values, low, high = contest.intervals(rules)
+    stores = [side.store for side in contest.sides]
+    order = sorted(range(len(stores)), key=lambda i: (-np.nan_to_num(values[i]), stores[i]))
+    differ = np.zeros((len(stores), len(stores)), dtype=bool)
+    place = {(store.backbone, store.channels): i for i, store in enumerate(stores)}
+    for row in matching(gaps, kind="stores").to_dict("records"):
+        i, j = (place[row[f"{s}_backbone"], row[f"{s}_channels"]] for s in ("first", "second"))
+        differ[i, j] = differ[j, i] = row["p_adjusted"] < 1 - rules.confidence
+    table = pd.DataFrame(
+        {
+            "dataset": "",
+            "scheme": contest.scheme,
+            **contest.head.columns,
+            "metric": "",
+            "backbone": [store.backbone for store in stores],
+            "channels": [store.channels for store in stores],
+            "mean": values,
+            "ci_low": low,
+            "ci_high": high,
+            "may_be_best": contest.may_be_best(rules),
+            "letters": letters(differ, order),
+        }
+    )
+    return table.astype({"k": "Int64"}).iloc[order]

@@ -1,0 +1,355 @@
+"""Standard errors that include the choice of training groups, and what follows from them.
+
+A bootstrap over test groups keeps the trained heads fixed, and so leaves out what another training
+set would have changed. Half-samples measure that part: the whole cross-validation is repeated in
+disjoint halves of the groups (delete-half jackknife; Shao and Wu 1989, doi:10.1214/aos/1176347263).
+Single variances from a few halves are noisy; one factor for all scores, or all differences, of one
+head and split is not, and it is moderated towards a typical value, as variances of genes are (Smyth
+2004, doi:10.2202/1544-6115.1027). The bootstrap keeps the part of each single difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from transferscope.probes.metrics import mean_of_defined
+from transferscope.runtime.arrays import Bools, Floats, Floats32
+
+# Typical ratio of the variance over training and test groups to that of the bootstrap, and how many
+# degrees of freedom it counts for. Both hold over the designs simulated in benchmarks/coverage.py.
+TYPICAL_FACTOR = 2.5
+TYPICAL_DF = 8.0
+# The variance of a score from n groups, from the squared difference of two scores from n / 2 each:
+# 1/4 for a mean, and a quarter more because heads trained on half of the groups vary less than in
+# proportion.
+HALF_SHARE = 5 / 16
+# Without half-samples: safe in all designs simulated.
+FALLBACK_FACTOR = 3.0
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """Ratio of the variance over training and test groups to that of the bootstrap.
+
+    Parameters
+    ----------
+    factor
+        Of the variance.
+    df
+        Degrees of freedom of a standard error from it.
+    """
+
+    factor: float
+    df: float
+
+    @classmethod
+    def of(cls, halves: Floats, bootstrapped: Floats, n_groups: int, weight: float) -> Inflation:
+        """Estimate it from half-samples.
+
+        Parameters
+        ----------
+        halves
+            Scores, or differences, in the halves, [P, J, 2].
+        bootstrapped
+            Their bootstrapped variances, [P].
+        n_groups
+            Number of groups.
+        weight
+            Degrees of freedom per pair of halves: `weight_of_scores` or `weight_of_differences`.
+
+        Returns
+        -------
+        Inflation
+            `without_halves` if there is nothing to estimate from.
+        """
+        squares = np.square(halves[..., 0] - halves[..., 1])
+        variances = HALF_SHARE * mean_of_defined(squares, axis=-1)
+        usable = np.isfinite(variances) & np.isfinite(bootstrapped)
+        total = bootstrapped[usable].sum()
+        n_pairs = int(np.isfinite(squares).any(axis=0).sum())
+        if n_pairs == 0 or total <= 0:
+            return cls.without_halves(n_groups)
+        own = weight * n_pairs
+        ratio = variances[usable].sum() / total
+        factor = (TYPICAL_DF * TYPICAL_FACTOR + own * ratio) / (TYPICAL_DF + own)
+        df = 1 / (1 / (TYPICAL_DF + own) + 1 / max(n_groups - 1, 1))
+        return cls(float(factor), df)
+
+    @classmethod
+    def without_halves(cls, n_groups: int) -> Inflation:
+        """Return the inflation where nothing was trained in halves."""
+        return cls(FALLBACK_FACTOR, max(n_groups - 1, 1))
+
+    def errors(self, bootstrapped: Floats) -> Floats:
+        """Return standard errors from bootstrapped variances."""
+        return np.asarray(np.sqrt(self.factor * bootstrapped))
+
+    def quantile(self, confidence: float) -> float:
+        """Return how many standard errors an interval extends to each side."""
+        return float(stats.t.ppf((1 + confidence) / 2, self.df))
+
+
+def weight_of_scores(n_stores: int) -> float:
+    """Return the degrees of freedom per pair of halves of the scores of some stores.
+
+    Scores of one dataset share its groups, so that many stores tell little more than a few.
+    """
+    return 1 + 0.4 * (min(n_stores, 6) - 1)
+
+
+def weight_of_differences(n_stores: int) -> float:
+    """Return the degrees of freedom per pair of halves of all differences of some stores."""
+    return 1.0 if n_stores <= 2 else 0.7 * (n_stores - 1)
+
+
+def variances(draws: Floats) -> Floats:
+    """Return bootstrapped variances.
+
+    Parameters
+    ----------
+    draws
+        [1 + draws, ...]: the value of the original sample, then of each draw; NaN if undefined.
+
+    Returns
+    -------
+    float64 [...]
+        NaN if undefined in the sample or in more than half of the draws.
+    """
+    defined = np.isfinite(draws[1:])
+    centred = draws[1:] - mean_of_defined(draws[1:], axis=0)
+    count = defined.sum(axis=0)
+    found = np.nansum(np.square(centred), axis=0) / np.maximum(count - 1, 1)
+    known = np.isfinite(draws[0]) & (2 * count > len(draws) - 1)
+    return np.where(known, found, np.nan)
+
+
+def interval(
+    values: Floats,
+    bootstrapped: Floats,
+    inflation: Inflation,
+    confidence: float,
+    lowest: float = -np.inf,
+    highest: float = np.inf,
+) -> tuple[Floats, Floats]:
+    """Return intervals of scores or differences: estimate, plus and minus t standard errors.
+
+    Parameters
+    ----------
+    values, bootstrapped
+        Estimates and their bootstrapped variances, [...].
+    inflation
+        Of these variances.
+    confidence
+        Coverage, such as 0.95.
+    lowest, highest
+        Bounds of the value.
+    """
+    reach = inflation.quantile(confidence) * inflation.errors(bootstrapped)
+    return np.clip(values - reach, lowest, highest), np.clip(values + reach, lowest, highest)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Tests of one family of differences.
+
+    Parameters
+    ----------
+    errors
+        Standard errors, [P].
+    low, high
+        Intervals, each at the stated confidence, [P].
+    p, p_adjusted
+        Of no difference, and corrected for all differences of the family, [P].
+    equal
+        Whether the difference is shown to be smaller than the margin, [P].
+    detectable
+        Smallest true difference that is shown in `POWER` of such studies, uncorrected, [P].
+    """
+
+    errors: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    p_adjusted: Floats
+    equal: Bools
+    detectable: Floats
+
+
+def tested(
+    draws: Floats, inflation: Inflation, confidence: float, margin: float, noise: Floats32
+) -> Tested:
+    """Test a family of differences.
+
+    P-values are corrected for the largest of all t statistics (single-step max-t; Westfall and
+    Young 1993), whose distribution under no difference has the correlations of the bootstrap, which
+    differences that share a store, or groups, have. Equivalence is tested by two one-sided tests
+    (Schuirmann 1987, doi:10.1007/BF01068419), each at 1 - confidence.
+
+    Parameters
+    ----------
+    draws
+        Differences, [1 + draws, P]; row 0 is the original sample.
+    inflation
+        Of their bootstrapped variances.
+    confidence
+        Coverage of the intervals; 1 - confidence is the level of the tests.
+    margin
+        Differences below it are of no practical importance.
+    noise
+        From `draw_noise`.
+    """
+    bootstrapped = variances(draws)
+    errors = inflation.errors(bootstrapped)
+    values = draws[0]
+    low, high = interval(values, bootstrapped, inflation, confidence)
+    known = errors > 1e-12
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(values) / errors
+    # Two equal stores have no difference in any draw.
+    t = np.where(known, t, np.where(np.isfinite(errors), 0.0, np.nan))
+    p = 2 * stats.t.sf(t, inflation.df)
+    largest = _largest(_scaled(draws[1:][:, known], inflation, noise))
+    adjusted = np.array([(1 + (largest >= each).sum()) / (1 + len(largest)) for each in t])
+    adjusted = np.where(np.isfinite(t), np.maximum(adjusted, p), np.nan)
+    one_sided = stats.t.ppf(confidence, inflation.df)
+    equal = np.abs(values) + one_sided * errors < margin
+    detectable = (inflation.quantile(confidence) + stats.t.ppf(POWER, inflation.df)) * errors
+    return Tested(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
+
+
+def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> Bools:
+    """Return the stores that may be the best: all others are shown not to be.
+
+    Hsu's multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346734), with the
+    correlations of the bootstrap. The best store is among those returned in a share of `confidence`
+    of all studies. Exclusion does not say which of the others is better.
+
+    Parameters
+    ----------
+    leads
+        Score of store j minus that of store i, [1 + draws, S (i), S (j)]; row 0 is the original
+        sample.
+    inflation
+        Of the variances of these differences.
+    confidence
+        As above.
+    noise
+        From `draw_noise`.
+    """
+    n_stores = leads.shape[1]
+    result = np.ones(n_stores, dtype=bool)
+    for store in range(n_stores):
+        of_others = np.delete(leads[:, store], store, axis=1)
+        errors = inflation.errors(variances(of_others))
+        known = errors > 1e-12
+        if known.any():
+            scaled = _scaled(of_others[1:][:, known], inflation, noise)
+            reach = np.quantile(scaled.max(axis=1), confidence)
+            result[store] = (of_others[0, known] <= reach * errors[known]).all()
+    return result
+
+
+def simultaneous(draws: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> float:
+    """Return how many standard errors make intervals of all scores cover at once.
+
+    An interval of this width covers the score of the store that came out highest, which a single
+    interval does not: it was chosen for being high.
+
+    Parameters
+    ----------
+    draws
+        Scores of all stores, [1 + draws, S].
+    inflation, confidence, noise
+        As in `may_be_best`.
+    """
+    known = np.sqrt(variances(draws)) > 1e-12
+    if not known.any():
+        return inflation.quantile(confidence)
+    scaled = _scaled(draws[1:][:, known], inflation, noise)
+    return float(np.quantile(_largest(scaled), confidence))
+
+
+def groups_needed(n_groups: int, detectable: Floats, difference: float) -> Floats:
+    """Return how many groups show a true difference in `POWER` of studies.
+
+    Variances are inversely proportional to the number of groups.
+
+    Parameters
+    ----------
+    n_groups
+        Groups of this study.
+    detectable
+        Smallest difference that it shows, [...].
+    difference
+        The true difference.
+    """
+    return np.ceil(n_groups * np.square(detectable / difference))
+
+
+def draw_noise(n_draws: int, rng: np.random.Generator, size: int = 10_000) -> Floats32:
+    """Return random weights of bootstrap draws, standard normal, [size, draws].
+
+    Their products with the draws have the distribution of an estimate's error. The draws themselves
+    are too few, and too coarse, for its tails.
+    """
+    return rng.standard_normal((size, n_draws), dtype=np.float32)
+
+
+def _scaled(draws: Floats, inflation: Inflation, noise: Floats) -> Floats:
+    """Return draws of multivariate t with the correlations of bootstrap draws, [size, P]."""
+    filled = np.nan_to_num(draws - mean_of_defined(draws, axis=0))
+    normal = noise @ (filled / np.linalg.norm(filled, axis=0)).astype(np.float32)
+    # The same error enters all statistics of a family. Quantiles of chi-squared, one per row.
+    shares = (np.arange(len(noise)) + 0.5) / len(noise)
+    spread = stats.chi2.ppf(shares, inflation.df) / inflation.df
+    return np.asarray(normal / np.sqrt(spread)[:, None])
+
+
+def _largest(scaled: Floats) -> Floats:
+    """Return the largest absolute statistic of each draw, [size]."""
+    if scaled.shape[1] == 0:
+        return np.zeros(len(scaled))
+    return np.asarray(np.abs(scaled).max(axis=1))
+
+
+def letters(differ: Bools, order: Sequence[int]) -> list[str]:
+    """Return compact letters: stores that share one are not shown to differ.
+
+    Insert and absorb (Piepho 2004, doi:10.1198/1061860043515).
+
+    Parameters
+    ----------
+    differ
+        Whether two stores are shown to differ, symmetric, [S, S].
+    order
+        Stores from the best to the worst, so that letters start with the best.
+    """
+    sets = [set(order)]
+    for i, one in enumerate(order):
+        for other in order[i + 1 :]:
+            if not differ[one, other]:
+                continue
+            split = [s for s in sets if one in s and other in s]
+            sets = [s for s in sets if s not in split]
+            for each in split:
+                sets += [each - {one}, each - {other}]
+            sets = [s for n, s in enumerate(sets) if not _absorbed(s, n, sets)]
+    rank = {store: place for place, store in enumerate(order)}
+    sets.sort(key=lambda s: sorted(rank[store] for store in s))
+    names = [{store: _letter(n) for store in each} for n, each in enumerate(sets)]
+    return ["".join(each.get(store, "") for each in names) for store in range(len(order))]
+
+
+def _absorbed(one: set[int], place: int, sets: list[set[int]]) -> bool:
+    """Return whether a set is in another one, or in an equal one before it."""
+    return any(one < other or (one == other and n < place) for n, other in enumerate(sets))
+
+
+def _letter(number: int) -> str:
+    high, low = divmod(number, 26)
+    return chr(ord("a") + low) + (str(high) if high else "")
