@@ -49,7 +49,7 @@ class HalfScores:
         return np.stack(found) if found else np.empty((0, 0, 2))
 
 
-def key_of(row: Mapping[str, Any]) -> Key:
+def key_of(row: Mapping[Any, Any]) -> Key:
     """Return the key of a row of estimates."""
     store = Store(row["backbone"], row["channels"])
     head = Head(row["head"], 0 if pd.isna(row["k"]) else int(row["k"]))

@@ -431,7 +431,7 @@ def _power(known: OfScheme) -> Iterator[str]:
     gaps = gaps[gaps["detectable"] > 0]
     if gaps.empty:
         return
-    typical = gaps.loc[(gaps["detectable"] - gaps["detectable"].median()).abs().idxmin()]
+    typical = gaps.sort_values("detectable").iloc[len(gaps) // 2]
     yield (
         f"A difference of {number(typical['detectable'])} between two stores would be shown by "
         f"{percent(POWER)} of studies like this one ({count(int(typical['n_groups']), 'group')}); "

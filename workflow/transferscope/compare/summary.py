@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -191,6 +193,6 @@ def class_table(counts: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     return counts.merge(kept, on=keys, how="left")[CLASS_COLUMNS]
 
 
-def head_of(row: pd.Series) -> Head:
+def head_of(row: Any) -> Head:
     """Return the head that a row of any table names."""
     return Head(str(row["head"]), 0 if pd.isna(row["k"]) else int(row["k"]))

@@ -288,7 +288,7 @@ def groups_needed(n_groups: int, detectable: Floats, difference: float) -> Float
     difference
         The true difference.
     """
-    return np.ceil(n_groups * np.square(detectable / difference))
+    return np.asarray(np.ceil(n_groups * np.square(detectable / difference)))
 
 
 def draw_noise(n_draws: int, rng: np.random.Generator, size: int = 10_000) -> Floats32:
@@ -300,7 +300,7 @@ def draw_noise(n_draws: int, rng: np.random.Generator, size: int = 10_000) -> Fl
     return rng.standard_normal((size, n_draws), dtype=np.float32)
 
 
-def _scaled(draws: Floats, inflation: Inflation, noise: Floats) -> Floats:
+def _scaled(draws: Floats, inflation: Inflation, noise: Floats32) -> Floats:
     """Return draws of multivariate t with the correlations of bootstrap draws, [size, P]."""
     filled = np.nan_to_num(draws - mean_of_defined(draws, axis=0))
     normal = noise @ (filled / np.linalg.norm(filled, axis=0)).astype(np.float32)

@@ -57,7 +57,7 @@ def half_divisions(
                 for scheme in settings.schemes
                 for seed in settings.seeds
                 for _, part, _ in divide(
-                    tiles, rows, scheme, settings, (seed, dataset, "halves", scheme, pair, side)
+                    tiles, rows, scheme, settings, seed, (dataset, "halves", scheme, pair, side)
                 )
             ]
             divisions = read_divisions(pd.concat(parts, ignore_index=True), fractions)

@@ -43,8 +43,8 @@ def head_seconds(settings: HeadSettings, load: Load) -> float:
 def _knn_seconds(settings: KnnSettings, load: Load) -> float:
     """Each fold is searched against the others, once per metric, and the same in all halves."""
     searches = len(load.splits.schemes) * len(load.splits.seeds) * len(settings.metrics)
-    searches *= 1 + load.splits.halves / 2
-    return 2 * load.n_tiles**2 * load.n_features * searches / load.rate
+    in_halves = load.splits.halves / 2
+    return (1 + in_halves) * 2 * load.n_tiles**2 * load.n_features * searches / load.rate
 
 
 HEADS = FrozenProbe(

@@ -191,8 +191,8 @@ def make_splits(
         for seed in settings.seeds:
             place = f"{where}, scheme {scheme}, seed {seed}"
             check = partial(_check_spread, classes=classes, where=place)
-            names = (seed, card.name, "splits", scheme)
-            for fold, part, unit in divide(tiles, rows, scheme, settings, names, check):
+            names = (card.name, "splits", scheme)
+            for fold, part, unit in divide(tiles, rows, scheme, settings, seed, names, check):
                 parts.append(part)
                 validation_unit[f"{scheme}/{seed}/{fold}"] = unit
     splits = pd.concat(parts, ignore_index=True)
@@ -210,6 +210,7 @@ def divide(
     rows: Integers,
     scheme: Scheme,
     settings: SplitSettings,
+    seed: int,
     names: tuple[object, ...],
     check: Callable[[_Units, Integers], None] | None = None,
 ) -> Iterator[tuple[int, pd.DataFrame, str]]:
@@ -225,11 +226,14 @@ def divide(
         What is kept on one side.
     settings
         The study's `splits`.
+    seed
+        Seed of the splits.
     names
-        Names from which the seeds derive; the first is the seed of the splits.
+        Further names from which the seeds derive.
     check
         Called with the units and the fold of each, before anything is yielded.
     """
+    names = (seed, *names)
     units = _units(tiles, scheme, rows)
     fold_of_unit = _assign_folds(units, settings.folds[scheme], names)
     if check is not None:
@@ -244,7 +248,7 @@ def divide(
         roles[~is_test] = is_validation.astype(np.int64)
         columns = {
             "scheme": scheme,
-            "seed": np.int64(names[0]),  # type: ignore[call-overload]
+            "seed": np.int64(seed),
             "fold": np.int64(fold),
             "row": rows,
             "role": ROLES[roles],
