@@ -14,10 +14,10 @@ import pandas as pd
 
 from transferscope.compare.contests import Contest, Rules, Side, mean_score, stacked
 from transferscope.compare.uncertainty import (
+    Assessed,
     Inflation,
-    Tested,
+    assess,
     groups_needed,
-    tested,
     variances,
     weight_of_scores,
 )
@@ -143,7 +143,7 @@ def compare_pairs(
     if inflation is None:
         weight = weight_of_scores(len(pairs))
         inflation = Inflation.of(halves, variances(draws), n_groups, weight)
-    found = tested(draws, inflation, rules.confidence, rules.margin, rules.noise)
+    found = assess(draws, inflation, rules.confidence, rules.margin, rules.noise)
     won, folds = zip(*(_folds_won(*pair, paired=paired) for pair in pairs), strict=True)
     means = np.array([[mean_score(side.folds)[0] for side in pair] for pair in pairs])
     return pd.DataFrame(
@@ -169,7 +169,7 @@ def compare_pairs(
     )
 
 
-def _verdicts(values: Floats, found: Tested, level: float) -> list[Verdict]:
+def _verdicts(values: Floats, found: Assessed, level: float) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for value, equal, p in zip(values, found.equal, found.p_adjusted, strict=True):
         if equal:

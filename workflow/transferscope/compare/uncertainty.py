@@ -154,7 +154,7 @@ def interval(
 
 
 @dataclass(frozen=True)
-class Tested:
+class Assessed:
     """Tests of one family of differences.
 
     Parameters
@@ -180,9 +180,9 @@ class Tested:
     detectable: Floats
 
 
-def tested(
+def assess(
     draws: Floats, inflation: Inflation, confidence: float, margin: float, noise: Floats32
-) -> Tested:
+) -> Assessed:
     """Test a family of differences.
 
     P-values are corrected for the largest of all t statistics (single-step max-t; Westfall and
@@ -219,7 +219,7 @@ def tested(
     one_sided = stats.t.ppf(confidence, inflation.df)
     equal = np.abs(values) + one_sided * errors < margin
     detectable = (inflation.quantile(confidence) + stats.t.ppf(POWER, inflation.df)) * errors
-    return Tested(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
+    return Assessed(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
 
 
 def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> Bools:
