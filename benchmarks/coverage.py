@@ -224,7 +224,8 @@ def _found(folder: Path, design: Design) -> dict[str, Any]:
     claims = [
         line
         for line in text.splitlines()
-        if re.search(r"shown (not )?to be (better|worse|the best)", line) and "floor" not in line
+        if re.search(r"shown (to be (better|worse|the best)|not to be)", line)
+        and "floor" not in line
     ]
     return {
         "points": full["mean"].tolist(),

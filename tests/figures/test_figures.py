@@ -98,7 +98,7 @@ def test_figure_is_drawn_with_names_as_they_are(study, tmp_path, name):
     text, image = draw(study, name, tmp_path)
     assert LONG[:20] in joined(text)
     assert "odd$set" in text
-    assert joined("95 % bootstrap over groups (100 draws") in joined(text)
+    assert joined("95 % over groups, for training and for testing") in joined(text)
     assert joined("n = 40 groups") in joined(text)
     assert image.width > 300
     assert image.height > 150
@@ -369,14 +369,14 @@ def test_captions_render(name):
     workflow = Path(__file__).parents[2] / "workflow"
     (path,) = [*workflow.glob(f"report/{name}.rst"), *workflow.glob(f"*/figures/{name}.rst")]
     known = SimpleNamespace(
-        config={"study": "my_study", "compare": {"bootstrap": 321, "confidence": 0.9}},
+        config={"study": "my_study", "compare": {"confidence": 0.9}},
         wildcards=SimpleNamespace(dataset="my_dataset"),
     )
     template = Template(path.read_text(encoding="utf-8"), undefined=StrictUndefined)
     text = template.render(snakemake=known)
     html = publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["html_body"]
-    expected = {"strategies": "321", "embedding_maps": "my_dataset", "workflow": "my_study"}
-    assert expected.get(name, "0.1" if name == "summary" else "interval") in html
+    expected = {"summary": "10 %", "embedding_maps": "my_dataset", "workflow": "my_study"}
+    assert expected.get(name, "interval") in html
 
 
 def test_what_the_solver_of_the_layout_leaves_open_changes_no_byte(tmp_path):

@@ -126,8 +126,7 @@ class Results:
                 named = {"; ".join(f"{dataset}: {name}" for dataset, name in heads.items())}
             parts.append(f"Head: {named.pop()}.")
         parts.append(
-            f"Intervals: {self.confidence} bootstrap over groups "
-            f"({int(self.chosen['draws'].iloc[0]):,} draws, the same for every store); {self._n()}."
+            f"Intervals: {self.confidence} over groups, for training and for testing; {self._n()}."
         )
         firsts = {self.schemes(dataset)[0] for dataset in self.datasets}
         shown = firsts if first_scheme_only else self.all_schemes()
