@@ -26,6 +26,8 @@ def run(command: str, folder: Path, settings: Mapping[str, str] | None = None) -
             **(settings or {}),
             "HF_HUB_OFFLINE": "0",
             "TRANSFERSCOPE_CACHE": str(folder / "cache"),
+            # The package of the copy, so that its commands read the copy's defaults.
+            "PYTHONPATH": str(folder / "workflow"),
         },
         capture_output=True,
         text=True,

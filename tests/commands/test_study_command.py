@@ -29,7 +29,7 @@ def test_a_sound_study_is_passed_with_what_it_takes(tmp_path):
     done = check(write_study(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "Study tiny is sound" in done.stdout
-    for part in ("cells", "tiny, replicate", "all of them", "Disk:", "Heads:", "results/tiny"):
+    for part in ("cells", "tiny, replicate", "all of them", "Disk:", "Probes:", "results/tiny"):
         assert part in done.stdout
     plain = json.loads(check(tmp_path, "--json", "--tflops", "400").stdout)
     assert plain["jobs"]["embed"] == 3

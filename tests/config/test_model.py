@@ -35,12 +35,20 @@ def test_defaults_are_filled_in():
         ({"backbones": ["b", "b"]}, ["key backbones", "named twice: b"]),
         ({"compute": {"device": "s3://key:se/cret@x"}}, ["key compute.device", "'s3://***@x'"]),
         ({"metrics": ["accuracy"]}, ["compare.metric", "macro_f1"]),
+        ({"heads": {"epochs": True}}, ["key heads.epochs", "number, not true"]),
+        ({"knn": {"k": [1, True]}}, ["key knn.k.1", "number, not true"]),
     ],
 )
 def test_a_mistake_names_the_key_and_suggests_the_right_one(change, expected):
     (problem,) = problems_of({**MINIMAL, **change})
     for part in ["my.yaml", *expected]:
         assert part in problem
+
+
+def test_numbers_that_yaml_parses_as_text_are_numbers(tmp_path):
+    (tmp_path / "s.yaml").write_text("heads: {learning_rate: 1e-3, epochs: '20'}")
+    heads = validate({**MINIMAL, **read_yaml(tmp_path / "s.yaml")}, StudyConfig, "my.yaml").heads
+    assert (heads.learning_rate, heads.epochs) == (0.001, 20)
 
 
 def test_all_mistakes_are_reported_at_once():

@@ -133,6 +133,15 @@ def test_a_typo_in_the_config_is_reported_with_a_suggestion(folder):
     assert 'Did you mean "channel_strategies"?' in text
 
 
+def test_a_number_that_yaml_parses_as_text_runs_and_a_boolean_does_not(folder):
+    # `study check` accepts the first, too.
+    write_yaml(folder / "study.yaml", {**STUDY, **SMALL, "heads": {"learning_rate": "1e-3"}})
+    assert "learning_rate: 1e-3\n" in (folder / "study.yaml").read_text()
+    run_snakemake(folder, "--dry-run")
+    write_yaml(folder / "study.yaml", {**STUDY, **SMALL, "heads": {"epochs": True}})
+    assert "key heads.epochs" in refusal(folder)
+
+
 def constant_field(folder):
     image = tifffile.imread(folder / "raw/P00_1.tif")
     tifffile.imwrite(folder / "raw/P00_1.tif", image * 0 + 7, metadata={"axes": "CYX"})

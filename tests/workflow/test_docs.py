@@ -7,13 +7,15 @@ import shutil
 import pandas as pd
 import pytest
 import timm
+import yaml
 from safetensors.torch import save_file
 
 from doc_pages import blocks, run, run_block
-from factories import CLASSES, write_raw
+from factories import CLASSES, write_raw, write_yaml
 from file_server import FileServer, serving
 from opencell_bucket import PREFIX, simulated_bucket
 from transferscope.simulate import simulate_dataset
+from transferscope.study.defaults import merged
 
 pytestmark = pytest.mark.workflow
 PAGES = [
@@ -35,6 +37,13 @@ PAGES = [
     "remote-data.md",
     "carry-over.md",
 ]
+# Defaults of the copy: the commands stay as written, and their studies are small.
+SMALL = {
+    "splits": {"folds": {"group": 2, "image": 2}, "fractions": [0.5, 1.0]},
+    "heads": {"epochs": 5, "hidden": [32, 16]},
+    "compare": {"bootstrap": 100},
+    "figures": {"dpi": 60},
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,8 @@ def checkout(repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs") / "transferscope"
     ignored = shutil.ignore_patterns(".venv", ".git", ".snakemake", "results", ".*_cache")
     shutil.copytree(repository, folder, ignore=ignored)
+    defaults = folder / "workflow/defaults.yaml"
+    write_yaml(defaults, merged(yaml.safe_load(defaults.read_text()), SMALL))
     write_raw(folder / "images")
     sheet = pd.read_csv(folder / "images/samples.tsv", sep="\t")
     (folder / "images/samples.tsv").unlink()

@@ -1,4 +1,4 @@
-"""JSON schemas of config and cards, generated from the models for Snakemake and for editors."""
+"""JSON schemas of config and cards, generated from the models for editors."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _totals(plan: Plan, found: Estimate) -> Iterator[str]:
     if found.training_hours:
         training = _hours(found.training_hours)
         yield f"Trainings, one after the other on the same device: {training}."
-    yield f"Heads: at most {_hours(found.head_hours)} of one core; they run in parallel."
+    yield f"Probes: at most {_hours(found.head_hours)} of one core; they run in parallel."
     if n_jobs := found.jobs.get("finetune", 0):
         yield f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."
     tiles, stores = size_text(found.tile_bytes), size_text(found.store_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,27 @@ def validate(value: dict[str, Any], kind: Any, where: str) -> Any:
         Naming `where` and every key that is wrong, each with a suggestion.
     """
     try:
-        return TypeAdapter(kind).validate_python(value)
+        read = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         schema = TypeAdapter(kind).json_schema()
         raise UserError([_as_problem(e, schema, where) for e in error.errors()]) from None
+    if places := list(_booleans_read_as_numbers(value, read)):
+        what = "give a number, not true or false"
+        raise UserError([Problem(f"{where}, key {place}", what) for place in places])
+    return read
+
+
+def _booleans_read_as_numbers(given: Any, read: Any, place: str = "") -> Iterator[str]:
+    """Yield the keys of booleans that pydantic reads as 0 or 1."""
+    if isinstance(given, bool) and not isinstance(read, bool):
+        yield place
+    elif isinstance(given, dict):
+        below = dict(read)
+        for key, value in given.items():
+            yield from _booleans_read_as_numbers(value, below[key], f"{place}.{key}".lstrip("."))
+    elif isinstance(given, list):
+        for n, (item, parsed) in enumerate(zip(given, read, strict=False)):
+            yield from _booleans_read_as_numbers(item, parsed, f"{place}.{n}")
 
 
 def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
