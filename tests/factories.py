@@ -63,6 +63,7 @@ STUDY = {
     "splits": {
         "schemes": ["group", "image"],
         "folds": {"group": 2, "image": 2},
+        "halves": 1,
         "seeds": [0],
         "fractions": [0.5, 1.0],
     },

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.workflow
 FEWER = [
     "backbones=[handcrafted,vit-mini-random@cls-inner]",
     "channel_strategies=[map]",
-    "splits={fractions: [0.1, 1.0]}",
+    "splits={fractions: [0.1, 1.0], halves: 1}",
     "heads={epochs: 10}",
 ]
 

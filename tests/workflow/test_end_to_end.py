@@ -59,7 +59,13 @@ def odd_study(odd_label, tmp_path_factory):
         tmp_path_factory.mktemp("odd") / "study",
         backbones=["handcrafted"],
         heads={"kinds": [], "epochs": 3},
-        splits={"schemes": ["group"], "folds": {"group": 2}, "seeds": [0], "fractions": [1.0]},
+        splits={
+            "schemes": ["group"],
+            "folds": {"group": 2},
+            "seeds": [0],
+            "fractions": [1.0],
+            "halves": 1,
+        },
     )
     card = folder / "cards/datasets/cells.yaml"
     write_yaml(card, {**yaml.safe_load(card.read_text()), "labels": [*CLASSES[:2], odd_label]})

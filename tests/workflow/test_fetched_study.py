@@ -56,6 +56,7 @@ def study(server, tmp_path_factory):
         "splits": {
             "schemes": ["group"],
             "folds": {"group": 2},
+            "halves": 1,
             "fractions": [1.0],
             "rare_classes": "drop",
         },

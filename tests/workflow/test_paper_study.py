@@ -26,7 +26,7 @@ STUDY = REPOSITORY / "resources/studies/opencell-paper.yaml"
 STORES = "results/opencell-paper/embeddings/opencell"
 SMALL = {
     "strategy_seeds": [0],
-    "splits": {"folds": {"image": 2}, "seeds": [0], "fractions": [0.5, 1.0]},
+    "splits": {"folds": {"image": 2}, "seeds": [0], "fractions": [0.5, 1.0], "halves": 1},
     "heads": {"epochs": 3, "hidden": [16, 8]},
     "finetune": {"epochs": 1, "fractions": [1.0], "batch_size": 16},
     "knn": {"k": [1, 3]},

@@ -39,6 +39,7 @@ def bbbc013(shared_data, tmp_path_factory):
         "splits": {
             "schemes": ["group", "image"],
             "folds": {"group": 2, "image": 5},
+            "halves": 1,
             "seeds": [0],
             "fractions": [1.0],
         },

@@ -154,6 +154,7 @@ def predictions(shared_data, tmp_path_factory):
         "splits": {
             "schemes": ["image", "group"],
             "folds": {"image": 5, "group": 2},
+            "halves": 1,
             "seeds": [0, 1, 2],
             "fractions": [1.0],
         },

@@ -20,7 +20,12 @@ pytestmark = pytest.mark.workflow
 SMALL = {
     "backbones": ["handcrafted"],
     "channel_strategies": ["replicate"],
-    "splits": {"schemes": ["group"], "folds": {"group": 2, "image": 2}, "fractions": [1.0]},
+    "splits": {
+        "schemes": ["group"],
+        "folds": {"group": 2, "image": 2},
+        "fractions": [1.0],
+        "halves": 1,
+    },
     "heads": {"kinds": ["logreg"]},
 }
 SCORES = "results/tiny/scores/heads/cells/handcrafted/replicate.parquet"
