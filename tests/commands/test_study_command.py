@@ -11,7 +11,9 @@ import yaml
 
 from factories import environment, write_study
 from transferscope.commands.study import merged_config
+from transferscope.config.probes import KnnSettings
 from transferscope.errors import UserError
+from transferscope.probes.exclusion import exclusion_warnings
 
 
 def check(folder, *arguments):
@@ -35,6 +37,29 @@ def test_a_sound_study_is_passed_with_what_it_takes(tmp_path):
     assert plain["jobs"]["embed"] == 3
     assert plain["rates"]["measured"] is False
     assert plain["device_hours"] > 0
+
+
+@pytest.mark.parametrize(
+    ("exclude", "schemes", "warned"),
+    [
+        ("group", ["group", "image"], True),
+        ("group", ["group"], False),
+        ("fov", ["group", "image"], False),
+    ],
+)
+def test_neighbours_of_other_groups_only_are_warned_of_by_image(exclude, schemes, warned):
+    settings = KnnSettings(exclude=exclude)
+    assert bool(exclusion_warnings(settings, schemes)) is warned
+    assert not exclusion_warnings(KnnSettings(k=[], exclude=exclude), schemes)
+
+
+def test_the_check_says_the_warnings(tmp_path):
+    folder = write_study(tmp_path, knn={"k": [1], "exclude": "group"})
+    done = check(folder)
+    assert done.returncode == 0, done.stderr
+    assert "Warning: `knn.exclude: group` makes k-NN in the split by image worse" in done.stdout
+    (said,) = json.loads(check(folder, "--json").stdout)["warnings"]
+    assert "worse than chance" in said
 
 
 def test_what_is_wrong_is_listed_and_nothing_is_estimated(tmp_path):

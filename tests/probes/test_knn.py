@@ -530,8 +530,9 @@ def test_embeddings_without_information_score_at_chance_by_group(
 
 
 def test_the_identity_of_the_group_is_seen_by_image() -> None:
-    found = above_chance("group", "image", "threshold", 3)
-    assert (found["macro_f1"] > 0.1).all()
+    found = above_chance("group", "image", "threshold", 3).drop(20, level="k")
+    # Three other tiles of the group are most of the 5 nearest, but few of the 20 nearest.
+    assert (found > 0.2).all(axis=None)
 
 
 def test_excluding_the_group_by_image_is_below_chance_and_said(
