@@ -11,9 +11,7 @@ import yaml
 
 from factories import environment, write_study
 from transferscope.commands.study import merged_config
-from transferscope.config.probes import KnnSettings
 from transferscope.errors import UserError
-from transferscope.probes.exclusion import exclusion_warnings
 
 
 def check(folder, *arguments):
@@ -37,20 +35,6 @@ def test_a_sound_study_is_passed_with_what_it_takes(tmp_path):
     assert plain["jobs"]["embed"] == 3
     assert plain["rates"]["measured"] is False
     assert plain["device_hours"] > 0
-
-
-@pytest.mark.parametrize(
-    ("exclude", "schemes", "warned"),
-    [
-        ("group", ["group", "image"], True),
-        ("group", ["group"], False),
-        ("fov", ["group", "image"], False),
-    ],
-)
-def test_neighbours_of_other_groups_only_are_warned_of_by_image(exclude, schemes, warned):
-    settings = KnnSettings(exclude=exclude)
-    assert bool(exclusion_warnings(settings, schemes)) is warned
-    assert not exclusion_warnings(KnnSettings(k=[], exclude=exclude), schemes)
 
 
 def test_the_check_says_the_warnings(tmp_path):

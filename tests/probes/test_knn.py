@@ -16,6 +16,7 @@ from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
 from transferscope.probes import nearest
 from transferscope.probes.evaluation import Division, ProbeData, write_tables
+from transferscope.probes.exclusion import exclusion_warnings
 from transferscope.probes.knn import majority, run_knn
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.score_table import SCORE_COLUMNS
@@ -551,3 +552,19 @@ def test_excluding_the_group_by_image_is_below_chance_and_said(
     by_group = [division for division in data.divisions if division.scheme == "group"]
     run_knn(replace(data, divisions=by_group), KnnSettings(k=[20], exclude="group"))
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("exclude", "schemes", "warned"),
+    [
+        ("group", ["group", "image"], True),
+        ("group", ["group"], False),
+        ("fov", ["group", "image"], False),
+    ],
+)
+def test_neighbours_of_other_groups_only_are_warned_of_by_image(
+    exclude: str, schemes: list[str], warned: bool
+) -> None:
+    settings = KnnSettings(exclude=exclude)
+    assert bool(exclusion_warnings(settings, schemes)) is warned
+    assert not exclusion_warnings(KnnSettings(k=[], exclude=exclude), schemes)
