@@ -133,9 +133,8 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     codes = exclusion_codes(data.tiles, settings.exclude, data.identity["dataset"])
     for warning in exclusion_warnings(settings, {d.scheme for d in data.divisions}):
         logger.warning("%s", warning)
-    tuned = data.is_multi_label and settings.decision == "threshold"
     folds = [
-        _Search.of(each, codes, sorted(settings.k), with_validation=tuned)
+        _Search.of(each, codes, sorted(settings.k), with_validation=_has_thresholds(data, settings))
         for each in _by_fold(data.divisions)
     ]
     total = len(folds) * len(settings.metrics)
@@ -181,7 +180,7 @@ def _classify(
             tuned = _count(data.tiles.matrix, known, ks, weighted=kind == "distance")
             asked = _count(data.tiles.matrix, near, ks, weighted=kind == "distance")
             for validation, test in zip(tuned, asked, strict=True):
-                if data.is_multi_label and settings.decision == "threshold":
+                if _has_thresholds(data, settings):
                     # A validation row with fewer than k candidates says nothing about k.
                     usable = np.isfinite(known.distances[:, test.k - 1])
                     predicted = _by_threshold(data, division, validation, test, usable, settings)
@@ -189,6 +188,10 @@ def _classify(
                     predicted = majority(test.votes, test.total, data.is_multi_label)
                 shares = test.shares.astype(np.float32)
                 results.add(knn_head(metric, kind), test.k, division, predicted, shares)
+
+
+def _has_thresholds(data: ProbeData, settings: KnnSettings) -> bool:
+    return data.is_multi_label and settings.decision == "threshold"
 
 
 def _by_threshold(
