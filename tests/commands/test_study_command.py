@@ -37,6 +37,15 @@ def test_a_sound_study_is_passed_with_what_it_takes(tmp_path):
     assert plain["device_hours"] > 0
 
 
+def test_the_check_says_the_warnings(tmp_path):
+    folder = write_study(tmp_path, knn={"k": [1], "exclude": "group"})
+    done = check(folder)
+    assert done.returncode == 0, done.stderr
+    assert "Warning: `knn.exclude: group` makes k-NN in the split by image worse" in done.stdout
+    (said,) = json.loads(check(folder, "--json").stdout)["warnings"]
+    assert "worse than chance" in said
+
+
 def test_what_is_wrong_is_listed_and_nothing_is_estimated(tmp_path):
     folder = write_study(tmp_path, backbones=["handcrafted"])
     sheet = folder / "raw/samples.tsv"

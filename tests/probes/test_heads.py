@@ -17,10 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.probes import head_training
+from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import ProbeData, write_tables
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import steps_per_epoch
-from transferscope.probes.heads import decide, fit, floor, run_heads
+from transferscope.probes.heads import fit, floor, run_heads
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits

@@ -45,6 +45,7 @@ def check(
     """Check config, cards, sheets, files and backbones; say what will run, and what runs again."""
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
+    from transferscope.probes.exclusion import exclusion_warnings
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight
     from transferscope.study.loading import load_study
@@ -53,17 +54,21 @@ def check(
     preflight(study)
     plan = Plan(study)
     compute = study.config.compute
+    warnings = exclusion_warnings(study.config.knn, study.config.splits.schemes)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
     if as_json:
         sums = {key: getattr(found, key) for key in ("device_hours", "tile_bytes", "store_bytes")}
-        print_json({**asdict(found), **sums, "changes": [asdict(change) for change in again]})
+        more = {"changes": [asdict(change) for change in again], "warnings": warnings}
+        print_json({**asdict(found), **sums, **more})
         return
     typer.echo(f"Study {study.config.study} is sound. If nothing is made yet, it takes:\n")
     for title, columns, rows in _tables(found):
         print_table(columns, rows, title)
         typer.echo()
     typer.echo("\n".join(_totals(plan, found)))
+    for warning in warnings:
+        typer.echo(f"\nWarning: {warning}")
     if again:
         typer.echo("\n" + "\n".join(_change_lines(plan, config, again)))
 

@@ -106,6 +106,7 @@ class HeadSettings(Model):
 KnnMetric = Literal["cosine", "euclidean"]
 KnnVotes = Literal["majority", "distance"]
 KnnExclusion = Literal["none", "fov", "group", "batch"]
+KnnDecision = Literal["threshold", "majority"]
 
 
 class KnnSettings(Model):
@@ -132,7 +133,25 @@ class KnnSettings(Model):
         "fov",
         description=(
             "Exclude training tiles of the test tile's fov, group or batch from its neighbours; "
-            "none: exclude nothing."
+            "none: exclude nothing. With group, scores by image are below chance if the embeddings "
+            "say nothing."
+        ),
+    )
+    decision: KnnDecision = Field(
+        "threshold",
+        description=(
+            "Which classes are predicted in a multi-label task. threshold: those whose share of "
+            "the votes reaches the threshold with the best F1 on the validation tiles; majority: "
+            "those with more than half of the votes, so rare classes hardly ever. In a "
+            "single-label task it is always the class with the most votes."
+        ),
+    )
+    threshold_positives: int = Field(
+        5,
+        ge=1,
+        description=(
+            "Classes with fewer validation positives share one threshold instead of having their "
+            "own."
         ),
     )
 

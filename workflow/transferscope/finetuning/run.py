@@ -28,6 +28,7 @@ from transferscope.finetuning.layers import prepare
 from transferscope.finetuning.network import Classifier, TileInput, TunedNetwork, open_backbone
 from transferscope.finetuning.parts import Parts, Scores
 from transferscope.finetuning.task import FinetuneTask, LabelledRows, class_scores
+from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import (
     Division,
     ProbeData,
@@ -37,7 +38,7 @@ from transferscope.probes.evaluation import (
     write_tables,
 )
 from transferscope.probes.head_batch import HeadBatch, HeadRows
-from transferscope.probes.heads import decide, fit_on
+from transferscope.probes.heads import fit_on
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.seeds import derive_seed
 from transferscope.stores.parquet import write_parquet

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
-from transferscope.config.probes import KnnExclusion
+from transferscope.config.probes import KnnExclusion, KnnSettings
 from transferscope.errors import Problem, UserError
 from transferscope.probes.labels import LabelledTiles
 from transferscope.runtime.arrays import Integers
 
+logger = logging.getLogger(__name__)
+
 BATCH_FIX = "Give each row of the sheet its batch, or set `knn.exclude` to none, fov or group."
+
+# Leaving out a group's own tiles leaves fewer tiles of its classes among the candidates.
+BELOW_CHANCE = (
+    "`knn.exclude: group` makes k-NN in the split by image worse than chance if the embeddings say "
+    "nothing: without the tiles of its own group, a test tile has too few neighbours of its "
+    "classes. Compare these scores with each other only, and with no floor and no other head; the "
+    "split by group needs no such exclusion."
+)
+
+
+def exclusion_warnings(settings: KnnSettings, schemes: Collection[str]) -> list[str]:
+    """Return what the user should know of `knn.exclude` before reading the scores.
+
+    Parameters
+    ----------
+    settings
+        Settings of k-NN.
+    schemes
+        Split schemes of the study.
+    """
+    concerned = bool(settings.k) and settings.exclude == "group" and "image" in schemes
+    return [BELOW_CHANCE] if concerned else []
 
 
 def exclusion_codes(tiles: LabelledTiles, exclude: KnnExclusion, where: str) -> Integers | None:

@@ -9,9 +9,9 @@ import torch
 
 from transferscope.config.probes import HeadSettings
 from transferscope.probes import head_training, logistic
+from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Sink
 from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers
-from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.arrays import Bools, Floats32
 from transferscope.runtime.devices import torch_device
@@ -115,46 +115,6 @@ def _chunks(
     hidden = settings.hidden if kind == "mlp" else []
     widths = [problem.embeddings.shape[1], *hidden, problem.n_classes]
     return head_training.chunks(heads, widths, settings)
-
-
-def decide(
-    data: ProbeData,
-    division: Division,
-    validation: Floats32,
-    test: Floats32,
-    settings: HeadSettings,
-) -> tuple[Bools, Floats32]:
-    """Turn a head's scores into predictions.
-
-    In a multi-label task, each class has the threshold with the best F1 on the validation rows.
-    Classes with too few positives or negatives there share the threshold with the best F1 over all
-    classes. In a single-label task, the most likely class is predicted. A class without training
-    positives is never predicted.
-
-    Parameters
-    ----------
-    data, division
-        Data and division of the head.
-    validation, test
-        Scores of the division's rows, [n, C].
-    settings
-        Settings of the heads.
-
-    Returns
-    -------
-    tuple
-        Predictions and scores of the test rows, [n_test, C].
-    """
-    seen = data.tiles.matrix[division.train].any(axis=0)
-    test = np.where(seen, test, np.float32(0))
-    if not data.is_multi_label:
-        return np.asarray(test.argmax(axis=1)[:, None] == np.arange(test.shape[1])), test
-    truth, minimum = data.tiles.matrix[division.validation], settings.threshold_positives
-    pooled = best_thresholds(
-        truth[:, seen].reshape(-1, 1), validation[:, seen].reshape(-1, 1), minimum
-    )
-    thresholds = best_thresholds(truth, validation, minimum, float(pooled[0]))
-    return (test >= thresholds) & seen, test
 
 
 def floor(data: ProbeData, division: Division) -> tuple[Bools, Floats32]:

@@ -1,20 +1,23 @@
 """k nearest neighbours: one search per fold and metric at the largest k, reused for smaller k.
 
-Results equal `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`, except that ties in
-distance go to the lower row.
+Neighbours and votes equal those of `sklearn.neighbors.KNeighborsClassifier(algorithm="brute")`,
+except that ties in distance go to the lower row. In a multi-label task, the votes for a class are
+compared with a threshold from validation rows, unless the majority decides.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transferscope.config.probes import KnnMetric, KnnSettings, KnnVotes
+from transferscope.config.probes import KnnMetric, KnnSettings
+from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Sink
-from transferscope.probes.exclusion import exclusion_codes
+from transferscope.probes.exclusion import exclusion_codes, exclusion_warnings
+from transferscope.probes.metrics import DEFAULT_THRESHOLD
 from transferscope.probes.nearest import Neighbours, fewest_allowed, nearest
 from transferscope.probes.score_table import knn_head
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
@@ -33,6 +36,9 @@ class _Search:
         All fractions of one scheme, seed and fold.
     train
         Training rows of the largest fraction; smaller fractions are prefixes.
+    validation
+        Validation rows of the largest fraction, ascending, which contain those of the smaller ones;
+        empty if no threshold is needed.
     codes
         A neighbour must not share the code of its query, int64 [N]; None: all are allowed.
     ks
@@ -41,11 +47,19 @@ class _Search:
 
     divisions: list[Division]
     train: Integers
+    validation: Integers
     codes: Integers | None
     ks: list[list[int]]
 
     @classmethod
-    def of(cls, divisions: list[Division], codes: Integers | None, ks: Sequence[int]) -> _Search:
+    def of(
+        cls,
+        divisions: list[Division],
+        codes: Integers | None,
+        ks: Sequence[int],
+        *,
+        with_validation: bool,
+    ) -> _Search:
         whole = max(divisions, key=lambda division: division.fraction)
         # Fractions are nested: sorted by share, each is a prefix of the training rows.
         train = whole.train[np.argsort(whole.train_shares, kind="stable")]
@@ -55,28 +69,56 @@ class _Search:
             possible.append([k for k in ks if k <= allowed])
             if skipped := [k for k in ks if k > allowed]:
                 _log_skipped(division, allowed, skipped)
-        return cls(divisions, train, codes, possible)
+        validation = whole.validation if with_validation else whole.validation[:0]
+        return cls(divisions, train, validation, codes, possible)
 
-    def neighbours(self, embeddings: Floats32, metric: KnnMetric) -> list[Neighbours]:
-        """Return the nearest training rows of the test rows, for each division."""
+    def neighbours(
+        self, embeddings: Floats32, metric: KnnMetric
+    ) -> list[tuple[Neighbours, Neighbours]]:
+        """Return the nearest training rows of validation and of test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
         most = [max(ks, default=0) for ks in self.ks]
-        test = self.divisions[0].test
-        return nearest(embeddings, metric, test, self.train, sizes, most, self.codes)
+        queries = np.concatenate([self.validation, self.divisions[0].test])
+        found = nearest(embeddings, metric, queries, self.train, sizes, most, self.codes)
+        pairs = []
+        for division, near in zip(self.divisions, found, strict=True):
+            own = np.flatnonzero(np.isin(self.validation, division.validation))
+            pairs.append((near.of(own), near.of(slice(len(self.validation), None))))
+        return pairs
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """Votes of the k nearest for each class, [Q, C], and of all, [Q, 1]; k if all are equal."""
+
+    k: int
+    votes: Floats
+    total: Floats | int
+
+    @property
+    def shares(self) -> Floats:
+        return self.votes / self.total
+
+    def of(self, queries: Bools) -> _Votes:
+        """Return the votes for some of the queries."""
+        total = self.total if isinstance(self.total, int) else self.total[queries]
+        return _Votes(self.k, self.votes[queries], total)
 
 
 def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
     Candidates are the training rows of the division's fraction, except those that `exclude` rules
-    out; validation rows are not used. A k is skipped if a test row has fewer candidates.
+    out. A k is skipped if a test row has fewer candidates. In a multi-label task with `decision:
+    threshold`, the votes of the neighbours of the division's validation rows, among the same
+    candidates, give the threshold of each class.
 
     Parameters
     ----------
     data
         Embeddings, labels and divisions.
     settings
-        Numbers of neighbours, metrics, votes, and exclusion.
+        Numbers of neighbours, metrics, votes, exclusion, and decision.
     sink
         Receives the predictions in parts; None: they are kept.
 
@@ -89,12 +131,17 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     if not settings.k:
         return results
     codes = exclusion_codes(data.tiles, settings.exclude, data.identity["dataset"])
-    folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
+    for warning in exclusion_warnings(settings, {d.scheme for d in data.divisions}):
+        logger.warning("%s", warning)
+    folds = [
+        _Search.of(each, codes, sorted(settings.k), with_validation=_has_thresholds(data, settings))
+        for each in _by_fold(data.divisions)
+    ]
     total = len(folds) * len(settings.metrics)
     with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
         for metric in settings.metrics:
             for search in folds:
-                _classify(data, search, metric, settings.votes, results)
+                _classify(data, search, metric, settings, results)
                 bar.update()
     return results
 
@@ -124,18 +171,49 @@ def _classify(
     data: ProbeData,
     search: _Search,
     metric: KnnMetric,
-    kinds: Sequence[KnnVotes],
+    settings: KnnSettings,
     results: ResultTables,
 ) -> None:
     """Classify the test rows of one fold at all fractions, votes and k."""
     found = search.neighbours(data.embeddings, metric)
-    for division, near, ks in zip(search.divisions, found, search.ks, strict=True):
-        for kind in kinds:
-            weights = _weights(near.distances) if kind == "distance" else None
-            for k, votes, total in _count(data.tiles.matrix, near.rows, ks, weights):
-                predicted = majority(votes, total, data.is_multi_label)
-                shares = (votes / total).astype(np.float32)
-                results.add(knn_head(metric, kind), k, division, predicted, shares)
+    for division, (known, near), ks in zip(search.divisions, found, search.ks, strict=True):
+        for kind in settings.votes:
+            tuned = _count(data.tiles.matrix, known, ks, weighted=kind == "distance")
+            asked = _count(data.tiles.matrix, near, ks, weighted=kind == "distance")
+            for validation, test in zip(tuned, asked, strict=True):
+                if _has_thresholds(data, settings):
+                    # A validation row with fewer than k candidates says nothing about k.
+                    usable = np.isfinite(known.distances[:, test.k - 1])
+                    predicted = _by_threshold(data, division, validation, test, usable, settings)
+                else:
+                    predicted = majority(test.votes, test.total, data.is_multi_label)
+                shares = test.shares.astype(np.float32)
+                results.add(knn_head(metric, kind), test.k, division, predicted, shares)
+
+
+def _has_thresholds(data: ProbeData, settings: KnnSettings) -> bool:
+    return data.is_multi_label and settings.decision == "threshold"
+
+
+def _by_threshold(
+    data: ProbeData,
+    division: Division,
+    validation: _Votes,
+    test: _Votes,
+    usable: Bools,
+    settings: KnnSettings,
+) -> Bools:
+    """Return the classes whose votes reach the threshold of the usable validation rows, [Q, C].
+
+    Thresholds lie halfway between two shares, where another share may lie as well. Equal votes are
+    therefore counted and not divided, so that rounding decides nothing.
+    """
+    own = replace(division, validation=division.validation[usable])
+    known = validation.of(usable)
+    if isinstance(test.total, int):
+        half = test.total * DEFAULT_THRESHOLD
+        return decide(data, own, known.votes, test.votes, settings, half)[0]
+    return decide(data, own, known.shares, test.shares, settings)[0]
 
 
 def _weights(distances: Floats) -> Floats:
@@ -150,28 +228,23 @@ def _weights(distances: Floats) -> Floats:
 
 
 def _count(
-    matrix: Bools,
-    neighbours: Integers,
-    ks: Sequence[int],
-    weights: Floats | None,
-) -> Iterator[tuple[int, Floats, Floats | int]]:
-    """Yield k, the votes of the k nearest per class [Q, C], and their total [Q, 1].
-
-    Without weights the total is k.
-    """
-    votes = np.zeros((len(neighbours), matrix.shape[1]))
-    total = np.zeros((len(neighbours), 1))
+    matrix: Bools, near: Neighbours, ks: Sequence[int], *, weighted: bool
+) -> Iterator[_Votes]:
+    """Yield the votes of the k nearest for each k, with weights 1 / distance or equal ones."""
+    weights = _weights(near.distances) if weighted else None
+    votes = np.zeros((len(near.rows), matrix.shape[1]))
+    total = np.zeros((len(near.rows), 1))
     done = 0
     for k in ks:
         for column in range(done, k):
-            given = matrix[neighbours[:, column]]
+            given = matrix[near.rows[:, column]]
             if weights is None:
                 votes += given
             else:
                 votes += given * weights[:, column, None]
                 total += weights[:, column, None]
         done = k
-        yield k, votes.copy(), k if weights is None else total.copy()
+        yield _Votes(k, votes.copy(), k if weights is None else total.copy())
 
 
 def majority(votes: Floats, total: Floats | int, is_multi_label: bool) -> Bools:

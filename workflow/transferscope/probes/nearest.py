@@ -36,6 +36,10 @@ class Neighbours:
     rows: Integers
     distances: Floats
 
+    def of(self, queries: Integers | slice) -> Neighbours:
+        """Return the neighbours of some of the queries, by their positions."""
+        return Neighbours(self.rows[queries], self.distances[queries])
+
 
 def nearest(
     embeddings: Floats32,
@@ -57,9 +61,10 @@ def nearest(
     queries, candidates
         Row numbers, [Q] and [M].
     sizes, ks
-        Per search: the number of candidates and of neighbours, at most `fewest_allowed`.
+        Per search: the number of candidates, and of neighbours, at most that of candidates.
     codes
-        [N]; candidates with the code of the query are excluded. None: all are allowed.
+        [N]; candidates with the code of the query are excluded. None: all are allowed. If fewer
+        than k are left, excluded ones follow them, at an infinite distance.
 
     Returns
     -------

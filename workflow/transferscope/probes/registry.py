@@ -41,10 +41,12 @@ def head_seconds(settings: HeadSettings, load: Load) -> float:
 
 
 def _knn_seconds(settings: KnnSettings, load: Load) -> float:
-    """Each fold is searched against the others, once per metric, and the same in all halves."""
-    searches = len(load.splits.schemes) * len(load.splits.seeds) * len(settings.metrics)
-    in_halves = load.splits.halves / 2
-    return (1 + in_halves) * 2 * load.n_tiles**2 * load.n_features * searches / load.rate
+    """Each fold, and the validation tiles of the others, is searched per metric; halves likewise."""
+    splits = load.splits
+    tuned = splits.validation if settings.decision == "threshold" else 0.0
+    queries = sum(1 + tuned * (splits.folds[scheme] - 1) for scheme in splits.schemes)
+    searches = queries * len(splits.seeds) * len(settings.metrics) * (1 + splits.halves / 2)
+    return 2 * load.n_tiles**2 * load.n_features * searches / load.rate
 
 
 HEADS = FrozenProbe(
@@ -61,7 +63,7 @@ KNN = FrozenProbe(
     run="transferscope.probes.knn:run_knn",
     seconds=_knn_seconds,
     wanted=lambda settings: bool(settings.k),
-    version=2,
+    version=3,
 )
 # Add further probes of this package here; their settings are under `probes`.
 PROBES = (HEADS, KNN)
