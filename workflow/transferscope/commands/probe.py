@@ -149,9 +149,10 @@ def _probe_data(
     """
     import torch
 
+    from transferscope.pretraining.leakage import confirmed
     from transferscope.probes.evaluation import ProbeData
 
     # Results may differ in the last digit between thread counts: the workflow fixes the count.
     torch.set_num_threads(threads)
-    told = probe.fractions, probe.metrics, probe.leakage
+    told = probe.fractions, probe.metrics, confirmed(probe.leakage, table, splits)
     return ProbeData.read(*store, table, splits, card.card, *told)
