@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from transferscope.cards.network import ArchitectureBase, NetworkBase, Slot
 from transferscope.cards.train import TrainCard
 from transferscope.config.model import Model, without_repeats
-from transferscope.config.names import Name
+from transferscope.config.names import CollectionName, Name
 
 # Ways of naming weights in a checkpoint file, implemented in `checkpoints.layouts`: from the most
 # specific to the most general, which is the order in which they are tried.
@@ -33,7 +33,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class _Published(NetworkBase):
     """Base of all networks whose weights were trained elsewhere."""
 
-    trained_on: list[Name] = Field(
+    trained_on: list[CollectionName] = Field(
         default_factory=list,
         description=(
             "Public collections of images that the weights were trained on, such as hpa, named as "

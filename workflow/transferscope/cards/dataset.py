@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.config.model import Model, without_repeats
-from transferscope.config.names import ChannelName, Name
+from transferscope.config.names import ChannelName, CollectionName, Name
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import checked_url, is_url
 
@@ -151,7 +151,7 @@ class DatasetCard(Model):
         None,
         description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
-    collections: list[Name] = Field(
+    collections: list[CollectionName] = Field(
         default_factory=list,
         description=(
             "Public collections of images, such as hpa, that may hold the same images or the same "
