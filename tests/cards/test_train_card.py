@@ -7,7 +7,7 @@ import yaml
 
 from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from transferscope.cards import BackboneCard, HeldOut
-from transferscope.config.jobs import HeldOutDivision, Leakage
+from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName, Pretraining, ProbeJob
 from transferscope.config.model import validate
 from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
@@ -87,7 +87,33 @@ def test_what_a_backbone_has_seen(study_of):
     elsewhere = study_of(
         {"datasets": ["hpa-demo"], "slots": [{"name": "nucleus"}]}, training_datasets=["hpa-demo"]
     )
-    assert elsewhere.leakage("own", "cells") == Leakage()
+    by_name = elsewhere.leakage("own", "cells")
+    tables = [elsewhere.paths.tile_table("hpa-demo")]
+    assert by_name == LeakageByName(seen_in_training="in another dataset", named_in=tables)
+    job = ProbeJob.model_validate_json(ProbeJob(leakage=by_name).model_dump_json())
+    assert job.leakage == by_name
+    plain = ProbeJob.model_validate_json(ProbeJob(leakage=honest).model_dump_json())
+    assert plain.leakage == honest
+
+
+def test_what_the_study_evaluates_is_left_out_by_name_wherever_it_trains(study_of):
+    config = {"training_datasets": ["hpa-demo"]}
+    changes = {"datasets": ["hpa-demo"], "slots": [{"name": "nucleus"}]}
+    study = study_of({**changes, "exclude_test_groups": True}, **config)
+    division = HeldOutDivision(scheme="group", seed=0, fold=0)
+    leakage = study.leakage("own", "cells")
+    assert (leakage.seen_in_training, leakage.only) == ("no", division)
+    step = Plan(study).steps["pretrain"]
+    settings = Pretraining.model_validate_json(step.settings(SimpleWildcards()))
+    paths = study.paths
+    assert [each.splits for each in settings.also_evaluated] == [paths.splits("cells")]
+    assert {paths.splits("cells"), paths.tile_table("cells")} <= set(
+        step.sources(SimpleWildcards())
+    )
+    # Where nothing is held out, nothing is asked for, and the settings are what they were.
+    step = Plan(study_of(changes, **config)).steps["pretrain"]
+    assert "also_evaluated" not in step.settings(SimpleWildcards())
+    assert paths.splits("cells") not in step.sources(SimpleWildcards())
 
 
 def test_cells_and_their_fields_are_the_same_images(study_of):

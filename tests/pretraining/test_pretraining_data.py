@@ -7,9 +7,14 @@ import torch
 
 from training_store import write_tile_store
 from transferscope.config.compute import TrainingSettings
-from transferscope.config.jobs import HeldOutDivision, Pretraining, TrainingSource
+from transferscope.config.jobs import (
+    EvaluatedDataset,
+    HeldOutDivision,
+    Pretraining,
+    TrainingSource,
+)
 from transferscope.errors import UserError
-from transferscope.pretraining.data import Batches, TrainingDataset
+from transferscope.pretraining.data import Batches, TrainingDataset, training_datasets
 from transferscope.stores.parquet import write_parquet
 from transferscope.stores.tile_store import TileStore
 
@@ -38,7 +43,7 @@ def settings_of(sources, **changes):
 
 
 def datasets_of(settings):
-    return [TrainingDataset.read(source, settings) for source in settings.sources]
+    return training_datasets(settings)
 
 
 def batches_of(datasets, rank=0, world_size=1):
@@ -63,6 +68,25 @@ def test_held_out_tiles_are_never_read(tmp_path, monkeypatch):
     assert read == set(range(12)) - {3, 4, 5}
     assert "g1" not in dataset.groups
     assert dataset.seen()["n_groups"] == 3
+    assert dataset.seen()["n_groups_left_out"] == 1
+
+
+def test_what_one_dataset_tests_is_left_out_of_all(tmp_path):
+    evaluated = write_source(tmp_path, "evaluated", 9, tested={0})
+    sources = [
+        write_source(tmp_path, "cells", 12, tested={4}),
+        write_source(tmp_path, "unlabelled", 15),
+        write_source(tmp_path, "other", 12, tested={11}),
+    ]
+    also = [EvaluatedDataset(table=evaluated.table, splits=evaluated.splits)]
+    settings = settings_of(sources, also_evaluated=also)
+    cells, unlabelled, other = datasets_of(settings)
+    # Tested: g0 of one that is not trained on, g1 of cells, g3 of other.
+    assert set(cells.groups) == set(other.groups) == {"g2"}
+    assert set(unlabelled.groups) == {"g2", "g4"}
+    assert [each.seen()["n_groups_left_out"] for each in (cells, unlabelled, other)] == [3, 3, 3]
+    [everything, *_] = datasets_of(settings.model_copy(update={"held_out": None}))
+    assert "n_groups_left_out" not in everything.seen()
 
 
 def test_an_epoch_shows_each_tile_of_each_dataset_once_in_batches_of_one(tmp_path):
@@ -103,9 +127,7 @@ def test_a_table_of_other_tiles_is_refused(tmp_path):
     source = write_source(tmp_path, "cells", 12)
     other = write_source(tmp_path / "other", "cells", 9)
     with pytest.raises(UserError, match="holds other tiles"):
-        TrainingDataset.read(
-            source.model_copy(update={"table": other.table}), settings_of([source])
-        )
+        TrainingDataset.read(source.model_copy(update={"table": other.table}), ())
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path):

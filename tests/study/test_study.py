@@ -152,3 +152,23 @@ def test_two_cards_of_one_name_are_reported(root):
 
 def test_the_default_output_comes_first(root):
     assert load(root).backbones["vit"].card.output_names == ["cls", "mean"]
+
+
+def test_published_weights_may_have_seen_what_their_collection_holds(root):
+    write(root / "d" / "cells.yaml", {**DATASET, "collections": ["opencell", "hpa"]})
+    write(root / "d" / "own.yaml", {**DATASET, "name": "own"})
+    weights = {**NETWORK, "pretrained": True}
+    write(root / "b" / "vit.yaml", {**weights, "trained_on": ["hpa"]})
+    write(root / "b" / "control.yaml", {**NETWORK, "name": "control", "pretrained": False})
+    datasets, backbones = ["cells", "own"], [*CONFIG["backbones"], "control"]
+    study = load(root, datasets=datasets, backbones=backbones)
+    assert study.may_have_seen() == {"cells": ["vit", "vit@mean"]}
+    # What is said of weights is no reason to embed again.
+    before = study.backbones["vit"].card.fingerprint()
+    write(root / "b" / "vit.yaml", weights)
+    study = load(root)
+    assert study.may_have_seen() == {}
+    assert study.backbones["vit"].card.fingerprint() == before
+    # Random weights have seen nothing, whatever their card was copied from.
+    write(root / "b" / "vit.yaml", {**weights, "pretrained": False, "trained_on": ["hpa"]})
+    assert load(root).may_have_seen() == {}

@@ -27,8 +27,8 @@ class TrainedManifest:
     weights_sha256
         sha256 of the file of weights.
     datasets
-        Dataset -> what was seen of it: number of tiles and of groups, and sha256 over the names
-        of the groups.
+        Dataset -> what was seen of it: number of tiles and of groups, sha256 over the names of
+        the groups, and number of groups that were left out, if any.
     held_out
         The division whose test groups were not seen; None: all were.
     epochs, steps, images

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferscope.cards.network import ArchitectureBase, NetworkBase, Slot
 from transferscope.cards.train import TrainCard
-from transferscope.config.model import Model
-from transferscope.config.names import Name
+from transferscope.config.model import Model, without_repeats
+from transferscope.config.names import CollectionName, Name
 
 # Ways of naming weights in a checkpoint file, implemented in `checkpoints.layouts`: from the most
 # specific to the most general, which is the order in which they are tried.
@@ -29,7 +30,22 @@ LayoutName = Literal[
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class TimmCard(ArchitectureBase):
+class _Published(NetworkBase):
+    """Base of all networks whose weights were trained elsewhere."""
+
+    trained_on: list[CollectionName] = Field(
+        default_factory=list,
+        description=(
+            "Public collections of images that the weights were trained on, such as hpa, named as "
+            "in `collections` of the dataset cards: the summary says of which datasets the weights "
+            "may have seen test groups."
+        ),
+    )
+
+    _unique_collections = field_validator("trained_on")(without_repeats)
+
+
+class TimmCard(ArchitectureBase, _Published):
     """A timm model: weights from the hub, or random weights as a control."""
 
     trained_here: ClassVar[Literal[False]] = False
@@ -45,7 +61,7 @@ class TimmCard(ArchitectureBase):
         return self.pretrained
 
 
-class _CheckpointCard(ArchitectureBase):
+class _CheckpointCard(ArchitectureBase, _Published):
     """Base of all networks whose weights are one checkpoint file."""
 
     trained_here: ClassVar[Literal[False]] = False
@@ -91,7 +107,7 @@ class HubCard(_CheckpointCard):
     revision: str = Field("main", description="Branch, tag or commit; a commit never changes.")
 
 
-class TransformersCard(NetworkBase):
+class TransformersCard(_Published):
     """A vision model of the transformers library, which is an optional dependency."""
 
     trained_here: ClassVar[Literal[False]] = False
@@ -123,6 +139,7 @@ class HandcraftedCard(Model):
     needs_weights: ClassVar[Literal[False]] = False
     takes_any_channels: ClassVar[Literal[True]] = True
     needs_pixel_size: ClassVar[Literal[False]] = False
+    trained_on: ClassVar[Sequence[str]] = ()
 
     source: Literal["handcrafted"]
     name: Name

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
 from transferscope.config.model import Model, without_repeats
-from transferscope.config.names import ChannelName, Name
+from transferscope.config.names import ChannelName, CollectionName, Name
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import checked_url, is_url
 
@@ -151,10 +151,20 @@ class DatasetCard(Model):
         None,
         description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
+    collections: list[CollectionName] = Field(
+        default_factory=list,
+        description=(
+            "Public collections of images, such as hpa, that may hold the same images or the same "
+            "groups (such as proteins). The summary names the backbones that were trained on one "
+            "of them (`trained_on` of their cards)."
+        ),
+    )
     licence: str = ""
     citation: str = ""
 
-    _unique = field_validator("channels", "labels", "ignore_channels")(without_repeats)
+    _unique = field_validator("channels", "labels", "ignore_channels", "collections")(
+        without_repeats
+    )
 
     @field_validator("roots", "location", "published")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -34,6 +35,8 @@ class TrainCard(ArchitectureBase):
     trained_here: ClassVar[Literal[True]] = True
     has_checkpoint: ClassVar[Literal[False]] = False
     needs_weights: ClassVar[Literal[True]] = True
+    # Nothing but `datasets`.
+    trained_on: ClassVar[Sequence[str]] = ()
 
     source: Literal["train"]
     objective: MethodSettings = Field(
@@ -63,9 +66,10 @@ class TrainCard(ArchitectureBase):
     exclude_test_groups: bool | HeldOut = Field(
         False,
         description=(
-            "true, or one division: its test groups are excluded from training, and the backbone "
-            "is evaluated on it only. false: it is trained on all groups, which the score tables "
-            "state."
+            "true, or one division: its test groups, of all datasets of the study that are "
+            "evaluated, are excluded from training by name, in every dataset, and the backbone is "
+            "evaluated on this division only. false: it is trained on all groups, which the score "
+            "tables state."
         ),
     )
 

@@ -62,7 +62,7 @@ def probe(
     # A backbone evaluated on one division only, whose training saw the other groups, has no halves.
     divisions = (
         half_divisions(data.tiles, settings.splits, settings.fractions, card.card.name)
-        if settings.leakage.only is None
+        if data.leakage.only is None
         else []
     )
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
@@ -158,9 +158,10 @@ def _probe_data(
     """
     import torch
 
+    from transferscope.pretraining.leakage import confirmed
     from transferscope.probes.evaluation import ProbeData
 
     # Results may differ in the last digit between thread counts: the workflow fixes the count.
     torch.set_num_threads(threads)
-    told = probe.fractions, probe.metrics, probe.leakage
+    told = probe.fractions, probe.metrics, confirmed(probe.leakage, table, splits)
     return ProbeData.read(*store, table, splits, card.card, *told)

@@ -16,6 +16,7 @@ from transferscope.commands.options import (
     parsed_json,
     settings_option,
 )
+from transferscope.config.jobs import Comparison
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
@@ -55,7 +56,7 @@ def compare(
     study_folder: StudyFolder,
     stores: StoresIn,
     probe: Annotated[list[str], Option(help="heads, knn and so on; once per probe.")],
-    settings: CompareOption,
+    settings: Annotated[Comparison, settings_option(Comparison)],
     tuned: Annotated[
         Sequence[Probed], json_option(_probed, "What was fine-tuned, as in --stores.", "{}")
     ],

@@ -174,8 +174,8 @@ def describe(
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
-        if notes := training_notes(summary, dataset):
-            parts += ["", "### Trained on this dataset", "", *_bullets(notes)]
+        if notes := training_notes(summary, dataset, settings):
+            parts += ["", "### What backbones have seen", "", *_bullets(notes)]
     return "\n".join(parts) + "\n"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import chdtri, stdtr, stdtrit
 
 from transferscope.probes.metrics import mean_of_defined
 from transferscope.runtime.arrays import Bools, Floats, Floats32
@@ -91,7 +91,7 @@ class Inflation:
 
     def quantile(self, confidence: float) -> float:
         """Return how many standard errors an interval extends to each side."""
-        return float(stats.t.ppf((1 + confidence) / 2, self.df))
+        return float(stdtrit(self.df, (1 + confidence) / 2))
 
 
 def weight_of_scores(n_stores: int) -> float:
@@ -212,13 +212,13 @@ def assess(
         t = np.abs(values) / errors
     # Two equal stores have no difference in any draw.
     t = np.where(known, t, np.where(np.isfinite(errors), 0.0, np.nan))
-    p = 2 * stats.t.sf(t, inflation.df)
+    p = 2 * stdtr(inflation.df, -t)
     largest = _largest(_scaled(draws[1:][:, known], inflation, noise))
     adjusted = np.array([(1 + (largest >= each).sum()) / (1 + len(largest)) for each in t])
     adjusted = np.where(np.isfinite(t), np.maximum(adjusted, p), np.nan)
-    one_sided = stats.t.ppf(confidence, inflation.df)
+    one_sided = stdtrit(inflation.df, confidence)
     equal = np.abs(values) + one_sided * errors < margin
-    detectable = (inflation.quantile(confidence) + stats.t.ppf(POWER, inflation.df)) * errors
+    detectable = (inflation.quantile(confidence) + stdtrit(inflation.df, POWER)) * errors
     return Assessed(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
 
 
@@ -306,7 +306,7 @@ def _scaled(draws: Floats, inflation: Inflation, noise: Floats32) -> Floats:
     normal = noise @ (filled / np.linalg.norm(filled, axis=0)).astype(np.float32)
     # The same error enters all statistics of a family. Quantiles of chi-squared, one per row.
     shares = (np.arange(len(noise)) + 0.5) / len(noise)
-    spread = stats.chi2.ppf(shares, inflation.df) / inflation.df
+    spread = chdtri(inflation.df, shares) / inflation.df
     return np.asarray(normal / np.sqrt(spread)[:, None])
 
 

@@ -19,6 +19,7 @@ from transferscope.config.probes import (
     KnnSettings,
     SplitSettings,
 )
+from transferscope.config.results import CompareSettings
 from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
 
 
@@ -40,12 +41,27 @@ class Leakage(Model):
     )
 
 
+class LeakageByName(Leakage):
+    """What a backbone has seen in other datasets, if these hold groups of the evaluated one.
+
+    Whether they do is known once all sample sheets are.
+    """
+
+    named_in: list[Path] = Field(
+        min_length=1,
+        description=(
+            "Tile tables of the datasets that it was trained on. Without a group of the same name "
+            "as a test group in any of them, it has seen nothing, and there is no restriction."
+        ),
+    )
+
+
 class Probe(Model):
     """Settings that all probes share."""
 
     fractions: list[Fraction] = SplitSettings().fractions
     metrics: list[Metric] = METRICS
-    leakage: Leakage = Leakage()
+    leakage: LeakageByName | Leakage = Leakage()
 
 
 class ProbeJob(Probe):
@@ -87,10 +103,36 @@ class TrainingSource(Model):
     )
 
 
+class EvaluatedDataset(Model):
+    """A dataset that a backbone is evaluated on but not trained on."""
+
+    table: Path = Field(description="Tile table.")
+    splits: Path = Field(description="Split table.")
+
+
 class Pretraining(Model):
     """Settings of the step `transferscope pretrain`."""
 
     sources: list[TrainingSource] = Field(min_length=1)
     held_out: HeldOutDivision | None = None
+    also_evaluated: list[EvaluatedDataset] = Field(
+        [],
+        description=(
+            "Datasets that are not trained on; groups with the names of their test groups are "
+            "excluded, too."
+        ),
+    )
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
+
+
+class Comparison(CompareSettings):
+    """Settings of the step `transferscope compare`."""
+
+    may_have_seen: dict[Name, list[str]] = Field(
+        {},
+        description=(
+            "Dataset -> representations with published weights that may have seen its images or "
+            "its groups, as the cards say."
+        ),
+    )

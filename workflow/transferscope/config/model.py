@@ -25,7 +25,8 @@ YAML_ERRORS = (
     ArithmeticError,
     RecursionError,
 )
-PROSE = {"description", "licence", "citation"}
+# Keys of cards that change no embedding, training or score: what they say goes into texts.
+PROSE = {"description", "licence", "citation", "trained_on", "collections"}
 
 
 class Model(BaseModel):

@@ -1,4 +1,4 @@
-"""Valid names of datasets, backbones and channels."""
+"""Valid names of datasets, backbones, channels and public collections."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ from pydantic import Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+# In lower case only, so that cards that mean the same collection write the same.
+CollectionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

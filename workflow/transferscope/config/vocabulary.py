@@ -13,7 +13,7 @@ from pydantic import (
 from transferscope.config.channel_strategies import REQUESTED, check_name
 
 Scheme = Literal["group", "image"]
-SeenInTraining = Literal["no", "images", "images and groups"]
+SeenInTraining = Literal["no", "images", "images and groups", "in another dataset"]
 HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Annotated[
     str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})

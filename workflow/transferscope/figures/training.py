@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.backbones.trained import TrainedManifest, history_of
+from transferscope.compare.wording import count
 from transferscope.config.results import FigureSettings
 from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_grid, save, style
 from transferscope.stores.parquet import read_parquet
@@ -119,7 +121,7 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def _footnote(history: pd.DataFrame, trained: TrainedManifest) -> str:
-    seen = ", ".join(f"{name} ({d['n_tiles']:,} tiles)" for name, d in trained.datasets.items())
+    seen = ", ".join(_seen(name, found) for name, found in trained.datasets.items())
     kept = " without the test groups of one fold" if trained.held_out else ""
     return (
         f"{trained.epochs:,} epochs of {seen}{kept}; median of "
@@ -127,3 +129,11 @@ def _footnote(history: pd.DataFrame, trained: TrainedManifest) -> str:
         f"{history['data_wait'].mean():.1%} of the time spent waiting for tiles. Nearest "
         "neighbours are among training tiles that have labels; the training sees no label."
     )
+
+
+def _seen(dataset: str, found: Mapping[str, Any]) -> str:
+    """Say how much of a dataset was seen."""
+    # Manifests of older trainings have no number of groups left out.
+    n_left_out = found.get("n_groups_left_out", 0)
+    left_out = f", {count(n_left_out, 'group')} left out" if n_left_out else ""
+    return f"{dataset} ({found['n_tiles']:,} tiles{left_out})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from transferscope.config.jobs import Pretraining, TrainingSource
 from transferscope.errors import Problem, UserError
-from transferscope.pretraining.leakage import numbered, visible_rows
+from transferscope.pretraining.leakage import groups_left_out, numbered, visible_rows
 from transferscope.pretraining.methods.base import Batch
-from transferscope.probes.splits import read_splits
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.manifest import TILES_FORMAT, Manifest, digest_of_ids
 from transferscope.stores.parquet import read_parquet
@@ -40,6 +39,8 @@ class TrainingDataset:
         Of each of these tiles; labels joined by `;`, empty where it has none.
     content
         sha256 over the pixels of the whole store.
+    n_groups_left_out
+        Number of its groups that the training may not see.
     """
 
     name: str
@@ -47,10 +48,22 @@ class TrainingDataset:
     groups: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     content: str
+    n_groups_left_out: int
 
     @classmethod
-    def read(cls, source: TrainingSource, settings: Pretraining) -> TrainingDataset:
-        """Read a dataset, without the test groups that are held out.
+    def read(
+        cls, source: TrainingSource, left_out: Collection[str], least: int = 1
+    ) -> TrainingDataset:
+        """Read a dataset, without the groups that are left out.
+
+        Parameters
+        ----------
+        source
+            Where it is.
+        left_out
+            Names of groups.
+        least
+            Tiles that have to remain.
 
         Raises
         ------
@@ -58,15 +71,14 @@ class TrainingDataset:
             Where store and table do not agree, or nothing is left.
         """
         table = read_parquet(source.table)
-        splits = None if source.splits is None else read_splits(source.splits)
-        rows = visible_rows(table, splits, settings.held_out)
+        rows = visible_rows(table, left_out)
         manifest = Manifest.read(source.tiles, TILES_FORMAT)
         if digest_of_ids(table["tile_id"].tolist()) != manifest.ids_sha256:
             fix = "Delete the store and its manifest and run the workflow again."
             raise UserError(
                 Problem(str(source.table), f"holds other tiles than {source.tiles}", fix)
             )
-        if len(rows) < settings.training.processes:
+        if len(rows) < least:
             what = f"{len(rows)} tiles are left to train on, once the test groups are left out"
             raise UserError(Problem(str(source.tiles), what, "Set exclude_test_groups to false."))
         return cls(
@@ -75,6 +87,7 @@ class TrainingDataset:
             groups=table["group"].to_numpy()[rows],
             labels=table["labels"].to_numpy()[rows],
             content=manifest.content_sha256,
+            n_groups_left_out=len(set(table["group"]) & set(left_out)),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -94,7 +107,20 @@ class TrainingDataset:
             "n_tiles": len(self.tiles),
             "n_groups": len(groups),
             "groups_sha256": digest_of_ids(groups),
+            **({"n_groups_left_out": self.n_groups_left_out} if self.n_groups_left_out else {}),
         }
+
+
+def training_datasets(settings: Pretraining) -> list[TrainingDataset]:
+    """Read the datasets of a training, all without the test groups of all evaluated datasets.
+
+    Raises
+    ------
+    UserError
+        Where a table cannot be read, store and table do not agree, or nothing is left.
+    """
+    left_out, least = groups_left_out(settings), settings.training.processes
+    return [TrainingDataset.read(source, left_out, least) for source in settings.sources]
 
 
 class Batches:

@@ -1,41 +1,104 @@
-"""Which tiles a training may see."""
+"""Which tiles a training may see, and what it has seen of the groups that are tested.
+
+Groups are compared by name, over all datasets of a study: the same protein in two datasets is one.
+Names are compared exactly, as the sample sheets write them (the readers strip blanks): gene names
+of two species differ in nothing but their case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from transferscope.config.jobs import HeldOutDivision
-from transferscope.probes.splits import TEST
+from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName, Pretraining
+from transferscope.probes.splits import TEST, read_splits
+from transferscope.stores.parquet import read_parquet
 
 IntArray = npt.NDArray[np.int64]
 
 
-def visible_rows(
-    table: pd.DataFrame, splits: pd.DataFrame | None, held_out: HeldOutDivision | None
-) -> IntArray:
+def groups_tested(
+    table: pd.DataFrame, splits: pd.DataFrame, division: HeldOutDivision | None = None
+) -> set[str]:
+    """Return the names of the groups that are tested.
+
+    Parameters
+    ----------
+    table
+        Tile table of the dataset, in the order of its store.
+    splits
+        Its split table.
+    division
+        The only division that counts; None: all of them do.
+    """
+    chosen = splits[splits["role"] == TEST]
+    if division is not None:
+        keys = ["scheme", "seed", "fold"]
+        wanted = [division.scheme, division.seed, division.fold]
+        chosen = chosen[(chosen[keys] == wanted).all(axis=1)]
+    return set(table["group"].iloc[chosen["row"].unique()])
+
+
+def groups_left_out(settings: Pretraining) -> set[str]:
+    """Return the names of the groups that a training must not see, in any of its datasets.
+
+    Raises
+    ------
+    UserError
+        Where a table cannot be read.
+    """
+    if settings.held_out is None:
+        return set()
+    evaluated = [(each.table, each.splits) for each in settings.also_evaluated]
+    evaluated += [(each.table, each.splits) for each in settings.sources if each.splits]
+    return set().union(
+        *(
+            groups_tested(read_parquet(table), read_splits(splits), settings.held_out)
+            for table, splits in evaluated
+        )
+    )
+
+
+def visible_rows(table: pd.DataFrame, left_out: Collection[str]) -> IntArray:
     """Return the rows of a tile store that a training may read.
 
     Parameters
     ----------
     table
         Tile table, in the order of the store.
-    splits
-        Split table; None: nothing is left out.
-    held_out
-        The division whose test groups are left out: all of their tiles, labelled or not, and
-        whatever shares a field with one of them. None: nothing is left out.
+    left_out
+        Names of the groups that are left out: all of their tiles, labelled or not, and whatever
+        shares a field with one of them.
     """
-    if splits is None or held_out is None:
-        return np.arange(len(table))
-    keys = ["scheme", "seed", "fold", "role"]
-    wanted = [held_out.scheme, held_out.seed, held_out.fold, TEST]
-    chosen = splits[(splits[keys] == wanted).all(axis=1)]
-    tested = table["group"].isin(table["group"].iloc[chosen["row"]])
-    return np.flatnonzero(~(tested | table["fov"].isin(table.loc[tested, "fov"])))
+    hidden = table["group"].isin(left_out)
+    return np.flatnonzero(~(hidden | table["fov"].isin(table.loc[hidden, "fov"])))
+
+
+def confirmed(leakage: Leakage, table: Path, splits: Path) -> Leakage:
+    """Return what a backbone has seen of a dataset, now that the names of groups are known.
+
+    Parameters
+    ----------
+    leakage
+        What it has seen; where that depends on names, these are compared.
+    table, splits
+        Tile table and split table of the dataset that is evaluated.
+
+    Raises
+    ------
+    UserError
+        Where a table cannot be read.
+    """
+    if not isinstance(leakage, LeakageByName):
+        return leakage
+    tested = groups_tested(read_parquet(table), read_splits(splits))
+    if any(tested & set(read_parquet(path)["group"]) for path in leakage.named_in):
+        return Leakage(seen_in_training=leakage.seen_in_training, only=leakage.only)
+    return Leakage()
 
 
 def numbered(groups: Iterable[str]) -> dict[str, int]:

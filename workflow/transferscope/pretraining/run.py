@@ -20,7 +20,7 @@ from transferscope.config.jobs import Pretraining
 from transferscope.config.training import OptimiserSettings
 from transferscope.errors import Problem, UserError
 from transferscope.pretraining import VERSION
-from transferscope.pretraining.data import Batches, TrainingDataset
+from transferscope.pretraining.data import Batches, TrainingDataset, training_datasets
 from transferscope.pretraining.methods.fit import check_trained
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
@@ -61,7 +61,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
     if problems := check_trained(card, card_path):
         raise UserError(problems)
     fabric = training_fabric(settings.compute, settings.training.processes)
-    datasets = [TrainingDataset.read(source, settings) for source in settings.sources]
+    datasets = training_datasets(settings)
     batches = Batches(
         datasets,
         card.batch_size,

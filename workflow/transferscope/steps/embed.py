@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, pretraining
-from transferscope.config.jobs import Pretraining, TrainingSource
+from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
@@ -264,12 +264,14 @@ class Pretrain(BackboneStep):
 
     def sources(self, wildcards: Wildcards) -> list[Path]:
         """Return what a training reads: tiles, tile tables, and splits that it has to respect."""
-        return [
+        trained_on = [
             path
             for source in self._sources(wildcards)
             for path in (source.tiles, source.table, source.splits)
             if path is not None
         ]
+        others = self._also_evaluated(wildcards)
+        return trained_on + [path for each in others for path in (each.table, each.splits)]
 
     def depends(self, wildcards: Wildcards) -> str:
         """Return a digest of what a training depends on in its card."""
@@ -277,12 +279,16 @@ class Pretrain(BackboneStep):
 
     def settings(self, wildcards: Wildcards) -> str:
         """Return the settings of a training as JSON."""
-        return Pretraining(
+        settings = Pretraining(
             sources=self._sources(wildcards),
+            also_evaluated=self._also_evaluated(wildcards),
             held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
             compute=self.config.compute,
             training=self.config.training,
-        ).model_dump_json(exclude={"compute": {"jobs_per_store"}})
+        )
+        # Left out where it is empty: a training that ended before it existed is not out of date.
+        unused = {} if settings.also_evaluated else {"also_evaluated": True}
+        return settings.model_dump_json(exclude={"compute": {"jobs_per_store"}, **unused})
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:
         card = self.study.trained[wildcards.backbone]
@@ -298,6 +304,17 @@ class Pretrain(BackboneStep):
                 else None,
             )
             for name in card.datasets
+        ]
+
+    def _also_evaluated(self, wildcards: Wildcards) -> list[EvaluatedDataset]:
+        """Return the datasets whose test groups a training leaves out, and that it never sees."""
+        card = self.study.trained[wildcards.backbone]
+        if self.study.held_out(card) is None:
+            return []
+        return [
+            EvaluatedDataset(table=self.paths.tile_table(name), splits=self.paths.splits(name))
+            for name in self.study.datasets
+            if name not in card.datasets
         ]
 
 

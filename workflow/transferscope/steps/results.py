@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferscope.config.jobs import Comparison
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
@@ -79,9 +80,14 @@ class Compare(_Comparison):
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            "settings": self.config.compare.model_dump_json(),
+            "settings": self.settings().model_dump_json(),
             "more": self.evaluated_arguments(),
         }
+
+    def settings(self) -> Comparison:
+        """Return the study's settings, and what published weights may have seen."""
+        seen = self.study.may_have_seen()
+        return Comparison(**self.config.compare.model_dump(), may_have_seen=seen)
 
     def probes(self) -> list[str]:
         """Return the names of the probes of frozen embeddings."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
-from transferscope.config.jobs import HeldOutDivision, Leakage
+from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.study import StudyConfig
@@ -71,15 +71,36 @@ class Study:
     def leakage(self, backbone: str, dataset: str) -> Leakage:
         """Return what a backbone has seen of a dataset while it was trained in this study.
 
-        Cells and the fields that they were cut from are the same images.
+        Cells and the fields that they were cut from are the same images. Whether other datasets
+        hold the same groups depends on names, which are compared when the probes run.
         """
         card = self.trained.get(backbone)
-        if card is None or not self.same_images(dataset) & set(card.datasets):
+        if card is None:
             return Leakage()
-        if held_out := self.held_out(card):
-            return Leakage(only=held_out)
-        seen = "images and groups" if card.objective.reads_groups else "images"
-        return Leakage(seen_in_training=seen)
+        held_out = self.held_out(card)
+        if self.same_images(dataset) & set(card.datasets):
+            if held_out:
+                return Leakage(only=held_out)
+            seen = "images and groups" if card.objective.reads_groups else "images"
+            return Leakage(seen_in_training=seen)
+        return LeakageByName(
+            seen_in_training="no" if held_out else "in another dataset",
+            only=held_out,
+            named_in=[self.paths.tile_table(name) for name in card.datasets],
+        )
+
+    def may_have_seen(self) -> dict[str, list[str]]:
+        """Return dataset -> representations whose published weights may have seen its groups.
+
+        According to the cards: `trained_on` of a backbone, `collections` of a dataset.
+        """
+        seen: dict[str, list[str]] = {}
+        for name, located in self.datasets.items():
+            for representation in self.representations:
+                card = self.backbones[representation.partition("@")[0]].card
+                if card.needs_weights and set(located.card.collections) & set(card.trained_on):
+                    seen.setdefault(name, []).append(representation)
+        return seen
 
     def same_images(self, dataset: str) -> set[str]:
         """Return the datasets with the same images as one: cells, and their whole fields."""
