@@ -63,6 +63,8 @@ class Design:
         Of the training groups.
     better
         Noise of the first store, as a share of that of the others; 1: all are equally good.
+    halved
+        Whether the largest fraction or all are repeated in halves.
     uneven
         Ratio of the noise of the last store to that of the first; those between lie between. Their
         scores then differ.
@@ -80,6 +82,7 @@ class Design:
     better: float = 1.0
     uneven: float = 1.0
     tiles: int = 3
+    halved: str = "largest"
 
     @property
     def name(self) -> str:
@@ -90,6 +93,7 @@ class Design:
         parts += ["one better"] * (self.better != 1)
         parts += ["uneven"] * (self.uneven != 1)
         parts += [f"{len(self.fractions)} fractions"] * (len(self.fractions) > 1)
+        parts += ["all in halves"] * (self.halved != "largest")
         return ", ".join(parts)
 
     @property
@@ -127,6 +131,8 @@ DESIGNS = [
     Design(60, 3, 1, 8, head="knn", stores=20),
     Design(60, 3, 1, 8, head="knn", uneven=1.5),
     Design(60, 3, 1, 8, head="knn", fractions=CURVE),
+    Design(60, 3, 1, 8, head="knn", fractions=CURVE, halved="all"),
+    Design(60, 3, 1, 8, stores=2, fractions=CURVE),
     Design(60, 3, 1, 8, stores=2, head="mlp"),
     Design(60, 3, 1, 8, head="knn", halves=0),
     Design(60, 3, 3, 8, head="knn", halves=0),
@@ -192,7 +198,8 @@ def simulate(design: Design, study: int) -> dict[str, Any]:
             identity = {"dataset": DATASET, "backbone": f"b{number:02}", "channels": "map"}
             data = ProbeData.of(embeddings, table, splits, design.fractions, ["macro_f1"], identity)
             if divisions is None:
-                divisions = half_divisions(data.tiles, design.splits, design.fractions, DATASET)
+                halved = design.fractions if design.halved == "all" else [1.0]
+                divisions = half_divisions(data.tiles, design.splits, halved, DATASET)
             scores.append(folder / f"{number}.parquet")
             predictions.append(folder / f"{number}.predictions.parquet")
             halves.append(folder / f"{number}.halves.parquet")

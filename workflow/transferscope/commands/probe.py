@@ -61,7 +61,7 @@ def probe(
     run = found.load()
     # A backbone evaluated on one division only, whose training saw the other groups, has no halves.
     divisions = (
-        half_divisions(data.tiles, settings.splits, settings.fractions, card.card.name)
+        half_divisions(data.tiles, settings.splits, [max(settings.fractions)], card.card.name)
         if data.leakage.only is None
         else []
     )

@@ -45,8 +45,8 @@ CLASS_COLUMNS = [
     "ci_high",
 ]
 INTERVAL_KEYS = [c for c in SUMMARY_KEYS if c != "task"]
-# Estimates whose standard errors exceed those of the bootstrap by one factor.
-SAME_INFLATION = ["dataset", *HEAD, "scheme", "fraction", "metric"]
+# Estimates at different fractions whose standard errors exceed the bootstrap's by one factor each.
+SAME_CURVE = ["dataset", *HEAD, "scheme", "metric"]
 
 
 def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
@@ -88,7 +88,8 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
         From `estimates_of`, of all stores.
     halves
         Scores in halves of the groups, from which the part of the training groups is estimated:
-        one factor per dataset, head, scheme, fraction and metric, over all stores and classes.
+        one factor per dataset, head, scheme, fraction and metric, over all stores and classes. A
+        fraction that was not trained in halves has the factor of the largest.
     confidence
         Coverage of the intervals.
 
@@ -99,16 +100,29 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
         more than half of the draws.
     """
     parts = []
-    for _, rows in estimates.groupby(SAME_INFLATION, dropna=False, sort=False):
-        bootstrapped = rows["variance"].to_numpy()
-        keys = [key_of(row) for row in rows.to_dict("records")]
-        n_stores = len(rows.drop_duplicates(STORE))
-        inflation = Inflation.of(
-            halves.of(keys), bootstrapped, int(rows["n_groups"].max()), weight_of_scores(n_stores)
-        )
-        low, high = interval(rows["point"].to_numpy(), bootstrapped, inflation, confidence, 0, 1)
-        parts.append(rows.assign(ci_low=low, ci_high=high))
+    for _, curves in estimates.groupby(SAME_CURVE, dropna=False, sort=False):
+        of_largest: Inflation | None = None
+        for fraction in sorted(curves["fraction"].unique(), reverse=True):
+            rows = matching(curves, fraction=fraction)
+            own = _inflation(rows, halves)
+            inflation = of_largest if own is None and of_largest is not None else own
+            if inflation is None:
+                inflation = Inflation.without_halves(int(rows["n_groups"].max()))
+            of_largest = of_largest or inflation
+            points, bootstrapped = rows["point"].to_numpy(), rows["variance"].to_numpy()
+            low, high = interval(points, bootstrapped, inflation, confidence, 0, 1)
+            parts.append(rows.assign(ci_low=low, ci_high=high))
     return pd.concat(parts) if parts else estimates.assign(ci_low=np.nan, ci_high=np.nan)
+
+
+def _inflation(rows: pd.DataFrame, halves: HalfScores) -> Inflation | None:
+    """Return the inflation of the variances of some rows; None without scores in halves."""
+    in_halves = halves.of([key_of(row) for row in rows.to_dict("records")])
+    if not np.isfinite(in_halves).any():
+        return None
+    weight = weight_of_scores(len(rows.drop_duplicates(STORE)))
+    n_groups = int(rows["n_groups"].max())
+    return Inflation.of(in_halves, rows["variance"].to_numpy(), n_groups, weight)
 
 
 def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:

@@ -48,8 +48,9 @@ class Load:
     def n_training_rows(self) -> float:
         """Number of training rows, summed over divisions, fractions and halves."""
         rows = self.n_tiles * (1 - self.splits.validation) * self.n_divisions
-        # Both halves of a pair have as many rows as the whole.
-        return rows * sum(self.splits.fractions) * (1 + self.splits.halves)
+        fractions = self.splits.fractions
+        # Both halves of a pair have as many rows as the whole, at the largest fraction only.
+        return rows * (sum(fractions) + max(fractions) * self.splits.halves)
 
 
 @dataclass(frozen=True)
