@@ -157,7 +157,7 @@ class Aggregate(_Evaluation):
     """Score tiles, fields and groups of a store by the same head, on the same folds."""
 
     name = "aggregate"
-    version = 3
+    version = 4
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))
