@@ -54,8 +54,9 @@ def run(folder: Path) -> Part:
                 ]
                 part.rows.append(_neighbours(datas[""], width, cores))
     part.remark = (
-        "The plain way is `OneVsRestClassifier(LogisticRegression())` at its own tolerance and limit, "
-        "which stops far from the minimum, and `NearestNeighbors` in float32, which excludes no tile. "
+        "The plain way is `OneVsRestClassifier(LogisticRegression())` at its own tolerance and "
+        "limit, which stops far from the minimum, and `NearestNeighbors` in float32, which "
+        "excludes no tile. "
         "The least time of the rounds."
     )
     return part

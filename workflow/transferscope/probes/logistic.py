@@ -25,12 +25,15 @@ from transferscope.runtime.arrays import Floats
 
 # Convergence: largest entry of the gradient in whitened coordinates. There the gradient limits the
 # error of the logits, whatever the numbers of rows and features.
-TOLERANCE = 1e-4
+TOLERANCE = 2e-5
 # Or a relative decrease of the objective near the rounding of float32 logits.
 LEAST_DECREASE = 1e-9
 MAX_ITERATIONS = 500
 # Evaluations of one line search: most need one, and at the limit of rounding more do not help.
 LINE_SEARCH = 6
+# Entries of a training matrix up to which float64 costs little; float32 limits probabilities of few
+# rows to about 3e-3.
+SMALL = 2**20
 # Share of the trace added to the diagonal, so that rounding leaves the matrix positive definite.
 ROUNDING = 1e-6
 
@@ -43,7 +46,7 @@ logger = logging.getLogger(__name__)
 def fit_logistic(
     problem: HeadProblem, heads: Sequence[HeadRows], scalers: Scalers, strength: float
 ) -> HeadBatch:
-    """Fit the heads one by one, in float32 on the device of the problem.
+    """Fit the heads one by one, on the device of the problem.
 
     A class of all or no training rows gets a constant logit of `CERTAIN` or its negative.
 
@@ -119,6 +122,8 @@ def _minimum(
         # The weights at the minimum are combinations of the rows: solve in the rows' own basis.
         basis, triangle = torch.linalg.qr(inputs.T)
         inputs = triangle.T.contiguous()
+    inputs = inputs.double() if inputs.numel() <= SMALL else inputs
+    targets = targets.to(inputs)
     n_rows, n_features = inputs.shape
     share = targets.mean(dim=0)
     curvature = strength * float((share * (1 - share)).mean())
@@ -147,6 +152,7 @@ def _minimum(
     if found.nit >= MAX_ITERATIONS:
         logger.warning("A logistic regression did not converge in %d steps", MAX_ITERATIONS)
     weights, intercepts = unwhitened(torch.from_numpy(found.x).to(inputs))
+    weights, intercepts = weights.float(), intercepts.float()
     return torch.cat([weights if basis is None else basis @ weights, intercepts])
 
 
@@ -155,5 +161,5 @@ def _whitening(inputs: torch.Tensor, curvature: float) -> torch.Tensor:
     hessian = curvature * (inputs.T @ inputs)
     hessian.diagonal().add_(1 + ROUNDING * hessian.trace())
     factor = torch.linalg.cholesky(hessian)
-    identity = torch.eye(len(hessian), device=inputs.device)
+    identity = torch.eye(len(hessian), dtype=inputs.dtype, device=inputs.device)
     return torch.linalg.solve_triangular(factor, identity, upper=False).T.contiguous()
