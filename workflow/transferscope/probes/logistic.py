@@ -33,7 +33,7 @@ MAX_ITERATIONS = 500
 LINE_SEARCH = 6
 # Entries of a training matrix up to which float64 costs little; float32 limits probabilities of few
 # rows to about 3e-3.
-SMALL = 2**20
+SMALL = 2**18
 # Share of the trace added to the diagonal, so that rounding leaves the matrix positive definite.
 ROUNDING = 1e-6
 
@@ -162,4 +162,5 @@ def _whitening(inputs: torch.Tensor, curvature: float) -> torch.Tensor:
     hessian.diagonal().add_(1 + ROUNDING * hessian.trace())
     factor = torch.linalg.cholesky(hessian)
     identity = torch.eye(len(hessian), dtype=inputs.dtype, device=inputs.device)
-    return torch.linalg.solve_triangular(factor, identity, upper=False).T.contiguous()
+    inverse: torch.Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse.T.contiguous()
