@@ -75,26 +75,41 @@ def labels_of(rows: int, task: Task, rng: np.random.Generator) -> npt.NDArray[np
 
 
 def embeddings_of(
-    labels: npt.NDArray[np.bool_], width: int, separation: float, rng: np.random.Generator
+    labels: npt.NDArray[np.bool_],
+    width: int,
+    separation: float,
+    rng: np.random.Generator,
+    decay: float = 0.0,
 ) -> npt.NDArray[np.float32]:
     """Return embeddings [rows, width] float32: the sum of the classes' centres, and noise.
 
-    `separation` is the length of a centre in standard deviations of the noise along it.
+    `separation` is the length of a centre in standard deviations of the noise along it. With a
+    decay, features are correlated: the i-th singular value falls as i to its negative power. Those
+    of real backbones fall at about 1.
     """
     centres = rng.normal(size=(labels.shape[1], width)) * separation / np.sqrt(width)
     clean = labels.astype(np.float32) @ centres.astype(np.float32)
-    return clean + rng.standard_normal((len(labels), width), dtype=np.float32)
+    values = clean + rng.standard_normal((len(labels), width), dtype=np.float32)
+    if decay:
+        rotation = np.linalg.qr(rng.standard_normal((width, width), dtype=np.float32))[0]
+        values = values * np.arange(1, width + 1, dtype=np.float32) ** -decay @ rotation
+    return values
 
 
 def probe_data(
-    rows: int, width: int, task: Task, separation: float, divisions: list[Division]
+    rows: int,
+    width: int,
+    task: Task,
+    separation: float,
+    divisions: list[Division],
+    decay: float = 0.0,
 ) -> ProbeData:
     """Return what a probe reads, with macro F1 as the only score."""
     rng = np.random.default_rng(1)
     labels = labels_of(rows, task, rng)
     names = np.array([f"tile{row:06d}" for row in range(rows)], dtype=object)
     return ProbeData(
-        embeddings=embeddings_of(labels, width, separation, rng),
+        embeddings=embeddings_of(labels, width, separation, rng, decay),
         tiles=LabelledTiles(labels, CLASSES, task, names, names, names, names),
         divisions=divisions,
         metrics=["macro_f1"],

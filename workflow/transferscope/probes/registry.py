@@ -55,7 +55,7 @@ HEADS = FrozenProbe(
     run="transferscope.probes.heads:run_heads",
     seconds=head_seconds,
     memory_bytes=HEADS_BYTES,
-    version=3,
+    version=4,
 )
 KNN = FrozenProbe(
     name="knn",
