@@ -160,7 +160,7 @@ def test_a_store_does_not_differ_from_its_copy(tmp_path):
     assert row["verdict"].item() == "equal"
     text = (tmp_path / "summary.md").read_text()
     assert "practically equal (shown to differ by less than 0.02)" in text
-    assert "2 of 2 stores may be the best, none is ruled out" in text
+    assert "Each of the 2 stores may be the best: none is ruled out" in text
 
 
 def test_split_gap_is_image_minus_group(compared):
@@ -257,7 +257,7 @@ def test_sentences_where_only_the_floor_was_run(tmp_path):
 def test_sentences_where_hand_crafted_features_win(tmp_path):
     stores = [("dino", "map", 5.0), ("handcrafted", "features", 0.1)]
     text = text_of(tmp_path, stores, fractions=[1.0])
-    assert "The best store is hand-crafted features" in text
+    assert "The highest store is hand-crafted features" in text
 
 
 def test_warnings(tmp_path):
@@ -266,7 +266,7 @@ def test_warnings(tmp_path):
     text = text_of(tmp_path, [("dino", "map", 0.01)], tiles)
     assert "suspiciously high" in text
     assert "4 classes of 4 have fewer than 5 groups per test fold" in text
-    assert "the splits were repeated once" in text
+    assert "The splits were repeated once" in text
 
 
 def test_a_class_that_is_never_predicted_is_named(tmp_path):

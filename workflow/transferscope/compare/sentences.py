@@ -38,7 +38,6 @@ from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR
 
 SUSPICIOUS = 0.98
-WIDE = 0.15
 RANDOM_ORDERS = (
     "`map-random` stands for all random orders of the channels that were run: its scores are "
     "averages over them, and its intervals include the variance between them."
@@ -185,25 +184,22 @@ def _bullets(sentences: Iterable[str]) -> list[str]:
 
 def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
     metric, level = METRIC_NAMES[settings.metric], percent(settings.confidence)
-    halved = "n_half_pairs" in chosen and (chosen["n_half_pairs"] > 0).any()
+    halved = (chosen["n_half_pairs"] > 0).any()
     origin = (
-        "how much scores change between disjoint halves of the groups, in each of which all heads "
-        "were trained again"
+        "how scores change between disjoint halves of the groups, with heads of their own"
         if halved
         else "a bound that held in simulations, because no head was trained in halves of the groups"
     )
     return [
-        f"Scores are {metric}, averaged over folds and repeats, with all training labels unless a "
-        f"fraction is named. {level} intervals say how far a score or a difference may be from "
-        "that of other groups like these, for training and for testing: they come from "
-        f"{settings.bootstrap:,} draws of whole test groups, the same for every store, and from "
-        f"{origin}.",
+        f"Scores are {metric}, means over folds and repeats, with all training labels unless a "
+        f"fraction is named. {level} intervals hold for other groups like these, in training and "
+        f"testing: they come from {settings.bootstrap:,} draws of test groups and from {origin}.",
         "",
-        "*Shown* means that such a finding, or a wrong one of its kind in the same dataset and "
-        f"split, comes up in at most {percent(round(1 - settings.confidence, 6))} of studies where "
-        "there is nothing to find. *Undecided* does not mean equal: only *practically equal* means "
-        f"that a difference of {settings.margin:g} or more is ruled out. {RULE} A store is a "
-        "backbone with a channel strategy.",
+        "*Shown*: where there is nothing to find, a finding of this kind, in one dataset and split, "
+        f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "
+        "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
+        f"{settings.margin:g} or more is ruled out. {RULE} A store is a backbone with a channel "
+        "strategy.",
     ]
 
 
@@ -276,12 +272,17 @@ def _may_be_best(known: OfScheme) -> Iterator[str]:
         return
     candidates = leaders[leaders["may_be_best"].astype(bool)]
     others = len(leaders) - len(candidates)
+    if not others:
+        yield f"Each of the {len(leaders)} stores may be the best: none is ruled out."
+        return
     if len(candidates) == 1:
         yield f"It is shown to be the best: each of the other {count(others, 'store')} is worse."
         return
     names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
-    rest = f"the other {others} are shown not to be" if others else "none is ruled out"
-    yield f"{len(candidates)} of {count(len(leaders), 'store')} may be the best, {rest}: {names}."
+    yield (
+        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best, the other {others} "
+        f"are shown not to be: {names}."
+    )
 
 
 def _runner_up(known: OfScheme) -> Iterator[str]:
@@ -309,7 +310,7 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
     if known.best["channels"] == FEATURES:
-        yield "The best store is hand-crafted features: no network is needed for this score."
+        yield "The highest store is hand-crafted features: no network is shown to be needed."
         return
     baseline, gaps = found.iloc[0], known.gaps("handcrafted")
     direct = _from(_from(gaps, known.best, "first_"), baseline, "second_")
@@ -355,14 +356,16 @@ def _mapping(known: OfScheme) -> Iterator[str]:
                 f"{quoted(row['first_backbone'])}: {gap(row)}; {known.verdict(row)}."
             )
             continue
-        tally = rows["verdict"].value_counts()
-        better, worse, equal, undecided = (
-            int(tally.get(each, 0)) for each in ("better", "worse", "equal", "undecided")
-        )
+        found = rows["verdict"].value_counts()
+        named = {"equal": "practically equal", "undecided": "undecided"}
+        verdicts = [
+            f"{named.get(each, f'shown to be {each}')} for {found[each]}"
+            for each in ("better", "worse", "equal", "undecided")
+            if each in found
+        ]
         yield (
             f"Natural mapping against {other} ({quoted(strategy)}), over {len(rows)} backbones: "
-            f"shown to be better for {better}, worse for {worse}, practically equal for {equal}, "
-            f"undecided for {undecided}; the smallest difference is "
+            f"{', '.join(verdicts)}; the smallest difference is "
             f"{signed(rows['difference'].min())}, the largest {signed(rows['difference'].max())}."
         )
     if gaps.empty:
@@ -502,6 +505,11 @@ def _cell(row: Any) -> str:
 
 def _warnings(evidence: Evidence) -> Iterator[str]:
     metric = METRIC_NAMES[evidence.settings.metric]
+    if (n_repeats := int(evidence.chosen["n_repeats"].min())) < ENOUGH_REPEATS:
+        yield (
+            f"The splits were repeated {times(n_repeats)}: {ENOUGH_REPEATS} repeats "
+            "(`splits.seeds: [0, 1, 2]`) find smaller differences."
+        )
     for scheme in evidence.chosen["scheme"]:
         known = evidence.of_scheme(scheme)
         best = known.best
@@ -511,17 +519,7 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
                 f"{where} reaches a {metric} of {number(best['mean'])}, which is suspiciously "
                 "high: check the groups, and that no label is visible in the images."
             )
-        if best["ci_high"] - best["ci_low"] > WIDE:
-            yield (
-                f"{where}: the interval is {number(best['ci_high'] - best['ci_low'])} wide; more "
-                "groups are needed for a firm answer."
-            )
         yield from _few_groups(known)
-        if known.chosen["n_repeats"] < ENOUGH_REPEATS:
-            yield (
-                f"{where}: the splits were repeated {times(int(known.chosen['n_repeats']))}; "
-                f"{ENOUGH_REPEATS} repeats (`splits.seeds: [0, 1, 2]`) find smaller differences."
-            )
         below = _from(known.gaps("floor"), best, "first_")
         if len(below) and below.iloc[0]["verdict"] != "better":
             yield f"{where} is not shown to be better than the floor: do not rely on it."
@@ -543,8 +541,8 @@ def _few_groups(known: OfScheme) -> Iterator[str]:
         ]
         yield (
             f"By {known.scheme}, {count(len(few), 'class')} of {len(rows)} have fewer than "
-            f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide: "
-            f"{', '.join(named)}{' ...' if len(few) > len(named) else ''}."
+            f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide "
+            f"({', '.join(named)}{' ...' if len(few) > len(named) else ''})."
         )
 
 
