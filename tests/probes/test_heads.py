@@ -15,13 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from transferscope.cards import DatasetCard
-from transferscope.config.probes import HeadSettings, SplitSettings
+from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.probes import head_training
 from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import ProbeData, write_tables
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import steps_per_epoch
 from transferscope.probes.heads import fit, floor, run_heads
+from transferscope.probes.knn import run_knn
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
@@ -382,7 +383,7 @@ def test_classes_with_few_validation_positives_share_a_threshold() -> None:
     scores = truth * 0.2 + 0.1 * np.random.default_rng(0).random(truth.shape)
     scores = scores.astype(np.float32)
     few = QUICK.model_copy(update={"threshold_positives": len(division.validation)})
-    predicted, _ = decide(data, division, scores[division.validation], scores[division.test], few)
+    predicted, *_ = decide(data, division, scores[division.validation], scores[division.test], few)
     np.testing.assert_array_equal(predicted, truth[division.test])
     assert not (scores >= 0.5).any()
 
@@ -452,3 +453,21 @@ def test_tables_follow_the_contract(tmp_path: Path) -> None:
     expected = f1_score(truth, predicted, average="macro", zero_division=np.nan)
     assert value == pytest.approx(expected)
     np.testing.assert_array_equal(truth, data.tiles.matrix[part["row"]])
+
+
+def test_what_is_tested_does_not_reach_the_validation_score() -> None:
+    """Heads are chosen by it, so that test labels must not take part."""
+    data = probe_data()
+    division = data.divisions[0]
+    changed = data.tiles.matrix.copy()
+    changed[division.test] = ~changed[division.test]
+    other = replace(data, tiles=replace(data.tiles, matrix=changed), divisions=[division])
+    data = replace(data, divisions=[division])
+    for run in (
+        lambda d: run_heads(d, QUICK),
+        lambda d: run_knn(d, KnnSettings(k=[3], exclude="none")),
+    ):
+        first, second = (run(d).scores().query("head != 'floor'") for d in (data, other))
+        np.testing.assert_array_equal(first["validation"], second["validation"])
+        assert np.isfinite(first.query("metric == 'macro_f1'")["validation"]).all()
+        assert (first["value"] != second["value"]).any()

@@ -6,13 +6,14 @@ import pandas as pd
 
 from transferscope.compare.tables import HEAD, matching
 from transferscope.config.modes import is_tuned
-from transferscope.probes.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR, VALIDATION_SCORE
 
-RULE = (
-    "One head stands for all stores of a dataset: of the heads that were run on the most stores "
-    "and split schemes, the one with the highest mean over these at the full fraction."
-)
-CHOSEN_COLUMNS = ["dataset", "scheme", "head", "k", "backbone", "channels", "n_stores"]
+# By what a head was chosen -> what is said of it.
+CHOSEN_BY = {
+    VALIDATION_SCORE: "validation tiles, by group if that split was made; no test tile takes part",
+    "mean": "test tiles, because scores on validation tiles are missing, so that it is optimistic",
+}
+CHOSEN_COLUMNS = ["dataset", "scheme", "head", "k", "backbone", "channels", "n_stores", "chosen_by"]
 
 
 def at_full_fraction(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -26,7 +27,10 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Choose one head per dataset, and with it the best store per split scheme.
 
     The head is not chosen per store, so that all stores are treated equally and every comparison is
-    between equal heads, on frozen backbones.
+    between equal heads, on frozen backbones. It is chosen by scores on validation rows, in the
+    scheme `group` if that was made, so that neither test rows nor a split with groups on both sides
+    decide. Score tables without validation scores, of older versions and of probes that give none,
+    are chosen from by test scores.
 
     Parameters
     ----------
@@ -39,7 +43,8 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `CHOSEN_COLUMNS`, one row per dataset and split scheme; `n_stores` is the number of stores
-        with that head. Datasets with no head except the floor have no row.
+        with that head, `chosen_by` a key of `CHOSEN_BY`. Datasets with no head except the floor
+        have no row.
     """
     rows = at_full_fraction(summary, metric)
     frozen = ~rows["head"].map(is_tuned) & (rows["head"] != FLOOR)
@@ -51,10 +56,14 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:
-    heads = rows.groupby(HEAD, dropna=False, sort=True)["mean"].agg(["size", "mean"]).reset_index()
-    widest = heads[heads["size"] == heads["size"].max()]
-    head = widest.sort_values("mean", ascending=False, kind="stable").iloc[:1][HEAD]
-    same = rows.merge(head, on=HEAD)
+    sizes = rows.groupby(HEAD, dropna=False)["mean"].transform("size")
+    widest = rows[sizes == sizes.max()]
+    by_group = widest[widest["scheme"] == "group"]
+    deciding = widest if by_group.empty else by_group
+    by = "mean" if deciding[VALIDATION_SCORE].isna().any() else VALIDATION_SCORE
+    heads = deciding.groupby(HEAD, dropna=False, sort=True)[by].mean().reset_index()
+    head = heads.sort_values(by, ascending=False, kind="stable").iloc[:1][HEAD]
+    same = rows.merge(head, on=HEAD).assign(chosen_by=by)
     same["n_stores"] = same.groupby("scheme")["scheme"].transform("size")
     ranked = same.sort_values(
         ["scheme", "mean", "backbone", "channels"],

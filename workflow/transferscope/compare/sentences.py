@@ -13,7 +13,7 @@ from transferscope.compare.finetuning import KEYS as TUNED_KEYS
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.plateau import SATURATED
-from transferscope.compare.selection import RULE, at_full_fraction
+from transferscope.compare.selection import CHOSEN_BY, at_full_fraction
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import Head, Store, matching
 from transferscope.compare.uncertainty import POWER
@@ -195,11 +195,10 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         f"fraction is named. {level} intervals hold for other groups like these, in training and "
         f"testing: they come from {settings.bootstrap:,} draws of test groups and from {origin}.",
         "",
-        "*Shown*: where there is nothing to find, a finding of this kind, in one dataset and split, "
+        "*Shown*: where there is nothing to find, a finding of its kind, in one dataset and split, "
         f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "
         "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
-        f"{settings.margin:g} or more is ruled out. {RULE} A store is a backbone with a channel "
-        "strategy.",
+        f"{settings.margin:g} or more is ruled out. A store is a backbone with a channel strategy.",
     ]
 
 
@@ -229,7 +228,11 @@ def _evidence(
 def _of_dataset(evidence: Evidence) -> list[str]:
     head = head_of(evidence.chosen.iloc[0])
     stores = count(int(evidence.chosen["n_stores"].max()), "store")
-    parts = [f"Head that stands for all stores: {head}, on {stores}."]
+    rule = CHOSEN_BY[evidence.chosen.iloc[0]["chosen_by"]]
+    parts = [
+        f"One head stands for all stores: {head}, on {stores}. Of the heads run on the most "
+        f"stores, it has the highest mean score on {rule}."
+    ]
     for scheme in evidence.chosen["scheme"]:
         parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
         parts += _bullets(_of_scheme(evidence.of_scheme(scheme)))

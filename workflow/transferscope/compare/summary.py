@@ -17,7 +17,7 @@ from transferscope.compare.uncertainty import (
     weight_of_scores,
 )
 from transferscope.config.channel_strategies import family_of
-from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE
+from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE, VALIDATION_SCORE
 
 SUMMARY_COLUMNS = [
     *SUMMARY_KEYS,
@@ -25,6 +25,7 @@ SUMMARY_COLUMNS = [
     "std",
     "ci_low",
     "ci_high",
+    VALIDATION_SCORE,
     "n_scores",
     "n_groups",
     "n_train",
@@ -139,6 +140,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN for a single score),
+        `validation` is the mean score on validation rows (NaN if unknown),
         `n_scores` is the number of defined scores, `n_train`, `n_train_groups` and `n_test` are
         means per fold. Intervals are NaN without predictions.
     """
@@ -147,6 +149,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     table = grouped.agg(
         mean=("value", "mean"),
         std=("value", "std"),
+        **{VALIDATION_SCORE: (VALIDATION_SCORE, "mean")},
         n_scores=("value", "count"),
         n_train=("n_train", "mean"),
         n_train_groups=("n_train_groups", "mean"),

@@ -15,7 +15,13 @@ import pyarrow.parquet as pq
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.config.modes import described, is_tuned, mode_of_head
 from transferscope.errors import Problem, UserError, user_error
-from transferscope.probes.score_table import SCORE_COLUMNS, SEEN_IN_TRAINING, STORE, knn_heads
+from transferscope.probes.score_table import (
+    SCORE_COLUMNS,
+    SEEN_IN_TRAINING,
+    STORE,
+    VALIDATION_SCORE,
+    knn_heads,
+)
 from transferscope.runtime.atomic_files import replacing
 
 HEAD = ["head", "k"]
@@ -107,6 +113,8 @@ def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
         except (OSError, pa.ArrowException) as error:
             problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
             continue
+        # Older tables have no scores on validation rows.
+        table = table.reindex(columns=[*table.columns.union([VALIDATION_SCORE], sort=False)])
         if missing := [c for c in SCORE_COLUMNS if c not in table.columns]:
             problems.append(Problem(str(path), f"lacks the columns {', '.join(missing)}", REMAKE))
             continue

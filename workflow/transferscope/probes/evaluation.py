@@ -24,6 +24,7 @@ from transferscope.probes.score_table import (
     SCORE_COLUMNS,
     SEEN_IN_TRAINING,
     SIZES,
+    VALIDATION_SCORE,
 )
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
@@ -222,6 +223,23 @@ def _check_finite(embeddings: Floats32, store: EmbeddingStore) -> None:
         raise user_error(store.path, what, fix)
 
 
+@dataclass(frozen=True)
+class OnValidation:
+    """What a head says of validation rows: heads are chosen by it, so that no test row takes part.
+
+    Parameters
+    ----------
+    rows
+        Validation rows, int64 [n].
+    predicted, scores
+        [n, C].
+    """
+
+    rows: Integers
+    predicted: Bools
+    scores: Values
+
+
 @dataclass
 class ResultTables:
     """Collects the scores and predictions of heads on the test rows of all divisions.
@@ -247,6 +265,7 @@ class ResultTables:
         division: Division,
         predicted: Bools,
         scores: Floats32,
+        validation: OnValidation | None = None,
     ) -> None:
         """Add one head's predictions.
 
@@ -258,6 +277,8 @@ class ResultTables:
             Its training and test rows.
         predicted, scores
             Of the division's test rows, [n_test, C].
+        validation
+            The same of its validation rows; None: unknown.
         """
         truth = self.data.tiles.matrix[division.test]
         n_groups = len(set(self.data.tiles.groups[division.train]))
@@ -265,8 +286,15 @@ class ResultTables:
         numbers = (len(division.train), n_groups, len(division.validation), len(division.test))
         sizes = dict(zip(SIZES, numbers, strict=True))
         seen = {SEEN_IN_TRAINING: self.data.leakage.seen_in_training}
-        for metric, name, value in self._values(truth, predicted, scores):
+        found = self._values(truth, predicted, scores)
+        known = dict.fromkeys((row[:2] for row in found), np.nan)
+        if validation is not None and len(validation.rows):
+            true = self.data.tiles.matrix[validation.rows]
+            on_validation = self._values(true, validation.predicted, validation.scores)
+            known |= {row[:2]: row[2] for row in on_validation}
+        for metric, name, value in found:
             named = {"metric": metric, "class": name, "value": value}
+            named[VALIDATION_SCORE] = known[metric, name]
             half = {HALF: division.half}
             self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen, **half})
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
@@ -286,7 +314,7 @@ class ResultTables:
         self,
         truth: Bools,
         predicted: Bools,
-        scores: Floats32,
+        scores: Values,
     ) -> list[tuple[str, str, float]]:
         found = metrics_of(truth, predicted)
         if "macro_average_precision" in self.data.metrics:
@@ -303,7 +331,9 @@ class ResultTables:
         table = pd.DataFrame(self._scores, columns=SCORE_COLUMNS)
         types = dict.fromkeys(SCORE_COLUMNS, "str") | {"k": "Int64"}
         types |= dict.fromkeys(["fold", "seed", *SIZES], "int64")
-        return table.astype(types | dict.fromkeys(["fraction", "value"], "float64"))
+        return table.astype(
+            types | dict.fromkeys(["fraction", "value", VALIDATION_SCORE], "float64")
+        )
 
     def half_scores(self) -> pd.DataFrame:
         """Return the scores of halves, columns `HALF_COLUMNS`, averaged over folds and seeds."""

@@ -15,7 +15,13 @@ import numpy as np
 
 from transferscope.config.probes import KnnMetric, KnnSettings
 from transferscope.probes.decisions import decide
-from transferscope.probes.evaluation import Division, ProbeData, ResultTables, Sink
+from transferscope.probes.evaluation import (
+    Division,
+    OnValidation,
+    ProbeData,
+    ResultTables,
+    Sink,
+)
 from transferscope.probes.exclusion import exclusion_codes, exclusion_warnings
 from transferscope.probes.metrics import DEFAULT_THRESHOLD
 from transferscope.probes.nearest import Neighbours, fewest_allowed, nearest
@@ -57,8 +63,6 @@ class _Search:
         divisions: list[Division],
         codes: Integers | None,
         ks: Sequence[int],
-        *,
-        with_validation: bool,
     ) -> _Search:
         whole = max(divisions, key=lambda division: division.fraction)
         # Fractions are nested: sorted by share, each is a prefix of the training rows.
@@ -69,8 +73,7 @@ class _Search:
             possible.append([k for k in ks if k <= allowed])
             if skipped := [k for k in ks if k > allowed]:
                 _log_skipped(division, allowed, skipped)
-        validation = whole.validation if with_validation else whole.validation[:0]
-        return cls(divisions, train, validation, codes, possible)
+        return cls(divisions, train, whole.validation, codes, possible)
 
     def neighbours(
         self, embeddings: Floats32, metric: KnnMetric
@@ -109,9 +112,9 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     """Classify every test row by its nearest training rows.
 
     Candidates are the training rows of the division's fraction, except those that `exclude` rules
-    out. A k is skipped if a test row has fewer candidates. In a multi-label task with `decision:
-    threshold`, the votes of the neighbours of the division's validation rows, among the same
-    candidates, give the threshold of each class.
+    out. A k is skipped if a test row has fewer candidates. The division's validation rows are
+    classified as well, from the same candidates. In a multi-label task with `decision: threshold`,
+    their votes give the threshold of each class.
 
     Parameters
     ----------
@@ -133,10 +136,7 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     codes = exclusion_codes(data.tiles, settings.exclude, data.identity["dataset"])
     for warning in exclusion_warnings(settings, {d.scheme for d in data.divisions}):
         logger.warning("%s", warning)
-    folds = [
-        _Search.of(each, codes, sorted(settings.k), with_validation=_has_thresholds(data, settings))
-        for each in _by_fold(data.divisions)
-    ]
+    folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
     total = len(folds) * len(settings.metrics)
     with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
         for metric in settings.metrics:
@@ -181,39 +181,44 @@ def _classify(
             tuned = _count(data.tiles.matrix, known, ks, weighted=kind == "distance")
             asked = _count(data.tiles.matrix, near, ks, weighted=kind == "distance")
             for validation, test in zip(tuned, asked, strict=True):
-                if _has_thresholds(data, settings):
-                    # A validation row with fewer than k candidates says nothing about k.
-                    usable = np.isfinite(known.distances[:, test.k - 1])
-                    predicted = _by_threshold(data, division, validation, test, usable, settings)
-                else:
-                    predicted = majority(test.votes, test.total, data.is_multi_label)
+                # A validation row with fewer than k candidates says nothing about k.
+                usable = np.isfinite(known.distances[:, test.k - 1])
+                rows, own = division.validation[usable], validation.of(usable)
+                decided = _by_threshold if _has_thresholds(data, settings) else _by_majority
+                tuning = replace(division, validation=rows)
+                predicted, predicted_there = decided(data, tuning, own, test, settings)
                 shares = test.shares.astype(np.float32)
-                results.add(knn_head(metric, kind), test.k, division, predicted, shares)
+                on_validation = OnValidation(rows, predicted_there, own.shares)
+                head = knn_head(metric, kind)
+                results.add(head, test.k, division, predicted, shares, on_validation)
 
 
 def _has_thresholds(data: ProbeData, settings: KnnSettings) -> bool:
     return data.is_multi_label and settings.decision == "threshold"
 
 
+def _by_majority(
+    data: ProbeData, _division: Division, validation: _Votes, test: _Votes, _settings: KnnSettings
+) -> tuple[Bools, Bools]:
+    """Return the classes that most neighbours have, of test and validation rows, [Q, C]."""
+    first, second = (majority(v.votes, v.total, data.is_multi_label) for v in (test, validation))
+    return first, second
+
+
 def _by_threshold(
-    data: ProbeData,
-    division: Division,
-    validation: _Votes,
-    test: _Votes,
-    usable: Bools,
-    settings: KnnSettings,
-) -> Bools:
-    """Return the classes whose votes reach the threshold of the usable validation rows, [Q, C].
+    data: ProbeData, division: Division, validation: _Votes, test: _Votes, settings: KnnSettings
+) -> tuple[Bools, Bools]:
+    """Return the classes whose votes reach the threshold, of test and validation rows, [Q, C].
 
     Thresholds lie halfway between two shares, where another share may lie as well. Equal votes are
     therefore counted and not divided, so that rounding decides nothing.
     """
-    own = replace(division, validation=division.validation[usable])
-    known = validation.of(usable)
     if isinstance(test.total, int):
         half = test.total * DEFAULT_THRESHOLD
-        return decide(data, own, known.votes, test.votes, settings, half)[0]
-    return decide(data, own, known.shares, test.shares, settings)[0]
+        found = decide(data, division, validation.votes, test.votes, settings, half)
+    else:
+        found = decide(data, division, validation.shares, test.shares, settings)
+    return found[0], found[2].predicted
 
 
 def _weights(distances: Floats) -> Floats:

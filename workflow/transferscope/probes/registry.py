@@ -43,8 +43,7 @@ def head_seconds(settings: HeadSettings, load: Load) -> float:
 def _knn_seconds(settings: KnnSettings, load: Load) -> float:
     """Each fold, and the validation tiles of the others, is searched per metric; so in halves."""
     splits = load.splits
-    tuned = splits.validation if settings.decision == "threshold" else 0.0
-    queries = sum(1 + tuned * (splits.folds[scheme] - 1) for scheme in splits.schemes)
+    queries = sum(1 + splits.validation * (splits.folds[s] - 1) for s in splits.schemes)
     searches = queries * len(splits.seeds) * len(settings.metrics) * (1 + splits.halves / 2)
     return 2 * load.n_tiles**2 * load.n_features * searches / load.rate
 

@@ -7,6 +7,8 @@ STORE = ["dataset", "backbone", "channels"]
 # What published weights saw is unknown here, and counts as "no".
 SEEN_IN_TRAINING = "seen_in_training"
 IDENTITY = [*STORE, "task"]
+# The same score on the validation rows; NaN if unknown. Heads are chosen by it.
+VALIDATION_SCORE = "validation"
 SIZES = ["n_train", "n_train_groups", "n_validation", "n_test"]
 SCORE_COLUMNS = [
     *IDENTITY,
@@ -19,6 +21,7 @@ SCORE_COLUMNS = [
     "metric",
     "class",
     "value",
+    VALIDATION_SCORE,
     *SIZES,
     SEEN_IN_TRAINING,
 ]
