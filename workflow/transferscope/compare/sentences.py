@@ -135,16 +135,12 @@ class OfScheme:
         return verdict(row, self.all.settings.margin)
 
     def rival(self, row: Any) -> str:
-        """Say what is shown of the best store minus another one.
-
-        Comparisons with the best are one family of their own (`may_be_best`).
-        """
-        of_other = _from(self.leaders, row, prefix="second_")
-        if row["verdict"] == "equal" or of_other.empty:
-            return self.verdict(row)
-        if of_other.iloc[0]["may_be_best"]:
-            return "undecided which of them is better"
-        return f"{store_name(of_other.iloc[0])} is shown not to be the best"
+        """Say what is shown of the highest store minus another one."""
+        alone = int(self.leaders["may_be_best"].sum()) == 1
+        if alone and row["verdict"] == "undecided":
+            # Comparisons with the best show more than those of all pairs.
+            return "shown not to be better"
+        return self.verdict(row)
 
 
 def describe(
@@ -279,12 +275,12 @@ def _may_be_best(known: OfScheme) -> Iterator[str]:
         yield f"Each of the {len(leaders)} stores may be the best: none is ruled out."
         return
     if len(candidates) == 1:
-        yield f"It is shown to be the best: each of the other {count(others, 'store')} is worse."
+        yield f"It is shown that none of the other {count(others, 'store')} is better."
         return
     names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
     yield (
-        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best, the other {others} "
-        f"are shown not to be: {names}."
+        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. For each of "
+        f"the other {others}, another store is shown to be at least as good."
     )
 
 
@@ -298,13 +294,9 @@ def _runner_up(known: OfScheme) -> Iterator[str]:
         return
     row = direct.iloc[0]
     yield (
-        f"The runner-up is {store_name(second)}, behind by {gap(row)} and in "
-        f"{_folds(row['folds_won'])} of {count(int(row['n_folds']), 'fold')}: {known.rival(row)}."
+        f"The runner-up is {store_name(second)}; the highest is ahead by {gap(row)}, in "
+        f"{row['folds_won']:g} of {count(int(row['n_folds']), 'fold')}: {known.rival(row)}."
     )
-
-
-def _folds(won: float) -> str:
-    return f"{won:g}"
 
 
 def _handcrafted(known: OfScheme) -> Iterator[str]:

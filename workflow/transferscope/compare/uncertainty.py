@@ -223,11 +223,11 @@ def assess(
 
 
 def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> Bools:
-    """Return the stores that may be the best: all others are shown not to be.
+    """Return the stores that may be the best.
 
     Hsu's multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346734), with the
-    correlations of the bootstrap. The best store is among those returned in a share of `confidence`
-    of all studies. Exclusion does not say which of the others is better.
+    correlations of the bootstrap. In a share of `confidence` of all studies, for each store left
+    out there is another one that is at least as good. Which one, is not shown.
 
     Parameters
     ----------
