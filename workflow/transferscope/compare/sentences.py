@@ -279,8 +279,8 @@ def _may_be_best(known: OfScheme) -> Iterator[str]:
         return
     names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
     yield (
-        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. For each of "
-        f"the other {others}, another store is shown to be at least as good."
+        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. For each "
+        f"of the other {others}, another store is shown to be at least as good."
     )
 
 
