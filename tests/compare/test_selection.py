@@ -54,8 +54,15 @@ def test_where_only_that_split_was_made_it_chooses():
 
 
 def test_without_validation_scores_test_scores_choose_and_this_is_said():
-    found = chosen(summary(("logreg", "group", "a", 0.5, 0.9), ("mlp", "group", "a", 0.6, np.nan)))
+    found = chosen(
+        summary(("logreg", "group", "a", 0.5, np.nan), ("mlp", "group", "a", 0.6, np.nan))
+    )
     assert found.loc["group", ["head", "chosen_by"]].tolist() == ["mlp", "mean"]
+
+
+def test_a_head_without_validation_scores_is_not_chosen_where_others_have_them():
+    found = chosen(summary(("logreg", "group", "a", 0.5, 0.5), ("own", "group", "a", 0.6, np.nan)))
+    assert found.loc["group", ["head", "chosen_by"]].tolist() == ["logreg", "validation"]
 
 
 def test_a_head_on_fewer_stores_is_not_chosen():

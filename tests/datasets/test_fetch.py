@@ -26,7 +26,7 @@ from transferscope.study.fetch_checks import check_fetch, check_fetched
 
 CLASSES = ["er", "golgi", "vesicles"]
 N_PROTEINS, N_FIELDS = 6, 2
-SPLITS = SplitSettings(schemes=["group", "image"], folds={"group": 2, "image": 2})
+SPLITS = SplitSettings(schemes=["group", "image"], folds={"group": 2, "image": 2}, seeds=[0])
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ def write_job(folder: Path, **network: object) -> Job:
     groups = [f"g{i // 2:02d}" for i in range(len(labels))]
     table = pd.DataFrame({"tile_id": ids, "group": groups, "labels": labels, "fov": ids})
     write_parquet(table, folder / "tiles.parquet", {})
-    chosen = SplitSettings(schemes=["group"], folds={"group": 2}, validation=0.3)
+    chosen = SplitSettings(schemes=["group"], folds={"group": 2}, seeds=[0], validation=0.3)
     write_splits(make_splits(table, DATASET, chosen), folder / "splits.parquet")
     plain = {"name": "tiny", **TINY_NETWORK, **network}
     card = TypeAdapter(BackboneCard).validate_python(plain)

@@ -44,7 +44,7 @@ def cells(task: str = "single-label", noise: float = 4.0, odd: str = "") -> Prob
     centres = 2 * rng.normal(size=(3, 12))
     embeddings = centres[group % 3] + noise * rng.normal(size=(len(fov), 12))
     card = DatasetCard(name="d", sheet="s", channels=["nucleus"], task=task, labels=CLASSES)
-    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}))
+    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}, seeds=[0]))
     identity = {"dataset": "d", "backbone": "b", "channels": "map"}
     return ProbeData.of(embeddings, table, splits, [1.0], ["macro_f1"], identity)
 

@@ -67,7 +67,7 @@ def probe_data(
         }
     )
     card = DatasetCard(name="d", sheet="s.tsv", channels=["nucleus"], task=task, labels=classes)
-    chosen = SplitSettings(folds={"group": 3, "image": 3}, schemes=list(schemes))
+    chosen = SplitSettings(folds={"group": 3, "image": 3}, seeds=[0], schemes=list(schemes))
     return ProbeData.of(
         embeddings.astype(np.float32),
         table,

@@ -54,7 +54,7 @@ def probe_data(
         }
     )
     card = DatasetCard(name="d", sheet="s.tsv", channels=["nucleus"], task=task, labels=CLASSES)
-    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}))
+    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}, seeds=[0]))
     identity = {"dataset": "d", "backbone": "b", "channels": "map"}
     return ProbeData.of(
         embeddings.astype(np.float32), table, splits, list(fractions), METRICS, identity

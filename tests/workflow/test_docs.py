@@ -39,7 +39,12 @@ PAGES = [
 ]
 # Defaults of the copy: the commands stay as written, and their studies are small.
 SMALL = {
-    "splits": {"folds": {"group": 2, "image": 2}, "fractions": [0.5, 1.0], "halves": 1},
+    "splits": {
+        "folds": {"group": 2, "image": 2},
+        "fractions": [0.5, 1.0],
+        "halves": 1,
+        "seeds": [0],
+    },
     "heads": {"epochs": 5, "hidden": [32, 16]},
     "compare": {"bootstrap": 100},
     "figures": {"dpi": 60},

@@ -24,7 +24,7 @@ from transferscope.stores.tile_store import TileStore
 pytestmark = pytest.mark.workflow
 KS = [1, 5, 10, 20, 50]
 LABELS = {"location": ["CytoplasmicGFP", "NuclearGFP"], "dose": ["0 nM", "150 nM"]}
-SPLITS = SplitSettings(folds={"group": 2, "image": 5})
+SPLITS = SplitSettings(folds={"group": 2, "image": 5}, seeds=[0])
 SETTINGS = KnnSettings(k=KS, metrics=["cosine", "euclidean"], votes=["majority", "distance"])
 
 

@@ -29,8 +29,7 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     The head is not chosen per store, so that all stores are treated equally and every comparison is
     between equal heads, on frozen backbones. It is chosen by scores on validation rows, in the
     scheme `group` if that was made, so that neither test rows nor a split with groups on both sides
-    decide. Score tables without validation scores, of older versions and of probes that give none,
-    are chosen from by test scores.
+    decide. Where no head has validation scores, as in tables of older versions, test scores decide.
 
     Parameters
     ----------
@@ -60,7 +59,8 @@ def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:
     widest = rows[sizes == sizes.max()]
     by_group = widest[widest["scheme"] == "group"]
     deciding = widest if by_group.empty else by_group
-    by = "mean" if deciding[VALIDATION_SCORE].isna().any() else VALIDATION_SCORE
+    known = deciding.dropna(subset=[VALIDATION_SCORE])
+    deciding, by = (deciding, "mean") if known.empty else (known, VALIDATION_SCORE)
     heads = deciding.groupby(HEAD, dropna=False, sort=True)[by].mean().reset_index()
     head = heads.sort_values(by, ascending=False, kind="stable").iloc[:1][HEAD]
     same = rows.merge(head, on=HEAD).assign(chosen_by=by)

@@ -38,7 +38,14 @@ class SplitSettings(Model):
             "Folds per scheme. A class needs at least as many groups as there are group folds."
         ),
     )
-    seeds: list[Seed] = Field([0], min_length=1, description="Seeds of the splits, one per repeat.")
+    seeds: list[Seed] = Field(
+        [0, 1, 2],
+        min_length=1,
+        description=(
+            "Seeds of the splits, one per repeat. Three repeats show smaller differences than one; "
+            "more add little."
+        ),
+    )
     validation: float = Field(
         0.2,
         gt=0,
