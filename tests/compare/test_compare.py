@@ -13,6 +13,7 @@ from transferscope.cards import DatasetCard
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.study import compare
 from transferscope.compare.tables import read_summary
+from transferscope.config.jobs import Comparison
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.config.results import CompareSettings
 from transferscope.errors import UserError
@@ -434,3 +435,31 @@ def test_the_confusion_of_random_orders_is_over_all_of_them(tmp_path):
         "head == 'logreg' and scheme == 'group' and fraction == 1.0"
     )
     assert tiles.sum() == 2 * one.filter(regex="true_").to_numpy().sum()
+
+
+def test_networks_with_random_weights_are_no_evidence_on_channels(study, tmp_path):
+    """Of two backbones one is a control: what is said of natural mapping is of the other."""
+    text = {}
+    for controls in ([], ["dino"], ["dino", "vit@cls"]):
+        settings = Comparison(**SETTINGS.model_dump(), controls=controls)
+        run(study, tmp_path, settings)
+        text[len(controls)] = (tmp_path / "summary.md").read_text()
+    assert "over 2 backbones" in text[0]
+    assert "Natural mapping minus placing them at random (`map-random`), for `vit@cls`" in text[1]
+    assert "for `dino`" not in text[1]
+    assert "networks with random weights only: controls" in text[2]
+
+
+def test_a_study_of_two_datasets_is_summed_up(tmp_path):
+    first, second = make_tiles("cells"), make_tiles("fields", n_groups=48)
+    stores = [("dino", "map", 0.3), ("vit", "map", 4.0)]
+    parts = [write_study(tmp_path, tiles, stores, fractions=[1.0]) for tiles in (first, second)]
+    scores = [path for part in parts for path in part.scores]
+    predictions = [path for part in parts for path in part.predictions]
+    run(parts[0], tmp_path, scores=scores, predictions=predictions)
+    across = pd.read_csv(tmp_path / "compare" / "across_datasets.csv")
+    assert (across["n_datasets"] == 2).all()
+    assert (across["first_backbone"] == "dino").all()
+    text = (tmp_path / "summary.md").read_text()
+    assert "## Over all datasets" in text
+    assert "2 datasets allow few such findings" in text

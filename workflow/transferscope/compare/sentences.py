@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from transferscope.compare.finetuning import KEYS as TUNED_KEYS
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.plateau import SATURATED
-from transferscope.compare.selection import CHOSEN_BY, at_full_fraction
+from transferscope.compare.selection import CHOSEN_BY, at_full_fraction, choose
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import Head, Store, matching
 from transferscope.compare.uncertainty import POWER
@@ -34,6 +34,7 @@ from transferscope.compare.wording import (
     verdict,
 )
 from transferscope.config.channel_strategies import FEATURES, MAP_RANDOM, family_of
+from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR
 
@@ -50,6 +51,8 @@ ONE_ORDER = (
 FEW_GROUPS_PER_FOLD = 5
 ENOUGH_REPEATS = 3
 CLASSES_NAMED = 4
+PAIRS_NAMED = 3
+FEW_DATASETS = 5
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Evidence:
         Gains of fine-tuning.
     settings
         Metric and coverage.
+    controls
+        Representations of networks with random weights.
     """
 
     curve: pd.DataFrame
@@ -84,6 +89,7 @@ class Evidence:
     classes: pd.DataFrame
     tuned: pd.DataFrame
     settings: CompareSettings
+    controls: Sequence[str]
 
     def of_scheme(self, scheme: str) -> OfScheme:
         """Return the results of one split scheme."""
@@ -171,7 +177,39 @@ def describe(
         parts += _of_dataset(evidence)
         if notes := training_notes(summary, dataset, settings):
             parts += ["", "### What backbones have seen", "", *_bullets(notes)]
+    if found := list(_across_datasets(tables["across_datasets"], summary, settings)):
+        parts += ["", "## Over all datasets", "", *_bullets(found)]
     return "\n".join(parts) + "\n"
+
+
+def _across_datasets(
+    pairs: pd.DataFrame, summary: pd.DataFrame, settings: CompareSettings
+) -> Iterator[str]:
+    """Say which differences hold on average over datasets, by the head that all have."""
+    together = choose(summary.assign(dataset=""), settings.metric)
+    for _, chosen in together.iterrows():
+        rows = matching(pairs, head_of(chosen), scheme=chosen["scheme"])
+        if rows.empty:
+            continue
+        n = int(rows["n_datasets"].max())
+        shown = rows[rows["ci_low"] > 0].sort_values("difference", ascending=False)
+        yield (
+            f"By {chosen['scheme']}, with {head_of(chosen)}: the mean difference over {n} datasets "
+            f"is shown to be above zero for {len(shown)} of {len(rows)} pairs of stores, each pair "
+            "tested alone"
+            + (f"; {n} datasets allow few such findings." if n < FEW_DATASETS else ".")
+        )
+        for row in shown.head(PAIRS_NAMED).to_dict("records"):
+            first, second = (
+                quoted(Store(row[f"{side}_backbone"], row[f"{side}_channels"]))
+                for side in ("first", "second")
+            )
+            new = (
+                ""
+                if np.isnan(row["new_low"])
+                else f"; on a new dataset {signed(row['new_low'])} to {signed(row['new_high'])}"
+            )
+            yield f"{first} minus {second}: {gap(row)}{new}."
 
 
 def _bullets(sentences: Iterable[str]) -> list[str]:
@@ -218,6 +256,7 @@ def _evidence(
         classes=matching(tables["per_class"], head, dataset=dataset),
         tuned=matching(tables["finetuning"], dataset=dataset),
         settings=settings,
+        controls=settings.controls if isinstance(settings, Comparison) else [],
     )
 
 
@@ -340,8 +379,16 @@ def _floor(known: OfScheme) -> Iterator[str]:
 
 
 def _mapping(known: OfScheme) -> Iterator[str]:
-    """Compare channels in their natural slots with each other strategy."""
-    gaps = known.gaps("strategy")
+    """Compare channels in their natural slots with each other strategy.
+
+    Networks with random weights have no natural slots: they are no evidence for or against one.
+    """
+    gaps, controls = known.gaps("strategy"), known.all.controls
+    if (is_control := gaps["first_backbone"].isin(controls)).any():
+        gaps = gaps[~is_control]
+        if gaps.empty:
+            yield "Natural mapping was compared on networks with random weights only: controls."
+            return
     for strategy, rows in gaps.groupby("second_channels", sort=True):
         other = strategy_phrase(str(strategy))
         if len(rows) == 1:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.contests import Contest, Rules, Side
+from transferscope.compare.datasets import across_datasets
 from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
@@ -102,9 +103,9 @@ def compare(
 ) -> None:
     """Compare all stores of a study.
 
-    Writes `scores`, `differences` and `leaderboard` (also as CSV), `chosen`, `confusion`,
-    `per_class` and `finetuning` (Parquet) into `folder`, and the summary as a table and in
-    sentences.
+    Writes `scores`, `differences`, `leaderboard` and `across_datasets` (also as CSV), `chosen`,
+    `confusion`, `per_class` and `finetuning` (Parquet) into `folder`, and the summary as a table
+    and in sentences.
 
     Parameters
     ----------
@@ -151,10 +152,12 @@ def compare(
             found = differences(contest, rules).assign(**names)
             gaps.append(found[DIFFERENCE_COLUMNS])
             leaders.append(leaderboard(contest, found, rules).assign(**names))
+    of_all = _concatenate(gaps, DIFFERENCE_COLUMNS)
     counts = [table for found in bootstrapped.values() for table in found.classes]
     tables = {
         "scores": scores,
-        "differences": _concatenate(gaps, DIFFERENCE_COLUMNS),
+        "differences": of_all,
+        "across_datasets": across_datasets(of_all, settings.confidence),
         "leaderboard": _concatenate(leaders, LEADERBOARD_COLUMNS),
         # With the parameters of the intervals, for the figures.
         "chosen": chosen.assign(
@@ -173,7 +176,7 @@ def compare(
     for name, table in tables.items():
         table = table if name == "scores" else rounded(table)
         write_parquet(table, folder / f"{name}.parquet", {})
-    for name in ("differences", "leaderboard"):
+    for name in ("differences", "leaderboard", "across_datasets"):
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     text = describe(summary, tables, settings)

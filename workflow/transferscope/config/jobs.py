@@ -136,3 +136,6 @@ class Comparison(CompareSettings):
             "its groups, as the cards say."
         ),
     )
+    controls: list[str] = Field(
+        [], description="Representations of networks with random weights, which are controls."
+    )

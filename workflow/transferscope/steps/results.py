@@ -19,7 +19,16 @@ from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.study.study import Study
 
 EXTENSIONS = ("svg", "png")
-TABLES = ("scores", "differences", "leaderboard", "chosen", "confusion", "per_class", "finetuning")
+TABLES = (
+    "scores",
+    "differences",
+    "leaderboard",
+    "across_datasets",
+    "chosen",
+    "confusion",
+    "per_class",
+    "finetuning",
+)
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 3
 
@@ -85,9 +94,12 @@ class Compare(_Comparison):
         }
 
     def settings(self) -> Comparison:
-        """Return the study's settings, and what published weights may have seen."""
-        seen = self.study.may_have_seen()
-        return Comparison(**self.config.compare.model_dump(), may_have_seen=seen)
+        """Return the study's settings, and what the cards say of the backbones."""
+        return Comparison(
+            **self.config.compare.model_dump(),
+            may_have_seen=self.study.may_have_seen(),
+            controls=self.study.controls(),
+        )
 
     def probes(self) -> list[str]:
         """Return the names of the probes of frozen embeddings."""

@@ -102,6 +102,15 @@ class Study:
                     seen.setdefault(name, []).append(representation)
         return seen
 
+    def controls(self) -> list[str]:
+        """Return the representations of networks with random weights."""
+        cards = {r: self.backbones[r.partition("@")[0]].card for r in self.representations}
+        return [
+            representation
+            for representation, card in cards.items()
+            if card.is_network and not card.needs_weights and not card.trained_here
+        ]
+
     def same_images(self, dataset: str) -> set[str]:
         """Return the datasets with the same images as one: cells, and their whole fields."""
         pairs = [{cells, fields} for cells, fields in self.config.aggregate.fields.items()]
