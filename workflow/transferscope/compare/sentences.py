@@ -52,6 +52,12 @@ FEW_GROUPS_PER_FOLD = 5
 ENOUGH_REPEATS = 3
 CLASSES_NAMED = 4
 PAIRS_NAMED = 3
+ABOVE_FLOOR = {
+    "better": "shown",
+    "worse": "no: shown to be below it",
+    "equal": "no: practically equal",
+    "undecided": "undecided",
+}
 FEW_DATASETS = 5
 
 
@@ -140,6 +146,10 @@ class OfScheme:
         """Say what is shown of a difference."""
         return verdict(row, self.all.settings.margin)
 
+    def change(self, row: Any) -> str:
+        """Say what is shown of a difference that has no better side."""
+        return self.verdict(row).replace("shown to be better", "shown to be higher")
+
     def rival(self, row: Any) -> str:
         """Say what is shown of the highest store minus another one."""
         alone = int(self.leaders["may_be_best"].sum()) == 1
@@ -168,18 +178,43 @@ def describe(
     orders = tables["scores"]["channels"].astype("str")
     if n_orders := orders[orders.map(family_of) == MAP_RANDOM].nunique():
         parts += ["", RANDOM_ORDERS if n_orders > 1 else ONE_ORDER]
-    for dataset in sorted(summary["dataset"].unique()):
+    found = {
+        dataset: _evidence(dataset, summary, tables, settings)
+        for dataset in sorted(summary["dataset"].unique())
+    }
+    parts += _in_short([evidence for evidence in found.values() if evidence is not None])
+    for dataset, evidence in found.items():
         parts += ["", f"## {quoted(dataset)}", ""]
-        evidence = _evidence(dataset, summary, tables, settings)
         if evidence is None:
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
         if notes := training_notes(summary, dataset, settings):
             parts += ["", "### What backbones have seen", "", *_bullets(notes)]
-    if found := list(_across_datasets(tables["across_datasets"], summary, settings)):
-        parts += ["", "## Over all datasets", "", *_bullets(found)]
+    if across := list(_across_datasets(tables["across_datasets"], summary, settings)):
+        parts += ["", "## Over all datasets", "", *_bullets(across)]
     return "\n".join(parts) + "\n"
+
+
+def _in_short(found: Sequence[Evidence]) -> list[str]:
+    """Return one line per dataset and split scheme."""
+    lines = []
+    for evidence in found:
+        for scheme in evidence.chosen["scheme"]:
+            known = evidence.of_scheme(scheme)
+            n_leaders = int(known.leaders["may_be_best"].sum())
+            floor = _from(known.gaps("floor"), known.best, "first_")
+            above = "not run" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
+            name = str(known.best["dataset"]).replace("|", "\\|")
+            store = store_name(known.best).replace("|", "\\|")
+            lines.append(
+                f"| {quoted(name)} | {scheme} | {store}, {number(known.best['mean'])} "
+                f"| {n_leaders} of {len(known.ranked)} | {above} |"
+            )
+    if not lines:
+        return []
+    header = "| dataset | split by | highest store | may be the best | above the floor |"
+    return ["", "## In short", "", header, "|---|---|---|---|---|", *lines]
 
 
 def _across_datasets(
@@ -495,7 +530,7 @@ def _split_gap(evidence: Evidence) -> Iterator[str]:
     if not row.empty:
         yield (
             f"The highest store by group, {store_name(best['group'])}, changes by "
-            f"{gap(row.iloc[0])} when split by image: {known.verdict(row.iloc[0])}."
+            f"{gap(row.iloc[0])} when split by image: {known.change(row.iloc[0])}."
         )
     if len(gaps) > 1:
         yield (

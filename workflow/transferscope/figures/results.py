@@ -26,12 +26,13 @@ class Results:
 
     Parameters
     ----------
-    summary, chosen, differences, confusion, per_class, finetuning
+    summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
     """
 
     summary: pd.DataFrame
     chosen: pd.DataFrame
+    leaderboard: pd.DataFrame
     differences: pd.DataFrame
     confusion: pd.DataFrame
     per_class: pd.DataFrame

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import Head
+from transferscope.compare.plateau import SATURATED
+from transferscope.compare.tables import Head, matching
 from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
@@ -27,8 +27,6 @@ from transferscope.figures.tuning_curves import (
     tuned_stores,
 )
 from transferscope.probes.score_table import FLOOR
-
-SATURATED = 0.95
 
 
 def draw(results: Results) -> Figure:
@@ -96,18 +94,19 @@ def _panel(axes: Axes, results: Results, dataset: str, scheme: str, looks: Looks
     ticks_at(axes, rows["n_train_groups"].round().tolist())
     axes.grid()
     axes.set_xlabel("Training groups (mean per fold)")
-    axes.set_title(
-        f"{panel_title(dataset, scheme)}\n{_what_is_seen(results.full(dataset, scheme), rows)}"
-    )
+    axes.set_title(f"{panel_title(dataset, scheme)}\n{_what_is_shown(results, dataset, scheme)}")
 
 
-def _what_is_seen(full: pd.DataFrame, rows: pd.DataFrame) -> str:
-    best = full.iloc[0]
-    curve = rows[rows["store"] == best["store"]].sort_values("fraction")
-    enough = curve[curve["mean"] >= SATURATED * best["mean"]]
-    if len(curve) < 2 or best["mean"] <= 0 or enough.empty:
-        return f"best: {label_of(best['store'], 34)}"
-    if enough.iloc[0]["fraction"] == best["fraction"]:
-        return "the best store still gains from more labels"
+def _what_is_shown(results: Results, dataset: str, scheme: str) -> str:
+    """Say from how many groups on the highest store is shown to be near its full score."""
+    best = results.full(dataset, scheme).iloc[0]
+    rows = results.curve(dataset, scheme)
+    curve = rows[rows["store"] == best["store"]]
+    if len(curve) < 2 or best["mean"] <= 0:
+        return f"highest: {label_of(best['store'], 34)}"
+    chosen = matching(results.chosen, dataset=dataset, scheme=scheme).iloc[0]
+    enough = curve[curve["fraction"] == chosen["enough_from"]]
+    if enough.empty:
+        return "no smaller number of groups is shown to be enough"
     groups = round(enough.iloc[0]["n_train_groups"])
-    return f"best store: {SATURATED:.0%} of its full score at {groups:,} groups"
+    return f"highest store: {SATURATED:.0%} of its score shown from {groups:,} groups on"

@@ -55,7 +55,7 @@ def draw(results: Results) -> Figure:
         "What a split by image adds to the score",
         results.footnote(
             "Points: means over test folds, all training labels. Right: image minus group, with "
-            "the paired interval; * where it is real after Holm's correction."
+            "the paired interval; * where it is shown, after correction for all stores."
         ),
     )
     return figure

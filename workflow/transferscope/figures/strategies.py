@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from transferscope.compare.tables import matching
 from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
@@ -114,7 +115,12 @@ def _bars(
     _name_backbones(axes, positions)
     score_axis(axes, 1.08)
     best = rows.iloc[0]
-    axes.set_title(f"{panel_title(dataset, scheme)}\nbest: {label_of(best['store'], 36)}")
+    leaders = matching(results.leaderboard, results.head(dataset), dataset=dataset, scheme=scheme)
+    n_leaders = int(leaders["may_be_best"].sum())
+    others = f"; {n_leaders} of {len(leaders)} may be the best" if n_leaders > 1 else ""
+    axes.set_title(
+        f"{panel_title(dataset, scheme)}\nhighest: {label_of(best['store'], 36)}{others}"
+    )
 
 
 def _name_backbones(axes: Axes, positions: dict[tuple[str, str], float]) -> None:
