@@ -20,7 +20,7 @@ from transferscope.probes.metrics import mean_of_defined
 from transferscope.runtime.arrays import Bools, Floats, Floats32
 
 # Typical ratio of the variance over training and test groups to that of the bootstrap, and how many
-# degrees of freedom it counts for. Both hold over the designs simulated in benchmarks/coverage.py.
+# degrees of freedom it counts for. Both hold over the designs simulated in benchmarks/coverage_of_verdicts.py.
 TYPICAL_FACTOR = 2.5
 TYPICAL_DF = 8.0
 # The variance of a score from n groups, from the squared difference of two scores from n / 2 each:

@@ -30,7 +30,7 @@ TABLES = (
     "finetuning",
 )
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 3
+FIGURES_VERSION = 4
 
 
 class _Drawing(Step):

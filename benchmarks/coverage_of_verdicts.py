@@ -4,8 +4,8 @@ Every study goes through the package: splits, probes, halves, tables, comparison
 the embeddings are made up, so that the truth is known: stores of a study are equally good, or one
 is better by a known amount of noise.
 
-    python benchmarks/coverage.py --studies 400 --processes 2 --output coverage.jsonl
-    python benchmarks/coverage.py --table coverage.jsonl
+    python benchmarks/coverage_of_verdicts.py --studies 400 --processes 2 --output coverage.jsonl
+    python benchmarks/coverage_of_verdicts.py --table coverage.jsonl
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +66,8 @@ class Design:
         Noise of the first store, as a share of that of the others; 1: all are equally good.
     halved
         Whether the largest fraction or all are repeated in halves.
+    bootstrap
+        Bootstrap draws.
     uneven
         Ratio of the noise of the last store to that of the first; those between lie between. Their
         scores then differ.
@@ -84,6 +86,7 @@ class Design:
     uneven: float = 1.0
     tiles: int = 3
     halved: str = "largest"
+    bootstrap: int = 500
 
     @property
     def name(self) -> str:
@@ -206,7 +209,7 @@ def simulate(design: Design, study: int) -> dict[str, Any]:
             halves.append(folder / f"{number}.halves.parquet")
             write_tables(data, scores[-1], predictions[-1], partial(run, data))
             write_halves(data, divisions, halves[-1], run)
-        settings = CompareSettings(bootstrap=500)
+        settings = CompareSettings(bootstrap=design.bootstrap)
         summary = folder / "summary.csv", folder / "summary.md"
         compare(scores, predictions, settings, folder / "compare", *summary, halves)
         return {"design": design.name, "study": study, **_found(folder, design)}
@@ -266,7 +269,7 @@ def _found(folder: Path, design: Design) -> dict[str, Any]:
     }
 
 
-def tables(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def summarised(rows: Iterable[dict[str, Any]], designs: Sequence[Design]) -> pd.DataFrame:
     """Summarise studies, one row per design: shares in percent with Monte-Carlo errors.
 
     The expected score of a store, and of a difference, is its mean over all studies of the design;
@@ -275,7 +278,7 @@ def tables(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     by_design: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_design.setdefault(row["design"], []).append(row)
-    named = {design.name: design for design in DESIGNS}
+    named = {design.name: design for design in designs}
     return pd.DataFrame([_row(named[name], found) for name, found in by_design.items()])
 
 
@@ -407,7 +410,7 @@ def main() -> None:
                 file.flush()
     path = arguments.table or arguments.output
     lines = path.read_text().splitlines()
-    found = tables(json.loads(line) for line in lines)
+    found = summarised((json.loads(line) for line in lines), DESIGNS)
     for row in found.to_dict("records"):
         print("; ".join(f"{key}: {value}" for key, value in row.items() if value == value))
 
