@@ -11,7 +11,14 @@ def summary(*rows):
     """Return a summary; each row is head, scheme, backbone, test score and validation score."""
     columns = ["head", "scheme", "backbone", "mean", "validation"]
     table = pd.DataFrame(rows, columns=columns)
-    fixed = {"dataset": "d", "k": pd.NA, "channels": "map", "fraction": 1.0, "metric": "macro_f1"}
+    fixed = {
+        "dataset": "d",
+        "k": pd.NA,
+        "channels": "map",
+        "fraction": 1.0,
+        "metric": "macro_f1",
+        "n_folds": 3,
+    }
     return table.assign(**fixed).astype({"k": "Int64"})
 
 

@@ -93,8 +93,8 @@ class Contest:
         by_store = {side.store: side for side in self.sides}
         if kind == "stores":
             for one, other in combinations(self.sides, 2):
-                first, second = sorted((one, other), key=lambda side: -mean_score(side.folds)[0])
-                yield first, second
+                lead = shared_difference(one, other)[0]
+                yield (other, one) if lead < 0 else (one, other)
         for side in self.sides:
             if kind == "handcrafted" and not side.store.is_handcrafted:
                 yield from ((side, other) for other in self.sides if other.store.is_handcrafted)
@@ -108,20 +108,28 @@ class Contest:
                 yield side, self.by_group[side.store]
 
     @cached_property
-    def inflation(self) -> Inflation:
-        """That of the differences of any two stores."""
-        draws, halves = stacked(list(combinations(self.sides, 2)))
-        weight = weight_of_differences(len(self.sides))
+    def n_halved(self) -> int:
+        """Number of stores that were trained in halves."""
+        return sum(bool(np.isfinite(side.halves).any()) for side in self.sides)
+
+    def inflation(self, draws: Floats, halves: Floats) -> Inflation:
+        """Return that of differences of its stores, [1 + draws, P], in halves [P, J, 2]."""
+        weight = weight_of_differences(self.n_halved)
         return Inflation.of(halves, variances(draws), self.n_groups, weight)
 
     def may_be_best(self, rules: Rules) -> Bools:
         """Return the stores that are not shown to be worse than the best, [S]."""
         n_stores = len(self.sides)
         leads = np.zeros((len(rules.noise[0]) + 1, n_stores, n_stores))
-        for i, j in combinations(range(n_stores), 2):
-            leads[:, i, j] = _shared_difference(self.sides[j], self.sides[i])
-            leads[:, j, i] = -leads[:, i, j]
-        return may_be_best(leads, self.inflation, rules.confidence, rules.noise)
+        errors = np.zeros((n_stores, n_stores))
+        if n_stores < 2:
+            return np.ones(n_stores, dtype=bool)
+        draws, halves = stacked(list(combinations(self.sides, 2)))
+        inflation = self.inflation(draws, halves)
+        first, second = np.triu_indices(n_stores, 1)
+        leads[:, second, first], leads[:, first, second] = draws, -draws
+        errors[first, second] = errors[second, first] = inflation.errors(variances(draws))
+        return may_be_best(leads, errors, inflation.df, rules.confidence, rules.noise)
 
     def intervals(self, rules: Rules) -> tuple[Floats, Floats, Floats]:
         """Return the scores of all stores and intervals that cover all of them at once, [S].
@@ -132,7 +140,7 @@ class Contest:
         draws = np.stack([mean_score(side.folds) for side in self.sides], axis=1)
         halves = np.stack([side.halves for side in self.sides])
         bootstrapped = variances(draws)
-        weight = weight_of_scores(len(self.sides))
+        weight = weight_of_scores(self.n_halved)
         inflation = Inflation.of(halves, bootstrapped, self.n_groups, weight)
         errors = inflation.errors(bootstrapped)
         reach = simultaneous(draws, inflation, rules.confidence, rules.noise) * errors
@@ -148,7 +156,7 @@ def stacked(pairs: Sequence[tuple[Side, Side]], paired: bool = True) -> tuple[Fl
     """Return the differences of pairs in the draws, [1 + draws, P], and in halves, [P, J, 2]."""
     if not pairs:
         return np.empty((2, 0)), np.empty((0, 0, 2))
-    of_pair = _shared_difference if paired else _plain_difference
+    of_pair = shared_difference if paired else _plain_difference
     draws = np.stack([of_pair(first, second) for first, second in pairs], axis=1)
     return draws, np.stack([first.halves - second.halves for first, second in pairs])
 
@@ -157,7 +165,7 @@ def _plain_difference(first: Side, second: Side) -> Floats:
     return mean_score(first.folds) - mean_score(second.folds)
 
 
-def _shared_difference(first: Side, second: Side) -> Floats:
+def shared_difference(first: Side, second: Side) -> Floats:
     """Return the difference on the folds that both sides have, [1 + draws]; NaN if none."""
     shared = set(first.folds) & set(second.folds)
     if not shared:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from transferscope.compare.tables import HEAD, rounded
+from transferscope.compare.tables import HEAD, matching, rounded
 from transferscope.runtime.arrays import Floats
 
 SIDES = ["first_backbone", "first_channels", "second_backbone", "second_channels"]
@@ -25,6 +25,7 @@ ACROSS_COLUMNS = [
 ]
 # Datasets from which on a new one can be predicted.
 LEAST_FOR_NEW = 3
+LEAST_ERROR = 1e-3
 
 
 def across_datasets(gaps: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def across_datasets(gaps: pd.DataFrame, confidence: float) -> pd.DataFrame:
         with its interval, the interval for a new dataset (NaN below `LEAST_FOR_NEW` datasets), and
         the standard deviation between datasets. The first store is the better one on average.
     """
-    pairs = gaps[(gaps["kind"] == "stores") & (gaps["standard_error"] > 0)]
+    pairs = matching(gaps, kind="stores").dropna(subset=["standard_error"])
     if pairs["dataset"].nunique() < 2:
         return pd.DataFrame(columns=ACROSS_COLUMNS)
     named = _in_one_direction(pairs)
@@ -58,6 +59,10 @@ def across_datasets(gaps: pd.DataFrame, confidence: float) -> pd.DataFrame:
         if len(found) < 2:
             continue
         effects, errors = found["difference"].to_numpy(), found["standard_error"].to_numpy()
+        if not (errors > 0).any():
+            continue
+        # Copies of one store never differ; such a dataset counts, but not infinitely much.
+        errors = errors.clip(min=LEAST_ERROR)
         row = dict(zip(PAIR, names, strict=True)) | {"n_datasets": len(found)}
         rows.append(row | _combined(effects, errors, confidence))
     table = pd.DataFrame(rows, columns=ACROSS_COLUMNS).astype({"k": "Int64"})

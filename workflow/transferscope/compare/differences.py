@@ -6,7 +6,7 @@ interval of a difference is narrower than two separate intervals suggest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -97,9 +97,9 @@ def differences(contest: Contest, rules: Rules) -> pd.DataFrame:
         pairs = [(first, second) for _, first, second in compared]
         # Each pair of stores counts once, in whichever kinds it is.
         counted = None if family != "stores" else len(list(contest.pairs("stores")))
-        inflation = contest.inflation if family == "stores" else None
+        weigh = contest.inflation if family == "stores" else None
         found = compare_pairs(
-            pairs, contest.n_groups, rules, inflation, counted, paired=family != "scheme"
+            pairs, contest.n_groups, rules, weigh, counted, paired=family != "scheme"
         )
         names = [_names(kind, contest, *pair) for kind, *pair in compared]
         parts.append(pd.concat([pd.DataFrame(names), found], axis=1))
@@ -113,7 +113,7 @@ def compare_pairs(
     pairs: Sequence[tuple[Side, Side]],
     n_groups: int,
     rules: Rules,
-    inflation: Inflation | None = None,
+    weigh: Callable[[Floats, Floats], Inflation] | None = None,
     n_comparisons: int | None = None,
     paired: bool = True,
 ) -> pd.DataFrame:
@@ -127,8 +127,9 @@ def compare_pairs(
         Number of groups that were drawn.
     rules
         What decides a difference.
-    inflation
-        Of the variances; None: estimated from these pairs.
+    weigh
+        Returns the inflation of the variances, given the differences in the draws and in halves;
+        None: each pair is about one store.
     n_comparisons
         Number of different pairs; None: all differ.
     paired
@@ -140,12 +141,15 @@ def compare_pairs(
         Columns `FOUND`, one row per pair.
     """
     draws, halves = stacked(pairs, paired)
-    if inflation is None:
-        weight = weight_of_scores(len(pairs))
+    if weigh is None:
+        n_halved = int(np.isfinite(halves).any(axis=(1, 2)).sum())
+        weight = weight_of_scores(max(n_halved, 1))
         inflation = Inflation.of(halves, variances(draws), n_groups, weight)
+    else:
+        inflation = weigh(draws, halves)
     found = assess(draws, inflation, rules.confidence, rules.margin, rules.noise)
     won, folds = zip(*(_folds_won(*pair, paired=paired) for pair in pairs), strict=True)
-    means = np.array([[mean_score(side.folds)[0] for side in pair] for pair in pairs])
+    means = np.array([_means(*pair, paired=paired) for pair in pairs])
     return pd.DataFrame(
         {
             "first_mean": means[:, 0],
@@ -179,6 +183,17 @@ def _verdicts(values: Floats, found: Assessed, level: float) -> list[Verdict]:
         else:
             verdicts.append("undecided")
     return verdicts
+
+
+def _means(first: Side, second: Side, paired: bool) -> tuple[float, float]:
+    """Return the scores of both sides, on the folds that both have if they are paired."""
+    shared = set(first.folds) & set(second.folds)
+    found = (
+        {key: values[:1] for key, values in side.folds.items() if not paired or key in shared}
+        for side in (first, second)
+    )
+    one, other = (float(mean_score(folds)[0]) if folds else np.nan for folds in found)
+    return one, other
 
 
 def _folds_won(first: Side, second: Side, paired: bool) -> tuple[float, int]:

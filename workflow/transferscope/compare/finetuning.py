@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from transferscope.compare.tables import Head, Store, matching
@@ -136,6 +137,9 @@ def _best_frozen(curves: Curves, scheme: str, fraction: float) -> Head | None:
     means = {
         head: draws[0]
         for (head, s, f), draws in sorted(curves.items())
-        if (s, f) == (scheme, fraction) and head.kind != FLOOR and not is_tuned(head.kind)
+        if (s, f) == (scheme, fraction)
+        and head.kind != FLOOR
+        and not is_tuned(head.kind)
+        and np.isfinite(draws[0])
     }
     return max(means, key=lambda head: means[head]) if means else None

@@ -82,9 +82,10 @@ def read_halves(paths: Sequence[Path]) -> HalfScores:
     keys = [column for column in HALF_COLUMNS if column not in (HALF, "value")]
     # The floor uses no embedding: several tables have the same values of it.
     wide = table.pivot_table(
-        values="value", index=keys, columns=HALF, aggfunc="mean", dropna=False, observed=True
+        values="value", index=keys, columns=HALF, aggfunc="mean", observed=True
     )
-    wide = wide[wide.notna().any(axis=1)]
+    if wide.empty:
+        return HalfScores()
     scores = wide.to_numpy(dtype=np.float64)
     n_pairs = (int(max(wide.columns)) + 2) // 2
     whole = np.full((len(wide), 2 * n_pairs), np.nan)

@@ -40,13 +40,17 @@ def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFr
     Returns
     -------
     pandas.DataFrame
-        `LEADERBOARD_COLUMNS`, the highest score first. The intervals cover all stores at once, so
-        they also hold for the one that came out highest. `may_be_best`: not shown to be worse than
-        the best. Stores that share one of the `letters` are not shown to differ.
+        `LEADERBOARD_COLUMNS`, the highest score on all folds first. The intervals cover all stores
+        at once, so they also hold for the one that came out highest. `may_be_best`: no other store
+        is shown to be at least as good. Stores that share one of the `letters` are not shown to differ.
     """
     values, low, high = contest.intervals(rules)
     stores = [side.store for side in contest.sides]
-    order = sorted(range(len(stores)), key=lambda i: (-np.nan_to_num(values[i]), stores[i]))
+    folds = [len(side.folds) for side in contest.sides]
+    # Stores that could be tested on some folds only come last: their means are of those folds.
+    order = sorted(
+        range(len(stores)), key=lambda i: (-folds[i], -np.nan_to_num(values[i]), stores[i])
+    )
     differ = np.zeros((len(stores), len(stores)), dtype=bool)
     place = {(store.backbone, store.channels): i for i, store in enumerate(stores)}
     for row in matching(gaps, kind="stores").to_dict("records"):

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from transferscope.compare.uncertainty import Inflation, variances
+from transferscope.compare.uncertainty import (
+    FALLBACK_FACTOR,
+    FRACTION_POWER,
+    Inflation,
+    variances,
+)
 from transferscope.runtime.arrays import Floats
 
 # Share of the full score that is enough.
@@ -29,7 +34,7 @@ def enough_from(
     draws
         Score of a store at each fraction, [1 + draws].
     halves
-        The same in halves of the groups, [J, 2].
+        The same in halves of the groups, [J, 2]; NaN where it was not trained in halves.
     n_groups
         Number of groups.
     confidence
@@ -48,6 +53,9 @@ def enough_from(
     in_halves = np.stack([halves[f] - SATURATED * halves[full] for f in smaller])
     bootstrapped = variances(excess)
     inflation = Inflation.of(in_halves, bootstrapped, n_groups, weight=1.0)
+    if not np.isfinite(in_halves).any():
+        shares = np.array(smaller) / full
+        inflation = Inflation(FALLBACK_FACTOR * shares**FRACTION_POWER, inflation.df)
     low = excess[0] - inflation.quantile(2 * confidence - 1) * inflation.errors(bootstrapped)
     shown = [f for f, is_enough in zip(smaller, np.cumprod(low > 0), strict=True) if is_enough]
     return min(shown, default=float("nan"))

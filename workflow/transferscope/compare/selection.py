@@ -10,7 +10,7 @@ from transferscope.probes.score_table import FLOOR, VALIDATION_SCORE
 
 # By what a head was chosen -> what is said of it.
 CHOSEN_BY = {
-    VALIDATION_SCORE: "validation tiles, by group if that split was made; no test tile takes part",
+    VALIDATION_SCORE: "validation tiles, by group if that split was made",
     "mean": "test tiles, because scores on validation tiles are missing, so that it is optimistic",
 }
 CHOSEN_COLUMNS = ["dataset", "scheme", "head", "k", "backbone", "channels", "n_stores", "chosen_by"]
@@ -66,8 +66,8 @@ def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:
     same = rows.merge(head, on=HEAD).assign(chosen_by=by)
     same["n_stores"] = same.groupby("scheme")["scheme"].transform("size")
     ranked = same.sort_values(
-        ["scheme", "mean", "backbone", "channels"],
-        ascending=[True, False, True, True],
+        ["scheme", "n_folds", "mean", "backbone", "channels"],
+        ascending=[True, False, False, True, True],
         kind="stable",
     )
     return ranked.drop_duplicates("scheme")

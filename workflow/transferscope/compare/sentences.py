@@ -100,8 +100,11 @@ class Evidence:
     def of_scheme(self, scheme: str) -> OfScheme:
         """Return the results of one split scheme."""
         rows = self.curve[self.curve["fraction"] == self.curve["fraction"].max()]
-        keys = ["mean", "backbone", "channels"]
-        ranked = matching(rows, scheme=scheme).sort_values(keys, ascending=[False, True, True])
+        # Stores that could be tested on some folds only come last: their means are of those folds.
+        keys = ["n_folds", "mean", "backbone", "channels"]
+        ranked = matching(rows, scheme=scheme).sort_values(
+            keys, ascending=[False, False, True, True]
+        )
         return OfScheme(self, scheme, ranked)
 
 
@@ -152,10 +155,10 @@ class OfScheme:
 
     def rival(self, row: Any) -> str:
         """Say what is shown of the highest store minus another one."""
-        alone = int(self.leaders["may_be_best"].sum()) == 1
-        if alone and row["verdict"] == "undecided":
+        best = self.leaders[self.leaders["may_be_best"].astype(bool)]
+        if len(best) == 1 and len(_from(best, self.best)) and row["verdict"] == "undecided":
             # Comparisons with the best show more than those of all pairs.
-            return "shown not to be better"
+            return "the other is not better"
         return self.verdict(row)
 
 
@@ -226,13 +229,13 @@ def _across_datasets(
         rows = matching(pairs, head_of(chosen), scheme=chosen["scheme"])
         if rows.empty:
             continue
-        n = int(rows["n_datasets"].max())
         shown = rows[rows["ci_low"] > 0].sort_values("difference", ascending=False)
+        n_datasets = " or ".join(str(n) for n in sorted(rows["n_datasets"].unique()))
         yield (
-            f"By {chosen['scheme']}, with {head_of(chosen)}: the mean difference over {n} datasets "
-            f"is shown to be above zero for {len(shown)} of {len(rows)} pairs of stores, each pair "
-            "tested alone"
-            + (f"; {n} datasets allow few such findings." if n < FEW_DATASETS else ".")
+            f"By {chosen['scheme']}, with {head_of(chosen)}: of {len(rows)} pairs of stores that "
+            f"{n_datasets} datasets have, the interval of the mean difference is above zero for "
+            f"{len(shown)}. Each pair is tested alone, so that about one of twenty is by chance; "
+            f"fewer than {FEW_DATASETS} datasets find little."
         )
         for row in shown.head(PAIRS_NAMED).to_dict("records"):
             first, second = (
@@ -244,7 +247,8 @@ def _across_datasets(
                 if np.isnan(row["new_low"])
                 else f"; on a new dataset {signed(row['new_low'])} to {signed(row['new_high'])}"
             )
-            yield f"{first} minus {second}: {gap(row)}{new}."
+            named = count(int(row["n_datasets"]), "dataset")
+            yield f"{first} minus {second}, {named}: {gap(row)}{new}."
 
 
 def _bullets(sentences: Iterable[str]) -> list[str]:
@@ -267,7 +271,9 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         "*Shown*: where there is nothing to find, a finding of its kind, in one dataset and split, "
         f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "
         "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
-        f"{settings.margin:g} or more is ruled out. A store is a backbone with a channel strategy.",
+        f"{settings.margin:g} or more is ruled out, for each pair by itself. *May be the best*: "
+        f"in {level} of studies, some store is at least as good as each store left out. A store is "
+        "a backbone with a channel strategy.",
     ]
 
 
@@ -327,7 +333,7 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
 def _winner(known: OfScheme) -> str:
     best, n = known.best, len(known.ranked)
     groups = "" if pd.isna(best["n_groups"]) else f", {count(int(best['n_groups']), 'group')}"
-    tested = f"{count(int(best['n_scores']), 'test fold')}{groups}"
+    tested = f"{count(int(best['n_folds']), 'test fold')}{groups}"
     name = f"**{store_name(best)}**"
     if n == 1:
         text = f"{estimate(best, known.all.settings.confidence)} on {tested}"
@@ -348,13 +354,14 @@ def _may_be_best(known: OfScheme) -> Iterator[str]:
     if not others:
         yield f"Each of the {len(leaders)} stores may be the best: none is ruled out."
         return
-    if len(candidates) == 1:
-        yield f"It is shown that none of the other {count(others, 'store')} is better."
+    if len(candidates) == 1 and len(_from(candidates, known.best)):
+        are = "The other store is not" if others == 1 else f"None of the other {others} stores is"
+        yield f"{are} better."
         return
     names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
     yield (
         f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. For each "
-        f"of the other {others}, another store is shown to be at least as good."
+        f"of the other {others}, another store is at least as good."
     )
 
 
@@ -396,12 +403,11 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
 def _floor(known: OfScheme) -> Iterator[str]:
     gaps = known.gaps("floor")
     direct = _from(gaps, known.best, "first_")
-    if not direct.empty:
+    if not direct.empty and np.isfinite(direct.iloc[0]["difference"]):
         row = direct.iloc[0]
-        ahead = "is ahead by" if row["difference"] >= 0 else "is behind by"
         yield (
             f"The floor, which uses only the training labels, reaches "
-            f"{number(row['second_mean'])}; the highest store {ahead} {gap(row)}: "
+            f"{number(row['second_mean'])}; the highest store minus the floor is {gap(row)}: "
             f"{known.verdict(row)}."
         )
         return
@@ -494,14 +500,14 @@ def _worth(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]["worth_from"]
     if np.isnan(first):
         return (
-            "From no fraction on is the difference shown to be above zero, so that it is not shown "
-            "to be worth it."
+            "From no fraction on is the difference shown to be above zero, after correction for "
+            "stores and modes, so that it is not shown to be worth it."
         )
     groups = rows.loc[rows["fraction"] == first, "n_train_groups"].iloc[0]
     return (
         f"It is worth it from {percent(first)} of the training groups on "
         f"({count(round(groups), 'training group')}): from there the difference is shown to be "
-        "above zero."
+        "above zero, after correction for stores and modes."
     )
 
 
@@ -550,8 +556,8 @@ def _split_gap(evidence: Evidence) -> Iterator[str]:
     lower = gaps[gaps["verdict"] == "worse"]
     if len(lower):
         yield (
-            f"{count(len(lower), 'store')} shown to score lower by image than by group, which "
-            "leakage cannot explain: look for fields that differ within groups."
+            f"Lower by image than by group, as is shown for {count(len(lower), 'store')}, cannot "
+            "come from leakage: look for fields that differ within groups."
         )
     if (gaps["verdict"] == "better").any():
         yield "A score from a split by image is no estimate for groups that were never seen."
@@ -571,7 +577,12 @@ def _ranking(evidence: Evidence) -> list[str]:
     for store, found in cells.items():
         label = quoted(store).replace("|", "\\|")
         lines.append(f"| {label} | {' | '.join(found.get(s, '-') for s in schemes)} |")
-    return [*lines, "", "Stores that share a letter in a column are not shown to differ."]
+    note = (
+        "Stores that share a letter in a column are not shown to differ, by however little. Each "
+        "interval is of one store; that of the highest store above is wider, because it also holds "
+        "for the highest of many."
+    )
+    return [*lines, "", note]
 
 
 def _cell(row: Any) -> str:
@@ -609,7 +620,7 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
 def _few_groups(known: OfScheme) -> Iterator[str]:
     """Name the classes whose scores depend on single groups."""
     rows = _from(matching(known.all.classes, scheme=known.scheme), known.best)
-    n_folds = known.best["n_scores"] / known.chosen["n_repeats"]
+    n_folds = max(known.best["n_folds"] / known.chosen["n_repeats"], 1)
     few = rows[rows["n_positive_groups"] < FEW_GROUPS_PER_FOLD * n_folds]
     if len(few):
         named = [

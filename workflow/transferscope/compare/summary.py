@@ -27,6 +27,7 @@ SUMMARY_COLUMNS = [
     "ci_high",
     VALIDATION_SCORE,
     "n_scores",
+    "n_folds",
     "n_groups",
     "n_train",
     "n_train_groups",
@@ -90,7 +91,7 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
     halves
         Scores in halves of the groups, from which the part of the training groups is estimated:
         one factor per dataset, head, scheme, fraction and metric, over all stores and classes. A
-        fraction that was not trained in halves has the factor of the largest.
+        fraction that was not trained in halves has that of the largest, raised by `at_fraction`.
     confidence
         Coverage of the intervals.
 
@@ -103,13 +104,17 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
     parts = []
     for _, curves in estimates.groupby(SAME_CURVE, dropna=False, sort=False):
         of_largest: Inflation | None = None
+        largest = float(curves["fraction"].max())
         for fraction in sorted(curves["fraction"].unique(), reverse=True):
             rows = matching(curves, fraction=fraction)
-            own = _inflation(rows, halves)
-            inflation = of_largest if own is None and of_largest is not None else own
+            inflation = _inflation(rows, halves)
+            if inflation is None and of_largest is not None:
+                inflation = of_largest.at_fraction(fraction / largest)
             if inflation is None:
                 inflation = Inflation.without_halves(int(rows["n_groups"].max()))
-            of_largest = of_largest or inflation
+            if of_largest is None:
+                # One factor for all rows: those of smaller fractions may be others.
+                of_largest = Inflation(float(np.median(inflation.factor)), inflation.df)
             points, bootstrapped = rows["point"].to_numpy(), rows["variance"].to_numpy()
             low, high = interval(points, bootstrapped, inflation, confidence, 0, 1)
             parts.append(rows.assign(ci_low=low, ci_high=high))
@@ -121,7 +126,9 @@ def _inflation(rows: pd.DataFrame, halves: HalfScores) -> Inflation | None:
     in_halves = halves.of([key_of(row) for row in rows.to_dict("records")])
     if not np.isfinite(in_halves).any():
         return None
-    weight = weight_of_scores(len(rows.drop_duplicates(STORE)))
+    in_any = np.asarray(np.isfinite(in_halves).any(axis=(1, 2)))
+    halved = {(row["backbone"], row["channels"]) for row in rows[in_any].to_dict("records")}
+    weight = weight_of_scores(len(halved))
     n_groups = int(rows["n_groups"].max())
     return Inflation.of(in_halves, rows["variance"].to_numpy(), n_groups, weight)
 
@@ -144,13 +151,17 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
         `n_scores` is the number of defined scores, `n_train`, `n_train_groups` and `n_test` are
         means per fold. Intervals are NaN without predictions.
     """
-    named = scores.assign(channels=scores["channels"].map(family_of))
+    named = scores.assign(
+        channels=scores["channels"].map(family_of),
+        place=scores["seed"].astype(str) + "/" + scores["fold"].astype(str),
+    )
     grouped = named.groupby(SUMMARY_KEYS, dropna=False, sort=True)
     table = grouped.agg(
         mean=("value", "mean"),
         std=("value", "std"),
         **{VALIDATION_SCORE: (VALIDATION_SCORE, "mean")},
         n_scores=("value", "count"),
+        n_folds=("place", "nunique"),
         n_train=("n_train", "mean"),
         n_train_groups=("n_train_groups", "mean"),
         n_test=("n_test", "mean"),

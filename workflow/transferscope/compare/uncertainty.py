@@ -20,7 +20,7 @@ from transferscope.probes.metrics import mean_of_defined
 from transferscope.runtime.arrays import Bools, Floats, Floats32
 
 # Typical ratio of the variance over training and test groups to that of the bootstrap, and how many
-# degrees of freedom it counts for. Both hold over the designs simulated in benchmarks/coverage_of_verdicts.py.
+# degrees of freedom it counts for: for the designs simulated in benchmarks/coverage_of_verdicts.py.
 TYPICAL_FACTOR = 2.5
 TYPICAL_DF = 8.0
 # The variance of a score from n groups, from the squared difference of two scores from n / 2 each:
@@ -29,6 +29,8 @@ TYPICAL_DF = 8.0
 HALF_SHARE = 5 / 16
 # Without half-samples: safe in all designs simulated.
 FALLBACK_FACTOR = 3.0
+# How the factor changes with the fraction of the training groups.
+FRACTION_POWER = -1 / 3
 POWER = 0.8
 
 
@@ -39,12 +41,12 @@ class Inflation:
     Parameters
     ----------
     factor
-        Of the variance.
+        Of the variance: one, or one per estimate, [P].
     df
         Degrees of freedom of a standard error from it.
     """
 
-    factor: float
+    factor: float | Floats
     df: float
 
     @classmethod
@@ -60,30 +62,40 @@ class Inflation:
         n_groups
             Number of groups.
         weight
-            Degrees of freedom per pair of halves: `weight_of_scores` or `weight_of_differences`.
+            Degrees of freedom per pair of halves: `weight_of_scores` or `weight_of_differences`,
+            of the stores that were trained in halves.
 
         Returns
         -------
         Inflation
+            One factor for all estimates that have halves, `FALLBACK_FACTOR` for the others;
             `without_halves` if there is nothing to estimate from.
         """
         squares = np.square(halves[..., 0] - halves[..., 1])
         variances = HALF_SHARE * mean_of_defined(squares, axis=-1)
         usable = np.isfinite(variances) & np.isfinite(bootstrapped)
         total = bootstrapped[usable].sum()
-        n_pairs = int(np.isfinite(squares).any(axis=0).sum())
+        n_pairs = int(np.isfinite(squares[usable]).any(axis=0).sum())
         if n_pairs == 0 or total <= 0:
             return cls.without_halves(n_groups)
         own = weight * n_pairs
         ratio = variances[usable].sum() / total
         factor = (TYPICAL_DF * TYPICAL_FACTOR + own * ratio) / (TYPICAL_DF + own)
         df = 1 / (1 / (TYPICAL_DF + own) + 1 / max(n_groups - 1, 1))
-        return cls(float(factor), df)
+        return cls(np.where(usable, factor, np.maximum(factor, FALLBACK_FACTOR)), df)
 
     @classmethod
     def without_halves(cls, n_groups: int) -> Inflation:
         """Return the inflation where nothing was trained in halves."""
         return cls(FALLBACK_FACTOR, max(n_groups - 1, 1))
+
+    def at_fraction(self, share: float) -> Inflation:
+        """Return the inflation at a share of the largest fraction, where it was not measured.
+
+        Fewer training groups vary more. The power is that of the curves simulated in
+        benchmarks/coverage_of_verdicts.py.
+        """
+        return Inflation(self.factor * share**FRACTION_POWER, self.df)
 
     def errors(self, bootstrapped: Floats) -> Floats:
         """Return standard errors from bootstrapped variances."""
@@ -168,7 +180,7 @@ class Assessed:
     equal
         Whether the difference is shown to be smaller than the margin, [P].
     detectable
-        Smallest true difference that is shown in `POWER` of such studies, uncorrected, [P].
+        True difference that is shown, after correction, in `POWER` of such studies, [P].
     """
 
     errors: Floats
@@ -213,16 +225,19 @@ def assess(
     # Two equal stores have no difference in any draw.
     t = np.where(known, t, np.where(np.isfinite(errors), 0.0, np.nan))
     p = 2 * stdtr(inflation.df, -t)
-    largest = _largest(_scaled(draws[1:][:, known], inflation, noise))
+    largest = _largest(_scaled(draws[1:][:, known], inflation.df, noise))
     adjusted = np.array([(1 + (largest >= each).sum()) / (1 + len(largest)) for each in t])
     adjusted = np.where(np.isfinite(t), np.maximum(adjusted, p), np.nan)
     one_sided = stdtrit(inflation.df, confidence)
     equal = np.abs(values) + one_sided * errors < margin
-    detectable = (inflation.quantile(confidence) + stdtrit(inflation.df, POWER)) * errors
+    reach = max(inflation.quantile(confidence), float(np.quantile(largest, confidence)))
+    detectable = (reach + stdtrit(inflation.df, POWER)) * errors
     return Assessed(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
 
 
-def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> Bools:
+def may_be_best(
+    leads: Floats, errors: Floats, df: float, confidence: float, noise: Floats32
+) -> Bools:
     """Return the stores that may be the best.
 
     Hsu's multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346734), with the
@@ -234,8 +249,8 @@ def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: F
     leads
         Score of store j minus that of store i, [1 + draws, S (i), S (j)]; row 0 is the original
         sample.
-    inflation
-        Of the variances of these differences.
+    errors, df
+        Standard errors of these differences, [S, S], and their degrees of freedom.
     confidence
         As above.
     noise
@@ -245,12 +260,12 @@ def may_be_best(leads: Floats, inflation: Inflation, confidence: float, noise: F
     result = np.ones(n_stores, dtype=bool)
     for store in range(n_stores):
         of_others = np.delete(leads[:, store], store, axis=1)
-        errors = inflation.errors(variances(of_others))
-        known = errors > 1e-12
+        error = np.delete(errors[store], store)
+        known = error > 1e-12
         if known.any():
-            scaled = _scaled(of_others[1:][:, known], inflation, noise)
+            scaled = _scaled(of_others[1:][:, known], df, noise)
             reach = np.quantile(scaled.max(axis=1), confidence)
-            result[store] = (of_others[0, known] <= reach * errors[known]).all()
+            result[store] = (of_others[0, known] <= reach * error[known]).all()
     return result
 
 
@@ -270,7 +285,7 @@ def simultaneous(draws: Floats, inflation: Inflation, confidence: float, noise: 
     known = np.sqrt(variances(draws)) > 1e-12
     if not known.any():
         return inflation.quantile(confidence)
-    scaled = _scaled(draws[1:][:, known], inflation, noise)
+    scaled = _scaled(draws[1:][:, known], inflation.df, noise)
     return float(np.quantile(_largest(scaled), confidence))
 
 
@@ -300,13 +315,13 @@ def draw_noise(n_draws: int, rng: np.random.Generator, size: int = 10_000) -> Fl
     return rng.standard_normal((size, n_draws), dtype=np.float32)
 
 
-def _scaled(draws: Floats, inflation: Inflation, noise: Floats32) -> Floats:
+def _scaled(draws: Floats, df: float, noise: Floats32) -> Floats:
     """Return draws of multivariate t with the correlations of bootstrap draws, [size, P]."""
     filled = np.nan_to_num(draws - mean_of_defined(draws, axis=0))
     normal = noise @ (filled / np.linalg.norm(filled, axis=0)).astype(np.float32)
     # The same error enters all statistics of a family. Quantiles of chi-squared, one per row.
     shares = (np.arange(len(noise)) + 0.5) / len(noise)
-    spread = chdtri(inflation.df, shares) / inflation.df
+    spread = chdtri(df, shares) / df
     return np.asarray(normal / np.sqrt(spread)[:, None])
 
 

@@ -14,7 +14,6 @@ from transferscope.compare.leakage import training_notes
 from transferscope.compare.summary import head_of
 from transferscope.compare.tables import REMAKE, Head, Store, matching, read_summary
 from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
-from transferscope.config.channel_strategies import MAP_RANDOM
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.probes.score_table import FLOOR
@@ -105,8 +104,11 @@ class Results:
         """Return the same at the full fraction, the best store first."""
         rows = self.curve(dataset, scheme, head)
         rows = rows[rows["fraction"] == rows["fraction"].max()]
-        order = ["mean", "store"]
-        ranked: pd.DataFrame = rows.sort_values(order, ascending=[False, True], kind="stable")
+        # Stores that could be tested on some folds only come last.
+        order = ["n_folds", "mean", "store"]
+        ranked: pd.DataFrame = rows.sort_values(
+            order, ascending=[False, False, True], kind="stable"
+        )
         return ranked.reset_index(drop=True)
 
     def floor(self, dataset: str, scheme: str) -> float:
@@ -143,17 +145,11 @@ class Results:
         for dataset in self.datasets:
             counts = [self.full(dataset, s) for s in self.schemes(dataset)]
             groups = max((t["n_groups"].max() for t in counts), default=pd.NA)
-            folds = "/".join(dict.fromkeys(str(_n_folds(t)) for t in counts))
+            folds = "/".join(dict.fromkeys(str(int(t["n_folds"].max())) for t in counts))
             known = "" if pd.isna(groups) else f"{int(groups):,} groups, "
             name = f"{dataset}: " if len(self.datasets) > 1 else ""
             texts.append(f"{name}n = {known}{folds} test folds (folds x repeats)")
         return "; ".join(texts)
-
-
-def _n_folds(rows: pd.DataFrame) -> int:
-    """Return the number of test folds; random orders repeat them, so they count only if alone."""
-    once = rows[rows["channels"] != MAP_RANDOM]
-    return int((rows if once.empty else once)["n_scores"].max())
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
