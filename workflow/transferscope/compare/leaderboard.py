@@ -42,7 +42,8 @@ def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFr
     pandas.DataFrame
         `LEADERBOARD_COLUMNS`, the highest score on all folds first. The intervals cover all stores
         at once, so they also hold for the one that came out highest. `may_be_best`: no other store
-        is shown to be at least as good. Stores that share one of the `letters` are not shown to differ.
+        is shown to be at least as good. Stores that share one of the `letters` are not shown to
+        differ.
     """
     values, low, high = contest.intervals(rules)
     stores = [side.store for side in contest.sides]

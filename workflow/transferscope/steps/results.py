@@ -19,6 +19,8 @@ from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.study.study import Study
 
 EXTENSIONS = ("svg", "png")
+# 10,000 random weights of each bootstrap draw, float32, and the products with them.
+MB_PER_DRAW = 0.08
 TABLES = (
     "scores",
     "differences",
@@ -54,7 +56,8 @@ class _Comparison(Step):
         n_tiles = max(self.sizes.tiles(dataset)[0] for dataset in self.study.datasets)
         draws, n_scored = self.config.compare.bootstrap, len(self.study.probed())
         seconds = 5 * n_scored * (1 + n_tiles / 10_000) * draws / 1000
-        return Need.of(table_mb(n_tiles) + n_scored, seconds)
+        memory = table_mb(n_tiles) + n_scored + MB_PER_DRAW * draws
+        return Need.of(memory, seconds)
 
 
 class Compare(_Comparison):
