@@ -119,6 +119,30 @@ class Design:
 
 
 CURVE = (0.25, 0.5, 1.0)
+EQUAL_COLUMNS = [
+    "design",
+    "studies",
+    "score covered",
+    "difference covered",
+    "SE / SD",
+    "pairs with p < .05",
+    "any pair shown",
+    "a given store ruled out",
+    "highest covered",
+]
+UNEQUAL_COLUMNS = [
+    "design",
+    "studies",
+    "score covered",
+    "difference covered",
+    "best ruled out",
+    "true difference",
+    "power, one pair",
+    "power if the SD were known",
+    "power, corrected",
+    "inferior ruled out",
+]
+CURVE_COLUMNS = ["design", "studies", "curve covered", "plateau too early"]
 DESIGNS = [
     Design(60, 3, 1, 8),
     Design(60, 3, 1, 8, head="knn"),
@@ -411,8 +435,13 @@ def main() -> None:
     path = arguments.table or arguments.output
     lines = path.read_text().splitlines()
     found = summarised((json.loads(line) for line in lines), DESIGNS)
-    for row in found.to_dict("records"):
-        print("; ".join(f"{key}: {value}" for key, value in row.items() if value == value))
+    for columns in (EQUAL_COLUMNS, UNEQUAL_COLUMNS, CURVE_COLUMNS):
+        part = found.reindex(columns=columns).dropna()
+        if len(part):
+            print(f"| {' | '.join(part.columns)} |", "|---" * len(part.columns) + "|", sep="\n")
+            for row in part.astype(str).to_numpy():
+                print(f"| {' | '.join(row)} |")
+            print()
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError, user_error
+from transferscope.probes.calibration import CALIBRATION
 from transferscope.probes.score_table import FLOOR, STORE
 from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
@@ -188,6 +189,9 @@ def _check_headline(scores: pd.DataFrame, metric: str) -> None:
     if metric == CLASS_METRIC:
         what = "class_f1 is one value per class, not one per store"
         raise user_error("compare.metric", what, "Choose macro_f1, their mean.")
+    if metric in CALIBRATION:
+        what = f"{metric} is of probabilities, and lower is better"
+        raise user_error("compare.metric", what, "Choose a score, such as macro_f1.")
     if metric not in set(scores["metric"]):
         what = f"{metric} is in no score table"
         raise user_error("compare.metric", what, "Add it to `metrics`.")

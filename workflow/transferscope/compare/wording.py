@@ -14,6 +14,8 @@ METRIC_NAMES = {
     "class_f1": "F1",
     "macro_average_precision": "macro average precision",
     "accuracy": "accuracy",
+    "brier_score": "Brier score",
+    "calibration_error": "expected calibration error",
 }
 STRATEGY_PHRASES = {
     "map-random": "placing them at random",

@@ -18,8 +18,24 @@ HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Annotated[
     str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": REQUESTED})
 ]
-Metric = Literal["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
-METRICS: list[Metric] = ["macro_f1", "micro_f1", "class_f1", "macro_average_precision", "accuracy"]
+Metric = Literal[
+    "macro_f1",
+    "micro_f1",
+    "class_f1",
+    "macro_average_precision",
+    "accuracy",
+    "brier_score",
+    "calibration_error",
+]
+METRICS: list[Metric] = [
+    "macro_f1",
+    "micro_f1",
+    "class_f1",
+    "macro_average_precision",
+    "accuracy",
+    "brier_score",
+    "calibration_error",
+]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 CardRef = Annotated[

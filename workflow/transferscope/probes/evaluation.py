@@ -16,6 +16,7 @@ from transferscope.config.jobs import Leakage
 from transferscope.config.vocabulary import Metric
 from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
+from transferscope.probes.calibration import CALIBRATION, calibration
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.metrics import mean_of_defined, metrics_of
 from transferscope.probes.score_table import (
@@ -316,9 +317,11 @@ class ResultTables:
         predicted: Bools,
         scores: Values,
     ) -> list[tuple[str, str, float]]:
-        found = metrics_of(truth, predicted)
+        found: dict[str, Any] = {**metrics_of(truth, predicted)}
         if "macro_average_precision" in self.data.metrics:
             found["macro_average_precision"] = mean_of_defined(average_precision(truth, scores))
+        if set(CALIBRATION) & set(self.data.metrics):
+            found |= calibration(truth, scores)
         values: list[tuple[str, str, float]] = []
         for metric in self.data.metrics:
             names = self.data.tiles.classes if metric == "class_f1" else [""]
