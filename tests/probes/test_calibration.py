@@ -33,7 +33,7 @@ def test_both_equal_their_references(truth, scores):
     found = calibration(truth, scores)
     columns = range(SHAPE[1])
     brier = [brier_score_loss(truth[:, c], scores[:, c], labels=[0, 1]) for c in columns]
-    assert found["brier_score"] == pytest.approx(np.mean(brier))
+    assert found["brier"] == pytest.approx(np.mean(brier))
     errors = [plain_error(truth[:, c], scores[:, c]) for c in columns]
     assert found["calibration_error"] == pytest.approx(np.mean(errors), abs=1e-9)
 

@@ -14,7 +14,7 @@ METRIC_NAMES = {
     "class_f1": "F1",
     "macro_average_precision": "macro average precision",
     "accuracy": "accuracy",
-    "brier_score": "Brier score",
+    "brier": "Brier score",
     "calibration_error": "expected calibration error",
 }
 STRATEGY_PHRASES = {

@@ -24,7 +24,7 @@ Metric = Literal[
     "class_f1",
     "macro_average_precision",
     "accuracy",
-    "brier_score",
+    "brier",
     "calibration_error",
 ]
 METRICS: list[Metric] = [
@@ -33,7 +33,7 @@ METRICS: list[Metric] = [
     "class_f1",
     "macro_average_precision",
     "accuracy",
-    "brier_score",
+    "brier",
     "calibration_error",
 ]
 Fraction = Annotated[float, Field(gt=0, le=1)]

@@ -11,7 +11,7 @@ from transferscope.config.vocabulary import Metric
 from transferscope.runtime.arrays import Bools, Values
 
 N_BINS = 10
-CALIBRATION: tuple[Metric, ...] = ("brier_score", "calibration_error")
+CALIBRATION: tuple[Metric, ...] = ("brier", "calibration_error")
 
 
 def calibration(truth: Bools, scores: Values) -> dict[str, float]:
@@ -25,7 +25,7 @@ def calibration(truth: Bools, scores: Values) -> dict[str, float]:
     Returns
     -------
     dict
-        `brier_score`: mean squared difference of probability and truth (Brier 1950);
+        `brier`: mean squared difference of probability and truth (Brier 1950);
         `calibration_error`: mean absolute difference of mean probability and frequency over
         `N_BINS` equal bins, weighted by their tiles (per class; Nixon et al. 2019,
         arXiv:1904.01685). NaN if there are no tiles, or if scores are no probabilities.
@@ -38,4 +38,4 @@ def calibration(truth: Bools, scores: Values) -> dict[str, float]:
     cells = bins + N_BINS * np.arange(n_classes)
     sums = np.bincount(cells.ravel(), weights=gaps.ravel(), minlength=N_BINS * n_classes)
     error = np.abs(sums).sum() / (n_tiles * n_classes)
-    return {"brier_score": float(np.square(gaps).mean()), "calibration_error": float(error)}
+    return {"brier": float(np.square(gaps).mean()), "calibration_error": float(error)}
