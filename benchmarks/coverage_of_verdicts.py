@@ -435,8 +435,12 @@ def main() -> None:
     path = arguments.table or arguments.output
     lines = path.read_text().splitlines()
     found = summarised((json.loads(line) for line in lines), DESIGNS)
-    for columns in (EQUAL_COLUMNS, UNEQUAL_COLUMNS, CURVE_COLUMNS):
-        part = found.reindex(columns=columns).dropna()
+    for columns, present in (
+        (EQUAL_COLUMNS, "any pair shown"),
+        (UNEQUAL_COLUMNS, "best ruled out"),
+        (CURVE_COLUMNS, "curve covered"),
+    ):
+        part = found.reindex(columns=columns).dropna(subset=[present]).fillna("-")
         if len(part):
             print(f"| {' | '.join(part.columns)} |", "|---" * len(part.columns) + "|", sep="\n")
             for row in part.astype(str).to_numpy():
