@@ -21,7 +21,6 @@ from transferscope.compare.uncertainty import (
     variances,
     weight_of_scores,
 )
-from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.arrays import Floats
 
 KINDS = ["stores", "handcrafted", "floor", "strategy", "scheme"]
@@ -92,11 +91,11 @@ def differences(contest: Contest, rules: Rules) -> pd.DataFrame:
         family = "stores" if kind in PAIRS_OF_STORES else kind
         families[family] += [(kind, *pair) for pair in contest.pairs(kind)]
     for family, compared in families.items():
-        if not compared or contest.head.kind == FLOOR:
+        if not compared:
             continue
         pairs = [(first, second) for _, first, second in compared]
         # Each pair of stores counts once, in whichever kinds it is.
-        counted = None if family != "stores" else len(list(contest.pairs("stores")))
+        counted = sum(kind == family for kind, *_ in compared)
         weigh = contest.inflation if family == "stores" else None
         found = compare_pairs(
             pairs, contest.n_groups, rules, weigh, counted, paired=family != "scheme"

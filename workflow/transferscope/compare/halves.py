@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from transferscope.compare.tables import REMAKE, Head, Store
+from transferscope.compare.tables import REMAKE, Head, Store, head_of
 from transferscope.config.channel_strategies import family_of
 from transferscope.errors import Problem, UserError
 from transferscope.probes.score_table import HALF, HALF_COLUMNS
@@ -52,9 +52,8 @@ class HalfScores:
 def key_of(row: Mapping[Any, Any]) -> Key:
     """Return the key of a row of estimates."""
     store = Store(row["backbone"], row["channels"])
-    head = Head(row["head"], 0 if pd.isna(row["k"]) else int(row["k"]))
     named = row["scheme"], row["fraction"], row["metric"], row["class"]
-    return (row["dataset"], store, head, *named)
+    return (row["dataset"], store, head_of(row), *named)
 
 
 def read_halves(paths: Sequence[Path]) -> HalfScores:

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from transferscope.compare.uncertainty import (
-    FALLBACK_FACTOR,
-    FRACTION_POWER,
-    Inflation,
-    variances,
-)
+from transferscope.compare.uncertainty import Inflation, variances
 from transferscope.runtime.arrays import Floats
 
 # Share of the full score that is enough.
@@ -54,8 +49,7 @@ def enough_from(
     bootstrapped = variances(excess)
     inflation = Inflation.of(in_halves, bootstrapped, n_groups, weight=1.0)
     if not np.isfinite(in_halves).any():
-        shares = np.array(smaller) / full
-        inflation = Inflation(FALLBACK_FACTOR * shares**FRACTION_POWER, inflation.df)
+        inflation = inflation.at_fraction(np.array(smaller) / full)
     low = excess[0] - inflation.quantile(2 * confidence - 1) * inflation.errors(bootstrapped)
     shown = [f for f, is_enough in zip(smaller, np.cumprod(low > 0), strict=True) if is_enough]
     return min(shown, default=float("nan"))

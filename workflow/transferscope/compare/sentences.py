@@ -14,8 +14,7 @@ from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.plateau import SATURATED
 from transferscope.compare.selection import CHOSEN_BY, at_full_fraction, choose
-from transferscope.compare.summary import head_of
-from transferscope.compare.tables import Head, Store, matching
+from transferscope.compare.tables import Head, Store, head_of, matching
 from transferscope.compare.uncertainty import POWER
 from transferscope.compare.wording import (
     METRIC_NAMES,

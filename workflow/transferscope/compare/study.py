@@ -30,7 +30,6 @@ from transferscope.compare.summary import (
     class_counts,
     class_table,
     estimates_of,
-    head_of,
     summarise,
     with_intervals,
 )
@@ -38,6 +37,7 @@ from transferscope.compare.tables import (
     REMAKE,
     Head,
     Store,
+    head_of,
     matching,
     read_scores,
     rounded,
@@ -164,7 +164,6 @@ def compare(
         "chosen": chosen.assign(
             metric=settings.metric,
             confidence=settings.confidence,
-            draws=settings.bootstrap,
             margin=settings.margin,
             enough_from=_enough_from(chosen, bootstrapped, halves, settings),
             n_repeats=chosen["dataset"].map(scores.groupby("dataset")["seed"].nunique()),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from transferscope.compare.halves import HalfScores, key_of
-from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Head, Store, matching
+from transferscope.compare.tables import HEAD, SUMMARY_KEYS, Store, matching
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally
 from transferscope.compare.uncertainty import (
     Inflation,
@@ -219,8 +217,3 @@ def class_table(counts: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     keys = [c for c in INTERVAL_KEYS if c != "metric"]
     kept = f1[[*keys, "f1", "ci_low", "ci_high"]]
     return counts.merge(kept, on=keys, how="left")[CLASS_COLUMNS]
-
-
-def head_of(row: Any) -> Head:
-    """Return the head that a row of any table names."""
-    return Head(str(row["head"]), 0 if pd.isna(row["k"]) else int(row["k"]))

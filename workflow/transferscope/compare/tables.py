@@ -76,6 +76,11 @@ class Store:
         return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"
 
 
+def head_of(row: Any) -> Head:
+    """Return the head that a row of any table names."""
+    return Head(str(row["head"]), 0 if pd.isna(row["k"]) else int(row["k"]))
+
+
 def matching(table: pd.DataFrame, head: Head | None = None, /, **values: object) -> pd.DataFrame:
     """Return the rows of a table with given values.
 

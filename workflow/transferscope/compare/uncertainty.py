@@ -89,7 +89,7 @@ class Inflation:
         """Return the inflation where nothing was trained in halves."""
         return cls(FALLBACK_FACTOR, max(n_groups - 1, 1))
 
-    def at_fraction(self, share: float) -> Inflation:
+    def at_fraction(self, share: float | Floats) -> Inflation:
         """Return the inflation at a share of the largest fraction, where it was not measured.
 
         Fewer training groups vary more. The power is that of the curves simulated in

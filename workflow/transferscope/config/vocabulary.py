@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -27,15 +27,7 @@ Metric = Literal[
     "brier",
     "calibration_error",
 ]
-METRICS: list[Metric] = [
-    "macro_f1",
-    "micro_f1",
-    "class_f1",
-    "macro_average_precision",
-    "accuracy",
-    "brier",
-    "calibration_error",
-]
+METRICS: list[Metric] = list(get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 CardRef = Annotated[

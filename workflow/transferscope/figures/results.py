@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from transferscope.compare.leakage import training_notes
-from transferscope.compare.summary import head_of
-from transferscope.compare.tables import REMAKE, Head, Store, matching, read_summary
+from transferscope.compare.tables import REMAKE, Head, Store, head_of, matching, read_summary
 from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transferscope.config.probes import KnnMetric, KnnSettings
-from transferscope.probes.decisions import decide
+from transferscope.probes.decisions import decide, most_likely
 from transferscope.probes.evaluation import (
     Division,
     OnValidation,
@@ -266,5 +266,4 @@ def majority(votes: Floats, total: Floats | int, is_multi_label: bool) -> Bools:
     """
     if is_multi_label:
         return np.asarray(2 * votes > total)
-    winner = votes.argmax(axis=1)
-    return np.asarray(winner[:, None] == np.arange(votes.shape[1]))
+    return most_likely(votes)
