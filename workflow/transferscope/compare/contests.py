@@ -33,13 +33,16 @@ class Side:
     ----------
     store
         The store.
+    scores
+        Its score, [1 + draws].
     folds
-        Its score in each repeat and fold, [1 + draws].
+        The same in each repeat and fold.
     halves
         Its score in halves of the groups, [J, 2].
     """
 
     store: Store
+    scores: Floats
     folds: FoldDraws
     halves: Floats
 
@@ -93,8 +96,8 @@ class Contest:
         by_store = {side.store: side for side in self.sides}
         if kind == "stores":
             for one, other in combinations(self.sides, 2):
-                lead = shared_difference(one, other)[0]
-                yield (other, one) if lead < 0 else (one, other)
+                score, other_score = (scores[0] for scores in shared_scores(one, other))
+                yield (other, one) if score < other_score else (one, other)
         for side in self.sides:
             if kind == "handcrafted" and not side.store.is_handcrafted:
                 yield from ((side, other) for other in self.sides if other.store.is_handcrafted)
@@ -137,7 +140,7 @@ class Contest:
         Such an interval also holds for the store that came out highest, which a single one does
         not: it was chosen for being high.
         """
-        draws = np.stack([mean_score(side.folds) for side in self.sides], axis=1)
+        draws = np.stack([side.scores for side in self.sides], axis=1)
         halves = np.stack([side.halves for side in self.sides])
         bootstrapped = variances(draws)
         weight = weight_of_scores(self.n_halved)
@@ -147,30 +150,27 @@ class Contest:
         return draws[0], np.clip(draws[0] - reach, 0, 1), np.clip(draws[0] + reach, 0, 1)
 
 
-def mean_score(folds: FoldDraws) -> Floats:
-    """Return the mean over repeats and folds, [1 + draws]."""
-    return mean_of_defined(np.stack([folds[key] for key in sorted(folds)]), axis=0)
-
-
 def stacked(pairs: Sequence[tuple[Side, Side]], paired: bool = True) -> tuple[Floats, Floats]:
     """Return the differences of pairs in the draws, [1 + draws, P], and in halves, [P, J, 2]."""
     if not pairs:
         return np.empty((2, 0)), np.empty((0, 0, 2))
-    of_pair = shared_difference if paired else _plain_difference
-    draws = np.stack([of_pair(first, second) for first, second in pairs], axis=1)
+    both = [shared_scores(*pair) if paired else (pair[0].scores, pair[1].scores) for pair in pairs]
+    draws = np.stack([first - second for first, second in both], axis=1)
     return draws, np.stack([first.halves - second.halves for first, second in pairs])
 
 
-def _plain_difference(first: Side, second: Side) -> Floats:
-    return mean_score(first.folds) - mean_score(second.folds)
+def shared_scores(first: Side, second: Side) -> tuple[Floats, Floats]:
+    """Return the scores of both sides on the folds that both have, [1 + draws]; NaN if none.
 
-
-def shared_difference(first: Side, second: Side) -> Floats:
-    """Return the difference on the folds that both sides have, [1 + draws]; NaN if none."""
-    shared = set(first.folds) & set(second.folds)
+    Where one side lacks folds, its scores are means over folds: nothing is pooled.
+    """
+    if set(first.folds) == set(second.folds):
+        return first.scores, second.scores
+    shared = sorted(set(first.folds) & set(second.folds))
     if not shared:
-        return np.full_like(next(iter(first.folds.values())), np.nan)
-    first, second = (
-        replace(side, folds={key: side.folds[key] for key in shared}) for side in (first, second)
+        return np.full_like(first.scores, np.nan), np.full_like(second.scores, np.nan)
+    one, other = (
+        mean_of_defined(np.stack([side.folds[key] for key in shared]), axis=0)
+        for side in (first, second)
     )
-    return _plain_difference(first, second)
+    return one, other

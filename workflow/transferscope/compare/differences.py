@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.contests import Contest, Rules, Side, mean_score, stacked
+from transferscope.compare.contests import Contest, Rules, Side, shared_scores, stacked
 from transferscope.compare.uncertainty import (
     Assessed,
     Inflation,
@@ -186,13 +186,8 @@ def _verdicts(values: Floats, found: Assessed, level: float) -> list[Verdict]:
 
 def _means(first: Side, second: Side, paired: bool) -> tuple[float, float]:
     """Return the scores of both sides, on the folds that both have if they are paired."""
-    shared = set(first.folds) & set(second.folds)
-    found = (
-        {key: values[:1] for key, values in side.folds.items() if not paired or key in shared}
-        for side in (first, second)
-    )
-    one, other = (float(mean_score(folds)[0]) if folds else np.nan for folds in found)
-    return one, other
+    one, other = shared_scores(first, second) if paired else (first.scores, second.scores)
+    return float(one[0]), float(other[0])
 
 
 def _folds_won(first: Side, second: Side, paired: bool) -> tuple[float, int]:

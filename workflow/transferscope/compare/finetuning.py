@@ -15,8 +15,7 @@ from transferscope.config.modes import is_tuned
 from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.arrays import Floats
 
-# The headline metric [1 + draws] of each head, scheme and fraction, mean over folds; row 0 is the
-# original sample.
+# The headline metric [1 + draws] of each head, scheme and fraction; row 0 is the original sample.
 Curves = Mapping[tuple[Head, str, float], Floats]
 KEYS = ["dataset", "scheme", "backbone", "channels", "head"]
 COLUMNS = [

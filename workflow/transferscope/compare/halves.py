@@ -24,7 +24,7 @@ Key = tuple[str, Store, Head, str, float, str, str]
 
 @dataclass(frozen=True)
 class HalfScores:
-    """Scores in halves of the groups, [J, 2] each, means over folds, repeats and random orders.
+    """Scores in halves of the groups, [J, 2] each, means over repeats and random orders.
 
     Parameters
     ----------

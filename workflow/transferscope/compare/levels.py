@@ -186,6 +186,7 @@ class _Pair:
 
 def _sides(levels: Levels, found: Mapping[Variant, Tally]) -> Iterator[tuple[_Family, _Pair]]:
     folds = {variant: counted.folds for variant, counted in found.items()}
+    scores = {variant: counted.curves for variant, counted in found.items()}
     # The levels are not scored in halves of the groups.
     no_halves = np.empty((0, 2))
     for kind, *pair in _pairs(list(found)):
@@ -193,7 +194,10 @@ def _sides(levels: Levels, found: Mapping[Variant, Tally]) -> Iterator[tuple[_Fa
         for head, scheme in sorted(set(folds[first]) & set(folds[second])):
             if head.kind == FLOOR:
                 continue
-            one, other = (Side(levels.store, folds[v][head, scheme], no_halves) for v in pair)
+            one, other = (
+                Side(levels.store, scores[v][head, scheme, 1.0], folds[v][head, scheme], no_halves)
+                for v in pair
+            )
             family = _Family(levels.dataset, kind, head, scheme, found[first].headline)
             yield family, _Pair(levels.store, (first, second), (one, other))
 

@@ -43,7 +43,7 @@ from transferscope.compare.tables import (
     rounded,
     write_csv,
 )
-from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
+from transferscope.compare.tally import CLASS_METRIC, Tally, groups_of, tally
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
@@ -241,8 +241,7 @@ def _bootstrap(
             for table in tables:
                 counted = _reduce(table, result[dataset], settings, own)
                 curves = result[dataset].curves.setdefault(table.store, {})
-                column = PLAIN_METRICS.index(counted.headline)
-                curves |= {key: counted.draws(*key)[:, column] for key in counted.sums}
+                curves |= counted.curves
                 bar.update()
     return result
 
@@ -292,7 +291,9 @@ def _contests(dataset: str, found: Bootstrapped, halves: HalfScores, metric: str
     for store in sorted(found.folds):
         for (head, scheme), folds in found.folds[store].items():
             key = (dataset, store, head, scheme, fraction, metric, "")
-            sides.setdefault((head, scheme), []).append(Side(store, folds, halves.of([key])[0]))
+            scores = found.curves[store][head, scheme, fraction]
+            side = Side(store, scores, folds, halves.of([key])[0])
+            sides.setdefault((head, scheme), []).append(side)
     indexed = {key: {side.store: side for side in each} for key, each in sides.items()}
     return [
         Contest(

@@ -61,7 +61,7 @@ def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
     metrics = [*((m, "") for m in PLAIN_METRICS), *((CLASS_METRIC, c) for c in tally.classes)]
     names, classes = zip(*metrics, strict=True)
     parts = []
-    for (head, scheme, fraction), sums in sorted(tally.sums.items(), key=lambda item: item[0]):
+    for head, scheme, fraction in sorted(tally.sums):
         draws = tally.draws(head, scheme, fraction)
         columns = {
             "dataset": dataset,
@@ -73,7 +73,7 @@ def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
             "class": classes,
             "point": draws[0],
             "variance": variances(draws),
-            "n_groups": len(sums.groups),
+            "n_groups": len(tally.groups[head, scheme, fraction]),
         }
         parts.append(pd.DataFrame(columns).astype({"k": "Int64"}))
     return pd.concat(parts, ignore_index=True)
@@ -132,7 +132,7 @@ def _inflation(rows: pd.DataFrame, halves: HalfScores) -> Inflation | None:
 
 
 def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
-    """Average the scores over folds and repeats, and add the intervals.
+    """Summarise the scores of all folds and repeats, and add the intervals.
 
     Parameters
     ----------
@@ -144,7 +144,9 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `SUMMARY_COLUMNS`; `std` is over folds, repeats and orders (NaN for a single score),
+        `SUMMARY_COLUMNS`; `mean` is over repeats and orders of the score of all folds together, and
+        over folds without predictions and for calibration; `std` is over folds, repeats and orders
+        (NaN for a single score),
         `validation` is the mean score on validation rows (NaN if unknown),
         `n_scores` is the number of defined scores, `n_train`, `n_train_groups` and `n_test` are
         means per fold. Intervals are NaN without predictions.
@@ -166,6 +168,7 @@ def summarise(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
         **{SEEN_IN_TRAINING: (SEEN_IN_TRAINING, "first")},
     ).reset_index()
     table = table.merge(intervals, on=INTERVAL_KEYS, how="left", validate="one_to_one")
+    table["mean"] = table["point"].fillna(table["mean"])
     return table.astype({"n_groups": "Int64"})[[*SUMMARY_COLUMNS, "point"]]
 
 

@@ -1,13 +1,17 @@
 """Bootstrap of the predictions of one store, one fold at a time.
 
 Predictions of a large study do not fit into memory. Each file is therefore read fold by fold, and
-each fold is reduced to counts, and then to metrics per draw.
+each fold is reduced to counts per draw. Counts are summed over the folds of a repeat before metrics
+are computed from them: the mean of F1 over folds is biased and varies more where a class is rare in
+a fold (Forman and Scholz 2010, doi:10.1145/1882471.1882479). Average precision ranks the tiles of
+one trained head, and is averaged over folds.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,7 @@ from transferscope.config.results import CompareSettings
 from transferscope.errors import user_error
 from transferscope.probes.average_precision import weighted_average_precision
 from transferscope.probes.metrics import count_by_group, mean_of_defined, metrics_of_counts, ratio
-from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 
 PLAIN_METRICS = ["macro_f1", "micro_f1", "macro_average_precision", "accuracy"]
 CLASS_METRIC = "class_f1"
@@ -60,6 +64,11 @@ class Unit:
     predicted: Bools
     score: Floats32
     group: Integers
+
+    @property
+    def key(self) -> tuple[Head, str, float]:
+        """Head, scheme and fraction."""
+        return self.head, self.scheme, self.fraction
 
 
 def groups_of(path: Path) -> set[str]:
@@ -147,22 +156,20 @@ def _units_of(table: pa.Table, n_classes: int, groups: pd.Index) -> Iterator[Uni
 
 @dataclass
 class _Sums:
-    """Sums over folds and repeats of the metrics of each draw, [1 + draws, ...]."""
+    """Sums over repeats and orders of the metrics of each draw, [1 + draws, ...]."""
 
     total: Floats
     defined: Floats
-    groups: set[int] = field(default_factory=set)
 
     @classmethod
     def like(cls, values: Floats) -> _Sums:
         return cls(np.zeros_like(values), np.zeros_like(values))
 
-    def add(self, values: Floats, groups: Integers, times: Floats) -> None:
-        """Add the values of one fold, weighted by how often each draw has this channel order."""
+    def add(self, values: Floats, times: Floats) -> None:
+        """Add the values of one repeat, weighted by how often each draw has this channel order."""
         often = times.reshape(-1, *[1] * (values.ndim - 1))
         self.total += often * np.nan_to_num(values)
         self.defined += often * np.isfinite(values)
-        self.groups.update(groups.tolist())
 
     def mean(self) -> Floats:
         return ratio(self.total, self.defined)
@@ -215,11 +222,12 @@ class Tally:
     with_precision: bool
     n_orders: int
     sums: dict[tuple[Head, str, float], _Sums] = field(default_factory=dict)
+    groups: dict[tuple[Head, str, float], set[int]] = field(default_factory=dict)
     fold_sums: dict[tuple[Head, str], dict[tuple[int, int], _Sums]] = field(default_factory=dict)
     class_counts: dict[tuple[Head, str], ClassCounts] = field(default_factory=dict)
 
     def draws(self, head: Head, scheme: str, fraction: float) -> Floats:
-        """Mean over folds and repeats of each metric in each draw.
+        """Mean over repeats of each metric, pooled over folds, in each draw.
 
         Returns
         -------
@@ -227,6 +235,12 @@ class Tally:
             `PLAIN_METRICS`, then the F1 of each class; row 0 is the original sample.
         """
         return self.sums[head, scheme, fraction].mean()
+
+    @property
+    def curves(self) -> dict[tuple[Head, str, float], Floats]:
+        """Head, scheme and fraction -> headline metric [1 + draws]."""
+        column = PLAIN_METRICS.index(self.headline)
+        return {key: self.draws(*key)[:, column] for key in self.sums}
 
     @property
     def folds(self) -> dict[tuple[Head, str], dict[tuple[int, int], Floats]]:
@@ -240,35 +254,37 @@ class Tally:
         """Return the number of predictions per tile: repeats of the splits times orders."""
         return self.n_orders * len({seed for seed, _ in self.fold_sums[head, scheme]})
 
-    def add(self, units: list[Unit], weights: Floats32, times: Floats) -> None:
-        """Reduce the units of one fold.
+    def add(self, folds: Iterable[list[Unit]], weights: Floats32, times: Floats) -> None:
+        """Reduce the folds of one repeat of a scheme.
 
         Parameters
         ----------
-        units
-            All units of one fold.
+        folds
+            All units of each fold.
         weights
             [1 + draws, groups], from `draw_weights`.
         times
             How often each draw has this channel order, [1 + draws].
         """
-        present = np.unique(np.concatenate([u.group for u in units]))
-        counts = np.stack(
-            [
-                count_by_group(u.true, u.predicted, np.searchsorted(present, u.group), len(present))
-                for u in units
-            ],
-            axis=1,
-        )
-        inside = np.asfortranarray(weights[:, present])
-        summed = (inside @ counts.reshape(len(present), -1)).reshape(
-            len(weights), len(units), counts.shape[-1]
-        )
-        metrics = metrics_of_counts(summed)
-        for position, unit in enumerate(units):
-            values = {name: of_units[:, position] for name, of_units in metrics.items()}
-            values["macro_average_precision"] = self._precision(unit, present, inside)
-            self._keep(unit, values, present, weights.shape[1], times)
+        pooled: dict[tuple[Head, str, float], Values] = {}
+        precisions: dict[tuple[Head, str, float], list[Floats]] = {}
+        for units in folds:
+            present = np.unique(np.concatenate([u.group for u in units]))
+            inside = np.asfortranarray(weights[:, present])
+            summed = _summed(units, present, inside)
+            for position, unit in enumerate(units):
+                counts, precision = summed[:, position], self._precision(unit, present, inside)
+                pooled[unit.key] = counts + pooled.get(unit.key, 0.0)
+                precisions.setdefault(unit.key, []).append(precision)
+                self.groups.setdefault(unit.key, set()).update(present.tolist())
+                if unit.fraction == self.full_fraction:
+                    self._keep_fold(unit, counts, precision, times)
+                    self._count_classes(unit, weights.shape[1])
+        for key, counts in pooled.items():
+            values = metrics_of_counts(counts)
+            values["macro_average_precision"] = mean_of_defined(np.stack(precisions[key]), axis=0)
+            table = np.column_stack([*(values[m] for m in PLAIN_METRICS), values[CLASS_METRIC]])
+            self.sums.setdefault(key, _Sums.like(table)).add(table, times)
 
     def _precision(self, unit: Unit, present: Integers, weights: Floats32) -> Floats:
         if not self.with_precision:
@@ -277,25 +293,30 @@ class Tally:
         of_classes = weighted_average_precision(unit.true, unit.score, local, weights)
         return mean_of_defined(of_classes, axis=1)
 
-    def _keep(
-        self,
-        unit: Unit,
-        values: Mapping[str, Floats],
-        groups: Integers,
-        n_groups: int,
-        times: Floats,
-    ) -> None:
-        table = np.column_stack([*(values[m] for m in PLAIN_METRICS), values[CLASS_METRIC]])
-        sums = self.sums.setdefault((unit.head, unit.scheme, unit.fraction), _Sums.like(table))
-        sums.add(table, groups, times)
-        if unit.fraction == self.full_fraction:
-            key, headline = (unit.head, unit.scheme), values[self.headline]
-            kept = self.fold_sums.setdefault(key, {})
-            of_fold = kept.setdefault((unit.seed, unit.fold), _Sums.like(headline))
-            of_fold.add(headline, groups, times)
-            n = len(self.classes)
-            empty = ClassCounts(np.zeros(n), np.zeros(n), np.zeros((n_groups, n), dtype=bool))
-            self.class_counts.setdefault(key, empty).add(unit)
+    def _keep_fold(self, unit: Unit, counts: Values, precision: Floats, times: Floats) -> None:
+        """Keep the headline metric of one fold."""
+        is_precision = self.headline == "macro_average_precision"
+        value = precision if is_precision else metrics_of_counts(counts)[self.headline]
+        kept = self.fold_sums.setdefault((unit.head, unit.scheme), {})
+        kept.setdefault((unit.seed, unit.fold), _Sums.like(value)).add(value, times)
+
+    def _count_classes(self, unit: Unit, n_groups: int) -> None:
+        n = len(self.classes)
+        empty = ClassCounts(np.zeros(n), np.zeros(n), np.zeros((n_groups, n), dtype=bool))
+        self.class_counts.setdefault((unit.head, unit.scheme), empty).add(unit)
+
+
+def _summed(units: Sequence[Unit], present: Integers, weights: Floats32) -> Values:
+    """Return the counts of the units of one fold in each draw, [1 + draws, units, features]."""
+    counts = np.stack(
+        [
+            count_by_group(u.true, u.predicted, np.searchsorted(present, u.group), len(present))
+            for u in units
+        ],
+        axis=1,
+    )
+    summed = weights @ counts.reshape(len(present), -1)
+    return summed.reshape(len(weights), len(units), counts.shape[-1])
 
 
 def tally(
@@ -326,6 +347,7 @@ def tally(
     # Orders are drawn as well, so that intervals include their variance.
     orders = draw_weights(len(paths), settings.bootstrap, settings.seed, MAP_RANDOM)
     for path, times in zip(paths, orders.T.astype(np.float64), strict=True):
-        for units in read_units(path, groups):
-            result.add(units, weights, times)
+        folds = read_units(path, groups)
+        for _, of_repeat in itertools.groupby(folds, lambda fold: (fold[0].scheme, fold[0].seed)):
+            result.add(of_repeat, weights, times)
     return result

@@ -18,7 +18,13 @@ from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
 from transferscope.probes.calibration import CALIBRATION, calibration
 from transferscope.probes.labels import LabelledTiles
-from transferscope.probes.metrics import mean_of_defined, metrics_of
+from transferscope.probes.metrics import (
+    COUNTED,
+    count,
+    mean_of_defined,
+    metrics_of,
+    metrics_of_counts,
+)
 from transferscope.probes.score_table import (
     HALF,
     HALF_COLUMNS,
@@ -258,6 +264,8 @@ class ResultTables:
     _scores: list[dict[str, Any]] = field(default_factory=list)
     _predictions: list[dict[str, Any]] = field(default_factory=list)
     _n_waiting: int = 0
+    # Counts over the folds of one repeat in one half: by head, k, scheme, fraction, half and seed.
+    _pooled: dict[tuple[Any, ...], Values] = field(default_factory=dict)
 
     def add(
         self,
@@ -298,6 +306,9 @@ class ResultTables:
             named[VALIDATION_SCORE] = known[metric, name]
             half = {HALF: division.half}
             self._scores.append({**self.data.identity, **shared, **named, **sizes, **seen, **half})
+        if division.half is not None:
+            key = (head, k, division.scheme, division.fraction, division.half, division.seed)
+            self._pooled[key] = count(truth, predicted) + self._pooled.get(key, 0)
         arrays = {"row": division.test, "true": truth, "predicted": predicted, "score": scores}
         self._predictions.append({**shared, **arrays})
         self._n_waiting += len(division.test)
@@ -322,8 +333,14 @@ class ResultTables:
             found["macro_average_precision"] = mean_of_defined(average_precision(truth, scores))
         if set(CALIBRATION) & set(self.data.metrics):
             found |= calibration(truth, scores)
+        return self._named(found)
+
+    def _named(self, found: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+        """Return metric, class and value of those metrics of the study that were found."""
         values: list[tuple[str, str, float]] = []
         for metric in self.data.metrics:
+            if metric not in found:
+                continue
             names = self.data.tiles.classes if metric == "class_f1" else [""]
             of_metric = zip(names, np.atleast_1d(found[metric]), strict=True)
             values += [(metric, name, float(value)) for name, value in of_metric]
@@ -339,8 +356,18 @@ class ResultTables:
         )
 
     def half_scores(self) -> pd.DataFrame:
-        """Return the scores of halves, columns `HALF_COLUMNS`, averaged over folds and seeds."""
-        table = pd.DataFrame(self._scores, columns=[*HALF_COLUMNS, "seed", "fold"])
+        """Return the scores of halves, columns `HALF_COLUMNS`, averaged over seeds.
+
+        As in the comparison, metrics that depend on counts are of all folds together, and others
+        are averaged over folds.
+        """
+        rows = [row for row in self._scores if row["metric"] not in COUNTED]
+        for key, counts in self._pooled.items():
+            names = dict(zip(["head", "k", "scheme", "fraction", HALF, "seed"], key, strict=True))
+            for metric, name, value in self._named(metrics_of_counts(counts)):
+                found = {"metric": metric, "class": name, "value": value}
+                rows.append({**self.data.identity, **names, **found})
+        table = pd.DataFrame(rows, columns=HALF_COLUMNS)
         types = dict.fromkeys(HALF_COLUMNS, "str") | {"k": "Int64", HALF: "int64"}
         table = table.astype(types | dict.fromkeys(["fraction", "value"], "float64"))
         keys = [column for column in HALF_COLUMNS if column != "value"]

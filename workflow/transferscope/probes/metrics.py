@@ -12,6 +12,8 @@ import numpy as np
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 
 DEFAULT_THRESHOLD = 0.5
+# Metrics that depend on counts only, which are summed over the folds of a repeat.
+COUNTED = ("macro_f1", "micro_f1", "accuracy", "class_f1")
 
 
 def metrics_of(truth: Bools, predicted: Bools) -> dict[str, Floats]:
@@ -22,7 +24,12 @@ def metrics_of(truth: Bools, predicted: Bools) -> dict[str, Floats]:
     truth, predicted
         Label indicators, [tiles, classes].
     """
-    return metrics_of_counts(_outcomes(truth, predicted).sum(axis=0))
+    return metrics_of_counts(count(truth, predicted))
+
+
+def count(truth: Bools, predicted: Bools) -> Integers:
+    """Count the outcomes of all tiles, int64 [3 * classes + 2]; see `count_by_group`."""
+    return np.asarray(_outcomes(truth, predicted).sum(axis=0))
 
 
 def count_by_group(true: Bools, predicted: Bools, group: Integers, n_groups: int) -> Floats32:

@@ -25,7 +25,7 @@ SCORE_COLUMNS = [
     *SIZES,
     SEEN_IN_TRAINING,
 ]
-# Scores in halves of the groups, means over folds and seeds; `half` is 2 * pair + side.
+# Scores in halves of the groups, means over seeds; `half` is 2 * pair + side.
 HALF = "half"
 HALF_COLUMNS = [*STORE, "head", "k", "scheme", "fraction", HALF, "metric", "class", "value"]
 FLOOR = "floor"
