@@ -263,7 +263,7 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         else "a bound that held in simulations, because no head was trained in halves of the groups"
     )
     return [
-        f"Scores are {metric}, means over folds and repeats, with all training labels unless a "
+        f"Scores are {metric} of all test folds, means over repeats, with all training labels unless a "
         f"fraction is named. {level} intervals hold for other groups like these, in training and "
         f"testing: they come from {settings.bootstrap:,} draws of test groups and from {origin}.",
         "",

@@ -61,9 +61,9 @@ def draw(results: Results) -> Figure:
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
         results.footnote(
-            "Bars: means over test folds, of map-random over its orders, too."
+            "Bars: scores of all test folds together, of map-random means over its orders."
             if (results.summary["channels"] == MAP_RANDOM).any()
-            else "Bars: means over test folds."
+            else "Bars: scores of all test folds together."
         ),
     )
     return figure

@@ -54,7 +54,7 @@ HEADS = FrozenProbe(
     run="transferscope.probes.heads:run_heads",
     seconds=head_seconds,
     memory_bytes=HEADS_BYTES,
-    version=4,
+    version=5,
 )
 KNN = FrozenProbe(
     name="knn",
@@ -62,7 +62,7 @@ KNN = FrozenProbe(
     run="transferscope.probes.knn:run_knn",
     seconds=_knn_seconds,
     wanted=lambda settings: bool(settings.k),
-    version=3,
+    version=4,
 )
 # Add further probes of this package here; their settings are under `probes`.
 PROBES = (HEADS, KNN)

@@ -32,7 +32,7 @@ TABLES = (
     "finetuning",
 )
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 4
+FIGURES_VERSION = 5
 
 
 class _Drawing(Step):
@@ -64,7 +64,7 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 4
+    version = 5
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Aggregation(_Comparison):
     """Compare tiles, fields and groups."""
 
     name = "aggregation"
-    version = 3
+    version = 4
     options = (
         "study_folder=folder",
         "stores",
