@@ -151,7 +151,7 @@ def test_random_orders_are_one_bar_and_folds_are_counted_once(tmp_path):
     text, _ = draw(folder, "strategies", tmp_path)
     assert text.split("\n").count("map-random (control)") == 1
     assert "er only" in text
-    assert joined("of map-random over its orders") in joined(text)
+    assert joined("means of map-random over its orders") in joined(text)
     assert joined("n = 24 groups, 3 test folds") in joined(text)
 
 

@@ -61,7 +61,7 @@ def draw(results: Results) -> Figure:
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
         results.footnote(
-            "Bars: scores of all test folds together, of map-random means over its orders."
+            "Bars: scores of all test folds together, means of map-random over its orders."
             if (results.summary["channels"] == MAP_RANDOM).any()
             else "Bars: scores of all test folds together."
         ),
