@@ -362,7 +362,7 @@ def test_a_class_that_every_training_tile_has_is_always_predicted_by_logreg() ->
     assert not batch.weights[0][0, :, 1].any()
 
 
-def test_floor_is_the_best_constant_answer_for_macro_f1() -> None:
+def test_floor_of_several_labels_is_the_best_constant_answer_for_macro_f1() -> None:
     data = probe_data(fractions=(1.0,))
     division = data.divisions[0]
     predicted, scores = floor(data, division)
@@ -388,12 +388,27 @@ def test_classes_with_few_validation_positives_share_a_threshold() -> None:
     assert not (scores >= 0.5).any()
 
 
-def test_floor_of_exclusive_classes_is_the_majority() -> None:
+def test_floor_of_exclusive_classes_is_a_guess_that_beats_constant_answers() -> None:
     data = probe_data("single-label", fractions=(1.0,))
-    predicted, _ = floor(data, data.divisions[0])
-    counts = data.tiles.matrix[data.divisions[0].train].sum(axis=0)
-    assert predicted[:, counts.argmax()].all()
-    assert predicted.sum() == len(predicted)
+    division = data.divisions[0]
+    predicted, _ = floor(data, division)
+    np.testing.assert_array_equal(predicted, floor(data, division)[0])
+    assert (predicted.sum(axis=1) == 1).all()
+    # Many draws: classes come in proportion to the training labels, and the mean score is 1 / C.
+    truth, scores, shares = data.tiles.matrix[division.test], [], []
+    for seed in range(400):
+        guess, _ = floor(data, replace(division, seed=seed))
+        shares.append(guess.mean(axis=0))
+        scores.append(f1_score(truth, guess, average="macro", zero_division=0))
+    prior = data.tiles.matrix[division.train].mean(axis=0)
+    np.testing.assert_allclose(np.mean(shares, axis=0), prior, atol=0.02)
+    n_classes = truth.shape[1]
+    constant = [
+        f1_score(truth, np.eye(n_classes, dtype=bool)[[j] * len(truth)], average="macro")
+        for j in range(n_classes)
+    ]
+    assert np.mean(scores) == pytest.approx(1 / n_classes, abs=0.03)
+    assert np.mean(scores) > max(constant)
 
 
 @pytest.mark.parametrize("n_train", [1, 5, 31, 33, 1000])

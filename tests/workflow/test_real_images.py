@@ -71,7 +71,8 @@ def test_neighbours_recognise_the_three_human_labels(bbbc013):
 
 
 def test_the_floor_and_the_split_by_plate_row_are_reported(bbbc013):
-    assert best(bbbc013, "image", ["floor"]) < 0.3
+    # Three classes.
+    assert best(bbbc013, "image", ["floor"]) == pytest.approx(1 / 3, abs=0.1)
     across_rows = best(bbbc013, "group", ["linear", "logreg", "mlp", "knn"])
     assert 0.33 < across_rows < best(bbbc013, "image", ["linear", "logreg", "mlp", "knn"])
 

@@ -263,9 +263,10 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         else "a bound that held in simulations, because no head was trained in halves of the groups"
     )
     return [
-        f"Scores are {metric} of all test folds, means over repeats, with all training labels unless a "
-        f"fraction is named. {level} intervals hold for other groups like these, in training and "
-        f"testing: they come from {settings.bootstrap:,} draws of test groups and from {origin}.",
+        f"Scores are {metric} of all test folds, means over repeats, with all training labels "
+        f"unless a fraction is named. {level} intervals hold for other groups like these, in "
+        f"training and testing: they come from {settings.bootstrap:,} draws of test groups and "
+        f"from {origin}.",
         "",
         "*Shown*: where there is nothing to find, a finding of its kind, in one dataset and split, "
         f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "

@@ -15,7 +15,7 @@ from transferscope.compare.uncertainty import (
     weight_of_scores,
 )
 from transferscope.config.channel_strategies import family_of
-from transferscope.probes.score_table import SEEN_IN_TRAINING, STORE, VALIDATION_SCORE
+from transferscope.probes.score_table import FLOOR, SEEN_IN_TRAINING, STORE, VALIDATION_SCORE
 
 SUMMARY_COLUMNS = [
     *SUMMARY_KEYS,
@@ -90,6 +90,7 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
         Scores in halves of the groups, from which the part of the training groups is estimated:
         one factor per dataset, head, scheme, fraction and metric, over all stores and classes. A
         fraction that was not trained in halves has that of the largest, raised by `at_fraction`.
+        The floor has none: nothing is trained.
     confidence
         Coverage of the intervals.
 
@@ -105,11 +106,14 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
         largest = float(curves["fraction"].max())
         for fraction in sorted(curves["fraction"].unique(), reverse=True):
             rows = matching(curves, fraction=fraction)
+            n_groups = int(rows["n_groups"].max())
             inflation = _inflation(rows, halves)
             if inflation is None and of_largest is not None:
                 inflation = of_largest.at_fraction(fraction / largest)
             if inflation is None:
-                inflation = Inflation.without_halves(int(rows["n_groups"].max()))
+                inflation = Inflation.without_halves(n_groups)
+            if rows["head"].iloc[0] == FLOOR:
+                inflation = Inflation.untrained(n_groups)
             if of_largest is None:
                 # One factor for all rows: those of smaller fractions may be others.
                 of_largest = Inflation(float(np.median(inflation.factor)), inflation.df)

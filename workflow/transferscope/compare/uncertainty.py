@@ -89,6 +89,11 @@ class Inflation:
         """Return the inflation where nothing was trained in halves."""
         return cls(FALLBACK_FACTOR, max(n_groups - 1, 1))
 
+    @classmethod
+    def untrained(cls, n_groups: int) -> Inflation:
+        """Return the inflation where nothing is trained: the bootstrap says all."""
+        return cls(1.0, max(n_groups - 1, 1))
+
     def at_fraction(self, share: float | Floats) -> Inflation:
         """Return the inflation at a share of the largest fraction, where it was not measured.
 

@@ -109,7 +109,7 @@ def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -
 
 def _footnote(compared: CompareSettings, n_groups: int) -> str:
     return (
-        "Points: scores of all test folds together, all training labels; the same folds at every level. "
+        "Points: scores of all test folds, all training labels; the same folds at every level. "
         f"Intervals: {percent(compared.confidence)} bootstrap over groups "
         f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Next to each point: its "
         "paired difference from single tiles; * where it is shown, after correction. "

@@ -46,7 +46,7 @@ def draw(results: Results) -> Figure:
         figure,
         "F1 of each class, every store: rare classes are uncertain",
         results.footnote(
-            "Cells: F1 of all test folds together; below it half the width of its interval. Stores: "
+            "Cells: F1 of all test folds; below it half the width of its interval. Stores: "
             "best first. Classes: most groups first; in brackets the groups that hold the class.",
             first_scheme_only=True,
         ),

@@ -52,7 +52,7 @@ def draw(results: Results) -> Figure:
     annotate(
         figure,
         f"{results.metric_name} of k nearest neighbours against k",
-        results.footnote("Points: scores of all test folds together, all training labels.", head=False),
+        results.footnote("Points: scores of all test folds, all training labels.", head=False),
     )
     return figure
 

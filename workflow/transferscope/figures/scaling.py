@@ -73,8 +73,8 @@ def _row_of_stores(panels: Any, results: Results, dataset: str, schemes: list[st
 
 def _note(tuned: bool) -> str:
     text = (
-        "Points: scores of all test folds together; fractions are nested, whole groups, validation included in "
-        "the budget."
+        "Points: scores of all test folds; fractions are nested, whole groups, validation included "
+        "in the budget."
     )
     if not tuned:
         return text

@@ -54,7 +54,7 @@ def draw(results: Results) -> Figure:
         figure,
         "What a split by image adds to the score",
         results.footnote(
-            "Points: scores of all test folds together, all training labels. Right: image minus group, with "
+            "Points: scores of all test folds, all training labels. Right: image minus group, with "
             "the paired interval; * where it is shown, after correction for all stores."
         ),
     )

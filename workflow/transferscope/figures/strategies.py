@@ -61,9 +61,9 @@ def draw(results: Results) -> Figure:
         figure,
         f"{results.metric_name} of every backbone and channel strategy, all training labels",
         results.footnote(
-            "Bars: scores of all test folds together, means of map-random over its orders."
+            "Bars: scores of all test folds, means of map-random over its orders."
             if (results.summary["channels"] == MAP_RANDOM).any()
-            else "Bars: scores of all test folds together."
+            else "Bars: scores of all test folds."
         ),
     )
     return figure

@@ -16,6 +16,7 @@ from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.arrays import Bools, Floats32
 from transferscope.runtime.devices import torch_device
 from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_rng
 
 
 def run_heads(
@@ -118,13 +119,19 @@ def _chunks(
 
 
 def floor(data: ProbeData, division: Division) -> tuple[Bools, Floats32]:
-    """Predict the same for every test row, from the training labels only.
+    """Predict classes of the test rows from the training labels only, for the best macro F1.
 
-    In a single-label task this is the most frequent class, otherwise every class that occurs: of
-    all constant predictions these have the best macro F1, 2p / (1 + p) for a prevalence of p.
+    In a multi-label task this is every class that occurs, 2p / (1 + p) for a prevalence of p. In a
+    single-label task classes are drawn in proportion to the training labels, which is expected to
+    reach 1 / C; any constant answer has less. The draw depends on the division, not on the store.
     """
     labels = data.tiles.matrix[division.train]
     prior = labels.mean(axis=0, dtype=np.float64).astype(np.float32)
-    chosen = prior > 0 if data.is_multi_label else np.arange(len(prior)) == prior.argmax()
     shape = (len(division.test), len(prior))
-    return np.broadcast_to(chosen, shape).copy(), np.broadcast_to(prior, shape).copy()
+    if data.is_multi_label:
+        predicted = np.broadcast_to(prior > 0, shape).copy()
+    else:
+        rng = derive_rng("floor", data.identity["dataset"], division.seed, *division.names)
+        drawn = rng.choice(labels.shape[1], size=shape[0], p=labels.sum(axis=0) / labels.sum())
+        predicted = drawn[:, None] == np.arange(shape[1])
+    return predicted, np.broadcast_to(prior, shape).copy()
