@@ -47,7 +47,7 @@ def test_variances_are_those_of_the_defined_draws():
 def test_inflation_by_hand():
     """Sum of half-sample variances over that of the bootstrap, moderated towards 2.5."""
     halves = np.array([[[0.6, 0.4], [0.5, 0.5]], [[0.3, 0.2], [0.4, 0.1]]])
-    own = 5 / 16 * np.array([(0.04 + 0) / 2, (0.01 + 0.09) / 2])
+    own = 1 / 4 * np.array([(0.04 + 0) / 2, (0.01 + 0.09) / 2])
     bootstrapped = np.array([0.001, 0.002])
     found = Inflation.of(halves, bootstrapped, n_groups=31, weight=1.5)
     weight = 2 * 1.5

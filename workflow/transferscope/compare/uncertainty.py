@@ -23,10 +23,8 @@ from transferscope.runtime.arrays import Bools, Floats, Floats32
 # degrees of freedom it counts for: for the designs simulated in benchmarks/coverage_of_verdicts.py.
 TYPICAL_FACTOR = 2.5
 TYPICAL_DF = 8.0
-# The variance of a score from n groups, from the squared difference of two scores from n / 2 each:
-# 1/4 for a mean, and a quarter more because heads trained on half of the groups vary less than in
-# proportion.
-HALF_SHARE = 5 / 16
+# The variance of a score from n groups, from the squared difference of two scores from n / 2 each.
+HALF_SHARE = 1 / 4
 # Without half-samples: safe in all designs simulated.
 FALLBACK_FACTOR = 3.0
 # How the factor changes with the fraction of the training groups.
