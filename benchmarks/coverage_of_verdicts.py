@@ -61,6 +61,7 @@ from transferscope.runtime.arrays import Bools, Floats, Floats32
 from transferscope.stores.parquet import write_parquet
 
 WIDTH = 16
+MARGIN = 0.02
 DATASET = "cells"
 MODES = ("full", "last-1", "lora")
 # Files of a study live for seconds: in memory where the system has such a folder.
@@ -104,10 +105,6 @@ class Design:
         Of practical equality; None: the true difference of the first two stores.
     separation
         Distance of the classes, as a multiple of the usual.
-    own
-        Noise per group that a store has for itself; all share one of .7.
-    density
-        Classes that a group has besides its main one, as a multiple of the usual.
     sweep
         Whether it is one of several designs that differ in `groups`, to find how many are needed.
     """
@@ -128,10 +125,8 @@ class Design:
     bootstrap: int = 500
     schemes: tuple[Scheme, ...] = ("group",)
     modes: int = 0
-    margin: float | None = 0.02
+    margin: float | None = MARGIN
     separation: float = 1.0
-    own: float = 1.2
-    density: float = 1.0
     sweep: bool = False
 
     @property
@@ -148,9 +143,7 @@ class Design:
         parts += ["both splits"] * (len(self.schemes) > 1)
         parts += [f"{self.modes} tuned"] * (self.modes > 0)
         parts += ["margin = difference"] * (self.margin is None)
-        parts += [f"margin {self.margin}"] * (self.margin not in (0.02, None))
         parts += ["classes apart"] * (self.separation > 1)
-        parts += ["as published"] * (self.density != 1)
         return ", ".join(parts)
 
     @property
@@ -265,9 +258,10 @@ DESIGNS = [
     Design(60, 3, 1, 8, head="knn", halves=0),
     Design(60, 3, 3, 8, head="knn", halves=0),
     Design(60, 3, 3, 8, better=0.6),
+    Design(60, 3, 3, 8, better=0.6, separation=1.7),
     Design(60, 3, 3, 8, head="knn", better=0.6),
     Design(300, 5, 1, 8, head="knn", stores=2, better=0.8, margin=None),
-    Design(300, 5, 1, 8, head="knn", stores=2, margin=0.05),
+    Design(600, 5, 1, 8, head="knn", stores=2, separation=2),
     Design(60, 3, 1, 8, head="knn", stores=2, schemes=BOTH),
     Design(60, 3, 1, 8, stores=2, schemes=BOTH),
     Design(60, 3, 3, 8, head="knn", modes=1, **TUNED),
@@ -296,10 +290,10 @@ def world(design: Design, study: int) -> tuple[pd.DataFrame, DatasetCard, list[F
     group = np.repeat(np.arange(design.groups), design.tiles)
     stores = []
     for store in range(design.stores * (1 + design.modes)):
-        noise = design.noise(store % design.stores)
+        noise = design.noise(store) if store < design.stores else 1.0
         own = noise * rng.normal(size=(design.groups, WIDTH))
         tiles = 0.7 * noise * rng.normal(size=(len(group), WIDTH))
-        embedded = (labels @ means + 0.7 * shared + design.own * own)[group] + tiles
+        embedded = (labels @ means + 0.7 * shared + 1.2 * own)[group] + tiles
         stores.append(embedded.astype(np.float32))
     names = [f"c{j}" for j in range(design.classes)]
     texts = [";".join(np.array(names)[row]) for row in labels]
@@ -321,8 +315,7 @@ def _labels(design: Design, rng: np.random.Generator) -> Bools:
     main = rng.permutation(np.arange(design.groups) % design.classes)
     labels = np.eye(design.classes, dtype=bool)[main]
     if design.task == "multi-label":
-        further = design.density * np.geomspace(0.02, 0.2, design.classes)
-        labels |= rng.random(labels.shape) < further
+        labels |= rng.random(labels.shape) < np.geomspace(0.02, 0.2, design.classes)
     return labels
 
 
@@ -346,7 +339,7 @@ def simulate(design: Design, study: int) -> dict[str, Any]:
 @cache
 def true_difference(design: Design) -> float:
     """Return the expected difference of the first two stores, from studies of their own."""
-    pilot = replace(design, margin=0.02, halves=0, bootstrap=100)
+    pilot = replace(design, margin=MARGIN, halves=0, bootstrap=100)
     studies = range(FIRST_PILOT, FIRST_PILOT + PILOTS)
     points = np.array([simulate(pilot, study)["points"] for study in studies])
     return float(abs(points[:, 0].mean() - points[:, 1].mean()))
@@ -568,11 +561,13 @@ def _of_pairs(design: Design, found: list[dict[str, Any]], expected: Floats) -> 
             "power, one pair": _per_study(single[with_best], tested),
             "power if the SD were known": f"{100 * norm.sf(1.96 - gap / own):.0f}",
             "power, corrected": _per_study(shown[with_best], tested),
-            "inferior ruled out": Share.of(inferior),
         }
         if design.stores > 2:
-            row |= {"equals with p < .05": _per_study(single[~with_best], pairs[~with_best])}
-    if design.margin != 0.02:
+            row |= {
+                "inferior ruled out": Share.of(inferior),
+                "equals with p < .05": _per_study(single[~with_best], pairs[~with_best]),
+            }
+    if design.margin is None or (design.is_null and design.stores == 2):
         row |= {
             "margin": f"{found[0]['margin']:.3f}",
             "true difference": f"{abs(expected[0] - expected[1]):.3f}",
@@ -682,7 +677,7 @@ def with_groups(
     difference = of_sweep["true difference"].to_numpy(float)
     predicted = sweep[0].groups * np.square(detectable / difference)
     column = GROUP_COLUMNS[-1]
-    table = table.assign(**{column: pd.Series(np.ceil(predicted), of_sweep.index).astype(int)})
+    table = table.assign(**{column: pd.Series([f"{n:.0f}" for n in predicted], of_sweep.index)})
     power = np.array([share.percent for share in of_sweep["power, corrected"]])
     errors = np.array([share.error for share in of_sweep["power, corrected"]])
     crossed = np.flatnonzero((power[:-1] < 100 * POWER) & (power[1:] >= 100 * POWER))
