@@ -694,7 +694,7 @@ def with_groups(
     )
 
 
-def _runs(arguments: argparse.Namespace) -> list[tuple[Design, int]]:
+def studies_to_run(arguments: argparse.Namespace) -> list[tuple[Design, int]]:
     """Return the studies to run: of all designs alike, so that a part of them can be read."""
     done = set()
     if arguments.output.exists():
@@ -773,7 +773,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.output or arguments.table):
         parser.error("give --output, --table or both")
-    if arguments.output and (runs := _runs(arguments)):
+    if arguments.output and (runs := studies_to_run(arguments)):
         with (
             arguments.output.open("a") as file,
             ProcessPoolExecutor(arguments.processes, initializer=_prepare) as pool,
