@@ -29,8 +29,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-# Read when tqdm is imported.
+# Read at import. Studies run side by side, so that each needs one thread.
 os.environ["TQDM_DISABLE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
