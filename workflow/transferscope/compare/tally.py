@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,14 @@ def read_units(path: Path, groups: Sequence[str]) -> Iterator[list[Unit]]:
     """
     n_classes = len(classes_of(path))
     index = pd.Index(groups)
+    columns = [*UNIT, "group", *(f"{kind}_{j}" for j in range(n_classes) for kind in KINDS)]
     with pq.ParquetFile(path) as file:
+        # Several folds are in one row group, which a small table has only one of.
+        read = functools.lru_cache(maxsize=1)(
+            functools.partial(file.read_row_group, columns=columns)
+        )
         for fold in _folds_of(file):
-            yield list(_units_of(_rows_of(file, fold, n_classes), n_classes, index))
+            yield list(_units_of(_rows_of(file, read, fold, columns), n_classes, index))
 
 
 def _folds_of(file: pq.ParquetFile) -> list[tuple[str, int, int]]:
@@ -114,14 +119,18 @@ def _folds_of(file: pq.ParquetFile) -> list[tuple[str, int, int]]:
     return sorted(found)
 
 
-def _rows_of(file: pq.ParquetFile, fold: tuple[str, int, int], n_classes: int) -> pa.Table:
+def _rows_of(
+    file: pq.ParquetFile,
+    read: Callable[[int], pa.Table],
+    fold: tuple[str, int, int],
+    columns: Sequence[str],
+) -> pa.Table:
     """Return the rows of one fold, reading one row group at a time."""
     wanted = dict(zip(FOLD, fold, strict=True))
-    columns = [*UNIT, "group", *(f"{kind}_{j}" for j in range(n_classes) for kind in KINDS)]
     parts = [file.schema_arrow.empty_table().select(columns)]
     for number in range(file.num_row_groups):
         if _may_hold(file.metadata.row_group(number), wanted):
-            part = file.read_row_group(number, columns=columns)
+            part = read(number)
             equal = [pc.equal(part[name], value) for name, value in wanted.items()]
             parts.append(part.filter(functools.reduce(pc.and_, equal)))
     return pa.concat_tables(parts)

@@ -37,8 +37,8 @@ SMALL = 2**18
 # Share of the trace added to the diagonal, so that rounding leaves the matrix positive definite.
 ROUNDING = 1e-6
 
-# Logits and targets, [N, K] -> losses
-Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Logits and targets, [N, K] -> summed loss, in float64, and its gradient at the logits, [N, K]
+Losses = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,18 @@ def _fit_one(
     return layer
 
 
-def _binary_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+def _binary_losses(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    loss = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return loss.sum(dtype=torch.float64), torch.sigmoid(logits).sub_(targets)
 
 
-def _softmax_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return functional.cross_entropy(logits, targets, reduction="none")
+def _softmax_losses(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    loss = functional.cross_entropy(logits, targets, reduction="none")
+    return loss.sum(dtype=torch.float64), torch.softmax(logits, dim=1).sub_(targets)
 
 
 def _minimum(
@@ -134,12 +140,13 @@ def _minimum(
         return whitening @ layer[:-1], unit * layer[-1:]
 
     def objective(values: Floats) -> tuple[float, Floats]:
-        flat = torch.from_numpy(values).to(inputs).requires_grad_()
-        weights, intercepts = unwhitened(flat)
-        loss = losses(torch.addmm(intercepts, inputs, weights), targets).sum(dtype=torch.float64)
+        weights, intercepts = unwhitened(torch.from_numpy(values).to(inputs))
+        loss, residuals = losses(torch.addmm(intercepts, inputs, weights), targets)
         total = strength * loss + weights.square().sum(dtype=torch.float64) / 2
-        (gradient,) = torch.autograd.grad(total, flat)
-        return float(total.detach()), gradient.double().cpu().numpy()
+        slope = torch.addmm(weights, inputs.T, residuals, alpha=strength)
+        bias = (strength * unit) * residuals.sum(dim=0, keepdim=True)
+        gradient = torch.cat([whitening.T @ slope, bias]).flatten()
+        return float(total), gradient.double().cpu().numpy()
 
     start = np.zeros((n_features + 1) * targets.shape[1])
     limits = {
