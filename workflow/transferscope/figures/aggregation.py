@@ -120,7 +120,7 @@ def _footnote(compared: CompareSettings, n_groups: int) -> str:
 def _looks(scores: pd.DataFrame) -> dict[Variant, tuple[str, str]]:
     """Return colour and marker of each variant."""
     known = scores[VARIANT].drop_duplicates().itertuples(index=False)
-    variants = [Variant(source, level, method or "mean") for source, level, method in known]
+    variants = [Variant.of(*names) for names in known]
     return dict(zip(variants, zip(cycle([GREY, *OKABE_ITO]), cycle(MARKERS)), strict=False))
 
 

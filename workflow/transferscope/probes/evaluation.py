@@ -409,10 +409,23 @@ def write_halves(
     run
         Runs the probe on data, with a sink for the predictions, which are not kept.
     """
+    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    write_parquet(scores_in_halves(data, divisions, run), path, described)
+
+
+def scores_in_halves(
+    data: ProbeData, divisions: Sequence[Division], run: Callable[[ProbeData, Sink], ResultTables]
+) -> pd.DataFrame:
+    """Run a probe in halves of the groups; the arguments are those of `write_halves`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `HALF_COLUMNS`.
+    """
     halved = replace(data, divisions=list(divisions))
     results = run(halved, _ignore) if divisions else ResultTables(halved)
-    described = {"classes": data.tiles.classes, "task": data.tiles.task}
-    write_parquet(results.half_scores(), path, described)
+    return results.half_scores()
 
 
 def _ignore(_predictions: pd.DataFrame) -> None:

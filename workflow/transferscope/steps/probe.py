@@ -164,7 +164,8 @@ class Aggregate(_Evaluation):
     """Score tiles, fields and groups of a store by the same head, on the same folds."""
 
     name = "aggregate"
-    version = 4
+    version = 5
+    options = (*_Evaluation.options, "halves")
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))
@@ -174,7 +175,11 @@ class Aggregate(_Evaluation):
 
     def outputs(self) -> dict[str, Any]:
         predictions = Folder(self.paths.aggregate_predictions("tile").parent)
-        return {"scores": self.paths.aggregate_scores(), "predictions": predictions}
+        return {
+            "scores": self.paths.aggregate_scores(),
+            "predictions": predictions,
+            "halves": self.paths.aggregate_halves(),
+        }
 
     def params(self) -> dict[str, Any]:
         return {
@@ -189,6 +194,7 @@ class Aggregate(_Evaluation):
         probe = AggregateProbe(
             **{**self.shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
+            splits=config.splits.model_copy(update={"fractions": [1.0]}),
             heads=config.heads,
             knn=config.knn,
         )

@@ -127,7 +127,7 @@ class Aggregation(_Comparison):
     """Compare tiles, fields and groups."""
 
     name = "aggregation"
-    version = 3
+    version = 4
     options = (
         "study_folder=folder",
         "stores",
@@ -142,9 +142,11 @@ class Aggregation(_Comparison):
         return [{}] if self._levels() else []
 
     def inputs(self) -> dict[str, Any]:
-        scores = self.paths.aggregate_scores
-        levels = [scores(p.dataset, p.representation, p.channels) for p in self._levels()]
-        return {"scores": levels}
+        levels = [(p.dataset, p.representation, p.channels) for p in self._levels()]
+        return {
+            "scores": [self.paths.aggregate_scores(*level) for level in levels],
+            "halves": [self.paths.aggregate_halves(*level) for level in levels],
+        }
 
     def outputs(self) -> dict[str, Any]:
         tables = [self.paths.comparison(table) for table in LEVEL_TABLES]
