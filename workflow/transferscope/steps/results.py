@@ -30,6 +30,7 @@ TABLES = (
     "confusion",
     "per_class",
     "finetuning",
+    "number_format",
 )
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 4
@@ -64,7 +65,7 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 4
+    version = 5
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
