@@ -110,7 +110,7 @@ def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -
 def _footnote(compared: CompareSettings, n_groups: int) -> str:
     return (
         "Points: means over test folds, all training labels; the same folds at every level. "
-        f"Intervals: {percent(compared.confidence)} bootstrap over groups "
+        f"Intervals: {percent(compared.confidence)} over groups, for training and for testing "
         f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Next to each point: its "
         "paired difference from single tiles; * where it is shown, after correction. "
         "Groups are scored by group alone: by image their tiles are on both sides."
