@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,10 @@ class NoNetwork:
     def decide(self, _: npt.NDArray[Any]) -> dict[str, Any]:
         """Store as float16."""
         return {"dtype": "float16"}
+
+    def kept(self, decision: dict[str, Any], sample: Iterable[Any]) -> list[dict[str, Any]]:
+        """Measure nothing."""
+        return []
 
     def start(self, decision: dict[str, Any]) -> None:
         """Prepare nothing."""

@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
+from transferscope.backbones import embed as embedding
 from transferscope.backbones import network_embedder, readout
-from transferscope.backbones.embed import embed, prefetched
+from transferscope.backbones.embed import embed, measured_tiles, prefetched
 from transferscope.backbones.embedder import storage_dtype
+from transferscope.backbones.neighbours import nearest
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
@@ -230,6 +232,54 @@ def test_the_store_says_how_it_was_made(tiles: Path) -> None:
     assert 0.99 <= attributes["centred_cosine"] <= 1
 
 
+def test_the_store_says_what_its_number_format_does_to_neighbours(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted again over the same tiles, in a store of fp32 that rounds nothing."""
+    store = embedded(tiles, settings=BF16)
+    assert store.attributes["dtype"] == "float16"
+    monkeypatch.setattr(network_embedder, "storage_dtype", lambda _: "float32")
+    exact = embedded(tiles, name="exact")
+    n_measured = measured_tiles(N_TILES)
+    rows = np.linspace(0, N_TILES - 1, n_measured).round().astype(int)
+    for output in ("cls", "mean"):
+        for strategy in ("replicate", "mean", "only-er"):
+            found = store.number_format(output, strategy)
+            one, other = (nearest(each.read(output, strategy)[rows]) for each in (exact, store))
+            assert found is not None
+            assert found["same_nearest"] == np.sum(one[:, 0] == other[:, 0]) > n_measured / 2
+            shared = [np.isin(a, b).mean() for a, b in zip(one, other, strict=True)]
+            assert found["overlap"] == pytest.approx(np.mean(shared))
+            assert (found["precision"], found["dtype"]) == ("bf16", "float16")
+            assert found["n_tiles"] == n_measured
+    assert store.number_format(None, "replicate") == store.number_format("cls", "replicate")
+    assert store.number_format("cls", "map") is None
+
+
+def test_in_fp32_no_neighbours_are_measured(tiles: Path) -> None:
+    store = embedded(tiles)
+    assert store.attributes["neighbours_kept"] == []
+    assert store.number_format("cls", "replicate") is None
+
+
+def test_what_is_measured_costs_one_tile_in_a_hundred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [measured_tiles(n) for n in (5, 3_200, 20_000, 10**6)] == [5, 32, 200, 256]
+    rows = []
+    call = network_embedder.NetworkEmbedder.__call__
+    monkeypatch.setattr(
+        network_embedder.NetworkEmbedder,
+        "__call__",
+        lambda self, raw: rows.append(len(raw)) or call(self, raw),
+    )
+    monkeypatch.setattr(embedding, "PART_TILES", 12)
+    settings = BF16.model_copy(update={"batch_size": 40})
+    embedded(write_tiles(tmp_path), strategy="map", settings=settings)
+    # The guard in both formats, then the sample in parts in both, then all tiles, by block.
+    assert rows == [8, 8, 12, 12, 12, 12, 8, 8, 16, 16, 8]
+
+
 def test_reduced_precision_agrees_with_fp32_over_the_whole_store(tiles: Path) -> None:
     exact = embedded(tiles, strategy="map", name="exact").read("mean")
     fast = embedded(tiles, strategy="map", name="fast", settings=BF16).read("mean")
@@ -253,6 +303,7 @@ def test_the_guard_takes_over_where_the_fast_path_is_wrong(
     assert store.attributes["precision"] == "fp32"
     assert store.attributes["tried_precision"] == "bf16"
     assert store.attributes["centred_cosine"] < 0.99
+    assert store.attributes["neighbours_kept"] == []
     assert "fp32 takes over" in caplog.text
     np.testing.assert_array_equal(store.read(), healthy)
 

@@ -1,5 +1,7 @@
 """Fields and groups put together of tiles, against loops over tables."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +13,32 @@ from hypothesis.extra import numpy as arrays
 
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import AggregateProbe
-from transferscope.config.probes import AggregateSettings, KnnSettings, SplitSettings
+from transferscope.config.probes import (
+    AggregateSettings,
+    HeadSettings,
+    KnnSettings,
+    SplitSettings,
+)
 from transferscope.errors import UserError
-from transferscope.probes.aggregation import Aggregates, aggregate, score_aggregates
-from transferscope.probes.evaluation import ProbeData
+from transferscope.probes.aggregation import (
+    Aggregates,
+    LevelFiles,
+    aggregate,
+    score_aggregates,
+)
+from transferscope.probes.evaluation import ProbeData, scores_in_halves
+from transferscope.probes.halves import half_divisions
+from transferscope.probes.heads import run_heads
+from transferscope.probes.knn import run_knn
 from transferscope.probes.labels import LabelledTiles
-from transferscope.probes.score_table import SCORE_COLUMNS
+from transferscope.probes.score_table import HALF_COLUMNS, SCORE_COLUMNS
 from transferscope.probes.splits import make_splits
 from transferscope.probes.variants import variants_of
 from transferscope.stores.parquet import read_parquet
 
 CLASSES = ["er", "golgi", "nucleus"]
 N_GROUPS, FOVS, CELLS = 18, 3, 5
+SPLITS = SplitSettings(folds={"group": 3, "image": 3}, seeds=[0], halves=2)
 
 
 def cells(task: str = "single-label", noise: float = 4.0, odd: str = "") -> ProbeData:
@@ -44,7 +60,7 @@ def cells(task: str = "single-label", noise: float = 4.0, odd: str = "") -> Prob
     centres = 2 * rng.normal(size=(3, 12))
     embeddings = centres[group % 3] + noise * rng.normal(size=(len(fov), 12))
     card = DatasetCard(name="d", sheet="s", channels=["nucleus"], task=task, labels=CLASSES)
-    splits = make_splits(table, card, SplitSettings(folds={"group": 3, "image": 3}, seeds=[0]))
+    splits = make_splits(table, card, SPLITS)
     identity = {"dataset": "d", "backbone": "b", "channels": "map"}
     return ProbeData.of(embeddings, table, splits, [1.0], ["macro_f1"], identity)
 
@@ -110,16 +126,18 @@ def test_a_level_at_which_nothing_is_left_is_an_error():
         Aggregates.of(other, "group")
 
 
-def scored(folder: Path, data: ProbeData, fields=None, **chosen) -> pd.DataFrame:
+def scored(folder: Path, data: ProbeData, fields=None, halves=(), **chosen) -> pd.DataFrame:
     probe = AggregateProbe(
         fractions=[1.0],
         metrics=["macro_f1"],
+        splits=SPLITS,
         settings=AggregateSettings(**{"levels": ["fov", "group"], **chosen}),
         knn=KnnSettings(k=[1, 5]),
     )
     variants = variants_of(probe.settings, with_fields=fields is not None)
     files = {v.name: folder / f"{v.name}.predictions.parquet" for v in variants}
-    score_aggregates(data, fields, probe, folder / "scores.parquet", files)
+    written = LevelFiles(folder / "scores.parquet", files, folder / "scores.halves.parquet")
+    score_aggregates(data, halves, fields, probe, written)
     return read_parquet(folder / "scores.parquet")
 
 
@@ -170,3 +188,78 @@ def test_a_field_that_is_missing_is_named(tmp_path):
     fields = LabelledTiles.from_table(table, [], "multi-label")
     with pytest.raises(UserError, match="53 fields are not in the dataset of fields, first f01"):
         scored(tmp_path, data, (np.zeros((1, 3), np.float32), fields))
+
+
+def halves_of(data: ProbeData):
+    return half_divisions(data.tiles, SPLITS, [1.0], "d")
+
+
+def test_single_tiles_score_in_halves_as_in_the_probes_themselves(tmp_path):
+    data = cells()
+    scored(tmp_path, data, halves=halves_of(data))
+    found = read_parquet(tmp_path / "scores.halves.parquet")
+    assert found.columns.tolist() == ["source", "level", "aggregation", *HALF_COLUMNS]
+    own = found[found["level"] == "tile"][HALF_COLUMNS].reset_index(drop=True)
+    heads, knn = HeadSettings(kinds=["logreg"]), KnnSettings(k=[1, 5])
+    probes = (
+        lambda half, sink: run_heads(half, heads, sink=sink),
+        lambda half, sink: run_knn(half, knn, sink=sink),
+    )
+    expected = [scores_in_halves(data, halves_of(data), run) for run in probes]
+    pd.testing.assert_frame_equal(own, pd.concat(expected, ignore_index=True))
+
+
+@pytest.mark.parametrize("level", ["fov", "group"])
+def test_aggregates_are_scored_in_the_half_of_their_tiles_alone(tmp_path, level):
+    """A study of one half, whose other tiles do not exist, has the same scores at every level."""
+    data = cells()
+    divisions = halves_of(data)
+    scored(tmp_path, data, halves=divisions, levels=[level], methods=["mean"])
+    found = read_parquet(tmp_path / "scores.halves.parquet")
+    own = found[(found["level"] == level) & (found["scheme"] == "group")]
+    assert set(own["half"]) == {0, 1, 2, 3}
+    assert set(own["head"]) == {"floor", "logreg", "knn"}
+    half = [d for d in divisions if d.half == 3]
+    kept = np.zeros(len(data.tiles), dtype=bool)
+    for division in half:
+        kept[[*division.train, *division.validation, *division.test]] = True
+    # Tiles of the other half would be noticed.
+    embeddings = np.where(kept[:, None], data.embeddings, np.float32(np.nan))
+    alone = ProbeData(embeddings, data.tiles, half, data.metrics, data.identity)
+    aggregates = Aggregates.of(alone, level)
+    merged = aggregates.embed(embeddings, "mean")
+    assert np.isfinite(merged.embeddings).all()
+    run = partial(run_knn, settings=KnnSettings(k=[1]))
+    expected = scores_in_halves(merged, merged.divisions, lambda d, sink: run(d, sink=sink))
+    expected = expected[expected["scheme"] == "group"]["value"]
+    own = own[(own["half"] == 3) & (own["head"] == "knn") & (own["k"] == 1)]
+    assert len(own) == 1
+    assert own["value"].tolist() == expected.tolist()
+    schemes = {"group", "image"} if level == "fov" else {"group"}
+    assert set(found[found["level"] == level]["scheme"]) == schemes
+
+
+def test_a_level_with_too_few_groups_of_a_class_is_not_halved(tmp_path, caplog):
+    """Groups whose tiles disagree are left out, so that fewer remain than the tiles have."""
+    data = cells()
+    matrix = data.tiles.matrix.copy()
+    # Of the six groups of the first class, three have one tile of another class.
+    for group in ("g00", "g03", "g06"):
+        matrix[np.flatnonzero(data.tiles.groups == group)[0]] = [False, True, False]
+    mixed = ProbeData(
+        data.embeddings,
+        replace(data.tiles, matrix=matrix),
+        data.divisions,
+        data.metrics,
+        data.identity,
+    )
+    scored(tmp_path, mixed, halves=halves_of(mixed), methods=["mean"])
+    found = read_parquet(tmp_path / "scores.halves.parquet")
+    assert set(found["level"]) == {"tile", "fov"}
+    assert "d, level group: no half-samples" in caplog.text
+    assert "er has 3 groups" in caplog.text
+
+
+def test_without_divisions_of_halves_the_table_of_halves_is_empty(tmp_path):
+    scored(tmp_path, cells(), levels=["fov"], methods=["mean"])
+    assert read_parquet(tmp_path / "scores.halves.parquet").empty

@@ -5,15 +5,22 @@ import pandas as pd
 import pytest
 
 from transferscope.cards import DatasetCard
+from transferscope.compare.number_format import read_number_formats
 from transferscope.config.jobs import Leakage
-from transferscope.config.probes import SplitSettings
+from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
-from transferscope.probes.evaluation import ProbeData, evaluated_part, read_divisions
+from transferscope.probes.evaluation import (
+    ProbeData,
+    evaluated_part,
+    read_divisions,
+    write_tables,
+)
+from transferscope.probes.knn import run_knn
 from transferscope.probes.splits import make_splits, write_splits
 from transferscope.runtime.devices import torch_device
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
-from transferscope.stores.parquet import write_parquet
+from transferscope.stores.parquet import read_parquet, write_parquet
 
 CLASSES = ["er", "golgi"]
 CARD = DatasetCard(name="d", sheet="s.tsv", channels=["nucleus", "protein"], labels=CLASSES)
@@ -32,7 +39,7 @@ def tile_table() -> pd.DataFrame:
     return pd.DataFrame({"tile_id": ids, "group": groups, "labels": labels, "fov": ids})
 
 
-def write_store(folder: Path, embeddings: np.ndarray, ids: list[str]) -> Path:
+def write_store(folder: Path, embeddings: np.ndarray, ids: list[str], **attributes: object) -> Path:
     manifest = folder / "replicate.json"
     store = BlockStore.open_or_create(
         store_of(manifest),
@@ -46,20 +53,26 @@ def write_store(folder: Path, embeddings: np.ndarray, ids: list[str]) -> Path:
         shards=None,
         compress=False,
         ids=ids,
-        attributes={"columns": COLUMNS},
+        attributes={"columns": COLUMNS, **attributes},
     )
     store.write_block(0, embeddings)
     store.finish(manifest)
     return manifest
 
 
-def read(folder: Path, embeddings: np.ndarray, representation: str, channels: str) -> ProbeData:
+def read(
+    folder: Path,
+    embeddings: np.ndarray,
+    representation: str,
+    channels: str,
+    **attributes: object,
+) -> ProbeData:
     table = tile_table()
     write_parquet(table, folder / "tiles.parquet", {})
     chosen = SplitSettings(folds={"group": 2, "image": 2}, seeds=[0])
     write_splits(make_splits(table, CARD, chosen), folder / "splits.parquet")
     return ProbeData.read(
-        write_store(folder, embeddings, table["tile_id"].tolist()),
+        write_store(folder, embeddings, table["tile_id"].tolist(), **attributes),
         representation,
         channels,
         folder / "tiles.parquet",
@@ -95,6 +108,30 @@ def test_the_named_representation_is_read(
         "channels": channels,
         "task": "multi-label",
     }
+
+
+def test_what_the_store_says_of_its_number_format_goes_with_the_scores(tmp_path: Path) -> None:
+    found = {"n_tiles": 24, "same_nearest": 22, "overlap": 0.9}
+    rows = [
+        {"output": output, "channels": channels, **found, "same_nearest": same}
+        for output, channels, same in (("cls", "mean", 24), ("mean", "mean", 22))
+    ]
+    formats = {"precision": "bf16", "dtype": "float32"}
+    data = read(tmp_path, random_embeddings(), "vit@mean", "mean", neighbours_kept=rows, **formats)
+    assert data.number_format == formats | found
+    paths = tmp_path / "mean.parquet", tmp_path / "mean.predictions.parquet"
+    write_tables(data, *paths, lambda sink: run_knn(data, KnnSettings(k=[1]), sink=sink))
+    (row,) = read_number_formats([paths[0]]).to_dict("records")
+    assert row == {**formats, **found, "dataset": "d", "backbone": "vit@mean", "channels": "mean"}
+
+
+def test_stores_that_do_not_say_it_have_nothing_to_tell(tmp_path: Path) -> None:
+    data = read(tmp_path, random_embeddings(), "vit@mean", "mean")
+    assert data.number_format is None
+    paths = tmp_path / "mean.parquet", tmp_path / "mean.predictions.parquet"
+    write_tables(data, *paths, lambda sink: run_knn(data, KnnSettings(k=[1]), sink=sink))
+    assert "number_format" not in read_parquet(paths[0]).attrs
+    assert read_number_formats([paths[0]]).empty
 
 
 def test_embeddings_that_are_not_finite_are_refused(tmp_path: Path) -> None:

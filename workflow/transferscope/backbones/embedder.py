@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,22 @@ class Embedder(Protocol):
 
     def decide(self, sample: Tiles) -> dict[str, Any]:
         """Return what depends on the machine, from a few tiles; a resumed job reuses it."""
+
+    def kept(self, decision: dict[str, Any], sample: Iterable[Tiles]) -> list[dict[str, Any]]:
+        """Return what the formats that were decided do to the neighbours of a sample of tiles.
+
+        Parameters
+        ----------
+        decision
+            From `decide`.
+        sample
+            Tiles in parts; not read where the network runs in fp32.
+
+        Returns
+        -------
+        list of dict
+            From `neighbours.neighbours_kept`; empty where the network runs in fp32.
+        """
 
     def start(self, decision: dict[str, Any]) -> None:
         """Prepare for `__call__`, as decided."""

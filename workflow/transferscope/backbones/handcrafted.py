@@ -7,7 +7,7 @@ features are computed from intensities on the dataset's scale of 0 (black) to 1 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -294,6 +294,10 @@ class HandcraftedEmbedder:
     def decide(self, sample: Tiles) -> dict[str, Any]:
         """Return the number formats: features differ in scale, so that they stay float32."""
         return decision("fp32", "float32")
+
+    def kept(self, decision: dict[str, Any], sample: Iterable[Tiles]) -> list[dict[str, Any]]:
+        """Return nothing: no precision is reduced."""
+        return []
 
     def start(self, decision: dict[str, Any]) -> None:
         """Start the worker processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.embedder import Embeddings, Tiles, decision, storage_dtype
+from transferscope.backbones.neighbours import neighbours_kept
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
     DTYPES,
@@ -150,6 +152,27 @@ class NetworkEmbedder:
             LEAST_AGREEMENT,
         )
         return decision("fp32", storage_dtype(wanted), tried, agreement)
+
+    def kept(self, decision: dict[str, Any], sample: Iterable[Tiles]) -> list[dict[str, Any]]:
+        """Return how many tiles of a sample keep their neighbours in the formats decided."""
+        if decision["precision"] == "fp32":
+            return []
+        full, reduced = self.reference, self._in(decision["precision"])
+        batch_size = self.batch_size
+        wanted: list[Embeddings] = []
+        found: list[Embeddings] = []
+        for tiles in sample:
+            for backbone, rows in ((full, wanted), (reduced, found)):
+                self.backbone = backbone
+                rows.append(self(tiles))
+        # fp32 needs more memory than the job will.
+        self.batch_size = batch_size
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A value that is too large for the store stops the job when its block is written.
+            stored = np.concatenate(found).astype(decision["dtype"]).astype(np.float32)
+            return neighbours_kept(
+                np.concatenate(wanted), stored, self.columns(), self.assignment.strategy
+            )
 
     def start(self, decision: dict[str, Any]) -> None:
         """Put the network into the number format that was decided."""

@@ -20,7 +20,7 @@ from transferscope.commands.options import (
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Probe, ProbeJob
 
 if TYPE_CHECKING:
-    from transferscope.probes.evaluation import ProbeData
+    from transferscope.probes.evaluation import Division, ProbeData
 
 app = Typer()
 
@@ -31,6 +31,7 @@ SplitsIn = Annotated[Path, Option(help="Split table (.parquet).")]
 Threads = Annotated[int, Option(help="Processor cores to use.")]
 ScoresOut = Annotated[Path, Option(help="Score table to write (.parquet).")]
 PredictionsOut = Annotated[Path, Option(help="Table of predictions to write (.parquet).")]
+HalvesOut = Annotated[Path, Option(help="Table of scores in halves to write (.parquet).")]
 
 
 @app.command()
@@ -44,14 +45,13 @@ def probe(
     card: CardIn,
     scores: ScoresOut,
     predictions: PredictionsOut,
-    halves: Annotated[Path, Option(help="Table of scores in halves to write (.parquet).")],
+    halves: HalvesOut,
     settings: Annotated[ProbeJob, settings_option(ProbeJob)],
     threads: Threads = 2,
 ) -> None:
     """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
     from transferscope.probes.evaluation import write_halves, write_tables
-    from transferscope.probes.halves import half_divisions
     from transferscope.probes.registry import find_probe
 
     found = find_probe(name, "probe")
@@ -59,12 +59,7 @@ def probe(
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
     run = found.load()
-    # A backbone evaluated on one division only, whose training saw the other groups, has no halves.
-    divisions = (
-        half_divisions(data.tiles, settings.splits, [max(settings.fractions)], card.card.name)
-        if data.leakage.only is None
-        else []
-    )
+    divisions = _half_divisions(data, settings)
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 
@@ -112,6 +107,7 @@ def aggregate(
     predictions: Annotated[
         Path, Option(help="Folder to write one table of predictions per level into.")
     ],
+    halves: HalvesOut,
     settings: Annotated[AggregateProbe, settings_option(AggregateProbe)],
     threads: Threads = 2,
     fields: Annotated[
@@ -121,8 +117,8 @@ def aggregate(
         Path | None, Option(help="Tile table of the whole fields (.parquet).")
     ] = None,
 ) -> None:
-    """Score tiles, fields and groups of a store by the same head, on the same folds."""
-    from transferscope.probes.aggregation import read_fields, score_aggregates
+    """Score tiles, fields and groups of a store by the same head, on the same folds and halves."""
+    from transferscope.probes.aggregation import LevelFiles, read_fields, score_aggregates
     from transferscope.probes.variants import variants_of
 
     store = embeddings, representation, channels
@@ -131,8 +127,22 @@ def aggregate(
     if fields is not None and fields_table is not None:
         known = read_fields(fields, representation, channels, fields_table)
     variants = variants_of(settings.settings, with_fields=known is not None)
-    files = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
-    score_aggregates(data, known, settings, scores, files)
+    of_variants = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
+    files = LevelFiles(scores, of_variants, halves)
+    score_aggregates(data, _half_divisions(data, settings), known, settings, files)
+
+
+def _half_divisions(data: ProbeData, settings: ProbeJob | AggregateProbe) -> list[Division]:
+    """Return the divisions of the halves of a dataset, with all training labels.
+
+    A backbone evaluated on one division only, whose training saw the other groups, has no halves.
+    """
+    from transferscope.probes.halves import half_divisions
+
+    if data.leakage.only is not None:
+        return []
+    largest = [max(settings.fractions)]
+    return half_divisions(data.tiles, settings.splits, largest, data.identity["dataset"])
 
 
 def _probe_data(

@@ -16,6 +16,7 @@ from transferscope.compare.tables import REMAKE, Head, Store, head_of
 from transferscope.config.channel_strategies import family_of
 from transferscope.errors import Problem, UserError
 from transferscope.probes.score_table import HALF, HALF_COLUMNS
+from transferscope.probes.variants import VARIANT, Variant
 from transferscope.runtime.arrays import Floats
 
 # Dataset, store, head, scheme, fraction, metric and class.
@@ -64,18 +65,38 @@ def read_halves(paths: Sequence[Path]) -> HalfScores:
     UserError
         Naming all tables that cannot be read or lack a column.
     """
+    return _half_scores(_read(paths, HALF_COLUMNS))
+
+
+def read_halves_of_levels(paths: Sequence[Path]) -> dict[Variant, HalfScores]:
+    """Read the scores in halves of stores at all levels, by variant; as `read_halves`."""
+    tables = _read(paths, [*VARIANT, *HALF_COLUMNS])
+    if not tables:
+        return {}
+    table = pd.concat(tables, ignore_index=True)
+    return {
+        Variant.of(*map(str, names)): _half_scores([own.drop(columns=VARIANT)])
+        for names, own in table.groupby(VARIANT, sort=False)
+    }
+
+
+def _read(paths: Sequence[Path], columns: list[str]) -> list[pd.DataFrame]:
+    """Read the tables that are not empty."""
     tables, problems = [], []
     for path in paths:
         try:
-            tables.append(pd.read_parquet(path, columns=HALF_COLUMNS))
+            tables.append(pd.read_parquet(path, columns=columns))
         except (OSError, KeyError, pa.ArrowException) as error:
             problems.append(Problem(str(path), f"cannot be read: {error}", REMAKE))
     if problems:
         raise UserError(problems)
-    filled = [table.astype({"k": "Int64"}) for table in tables if not table.empty]
-    if not filled:
+    return [table.astype({"k": "Int64"}) for table in tables if not table.empty]
+
+
+def _half_scores(tables: Sequence[pd.DataFrame]) -> HalfScores:
+    if not tables:
         return HalfScores()
-    table = pd.concat(filled, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     table["channels"] = table["channels"].map(family_of)
     table["k"] = table["k"].fillna(0).astype("int64")
     keys = [column for column in HALF_COLUMNS if column not in (HALF, "value")]

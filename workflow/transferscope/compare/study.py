@@ -21,6 +21,7 @@ from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
+from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
 from transferscope.compare.plateau import enough_from
 from transferscope.compare.selection import at_full_fraction, choose
@@ -105,8 +106,8 @@ def compare(
     """Compare all stores of a study.
 
     Writes `scores`, `differences`, `leaderboard` and `across_datasets` (also as CSV), `chosen`,
-    `confusion`, `per_class` and `finetuning` (Parquet) into `folder`, and the summary as a table
-    and in sentences.
+    `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
+    summary as a table and in sentences.
 
     Parameters
     ----------
@@ -172,6 +173,7 @@ def compare(
         "confusion": _confusions(bootstrapped, chosen, summary, settings),
         "per_class": class_table(_concatenate(counts, []), intervals),
         "finetuning": _concatenate(gained, TUNED_COLUMNS),
+        "number_format": read_number_formats(score_paths),
     }
     for name, table in tables.items():
         table = table if name == "scores" else rounded(table)

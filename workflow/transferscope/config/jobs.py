@@ -78,6 +78,7 @@ class AggregateProbe(Probe):
     """
 
     settings: AggregateSettings = AggregateSettings()
+    splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
 

@@ -145,6 +145,15 @@ class StudyPaths:
         """Score table of one representation at every level of aggregation."""
         return self.scores("aggregate", dataset, representation, channels)
 
+    def aggregate_halves(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Scores of one representation at every level, in halves of the groups."""
+        return self.halves("aggregate", dataset, representation, channels)
+
     def aggregate_predictions(
         self,
         variant: str,

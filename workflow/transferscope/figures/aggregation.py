@@ -110,7 +110,7 @@ def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -
 def _footnote(compared: CompareSettings, n_groups: int) -> str:
     return (
         "Points: scores of all test folds, all training labels; the same folds at every level. "
-        f"Intervals: {percent(compared.confidence)} bootstrap over groups "
+        f"Intervals: {percent(compared.confidence)} over groups, for training and for testing "
         f"({compared.bootstrap:,} draws; n = {n_groups:,} groups at most). Next to each point: its "
         "paired difference from single tiles; * where it is shown, after correction. "
         "Groups are scored by group alone: by image their tiles are on both sides."
@@ -120,7 +120,7 @@ def _footnote(compared: CompareSettings, n_groups: int) -> str:
 def _looks(scores: pd.DataFrame) -> dict[Variant, tuple[str, str]]:
     """Return colour and marker of each variant."""
     known = scores[VARIANT].drop_duplicates().itertuples(index=False)
-    variants = [Variant(source, level, method or "mean") for source, level, method in known]
+    variants = [Variant.of(*names) for names in known]
     return dict(zip(variants, zip(cycle([GREY, *OKABE_ITO]), cycle(MARKERS)), strict=False))
 
 

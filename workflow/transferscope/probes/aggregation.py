@@ -4,13 +4,14 @@ The embedding of an aggregate (a field or a group) is the elementwise mean or me
 Only tiles that are in a split count. An aggregate has each class of any of its tiles; in a
 single-label task, aggregates whose tiles have different classes are left out. An aggregate has the
 role of its tiles, so that all levels are compared on the same folds. Groups are therefore scored
-only with the scheme `group`: with `image` their tiles are on both sides.
+only with the scheme `group`: with `image` their tiles are on both sides. In halves of the groups,
+too, an aggregate is where its tiles are.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +19,21 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
-from transferscope.config.probes import AggregationMethod
+from transferscope.config.probes import AggregationMethod, SplitSettings
 from transferscope.errors import user_error
-from transferscope.probes.evaluation import Division, ProbeData, Sink, output_of
+from transferscope.probes.evaluation import (
+    Division,
+    ProbeData,
+    ResultTables,
+    Sink,
+    output_of,
+    scores_in_halves,
+)
+from transferscope.probes.halves import can_be_halved
 from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
 from transferscope.probes.labels import LabelledTiles, joint_labels
-from transferscope.probes.score_table import SCORE_COLUMNS
+from transferscope.probes.score_table import HALF_COLUMNS, SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
 from transferscope.runtime.arrays import Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -39,6 +48,8 @@ class Aggregates:
 
     Parameters
     ----------
+    level
+        `fov` or `group`.
     names
         Name of each aggregate, str [A].
     codes
@@ -47,6 +58,7 @@ class Aggregates:
         Labels, groups and divisions of the aggregates; with empty embeddings, [A, 0].
     """
 
+    level: str
     names: Texts
     codes: Integers
     data: ProbeData
@@ -82,7 +94,22 @@ class Aggregates:
             what = f"the tiles of a {level} have different classes, so that none is left to score"
             fix = f"Take {level} out of `aggregate.levels`, or {dataset} out of the study."
             raise user_error(f"dataset {dataset}", what, fix)
-        return cls(names, codes, found)
+        return cls(level, names, codes, found)
+
+    def in_halves(self, divisions: Sequence[Division], settings: SplitSettings) -> list[Division]:
+        """Return the divisions of these aggregates, given those of their tiles, in halves.
+
+        None where the aggregates, of which some may have been left out, are too few to halve.
+        """
+        schemes = {division.scheme for division in self.data.divisions}
+        found = [_of_aggregates(d, self.codes) for d in divisions if d.scheme in schemes]
+        what = f"{self.data.identity['dataset']}, level {self.level}"
+        if not found or not can_be_halved(self.data.tiles, settings, what):
+            return []
+        if any(not len(d.train) or not len(d.test) for d in found):
+            logger.warning("%s: no half-samples, errors are larger: a fold would be empty", what)
+            return []
+        return found
 
     def embed(
         self, embeddings: Floats32, method: AggregationMethod, codes: Integers | None = None
@@ -119,27 +146,46 @@ def aggregate(
     return merged
 
 
+@dataclass(frozen=True)
+class LevelFiles:
+    """What the scores of a store at all levels are written to.
+
+    Parameters
+    ----------
+    scores
+        Table of the scores: `VARIANT`, then `SCORE_COLUMNS`.
+    predictions
+        Tables of the predictions, by name of the variant.
+    halves
+        Table of the scores in halves of the groups: `VARIANT`, then `HALF_COLUMNS`.
+    """
+
+    scores: Path
+    predictions: Mapping[str, Path]
+    halves: Path
+
+
 def score_aggregates(
     data: ProbeData,
+    halves: Sequence[Division],
     fields: tuple[Floats32, LabelledTiles] | None,
     probe: AggregateProbe,
-    scores: Path,
-    predictions: Mapping[str, Path],
+    files: LevelFiles,
 ) -> None:
-    """Score a store at every level; write one score table, and predictions per variant.
+    """Score a store at every level, and in halves of the groups; write all tables.
 
     Parameters
     ----------
     data
         The tiles, with divisions of the full fraction.
+    halves
+        Divisions of the tiles in all halves, from `halves.half_divisions`; may be empty.
     fields
         Embeddings [F, D] of whole fields by the same backbone, and their tiles, if there are any.
     probe
         Levels, methods and heads.
-    scores
-        Path of the scores: `VARIANT`, then `SCORE_COLUMNS`.
-    predictions
-        Paths of the predictions, by name of the variant.
+    files
+        What to write.
 
     Raises
     ------
@@ -147,12 +193,16 @@ def score_aggregates(
         If no aggregate is left at a level, or a field is missing.
     """
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
-    tables = []
-    for variant, own in _data_of_variants(data, fields, probe):
-        with parquet_parts(predictions[variant.name], described) as sink:
+    tables, in_halves = [], []
+    for variant, own, halved in _data_of_variants(data, halves, fields, probe):
+        with parquet_parts(files.predictions[variant.name], described) as sink:
             table = _score(own, probe, sink)
         tables.append(table.assign(**variant.columns)[[*VARIANT, *SCORE_COLUMNS]])
-    write_parquet(pd.concat(tables, ignore_index=True), scores, described)
+        of_halves = [scores_in_halves(own, halved, run) for run in _heads(probe)]
+        table = pd.concat(of_halves, ignore_index=True)
+        in_halves.append(table.assign(**variant.columns)[[*VARIANT, *HALF_COLUMNS]])
+    write_parquet(pd.concat(tables, ignore_index=True), files.scores, described)
+    write_parquet(pd.concat(in_halves, ignore_index=True), files.halves, described)
 
 
 def read_fields(
@@ -173,31 +223,48 @@ def read_fields(
     return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
 
 
-def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
-    """Run the floor, logistic regression and k-NN."""
+def _heads(probe: AggregateProbe) -> list[Callable[[ProbeData, Sink], ResultTables]]:
+    """Return what runs the floor with logistic regression, and what runs k-NN."""
     heads = probe.heads.model_copy(update={"kinds": ["logreg"]})
+    return [
+        lambda data, sink: run_heads(data, heads, sink=sink),
+        lambda data, sink: run_knn(data, probe.knn, sink=sink),
+    ]
+
+
+def _score(data: ProbeData, probe: AggregateProbe, sink: Sink) -> pd.DataFrame:
     tables = []
-    for results in (run_heads(data, heads, sink=sink), run_knn(data, probe.knn, sink=sink)):
+    for run in _heads(probe):
+        results = run(data, sink)
         results.flush()
         tables.append(results.scores())
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
 def _data_of_variants(
-    data: ProbeData, fields: tuple[Floats32, LabelledTiles] | None, probe: AggregateProbe
-) -> Iterator[tuple[Variant, ProbeData]]:
+    data: ProbeData,
+    halves: Sequence[Division],
+    fields: tuple[Floats32, LabelledTiles] | None,
+    probe: AggregateProbe,
+) -> Iterator[tuple[Variant, ProbeData, Sequence[Division]]]:
+    """Yield each variant with its data and its divisions in halves."""
     levels: dict[str, Aggregates] = {
         level: Aggregates.of(data, level) for level in probe.settings.levels
     }
+    in_halves = {
+        level: found.in_halves(halves, probe.splits) if halves else []
+        for level, found in levels.items()
+    }
     for variant in variants_of(probe.settings, with_fields=fields is not None):
         if variant.level == TILE:
-            yield variant, data
-        elif variant.source != FIELDS:
-            yield variant, levels[variant.level].embed(data.embeddings, variant.method)
+            yield variant, data, halves
+            continue
+        found, halved = levels[variant.level], in_halves[variant.level]
+        if variant.source != FIELDS:
+            yield variant, found.embed(data.embeddings, variant.method), halved
         elif fields is not None:
-            found = levels[variant.level]
             codes = _codes_of_fields(fields[1], data.tiles, found)
-            yield variant, found.embed(fields[0], variant.method, codes)
+            yield variant, found.embed(fields[0], variant.method, codes), halved
 
 
 def _codes_of_fields(fields: LabelledTiles, tiles: LabelledTiles, found: Aggregates) -> Integers:

@@ -28,6 +28,7 @@ from transferscope.probes.metrics import (
 from transferscope.probes.score_table import (
     HALF,
     HALF_COLUMNS,
+    NUMBER_FORMAT,
     SCORE_COLUMNS,
     SEEN_IN_TRAINING,
     SIZES,
@@ -120,6 +121,8 @@ class ProbeData:
         Values of the columns `IDENTITY`.
     leakage
         What the backbone saw of the dataset in training.
+    number_format
+        From `EmbeddingStore.number_format`: what the store's number format does to neighbours.
     """
 
     embeddings: Floats32
@@ -128,6 +131,7 @@ class ProbeData:
     metrics: Sequence[Metric]
     identity: Mapping[str, str]
     leakage: Leakage = field(default_factory=Leakage)
+    number_format: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -200,10 +204,13 @@ class ProbeData:
             what = f"holds other tiles than {tile_table.name}"
             fix = "Delete the store and its manifest and run the workflow again."
             raise user_error(manifest, what, fix)
-        embeddings = store.read(output_of(representation), channels)
+        output = output_of(representation)
+        embeddings = store.read(output, channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
-        return cls.of(embeddings, table, read_splits(splits), fractions, metrics, identity, leakage)
+        made = read_splits(splits)
+        data = cls.of(embeddings, table, made, fractions, metrics, identity, leakage)
+        return replace(data, number_format=store.number_format(output, channels))
 
     @property
     def is_multi_label(self) -> bool:
@@ -410,10 +417,12 @@ def write_tables(
     run
         Runs the probe with a sink for the predictions.
     """
-    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    described: dict[str, Any] = {"classes": data.tiles.classes, "task": data.tiles.task}
     with parquet_parts(predictions, described) as sink:
         results = run(sink)
         results.flush()
+    if data.number_format is not None:
+        described[NUMBER_FORMAT] = data.number_format
     write_parquet(results.scores(), scores, described)
 
 
@@ -436,10 +445,23 @@ def write_halves(
     run
         Runs the probe on data, with a sink for the predictions, which are not kept.
     """
+    described = {"classes": data.tiles.classes, "task": data.tiles.task}
+    write_parquet(scores_in_halves(data, divisions, run), path, described)
+
+
+def scores_in_halves(
+    data: ProbeData, divisions: Sequence[Division], run: Callable[[ProbeData, Sink], ResultTables]
+) -> pd.DataFrame:
+    """Run a probe in halves of the groups; the arguments are those of `write_halves`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `HALF_COLUMNS`.
+    """
     halved = replace(data, divisions=list(divisions))
     results = run(halved, _ignore) if divisions else ResultTables(halved)
-    described = {"classes": data.tiles.classes, "task": data.tiles.task}
-    write_parquet(results.half_scores(), path, described)
+    return results.half_scores()
 
 
 def _ignore(_predictions: pd.DataFrame) -> None:

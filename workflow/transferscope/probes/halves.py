@@ -46,8 +46,7 @@ def half_divisions(
     dataset
         Name of the dataset, for the seeds.
     """
-    if settings.halves and (why := _too_few(tiles, settings)):
-        logger.warning("%s: no half-samples, errors are larger: %s", dataset, why)
+    if not settings.halves or not can_be_halved(tiles, settings, dataset):
         return []
     found: list[Division] = []
     for pair in range(settings.halves):
@@ -63,6 +62,23 @@ def half_divisions(
             divisions = read_divisions(pd.concat(parts, ignore_index=True), fractions)
             found += [replace(each, half=2 * pair + side) for each in divisions]
     return found
+
+
+def can_be_halved(tiles: LabelledTiles, settings: SplitSettings, what: str) -> bool:
+    """Return whether there are enough groups, of each class and per fold; warn if not.
+
+    Parameters
+    ----------
+    tiles
+        Tiles or aggregates, with the classes of the splits.
+    settings
+        The study's `splits`.
+    what
+        What they are, for the warning.
+    """
+    if why := _too_few(tiles, settings):
+        logger.warning("%s: no half-samples, errors are larger: %s", what, why)
+    return not why
 
 
 def _too_few(tiles: LabelledTiles, settings: SplitSettings) -> str:

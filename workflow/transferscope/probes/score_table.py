@@ -28,6 +28,8 @@ SCORE_COLUMNS = [
 # Scores in halves of the groups, means over seeds; `half` is 2 * pair + side.
 HALF = "half"
 HALF_COLUMNS = [*STORE, "head", "k", "scheme", "fraction", HALF, "metric", "class", "value"]
+# Metadata of the table of scores, from `EmbeddingStore.number_format`.
+NUMBER_FORMAT = "number_format"
 FLOOR = "floor"
 KNN = "knn"
 KNN_METRICS = {"cosine": "", "euclidean": "Euclidean distance"}

@@ -30,6 +30,11 @@ class Variant:
     level: str
     method: AggregationMethod = "mean"
 
+    @classmethod
+    def of(cls, source: str, level: str, aggregation: str) -> Variant:
+        """Return the variant that has these values of the columns `VARIANT`."""
+        return cls(source, level, "median" if aggregation == "median" else "mean")
+
     @property
     def name(self) -> str:
         """Name in file names.

@@ -25,7 +25,7 @@ from transferscope.costs.needs import (
 from transferscope.costs.sizes import UNKNOWN_COST, Sizes
 from transferscope.costs.tuning import tuning_passes
 from transferscope.probes.probe import FrozenProbe, Load
-from transferscope.probes.registry import HEADS, wanted_probes
+from transferscope.probes.registry import HEADS, KNN, wanted_probes
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.steps.embed import BackboneStep
 from transferscope.steps.step import Folder, Job, Step, Wildcards, backbone_of, per_probed
@@ -164,7 +164,8 @@ class Aggregate(_Evaluation):
     """Score tiles, fields and groups of a store by the same head, on the same folds."""
 
     name = "aggregate"
-    version = 4
+    version = 5
+    options = (*_Evaluation.options, "halves")
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))
@@ -174,7 +175,11 @@ class Aggregate(_Evaluation):
 
     def outputs(self) -> dict[str, Any]:
         predictions = Folder(self.paths.aggregate_predictions("tile").parent)
-        return {"scores": self.paths.aggregate_scores(), "predictions": predictions}
+        return {
+            "scores": self.paths.aggregate_scores(),
+            "predictions": predictions,
+            "halves": self.paths.aggregate_halves(),
+        }
 
     def params(self) -> dict[str, Any]:
         return {
@@ -189,6 +194,7 @@ class Aggregate(_Evaluation):
         probe = AggregateProbe(
             **{**self.shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
+            splits=config.splits.model_copy(update={"fractions": [1.0]}),
             heads=config.heads,
             knn=config.knn,
         )
@@ -208,11 +214,13 @@ class Aggregate(_Evaluation):
         return [text for option, path in pairs for text in (option, str(path))]
 
     def need(self, wildcards: Wildcards) -> Need:
-        """Return the need of the same head at several levels, one after the other."""
+        """Return the need of the same heads at several levels, one after the other."""
         settings = self.config.aggregate
         heads = self.probe_need(HEADS, self.config.heads, wildcards)
+        knn = self.probe_need(KNN, self.config.knn, wildcards)
         variants = 1 + len(settings.levels) * len(settings.methods)
-        return Need(heads.mem_mb, LEAST_MINUTES + variants * (heads.minutes - LEAST_MINUTES))
+        minutes = heads.minutes + knn.minutes - 2 * LEAST_MINUTES
+        return Need(heads.mem_mb, LEAST_MINUTES + variants * minutes)
 
 
 class Finetune(_Evaluation):

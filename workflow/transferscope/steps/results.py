@@ -30,6 +30,7 @@ TABLES = (
     "confusion",
     "per_class",
     "finetuning",
+    "number_format",
 )
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 5
@@ -142,9 +143,11 @@ class Aggregation(_Comparison):
         return [{}] if self._levels() else []
 
     def inputs(self) -> dict[str, Any]:
-        scores = self.paths.aggregate_scores
-        levels = [scores(p.dataset, p.representation, p.channels) for p in self._levels()]
-        return {"scores": levels}
+        levels = [(p.dataset, p.representation, p.channels) for p in self._levels()]
+        return {
+            "scores": [self.paths.aggregate_scores(*level) for level in levels],
+            "halves": [self.paths.aggregate_halves(*level) for level in levels],
+        }
 
     def outputs(self) -> dict[str, Any]:
         tables = [self.paths.comparison(table) for table in LEVEL_TABLES]

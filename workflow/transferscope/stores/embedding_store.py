@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,30 @@ class EmbeddingStore(StoreReader):
             return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
         values = whole if whole is not None else np.concatenate(parts, axis=1)
         return np.asarray(values, dtype=np.float32)
+
+    def number_format(
+        self, output: str | None = None, strategy: str | None = None
+    ) -> dict[str, Any] | None:
+        """Return what the number format does to the neighbours of a sample of tiles.
+
+        Parameters
+        ----------
+        output, strategy
+            As in `read`.
+
+        Returns
+        -------
+        dict or None
+            `precision` of the network, `dtype` of the store, `n_tiles`, `same_nearest` and
+            `overlap`, as `backbones.neighbours` counts them; None where the network ran in fp32, or
+            the store was made by a version that did not measure it.
+        """
+        name = self.columns[0].output if output is None else output
+        for row in self.attributes.get("neighbours_kept", []):
+            if (row["output"], row["channels"]) == (name, strategy):
+                formats = {key: self.attributes[key] for key in ("precision", "dtype")}
+                return formats | {key: row[key] for key in ("n_tiles", "same_nearest", "overlap")}
+        return None
 
     def _of_output(self, output: str | None) -> list[Columns]:
         name = self.columns[0].output if output is None else output
