@@ -725,10 +725,11 @@ def _prepare() -> None:
     gc.set_threshold(100_000)
 
 
-def _print(table: pd.DataFrame, columns: Sequence[str], present: str) -> None:
+def _print(title: str, table: pd.DataFrame, columns: Sequence[str], present: str) -> None:
     """Print the designs that have a value in a column, as Markdown."""
     part = table.reindex(columns=columns).dropna(subset=[present]).fillna("-")
     if len(part):
+        print(f"{title}:\n")
         print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
         for row in part.astype(str).to_numpy():
             print(f"| {' | '.join(row)} |")
@@ -747,17 +748,17 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
     table, needed = with_groups(summarised(rows, DESIGNS), rows, SWEEP)
     if "any pair shown" in table:
         everything = pd.concat([table, _pooled(table)], ignore_index=True)
-        _print(everything, EQUAL_COLUMNS, "any pair shown")
-    for columns, present in (
-        (UNEQUAL_COLUMNS, "equals with p < .05"),
-        (POWER_COLUMNS, "inferior ruled out"),
-        (CURVE_COLUMNS, "curve covered"),
-        (GAP_COLUMNS, "split gap"),
-        (TUNED_COLUMNS, "gain covered"),
-        (MARGIN_COLUMNS, "margin"),
-        (GROUP_COLUMNS, GROUP_COLUMNS[-1]),
+        _print("Equally good stores", everything, EQUAL_COLUMNS, "any pair shown")
+    for title, columns, present in (
+        ("Stores of different quality", UNEQUAL_COLUMNS, "equals with p < .05"),
+        ("Power", POWER_COLUMNS, "inferior ruled out"),
+        ("Learning curves at 25, 50 and 100 % of the groups", CURVE_COLUMNS, "curve covered"),
+        ("Split by image minus split by group", GAP_COLUMNS, "split gap"),
+        ("Fine-tuning that gains nothing", TUNED_COLUMNS, "gain covered"),
+        ("Practical equality of two stores", MARGIN_COLUMNS, "margin"),
+        ("Groups needed, from studies of different size", GROUP_COLUMNS, GROUP_COLUMNS[-1]),
     ):
-        _print(table, columns, present)
+        _print(title, table, columns, present)
     if needed is not None:
         print(needed)
 
