@@ -8,6 +8,7 @@ from scipy import stats
 from transferscope.cards import DatasetCard
 from transferscope.compare.levels import compare_levels, levels_of
 from transferscope.compare.study import compare
+from transferscope.compare.uncertainty import HALF_SHARE
 from transferscope.config.jobs import AggregateProbe
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
@@ -138,7 +139,7 @@ def test_the_interval_of_a_level_is_that_of_its_own_halves(study):
     bootstrapped = (bare_reach / stats.t.ppf(0.975, 23)) ** 2 / 3
     wide = in_halves.pivot_table(values="value", index="backbone", columns="half")
     squares = (wide[[0, 2, 4]].to_numpy() - wide[[1, 3, 5]].to_numpy()) ** 2
-    ratio = (1 / 4 * squares.mean(axis=1)).sum() / bootstrapped.sum()
+    ratio = (HALF_SHARE * squares.mean(axis=1)).sum() / bootstrapped.sum()
     weight = 3 * (1 + 0.4 * (len(STORES) - 1))
     factor = (8 * 2.5 + weight * ratio) / (8 + weight)
     df = 1 / (1 / (8 + weight) + 1 / 23)
