@@ -9,7 +9,7 @@ from comparison_data import make_tiles, write_study
 from transferscope.compare.number_format import (
     COLUMNS,
     ON_SCORES,
-    number_format_note,
+    number_format_notes,
     read_number_formats,
 )
 from transferscope.compare.study import compare
@@ -64,24 +64,23 @@ def rows_of(*stores: tuple[str, int, int]) -> pd.DataFrame:
     [
         (
             [("a", 256, 250), ("b", 256, 248), ("c", 256, 256)],
-            "In bf16, stored as float16, 8 of 256 tiles (3.1 %) have another nearest neighbour "
+            "in bf16, stored as float16, 8 of 256 tiles (3.1 %) have another nearest neighbour "
             "among these than in fp32, in `b / map`, the most of 3 stores.",
         ),
         (
             [("a", 40, 39)],
-            "In bf16, stored as float16, 1 of 40 tiles (2.5 %) has another nearest neighbour "
+            "in bf16, stored as float16, 1 of 40 tiles (2.5 %) has another nearest neighbour "
             "among these than in fp32, in `a / map`.",
         ),
         (
             [("a", 256, 256), ("b", 256, 256)],
-            "In bf16, stored as float16, all 256 tiles of a sample have the nearest neighbour "
+            "in bf16, stored as float16, all 256 tiles of a sample have the nearest neighbour "
             "among these that they have in fp32, in each of 2 stores.",
         ),
     ],
 )
 def test_the_sentence_names_the_store_whose_neighbours_change_most(stores, expected):
-    assert number_format_note(rows_of(*stores), "cells") == f"{expected} {ON_SCORES}"
-    assert number_format_note(rows_of(*stores), "other") == ""
+    assert number_format_notes(rows_of(*stores)) == [f"`cells`: {expected}", ON_SCORES]
 
 
 def test_the_summary_says_it_of_reduced_precision_alone(study, tmp_path):
@@ -93,7 +92,7 @@ def test_the_summary_says_it_of_reduced_precision_alone(study, tmp_path):
     say(study.scores[0], 240)
     compare(study.scores, study.predictions, settings, *files)
     text = files[2].read_text()
-    assert "### What the number format does" in text
+    assert "## What the number format does" in text
     assert "16 of 256 tiles (6.2 %) have another nearest neighbour" in text
     table = read_parquet(tmp_path / "compare/number_format.parquet")
     assert table["same_nearest"].tolist() == [240]

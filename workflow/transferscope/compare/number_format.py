@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from transferscope.compare.tables import matching
-from transferscope.compare.wording import percent, store_name
+from transferscope.compare.wording import percent, quoted, store_name
 from transferscope.config.channel_strategies import family_of
 from transferscope.probes.score_table import NUMBER_FORMAT, STORE
 from transferscope.stores.parquet import METADATA_KEY
@@ -47,35 +46,32 @@ def read_number_formats(score_paths: Sequence[Path]) -> pd.DataFrame:
     return found.drop_duplicates(STORE, ignore_index=True)
 
 
-def number_format_note(formats: pd.DataFrame, dataset: str) -> str:
-    """Say of a dataset which store's neighbours change most; empty where nothing is known.
+def number_format_notes(formats: pd.DataFrame) -> list[str]:
+    """Say of each dataset which store's neighbours change most, and what follows.
 
     Parameters
     ----------
     formats
-        From `read_number_formats`.
-    dataset
-        Name of the dataset.
+        From `read_number_formats`; nothing is said if it is empty.
     """
-    rows = matching(formats, dataset=dataset)
-    if rows.empty:
-        return ""
+    notes = [_note(rows, str(name)) for name, rows in formats.groupby("dataset", sort=True)]
+    return [*notes, ON_SCORES] if notes else []
+
+
+def _note(rows: pd.DataFrame, dataset: str) -> str:
     worst = rows.sort_values("same_nearest").to_dict("records")[0]
     n_tiles = int(worst["n_tiles"])
     n_changed = n_tiles - int(worst["same_nearest"])
-    made = f"In {worst['precision']}, stored as {worst['dtype']},"
-    if n_changed:
-        verb = "has" if n_changed == 1 else "have"
-        most = f", the most of {len(rows)} stores" if len(rows) > 1 else ""
-        found = (
-            f"{made} {n_changed} of {n_tiles} tiles ({percent(round(n_changed / n_tiles, 3))}) "
-            f"{verb} another nearest neighbour among these than in fp32, in {store_name(worst)}"
-            f"{most}."
-        )
-    else:
+    made = f"{quoted(dataset)}: in {worst['precision']}, stored as {worst['dtype']},"
+    if not n_changed:
         where = f"each of {len(rows)} stores" if len(rows) > 1 else store_name(worst)
-        found = (
+        return (
             f"{made} all {n_tiles} tiles of a sample have the nearest neighbour among these that "
             f"they have in fp32, in {where}."
         )
-    return f"{found} {ON_SCORES}"
+    verb = "has" if n_changed == 1 else "have"
+    most = f", the most of {len(rows)} stores" if len(rows) > 1 else ""
+    return (
+        f"{made} {n_changed} of {n_tiles} tiles ({percent(round(n_changed / n_tiles, 3))}) {verb} "
+        f"another nearest neighbour among these than in fp32, in {store_name(worst)}{most}."
+    )

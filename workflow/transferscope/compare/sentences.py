@@ -12,7 +12,7 @@ import pandas as pd
 from transferscope.compare.finetuning import KEYS as TUNED_KEYS
 from transferscope.compare.finetuning import best_frozen
 from transferscope.compare.leakage import training_notes
-from transferscope.compare.number_format import number_format_note
+from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.plateau import SATURATED
 from transferscope.compare.selection import CHOSEN_BY, at_full_fraction, choose
 from transferscope.compare.tables import Head, Store, head_of, matching
@@ -194,10 +194,10 @@ def describe(
         parts += _of_dataset(evidence)
         if notes := training_notes(summary, dataset, settings):
             parts += ["", "### What backbones have seen", "", *_bullets(notes)]
-        if note := number_format_note(tables["number_format"], dataset):
-            parts += ["", "### What the number format does", "", *_bullets([note])]
     if across := list(_across_datasets(tables["across_datasets"], summary, settings)):
         parts += ["", "## Over all datasets", "", *_bullets(across)]
+    if notes := number_format_notes(tables["number_format"]):
+        parts += ["", "## What the number format does", "", *_bullets(notes)]
     return "\n".join(parts) + "\n"
 
 
