@@ -127,6 +127,11 @@ class OfScheme:
     ranked: pd.DataFrame
 
     @property
+    def is_secondary(self) -> bool:
+        """Whether the split by group, which is the estimate for new groups, says more."""
+        return self.scheme != "group" and "group" in set(self.all.chosen["scheme"])
+
+    @property
     def best(self) -> Any:
         """The row of the best store."""
         return self.ranked.iloc[0]
@@ -227,6 +232,8 @@ def _across_datasets(
 ) -> Iterator[str]:
     """Say which differences hold on average over datasets, by the head that all have."""
     together = choose(summary.assign(dataset=""), settings.metric)
+    if (by_group := matching(together, scheme="group")).size:
+        together = by_group
     for _, chosen in together.iterrows():
         rows = matching(pairs, head_of(chosen), scheme=chosen["scheme"])
         if rows.empty:
@@ -276,7 +283,9 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
         f"{settings.margin:g} or more is ruled out, for each pair by itself. *May be the best*: "
         f"in {level} of studies, some store is at least as good as each store left out. A store is "
-        "a backbone with a channel strategy.",
+        "a backbone with a channel strategy. *Letters* in tables of stores: stores that share one "
+        "in a column are not shown to differ. Intervals in these tables are of one store; that of "
+        "the highest store is wider, because it also holds for the highest of many.",
     ]
 
 
@@ -327,6 +336,8 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
     yield from _runner_up(known)
     yield from _handcrafted(known)
     yield from _floor(known)
+    if known.is_secondary:
+        return
     yield from _mapping(known)
     yield _saturation(known)
     yield from _fine_tuning(known)
@@ -580,12 +591,7 @@ def _ranking(evidence: Evidence) -> list[str]:
     for store, found in cells.items():
         label = quoted(store).replace("|", "\\|")
         lines.append(f"| {label} | {' | '.join(found.get(s, '-') for s in schemes)} |")
-    note = (
-        "Stores that share a letter in a column are not shown to differ, by however little. Each "
-        "interval is of one store; that of the highest store above is wider, because it also holds "
-        "for the highest of many."
-    )
-    return [*lines, "", note]
+    return lines
 
 
 def _cell(row: Any) -> str:
@@ -610,7 +616,8 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
                 f"{where} reaches a {metric} of {number(best['mean'])}, which is suspiciously "
                 "high: check the groups, and that no label is visible in the images."
             )
-        yield from _few_groups(known)
+        if not known.is_secondary:
+            yield from _few_groups(known)
         below = _from(known.gaps("floor"), best, "first_")
         if len(below) and below.iloc[0]["verdict"] != "better":
             yield f"{where} is not shown to be better than the floor: do not rely on it."
