@@ -20,6 +20,7 @@ from transferscope.compare.uncertainty import POWER
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
+    about,
     capitalised,
     count,
     estimate,
@@ -282,9 +283,10 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "
         "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
         f"{settings.margin:g} or more is ruled out, for each pair by itself. *May be the best*: "
-        f"in {level} of studies, some store is at least as good as each store left out. A store is "
-        "a backbone with a channel strategy. *Letters* in tables of stores: stores that share one "
-        "in a column are not shown to differ. Intervals in these tables are of one store; that of "
+        f"in {level} of studies, the stores so named include a best one. A store is "
+        "a backbone with a channel strategy. Intervals of differences are of one difference each, "
+        "so that one above zero may be undecided after the correction. *Letters* in tables of "
+        "stores: stores that share one in a column are not shown to differ. Intervals in these tables are of one store; that of "
         "the highest store is wider, because it also holds for the highest of many.",
     ]
 
@@ -369,13 +371,13 @@ def _may_be_best(known: OfScheme) -> Iterator[str]:
         yield f"Each of the {len(leaders)} stores may be the best: none is ruled out."
         return
     if len(candidates) == 1 and len(_from(candidates, known.best)):
-        are = "The other store is not" if others == 1 else f"None of the other {others} stores is"
-        yield f"{are} better."
+        ruled = "The other store is" if others == 1 else f"All other {others} stores are"
+        yield f"Only it may be the best. {ruled} ruled out."
         return
     names = ", ".join(store_name(row) for row in candidates.to_dict("records"))
     yield (
-        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. For each "
-        f"of the other {others}, another store is at least as good."
+        f"{len(candidates)} of {count(len(leaders), 'store')} may be the best: {names}. The "
+        f"other {'is' if others == 1 else f'{others} are'} ruled out."
     )
 
 
@@ -400,7 +402,7 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
     if known.best["channels"] == FEATURES:
-        yield "The highest store is hand-crafted features: no network is shown to be needed."
+        yield "The highest store is hand-crafted features: no network is shown to be better."
         return
     baseline, gaps = found.iloc[0], known.gaps("handcrafted")
     direct = _from(_from(gaps, known.best, "first_"), baseline, "second_")
@@ -482,7 +484,7 @@ def _saturation(known: OfScheme) -> str:
         groups = count(round(curve.iloc[-1]["n_train_groups"]), "training group")
         return (
             f"No smaller fraction of the {groups} is shown to give {share} of the highest store's "
-            "full score: more labels may still help."
+            "full score; whether more labels help is open."
         )
     groups = count(round(row.iloc[0]["n_train_groups"]), "training group")
     return (
@@ -533,10 +535,11 @@ def _power(known: OfScheme) -> Iterator[str]:
         return
     typical = gaps.sort_values("detectable").iloc[len(gaps) // 2]
     yield (
-        f"A difference of {number(typical['detectable'])} between two stores would be shown by "
-        f"{percent(POWER)} of studies like this one ({count(int(typical['n_groups']), 'group')}); "
-        f"one of .05 needs about {int(typical['groups_for_05']):,} groups, one of .02 about "
-        f"{int(typical['groups_for_02']):,}."
+        f"A difference of {number(typical['detectable'])} between two typical stores would be "
+        f"shown, after correction, by {percent(POWER)} of studies like this one "
+        f"({count(int(typical['n_groups']), 'group')}); one of .05 needs about "
+        f"{about(typical['groups_for_05'])} groups, one of .02 about "
+        f"{about(typical['groups_for_02'])}."
     )
 
 
@@ -604,8 +607,8 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
     metric = METRIC_NAMES[evidence.settings.metric]
     if (n_repeats := int(evidence.chosen["n_repeats"].min())) < ENOUGH_REPEATS:
         yield (
-            f"The splits were repeated {times(n_repeats)}: {ENOUGH_REPEATS} repeats "
-            "(`splits.seeds: [0, 1, 2]`) find smaller differences."
+            f"The splits were made {times(n_repeats)}; made {times(ENOUGH_REPEATS)} "
+            "(`splits.seeds: [0, 1, 2]`), they find smaller differences."
         )
     for scheme in evidence.chosen["scheme"]:
         known = evidence.of_scheme(scheme)
@@ -640,7 +643,7 @@ def _few_groups(known: OfScheme) -> Iterator[str]:
         yield (
             f"By {known.scheme}, {count(len(few), 'class')} of {len(rows)} have fewer than "
             f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide "
-            f"({', '.join(named)}{' ...' if len(few) > len(named) else ''})."
+            f"(in all folds: {', '.join(named)}{' ...' if len(few) > len(named) else ''})."
         )
 
 

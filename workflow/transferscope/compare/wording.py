@@ -25,7 +25,7 @@ STRATEGY_PHRASES = {
 }
 SCHEME_NAMES = {
     "group": "Split by group (no group on both sides: the estimate for new groups)",
-    "image": "Split by image (groups on both sides, as in older papers)",
+    "image": "Split by image (groups on both sides: optimistic)",
 }
 
 
@@ -115,6 +115,17 @@ def count(n: int, noun: str) -> str:
     """
     plural = "es" if noun.endswith("s") else "s"
     return f"{n:,} {noun}{'' if n == 1 else plural}"
+
+
+def about(n: float) -> str:
+    """Return a number of groups to two digits.
+
+    Examples
+    --------
+    >>> about(4428), about(97), about(7)
+    ('4,400', '97', '7')
+    """
+    return f"{round(float(f'{n:.2g}')):,}"
 
 
 def times(n: int) -> str:
