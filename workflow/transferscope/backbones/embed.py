@@ -6,12 +6,10 @@ written into it, so that a killed job resumes exactly as it began.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,13 +27,13 @@ from transferscope.errors import Problem, UserError
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, attributes_of
+from transferscope.stores.conversion import convert_folder
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
-from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
-from transferscope.tiles.checked_reads import CheckedReads
 
 logger = logging.getLogger(__name__)
 
+ARRAY = "embeddings"
 # Tiles on which the number format is tried out, spread evenly over the dataset.
 SAMPLE_TILES = 8
 # Tiles that are read at once, while the batches before them are computed.
@@ -138,6 +136,7 @@ class StoreFilling:
         """Open the store to resume it, or create it, and start the embedder as it was."""
         found = attributes_of(self.store_path) if self.store_path.exists() else {}
         if found.get("recipe") == self.recipe:
+            convert_folder(self.store_path, ARRAY, self.source)
             decision = found["decision"]
         else:
             decision = self.embedder.decide(_sample(self.source))
@@ -167,11 +166,10 @@ class StoreFilling:
         source, columns = self.source, self.embedder.columns()
         widths = {c["stop"] - c["start"] for c in columns}
         total, n_tiles = columns[-1]["stop"], len(source)
-        step = self._rows_per_read
         return BlockStore.open_or_create(
             self.store_path,
             format=EMBEDDINGS_FORMAT,
-            array="embeddings",
+            array=ARRAY,
             fingerprint=self.fingerprint,
             shape=(n_tiles, total),
             dtype=decision["dtype"],
@@ -192,7 +190,7 @@ class StoreFilling:
                 "decision": decision,
             },
             recipe=self.recipe,
-            source_of=lambda start, stop: source.digest_of(start, stop, step),
+            source=source,
         )
 
     def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
@@ -209,18 +207,16 @@ class StoreFilling:
             for first in range(start, stop, step)
         ]
         parts: list[Embeddings] = []
-        seen = hashlib.sha256()
-        read = CheckedReads(source)
-        with progress_bar(self.description, sum(sizes), "images") as bar, _distrusting(store):
-            reads = prefetched(lambda span: read(span[1], span[2]), spans)
+        with progress_bar(self.description, sum(sizes), "images") as bar:
+            reads = prefetched(lambda span: source.read(span[1], span[2]), spans)
             for (block, first, last, stop), raw in zip(spans, reads, strict=True):
                 parts.append(self.embedder(raw))
-                seen.update(np.ascontiguousarray(raw).data)
                 bar.update(last - first)
                 if last == stop:
                     values = _checked(np.concatenate(parts), store, source, block)
-                    store.write_block(block, values, seen.digest())
-                    parts, seen = [], hashlib.sha256()
+                    start = store.blocks()[block][1]
+                    store.write_block(block, values, source.source_of(start, stop))
+                    parts = []
 
     @property
     def _rows_per_read(self) -> int:
@@ -259,18 +255,6 @@ def _sample(source: TileStore) -> Tiles:
     """Return a few tiles, spread evenly over the store: neighbours are of one field."""
     rows = np.unique(np.linspace(0, len(source) - 1, SAMPLE_TILES).round().astype(int))
     return np.concatenate([source.read(int(row), int(row) + 1) for row in rows])
-
-
-@contextmanager
-def _distrusting(store: BlockStore) -> Iterator[None]:
-    """Discard what was made of tiles that turn out to be damaged."""
-    try:
-        yield
-    except DamagedBlockError as error:
-        for block, start, stop in store.blocks():
-            if start < error.damage.stop and error.damage.start < stop:
-                store.forget(block)
-        raise
 
 
 def prefetched(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
