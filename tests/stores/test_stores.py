@@ -32,9 +32,6 @@ def open_store(folder, fingerprint="f1"):
         shape=VALUES.shape,
         dtype="float16",
         block_rows=BLOCK,
-        chunks=(BLOCK, 6),
-        shards=None,
-        compress=False,
         ids=IDS,
         attributes={"columns": COLUMNS},
     )

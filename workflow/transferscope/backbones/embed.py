@@ -174,9 +174,7 @@ class StoreFilling:
             shape=(n_tiles, total),
             dtype=decision["dtype"],
             block_rows=self.block_rows,
-            chunks=(min(self.block_rows, n_tiles), widths.pop() if len(widths) == 1 else total),
-            shards=None,
-            compress=False,
+            width=widths.pop() if len(widths) == 1 else None,
             ids=source.tile_ids,
             attributes={
                 "columns": columns,

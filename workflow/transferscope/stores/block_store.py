@@ -128,11 +128,9 @@ class BlockStore:
         shape: tuple[int, ...],
         dtype: npt.DTypeLike,
         block_rows: int,
-        chunks: tuple[int, ...],
-        shards: tuple[int, ...] | None,
-        compress: bool,
         ids: Sequence[str],
         attributes: Mapping[str, Any],
+        width: int | None = None,
         recipe: str | None = None,
         source: RowSource | None = None,
     ) -> BlockStore:
@@ -146,15 +144,13 @@ class BlockStore:
             Folder; format name; name of the main array; digest of all that its content depends on;
             shape and type of the main array.
         block_rows
-            Rows per block; a multiple of the chunk and shard lengths.
-        chunks, shards
-            Chunk and shard shapes.
-        compress
-            Whether to compress (Blosc: LZ4, bit shuffle).
+            Rows per block.
         ids
             Tile ids, in row order.
         attributes
             Further attributes of the store.
+        width
+            Columns per file of an embedding store; None: all.
         recipe
             Digest of what a block depends on in addition to its source; None: blocks are not kept.
         source
@@ -178,7 +174,7 @@ class BlockStore:
             if store.group.attrs["fingerprint"] == fingerprint:
                 store._forget_replaced()
                 return store
-            if source is not None and store._fits(shape, dtype, block_rows, chunks):
+            if source is not None and store._fits(shape, dtype, block_rows, width):
                 store._renew(shape[0], source, ids, final)
                 return store
         if path.is_symlink() or path.exists():
@@ -186,15 +182,12 @@ class BlockStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _writable(), writing(path):
             group: Any = zarr.open_group(SyncedStore(path), mode="w", zarr_format=3)
-            codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
             main = group.create_array(
                 array,
                 shape=shape,
                 dtype=dtype,
-                chunks=chunks,
-                shards=shards,
-                compressors=[*([codec] if compress else []), Crc32cCodec()],
                 dimension_names=DIMENSIONS[format],
+                **_layout(format, shape, block_rows, width),
             )
             parts = [TILE_SUMS] if format == TILES_FORMAT else []
             parts += ["source"] if recipe is not None else []
@@ -235,11 +228,12 @@ class BlockStore:
         shape: tuple[int, ...],
         dtype: npt.DTypeLike,
         block_rows: int,
-        chunks: tuple[int, ...],
+        width: int | None,
     ) -> bool:
-        """Return whether blocks of this store have the given layout."""
+        """Return whether blocks of this embedding store have the given layout."""
+        layout = _layout(EMBEDDINGS_FORMAT, shape, block_rows, width)
         mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
-        return mine == (shape[1:], np.dtype(dtype), block_rows, chunks)
+        return mine == (shape[1:], np.dtype(dtype), block_rows, layout["chunks"])
 
     def _forget_replaced(self) -> None:
         """Forget blocks with a file that is missing or is another one."""
@@ -283,6 +277,7 @@ class BlockStore:
         for block in set(range(n_blocks)) - kept:
             self.forget(block)
         write_ids(self.group, ids)
+        self.group.attrs.pop(FORMER_CONTENT, None)
         self.group.attrs.update(attributes)
         logger.info(
             "%s: the rows have changed; %d blocks of %d are kept", self.path, len(kept), n_blocks
@@ -411,6 +406,19 @@ class BlockStore:
             for name in sorted(names)
             if not name.name.startswith(".") and not name.as_posix().startswith(of_blocks)
         }
+
+
+def _layout(
+    format: str, shape: tuple[int, ...], block_rows: int, width: int | None
+) -> dict[str, Any]:
+    """Return how the main array is divided and encoded: see docs/store-format.md."""
+    sum_ = Crc32cCodec()
+    if format == TILES_FORMAT:
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
+        chunks, shards = (1, *shape[1:]), (block_rows, *shape[1:])
+        return {"chunks": chunks, "shards": shards, "compressors": [codec, sum_]}
+    chunks = min(block_rows, shape[0]), width or shape[1]
+    return {"chunks": chunks, "compressors": [sum_]}
 
 
 def _create_block_arrays(

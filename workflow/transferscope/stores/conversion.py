@@ -25,7 +25,6 @@ from transferscope.stores.block_store import (
 )
 from transferscope.stores.manifest import (
     FORMAT_VERSION,
-    TILES_FORMAT,
     Manifest,
     how_to_remake,
     store_of,
@@ -98,7 +97,7 @@ def convert_folder(
     logger.info("%s: converting it to version %d of the format", path, FORMAT_VERSION)
     group = opened_group(path)
     done = group["done"][:]
-    if attributes["format"] == TILES_FORMAT and done.all():
+    if done.all():
         attributes[FORMER_CONTENT] = hashlib.sha256(group["digest"][:].tobytes()).hexdigest()
     new = _empty_copy(_next_to(path, "new"), array, group, attributes)
     for block, start, stop in new.blocks():
@@ -143,11 +142,9 @@ def _empty_copy(path: Path, array: str, group: Any, attributes: dict[str, Any]) 
         shape=main.shape,
         dtype=main.dtype,
         block_rows=attributes["block_rows"],
-        chunks=main.chunks,
-        shards=main.shards,
-        compress=attributes["format"] == TILES_FORMAT,
         ids=read_ids(group),
         attributes=attributes,
+        width=main.chunks[1],
         recipe=attributes.get("recipe"),
     )
 

@@ -82,9 +82,6 @@ def open_tile_store(
         shape=(len(ids), *tile_shape),
         dtype=dtype,
         block_rows=block_rows,
-        chunks=(1, *tile_shape),
-        shards=(block_rows, *tile_shape),
-        compress=True,
         ids=ids,
         attributes={
             "channels": card.channels,
