@@ -7,7 +7,7 @@ written into it, so that a killed job resumes exactly as it began.
 from __future__ import annotations
 
 import logging
-import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.backbones import VERSION
-from transferscope.backbones.embedder import Embedder, Embeddings, Tiles
+from transferscope.backbones.embedder import Embedder, Embeddings, Rows, Tiles
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import BackboneCard
 from transferscope.channels.assignment import assign
-from transferscope.config.compute import ComputeSettings
+from transferscope.config.compute import READ_BUFFERS, ComputeSettings, rows_per_read
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 ARRAY = "embeddings"
 # Tiles on which the number format is tried out, spread evenly over the dataset.
 SAMPLE_TILES = 8
-# Tiles that are read at once, while the batches before them are computed.
-READ_BYTES = 64 * 2**20
 SHOWN_IDS = 10
 
 Item = TypeVar("Item")
@@ -198,31 +196,39 @@ class StoreFilling:
         source, sizes = self.source, [stop - start for _, start, stop in missing]
         if done := store.rows - sum(stop - start for _, start, stop in store.missing()):
             logger.info("%s: going on after %d of %d tiles", self.description, done, store.rows)
-        step = self._rows_per_read
+        step = rows_per_read(self.embedder.batch_size, source.manifest.shape[1:])
         spans = [
             (block, first, min(first + step, stop), stop)
             for block, start, stop in missing
             for first in range(start, stop, step)
         ]
-        parts: list[Embeddings] = []
+        parts: list[Rows] = []
         with progress_bar(self.description, sum(sizes), "images") as bar:
-            reads = prefetched(lambda span: source.read(span[1], span[2]), spans)
+            reads = self._reads([(first, last) for _, first, last, _ in spans], step)
             for (block, first, last, stop), raw in zip(spans, reads, strict=True):
                 parts.append(self.embedder(raw))
                 bar.update(last - first)
                 if last == stop:
-                    values = _checked(np.concatenate(parts), store, source, block)
+                    values = _checked(self.embedder.collected(parts), store, source, block)
                     start = store.blocks()[block][1]
                     store.write_block(block, values, source.source_of(start, stop))
                     parts = []
 
-    @property
-    def _rows_per_read(self) -> int:
-        """A whole number of batches, so that batches never depend on how much is read."""
-        source, batch_size = self.source, self.settings.batch_size
-        pixel_bytes = int(source.array.dtype.itemsize)
-        tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * pixel_bytes)
-        return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
+    def _reads(self, places: Sequence[tuple[int, int]], most_rows: int) -> Iterator[Tiles]:
+        """Yield the tiles of each place (start, stop), valid until the next; read ahead."""
+        source, embedder = self.source, self.embedder
+        if source.reads_in_turn:
+            yield from prefetched(lambda place: source.read(*place), places)
+            return
+        shape = (most_rows, *source.manifest.shape[1:])
+        buffers = [embedder.buffer(shape, source.array.dtype) for _ in range(READ_BUFFERS)]
+
+        def read(number: int) -> Tiles:
+            (start, stop), buffer = places[number], buffers[number % READ_BUFFERS]
+            embedder.wait(buffer)
+            return source.read(start, stop, out=buffer[: stop - start])
+
+        yield from prefetched(read, range(len(places)), READ_BUFFERS - 1)
 
     def close(self) -> None:
         """Release what the embedder took."""
@@ -255,14 +261,18 @@ def _sample(source: TileStore) -> Tiles:
     return np.concatenate([source.read(int(row), int(row) + 1) for row in rows])
 
 
-def prefetched(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `read(item)` for each item, while a thread reads the next one."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
-        coming = reader.submit(read, items[0])
-        for item in items[1:]:
-            ready, coming = coming, reader.submit(read, item)
+def prefetched(
+    read: Callable[[Item], Result], items: Sequence[Item], ahead: int = 1
+) -> Iterator[Result]:
+    """Yield `read(item)` for each item in order, while threads read the next `ahead` ones."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="reader") as reader:
+        coming = deque(reader.submit(read, item) for item in items[:ahead])
+        for item in items[ahead:]:
+            ready = coming.popleft()
+            coming.append(reader.submit(read, item))
             yield ready.result()
-        yield coming.result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _checked(

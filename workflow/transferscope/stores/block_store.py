@@ -115,7 +115,8 @@ class BlockStore:
             self._digests: Any = self.group["digest"]
             self._sources: Any = self.group.get("source")
             self._tile_sums: Any = self.group.get(TILE_SUMS)
-        self.block_rows = int(self.group.attrs["block_rows"])
+        attributes: dict[str, Any] = dict(self.group.attrs)
+        self.block_rows = int(attributes["block_rows"])
 
     @classmethod
     def open_or_create(
