@@ -157,15 +157,16 @@ class StoreReader(ABC):
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
-    def sums(self) -> dict[str, str] | None:
-        """Return the sha256 of each file, as it was written, by name; None in version 1."""
+    def sums(self) -> dict[str, str]:
+        """Return the sha256 of each file, as it was written, by name; none in version 1."""
         if self._old_sums is not None:
-            return None
+            return {}
         found = dict(self.manifest.files or {})
+        by_block = self._group["digest"], self._group["done"]
         for block, records in enumerate(self._digests):
             found |= {name: sum_.sha256.hex() for name, sum_ in self._files_of(block).items()}
-            for name, content in (("digest", records.tobytes()), ("done", b"\1")):
-                (key,) = keys_of_block(self._group[name], block)
+            for array, content in zip(by_block, (records.tobytes(), b"\1"), strict=True):
+                (key,) = keys_of_block(array, block)
                 found[key] = hashlib.sha256(content).hexdigest()
         return found
 
