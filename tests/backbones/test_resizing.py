@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
@@ -12,28 +12,38 @@ from transferscope.backbones.resizing import bands, resized
 sides = st.integers(1, 70)
 
 
-@given(sides, sides, st.integers(1, 64), st.sampled_from([np.uint8, np.uint16, np.float32]))
-def test_it_is_torchs_filter(height: int, width: int, size: int, dtype: type) -> None:
-    rng = np.random.default_rng(height * 100 + width)
-    raw = torch.from_numpy(rng.integers(0, 255, (2, 3, height, width)).astype(dtype))
+sizes = st.integers(1, 64)
+LOW, HIGH = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.0, 20.0, 90.0), (255.0, 200.0, 100.0)))
+
+
+def clipped(raw: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    return (torch.clamp(raw.to(torch.float32), low, high) - low) / 255
+
+
+def check(raw: torch.Tensor, size: int) -> None:
     before = raw.clone()
-    found = resized(raw, size, lambda rows: rows.to(torch.float32) / 255)
-    expected = interpolate(
-        before.to(torch.float32) / 255, (size, size), mode="bicubic", antialias=True
-    )
+    # Limits of each tile, as percentiles are.
+    low, high = (limit.repeat(len(raw), 1, 1, 1) for limit in (LOW, HIGH))
+    low[-1] /= 2
+    pixels = clipped(before, low, high)
+    expected = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    found = resized(raw, size, clipped, low, high)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
     assert torch.equal(raw, before)
 
 
-def test_each_pixel_is_prepared_with_its_own_channel() -> None:
-    raw = torch.from_numpy(np.random.default_rng(0).integers(0, 4000, (3, 2, 60, 50), np.uint16))
-    low, high = (torch.tensor(v).view(1, 2, 1, 1) for v in ((10.0, 200.0), (900.0, 3000.0)))
+@settings(deadline=None)
+@given(sides, sides, sizes, st.sampled_from([np.uint8, np.uint16, np.float32]))
+def test_it_is_torchs_filter(height: int, width: int, size: int, dtype: type) -> None:
+    rng = np.random.default_rng(height * 100 + width)
+    check(torch.from_numpy(rng.integers(0, 255, (2, 3, height, width)).astype(dtype)), size)
 
-    def clipped(rows: torch.Tensor) -> torch.Tensor:
-        return torch.clamp(rows.to(torch.float32), low, high)
 
-    expected = interpolate(clipped(raw), (32, 32), mode="bicubic", antialias=True)
-    torch.testing.assert_close(resized(raw, 32, clipped), expected, rtol=1e-6, atol=2e-3)
+@pytest.mark.parametrize("shape", [(300, 300), (256, 256), (1100, 260)])
+@pytest.mark.parametrize("size", [224, 256, 300, 64])
+def test_of_large_tiles_too(shape: tuple[int, int], size: int) -> None:
+    rng = np.random.default_rng(0)
+    check(torch.from_numpy(rng.integers(0, 255, (2, 3, *shape), dtype=np.uint16)), size)
 
 
 @pytest.mark.parametrize(("length", "size"), [(600, 224), (64, 224), (7, 7), (1, 16)])

@@ -1,12 +1,12 @@
 """Antialiased bicubic resizing on a processor, as products with banded matrices.
 
-`torch.nn.functional.interpolate` defines the result; its weights are read off here. Products of
-small blocks, each fed with rows that were converted just before and are still in the cache, take
-about half of its time.
+`torch.nn.functional.interpolate` defines the result; its weights are read off here. The products
+take about half of its time, if the pixels, converted just before, are still in the cache.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +17,9 @@ from torch.nn import functional
 
 # Output rows per block: a trade of idle products with zeros against calls.
 BLOCK = 16
+# Pixels from which on each channel of each tile is resized on its own, in the cache of a core.
+LARGE = 256**2
+Prepare = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def bands(length: int, size: int) -> tuple[Band, ...]:
         return tuple(found)
 
 
-def resized(raw: Tensor, size: int, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor) -> Tensor:
     """Return prepared tiles at another size.
 
     Parameters
@@ -65,7 +68,10 @@ def resized(raw: Tensor, size: int, prepare: Callable[[Tensor], Tensor]) -> Tens
     size
         Side of the result in px; tiles that are not square are squeezed.
     prepare
-        Returns float32 pixels, each from its raw value alone; called with some rows of all tiles.
+        Returns raw pixels as float32, each from its value and the limits alone; called with all
+        tiles or one channel of one.
+    low, high
+        Limits that `prepare` is given, [1 or B, C, 1, 1].
 
     Returns
     -------
@@ -74,17 +80,33 @@ def resized(raw: Tensor, size: int, prepare: Callable[[Tensor], Tensor]) -> Tens
     """
     height, width = raw.shape[-2:]
     if (height, width) == (size, size):
-        return prepare(raw)
+        return prepare(raw, low, high)
     if raw.device.type != "cpu":
-        return interpolated(prepare(raw), (size, size))
-    lower = torch.empty((*raw.shape[:2], size, width))
-    for band in bands(height, size):
-        rows = prepare(raw[:, :, band.start : band.stop])
-        lower[:, :, band.first : band.last] = band.weights @ rows
+        return interpolated(prepare(raw, low, high), (size, size))
     found = torch.empty((*raw.shape[:2], size, size))
-    for band in bands(width, size):
-        found[..., band.first : band.last] = lower[..., band.start : band.stop] @ band.weights.T
+    if height * width < LARGE:
+        _resize(prepare(raw, low, high), found)
+        return found
+    limits = [limit.expand(*raw.shape[:2], 1, 1) for limit in (low, high)]
+    for tile, channel in itertools.product(*map(range, raw.shape[:2])):
+        own = (limit[tile, channel] for limit in limits)
+        _resize(prepare(raw[tile, channel], *own), found[tile, channel])
     return found
+
+
+def _resize(pixels: Tensor, found: Tensor) -> None:
+    """Resize [..., H, W] to [..., size, size]."""
+    size, (height, width) = found.shape[-1], pixels.shape[-2:]
+    lower = torch.empty((*pixels.shape[:-2], size, width))
+    for band in bands(height, size):
+        rows = pixels[..., band.start : band.stop, :]
+        if pixels.ndim == 2:
+            torch.mm(band.weights, rows, out=lower[band.first : band.last])
+        else:
+            lower[..., band.first : band.last, :] = band.weights @ rows
+    for band in bands(width, size):
+        columns = lower[..., band.start : band.stop] @ band.weights.T
+        found[..., band.first : band.last] = columns
 
 
 def interpolated(pixels: Tensor, size: tuple[int, int]) -> Tensor:

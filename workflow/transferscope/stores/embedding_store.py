@@ -91,7 +91,7 @@ class EmbeddingStore(StoreReader):
 
     def _verified(self, columns: slice) -> Values:
         if self._old_sums is None:
-            return self._values(0, len(self), columns)
+            return self.values(0, len(self), columns)
         return np.concatenate([self.block(block) for block in range(self.blocks)])
 
     def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:

@@ -23,7 +23,7 @@ from transferscope.stores.block_store import (
     opened_group,
     read_ids,
 )
-from transferscope.stores.chunk_files import DamagedChunkError
+from transferscope.stores.chunk_files import DamagedChunkError, in_parallel
 from transferscope.stores.file_sums import FileSum
 from transferscope.stores.manifest import (
     Manifest,
@@ -222,7 +222,7 @@ class StoreReader(ABC):
             content = self.array.store.hold(name)
             if self._old_sums is None and not self._files_of(block)[name].fits(content):
                 raise self.damaged_block(block)
-        values = self._values(*self._rows_of(block))
+        values = self.values(*self._rows_of(block))
         if self._old_sums is not None and not self._old_sums.fit(block, values):
             raise self.damaged_block(block)
         return values
@@ -237,10 +237,10 @@ class StoreReader(ABC):
         start = block * self.block_rows
         return start, min(start + self.block_rows, len(self))
 
-    def _values(
+    def values(
         self, start: int, stop: int, columns: slice = slice(None), out: Values | None = None
     ) -> Values:
-        """Return rows [start, stop) of the array, or raise a `UserError`.
+        """Return rows [start, stop) of the array; of version 1, they are not verified.
 
         Parameters
         ----------
@@ -250,6 +250,13 @@ class StoreReader(ABC):
             Along the second axis.
         out
             Contiguous array to read into; None: a new one.
+
+        Raises
+        ------
+        DamagedBlockError
+            If they differ from their checksum.
+        UserError
+            If they cannot be read.
         """
         try:
             if self._old_sums is not None or self.is_remote:
@@ -258,14 +265,28 @@ class StoreReader(ABC):
             if out is None:
                 shape = (stop - start, width, *self.array.shape[2:])
                 out = np.empty(shape, dtype=self.array.dtype)
-            for block in range(start // self.block_rows, -(-stop // self.block_rows)):
-                base, end = self._rows_of(block)
-                first, last = max(start, base), min(stop, end)
-                self._read_part(block, first, last, columns, out[first - start : last - start])
+            self._read_blocks(start, stop, columns, out)
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
             raise self._broken(what) from None
         return out
+
+    def _read_blocks(self, start: int, stop: int, columns: slice, out: Values) -> None:
+        """Read rows [start, stop) of a local store into an array."""
+        blocks = range(start // self.block_rows, -(-stop // self.block_rows))
+
+        def read(first: int, last: int) -> None:
+            for block in blocks[first:last]:
+                base, end = self._rows_of(block)
+                begin, finish = max(start, base), min(stop, end)
+                part = out[begin - start : finish - start]
+                self._read_part(block, begin, finish, columns, part)
+
+        # A shard's chunks are decoded by several threads themselves.
+        if self.array.shards:
+            read(0, len(blocks))
+        else:
+            in_parallel(read, len(blocks), out.nbytes)
 
     def _read_part(self, block: int, start: int, stop: int, columns: slice, out: Values) -> None:
         """Read rows [start, stop), of one block, or raise a `DamagedBlockError`."""

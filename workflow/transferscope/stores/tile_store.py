@@ -37,7 +37,7 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._blocks = WholeBlocks(self._values, self.block, self.block_rows, len(self))
+        self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self))
 
     @property
     def channels(self) -> list[str]:
@@ -86,7 +86,7 @@ class TileStore(StoreReader):
             If they cannot be read.
         """
         if not self.reads_in_turn:
-            return self._values(start, stop, out=out)
+            return self.values(start, stop, out=out)
         values = self._blocks.read(start, stop)
         if self._old_sums is not None:
             self._old_tile_sums.note(start, values)
