@@ -205,8 +205,8 @@ def _preprocessor() -> Preprocessor:
 
 
 def _plain_resize(raw: Tensor) -> Tensor:
-    # Each channel has limits of its own.
+    # Each channel has limits of its own, and may be empty.
     low, high = (torch.full((1, 2, 1, 1), limit) for limit in (LOW, HIGH))
-    pixels = torch.clamp(raw.to(torch.float32), low, high)
+    pixels = torch.minimum(torch.maximum(raw.to(torch.float32), low), high)
     small = interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True)
-    return (small - low) / (high - low)
+    return torch.where(high > low, (small - low) / (high - low), 0.0)

@@ -83,30 +83,30 @@ def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor)
         return prepare(raw, low, high)
     if raw.device.type != "cpu":
         return interpolated(prepare(raw, low, high), (size, size))
-    found = torch.empty((*raw.shape[:2], size, size))
     if height * width < LARGE:
-        _resize(prepare(raw, low, high), found)
-        return found
+        return _both_axes(prepare(raw, low, high), size)
+    found = torch.empty((*raw.shape[:2], size, size))
     limits = [limit.expand(*raw.shape[:2], 1, 1) for limit in (low, high)]
     for tile, channel in itertools.product(*map(range, raw.shape[:2])):
         own = (limit[tile, channel] for limit in limits)
-        _resize(prepare(raw[tile, channel], *own), found[tile, channel])
+        found[tile, channel] = _both_axes(prepare(raw[tile, channel], *own), size)
     return found
 
 
-def _resize(pixels: Tensor, found: Tensor) -> None:
-    """Resize [..., H, W] to [..., size, size]."""
-    size, (height, width) = found.shape[-1], pixels.shape[-2:]
-    lower = torch.empty((*pixels.shape[:-2], size, width))
-    for band in bands(height, size):
-        rows = pixels[..., band.start : band.stop, :]
+def _both_axes(pixels: Tensor, size: int) -> Tensor:
+    return _rows(_rows(pixels, size).mT, size).mT
+
+
+def _rows(pixels: Tensor, size: int) -> Tensor:
+    """Resize [..., H, W] to [..., size, W]."""
+    found = torch.empty((*pixels.shape[:-2], size, pixels.shape[-1]))
+    for band in bands(pixels.shape[-2], size):
+        used = pixels[..., band.start : band.stop, :]
         if pixels.ndim == 2:
-            torch.mm(band.weights, rows, out=lower[band.first : band.last])
+            torch.mm(band.weights, used, out=found[band.first : band.last])
         else:
-            lower[..., band.first : band.last, :] = band.weights @ rows
-    for band in bands(width, size):
-        columns = lower[..., band.start : band.stop] @ band.weights.T
-        found[..., band.first : band.last] = columns
+            found[..., band.first : band.last, :] = band.weights @ used
+    return found
 
 
 def interpolated(pixels: Tensor, size: tuple[int, int]) -> Tensor:
