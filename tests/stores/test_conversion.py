@@ -51,7 +51,9 @@ def as_version_1(manifest: Path, kind: type[TileStore] | type[EmbeddingStore], k
             for b in range(store.blocks)
         ]
         arrays["source"] = np.frombuffer(b"".join(sources), np.uint8).reshape(-1, 32)
-    attributes = {k: v for k, v in store.attributes.items() if k != "content_sha256"}
+    attributes = {
+        k: v for k, v in store.attributes.items() if k not in ("content_sha256", "block_arrays")
+    }
     ids = store.tile_ids
     shutil.rmtree(path)
     group = zarr.open_group(path, mode="w", zarr_format=3)

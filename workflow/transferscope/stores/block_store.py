@@ -60,6 +60,8 @@ BLOCK_DIMENSIONS = {
     "source": ("block", "sha256_byte"),
     TILE_SUMS: ("tile", "tile_sum_byte"),
 }
+# Attribute: the arrays that hold the data of a block, the main one first.
+PARTS = "block_arrays"
 # Attributes: the identity of the values, and of a converted store the one that version 1 gave it.
 CONTENT, FORMER_CONTENT = "content_sha256", "version_1_content_sha256"
 
@@ -110,12 +112,13 @@ class BlockStore:
         self._files = SyncedStore(path)
         with _writable():
             self.group: Any = zarr.open_group(self._files, mode="r+")
-            self.array: Any = self.group[array]
+            attributes: dict[str, Any] = dict(self.group.attrs)
+            self._parts = {name: self.group[name] for name in attributes[PARTS]}
             self._done: Any = self.group["done"]
             self._digests: Any = self.group["digest"]
-            self._sources: Any = self.group.get("source")
-            self._tile_sums: Any = self.group.get(TILE_SUMS)
-        attributes: dict[str, Any] = dict(self.group.attrs)
+        self.array: Any = self._parts[array]
+        self._sources: Any = self._parts.get("source")
+        self._tile_sums: Any = self._parts.get(TILE_SUMS)
         self.block_rows = int(attributes["block_rows"])
 
     @classmethod
@@ -162,8 +165,11 @@ class BlockStore:
         UserError
             If a newer version has written it.
         """
+        parts = [TILE_SUMS] if format == TILES_FORMAT else []
+        parts += ["source"] if recipe is not None else []
         final = {
             **attributes,
+            PARTS: [array, *parts],
             "format": format,
             "version": FORMAT_VERSION,
             "block_rows": block_rows,
@@ -190,8 +196,6 @@ class BlockStore:
                 dimension_names=DIMENSIONS[format],
                 **_layout(format, shape, block_rows, width),
             )
-            parts = [TILE_SUMS] if format == TILES_FORMAT else []
-            parts += ["source"] if recipe is not None else []
             n_files = len(keys_of_block(main, 0)) + len(parts)
             _create_block_arrays(group, shape[0], block_rows, n_files, parts)
             for name, (dimension, labels) in _labels(final).items():
@@ -244,10 +248,11 @@ class BlockStore:
 
     def _unlike(self, is_sound: Callable[[FileSum, Path], bool]) -> list[int]:
         """Return the finished blocks with a file that is not sound."""
-        digests = self._read("digest")
+        # The flags first: another job may finish a block meanwhile.
+        done, digests = self._read("done"), self._read("digest")
         return [
             block
-            for block in np.flatnonzero(self._read("done")).tolist()
+            for block in np.flatnonzero(done).tolist()
             if not all(
                 is_sound(FileSum.from_record(record), self.path / key)
                 for key, record in zip(self._keys(block), digests[block], strict=True)
@@ -338,8 +343,7 @@ class BlockStore:
 
     def _keys(self, block: int) -> list[str]:
         """Return the names of the data files of a block, those of the main array first."""
-        parts = [part for part in (self._tile_sums, self._sources) if part is not None]
-        return [key for part in (self.array, *parts) for key in keys_of_block(part, block)]
+        return [key for part in self._parts.values() for key in keys_of_block(part, block)]
 
     def forget(self, block: int) -> None:
         """Remove a block, its flag first, so that it is written again."""
@@ -356,12 +360,10 @@ class BlockStore:
 
     def _resize(self, rows: int) -> None:
         blocks = -(-rows // self.block_rows)
-        for array in (self._done, self._digests, self._sources):
+        by_block = {"done": self._done, "digest": self._digests, "source": self._sources}
+        for name, array in {**self._parts, **by_block}.items():
             if array is not None:
-                array.resize((blocks, *array.shape[1:]))
-        for array in (self._tile_sums, self.array):
-            if array is not None:
-                array.resize((rows, *array.shape[1:]))
+                array.resize((blocks if name in by_block else rows, *array.shape[1:]))
 
     def damaged(self) -> list[int]:
         """Return the finished blocks whose files are not what was written; all are read."""
@@ -399,8 +401,7 @@ class BlockStore:
 
     def _other_files(self) -> dict[str, str]:
         """Return the sha256 of each file that belongs to no block, by name."""
-        arrays = (self.array, self._tile_sums, self._sources, self._digests, self._done)
-        of_blocks = tuple(f"{array.basename}/c/" for array in arrays if array is not None)
+        of_blocks = tuple(f"{name}/c/" for name in ("digest", "done", *self._parts))
         names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
         return {
             name.as_posix(): hashlib.sha256((self.path / name).read_bytes()).hexdigest()

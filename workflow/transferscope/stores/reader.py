@@ -17,7 +17,7 @@ from transferscope.runtime.arrays import Values
 from transferscope.stores import version_1
 from transferscope.stores.block_store import (
     CONTENT,
-    TILE_SUMS,
+    PARTS,
     UNREADABLE,
     keys_of_block,
     opened_group,
@@ -92,9 +92,8 @@ class StoreReader(ABC):
             with portable_codecs() if self.is_remote else nullcontext():
                 self._group: Any = opened_group(self.path)
                 self.array: Any = self._group[self.array_name]
-                others = (self._group.get(name) for name in (TILE_SUMS, "source"))
-                self._parts = [self.array, *(part for part in others if part is not None)]
-            self.attributes: dict[str, Any] = dict(self._group.attrs)
+                self.attributes: dict[str, Any] = dict(self._group.attrs)
+                self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
             self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = read_ids(self._group)
             agrees = (
