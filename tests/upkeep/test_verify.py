@@ -96,6 +96,18 @@ def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
         store.read(named, named + 1)
 
 
+def test_damaged_sums_of_tiles_are_damage_of_their_block(tmp_path: Path) -> None:
+    store = TileStore(copy_tiles(np.ones((40, 3, 8, 8), np.uint16), tmp_path))
+    path = store.path / "tile_sum/c/2/0"
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    assert store.source_of(0, 32)
+    for read in (store.source_of, store.read):
+        with pytest.raises(DamagedBlockError, match="block 2"):
+            read(30, 34)
+
+
 def test_a_chunk_of_another_block_is_noticed_when_it_is_read(tmp_path: Path) -> None:
     tiles = np.random.default_rng(0).integers(0, 3000, (40, 3, 8, 8), dtype=np.uint16)
     store = TileStore(copy_tiles(tiles, tmp_path))

@@ -257,6 +257,7 @@ class StoreReader(ABC):
         UserError
             If they cannot be read.
         """
+        stop = min(stop, len(self))
         try:
             if self._old_sums is not None or self.is_remote:
                 return np.asarray(self.array[start:stop, columns])

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.runtime.arrays import Floats32, Values
-from transferscope.stores.block_store import TILE_SUMS, keys_of_block
-from transferscope.stores.chunk_files import Shard
+from transferscope.stores.block_store import TILE_SUM_BYTES, TILE_SUMS, keys_of_block
+from transferscope.stores.chunk_files import DamagedChunkError, Shard, plain_chunk
 from transferscope.stores.file_sums import SHA256_BYTES
 from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.reader import StoreReader
@@ -37,6 +37,7 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
+        self._sums_read: dict[int, Values] = {}
         self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self))
 
     @property
@@ -97,18 +98,31 @@ class TileStore(StoreReader):
         if self._old_sums is not None:
             sums = self._old_tile_sums.of(start, stop)
         else:
-            sums = self._sums[start:stop, :SHA256_BYTES]
+            blocks = range(start // self.block_rows, -(-stop // self.block_rows))
+            base = blocks.start * self.block_rows
+            of_blocks = np.concatenate([self._sums(block) for block in blocks])
+            sums = of_blocks[start - base : stop - base, :SHA256_BYTES]
         return hashlib.sha256(sums.tobytes()).digest()
 
-    @cached_property
-    def _sums(self) -> Values:
-        """The sha256 of each tile and the last bytes of its chunk, [N, 36] uint8."""
-        return np.asarray(self._group[TILE_SUMS][:])
+    def _sums(self, block: int) -> Values:
+        """Return the sha256 of each tile of a block and the last bytes of its chunk."""
+        if block not in self._sums_read:
+            first, last = self._rows_of(block)
+            if self.is_remote:
+                found = np.asarray(self._group[TILE_SUMS][first:last])
+            else:
+                name, expected = list(self._files_of(block).items())[-1]
+                shape = self.block_rows, TILE_SUM_BYTES
+                try:
+                    found = plain_chunk(Path(self.path) / name, expected, np.dtype("u1"), shape)
+                except (DamagedChunkError, FileNotFoundError):
+                    raise self.damaged_block(block) from None
+            self._sums_read[block] = found[: last - first]
+        return self._sums_read[block]
 
     def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:
         (name,) = keys_of_block(self.array, block)
-        start = block * self.block_rows + first
-        ends = self._sums[start : start + len(out), SHA256_BYTES:]
+        ends = self._sums(block)[first : first + len(out), SHA256_BYTES:]
         with Shard.opened(Path(self.path) / name, self.block_rows) as shard:
             shard.read(first, first + len(out), ends, out)
 
