@@ -186,23 +186,7 @@ class BlockStore:
                 return store
         if path.is_symlink() or path.exists():
             remove_store(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _writable(), writing(path):
-            group: Any = zarr.open_group(SyncedStore(path), mode="w", zarr_format=3)
-            main = group.create_array(
-                array,
-                shape=shape,
-                dtype=dtype,
-                dimension_names=DIMENSIONS[format],
-                **_layout(format, shape, block_rows, width),
-            )
-            n_files = len(keys_of_block(main, 0)) + len(parts)
-            _create_block_arrays(group, shape[0], block_rows, n_files, parts)
-            for name, (dimension, labels) in _labels(final).items():
-                _write_texts(group, name, dimension, labels)
-            write_ids(group, ids)
-            # The fingerprint comes last: a store without it is incomplete and is made anew.
-            group.attrs.update(final)
+        _create(path, shape, dtype, width, ids, final)
         return cls(path, array)
 
     @classmethod
@@ -408,6 +392,36 @@ class BlockStore:
             for name in sorted(names)
             if not name.name.startswith(".") and not name.as_posix().startswith(of_blocks)
         }
+
+
+def _create(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    width: int | None,
+    ids: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Create a store without any block; see the parameters of `BlockStore.open_or_create`."""
+    format, block_rows = attributes["format"], attributes["block_rows"]
+    array, *parts = attributes[PARTS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writable(), writing(path):
+        group: Any = zarr.open_group(SyncedStore(path), mode="w", zarr_format=3)
+        main = group.create_array(
+            array,
+            shape=shape,
+            dtype=dtype,
+            dimension_names=DIMENSIONS[format],
+            **_layout(format, shape, block_rows, width),
+        )
+        n_files = len(keys_of_block(main, 0)) + len(parts)
+        _create_block_arrays(group, shape[0], block_rows, n_files, parts)
+        for name, (dimension, labels) in _labels(attributes).items():
+            _write_texts(group, name, dimension, labels)
+        write_ids(group, ids)
+        # The fingerprint comes last: a store without it is incomplete and is made anew.
+        group.attrs.update(attributes)
 
 
 def _layout(
