@@ -59,6 +59,9 @@ class NoNetwork(Embedder):
     def decide(self, sample: Tiles) -> dict[str, Any]:
         return decision("fp32", "float32")
 
+    def kept(self, decision: dict[str, Any], sample: Any) -> list[dict[str, Any]]:
+        return []
+
     def start(self, decision: dict[str, Any]) -> None:
         pass
 
