@@ -24,6 +24,7 @@ import heads
 import memory
 import neighbours
 import store_read
+import tile_read
 import widths
 from results import Part
 from timing import OtherLoad
@@ -31,6 +32,7 @@ from timing import OtherLoad
 import cells
 import finetuning
 import training
+from transferscope.runtime.allocator import keep_freed_memory
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PARTS: dict[str, Callable[[Path], Part]] = {
@@ -38,6 +40,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "heads": heads.run,
     "neighbours": neighbours.run,
     "widths": widths.run,
+    "tiles": tile_read.run,
     "store": store_read.run,
     "training": training.run,
     "finetuning": finetuning.run,
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="parts")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
+    keep_freed_memory()  # as every command does
     warnings.filterwarnings("ignore", category=UserWarning)
     page = arguments.output.read_text(encoding="utf-8")
     blocks = _blocks(page) | {"machine": machine()}

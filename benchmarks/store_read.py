@@ -25,7 +25,7 @@ def run(folder: Path) -> Part:
     timed = in_turns(
         {
             "copy": values.copy,
-            "raw": lambda: store.array[:],
+            "raw": lambda: store.values(0, ROWS),
             "file": lambda: np.fromfile(folder / "raw.bin", dtype=np.float16),
             "copy fp32": lambda: values.astype(np.float32),
             "read": store.read,

@@ -161,9 +161,6 @@ def write_embeddings(
         shape=(rows, width),
         dtype="float16",
         block_rows=block_rows,
-        chunks=(block_rows, width),
-        shards=None,
-        compress=False,
         ids=tile_ids,
         attributes={"columns": columns},
     )

@@ -21,7 +21,8 @@ from transferscope.stores.tile_store import TileStore
 from transferscope.upkeep.verify import verify
 
 ARCHIVE = Path(__file__).parent / "archive"
-V1 = ARCHIVE / "v1"
+V1, V2 = ARCHIVE / "v1", ARCHIVE / "v2"
+TABLES = {"v1": 4, "v2": 5}
 TILES = V1 / "tiles/cells.json"
 EMBEDDINGS = V1 / "embeddings/cells/tiny/replicate.json"
 SCORES = V1 / "scores/knn/cells/tiny/replicate.parquet"
@@ -62,7 +63,7 @@ def test_every_archived_study_is_sound():
         found = verify(root)
         assert found.faults == []
         assert (found.stores, found.blocks) == (2, 2)
-        assert found.tables == 4
+        assert found.tables == TABLES[root.name]
 
 
 def test_tiles_of_version_1():
@@ -129,6 +130,43 @@ def test_plain_zarr_reads_the_same(manifest, array):
     kind = TileStore if array == "images" else EmbeddingStore
     np.testing.assert_array_equal(group[array][:], kind(manifest).array[:])
     assert list(group["tile_id"][:]) == IDS
+
+
+def test_version_2_holds_the_same_pixels_and_embeddings():
+    tiles, old_tiles = TileStore(V2 / "tiles/cells.json"), TileStore(TILES)
+    assert tiles.manifest.version == 2
+    assert hashlib.sha256(tiles.read(0, 12).tobytes()).hexdigest() == PIXELS
+    assert tiles.source_of(2, 9) == old_tiles.source_of(2, 9)
+    assert {k: tiles.attributes[k] for k in ("channels", "intensity_range", "pixel_size_um")} == {
+        "channels": ["nucleus", "protein"],
+        "intensity_range": [[0, 4000], [0, 4000]],
+        "pixel_size_um": 0.5,
+    }
+    embeddings = EmbeddingStore(V2 / EMBEDDINGS.relative_to(V1))
+    assert embeddings.manifest.version == 2
+    assert embeddings.columns == EmbeddingStore(EMBEDDINGS).columns
+    np.testing.assert_allclose(
+        embeddings.read("mean", "only-protein")[11], LAST_MEAN_OF_PROTEIN, atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["tiles/cells.json", "embeddings/cells/tiny/replicate.json"])
+def test_each_file_of_version_2_is_covered(name, tmp_path):
+    """A changed bit in any file of a store is noticed by `check`, or when it is opened."""
+    kind = TileStore if name.startswith("tiles") else EmbeddingStore
+    store = shutil.copytree((V2 / name).with_suffix(".zarr"), tmp_path / "s.zarr")
+    manifest = shutil.copy(V2 / name, tmp_path / "s.json")
+    files = [path for path in store.rglob("*") if path.is_file()]
+    for path in files:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 1):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            with pytest.raises(UserError):
+                kind(manifest).check()
+        path.write_bytes(content)
+    kind(manifest).check()
 
 
 def test_tables_of_version_1():

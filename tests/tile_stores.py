@@ -50,8 +50,8 @@ def copy_tiles(tiles: np.ndarray, folder: Path, **attributes: Any) -> Path:
     shape, channels = tiles.shape, tiles.shape[1]
     store = BlockStore.open_or_create(
         folder / "cells.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
-        shape=shape, dtype="uint16", block_rows=16, chunks=(1, *shape[1:]),
-        shards=(16, *shape[1:]), compress=True, ids=[f"tile{i}" for i in range(len(tiles))],
+        shape=shape, dtype="uint16", block_rows=16,
+        ids=[f"tile{i}" for i in range(len(tiles))],
         attributes={
             "channels": CHANNELS[:channels], "intensity_range": [[0, 3000]] * channels, **attributes
         },

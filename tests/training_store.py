@@ -27,9 +27,6 @@ def write_tile_store(
         shape=images.shape,
         dtype=images.dtype,
         block_rows=len(images),
-        chunks=(1, *images.shape[1:]),
-        shards=images.shape,
-        compress=True,
         ids=[f"t{i:02d}" for i in range(len(images))],
         attributes={
             "channels": list(channels),

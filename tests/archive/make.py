@@ -9,6 +9,7 @@ writes the next folder beside the ones that are there:
 | folder | made by | of |
 |---|---|---|
 | v1 | transferscope 0.1.0, commit f9e6246 | stores of format version 1, scores of 2 by k-NN |
+| v2 | transferscope 0.1.0, the commit of it | the same raw fields: stores of version 2 |
 """
 
 import subprocess
@@ -71,10 +72,12 @@ def make(inputs: Path, root: Path) -> None:
         "splits", "--table", table, "--card", "cells.yaml", "--settings", SPLITS, "--splits", splits
     )
     run(
-        "knn", "--embeddings", embeddings, "--representation", "tiny", "--channels", "replicate",
+        "probe", "knn", "--embeddings", embeddings, "--representation", "tiny",
+        "--channels", "replicate",
         "--table", table, "--splits", splits, "--card", "cells.yaml", "--settings", KNN,
         "--threads", "1", "--scores", scores / "replicate.parquet",
         "--predictions", scores / "replicate.predictions.parquet",
+        "--halves", scores / "replicate.halves.parquet",
     )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def tiles(tmp_path: Path) -> Path:
     raw = rng.integers(0, 1000, (N_TILES, 3, 32, 32)) * rng.uniform(0.1, 3, (N_TILES, 3, 1, 1))
     store = BlockStore.open_or_create(
         tmp_path / "cells.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
-        shape=raw.shape, dtype="uint16", block_rows=N_TILES, chunks=(1, 3, 32, 32),
-        shards=(N_TILES, 3, 32, 32), compress=True, ids=[f"tile{i}" for i in range(N_TILES)],
+        shape=raw.shape, dtype="uint16", block_rows=N_TILES,
+        ids=[f"tile{i}" for i in range(N_TILES)],
         attributes={"channels": CHANNELS, "intensity_range": [[0, 3000]] * 3},
     )  # fmt: skip
     store.write_block(0, raw.astype(np.uint16))

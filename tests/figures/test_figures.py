@@ -259,9 +259,6 @@ def write_embeddings(manifest: Path, values: np.ndarray, ids: list[str]) -> None
         shape=values.shape,
         dtype="float32",
         block_rows=4096,
-        chunks=values.shape,
-        shards=None,
-        compress=False,
         ids=ids,
         attributes={
             "columns": [{"output": "cls", "channel": None, "start": 0, "stop": values.shape[1]}]

@@ -38,9 +38,6 @@ def write_store(manifest, values, kind, array, attributes):
         shape=values.shape,
         dtype=values.dtype,
         block_rows=4096,
-        chunks=values.shape,
-        shards=None,
-        compress=False,
         ids=[f"c{i}" for i in range(len(values))],
         attributes=attributes,
     )

@@ -49,9 +49,6 @@ def write_store(folder: Path, embeddings: np.ndarray, ids: list[str], **attribut
         shape=embeddings.shape,
         dtype="float32",
         block_rows=len(embeddings),
-        chunks=embeddings.shape,
-        shards=None,
-        compress=False,
         ids=ids,
         attributes={"columns": COLUMNS, **attributes},
     )

@@ -1,12 +1,16 @@
 """Files are whole, old or absent, and killed processes leave none behind for good."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from transferscope.runtime.atomic_files import replacing
+from transferscope.errors import UserError
+from transferscope.runtime.atomic_files import remove_durably, replacing
 
 WRITER = """
 import sys, time
@@ -64,3 +68,39 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path, writer):
     write(tmp_path / "table.csv", "whole")
     assert len(names(tmp_path)) == 2
     assert (tmp_path / "table.csv").read_text() == "whole"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no names here")
+def test_a_file_is_on_disk_before_it_gets_its_name_and_its_name_before_it_is_done(
+    tmp_path, monkeypatch
+):
+    path, synced = tmp_path / "new/deep/table.csv", []
+    sync = os.fsync
+
+    def noted(handle):
+        place = Path(f"/proc/self/fd/{handle}").resolve()
+        name = "temporary" if place.suffix == ".new" else str(place.relative_to(tmp_path))
+        synced.append((name, path.exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(path, "text")
+    # The names of new folders as well.
+    folders = [(".", False), ("new", False)]
+    assert synced == [*folders, ("temporary", False), ("new/deep", True)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no names here")
+def test_folders_that_cannot_be_synced_are_no_error(tmp_path, monkeypatch):
+    def sync(handle):
+        if Path(f"/proc/self/fd/{handle}").is_dir():
+            raise OSError(errno.EINVAL, "Invalid argument")
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    remove_durably(tmp_path / "absent")
+    (tmp_path / "there").write_text("text")
+    remove_durably(tmp_path / "there")
+    with pytest.raises(UserError, match="the disk reports an error"):
+        write(tmp_path / "table.csv", "text")
+    assert names(tmp_path) == []

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from transferscope.runtime.atomic_files import write_atomically
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT
+from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
 
 ROWS, BLOCK = 10, 4
@@ -32,9 +35,6 @@ def open_store(folder, fingerprint="f1"):
         shape=VALUES.shape,
         dtype="float16",
         block_rows=BLOCK,
-        chunks=(BLOCK, 6),
-        shards=None,
-        compress=False,
         ids=IDS,
         attributes={"columns": COLUMNS},
     )
@@ -210,3 +210,117 @@ def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_every_file_has_the_sum_that_was_taken_when_it_was_written(manifest):
+    store = EmbeddingStore(manifest)
+    files = files_of(manifest.with_suffix(".zarr"))
+    assert store.sums() == {str(p): hashlib.sha256(c).hexdigest() for p, c in files.items()}
+
+
+def damage_dtype(store):
+    metadata = store / "embeddings/zarr.json"
+    metadata.write_text(metadata.read_text().replace('"float16"', '"int16"'))
+
+
+def damage_attribute(store):
+    metadata = store / "zarr.json"
+    metadata.write_text(metadata.read_text().replace('"nucleus"', '"protein"'))
+
+
+def damage_sums(store):
+    (store / "digest/c/1/0/0").write_bytes((store / "digest/c/0/0/0").read_bytes())
+
+
+@pytest.mark.parametrize("damage", [damage_dtype, damage_attribute, damage_sums])
+def test_metadata_and_sums_are_covered_by_the_manifest(manifest, damage):
+    damage(manifest.with_suffix(".zarr"))
+    with pytest.raises(UserError, match=r"does not agree with its manifest e\.json|damaged"):
+        EmbeddingStore(manifest)
+
+
+def test_what_is_read_is_verified_chunk_by_chunk(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(ROWS, 6)).astype(np.float32)
+    columns = [{"output": o, "channel": None, "start": 3 * i, "stop": 3 * i + 3}
+               for i, o in enumerate(("cls", "mean"))]  # fmt: skip
+    store = BlockStore.open_or_create(
+        tmp_path / "e.zarr", format=EMBEDDINGS_FORMAT, array="embeddings", fingerprint="f",
+        shape=rows.shape, dtype="float32", block_rows=BLOCK, ids=IDS,
+        attributes={"columns": columns}, width=3,
+    )  # fmt: skip
+    for block, start, stop in store.blocks():
+        store.write_block(block, rows[start:stop])
+    store.finish(tmp_path / "e.json")
+    chunk = tmp_path / "e.zarr/embeddings/c/2/1"
+    content = bytearray(chunk.read_bytes())
+    content[3] ^= 1
+    chunk.write_bytes(content)
+    read = EmbeddingStore(tmp_path / "e.json")
+    np.testing.assert_array_equal(read.read("cls"), rows[:, :3])
+    for output in ("mean", None):
+        with pytest.raises(DamagedBlockError, match=r"block 2 \(rows 8 to 9\): its values differ"):
+            read.read(output) if output else read.block(2)
+    assert [damage.block for damage in read.damaged()] == [2]
+
+
+def test_a_file_that_a_power_cut_has_emptied_is_made_again(tmp_path, caplog):
+    store = open_store(tmp_path)
+    store.write_block(0, VALUES[:4])
+    store.write_block(1, VALUES[4:8])
+    (tmp_path / "e.zarr/embeddings/c/1/0").write_bytes(b"")
+    again = open_store(tmp_path)
+    assert "block 1 is damaged and is made again" in caplog.text
+    assert [block for block, _, _ in again.missing()] == [1, 2]
+    fill(again)
+    again.finish(tmp_path / "e.json")
+    np.testing.assert_array_equal(EmbeddingStore(tmp_path / "e.json").array[:], VALUES)
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "embeddings/zarr.json", "done/zarr.json"])
+def test_metadata_that_a_power_cut_has_emptied_starts_the_store_over(tmp_path, name):
+    open_store(tmp_path).write_block(0, VALUES[:4])
+    (tmp_path / "e.zarr" / name).write_bytes(b"")
+    again = open_store(tmp_path)
+    assert len(again.missing()) == 3
+    fill(again)
+    again.finish(tmp_path / "e.json")
+
+
+def test_a_newer_store_is_refused_and_not_removed(tmp_path):
+    open_store(tmp_path).group.attrs.update({"version": 99})
+    with pytest.raises(UserError, match=r"version 99 is newer .*\n.*Update transferscope"):
+        open_store(tmp_path)
+    assert (tmp_path / "e.zarr/zarr.json").exists()
+
+
+def test_data_sums_flags_and_manifest_are_synced_in_this_order(tmp_path, monkeypatch):
+    store = open_store(tmp_path)
+    synced: list[str] = []
+    rename = Path.replace
+
+    def noted(self, target):
+        synced.append(str(Path(target).relative_to(tmp_path)))
+        return rename(self, target)
+
+    def sync(handle):
+        synced.append("sync")
+
+    monkeypatch.setattr(Path, "replace", noted)
+    monkeypatch.setattr("os.fsync", sync)
+    fill(store)
+    store.finish(tmp_path / "e.json")
+    order = [name for name in synced if name != "sync"]
+    parts = ("embeddings/c/{}/0", "digest/c/{}/0/0", "done/c/{}")
+    expected = [f"e.zarr/{part}".format(block) for block in range(3) for part in parts]
+    assert order == [*expected, "e.zarr/zarr.json", "e.json"]
+    places = [place for place, name in enumerate(synced) if name != "sync"]
+    # Each file is synced before it gets its name, and its name before anything else is written.
+    assert all(synced[place - 1] == synced[place + 1] == "sync" for place in places)
+
+
+def test_names_of_channels_and_outputs_lie_along_their_dimensions(manifest):
+    group = zarr.open(manifest.with_suffix(".zarr"), mode="r")
+    assert group["embeddings"].metadata.dimension_names == ("tile", "column")
+    assert list(group["output"][:]) == ["cls", "cls", "mean", "cls", "cls", "mean"]
+    assert list(group["channel"][:]) == ["nucleus"] * 3 + ["protein"] * 3
+    assert group["channel"].metadata.dimension_names == ("column",)

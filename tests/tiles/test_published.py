@@ -23,7 +23,6 @@ from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
-from transferscope.tiles.checked_reads import CheckedReads
 from transferscope.tiles.published import take_published
 from transferscope.training.tiles import TrainingTiles
 from transferscope.transport import access
@@ -110,8 +109,7 @@ def test_rows_in_turn_cost_a_request_a_block(
     url: str, tmp_path: Path, chunks_asked: list[str]
 ) -> None:
     store = take(card(url), tmp_path / "taken")
-    read = CheckedReads(store)
-    parts = [read(start, min(start + 7, N_TILES)) for start in range(0, N_TILES, 7)]
+    parts = [store.read(start, min(start + 7, N_TILES)) for start in range(0, N_TILES, 7)]
     np.testing.assert_array_equal(np.concatenate(parts), PIXELS)
     assert [name[0] for name in chunks_asked] == ["0", "1", "2"]
 
@@ -136,7 +134,7 @@ def damaged(store: ObjectStore, url: str, tmp_path: Path) -> TileStore:
 
 def test_a_damaged_block_is_noticed_when_it_is_read(damaged: TileStore) -> None:
     with pytest.raises(DamagedBlockError, match="block 1") as raised:
-        CheckedReads(damaged)(0, N_TILES)
+        damaged.read(0, N_TILES)
     assert "transferscope publish" in raised.value.problems[0].fix
     np.testing.assert_array_equal(damaged.read(0, 7), PIXELS[:7])
     with pytest.raises(DamagedBlockError, match="block 1"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tile_stores import copy_tiles
 from transferscope.errors import UserError
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import DamagedBlockError
@@ -81,18 +82,40 @@ def test_a_table_that_is_cut_short_is_named(study: Path) -> None:
 
 
 def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
-    from transferscope.tiles.checked_reads import CheckedReads
-
+    whole = TileStore(study / "tiles/cells.json").read(0, 8)
+    [path] = chunks(study / "tiles/cells.zarr")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
     store = TileStore(study / "tiles/cells.json")
-    read = CheckedReads(store)
-    parts = [read(start, start + 2) for start in (0, 2, 4, 6)]
-    np.testing.assert_array_equal(np.concatenate(parts), store.array[:])
-    store._digests = store._digests.copy()
-    store._digests[0] ^= 1
-    again = CheckedReads(store)
-    again(3, 7)
-    with pytest.raises(DamagedBlockError, match=r"cells\.zarr, block 0"):
-        again(7, 8)
+    np.testing.assert_array_equal(store.read(0, 3), whole[:3])
+    with pytest.raises(DamagedBlockError, match=r"cells\.zarr, block 0 .*: tile") as caught:
+        store.read(0, 8)
+    named = int(caught.value.damage.what[-1])
+    with pytest.raises(DamagedBlockError, match=f"tile tile{named}"):
+        store.read(named, named + 1)
+
+
+def test_damaged_sums_of_tiles_are_damage_of_their_block(tmp_path: Path) -> None:
+    store = TileStore(copy_tiles(np.ones((40, 3, 8, 8), np.uint16), tmp_path))
+    path = store.path / "tile_sum/c/2/0"
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    assert store.source_of(0, 32)
+    for read in (store.source_of, store.read):
+        with pytest.raises(DamagedBlockError, match="block 2"):
+            read(30, 34)
+
+
+def test_a_chunk_of_another_block_is_noticed_when_it_is_read(tmp_path: Path) -> None:
+    tiles = np.random.default_rng(0).integers(0, 3000, (40, 3, 8, 8), dtype=np.uint16)
+    store = TileStore(copy_tiles(tiles, tmp_path))
+    one, other = chunks(store.path)[:2]
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DamagedBlockError, match=r"block 0 .*differ from their checksum"):
+        store.read(0, 1)
+    np.testing.assert_array_equal(store.read(16, 40), tiles[16:])
 
 
 def test_a_probe_refuses_a_damaged_store(study: Path) -> None:

@@ -6,12 +6,10 @@ written into it, so that a killed job resumes exactly as it began.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,22 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.backbones import VERSION
-from transferscope.backbones.embedder import Embedder, Embeddings, Tiles
+from transferscope.backbones.embedder import Embedder, Embeddings, Rows, Tiles
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import BackboneCard
 from transferscope.channels.assignment import assign
-from transferscope.config.compute import ComputeSettings
+from transferscope.config.compute import READ_BUFFERS, ComputeSettings, rows_per_read
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, attributes_of
+from transferscope.stores.conversion import convert_folder
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
-from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
-from transferscope.tiles.checked_reads import CheckedReads
 
 logger = logging.getLogger(__name__)
 
+ARRAY = "embeddings"
 # Tiles on which the number format is tried out, spread evenly over the dataset.
 SAMPLE_TILES = 8
 # Tiles on which it is measured what a reduced format does to neighbours: one in `MEASURED_OF`.
@@ -44,8 +42,6 @@ LEAST_MEASURED, MOST_MEASURED, MEASURED_OF = 32, 256, 100
 PART_TILES = 32
 # Attribute of the store with the result.
 NEIGHBOURS_KEPT = "neighbours_kept"
-# Tiles that are read at once, while the batches before them are computed.
-READ_BYTES = 64 * 2**20
 SHOWN_IDS = 10
 
 Item = TypeVar("Item")
@@ -144,6 +140,7 @@ class StoreFilling:
         """Open the store to resume it, or create it, and start the embedder as it was."""
         found = attributes_of(self.store_path) if self.store_path.exists() else {}
         if found.get("recipe") == self.recipe:
+            convert_folder(self.store_path, ARRAY, self.source)
             decision = found["decision"]
         else:
             decision = self.embedder.decide(_sample(self.source))
@@ -175,18 +172,15 @@ class StoreFilling:
         source, columns = self.source, self.embedder.columns()
         widths = {c["stop"] - c["start"] for c in columns}
         total, n_tiles = columns[-1]["stop"], len(source)
-        step = self._rows_per_read
         return BlockStore.open_or_create(
             self.store_path,
             format=EMBEDDINGS_FORMAT,
-            array="embeddings",
+            array=ARRAY,
             fingerprint=self.fingerprint,
             shape=(n_tiles, total),
             dtype=decision["dtype"],
             block_rows=self.block_rows,
-            chunks=(min(self.block_rows, n_tiles), widths.pop() if len(widths) == 1 else total),
-            shards=None,
-            compress=False,
+            width=widths.pop() if len(widths) == 1 else None,
             ids=source.tile_ids,
             attributes={
                 "columns": columns,
@@ -200,7 +194,7 @@ class StoreFilling:
                 "decision": decision,
             },
             recipe=self.recipe,
-            source_of=lambda start, stop: source.digest_of(start, stop, step),
+            source=source,
         )
 
     def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
@@ -210,33 +204,39 @@ class StoreFilling:
         source, sizes = self.source, [stop - start for _, start, stop in missing]
         if done := store.rows - sum(stop - start for _, start, stop in store.missing()):
             logger.info("%s: going on after %d of %d tiles", self.description, done, store.rows)
-        step = self._rows_per_read
+        step = rows_per_read(self.embedder.batch_size, source.manifest.shape[1:])
         spans = [
             (block, first, min(first + step, stop), stop)
             for block, start, stop in missing
             for first in range(start, stop, step)
         ]
-        parts: list[Embeddings] = []
-        seen = hashlib.sha256()
-        read = CheckedReads(source)
-        with progress_bar(self.description, sum(sizes), "images") as bar, _distrusting(store):
-            reads = prefetched(lambda span: read(span[1], span[2]), spans)
+        parts: list[Rows] = []
+        with progress_bar(self.description, sum(sizes), "images") as bar:
+            reads = self._reads([(first, last) for _, first, last, _ in spans], step)
             for (block, first, last, stop), raw in zip(spans, reads, strict=True):
                 parts.append(self.embedder(raw))
-                seen.update(np.ascontiguousarray(raw).data)
                 bar.update(last - first)
                 if last == stop:
-                    values = _checked(np.concatenate(parts), store, source, block)
-                    store.write_block(block, values, seen.digest())
-                    parts, seen = [], hashlib.sha256()
+                    values = _checked(self.embedder.collected(parts), store, source, block)
+                    start = store.blocks()[block][1]
+                    store.write_block(block, values, source.source_of(start, stop))
+                    parts = []
 
-    @property
-    def _rows_per_read(self) -> int:
-        """A whole number of batches, so that batches never depend on how much is read."""
-        source, batch_size = self.source, self.settings.batch_size
-        pixel_bytes = int(source.array.dtype.itemsize)
-        tile_bytes = max(1, math.prod(source.manifest.shape[1:]) * pixel_bytes)
-        return max(1, min(8, READ_BYTES // (tile_bytes * batch_size))) * batch_size
+    def _reads(self, places: Sequence[tuple[int, int]], most_rows: int) -> Iterator[Tiles]:
+        """Yield the tiles of each place (start, stop), valid until the next; read ahead."""
+        source, embedder = self.source, self.embedder
+        if source.reads_in_turn:
+            yield from prefetched(lambda place: source.read(*place), places)
+            return
+        shape = (most_rows, *source.manifest.shape[1:])
+        buffers = [embedder.buffer(shape, source.array.dtype) for _ in range(READ_BUFFERS)]
+
+        def read(number: int) -> Tiles:
+            (start, stop), buffer = places[number], buffers[number % READ_BUFFERS]
+            embedder.wait(buffer)
+            return source.read(start, stop, out=buffer[: stop - start])
+
+        yield from prefetched(read, range(len(places)), READ_BUFFERS - 1)
 
     def close(self) -> None:
         """Release what the embedder took."""
@@ -289,26 +289,18 @@ def _parts(source: TileStore, n_tiles: int) -> Iterator[Tiles]:
         yield np.concatenate([source.read(int(row), int(row) + 1) for row in part])
 
 
-@contextmanager
-def _distrusting(store: BlockStore) -> Iterator[None]:
-    """Discard what was made of tiles that turn out to be damaged."""
-    try:
-        yield
-    except DamagedBlockError as error:
-        for block, start, stop in store.blocks():
-            if start < error.damage.stop and error.damage.start < stop:
-                store.forget(block)
-        raise
-
-
-def prefetched(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `read(item)` for each item, while a thread reads the next one."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
-        coming = reader.submit(read, items[0])
-        for item in items[1:]:
-            ready, coming = coming, reader.submit(read, item)
+def prefetched(
+    read: Callable[[Item], Result], items: Sequence[Item], ahead: int = 1
+) -> Iterator[Result]:
+    """Yield `read(item)` for each item in order, while threads read the next `ahead` ones."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="reader") as reader:
+        coming = deque(reader.submit(read, item) for item in items[:ahead])
+        for item in items[ahead:]:
+            ready = coming.popleft()
+            coming.append(reader.submit(read, item))
             yield ready.result()
-        yield coming.result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _checked(

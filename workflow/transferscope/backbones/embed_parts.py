@@ -12,14 +12,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from transferscope.backbones.embed import StoreFilling
+from transferscope.backbones.embed import ARRAY, StoreFilling
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.locks import exclusive
 from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.manifest import store_of
-
-ARRAY = "embeddings"
 
 
 def blocks_of(part: int, n_parts: int, n_blocks: int) -> range:
@@ -75,7 +73,7 @@ def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
     Raises
     ------
     UserError
-        Where blocks are missing, not finite, not what was written, or made from something else.
+        Where blocks are missing, not what was written, or made from something else.
     """
     path = store_of(manifest)
     found = attributes_of(path).get("fingerprint")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +16,14 @@ LARGEST_FLOAT16 = 1000.0
 ROUNDING_SHARE = 1e-4
 
 
+# Embeddings of some tiles, on whatever device they were computed.
+Rows = Any
+
+
 class Embedder(Protocol):
     """What turns tiles into rows of an embedding store."""
+
+    batch_size: int
 
     def identity(self) -> dict[str, Any]:
         """Return what the values depend on besides the tiles."""
@@ -50,8 +56,20 @@ class Embedder(Protocol):
     def start(self, decision: dict[str, Any]) -> None:
         """Prepare for `__call__`, as decided."""
 
-    def __call__(self, tiles: Tiles) -> Embeddings:
-        """Return one row per tile."""
+    def __call__(self, tiles: Tiles) -> Rows:
+        """Return one row per tile, for `collected`; it may still be computed."""
+
+    def collected(self, parts: Sequence[Rows]) -> Embeddings:
+        """Return the rows of several calls, [N, D]."""
+        return np.concatenate(parts)
+
+    def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:
+        """Return an array to read tiles into, of which a part may be passed to `__call__`."""
+        return np.empty(shape, dtype)
+
+    def wait(self, buffer: Tiles) -> None:
+        """Return when the tiles in a buffer have been taken, so that it may be overwritten."""
+        return None  # noqa: RET501
 
     def close(self) -> None:
         """Release what `start` took."""

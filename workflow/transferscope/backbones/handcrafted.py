@@ -18,7 +18,7 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from transferscope.backbones.embedder import Embeddings, Tiles, decision
+from transferscope.backbones.embedder import Embedder, Embeddings, Tiles, decision
 from transferscope.cards import HandcraftedCard
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.runtime.worker_processes import process_pool
@@ -240,7 +240,7 @@ def compute_rows(
     return np.asarray(rows, dtype=np.float32)
 
 
-class HandcraftedEmbedder:
+class HandcraftedEmbedder(Embedder):
     """Computes hand-crafted features on the processor, several tiles at a time.
 
     Parameters
@@ -261,6 +261,7 @@ class HandcraftedEmbedder:
         threads: int = 1,
     ) -> None:
         self.card = card
+        self.batch_size = TILES_PER_TASK * threads
         self.channels = list(channels)
         self.intensity_range = intensity_range
         self.threads = threads

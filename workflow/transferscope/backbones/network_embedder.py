@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from transferscope.backbones.checks import check_backbone
-from transferscope.backbones.embedder import Embeddings, Tiles, decision, storage_dtype
+from transferscope.backbones.device_copies import DeviceCopies
+from transferscope.backbones.embedder import (
+    Embedder,
+    Embeddings,
+    Rows,
+    Tiles,
+    decision,
+    storage_dtype,
+)
 from transferscope.backbones.neighbours import neighbours_kept
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import (
@@ -41,7 +49,7 @@ logger = logging.getLogger(__name__)
 IMAGES_PER_CORE = 8
 
 
-class NetworkEmbedder:
+class NetworkEmbedder(Embedder):
     """Embeds tiles with the network of a backbone card.
 
     Parameters
@@ -70,9 +78,10 @@ class NetworkEmbedder:
         self.card = card
         self.assignment = assignment
         self.settings = settings
-        self.batch_size = settings.batch_size
         self._allotted = allotted_device(settings.device)
         self.device = self._allotted.device
+        self._copies = DeviceCopies(self.device) if self.device.type == "cuda" else None
+        self.batch_size = settings.images_per_batch(on_gpu=self.device.type != "cpu")
         self._cores = ThreadPoolExecutor(
             settings.threads, initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -164,7 +173,7 @@ class NetworkEmbedder:
         for tiles in sample:
             for backbone, rows in ((full, wanted), (reduced, found)):
                 self.backbone = backbone
-                rows.append(self(tiles))
+                rows.append(self.collected([self(tiles)]))
         # fp32 needs more memory than the job will.
         self.batch_size = batch_size
         with np.errstate(over="ignore", invalid="ignore"):
@@ -180,16 +189,29 @@ class NetworkEmbedder:
         # Only one copy of the weights is needed from here on.
         self.reference = self.backbone
 
-    def __call__(self, tiles: Tiles) -> Embeddings:
-        """Return embeddings [N, D] of raw tiles [N, C, H, W]."""
+    def __call__(self, tiles: Tiles) -> Rows:
+        """Return embeddings [N, D] of raw tiles [N, C, H, W], on the device."""
         host = torch.from_numpy(np.ascontiguousarray(tiles))
         if self.device.type == "cpu":
             parts = torch.split(host, min(self.batch_size, IMAGES_PER_CORE))
-            found = torch.cat(list(self._cores.map(self._batch, parts)))
-        else:
-            # Results stay on the device until the end, so that it never waits for the host.
-            found = torch.cat(self._batches_on_gpu(host.pin_memory()))
-        return np.asarray(found.cpu().numpy(), dtype=np.float32)
+            return torch.cat(list(self._cores.map(self._batch, parts)))
+        found = torch.cat(self._batches_on_gpu(host))
+        if self._copies is not None:
+            self._copies.taken(tiles)
+        return found
+
+    def collected(self, parts: Sequence[Rows]) -> Embeddings:
+        """Return the rows of several calls; the host waits for the device here alone."""
+        return np.asarray(torch.cat(list(parts)).cpu().numpy(), dtype=np.float32)
+
+    def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:
+        """Return an array to read tiles into; pinned, if they go to a GPU."""
+        return np.empty(shape, dtype) if self._copies is None else self._copies.buffer(shape, dtype)
+
+    def wait(self, buffer: Tiles) -> None:
+        """Return when the tiles in a buffer have been taken."""
+        if self._copies is not None:
+            self._copies.wait(buffer)
 
     def close(self) -> None:
         """Stop the worker threads, and release the device."""
@@ -199,14 +221,18 @@ class NetworkEmbedder:
 
     def _batches_on_gpu(self, host: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
-        done = 0
+        done, copies = 0, self._copies
+        if copies is not None and not host.is_pinned():
+            host = host.pin_memory()
         while done < len(host):
             batch = host[done : done + self.batch_size]
             try:
-                found.append(self._batch(batch))
+                found.append(self._batch(batch if copies is None else copies.copied(batch)))
             except torch.cuda.OutOfMemoryError:
                 self._halve_batch()
                 continue
+            if copies is not None:
+                copies.computed()
             done += len(batch)
         return found
 
@@ -233,4 +259,4 @@ class NetworkEmbedder:
 
     def _embed_in(self, precision: Precision, tiles: Tiles) -> Embeddings:
         self.backbone = self._in(precision)
-        return self(tiles)
+        return self.collected([self(tiles)])

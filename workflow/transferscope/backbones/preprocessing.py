@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from transferscope.backbones.resizing import resized
 from transferscope.cards import Normalization
 from transferscope.channels.assignment import Assignment, Pass, adapted_values
 from transferscope.config.channel_strategies import ADAPT, AGNOSTIC
@@ -76,19 +76,17 @@ class Preprocessor:
             overshoot 0 and 1 a little. With `self` normalisation, that is applied, too. With
             `joint` intensity the raw values are only resized: `fill` knows which channels count.
         """
-        # Casting is all that torch does with uint16 on every device.
-        pixels = raw.to(torch.float32)
+        size = self.input_size
         if self.normalization.intensity == "joint":
-            return self._resized(pixels)
-        low, high = self._limits(pixels)
-        pixels = torch.minimum(torch.maximum(pixels, low), high)
+            return resized(raw, size, _floats, self._low, self._high)
+        low, high = self._limits(raw)
         if self.normalization.bits is not None:
             # An 8-bit file was rounded when it was written, and again when it was resized.
-            levels = self._resized(torch.round(WHITE * _between(pixels, low, high)))
+            levels = resized(raw, size, _levels, low, high)
             scaled = torch.round(levels).clamp(0, WHITE) / WHITE
         else:
             # Scaling commutes with resizing and is cheaper on the smaller image.
-            scaled = _between(self._resized(pixels), low, high)
+            scaled = _between(resized(raw, size, _clipped, low, high), low, high)
         if self.normalization.kind != "self":
             return scaled
         std, mean = torch.std_mean(scaled, dim=(-2, -1), keepdim=True)
@@ -119,17 +117,29 @@ class Preprocessor:
             filled[:, slot] = values
         return filled
 
-    def _resized(self, pixels: Tensor) -> Tensor:
-        size = (self.input_size, self.input_size)
-        if pixels.shape[-2:] == size:
-            return pixels
-        return functional.interpolate(pixels, size, mode="bicubic", antialias=True)
-
-    def _limits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _limits(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         if self.normalization.intensity == "range":
             return self._low, self._high
-        low, high = percentiles(pixels, self.normalization.percentiles)
+        low, high = percentiles(raw.to(torch.float32), self.normalization.percentiles)
         return low, high
+
+
+def _floats(raw: Tensor, *_: Tensor) -> Tensor:
+    # Casting is all that torch does with uint16 on every device.
+    return raw.to(torch.float32)
+
+
+def _clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    pixels = raw.to(torch.float32, copy=True)
+    if low.numel() == 1 and low.device.type == "cpu":
+        # Several times as fast as with tensors.
+        return pixels.clamp_(float(low), float(high))
+    return torch.minimum(torch.maximum(pixels, low), high)
+
+
+def _levels(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return the levels of an 8-bit file."""
+    return torch.round(WHITE * _between(_clipped(raw, low, high), low, high))
 
 
 def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:

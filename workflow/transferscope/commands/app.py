@@ -24,6 +24,7 @@ from transferscope.commands import (
     upkeep,
 )
 from transferscope.errors import UserError
+from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def _exclusive(log: Path) -> Iterator[None]:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a message, not in a traceback."""
+    keep_freed_memory()
     try:
         app()
     except UserError as error:

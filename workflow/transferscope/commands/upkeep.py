@@ -1,4 +1,4 @@
-"""Maintaining a study: `verify`, `status`, `doctor`, `costs`, `export` and `publish`."""
+"""Maintaining a study: `verify`, `convert`, `status`, `doctor`, `costs`, `export` and `publish`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEFECT = 1
 
 def mount(app: Typer) -> None:
     """Add the commands to the command line."""
-    for command in (verify, status, doctor, costs, export, publish):
+    for command in (verify, convert, status, doctor, costs, export, publish):
         app.command()(command)
 
 
@@ -127,6 +127,21 @@ def _show_verified(found: Verified, command: str, study: Path) -> None:
         block = "" if fault.block is None else f", block {fault.block}"
         typer.echo(f"  {fault.file}{block}: {fault.what}\n      -> {fault.repair(command)}")
     typer.echo(f"Or all of them, block by block: transferscope verify {study} --repair")
+
+
+def convert(config: ConfigIn = DEFAULT_CONFIG) -> None:
+    """Convert stores that an older version has written to the current format, in place.
+
+    Nothing has to be made again; no run of the study may be in progress.
+    """
+    from transferscope.upkeep.convert import convert_study
+
+    found = convert_study(_paths(config).root)
+    for manifest in found.stores:
+        typer.echo(f"converted: {manifest}")
+    typer.echo(f"{len(found.stores)} stores converted, {found.others} left as they are.")
+    if found.problems:
+        raise UserError(found.problems)
 
 
 def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

@@ -286,8 +286,9 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         f"in {level} of studies, the stores so named include a best one. A store is "
         "a backbone with a channel strategy. Intervals of differences are of one difference each, "
         "so that one above zero may be undecided after the correction. *Letters* in tables of "
-        "stores: stores that share one in a column are not shown to differ. Intervals in these tables are of one store; that of "
-        "the highest store is wider, because it also holds for the highest of many.",
+        "stores: stores that share one in a column are not shown to differ. Intervals in these "
+        "tables are of one store; that of the highest store is wider, because it also holds "
+        "for the highest of many.",
     ]
 
 

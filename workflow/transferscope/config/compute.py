@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
 )
 
 from transferscope.config.model import Model
+
+BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
+# Tiles that are read at once; one such part is computed, while the others are read.
+READ_BYTES, RAW_BYTES = 64 * 2**20, 2
+READ_BUFFERS = 3
 
 
 class ComputeSettings(Model):
@@ -24,7 +31,13 @@ class ComputeSettings(Model):
             "with fp32 on the first batch, and replaced by it where they disagree."
         ),
     )
-    batch_size: int = Field(32, ge=1, description="Images per forward pass; more on large GPUs.")
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description=(
+            f"Images per forward pass. auto: {BATCH_ON_CPU}, on a GPU {BATCH_ON_GPU}; halved where "
+            "its memory is too small."
+        ),
+    )
     block_rows: int = Field(
         4096,
         ge=1,
@@ -50,6 +63,26 @@ class ComputeSettings(Model):
             "parallel; more for large stores. Scores may differ in the last digits."
         ),
     )
+
+    def images_per_batch(self, *, on_gpu: bool) -> int:
+        """Return the images per forward pass."""
+        if self.batch_size == "auto":
+            return BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
+        return self.batch_size
+
+
+def rows_per_read(batch_size: int, tile_shape: Sequence[int]) -> int:
+    """Return how many tiles are read at once.
+
+    It is a whole number of batches, so that batches never depend on how much is read.
+
+    Examples
+    --------
+    >>> rows_per_read(32, (2, 600, 600)), rows_per_read(32, (2, 64, 64))
+    (32, 256)
+    """
+    pixels = max(1, math.prod(tile_shape))
+    return max(1, min(8, READ_BYTES // (RAW_BYTES * pixels * batch_size))) * batch_size
 
 
 class TrainingSettings(Model):

@@ -218,7 +218,6 @@ def read_fields(
         Tile table of the fields; its labels are not read.
     """
     store = EmbeddingStore(manifest)
-    store.check()
     embeddings = store.read(output_of(representation), channels)
     return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
 

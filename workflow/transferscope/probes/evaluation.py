@@ -198,7 +198,6 @@ class ProbeData:
             embedding is not finite.
         """
         store = EmbeddingStore(manifest)
-        store.check()
         table = read_parquet(tile_table)
         if table["tile_id"].tolist() != store.tile_ids:
             what = f"holds other tiles than {tile_table.name}"

@@ -1,4 +1,8 @@
-"""Atomic file writes; errors of the disk are reported with the file and the fix."""
+"""Atomic, durable file writes; errors of the disk are reported with the file and the fix.
+
+A file is written under another name, synced to disk, renamed, and its folder is synced. So what a
+later file says of an earlier one holds after a power cut, too.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +81,8 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file that replaces a file on success, so that none is ever partial.
 
-    Temporary files left by killed processes are removed.
+    On return, the file and its name are on disk. Temporary files left by killed processes are
+    removed.
 
     Parameters
     ----------
@@ -90,13 +95,15 @@ def replacing(path: Path) -> Iterator[Path]:
         On an error of the disk.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _remove_abandoned(path)
         with _locked_temporary(path) as temporary:
             try:
                 yield temporary
                 temporary.chmod(0o644)
+                _sync(temporary)
                 temporary.replace(path)
+                _sync(path.parent)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -106,6 +113,34 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write a text file atomically, from one string or several parts."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines([text] if isinstance(text, str) else text)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are missing, and sync their names to disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, if it is there; it stays removed after a power cut."""
+    if path.exists():
+        path.unlink()
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems have no sync of folders.
+        if not (path.is_dir() and error.errno in {errno.EINVAL, errno.ENOTSUP}):
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

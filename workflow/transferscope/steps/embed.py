@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, pretraining
+from transferscope.config.compute import READ_BUFFERS, rows_per_read
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
     LEAST_MINUTES,
     MIB,
+    RAW_BYTES,
     Need,
     block_mb,
     network_mb,
@@ -112,8 +114,12 @@ class _EmbeddingStep(BackboneStep):
             return Need.of(IMAGES_MB + block_mb(config, HANDCRAFTED_WIDTH), seconds)
         found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
         cost = found or UNKNOWN_COST
-        batch = config.compute.batch_size * len(card.named_slots) * card.input_size**2
+        # On a GPU the activations are not in the memory that a scheduler counts.
+        images = config.compute.images_per_batch(on_gpu=False)
+        batch = images * len(card.named_slots) * card.input_size**2
         memory = network_mb(config) + block_mb(config, passes * cost.width)
+        read = rows_per_read(config.compute.images_per_batch(on_gpu=on_gpu(config)), shape)
+        memory += READ_BUFFERS * read * math.prod(shape) * RAW_BYTES / MIB
         memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         return Need.of(memory, n_tiles * passes * cost.operations / network_rate(config))
 

@@ -1,38 +1,99 @@
-"""A Zarr store that is written block by block and resumes after a kill; each block has a sha256.
+"""A Zarr store that is written block by block and resumes after a kill or a power cut.
 
-The store is next to its manifest, so that a resumed job finds the finished blocks.
+The store is next to its manifest, so that a resumed job finds the finished blocks. A block is
+written in this order, each file synced to disk before the next: its data, the sums of their files,
+its flag. The manifest comes last.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from transferscope.runtime.arrays import Values
 from transferscope.runtime.atomic_files import writing
-from transferscope.stores.manifest import FORMAT_VERSION, Manifest, digest_of_ids
-from transferscope.transport.zarr_stores import RemoteStore
+from transferscope.stores.chunk_files import Shard
+from transferscope.stores.file_sums import (
+    END_BYTES,
+    SHA256_BYTES,
+    SUM_BYTES,
+    FileSum,
+    SyncedStore,
+    sha256_of_rows,
+)
+from transferscope.stores.manifest import (
+    EMBEDDINGS_FORMAT,
+    FORMAT_VERSION,
+    TILES_FORMAT,
+    Manifest,
+    digest_of_ids,
+    newer_version,
+)
+from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 EMBEDDING_BLOCK_ROWS = 4096
-DIGEST_BYTES = 32
+# What damaged or incomplete metadata raise, zarrs among others.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)
+# Of each tile: the sha256 of its values, so that it is known what an embedding was made from
+# without reading a pixel, and the checksum at the end of its chunk.
+TILE_SUMS = "tile_sum"
+TILE_SUM_BYTES = SHA256_BYTES + END_BYTES
+# Names of the dimensions of the main array, as xarray needs them.
+DIMENSIONS = {
+    TILES_FORMAT: ("tile", "channel", "y", "x"),
+    EMBEDDINGS_FORMAT: ("tile", "column"),
+}
+BLOCK_DIMENSIONS = {
+    "done": ("block",),
+    "digest": ("block", "file", "sum_byte"),
+    "source": ("block", "sha256_byte"),
+    TILE_SUMS: ("tile", "tile_sum_byte"),
+}
+# Attribute: the arrays that hold the data of a block, the main one first.
+PARTS = "block_arrays"
+# Attributes: the identity of the values, and of a converted store the one that version 1 gave it.
+CONTENT, FORMER_CONTENT = "content_sha256", "version_1_content_sha256"
 
 logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+
+class RowSource(Protocol):
+    """What the rows of a store are made from, row by row."""
+
+    @property
+    def content_sha256(self) -> str:
+        """Identity of all rows."""
+
+    def source_of(self, start: int, stop: int) -> bytes:
+        """Return a digest of what rows [start, stop) are made from."""
+
+    def values_sha256(self, start: int, stop: int) -> bytes:
+        """Return the same as version 1 has it: the sha256 of all values."""
 
 
 def opened_group(place: Path | str) -> Any:
     """Open the Zarr group of a store, given by path or URL, for reading."""
     source = place if isinstance(place, Path) else RemoteStore(place)
     return zarr.open_group(source, mode="r")
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    """Open arrays so that each chunk is a file, and goes through `SyncedStore`."""
+    with portable_codecs(), zarr.config.set({"array.write_empty_chunks": True}):
+        yield
 
 
 class BlockStore:
@@ -48,13 +109,17 @@ class BlockStore:
 
     def __init__(self, path: Path, array: str) -> None:
         self.path = path
-        self.group: Any = zarr.open_group(path, mode="r+")
-        self.array: Any = self.group[array]
-        attributes: dict[str, Any] = dict(self.group.attrs)
+        self._files = SyncedStore(path)
+        with _writable():
+            self.group: Any = zarr.open_group(self._files, mode="r+")
+            attributes: dict[str, Any] = dict(self.group.attrs)
+            self._parts = {name: self.group[name] for name in attributes[PARTS]}
+            self._done: Any = self.group["done"]
+            self._digests: Any = self.group["digest"]
+        self.array: Any = self._parts[array]
+        self._sources: Any = self._parts.get("source")
+        self._tile_sums: Any = self._parts.get(TILE_SUMS)
         self.block_rows = int(attributes["block_rows"])
-        self._done: Any = self.group["done"]
-        self._digests: Any = self.group["digest"]
-        self._sources: Any = self.group.get("source")
 
     @classmethod
     def open_or_create(
@@ -67,13 +132,11 @@ class BlockStore:
         shape: tuple[int, ...],
         dtype: npt.DTypeLike,
         block_rows: int,
-        chunks: tuple[int, ...],
-        shards: tuple[int, ...] | None,
-        compress: bool,
         ids: Sequence[str],
         attributes: Mapping[str, Any],
+        width: int | None = None,
         recipe: str | None = None,
-        source_of: Callable[[int, int], bytes] | None = None,
+        source: RowSource | None = None,
     ) -> BlockStore:
         """Open a store to resume it, or create it anew if its fingerprint differs.
 
@@ -85,98 +148,118 @@ class BlockStore:
             Folder; format name; name of the main array; digest of all that its content depends on;
             shape and type of the main array.
         block_rows
-            Rows per block; a multiple of the chunk and shard lengths.
-        chunks, shards
-            Chunk and shard shapes.
-        compress
-            Whether to compress (Blosc: LZ4, bit shuffle).
+            Rows per block.
         ids
             Tile ids, in row order.
         attributes
             Further attributes of the store.
+        width
+            Columns per file of an embedding store; None: all.
         recipe
             Digest of what a block depends on in addition to its source; None: blocks are not kept.
-        source_of
-            With `recipe`: returns the source digest of rows [start, stop); see `write_block`.
+        source
+            With `recipe`: what the rows are made from.
+
+        Raises
+        ------
+        UserError
+            If a newer version has written it.
         """
+        parts = [TILE_SUMS] if format == TILES_FORMAT else []
+        parts += ["source"] if recipe is not None else []
         final = {
             **attributes,
+            PARTS: [array, *parts],
             "format": format,
             "version": FORMAT_VERSION,
             "block_rows": block_rows,
             "recipe": recipe,
             "fingerprint": fingerprint,
         }
-        if path.exists():
-            found = attributes_of(path)
-            linked = any(part.is_symlink() for part in (path, *path.rglob("*")))
-            if found.get("fingerprint") == fingerprint and not linked:
-                return cls(path, array)
-            if source_of is not None and found.get("recipe") == recipe and not linked:
-                store = cls(path, array)
-                if store._fits(shape, dtype, block_rows, chunks):
-                    store._renew(shape[0], source_of, ids, final)
-                    return store
-            if linked:
-                logger.warning("%s contains symbolic links, as no store does: made anew", path)
-            elif found.get("fingerprint") is not None:
-                logger.warning("%s was made from other input or settings: starting it over", path)
+        store = cls._found(path, array, fingerprint, recipe)
+        if store is not None:
+            if store.group.attrs["fingerprint"] == fingerprint:
+                store._forget_replaced()
+                return store
+            if source is not None and store._fits(shape, dtype, block_rows, width):
+                store._renew(shape[0], source, ids, final)
+                return store
+        if path.is_symlink() or path.exists():
             remove_store(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        group: Any = zarr.open_group(path, mode="w", zarr_format=3)
-        codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
-        group.create_array(
-            array,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
-            shards=shards,
-            compressors=[codec] if compress else None,
-        )
-        blocks = -(-shape[0] // block_rows)
-        # One chunk per flag, so that writers of different blocks never write the same file.
-        sizes: dict[str, tuple[int, ...]] = {"done": (blocks,), "digest": (blocks, DIGEST_BYTES)}
-        if recipe is not None:
-            sizes["source"] = sizes["digest"]
-        for name, size in sizes.items():
-            group.create_array(
-                name, shape=size, dtype="uint8", chunks=(1, *size[1:]), compressors=None
-            )
-        write_ids(group, ids)
-        # The fingerprint comes last: a store without it is incomplete and is made anew.
-        group.attrs.update(final)
+        _create(path, shape, dtype, width, ids, final)
         return cls(path, array)
+
+    @classmethod
+    def _found(
+        cls, path: Path, array: str, fingerprint: str, recipe: str | None
+    ) -> BlockStore | None:
+        """Return the store that is there, if its fingerprint or its recipe is the wanted one."""
+        found = attributes_of(path) if path.exists() else {}
+        if found.get("version", FORMAT_VERSION) > FORMAT_VERSION:
+            raise newer_version(path, found["version"])
+        if any(part.is_symlink() for part in (path, *path.rglob("*"))):
+            logger.warning("%s contains symbolic links, as no store does: made anew", path)
+            return None
+        is_wanted = found.get("fingerprint") == fingerprint or (
+            recipe is not None and found.get("recipe") == recipe
+        )
+        if is_wanted and found["version"] == FORMAT_VERSION:
+            try:
+                return cls(path, array)
+            except UNREADABLE:
+                logger.warning("%s is damaged: starting it over", path)
+        elif found.get("fingerprint") is not None:
+            logger.warning("%s was made from other input or settings: starting it over", path)
+        return None
 
     def _fits(
         self,
         shape: tuple[int, ...],
         dtype: npt.DTypeLike,
         block_rows: int,
-        chunks: tuple[int, ...],
+        width: int | None,
     ) -> bool:
-        """Return whether blocks of this store have the given layout."""
+        """Return whether blocks of this embedding store have the given layout."""
+        layout = _layout(EMBEDDINGS_FORMAT, shape, block_rows, width)
         mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
-        return mine == (shape[1:], np.dtype(dtype), block_rows, chunks)
+        return mine == (shape[1:], np.dtype(dtype), block_rows, layout["chunks"])
+
+    def _forget_replaced(self) -> None:
+        """Forget blocks with a file that is missing or is another one."""
+        for block in self._unlike(lambda expected, path: expected.is_of(path)):
+            logger.warning("%s: block %d is damaged and is made again", self.path, block)
+            self.forget(block)
+
+    def _unlike(self, is_sound: Callable[[FileSum, Path], bool]) -> list[int]:
+        """Return the finished blocks with a file that is not sound."""
+        # The flags first: another job may finish a block meanwhile.
+        done, digests = self._read("done"), self._read("digest")
+        return [
+            block
+            for block in np.flatnonzero(done).tolist()
+            if not all(
+                is_sound(FileSum.from_record(record), self.path / key)
+                for key, record in zip(self._keys(block), digests[block], strict=True)
+            )
+        ]
 
     def _renew(
-        self,
-        rows: int,
-        source_of: Callable[[int, int], bytes],
-        ids: Sequence[str],
-        attributes: dict[str, Any],
+        self, rows: int, source: RowSource, ids: Sequence[str], attributes: dict[str, Any]
     ) -> None:
         """Change the rows; blocks with an unchanged source stay done.
 
         Flags are cleared first and the fingerprint is written last, so that an interruption only
         costs time.
         """
-        done, n_blocks = self._done[:], -(-rows // self.block_rows)
+        self._forget_replaced()
+        done, sources = self._read("done"), self._read("source")
+        n_blocks = -(-rows // self.block_rows)
         kept = {
             block
             for block, start, stop in self.blocks()
             if done[block]
             and stop == min(start + self.block_rows, rows)
-            and self._sources[block].tobytes() == source_of(start, stop)
+            and sources[block].tobytes() == source.source_of(start, stop)
         }
         for block in set(range(len(done))) - kept:
             self.forget(block)
@@ -184,6 +267,7 @@ class BlockStore:
         for block in set(range(n_blocks)) - kept:
             self.forget(block)
         write_ids(self.group, ids)
+        self.group.attrs.pop(FORMER_CONTENT, None)
         self.group.attrs.update(attributes)
         logger.info(
             "%s: the rows have changed; %d blocks of %d are kept", self.path, len(kept), n_blocks
@@ -201,11 +285,15 @@ class BlockStore:
 
     def missing(self) -> list[tuple[int, int, int]]:
         """Return (block, start row, stop row) of the blocks that are not done."""
-        done = self._done[:]
+        done = self._read("done")
         return [block for block in self.blocks() if not done[block[0]]]
 
+    def _read(self, name: str) -> Values:
+        """Return an array of the store as it is now, read by the fast codecs."""
+        return np.asarray(opened_group(self.path)[name][:])
+
     def write_block(self, block: int, values: Values, source: bytes | None = None) -> None:
-        """Write one whole block, then its digest, then its flag.
+        """Write one whole block: its data, then the sums of their files, then its flag.
 
         Parameters
         ----------
@@ -221,63 +309,166 @@ class BlockStore:
             raise ValueError(f"block {block} has {stop - start} rows, got {values.shape[0]}")
         values = np.ascontiguousarray(values, dtype=self.array.dtype)
         with writing(self.path):
+            self.forget(block)
             self.array[start:stop] = values
-            self._digests[block] = np.frombuffer(content_digest([values]), dtype=np.uint8)
+            if self._tile_sums is not None:
+                self._tile_sums[start:stop] = self._sums_of_tiles(block, values)
             if source is not None:
                 self._sources[block] = np.frombuffer(source, dtype=np.uint8)
+            sums = [self._files.written(key).record for key in self._keys(block)]
+            self._digests[block] = np.stack(sums)
             self._done[block] = 1
 
+    def _sums_of_tiles(self, block: int, values: Values) -> Values:
+        """Return the sums of the tiles of a block whose images have been written."""
+        (name,) = keys_of_block(self.array, block)
+        with Shard.opened(self.path / name, self.block_rows) as shard:
+            return np.concatenate([sha256_of_rows(values), shard.ends(len(values))], axis=1)
+
+    def _keys(self, block: int) -> list[str]:
+        """Return the names of the data files of a block, those of the main array first."""
+        return [key for part in self._parts.values() for key in keys_of_block(part, block)]
+
     def forget(self, block: int) -> None:
-        """Clear the flag of a block, so that it is written again."""
-        self._done[block] = 0
+        """Remove a block, its flag first, so that it is written again."""
+        for array in (self._done, self._digests):
+            self._files.remove(*keys_of_block(array, block))
+        for key in self._keys(block):
+            self._files.remove(key)
 
     def trim(self, ids: Sequence[str]) -> None:
         """Shorten the store to the rows of these ids, if fewer were found than planned."""
-        self._resize(len(ids))
+        # The ids first: until the array is short, too, a resumed job trims it again.
         write_ids(self.group, ids)
+        self._resize(len(ids))
 
     def _resize(self, rows: int) -> None:
         blocks = -(-rows // self.block_rows)
-        self.array.resize((rows, *self.array.shape[1:]))
-        for array in (self._done, self._digests, self._sources):
+        by_block = {"done": self._done, "digest": self._digests, "source": self._sources}
+        for name, array in {**self._parts, **by_block}.items():
             if array is not None:
-                array.resize((blocks, *array.shape[1:]))
+                array.resize((blocks if name in by_block else rows, *array.shape[1:]))
 
     def damaged(self) -> list[int]:
-        """Return the finished blocks with non-finite values or a wrong checksum; all are read."""
-        done = self._done[:]
-        return [
-            block
-            for block, start, stop in self.blocks()
-            if done[block] and not self._is_sound(block, self.array[start:stop])
-        ]
-
-    def _is_sound(self, block: int, values: Values) -> bool:
-        digest = content_digest([values])
-        return digest == self._digests[block].tobytes() and bool(np.isfinite(values).all())
+        """Return the finished blocks whose files are not what was written; all are read."""
+        return self._unlike(
+            lambda expected, path: path.exists() and expected.fits(path.read_bytes())
+        )
 
     def finish(self, manifest: Path) -> Manifest:
         """Write the manifest of a complete store."""
         if missing := self.missing():
             raise RuntimeError(f"{self.path}: {len(missing)} blocks are not done")
+        digests = self._read("digest")
+        content = self.group.attrs.get(FORMER_CONTENT) or self._content(digests)
+        self.group.attrs.update({CONTENT: content})
         attributes = dict(self.group.attrs)
         described = Manifest(
             format=attributes["format"],
             fingerprint=attributes["fingerprint"],
             shape=tuple(int(n) for n in self.array.shape),
             ids_sha256=digest_of_ids(read_ids(self.group)),
-            content_sha256=hashlib.sha256(self._digests[:].tobytes()).hexdigest(),
+            content_sha256=content,
+            digests_sha256=hashlib.sha256(digests.tobytes()).hexdigest(),
+            files=self._other_files(),
         )
         described.write(manifest)
         return described
 
+    def _content(self, digests: Values) -> str:
+        """Return the identity of the values; see `Manifest.content_sha256`."""
+        if self._tile_sums is not None:
+            sums = self._read(TILE_SUMS)[:, :SHA256_BYTES]
+        else:
+            sums = digests[:, : len(keys_of_block(self.array, 0)), :SHA256_BYTES]
+        return hashlib.sha256(sums.tobytes()).hexdigest()
 
-def content_digest(parts: Iterable[Values]) -> bytes:
-    """Return the sha256 of the concatenated values of arrays, `DIGEST_BYTES` long."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.digest()
+    def _other_files(self) -> dict[str, str]:
+        """Return the sha256 of each file that belongs to no block, by name."""
+        of_blocks = tuple(f"{name}/c/" for name in ("digest", "done", *self._parts))
+        names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        return {
+            name.as_posix(): hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            for name in sorted(names)
+            if not name.name.startswith(".") and not name.as_posix().startswith(of_blocks)
+        }
+
+
+def _create(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    width: int | None,
+    ids: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Create a store without any block; see the parameters of `BlockStore.open_or_create`."""
+    format, block_rows = attributes["format"], attributes["block_rows"]
+    array, *parts = attributes[PARTS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writable(), writing(path):
+        group: Any = zarr.open_group(SyncedStore(path), mode="w", zarr_format=3)
+        main = group.create_array(
+            array,
+            shape=shape,
+            dtype=dtype,
+            dimension_names=DIMENSIONS[format],
+            **_layout(format, shape, block_rows, width),
+        )
+        n_files = len(keys_of_block(main, 0)) + len(parts)
+        _create_block_arrays(group, shape[0], block_rows, n_files, parts)
+        for name, (dimension, labels) in _labels(attributes).items():
+            _write_texts(group, name, dimension, labels)
+        write_ids(group, ids)
+        # The fingerprint comes last: a store without it is incomplete and is made anew.
+        group.attrs.update(attributes)
+
+
+def _layout(
+    format: str, shape: tuple[int, ...], block_rows: int, width: int | None
+) -> dict[str, Any]:
+    """Return how the main array is divided and encoded: see docs/store-format.md."""
+    sum_ = Crc32cCodec()
+    if format == TILES_FORMAT:
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
+        chunks, shards = (1, *shape[1:]), (block_rows, *shape[1:])
+        return {"chunks": chunks, "shards": shards, "compressors": [codec, sum_]}
+    chunks = min(block_rows, shape[0]), width or shape[1]
+    return {"chunks": chunks, "compressors": [sum_]}
+
+
+def _create_block_arrays(
+    group: Any, rows: int, block_rows: int, n_files: int, parts: Sequence[str]
+) -> None:
+    """Create the arrays that say what each block is, one chunk per block.
+
+    Writers of different blocks never write the same file.
+    """
+    blocks = -(-rows // block_rows)
+    shapes = {
+        "done": (blocks,),
+        "digest": (blocks, n_files, SUM_BYTES),
+        "source": (blocks, SHA256_BYTES),
+        TILE_SUMS: (rows, TILE_SUM_BYTES),
+    }
+    for name in ("done", "digest", *parts):
+        dimensions, shape = BLOCK_DIMENSIONS[name], shapes[name]
+        group.create_array(
+            name,
+            shape=shape,
+            dtype="uint8",
+            chunks=(block_rows if name == TILE_SUMS else 1, *shape[1:]),
+            compressors=[Crc32cCodec()] if name == TILE_SUMS else None,
+            dimension_names=dimensions,
+        )
+
+
+def keys_of_block(array: Any, block: int) -> list[str]:
+    """Return the names of the files that hold a block of an array."""
+    sides = array.shards or array.chunks
+    counts = [range(-(-n // side)) for n, side in zip(array.shape[1:], sides[1:], strict=True)]
+    encode = array.metadata.encode_chunk_key
+    return [f"{array.basename}/{encode((block, *place))}" for place in itertools.product(*counts)]
 
 
 def attributes_of(place: Path | str) -> dict[str, Any]:
@@ -290,32 +481,57 @@ def attributes_of(place: Path | str) -> dict[str, Any]:
     """
     try:
         return dict(opened_group(place).attrs)
-    except (OSError, ValueError, KeyError):
+    except UNREADABLE:
         return {}
 
 
 def blocks_done(path: Path) -> tuple[int, int] | None:
     """Return the number of finished blocks and of all blocks; None if the path is no store."""
     try:
-        group: Any = zarr.open_group(path, mode="r")
-        done = group["done"][:]
-    except (OSError, ValueError, KeyError, RuntimeError):
+        done = opened_group(path)["done"][:]
+    except UNREADABLE:
         return None
     return int((done > 0).sum()), len(done)
 
 
 def remove_store(path: Path) -> None:
     """Delete a store; of a symbolic link only the link."""
-    if path.is_symlink():
+    if path.is_symlink() or path.is_file():
         path.unlink()
     else:
         shutil.rmtree(path)
 
 
+def _labels(attributes: Mapping[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    """Return name -> dimension and names along it, of the channels or of the columns."""
+    if attributes["format"] == TILES_FORMAT:
+        return {"channel": ("channel", list(attributes.get("channels", [])))}
+    columns = attributes.get("columns", [])
+    widths = [c["stop"] - c["start"] for c in columns]
+    return {
+        key: ("column", np.repeat([str(c[key] or "") for c in columns], widths).tolist())
+        for key in ("output", "channel")
+    }
+
+
 def write_ids(group: Any, ids: Sequence[str]) -> None:
     """Write the tile ids of a store, in row order."""
-    array = group.create_array("tile_id", shape=(len(ids),), dtype=str, overwrite=True)
-    array[:] = np.array(ids, dtype=object)
+    _write_texts(group, "tile_id", "tile", ids)
+
+
+def _write_texts(group: Any, name: str, dimension: str, texts: Sequence[str]) -> None:
+    """Write an array of strings in one chunk; none where there is none."""
+    if len(texts):
+        shape = (len(texts),)
+        array = group.create_array(
+            name,
+            shape=shape,
+            chunks=shape,
+            dtype=str,
+            overwrite=True,
+            dimension_names=(dimension,),
+        )
+        array[:] = np.array(texts, dtype=object)
 
 
 def read_ids(group: Any) -> list[str]:

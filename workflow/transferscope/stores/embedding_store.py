@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transferscope.config.channel_strategies import MEAN, single_channel
 from transferscope.errors import suggest, user_error
-from transferscope.runtime.arrays import Floats32
+from transferscope.runtime.arrays import Floats32, Values
+from transferscope.stores.chunk_files import plain_chunk
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT
 from transferscope.stores.reader import StoreReader
 
@@ -69,19 +71,41 @@ class EmbeddingStore(StoreReader):
 
         Raises
         ------
+        DamagedBlockError
+            If they differ from their checksum.
         UserError
             If the store holds no such output or no pass of that channel.
         """
         chosen = self._of_channel(self._of_output(output), strategy)
-        whole = self.array[:] if len(chosen) == len(self.columns) else None
+        # Version 1 verifies whole rows only.
+        is_whole = len(chosen) == len(self.columns) or self._old_sums is not None
+        whole = self._verified(slice(None)) if is_whole else None
         parts = [
-            whole[:, c.start : c.stop] if whole is not None else self.array[:, c.start : c.stop]
+            self._verified(slice(c.start, c.stop)) if whole is None else whole[:, c.start : c.stop]
             for c in chosen
         ]
         if strategy == MEAN:
             return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
-        values = whole if whole is not None else np.concatenate(parts, axis=1)
-        return np.asarray(values, dtype=np.float32)
+        if whole is not None and len(chosen) == len(self.columns):
+            return np.asarray(whole, dtype=np.float32)
+        return np.asarray(np.concatenate(parts, axis=1), dtype=np.float32)
+
+    def _verified(self, columns: slice) -> Values:
+        if self._old_sums is None:
+            return self.values(0, len(self), columns)
+        return np.concatenate([self.block(block) for block in range(self.blocks)])
+
+    def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:
+        rows, width = self.array.chunks
+        start, stop, _ = columns.indices(self.array.shape[1])
+        files = list(self._files_of(block).items())
+        for number in range(start // width, -(-stop // width)):
+            name, expected = files[number]
+            chunk = plain_chunk(Path(self.path) / name, expected, out.dtype, (rows, width))
+            left = number * width
+            own = slice(max(start, left), min(stop, left + width))
+            part = chunk[first : first + len(out), own.start - left : own.stop - left]
+            out[:, own.start - start : own.stop - start] = part
 
     def number_format(
         self, output: str | None = None, strategy: str | None = None

@@ -26,7 +26,7 @@ def store_of(manifest: Path) -> Path:
     return manifest.with_suffix(".zarr")
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TILES_FORMAT = "transferscope.tiles"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
 
@@ -51,9 +51,14 @@ class Manifest:
     ids_sha256
         `digest_of_ids` of the tile ids.
     content_sha256
-        sha256 of the blocks' digests.
+        Identity of the values, whatever files they are in: of a tile store, sha256 of the tiles'
+        sha256; of an embedding store, sha256 of its data files' sha256.
     version
         Version of the store's layout.
+    digests_sha256
+        sha256 of the array of the blocks' sums; None in version 1, whose `content_sha256` it is.
+    files
+        sha256 of each file of the store that belongs to no block, by name; None in version 1.
     store
         URL of the store if it is in an object store; None: next to the manifest.
     """
@@ -64,6 +69,8 @@ class Manifest:
     ids_sha256: str
     content_sha256: str
     version: int = FORMAT_VERSION
+    digests_sha256: str | None = None
+    files: dict[str, str] | None = None
     store: str | None = None
 
     def write(self, path: Path) -> None:
@@ -89,6 +96,8 @@ class Manifest:
         """
         try:
             value = json.loads(_bytes_of(path))
+            if value["version"] > FORMAT_VERSION:
+                raise newer_version(path, value["version"])
             manifest = cls(**{**value, "shape": tuple(value["shape"])})
             if manifest.store is not None:
                 checked_url(manifest.store)
@@ -99,12 +108,13 @@ class Manifest:
         if manifest.format != expected_format:
             what = f"describes a {manifest.format} store, not {expected_format}"
             raise user_error(path, what, "Give the manifest of the right store.")
-        if manifest.version > FORMAT_VERSION:
-            what = (
-                f"format version {manifest.version} is newer than this program's {FORMAT_VERSION}"
-            )
-            raise user_error(path, what, "Update transferscope.")
         return manifest
+
+
+def newer_version(place: Path | str, version: int) -> UserError:
+    """Return the error for a manifest or store of a newer version of the format."""
+    what = f"format version {version} is newer than this program's {FORMAT_VERSION}"
+    return user_error(place, what, "Update transferscope.")
 
 
 def _bytes_of(path: Path | str) -> bytes:

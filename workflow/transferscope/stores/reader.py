@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,13 +14,25 @@ import numpy as np
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line, user_error
 from transferscope.runtime.arrays import Values
-from transferscope.stores.block_store import content_digest, opened_group, read_ids
+from transferscope.stores import version_1
+from transferscope.stores.block_store import (
+    CONTENT,
+    PARTS,
+    UNREADABLE,
+    keys_of_block,
+    opened_group,
+    read_ids,
+)
+from transferscope.stores.chunk_files import DamagedChunkError, in_parallel
+from transferscope.stores.file_sums import FileSum
 from transferscope.stores.manifest import (
     Manifest,
     digest_of_ids,
     how_to_remake,
     place_of_store,
 )
+from transferscope.transport.files import RemoteFile
+from transferscope.transport.urls import joined
 from transferscope.transport.zarr_stores import portable_codecs
 
 DIFFERS = "its values differ from their checksum"
@@ -61,8 +74,12 @@ class DamagedBlockError(UserError):
         self.damage = damage
 
 
-class StoreReader:
-    """A finished store, checked against its manifest."""
+class StoreReader(ABC):
+    """A finished store, checked against its manifest.
+
+    Each chunk is verified while it is decoded. Of version 1, whole blocks are read and compared
+    with their sha256.
+    """
 
     format: str
     array_name: str
@@ -73,27 +90,50 @@ class StoreReader:
         self.path = place_of_store(manifest, self.manifest)
         try:
             with portable_codecs() if self.is_remote else nullcontext():
-                group: Any = opened_group(self.path)
-                self.attributes: dict[str, Any] = dict(group.attrs)
-                self.array: Any = group[self.array_name]
-                self.block_rows = int(self.attributes["block_rows"])
-                self.tile_ids = read_ids(group)
-                complete = bool(group["done"][:].all())
-                self._digests = group["digest"][:]
-                content = hashlib.sha256(self._digests.tobytes()).hexdigest()
-        # zarrs reports damage as RuntimeError.
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+                self._group: Any = opened_group(self.path)
+                self.array: Any = self._group[self.array_name]
+                self.attributes: dict[str, Any] = dict(self._group.attrs)
+                self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
+            self.block_rows = int(self.attributes["block_rows"])
+            self.tile_ids = read_ids(self._group)
+            agrees = (
+                bool(self._group["done"][:].all())
+                and self.attributes.get("fingerprint") == self.manifest.fingerprint
+                and tuple(self.array.shape) == self.manifest.shape
+                and digest_of_ids(self.tile_ids) == self.manifest.ids_sha256
+                and self._has_its_sums()
+            )
+        except UNREADABLE as error:
             what = f"the store is missing or damaged ({first_line(error)})"
             raise self._broken(what) from None
-        agrees = (
-            complete
-            and self.attributes.get("fingerprint") == self.manifest.fingerprint
-            and tuple(self.array.shape) == self.manifest.shape
-            and digest_of_ids(self.tile_ids) == self.manifest.ids_sha256
-            and content == self.manifest.content_sha256
-        )
         if not agrees:
             raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
+        if self.is_remote and self._old_sums is None:
+            self.array.store.expect_all_chunks()
+
+    def _has_its_sums(self) -> bool:
+        """Read the blocks' sums, and compare all files that belong to no block."""
+        self._old_sums = version_1.BlockSums(self._group) if self.manifest.version == 1 else None
+        if self._old_sums is not None:
+            self.blocks = self._old_sums.blocks
+            return self._old_sums.agree_with(self.manifest)
+        self._digests: Values = self._group["digest"][:]
+        self.blocks = len(self._digests)
+        digests_sha256 = hashlib.sha256(self._digests.tobytes()).hexdigest()
+        return (
+            self.attributes[CONTENT] == self.manifest.content_sha256
+            and digests_sha256 == self.manifest.digests_sha256
+            and all(
+                hashlib.sha256(self._content(name)).hexdigest() == expected
+                for name, expected in (self.manifest.files or {}).items()
+            )
+        )
+
+    def _content(self, name: str) -> bytes:
+        """Return a file of the store."""
+        if isinstance(self.path, Path):
+            return (self.path / name).read_bytes()
+        return RemoteFile(joined(self.path, name), 0).read_bytes()
 
     def _broken(self, what: str) -> UserError:
         return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
@@ -104,6 +144,11 @@ class StoreReader:
         return self.manifest.fingerprint
 
     @property
+    def content_sha256(self) -> str:
+        """Identity of the values; see `Manifest`."""
+        return self.manifest.content_sha256
+
+    @property
     def is_remote(self) -> bool:
         """Whether it is in an object store."""
         return isinstance(self.path, str)
@@ -111,8 +156,26 @@ class StoreReader:
     def __len__(self) -> int:
         return self.manifest.shape[0]
 
+    def sums(self) -> dict[str, str]:
+        """Return the sha256 of each file, as it was written, by name; none in version 1."""
+        if self._old_sums is not None:
+            return {}
+        found = dict(self.manifest.files or {})
+        by_block = self._group["digest"], self._group["done"]
+        for block, records in enumerate(self._digests):
+            found |= {name: sum_.sha256.hex() for name, sum_ in self._files_of(block).items()}
+            for array, content in zip(by_block, (records.tobytes(), b"\1"), strict=True):
+                (key,) = keys_of_block(array, block)
+                found[key] = hashlib.sha256(content).hexdigest()
+        return found
+
+    def _files_of(self, block: int) -> dict[str, FileSum]:
+        """Return the sum of each data file of a block, by name; those of the main array first."""
+        keys = [key for part in self._parts for key in keys_of_block(part, block)]
+        return dict(zip(keys, map(FileSum.from_record, self._digests[block]), strict=True))
+
     def damaged(self) -> Iterator[Damage]:
-        """Yield the damaged blocks; all are read.
+        """Yield the damaged blocks; every file of each is read and compared with its sha256.
 
         Raises
         ------
@@ -121,19 +184,30 @@ class StoreReader:
         """
         for block in range(self.blocks):
             try:
-                self.block(block)
+                self._verify(block)
             except UnreachableError:
                 raise
             except UserError as error:
                 yield Damage(block, *self._rows_of(block), error.problems[0].what)
+            except OSError as error:
+                yield Damage(block, *self._rows_of(block), first_line(error))
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return len(self._digests)
+    def _verify(self, block: int) -> None:
+        """Compare the files of a block with what was written; of version 1, its values."""
+        if self._old_sums is not None:
+            self.block(block)
+            return
+        for name, expected in self._files_of(block).items():
+            try:
+                is_sound = expected.fits(self._content(name))
+            except FileNotFoundError:
+                is_sound = False
+            if not is_sound:
+                self.block(block)  # names the tiles, if it is them
+                raise self.damaged_block(block)
 
     def block(self, block: int) -> Values:
-        """Return the rows of a block; from an object store, with one request.
+        """Return the rows of a block; from an object store, with one request per file.
 
         Raises
         ------
@@ -143,16 +217,18 @@ class StoreReader:
             If they cannot be read.
         """
         if self.is_remote:
-            name = self.array.metadata.encode_chunk_key((block, *(0 for _ in self.array.shape[1:])))
-            self.array.store.hold(f"{self.array_name}/{name}")
-        values = self._values(*self._rows_of(block))
-        if content_digest([values]) != self.digest(block):
+            (name, *_) = keys_of_block(self.array, block)
+            content = self.array.store.hold(name)
+            if self._old_sums is None and not self._files_of(block)[name].fits(content):
+                raise self.damaged_block(block)
+        values = self.values(*self._rows_of(block))
+        if self._old_sums is not None and not self._old_sums.fit(block, values):
             raise self.damaged_block(block)
         return values
 
-    def damaged_block(self, block: int) -> DamagedBlockError:
+    def damaged_block(self, block: int, what: str = DIFFERS) -> DamagedBlockError:
         """Return the error for a block that differs from its checksum."""
-        damage = Damage(block, *self._rows_of(block), DIFFERS)
+        damage = Damage(block, *self._rows_of(block), what)
         return DamagedBlockError(self.problem(damage), damage)
 
     def _rows_of(self, block: int) -> tuple[int, int]:
@@ -160,17 +236,71 @@ class StoreReader:
         start = block * self.block_rows
         return start, min(start + self.block_rows, len(self))
 
-    def _values(self, start: int, stop: int) -> Values:
-        """Return rows [start, stop) of the array, or raise a `UserError`."""
+    def values(
+        self, start: int, stop: int, columns: slice = slice(None), out: Values | None = None
+    ) -> Values:
+        """Return rows [start, stop) of the array; of version 1, they are not verified.
+
+        Parameters
+        ----------
+        start, stop
+            The rows.
+        columns
+            Along the second axis.
+        out
+            Contiguous array to read into; None: a new one.
+
+        Raises
+        ------
+        DamagedBlockError
+            If they differ from their checksum.
+        UserError
+            If they cannot be read.
+        """
+        stop = min(stop, len(self))
         try:
-            return np.asarray(self.array[start:stop])
+            if self._old_sums is not None or self.is_remote:
+                return np.asarray(self.array[start:stop, columns])
+            width = len(range(*columns.indices(self.array.shape[1])))
+            if out is None:
+                shape = (stop - start, width, *self.array.shape[2:])
+                out = np.empty(shape, dtype=self.array.dtype)
+            self._read_blocks(start, stop, columns, out)
         except (OSError, ValueError, RuntimeError) as error:
             what = f"rows {start} to {stop - 1} cannot be read ({first_line(error)})"
             raise self._broken(what) from None
+        return out
 
-    def digest(self, block: int) -> bytes:
-        """Return the recorded sha256 of a block."""
-        return bytes(self._digests[block].tobytes())
+    def _read_blocks(self, start: int, stop: int, columns: slice, out: Values) -> None:
+        """Read rows [start, stop) of a local store into an array."""
+        blocks = range(start // self.block_rows, -(-stop // self.block_rows))
+
+        def read(first: int, last: int) -> None:
+            for block in blocks[first:last]:
+                base, end = self._rows_of(block)
+                begin, finish = max(start, base), min(stop, end)
+                part = out[begin - start : finish - start]
+                self._read_part(block, begin, finish, columns, part)
+
+        # A shard's chunks are decoded by several threads themselves.
+        if self.array.shards:
+            read(0, len(blocks))
+        else:
+            in_parallel(read, len(blocks), out.nbytes)
+
+    def _read_part(self, block: int, start: int, stop: int, columns: slice, out: Values) -> None:
+        """Read rows [start, stop), of one block, or raise a `DamagedBlockError`."""
+        try:
+            self._decode(block, start - block * self.block_rows, columns, out)
+        except FileNotFoundError:
+            raise self.damaged_block(block) from None
+        except DamagedChunkError as error:
+            of_tile = f": tile {self.tile_ids[start + error.row]}" if self.array.shards else ""
+            raise self.damaged_block(block, f"{DIFFERS}{of_tile}") from None
+
+    @abstractmethod
+    def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:
+        """Read rows of a local block, from its row `first` on, as many as `out` has."""
 
     def check(self) -> None:
         """Read all blocks and compare them with their checksums.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from transferscope.runtime.arrays import Floats32, Values
-from transferscope.stores.block_store import content_digest
+from transferscope.stores.block_store import TILE_SUM_BYTES, TILE_SUMS, keys_of_block
+from transferscope.stores.chunk_files import DamagedChunkError, Shard, plain_chunk
+from transferscope.stores.file_sums import SHA256_BYTES
 from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.reader import StoreReader
+from transferscope.stores.version_1 import TileSums
 from transferscope.transport.whole_blocks import WholeBlocks
 
 
@@ -33,7 +37,8 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._blocks = WholeBlocks(self._values, self.block, self.block_rows, len(self))
+        self._sums_read: dict[int, Values] = {}
+        self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self))
 
     @property
     def channels(self) -> list[str]:
@@ -57,22 +62,78 @@ class TileStore(StoreReader):
         found = self.attributes.get("pixel_size_um")
         return None if found is None else float(found)
 
-    def read(self, start: int, stop: int) -> Values:
+    @property
+    def reads_in_turn(self) -> bool:
+        """Whether rows are best read one after the other: from an object store, or version 1."""
+        return self.is_remote or self._old_sums is not None
+
+    def read(self, start: int, stop: int, out: Values | None = None) -> Values:
         """Return tiles [stop - start, C, H, W] in the raw dtype.
+
+        They are verified; of version 1 only where they are read in turn, block by block.
+
+        Parameters
+        ----------
+        start, stop
+            The rows.
+        out
+            Array to read into; None: a new one.
 
         Raises
         ------
+        DamagedBlockError
+            If they differ from their checksum.
         UserError
             If they cannot be read.
         """
-        return self._blocks.read(start, stop) if self.is_remote else self._values(start, stop)
+        if not self.reads_in_turn:
+            return self.values(start, stop, out=out)
+        values = self._blocks.read(start, stop)
+        if self._old_sums is not None:
+            self._old_tile_sums.note(start, values)
+        return values
 
-    def digest_of(self, start: int, stop: int, rows: int) -> bytes:
-        """Return the `content_digest` of tiles [start, stop), read `rows` at a time."""
-        parts = (self.read(first, min(first + rows, stop)) for first in range(start, stop, rows))
-        return content_digest(parts)
+    def source_of(self, start: int, stop: int) -> bytes:
+        """Return a digest of what tiles [start, stop) show, whatever files they are in."""
+        if self._old_sums is not None:
+            sums = self._old_tile_sums.of(start, stop)
+        else:
+            blocks = range(start // self.block_rows, -(-stop // self.block_rows))
+            base = blocks.start * self.block_rows
+            of_blocks = np.concatenate([self._sums(block) for block in blocks])
+            sums = of_blocks[start - base : stop - base, :SHA256_BYTES]
+        return hashlib.sha256(sums.tobytes()).digest()
 
-    def batches(self, size: int) -> Iterator[tuple[int, Values]]:
-        """Yield (start row, tiles) in blocks of `size` rows."""
-        for start in range(0, len(self), size):
-            yield start, self.read(start, min(start + size, len(self)))
+    def _sums(self, block: int) -> Values:
+        """Return the sha256 of each tile of a block and the last bytes of its chunk."""
+        if block not in self._sums_read:
+            first, last = self._rows_of(block)
+            if self.is_remote:
+                found = np.asarray(self._group[TILE_SUMS][first:last])
+            else:
+                name, expected = list(self._files_of(block).items())[-1]
+                shape = self.block_rows, TILE_SUM_BYTES
+                try:
+                    found = plain_chunk(Path(self.path) / name, expected, np.dtype("u1"), shape)
+                except (DamagedChunkError, FileNotFoundError):
+                    raise self.damaged_block(block) from None
+            self._sums_read[block] = found[: last - first]
+        return self._sums_read[block]
+
+    def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:
+        (name,) = keys_of_block(self.array, block)
+        ends = self._sums(block)[first : first + len(out), SHA256_BYTES:]
+        with Shard.opened(Path(self.path) / name, self.block_rows) as shard:
+            shard.read(first, first + len(out), ends, out)
+
+    @cached_property
+    def _old_tile_sums(self) -> TileSums:
+        return TileSums(self.read)
+
+    def values_sha256(self, start: int, stop: int) -> bytes:
+        """Return the sha256 of the values of tiles [start, stop), as version 1 describes them."""
+        digest = hashlib.sha256()
+        for first in range(start, stop, self.block_rows):
+            values = self.read(first, min(first + self.block_rows, stop))
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.digest()

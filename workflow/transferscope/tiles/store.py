@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from transferscope.cards import DatasetCard
-from transferscope.stores.block_store import BlockStore, remove_store
+from transferscope.stores.block_store import BlockStore, attributes_of, remove_store
+from transferscope.stores.conversion import convert_folder
 from transferscope.stores.manifest import TILES_FORMAT, store_of
 from transferscope.tiles.blocks import BlockLog
 
 BLOCK_BYTES = 64 << 20
 MOST_BLOCK_ROWS = 4096
+ARRAY = "images"
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +71,21 @@ def open_tile_store(
     """
     tile_bytes = int(np.prod(tile_shape)) * dtype.itemsize
     block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
-    # Several threads would put the tiles of a shard in any order; one is as fast, and repeatable.
-    with zarr.config.set({"threading.max_workers": 1}):
-        return BlockStore.open_or_create(
-            store_of(manifest),
-            format=TILES_FORMAT,
-            array="images",
-            fingerprint=made_from,
-            shape=(len(ids), *tile_shape),
-            dtype=dtype,
-            block_rows=block_rows,
-            chunks=(1, *tile_shape),
-            shards=(block_rows, *tile_shape),
-            compress=True,
-            ids=ids,
-            attributes={
-                "channels": card.channels,
-                "pixel_size_um": pixel_size_um,
-                "intensity_range": intensity_range(card, dtype),
-            },
-        )
+    path = store_of(manifest)
+    if attributes_of(path).get("fingerprint") == made_from:
+        convert_folder(path, ARRAY)
+    return BlockStore.open_or_create(
+        path,
+        format=TILES_FORMAT,
+        array=ARRAY,
+        fingerprint=made_from,
+        shape=(len(ids), *tile_shape),
+        dtype=dtype,
+        block_rows=block_rows,
+        ids=ids,
+        attributes={
+            "channels": card.channels,
+            "pixel_size_um": pixel_size_um,
+            "intensity_range": intensity_range(card, dtype),
+        },
+    )

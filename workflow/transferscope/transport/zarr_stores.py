@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,14 @@ class RemoteStore(FsspecStore):
         super().__init__(fs=system, path=path, read_only=True)
         self._url = url
         self._held: tuple[str, bytes] = ("", b"")
+        self._has_all_chunks = False
 
-    def hold(self, key: str) -> None:
-        """Read a file whole and serve it from memory until the next call; a missing one is ignored.
+    def expect_all_chunks(self) -> None:
+        """Raise an error where the file of a chunk is missing, instead of filling in."""
+        self._has_all_chunks = True
+
+    def hold(self, key: str) -> bytes:
+        """Read a file whole and serve it from memory until the next call; a missing one is empty.
 
         Raises
         ------
@@ -64,6 +70,7 @@ class RemoteStore(FsspecStore):
                 self._held = (key, system.cat_file(path))
             except FileNotFoundError:
                 self._held = ("", b"")
+        return self._held[1]
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return a file, or a part of it; None if it does not exist.
@@ -76,7 +83,10 @@ class RemoteStore(FsspecStore):
         held, content = self._held
         if key != held:
             with translated_errors(joined(self._url, key)):
-                return await super().get(key, prototype, byte_range)
+                found = await super().get(key, prototype, byte_range)
+            if found is None and self._has_all_chunks and "/c/" in key:
+                raise FileNotFoundError(errno.ENOENT, "the file of a chunk is missing", key)
+            return found
         return prototype.buffer.from_bytes(content[_part(byte_range)])
 
 

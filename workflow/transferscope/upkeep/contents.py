@@ -14,8 +14,10 @@ from pathlib import Path
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.steps.plan import Plan
+from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
 from transferscope.upkeep.ran import config_text, versions_text
+from transferscope.upkeep.verify import manifests_in
 
 # Records of a run, with times, and files for communication between jobs: not results.
 RECORDS = ("logs", "benchmarks", "raw", "parts")
@@ -33,10 +35,13 @@ class Item:
         Path relative to the archive or publication.
     source
         Path on this machine, or the content.
+    sha256
+        Its checksum, if one was taken when it was written; None: the file is read.
     """
 
     name: str
     source: Path | bytes
+    sha256: str | None = None
 
     @property
     def size(self) -> int:
@@ -46,6 +51,8 @@ class Item:
 
     def digest(self, kind: str) -> str:
         """Return a hexadecimal checksum, such as "sha256"."""
+        if kind == "sha256" and self.sha256 is not None:
+            return self.sha256
         new = partial(hashlib.new, kind, usedforsecurity=False)
         with self.opened() as file:
             return hashlib.file_digest(file, new).hexdigest()
@@ -105,7 +112,22 @@ def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
     if not files:
         what = "there are no results to export"
         raise UserError(Problem(str(root), what, "Run the study first."))
-    return [Item(prefix + path.relative_to(root).as_posix(), path) for path in files]
+    sums = _recorded_sums(root) if stores else {}
+    return [
+        Item(prefix + path.relative_to(root).as_posix(), path, sums.get(path)) for path in files
+    ]
+
+
+def _recorded_sums(root: Path) -> dict[Path, str]:
+    """Return the checksums of the files of finished stores, as they were written."""
+    found: dict[Path, str] = {}
+    for manifest, kind in manifests_in(root):
+        try:
+            store = kind(manifest)
+        except UserError:
+            continue  # a damaged store is packed as it is, as `verify` names it
+        found |= {store_of(manifest) / name: sum_ for name, sum_ in store.sums().items()}
+    return found
 
 
 def _files(paths: StudyPaths, *, stores: bool) -> Iterator[Path]:

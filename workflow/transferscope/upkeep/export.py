@@ -45,8 +45,8 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     ):
 
         def add(item: Item) -> None:
+            sums[item.name] = item.digest("sha256")
             with item.opened() as content:
-                sums[item.name] = hashlib.file_digest(content, "sha256").hexdigest()
                 # Neither time nor user: the same study gives the same bytes.
                 member = tarfile.TarInfo(f"{study.config.study}/{item.name}")
                 member.size, member.mode = content.seek(0, os.SEEK_END), 0o644

@@ -1,0 +1,172 @@
+"""Conversion of a store of version 1 into the current one, block by block, each verified.
+
+The values keep their identity: what was made from the store stays valid. A converted store takes
+the place of the old one by two renames; a conversion that was cut short is undone by the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from transferscope.errors import first_line, user_error
+from transferscope.runtime.arrays import Values
+from transferscope.stores.block_store import (
+    FORMER_CONTENT,
+    BlockStore,
+    RowSource,
+    attributes_of,
+    opened_group,
+    read_ids,
+    remove_store,
+)
+from transferscope.stores.manifest import (
+    FORMAT_VERSION,
+    Manifest,
+    how_to_remake,
+    store_of,
+)
+from transferscope.stores.version_1 import sha256_of
+
+logger = logging.getLogger(__name__)
+
+
+def convert(manifest: Path, format: str, array: str, source: RowSource | None = None) -> bool:
+    """Convert a finished store; its manifest keeps its time, so that nothing is made again.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of the store.
+    format, array
+        Format name, and name of the main array.
+    source
+        Of an embedding store: the tiles that it was made from.
+
+    Returns
+    -------
+    bool
+        Whether it was of version 1, and here.
+
+    Raises
+    ------
+    UserError
+        If manifest or blocks are damaged, or if the tiles have changed since; the store is left as
+        it is.
+    """
+    path = store_of(manifest)
+    _undo(path)
+    described = Manifest.read(manifest, format)
+    if described.version == FORMAT_VERSION or described.store is not None:
+        return False
+    times = manifest.stat()
+    convert_folder(path, array, source, manifest)
+    BlockStore(path, array).finish(manifest)
+    os.utime(manifest, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return True
+
+
+def convert_folder(
+    path: Path, array: str, source: RowSource | None = None, manifest: Path | None = None
+) -> None:
+    """Convert a store; one that is not of version 1 is left as it is.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    array
+        Name of its main array.
+    source
+        Of an embedding store: the tiles that it was made from.
+    manifest
+        Of a finished store; None: blocks that are damaged or of other tiles are left out.
+
+    Raises
+    ------
+    UserError
+        If a finished store has such blocks.
+    """
+    _undo(path)
+    attributes = attributes_of(path) if path.exists() else {}
+    if attributes.get("version") != 1:
+        return
+    logger.info("%s: converting it to version %d of the format", path, FORMAT_VERSION)
+    group = opened_group(path)
+    done = group["done"][:]
+    if done.all():
+        attributes[FORMER_CONTENT] = hashlib.sha256(group["digest"][:].tobytes()).hexdigest()
+    new = _empty_copy(_next_to(path, "new"), array, group, attributes)
+    for block, start, stop in new.blocks():
+        if not done[block]:
+            continue
+        try:
+            values = _values_of(group, array, block, start, stop)
+            new.write_block(block, values, _source_of(group, block, start, stop, source))
+        except ValueError as error:
+            if manifest is not None:
+                remove_store(new.path)
+                what = f"block {block} {error}"
+                raise user_error(path, what, how_to_remake(manifest)) from None
+            logger.warning("%s: block %d %s: it is left out", path, block, error)
+    path.rename(_next_to(path, "old"))
+    new.path.rename(path)
+    remove_store(_next_to(path, "old"))
+
+
+def _next_to(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}")
+
+
+def _undo(path: Path) -> None:
+    """Undo a conversion that was cut short."""
+    old, new = _next_to(path, "old"), _next_to(path, "new")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for left in (old, new):
+        if left.exists():
+            remove_store(left)
+
+
+def _empty_copy(path: Path, array: str, group: Any, attributes: dict[str, Any]) -> BlockStore:
+    """Make an empty store of the current version with the layout and attributes of another."""
+    main = group[array]
+    return BlockStore.open_or_create(
+        path,
+        format=attributes["format"],
+        array=array,
+        fingerprint=attributes["fingerprint"],
+        shape=main.shape,
+        dtype=main.dtype,
+        block_rows=attributes["block_rows"],
+        ids=read_ids(group),
+        attributes=attributes,
+        width=main.chunks[1],
+        recipe=attributes.get("recipe"),
+    )
+
+
+def _values_of(group: Any, array: str, block: int, start: int, stop: int) -> Values:
+    """Return the values of a block, or raise a `ValueError` if they are damaged."""
+    try:
+        values: Values = group[array][start:stop]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"cannot be read ({first_line(error)})") from None
+    if sha256_of(values) != group["digest"][block].tobytes():
+        raise ValueError("differs from its checksum")
+    return values
+
+
+def _source_of(
+    group: Any, block: int, start: int, stop: int, source: RowSource | None
+) -> bytes | None:
+    """Return the source of a block as it is recorded now, or raise a `ValueError` if it differs."""
+    if group.attrs.get("recipe") is None or source is None:
+        return None
+    is_of_these = group.attrs.get("tiles_sha256") == source.content_sha256
+    if not is_of_these and source.values_sha256(start, stop) != group["source"][block].tobytes():
+        raise ValueError("was made from other tiles")
+    return source.source_of(start, stop)
