@@ -183,15 +183,16 @@ def describe(
     settings
         Metric, coverage and draws.
     """
-    parts = ["# What the comparison shows", "", *_how_to_read(settings, tables["chosen"])]
+    read = _how_to_read(settings, tables["chosen"])
     orders = tables["scores"]["channels"].astype("str")
     if n_orders := orders[orders.map(family_of) == MAP_RANDOM].nunique():
-        parts += ["", RANDOM_ORDERS if n_orders > 1 else ONE_ORDER]
+        read += ["", RANDOM_ORDERS if n_orders > 1 else ONE_ORDER]
     found = {
         dataset: _evidence(dataset, summary, tables, settings)
         for dataset in sorted(summary["dataset"].unique())
     }
-    parts += _in_short([evidence for evidence in found.values() if evidence is not None])
+    parts = ["# What the comparison shows", *_in_short([each for each in found.values() if each])]
+    parts += ["", "## How to read it", "", *read]
     for dataset, evidence in found.items():
         parts += ["", f"## {quoted(dataset)}", ""]
         if evidence is None:
@@ -218,14 +219,26 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
             above = "not run" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
             name = str(known.best["dataset"]).replace("|", "\\|")
             store = store_name(known.best).replace("|", "\\|")
+            alone = n_leaders == 1 and len(_from(known.leaders, known.best))
+            leaders = "only it" if alone else f"{n_leaders} of {len(known.ranked)} stores"
             lines.append(
                 f"| {quoted(name)} | {scheme} | {store}, {number(known.best['mean'])} "
-                f"| {n_leaders} of {len(known.ranked)} | {above} |"
+                f"| {leaders} | {above} |"
             )
     if not lines:
         return []
     header = "| dataset | split by | highest store | may be the best | above the floor |"
-    return ["", "## In short", "", header, "|---|---|---|---|---|", *lines]
+    meaning = [
+        "*Highest* is a score, *may be the best* a verdict: what is not among these stores is "
+        "ruled out. *Above the floor*: better than an answer that uses labels and no image."
+    ]
+    if {"group", "image"} <= {s for evidence in found for s in evidence.chosen["scheme"]}:
+        meaning += [
+            "The split by group is the estimate for groups that were never seen; the split by "
+            "image is optimistic, because each group is on both sides."
+        ]
+    table = ["## In short", "", header, "|---|---|---|---|---|", *lines]
+    return ["", *table, "", " ".join(meaning)]
 
 
 def _across_datasets(
@@ -321,8 +334,8 @@ def _of_dataset(evidence: Evidence) -> list[str]:
     stores = count(int(evidence.chosen["n_stores"].max()), "store")
     rule = CHOSEN_BY[evidence.chosen.iloc[0]["chosen_by"]]
     parts = [
-        f"One head stands for all stores: {head}, on {stores}. Of the heads run on the most "
-        f"stores, it has the highest mean score on {rule}."
+        f"One head stands for all stores: {head}, on {stores}, with the highest mean score on "
+        f"{rule}."
     ]
     for scheme in evidence.chosen["scheme"]:
         parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
@@ -337,10 +350,10 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
     yield _winner(known)
     yield from _may_be_best(known)
     yield from _runner_up(known)
-    yield from _handcrafted(known)
-    yield from _floor(known)
     if known.is_secondary:
         return
+    yield from _handcrafted(known)
+    yield from _floor(known)
     yield from _mapping(known)
     yield _saturation(known)
     yield from _fine_tuning(known)
@@ -577,8 +590,6 @@ def _split_gap(evidence: Evidence) -> Iterator[str]:
             f"Lower by image than by group, as is shown for {count(len(lower), 'store')}, cannot "
             "come from leakage: look for fields that differ within groups."
         )
-    if (gaps["verdict"] == "better").any():
-        yield "A score from a split by image is no estimate for groups that were never seen."
 
 
 def _ranking(evidence: Evidence) -> list[str]:
