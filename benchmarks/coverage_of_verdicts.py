@@ -36,6 +36,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import sklearn
+import statsmodels.api as sm
 from scipy.stats import norm, t
 
 from transferscope.cards import DatasetCard, Task
@@ -59,7 +60,7 @@ from transferscope.probes.heads import run_heads
 from transferscope.probes.knn import run_knn
 from transferscope.probes.score_table import FLOOR
 from transferscope.probes.splits import make_splits
-from transferscope.runtime.arrays import Bools, Floats, Floats32
+from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 from transferscope.stores.parquet import write_parquet
 
 WIDTH = 16
@@ -187,6 +188,7 @@ EQUAL_COLUMNS = [
     "SE / SD",
     "pairs with p < .05",
     "any pair shown",
+    "any claim in the text",
     "a given store ruled out",
     "highest covered",
 ]
@@ -681,20 +683,33 @@ def with_groups(
     predicted = sweep[0].groups * np.square(detectable / difference)
     column = GROUP_COLUMNS[-1]
     table = table.assign(**{column: pd.Series([f"{n:.0f}" for n in predicted], of_sweep.index)})
-    power = np.array([share.percent for share in of_sweep["power, corrected"]])
-    errors = np.array([share.error for share in of_sweep["power, corrected"]])
-    crossed = np.flatnonzero((power[:-1] < 100 * POWER) & (power[1:] >= 100 * POWER))
-    if not len(crossed):
+    shown = np.array([share.percent / 100 for share in of_sweep["power, corrected"]])
+    found = _crossing(groups, shown, of_sweep["studies"].to_numpy(int))
+    if not groups[0] < found[0] < groups[-1]:
         return table, None
-    i = crossed[0]
-    part = (100 * POWER - power[i]) / (power[i + 1] - power[i])
-    step = groups[i + 1] - groups[i]
-    error = np.hypot((1 - part) * errors[i], part * errors[i + 1]) / (power[i + 1] - power[i])
-    return table, Needed(
-        float(groups[i] + part * step),
-        float(error * step),
-        float(predicted[i] + part * (predicted[i + 1] - predicted[i])),
-    )
+    at = float(np.interp(found[0], groups, predicted))
+    return table, Needed(*found, at)
+
+
+def _crossing(groups: Floats, shown: Floats, studies: Integers) -> tuple[float, float]:
+    """Return the number of groups at which the power is `POWER`, and its Monte-Carlo error.
+
+    The probit of the power is linear in the root of the number of groups; all designs are fitted
+    together, and again to studies drawn from the fit.
+    """
+    points = sm.add_constant(np.sqrt(groups))
+
+    def fit(shares: Floats) -> tuple[float, Floats]:
+        counts = np.column_stack([shares * studies, (1 - shares) * studies])
+        family = sm.families.Binomial(sm.families.links.Probit())
+        model = sm.GLM(counts, points, family=family).fit()
+        constant, slope = model.params
+        return float(((norm.ppf(POWER) - constant) / slope) ** 2), model.predict(points)
+
+    crossing, fitted = fit(shown)
+    rng = np.random.default_rng(0)
+    again = [fit(rng.binomial(studies, fitted) / studies)[0] for _ in range(200)]
+    return crossing, float(np.std(again, ddof=1))
 
 
 def studies_to_run(arguments: argparse.Namespace) -> list[tuple[Design, int]]:
@@ -750,7 +765,7 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
         everything = pd.concat([table, _pooled(table)], ignore_index=True)
         _print("Equally good stores", everything, EQUAL_COLUMNS, "any pair shown")
     for title, columns, present in (
-        ("Stores of different quality", UNEQUAL_COLUMNS, "equals with p < .05"),
+        ("Stores of different quality", UNEQUAL_COLUMNS, "best ruled out"),
         ("Power", POWER_COLUMNS, "inferior ruled out"),
         ("Learning curves at 25, 50 and 100 % of the groups", CURVE_COLUMNS, "curve covered"),
         ("Split by image minus split by group", GAP_COLUMNS, "split gap"),

@@ -55,7 +55,8 @@ def number_format_notes(formats: pd.DataFrame) -> list[str]:
         From `read_number_formats`; nothing is said if it is empty.
     """
     notes = [_note(rows, str(name)) for name, rows in formats.groupby("dataset", sort=True)]
-    return [*notes, ON_SCORES] if notes else []
+    changed = (formats["same_nearest"] < formats["n_tiles"]).any()
+    return [*notes, ON_SCORES] if changed else notes
 
 
 def _note(rows: pd.DataFrame, dataset: str) -> str:

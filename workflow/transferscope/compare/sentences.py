@@ -37,7 +37,7 @@ from transferscope.compare.wording import (
 from transferscope.config.channel_strategies import FEATURES, MAP_RANDOM, family_of
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
-from transferscope.probes.score_table import FLOOR
+from transferscope.probes.score_table import FLOOR, FLOOR_METRICS
 
 SUSPICIOUS = 0.98
 RANDOM_ORDERS = (
@@ -214,13 +214,15 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
     for evidence in found:
         for scheme in evidence.chosen["scheme"]:
             known = evidence.of_scheme(scheme)
-            n_leaders = int(known.leaders["may_be_best"].sum())
+            leading = known.leaders[known.leaders["may_be_best"].astype(bool)]
             floor = _from(known.gaps("floor"), known.best, "first_")
-            above = "not run" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
+            above = "not compared" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
             name = str(known.best["dataset"]).replace("|", "\\|")
             store = store_name(known.best).replace("|", "\\|")
-            alone = n_leaders == 1 and len(_from(known.leaders, known.best))
-            leaders = "only it" if alone else f"{n_leaders} of {len(known.ranked)} stores"
+            alone = len(leading) == 1 and len(_from(leading, known.best))
+            leaders = "only it" if alone else f"{len(leading)} of {len(known.leaders)} stores"
+            if known.leaders.empty:
+                leaders = "not assessed"
             lines.append(
                 f"| {quoted(name)} | {scheme} | {store}, {number(known.best['mean'])} "
                 f"| {leaders} | {above} |"
@@ -280,12 +282,14 @@ def _bullets(sentences: Iterable[str]) -> list[str]:
 
 def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
     metric, level = METRIC_NAMES[settings.metric], percent(settings.confidence)
-    halved = (chosen["n_half_pairs"] > 0).any()
-    origin = (
-        "how scores change between disjoint halves of the groups, with heads of their own"
-        if halved
-        else "a bound that held in simulations, because no head was trained in halves of the groups"
-    )
+    halved = chosen["n_half_pairs"] > 0
+    bound = "a bound that held in simulations"
+    origin = "how scores change between disjoint halves of the groups, with heads of their own"
+    if not halved.any():
+        origin = f"{bound}, because no head was trained in halves of the groups"
+    elif not halved.all():
+        few = ", ".join(map(quoted, sorted(set(chosen.loc[~halved, "dataset"]))))
+        origin += f"; for {few}, whose groups were not halved, from {bound}"
     return [
         f"Scores are {metric} of all test folds, means over repeats, with all training labels "
         f"unless a fraction is named. {level} intervals hold for other groups like these, in "
@@ -300,8 +304,8 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         "a backbone with a channel strategy. Intervals of differences are of one difference each, "
         "so that one above zero may be undecided after the correction. *Letters* in tables of "
         "stores: stores that share one in a column are not shown to differ. Intervals in these "
-        "tables are of one store; that of the highest store is wider, because it also holds "
-        "for the highest of many.",
+        "tables are of one store each; that next to the name of the highest store is wider, "
+        "because it also holds for the highest of many.",
     ]
 
 
@@ -334,8 +338,8 @@ def _of_dataset(evidence: Evidence) -> list[str]:
     stores = count(int(evidence.chosen["n_stores"].max()), "store")
     rule = CHOSEN_BY[evidence.chosen.iloc[0]["chosen_by"]]
     parts = [
-        f"One head stands for all stores: {head}, on {stores}, with the highest mean score on "
-        f"{rule}."
+        f"One head stands for all stores: {head}, on {stores}. Of the heads run on the most "
+        f"stores, it has the highest mean score on {rule}."
     ]
     for scheme in evidence.chosen["scheme"]:
         parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
@@ -416,7 +420,17 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
     if known.best["channels"] == FEATURES:
-        yield "The highest store is hand-crafted features: no network is shown to be better."
+        better = known.gaps("handcrafted").query("verdict == 'better'")
+        shown = ", ".join(
+            quoted(Store(row["first_backbone"], row["first_channels"]))
+            for row in better.to_dict("records")
+        )
+        yield (
+            "Hand-crafted features have the highest score on all folds; shown to be better than "
+            f"they on fewer folds: {shown}."
+            if shown
+            else "The highest store is hand-crafted features: no network is shown to be better."
+        )
         return
     baseline, gaps = found.iloc[0], known.gaps("handcrafted")
     direct = _from(_from(gaps, known.best, "first_"), baseline, "second_")
@@ -431,6 +445,9 @@ def _handcrafted(known: OfScheme) -> Iterator[str]:
 
 
 def _floor(known: OfScheme) -> Iterator[str]:
+    if known.all.settings.metric not in FLOOR_METRICS:
+        yield "The floor is an answer for macro F1, so that it is not compared by this metric."
+        return
     gaps = known.gaps("floor")
     direct = _from(gaps, known.best, "first_")
     if not direct.empty and np.isfinite(direct.iloc[0]["difference"]):

@@ -50,7 +50,7 @@ from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.calibration import CALIBRATION
-from transferscope.probes.score_table import FLOOR, STORE
+from transferscope.probes.score_table import FLOOR, FLOOR_METRICS, STORE
 from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
@@ -302,7 +302,7 @@ def _contests(dataset: str, found: Bootstrapped, halves: HalfScores, metric: str
             head,
             scheme,
             each,
-            floors=indexed.get((Head(FLOOR), scheme), {}),
+            floors=indexed.get((Head(FLOOR), scheme), {}) if metric in FLOOR_METRICS else {},
             by_group=indexed.get((head, "group"), {}) if scheme == "image" else {},
             n_groups=n_groups[scheme],
         )

@@ -25,7 +25,7 @@ TYPICAL_FACTOR = 2.5
 TYPICAL_DF = 8.0
 # The variance of a score from n groups, from the squared difference of two scores from n / 2 each.
 HALF_SHARE = 1 / 4
-# Without half-samples: safe in all designs simulated.
+# Without half-samples: more than any simulated design needs.
 FALLBACK_FACTOR = 3.0
 # How the factor changes with the fraction of the training groups.
 FRACTION_POWER = -1 / 3

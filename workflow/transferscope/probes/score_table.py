@@ -31,6 +31,9 @@ HALF_COLUMNS = [*STORE, "head", "k", "scheme", "fraction", HALF, "metric", "clas
 # Metadata of the table of scores, from `EmbeddingStore.number_format`.
 NUMBER_FORMAT = "number_format"
 FLOOR = "floor"
+# Metrics in which the floor is the best answer without images; the most frequent class alone has a
+# higher accuracy.
+FLOOR_METRICS = ("macro_f1", "macro_average_precision")
 KNN = "knn"
 KNN_METRICS = {"cosine": "", "euclidean": "Euclidean distance"}
 KNN_VOTES = {"majority": "", "distance": "votes weighted by distance"}
