@@ -20,7 +20,7 @@ from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.stores.tile_store import TileStore
 from transferscope.upkeep.convert import convert_study
-from transferscope.upkeep.verify import verify
+from transferscope.upkeep.verify import repair, verify
 
 V1 = Path(__file__).parents[1] / "archive/v1"
 TILES, EMBEDDINGS = Path("tiles/cells.json"), Path("embeddings/cells/tiny/replicate.json")
@@ -120,6 +120,41 @@ def test_a_damaged_store_is_left_as_it_is_and_named(study: Path) -> None:
     assert Manifest.read(study / TILES, TILES_FORMAT).version == 1
     assert chunk.exists()
     assert not list(study.glob("tiles/.*"))
+
+
+def test_a_store_that_its_manifest_does_not_vouch_for_is_not_converted(study: Path) -> None:
+    group = zarr.open_group(study / "tiles/cells.zarr", mode="r+")
+    ids = group["tile_id"][:]
+    ids[[0, 1]] = ids[[1, 0]]
+    group["tile_id"][:] = ids
+    problems = convert_study(study).problems
+    assert "does not agree with its manifest" in problems[0].what
+    assert Manifest.read(study / TILES, TILES_FORMAT).version == 1
+    assert zarr.open_group(study / "tiles/cells.zarr", mode="r").attrs["version"] == 1
+
+
+def test_a_damaged_block_of_an_old_store_is_made_again(study: Path) -> None:
+    embeddings = study / EMBEDDINGS
+    chunk = next(
+        p for p in (embeddings.with_suffix(".zarr") / "embeddings/c").rglob("*") if p.is_file()
+    )
+    chunk.write_bytes(bytes(len(chunk.read_bytes())))
+    found = verify(study).faults
+    assert [fault.block for fault in found] == [0]
+    assert not repair(found)
+    assert not embeddings.exists()
+    convert_folder(embeddings.with_suffix(".zarr"), "embeddings", TileStore(study / TILES))
+    store = BlockStore(embeddings.with_suffix(".zarr"), "embeddings")
+    assert [block for block, _, _ in store.missing()] == [0]
+
+
+def test_tiles_that_are_no_longer_there_do_not_stop_a_conversion(tmp_path: Path) -> None:
+    tiles, manifest = write_tiles(tmp_path), tmp_path / "e.json"
+    embed(tiles, card(), "map", manifest, SETTINGS, block_rows=8)
+    as_version_1(manifest, EmbeddingStore, keep=3)
+    fewer = write_tiles(tmp_path / "fewer", 12)
+    convert_folder(manifest.with_suffix(".zarr"), "embeddings", TileStore(fewer))
+    assert BlockStore(manifest.with_suffix(".zarr"), "embeddings").missing()
 
 
 @pytest.mark.parametrize("cut_at", ["old", "new", "manifest"])

@@ -123,6 +123,30 @@ def test_an_unfinished_store_gets_no_manifest(tmp_path):
     assert not (tmp_path / "e.json").exists()
 
 
+@pytest.mark.parametrize("cut_after", [1, 2, 3])
+def test_a_store_whose_trimming_was_cut_short_is_trimmed_again(tmp_path, monkeypatch, cut_after):
+    store, resized = open_store(tmp_path), []
+    fill(store)
+    resize = zarr.Array.resize
+
+    def cut(array, shape):
+        if len(resized) == cut_after - 1:
+            raise KeyboardInterrupt
+        resized.append(array.name)
+        resize(array, shape)
+
+    monkeypatch.setattr(zarr.Array, "resize", cut)
+    with pytest.raises(KeyboardInterrupt):
+        store.trim(IDS[:-BLOCK])
+    monkeypatch.undo()
+    again = open_store(tmp_path)
+    assert again.rows == len(IDS)
+    again.missing()
+    again.trim(IDS[:-BLOCK])
+    again.finish(tmp_path / "e.json")
+    assert EmbeddingStore(tmp_path / "e.json").tile_ids == IDS[:-BLOCK]
+
+
 def test_a_block_of_the_wrong_length_is_refused(tmp_path):
     with pytest.raises(ValueError, match="block 2 has 2 rows, got 4"):
         open_store(tmp_path).write_block(2, VALUES[:4])

@@ -29,6 +29,27 @@ def test_any_rows_in_any_order(block_rows: int, asked: list[tuple[int, int]]) ->
         np.testing.assert_array_equal(blocks.read(start, stop), ROWS[start:stop])
 
 
+@given(st.integers(1, TOTAL + 2), st.lists(places, max_size=8))
+def test_rows_that_cannot_be_verified_alone_come_from_whole_blocks(
+    block_rows: int, asked: list[tuple[int, int]]
+) -> None:
+    alone: list[tuple[int, int]] = []
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        alone.append((start, stop))
+        return ROWS[start:stop]
+
+    def block(number: int) -> np.ndarray:
+        return ROWS[number * block_rows : (number + 1) * block_rows]
+
+    blocks = WholeBlocks(rows, block, block_rows, TOTAL, verified=False)
+    for start, count in asked:
+        stop = min(start + count, TOTAL)
+        np.testing.assert_array_equal(blocks.read(start, stop), ROWS[start:stop])
+        assert not alone or stop == start + 1
+        alone.clear()
+
+
 @given(st.integers(2, TOTAL + 2), st.integers(2, 9))
 def test_in_turn_each_block_is_read_once(block_rows: int, step: int) -> None:
     read: list[int] = []

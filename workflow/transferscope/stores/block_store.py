@@ -236,7 +236,7 @@ class BlockStore:
         done, digests = self._read("done"), self._read("digest")
         return [
             block
-            for block in np.flatnonzero(done).tolist()
+            for block in np.flatnonzero(done[: len(digests)]).tolist()
             if not all(
                 is_sound(FileSum.from_record(record), self.path / key)
                 for key, record in zip(self._keys(block), digests[block], strict=True)
@@ -257,7 +257,7 @@ class BlockStore:
         kept = {
             block
             for block, start, stop in self.blocks()
-            if done[block]
+            if done[block : block + 1].any()
             and stop == min(start + self.block_rows, rows)
             and sources[block].tobytes() == source.source_of(start, stop)
         }
@@ -286,7 +286,7 @@ class BlockStore:
     def missing(self) -> list[tuple[int, int, int]]:
         """Return (block, start row, stop row) of the blocks that are not done."""
         done = self._read("done")
-        return [block for block in self.blocks() if not done[block[0]]]
+        return [block for block in self.blocks() if not done[block[0] : block[0] + 1].any()]
 
     def _read(self, name: str) -> Values:
         """Return an array of the store as it is now, read by the fast codecs."""
@@ -345,7 +345,8 @@ class BlockStore:
     def _resize(self, rows: int) -> None:
         blocks = -(-rows // self.block_rows)
         by_block = {"done": self._done, "digest": self._digests, "source": self._sources}
-        for name, array in {**self._parts, **by_block}.items():
+        # The main array last: until it has the new length, an interrupted change is made again.
+        for name, array in reversed({**self._parts, **by_block}.items()):
             if array is not None:
                 array.resize((blocks if name in by_block else rows, *array.shape[1:]))
 

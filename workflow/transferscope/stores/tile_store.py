@@ -38,7 +38,8 @@ class TileStore(StoreReader):
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
         self._sums_read: dict[int, Values] = {}
-        self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self))
+        verified = self._old_sums is None
+        self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self), verified)
 
     @property
     def channels(self) -> list[str]:
@@ -133,6 +134,7 @@ class TileStore(StoreReader):
     def values_sha256(self, start: int, stop: int) -> bytes:
         """Return the sha256 of the values of tiles [start, stop), as version 1 describes them."""
         digest = hashlib.sha256()
+        stop = min(stop, len(self))
         for first in range(start, stop, self.block_rows):
             values = self.read(first, min(first + self.block_rows, stop))
             digest.update(np.ascontiguousarray(values).data)

@@ -25,6 +25,9 @@ class WholeBlocks:
         Rows per block; the last one may have fewer.
     total
         Number of rows of the array.
+    verified
+        Whether rows on their own are compared with their checksums. If not, only a single row that
+        is asked for alone, which is a sample, is read on its own.
     """
 
     def __init__(
@@ -33,9 +36,10 @@ class WholeBlocks:
         read_block: Callable[[int], Values],
         block_rows: int,
         total: int,
+        verified: bool = True,
     ) -> None:
         self._read_rows, self._read_block = read_rows, read_block
-        self._block_rows, self._total = block_rows, total
+        self._block_rows, self._total, self._verified = block_rows, total, verified
         self._lock = threading.Lock()
         self._block, self._next = -1, 0
         self._held: Values = np.empty(0)
@@ -46,16 +50,17 @@ class WholeBlocks:
         rows = self._block_rows
         starts = [start, *range((start // rows + 1) * rows, stop, rows)]
         ends = [*starts[1:], stop]
-        parts = [self._part(*place) for place in zip(starts, ends, strict=True)]
+        whole = not self._verified and stop - start > 1
+        parts = [self._part(*place, whole) for place in zip(starts, ends, strict=True)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _part(self, start: int, stop: int) -> Values:
+    def _part(self, start: int, stop: int, whole: bool) -> Values:
         """Return rows of one block: from the kept block, a newly read block, or on their own."""
         block, within = divmod(start, self._block_rows)
         with self._lock:
             # A single row is a random sample: the rows after it will not be read.
             in_turn = stop - start > 1 and (within == 0 or start == self._next)
-            if block != self._block and in_turn:
+            if block != self._block and (in_turn or whole):
                 self._held, self._block = self._read_block(block), block
             self._next = stop
             if block == self._block:

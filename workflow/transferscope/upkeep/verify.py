@@ -11,7 +11,7 @@ import pandas as pd
 
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import UnreachableError, UserError
-from transferscope.stores.block_store import BlockStore
+from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import Manifest, store_of
 from transferscope.stores.parquet import read_parquet
@@ -146,6 +146,9 @@ def repair(found: list[Fault]) -> list[Fault]:
         if fault.block is None and fault.is_store:
             fault.file.unlink(missing_ok=True)
             shutil.rmtree(store, ignore_errors=True)
+        elif fault.block is not None and attributes_of(store).get("version") == 1:
+            # The next run converts the store, without this block.
+            (store / "done" / "c" / str(fault.block)).unlink(missing_ok=True)
         elif fault.block is not None and store.is_dir():
             reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
             BlockStore(store, reader.array_name).forget(fault.block)
