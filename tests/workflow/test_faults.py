@@ -32,10 +32,10 @@ def transferscope(folder, *arguments, check=True):
 
 
 def chunk_of(store):
-    """Return the largest chunk of a store's main array."""
+    """Return the largest chunk of a store's main array; the first of several, which probes read."""
     main = "images" if (store / "images").exists() else "embeddings"
     files = (path for path in (store / main / "c").rglob("*") if path.is_file())
-    return max(files, key=lambda path: path.stat().st_size)
+    return min(files, key=lambda path: (-path.stat().st_size, path))
 
 
 def flip_a_bit(path):
