@@ -116,7 +116,7 @@ def test_a_damaged_store_is_left_as_it_is_and_named(study: Path) -> None:
     content[len(content) // 2] ^= 1
     chunk.write_bytes(content)
     with pytest.raises(UserError, match=r"cells\.zarr: block 0 .*\n.*rm -rf"):
-        convert(study / TILES, TILES_FORMAT, "images")
+        convert(study / TILES, TileStore)
     assert Manifest.read(study / TILES, TILES_FORMAT).version == 1
     assert chunk.exists()
     assert not list(study.glob("tiles/.*"))
@@ -178,8 +178,8 @@ def test_a_conversion_that_is_cut_short_is_made_up_for(
         patch.setattr(Path, "rename", interrupted)
         patch.setattr(BlockStore, "finish", unfinished)
         with pytest.raises(KeyboardInterrupt):
-            convert(study / TILES, TILES_FORMAT, "images")
-    assert convert(study / TILES, TILES_FORMAT, "images")
+            convert(study / TILES, TileStore)
+    assert convert(study / TILES, TileStore)
     np.testing.assert_array_equal(TileStore(study / TILES).read(0, 12), pixels)
     assert not list(study.glob("tiles/.*"))
 
@@ -195,7 +195,7 @@ def test_embeddings_of_old_tiles_stay_valid(
     values = EmbeddingStore(manifest).read()
     as_version_1(manifest, EmbeddingStore, keep=5)
     if converted:
-        assert convert(tiles, TILES_FORMAT, "images")
+        assert convert(tiles, TileStore)
     batch = "transferscope.backbones.network_embedder.NetworkEmbedder._batch"
     monkeypatch.setattr(batch, lambda *_: pytest.fail("a tile is embedded again"))
     embed(tiles, card(), "map", manifest, SETTINGS, block_rows=8)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transferscope.config.compute import RAW_BYTES
 from transferscope.config.study import StudyConfig
 from transferscope.costs.network_costs import NetworkCost
 
@@ -28,10 +29,10 @@ LEAST_MINUTES = 15
 MATRIX_COPIES = 3
 # Bytes that a table holds per tile.
 TABLE_BYTES = 4_000
-# Of a training: bytes per raw pixel, copies of the weights (student, teacher, gradients, two
+# Of a training: copies of the weights (student, teacher, gradients, two
 # moments of the optimiser, head), and activations kept for the backward pass, in multiples of the
 # input.
-RAW_BYTES, TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 2, 8, 400
+TRAINING_COPIES, TRAINED_ACTIVATION_COPIES = 8, 400
 # Floating-point operations per second of a network on the slowest common GPU, and on one core.
 GPU_RATE, CORE_RATE = 4e12, 2e10
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, pretraining
-from transferscope.config.compute import READ_BUFFERS, rows_per_read
+from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
     LEAST_MINUTES,
     MIB,
-    RAW_BYTES,
     Need,
     block_mb,
     network_mb,

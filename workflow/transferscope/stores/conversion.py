@@ -29,20 +29,21 @@ from transferscope.stores.manifest import (
     how_to_remake,
     store_of,
 )
+from transferscope.stores.reader import StoreReader
 from transferscope.stores.version_1 import sha256_of
 
 logger = logging.getLogger(__name__)
 
 
-def convert(manifest: Path, format: str, array: str, source: RowSource | None = None) -> bool:
+def convert(manifest: Path, kind: type[StoreReader], source: RowSource | None = None) -> bool:
     """Convert a finished store; its manifest keeps its time, so that nothing is made again.
 
     Parameters
     ----------
     manifest
         Manifest of the store.
-    format, array
-        Format name, and name of the main array.
+    kind
+        Its reader.
     source
         Of an embedding store: the tiles that it was made from.
 
@@ -54,17 +55,19 @@ def convert(manifest: Path, format: str, array: str, source: RowSource | None = 
     Raises
     ------
     UserError
-        If manifest or blocks are damaged, or if the tiles have changed since; the store is left as
-        it is.
+        If the manifest does not vouch for the store, if blocks are damaged, or if the tiles have
+        changed since; the store is left as it is.
     """
     path = store_of(manifest)
     _undo(path)
-    described = Manifest.read(manifest, format)
+    described = Manifest.read(manifest, kind.format)
     if described.version == FORMAT_VERSION or described.store is not None:
         return False
+    if attributes_of(path).get("version") == 1:
+        kind(manifest)
     times = manifest.stat()
-    convert_folder(path, array, source, manifest)
-    BlockStore(path, array).finish(manifest)
+    convert_folder(path, kind.array_name, source, manifest)
+    BlockStore(path, kind.array_name).finish(manifest)
     os.utime(manifest, ns=(times.st_atime_ns, times.st_mtime_ns))
     return True
 

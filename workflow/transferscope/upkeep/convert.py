@@ -7,10 +7,8 @@ from pathlib import Path
 
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError
-from transferscope.stores.block_store import attributes_of
 from transferscope.stores.conversion import convert
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.manifest import store_of
 from transferscope.stores.tile_store import TileStore
 from transferscope.upkeep.verify import manifests_in
 
@@ -52,9 +50,7 @@ def convert_study(root: Path) -> Converted:
         try:
             is_embedding = kind is EmbeddingStore
             tiles = TileStore(paths.tiles(manifest.parents[1].name)) if is_embedding else None
-            if attributes_of(store_of(manifest)).get("version") == 1:
-                kind(manifest)  # agrees with its manifest
-            if convert(manifest, kind.format, kind.array_name, tiles):
+            if convert(manifest, kind, tiles):
                 converted.append(manifest)
         except UserError as error:
             problems += error.problems
