@@ -499,3 +499,12 @@ def test_a_store_tested_on_one_fold_is_compared_on_that_fold_and_not_the_highest
     assert (table(tmp_path, "chosen")["backbone"] == "dino").all()
     text = (tmp_path / "summary.md").read_text()
     assert "The highest of 2 stores is **`dino / map`**" in text
+
+
+def test_the_floor_is_an_answer_for_macro_f1_and_is_not_compared_by_accuracy(study, tmp_path):
+    run(study, tmp_path, CompareSettings(bootstrap=100, metric="accuracy"))
+    assert "floor" not in set(table(tmp_path, "differences")["kind"])
+    text = (tmp_path / "summary.md").read_text()
+    assert "it is not compared by this metric" in text
+    assert "not compared |" in text
+    assert "floor, which uses only the training labels, reaches" not in text
