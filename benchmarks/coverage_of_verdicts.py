@@ -429,7 +429,7 @@ def _found(folder: Path, design: Design) -> dict[str, Any]:
     gaps = of_head(read("differences"))
     leaders = of_head(read("leaderboard")).query("scheme == 'group'")
     chosen = read("chosen").query("scheme == 'group'").iloc[0]
-    lines = (folder / "summary.md").read_text().splitlines()
+    lines = (folder / "details.md").read_text().splitlines()
     shown = [line for line in lines if re.search(r"shown to be (better|worse)", line)]
     found = {
         "points": full["mean"].tolist(),

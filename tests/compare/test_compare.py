@@ -61,7 +61,7 @@ def compared(study):
 
 def text_of(tmp_path: Path, stores, tiles=None, **options) -> str:
     small = write_study(tmp_path, tiles or make_tiles(n_groups=24), stores, **options)
-    return (run(small, tmp_path) / "summary.md").read_text()
+    return (run(small, tmp_path) / "details.md").read_text()
 
 
 def test_summary_pools_the_folds_of_a_repeat(study, compared):
@@ -124,7 +124,13 @@ def _macro_f1(rows: pd.DataFrame) -> float:
 
 def test_equal_runs_give_equal_bytes(study, compared, tmp_path):
     run(study, tmp_path, scores=study.scores[::-1], predictions=study.predictions[::-1])
-    for name in ("summary.csv", "summary.md", "compare/scores.parquet", "compare/differences.csv"):
+    for name in (
+        "summary.csv",
+        "summary.md",
+        "details.md",
+        "compare/scores.parquet",
+        "compare/differences.csv",
+    ):
         assert (tmp_path / name).read_bytes() == (compared / name).read_bytes()
 
 
@@ -168,7 +174,7 @@ def test_a_store_does_not_differ_from_its_copy(tmp_path):
     assert row["p_value"].item() == 1
     assert row["folds_won"].item() == 1.5
     assert row["verdict"].item() == "equal"
-    text = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "details.md").read_text()
     assert "practically equal (shown to differ by less than 0.02)" in text
     assert "Each of the 2 stores may be the best: none is ruled out" in text
 
@@ -229,7 +235,7 @@ def test_class_table_counts_tiles_once_a_repeat(tmp_path):
 
 
 def test_sentences_name_the_winner(compared):
-    text = (compared / "summary.md").read_text()
+    text = (compared / "details.md").read_text()
     assert "The highest of 5 stores is **`dino / map`**" in text
     assert "may be the best" in text
     assert "Natural mapping against placing them at random (`map-random`), over 2 backbones" in text
@@ -291,7 +297,7 @@ def test_without_predictions_there_are_scores_but_no_intervals(study, tmp_path):
     run(study, tmp_path, predictions=[])
     summary = read_summary(tmp_path / "summary.csv")
     assert summary["ci_low"].isna().all()
-    assert "no interval: there are no predictions" in (tmp_path / "summary.md").read_text()
+    assert "no interval: there are no predictions" in (tmp_path / "details.md").read_text()
 
 
 def test_odd_class_names_survive_the_csv(tmp_path):
@@ -360,7 +366,7 @@ def test_tables_of_the_probes_are_understood(tmp_path, caplog):
     summary = read_summary(tmp_path / "s.csv")
     assert set(summary["head"]) == {"floor", "linear", "knn"}
     assert summary.query("metric == 'macro_f1'")["ci_low"].notna().all()
-    assert "The floor, which uses only the training labels" in (tmp_path / "s.md").read_text()
+    assert "The floor, which uses only the training labels" in (tmp_path / "details.md").read_text()
 
 
 ORDERS = ["map-random-0", "map-random-3", "map-random-7"]
@@ -427,7 +433,7 @@ def test_natural_mapping_is_compared_with_the_average_order(with_orders):
     means = _of_all_stores(study)
     assert row["difference"].item() == pytest.approx(means[0] - np.mean(means[1:]), abs=1e-6)
     assert row["n_folds"].item() == 3
-    text = (folder / "summary.md").read_text()
+    text = (folder / "details.md").read_text()
     assert "placing them at random (`map-random`)" in text
     assert "stands for all random orders" in text
     assert "map-random-3" not in text
@@ -456,7 +462,7 @@ def test_networks_with_random_weights_are_no_evidence_on_channels(study, tmp_pat
     for controls in ([], ["dino"], ["dino", "vit@cls"]):
         settings = Comparison(**SETTINGS.model_dump(), controls=controls)
         run(study, tmp_path, settings)
-        text[len(controls)] = (tmp_path / "summary.md").read_text()
+        text[len(controls)] = (tmp_path / "details.md").read_text()
     assert "over 2 backbones" in text[0]
     assert "Natural mapping minus placing them at random (`map-random`), for `vit@cls`" in text[1]
     assert "for `dino`" not in text[1]
@@ -473,7 +479,7 @@ def test_a_study_of_two_datasets_is_summed_up(tmp_path):
     across = pd.read_csv(tmp_path / "compare" / "across_datasets.csv")
     assert (across["n_datasets"] == 2).all()
     assert (across["first_backbone"] == "dino").all()
-    text = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "details.md").read_text()
     assert "## Over all datasets" in text
     assert "that 2 datasets have, the interval of the mean difference is above zero" in text
 
@@ -497,14 +503,14 @@ def test_a_store_tested_on_one_fold_is_compared_on_that_fold_and_not_the_highest
     own, other = (summary.query(f"backbone == '{b}' and fraction == 1.0") for b in ("own", "dino"))
     assert own["mean"].max() > other["mean"].max()
     assert (table(tmp_path, "chosen")["backbone"] == "dino").all()
-    text = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "details.md").read_text()
     assert "The highest of 2 stores is **`dino / map`**" in text
 
 
 def test_the_floor_is_an_answer_for_macro_f1_and_is_not_compared_by_accuracy(study, tmp_path):
     run(study, tmp_path, CompareSettings(bootstrap=100, metric="accuracy"))
     assert "floor" not in set(table(tmp_path, "differences")["kind"])
-    text = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "details.md").read_text()
     assert "it is not compared by this metric" in text
-    assert "not compared |" in text
+    assert "not compared |" in (tmp_path / "summary.md").read_text()
     assert "floor, which uses only the training labels, reaches" not in text

@@ -75,7 +75,7 @@ def test_the_head_that_stands_for_all_stores_is_a_frozen_one(compared):
 
 
 def test_the_summary_says_from_where_on_it_is_worth_it(compared):
-    text = (compared / "summary.md").read_text()
+    text = (compared / "details.md").read_text()
     assert "Fine-tuning of all layers of `net / map` reaches" in text
     assert "It is worth it from" in text
     assert "Fine-tuning of low-rank updates (LoRA) of `net / map` reaches" in text

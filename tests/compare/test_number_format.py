@@ -88,11 +88,12 @@ def test_the_summary_says_it_of_reduced_precision_alone(study, tmp_path):
     files = tmp_path / "compare", tmp_path / "summary.csv", tmp_path / "summary.md"
     settings = CompareSettings(bootstrap=100)
     compare(study.scores, study.predictions, settings, *files)
-    assert "number format" not in files[2].read_text()
+    details = tmp_path / "details.md"
+    assert "number format" not in details.read_text()
     assert read_parquet(tmp_path / "compare/number_format.parquet").empty
     say(study.scores[0], 240)
     compare(study.scores, study.predictions, settings, *files)
-    text = files[2].read_text()
+    text = details.read_text()
     assert "## What the number format does" in text
     assert "16 of 256 tiles (6.2 %) have another nearest neighbour" in text
     table = read_parquet(tmp_path / "compare/number_format.parquet")

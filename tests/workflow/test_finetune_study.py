@@ -92,7 +92,7 @@ def test_it_is_compared_and_told(folder):
     assert set(gains["head"]) == {"finetune-full", "finetune-head"}
     assert (
         "Fine-tuning of all layers of `tiny / map`"
-        in (folder / "results/tiny/summary.md").read_text()
+        in (folder / "results/tiny/details.md").read_text()
     )
     assert not (folder / TUNED / "map.parts").exists()
 

@@ -25,7 +25,6 @@ from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
 from transferscope.compare.plateau import enough_from
 from transferscope.compare.selection import at_full_fraction, choose
-from transferscope.compare.sentences import describe
 from transferscope.compare.summary import (
     INTERVAL_KEYS,
     class_counts,
@@ -45,6 +44,7 @@ from transferscope.compare.tables import (
     write_csv,
 )
 from transferscope.compare.tally import CLASS_METRIC, Tally, groups_of, tally
+from transferscope.compare.texts import describe
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
@@ -107,7 +107,7 @@ def compare(
 
     Writes `scores`, `differences`, `leaderboard` and `across_datasets` (also as CSV), `chosen`,
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
-    summary as a table and in sentences.
+    summary as a table and in sentences, with all details next to it.
 
     Parameters
     ----------
@@ -181,9 +181,11 @@ def compare(
     for name in ("differences", "leaderboard", "across_datasets"):
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
-    text = describe(summary, tables, settings)
-    write_atomically(summary_md, text)
-    write_atomically(summary_md.with_suffix(".html"), as_page(text, "What the comparison shows"))
+    texts = describe(summary, tables, settings)
+    write_atomically(summary_md, texts.summary)
+    write_atomically(summary_md.with_name("details.md"), texts.details)
+    page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")
+    write_atomically(summary_md.with_suffix(".html"), page)
 
 
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:

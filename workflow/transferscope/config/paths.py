@@ -176,12 +176,17 @@ class StudyPaths:
 
     @property
     def summary_md(self) -> Path:
-        """The results of the comparison, in sentences."""
+        """The results of the comparison, in sentences, on one page."""
         return self.root / "summary.md"
 
     @property
+    def details_md(self) -> Path:
+        """All that the comparison found, in sentences."""
+        return self.root / "details.md"
+
+    @property
     def summary_html(self) -> Path:
-        """HTML page with the same sentences, for the report."""
+        """HTML page with summary and details, for the report."""
         return self.root / "summary.html"
 
     def figure(self, name: str, extension: str) -> Path:

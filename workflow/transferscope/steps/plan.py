@@ -83,7 +83,8 @@ class Plan:
                 f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
             )
         lines = [
-            ("What won, in sentences", paths.summary_md),
+            ("What won, on one page", paths.summary_md),
+            ("All that was compared", paths.details_md),
             ("All scores with intervals", paths.summary_csv),
             ("Figures (SVG and PNG)", paths.root / "figures"),
             ("Embedding stores (Zarr)", paths.root / "embeddings"),

@@ -65,7 +65,7 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 5
+    version = 6
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
@@ -86,6 +86,7 @@ class Compare(_Comparison):
             "tables": [self.paths.comparison(table) for table in TABLES],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
+            "details": self.paths.details_md,
             "page": Shown(self.paths.summary_html, "report/summary.rst", "Summary"),
         }
 

@@ -1,0 +1,94 @@
+"""The summary of one page, next to the details that it is taken from."""
+
+import re
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from comparison_data import Study, make_tiles, write_study
+from transferscope.compare.study import compare
+from transferscope.config.results import CompareSettings
+
+# About 50 lines of 90 characters.
+PAGE = 4500
+STORES = [
+    ("dino", "map", 0.3),
+    ("dino", "map-random", 2.5),
+    ("vit", "map", 1.1),
+    ("handcrafted", "features", 2.5),
+]
+
+
+def texts_of(folder: Path, study) -> tuple[str, str]:
+    """Return the summary and the details of a study."""
+    settings = CompareSettings(bootstrap=200)
+    files = folder / "compare", folder / "summary.csv", folder / "summary.md"
+    compare(study.scores, study.predictions, settings, *files)
+    return files[2].read_text(), (folder / "details.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return texts_of(folder, write_study(folder, make_tiles(), STORES))
+
+
+def test_the_summary_is_one_page_and_begins_with_the_answer(texts):
+    summary, _ = texts
+    assert len(summary) < PAGE
+    assert "| `cells` | group | `dino / map`, 0." in summary[:600]
+
+
+def test_the_summary_says_nothing_that_the_details_do_not_say(texts):
+    summary, details = texts
+    sentences = re.findall(r"^\* (?:`cells`: )?(.+)$", summary, re.MULTILINE)
+    short = [s for s in sentences if s.startswith("Channels in their natural slots")]
+    assert short
+    assert len(sentences) > 6
+    assert [s for s in sentences if s not in details] == short
+
+
+def test_one_store_that_may_be_the_best_is_said_to_be_alone(tmp_path):
+    stores = [("dino", "map", 0.1), ("vit", "map", 8.0), ("vit", "mean", 8.0)]
+    summary, details = texts_of(tmp_path, write_study(tmp_path, make_tiles(), stores))
+    assert "| only it |" in summary
+    for text in (summary, details):
+        assert "Only it may be the best. All other 2 stores are ruled out." in text
+
+
+def test_of_many_stores_the_summary_names_some(tmp_path):
+    stores = [(f"net{i}", "map", 1.0) for i in range(9)] + [("bad", "map", 30.0)]
+    options = {"schemes": ["group"], "fractions": [1.0]}
+    summary, details = texts_of(tmp_path, write_study(tmp_path, make_tiles(), stores, **options))
+    candidates = [line for line in details.splitlines() if " may be the best: `net" in line]
+    assert candidates[0].count("`") > 2 * 6
+    assert re.search(r"may be the best: (`[^`]+`, ){4}and \d more\. ", summary)
+
+
+def test_hand_crafted_features_that_lead_can_be_beaten_on_fewer_folds(tmp_path):
+    stores = [("handcrafted", "features", 4.0), ("own", "map", 0.01)]
+    made = write_study(tmp_path, make_tiles(n_groups=96), stores, schemes=["group"])
+    for path in (made.scores[1], made.predictions[1]):
+        whole = pq.read_table(path)
+        pq.write_table(whole.filter(pc.equal(whole["fold"], 0)), path)
+    expected = "shown to be better than they on fewer folds: `own / map`."
+    for text in texts_of(tmp_path, made):
+        assert expected in text
+        assert "no network is shown to be better" not in text
+
+
+def test_many_datasets_stay_on_one_page(tmp_path):
+    options = {"schemes": ["group"], "fractions": [1.0], "heads": [("logreg", 0)]}
+    names = [f"data{i}" for i in range(5)]
+    each = [write_study(tmp_path, make_tiles(name), STORES, **options) for name in names]
+    scores = [path for study in each for path in study.scores]
+    predictions = [path for study in each for path in study.predictions]
+    together = Study(tmp_path, scores, predictions)
+    summary, details = texts_of(tmp_path, together)
+    assert len(summary) < PAGE
+    assert all(f"| `{name}` | group |" in summary for name in names)
+    assert summary.count("\n## ") == 2
+    assert details.count("\n## `data") == 5
+    assert summary.count("The splits were made once") == 1

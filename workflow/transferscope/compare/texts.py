@@ -1,0 +1,288 @@
+"""The comparison as text: a summary of one page, and all details."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from transferscope.compare import sentences
+from transferscope.compare.evidence import Evidence, OfScheme, evidence_of, of_store
+from transferscope.compare.number_format import number_format_notes
+from transferscope.compare.selection import CHOSEN_BY
+from transferscope.compare.tables import Store, head_of
+from transferscope.compare.wording import (
+    METRIC_NAMES,
+    SCHEME_NAMES,
+    count,
+    number,
+    percent,
+    quoted,
+    store_name,
+)
+from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.results import CompareSettings
+
+RANDOM_ORDERS = (
+    "`map-random` stands for all random orders of the channels that were run: its scores are "
+    "averages over them, and its intervals include the variance between them."
+)
+ONE_ORDER = (
+    "`map-random` is one random order of the channels: another order may score differently, which "
+    "its interval does not include."
+)
+ABOVE_FLOOR = {
+    "better": "shown",
+    "worse": "no: shown to be below it",
+    "equal": "no: practically equal",
+    "undecided": "undecided",
+}
+# The summary stays on one page: with more datasets it has their table and warnings only.
+DATASETS_IN_SENTENCES = 3
+STORES_NAMED = 4
+# In a cell of a table.
+PIPE = "\\|"
+
+
+class Texts(NamedTuple):
+    """The comparison as Markdown.
+
+    Parameters
+    ----------
+    summary
+        The answer, on one page.
+    details
+        All that was found, with how to read it.
+    """
+
+    summary: str
+    details: str
+
+
+def describe(
+    summary: pd.DataFrame, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
+) -> Texts:
+    """Write the comparison as Markdown. The summary says nothing that the details do not say.
+
+    Parameters
+    ----------
+    summary
+        From `summarise`.
+    tables
+        `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
+        `across_datasets` and `number_format`, as `compare` writes them.
+    settings
+        Metric, coverage and draws.
+    """
+    datasets = sorted(summary["dataset"].unique())
+    found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
+    return Texts(_summary(found, settings), _details(found, summary, tables, settings))
+
+
+def _summary(found: Mapping[str, Evidence | None], settings: CompareSettings) -> str:
+    known = [evidence for evidence in found.values() if evidence]
+    parts = ["# What the comparison shows", "", *_in_short(known)]
+    if len(known) <= DATASETS_IN_SENTENCES:
+        for evidence in known:
+            for scheme in map(evidence.of_scheme, evidence.chosen["scheme"]):
+                if not scheme.is_secondary:
+                    head = head_of(scheme.chosen)
+                    parts += [f"## {quoted(evidence.dataset)}, by {scheme.scheme}, with {head}"]
+                    parts += ["", *_bullets(_of_scheme_in_short(scheme)), ""]
+    warnings = dict.fromkeys(w for each in known for w in _cautions(each))
+    of_dataset = {each.dataset: set(_cautions(each)) for each in known}
+    lines = [
+        f"{', '.join(quoted(name) for name, own in of_dataset.items() if warning in own)}: "
+        f"{warning}"
+        for warning in warnings
+    ]
+    lines += [
+        f"{quoted(name)}: only the floor was run, so that there is nothing to compare."
+        for name, evidence in found.items()
+        if evidence is None
+    ]
+    parts += ["## Warnings", "", *_bullets(lines or ["None."]), ""]
+    return "\n".join([*parts, "## How to read it", "", _how_to_read_in_short(settings)]) + "\n"
+
+
+def _details(
+    found: Mapping[str, Evidence | None],
+    summary: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+) -> str:
+    read = _how_to_read(settings, tables["chosen"])
+    orders = tables["scores"]["channels"].astype("str")
+    if n_orders := orders[orders.map(family_of) == MAP_RANDOM].nunique():
+        read += ["", RANDOM_ORDERS if n_orders > 1 else ONE_ORDER]
+    parts = ["# Details of the comparison", "", "## How to read them", "", *read]
+    for dataset, evidence in found.items():
+        parts += ["", f"## {quoted(dataset)}", ""]
+        if evidence is None:
+            parts += ["Only the floor was run here: there is nothing to compare."]
+            continue
+        parts += _of_dataset(evidence)
+    if across := list(sentences.across_datasets(tables["across_datasets"], summary, settings)):
+        parts += ["", "## Over all datasets", "", *_bullets(across)]
+    if notes := number_format_notes(tables["number_format"]):
+        parts += ["", "## What the number format does", "", *_bullets(notes)]
+    return "\n".join(parts) + "\n"
+
+
+def _in_short(found: Sequence[Evidence]) -> list[str]:
+    """Return one line per dataset and split scheme."""
+    lines = [
+        _line(evidence.of_scheme(scheme))
+        for evidence in found
+        for scheme in evidence.chosen["scheme"]
+    ]
+    if not lines:
+        return []
+    header = "| dataset | split by | highest store | may be the best | above the floor |"
+    return [header, "|---|---|---|---|---|", *lines, ""]
+
+
+def _line(known: OfScheme) -> str:
+    leading = known.leaders[known.leaders["may_be_best"].astype(bool)]
+    floor = of_store(known.gaps("floor"), known.best, "first_")
+    above = "not compared" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
+    leaders = f"{len(leading)} of {len(known.leaders)} stores"
+    if len(leading) == 1 and len(of_store(leading, known.best)):
+        leaders = "only it"
+    if known.leaders.empty:
+        leaders = "not assessed"
+    # The interval holds although this store was chosen for its score.
+    leader = of_store(known.leaders, known.best)
+    cells = [
+        quoted(known.all.dataset),
+        known.scheme,
+        f"{store_name(known.best)}, {_cell(known.best if leader.empty else leader.iloc[0])}",
+        leaders,
+        above,
+    ]
+    return f"| {' | '.join(cell.replace('|', PIPE) for cell in cells)} |"
+
+
+def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
+    if len(known.ranked) == 1:
+        yield sentences.winner(known)
+    yield from sentences.may_be_best(known, STORES_NAMED)
+    yield from sentences.handcrafted(known)
+    yield from sentences.mapping_in_short(known)
+    yield sentences.saturation(known)
+    yield from sentences.fine_tuning_in_short(known)
+    yield from sentences.power(known)
+    if known.scheme == "group":
+        yield from sentences.gap_of_the_highest(known.all)
+
+
+def _cautions(evidence: Evidence) -> list[str]:
+    return [*sentences.warnings(evidence), *evidence.seen]
+
+
+def _how_to_read_in_short(settings: CompareSettings) -> str:
+    level = percent(settings.confidence)
+    return (
+        f"Scores are {METRIC_NAMES[settings.metric]} of all test folds with all training labels; "
+        f"{level} intervals hold for other groups like these. The split by group is the estimate "
+        "for groups that were never seen; the split by image is optimistic, because each group is "
+        "on both sides. A store is a backbone with a channel strategy. *Shown*: where there is "
+        "nothing to find, such a finding comes up in at most "
+        f"{percent(round(1 - settings.confidence, 6))} of studies. *Undecided*: not shown, which "
+        "does not mean equal. *Highest* is a score, *may be the best* a verdict: in "
+        f"{level} of studies these stores include a best one. *Floor*: an answer that uses labels "
+        "and no image. Differences with intervals, all stores, the split by image and the small "
+        "print are in `details.md`."
+    )
+
+
+def _bullets(sentences: Iterable[str]) -> list[str]:
+    return [f"* {sentence}" for sentence in sentences]
+
+
+def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
+    metric, level = METRIC_NAMES[settings.metric], percent(settings.confidence)
+    halved = chosen["n_half_pairs"] > 0
+    bound = "a bound that held in simulations"
+    origin = "how scores change between disjoint halves of the groups, with heads of their own"
+    if not halved.any():
+        origin = f"{bound}, because no head was trained in halves of the groups"
+    elif not halved.all():
+        few = ", ".join(map(quoted, sorted(set(chosen.loc[~halved, "dataset"]))))
+        origin += f"; for {few}, whose groups were not halved, from {bound}"
+    return [
+        f"Scores are {metric} of all test folds, means over repeats, with all training labels "
+        f"unless a fraction is named. {level} intervals hold for other groups like these, in "
+        f"training and testing: they come from {settings.bootstrap:,} draws of test groups and "
+        f"from {origin}.",
+        "",
+        "*Shown*: where there is nothing to find, a finding of its kind, in one dataset and split, "
+        f"comes up in at most {percent(round(1 - settings.confidence, 6))} of studies. "
+        "*Undecided*: not shown, which does not mean equal. *Practically equal*: a difference of "
+        f"{settings.margin:g} or more is ruled out, for each pair by itself. *May be the best*: "
+        f"in {level} of studies, the stores so named include a best one. A store is "
+        "a backbone with a channel strategy. Intervals of differences are of one difference each, "
+        "so that one above zero may be undecided after the correction. *Letters* in tables of "
+        "stores: stores that share one in a column are not shown to differ. Intervals in these "
+        "tables are of one store each; that next to the name of the highest store is wider, "
+        "because it also holds for the highest of many.",
+    ]
+
+
+def _of_dataset(evidence: Evidence) -> list[str]:
+    head = head_of(evidence.chosen.iloc[0])
+    stores = count(int(evidence.chosen["n_stores"].max()), "store")
+    rule = CHOSEN_BY[evidence.chosen.iloc[0]["chosen_by"]]
+    parts = [
+        f"One head stands for all stores: {head}, on {stores}. Of the heads run on the most "
+        f"stores, it has the highest mean score on {rule}."
+    ]
+    for scheme in evidence.chosen["scheme"]:
+        parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
+        parts += _bullets(_of_scheme(evidence.of_scheme(scheme)))
+    if gap_sentences := list(sentences.split_gap(evidence)):
+        parts += ["", "### What the split is worth", "", *_bullets(gap_sentences)]
+    parts += ["", "### All stores", "", *_ranking(evidence), "", "### Warnings", ""]
+    parts += _bullets(list(sentences.warnings(evidence)) or ["None."])
+    if evidence.seen:
+        parts += ["", "### What backbones have seen", "", *_bullets(evidence.seen)]
+    return parts
+
+
+def _of_scheme(known: OfScheme) -> Iterator[str]:
+    yield sentences.winner(known)
+    yield from sentences.may_be_best(known)
+    yield from sentences.runner_up(known)
+    if known.is_secondary:
+        return
+    yield from sentences.handcrafted(known)
+    yield from sentences.floor(known)
+    yield from sentences.mapping(known)
+    yield sentences.saturation(known)
+    yield from sentences.fine_tuning(known)
+    yield from sentences.power(known)
+
+
+def _ranking(evidence: Evidence) -> list[str]:
+    cells: dict[Store, dict[str, str]] = {}
+    schemes = list(evidence.chosen["scheme"])
+    for scheme in schemes:
+        for row in evidence.of_scheme(scheme).ranked.to_dict("records"):
+            store = Store(row["backbone"], row["channels"])
+            leader = of_store(evidence.of_scheme(scheme).leaders, row)
+            named = "" if leader.empty else f" {leader.iloc[0]['letters']}"
+            cells.setdefault(store, {})[scheme] = f"{_cell(row)}{named}"
+    header = " | ".join(["store", *(f"by {s}" for s in schemes)])
+    lines = [f"| {header} |", "|---" * (len(schemes) + 1) + "|"]
+    for store, found in cells.items():
+        label = quoted(store).replace("|", "\\|")
+        lines.append(f"| {label} | {' | '.join(found.get(s, '-') for s in schemes)} |")
+    return lines
+
+
+def _cell(row: Any) -> str:
+    if np.isnan(row["ci_low"]):
+        return number(row["mean"])
+    return f"{number(row['mean'])} ({number(row['ci_low'])} to {number(row['ci_high'])})"
