@@ -238,7 +238,10 @@ def test_sentences_name_the_winner(compared):
     text = (compared / "details.md").read_text()
     assert "The highest of 5 stores is **`dino / map`**" in text
     assert "may be the best" in text
-    assert "Natural mapping against placing them at random (`map-random`), over 2 backbones" in text
+    assert (
+        "Natural mapping against placing channels at random (`map-random`), over 2 backbones"
+        in text
+    )
     assert "Hand-crafted features (`handcrafted`) reach" in text
     assert "groups), " not in text
     assert "nan" not in text
@@ -434,7 +437,7 @@ def test_natural_mapping_is_compared_with_the_average_order(with_orders):
     assert row["difference"].item() == pytest.approx(means[0] - np.mean(means[1:]), abs=1e-6)
     assert row["n_folds"].item() == 3
     text = (folder / "details.md").read_text()
-    assert "placing them at random (`map-random`)" in text
+    assert "placing channels at random (`map-random`)" in text
     assert "stands for all random orders" in text
     assert "map-random-3" not in text
 
@@ -464,7 +467,9 @@ def test_networks_with_random_weights_are_no_evidence_on_channels(study, tmp_pat
         run(study, tmp_path, settings)
         text[len(controls)] = (tmp_path / "details.md").read_text()
     assert "over 2 backbones" in text[0]
-    assert "Natural mapping minus placing them at random (`map-random`), for `vit@cls`" in text[1]
+    assert (
+        "Natural mapping minus placing channels at random (`map-random`), for `vit@cls`" in text[1]
+    )
     assert "for `dino`" not in text[1]
     assert "networks with random weights only: controls" in text[2]
 

@@ -64,7 +64,7 @@ def test_of_many_stores_the_summary_names_some(tmp_path):
     summary, details = texts_of(tmp_path, write_study(tmp_path, make_tiles(), stores, **options))
     candidates = [line for line in details.splitlines() if " may be the best: `net" in line]
     assert candidates[0].count("`") > 2 * 6
-    assert re.search(r"may be the best: (`[^`]+`, ){4}and \d more\. ", summary)
+    assert re.search(r"may be the best: (`[^`]+`, ){6}and \d more\. ", summary)
 
 
 def test_hand_crafted_features_that_lead_can_be_beaten_on_fewer_folds(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from transferscope.backbones.inspection import USUAL_SIZE, Inspection
+from transferscope.backbones.inspection import Inspection, published_size
 
 # Dataset channels that fit a slot, in addition to the one with its name.
 ACCEPTS = {
@@ -71,7 +71,7 @@ def card_text(inspection: Inspection, name: str, folder: Path) -> str:
         _line(f"architecture: {network.architecture}", "a timm model name, or a registered one"),
         *_arguments(network.arguments),
         *_slots(converted.slots),
-        _line(f"input_size: {network.image_size or USUAL_SIZE}", size),
+        _line(f"input_size: {network.image_size or published_size(network.architecture)}", size),
         _line("normalization:", "from raw integers to what the weights expect"),
     ]
     for key, value in converted.normalization.items():

@@ -15,7 +15,7 @@ from torch import nn
 import transferscope.backbones.architectures  # noqa: F401  registers them with timm
 from transferscope.cards import FileCard, LayoutName
 from transferscope.checkpoints.conversion import convert
-from transferscope.checkpoints.layouts.base import Converted, Network
+from transferscope.checkpoints.layouts.base import IMAGENET, Converted, Network
 from transferscope.checkpoints.loading import fitted, mismatch
 from transferscope.checkpoints.location import locate
 from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
@@ -110,7 +110,8 @@ def inspect_checkpoint(
     layout, state_key
         As in a card.
     architecture
-        A timm model name, for files whose layout does not tell the architecture; None: that of a
+        A timm model name, for files whose layout does not tell the architecture; with a tag, such
+        as resnet50.tv_in1k, mean and std are those of these weights. None: that of a
         config.json next to the file, as on the hub, if there is one.
 
     Raises
@@ -130,6 +131,9 @@ def inspect_checkpoint(
             size = seen.image_size or network.image_size
             network = replace(network, patch_size=seen.patch_size, image_size=size)
             converted = replace(converted, network=network)
+    is_published = architecture is not None and "." in architecture
+    if converted.layout == "timm" or is_published or _architecture_next_to(path):
+        converted = _with_published_normalization(converted, path)
     card = draft(path, converted, state_key)
     model = without_values(card)
     state = fitted(model, converted)
@@ -162,7 +166,7 @@ def draft(path: Path, converted: Converted, state_key: str | None) -> FileCard:
         architecture=network.architecture,
         arguments=dict(network.arguments),
         slots=[{"name": name} for name in converted.slots],
-        input_size=network.image_size or USUAL_SIZE,
+        input_size=network.image_size or published_size(network.architecture),
         normalization=dict(converted.normalization),
         outputs=[{"name": n, "pooling": pooling} for n, pooling in converted.outputs.items()],
     )
@@ -180,14 +184,47 @@ def without_values(card: FileCard) -> nn.Module:
         raise UserError(Problem(str(card.weights), what)) from None
 
 
+def published_size(architecture: str) -> int:
+    """Return the side in px of the images that timm's weights of an architecture expect."""
+    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    return int(config.input_size[1]) if config else USUAL_SIZE
+
+
+def _with_published_normalization(converted: Converted, path: Path) -> Converted:
+    """Suggest mean and std of a config.json next to the file, or of timm's own weights."""
+    architecture = converted.network.architecture
+    own = _config_next_to(path).get("pretrained_cfg")
+    known: Any = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    found = own if isinstance(own, dict) else known.to_dict() if known else {}
+    mean, std = (_per_channel(found.get(key), converted) for key in ("mean", "std"))
+    if mean is None or std is None:
+        return converted
+    source = "config.json has" if found is own else f"timm's own weights of {architecture} have"
+    return replace(
+        converted,
+        normalization={**IMAGENET, "mean": mean, "std": std},
+        remarks=(f"mean and std are those that {source}",),
+    )
+
+
+def _per_channel(values: object, converted: Converted) -> list[float] | None:
+    if not isinstance(values, list | tuple) or len(values) != converted.network.channels:
+        return None
+    return list(values) if all(isinstance(value, int | float) for value in values) else None
+
+
 def _architecture_next_to(path: Path) -> str | None:
     """Return the architecture that a config.json of timm's names, next to a file of weights."""
+    name = _config_next_to(path).get("architecture")
+    return name if isinstance(name, str) and timm.is_model(name) else None
+
+
+def _config_next_to(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    name = config.get("architecture") if isinstance(config, dict) else None
-    return name if isinstance(name, str) and timm.is_model(name) else None
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _named_network(

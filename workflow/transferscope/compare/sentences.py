@@ -58,8 +58,8 @@ def across_datasets(
         yield (
             f"By {chosen['scheme']}, with {head_of(chosen)}: of {len(rows)} pairs of stores that "
             f"{n_datasets} datasets have, the interval of the mean difference is above zero for "
-            f"{len(shown)}. Each pair is tested alone, so that about one of twenty is by chance; "
-            f"fewer than {FEW_DATASETS} datasets find little."
+            f"{len(shown)}. Each pair is tested alone: of pairs that do not differ, about one of "
+            f"twenty is found; fewer than {FEW_DATASETS} datasets find little."
         )
         for row in shown.head(PAIRS_NAMED).to_dict("records"):
             first, second = (
@@ -218,13 +218,19 @@ def mapping_in_short(known: OfScheme) -> Iterator[str]:
     """Say what is shown of natural mapping against each other strategy."""
     gaps = known.gaps("strategy")
     gaps = gaps[~gaps["first_backbone"].isin(known.all.controls)]
-    found = [
-        f"against {quoted(strategy)}: {_verdicts(rows['verdict'])}"
-        + f" of {len(rows)} backbones" * (len(rows) > 1)
-        for strategy, rows in gaps.groupby("second_channels", sort=True)
-    ]
-    if found:
-        yield f"Channels in their natural slots, {'; '.join(found)}."
+    if len(names := sorted(set(gaps["first_backbone"]))):
+        found = [
+            f"{_in_short(rows)} against {quoted(strategy)}"
+            for strategy, rows in gaps.groupby("second_channels", sort=True)
+        ]
+        whose = quoted(names[0]) if len(names) == 1 else f"{len(names)} backbones"
+        yield f"Channels in their natural slots (`map`), for {whose}: {'; '.join(found)}."
+
+
+def _in_short(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    difference = f"{signed(first['difference'])}, " * (len(rows) == 1)
+    return f"{difference}{_verdicts(rows['verdict'])}"
 
 
 def _verdicts(found: pd.Series) -> str:
@@ -251,8 +257,9 @@ def saturation(known: OfScheme) -> str:
     if row.empty:
         groups = count(round(curve.iloc[-1]["n_train_groups"]), "training group")
         return (
-            f"No smaller fraction of the {groups} is shown to give {share} of the highest store's "
-            "full score; whether more labels help is open."
+            f"None of the smaller fractions ({', '.join(map(percent, curve['fraction'][:-1]))} of "
+            f"{groups}) is shown to give {share} of the highest store's full score; whether more "
+            "labels help is open."
         )
     groups = count(round(row.iloc[0]["n_train_groups"]), "training group")
     return (
@@ -377,7 +384,7 @@ def warnings(evidence: Evidence) -> Iterator[str]:
     if (n_repeats := int(evidence.chosen["n_repeats"].min())) < ENOUGH_REPEATS:
         yield (
             f"The splits were made {times(n_repeats)}; made {times(ENOUGH_REPEATS)} "
-            "(`splits.seeds: [0, 1, 2]`), they find smaller differences."
+            "(`splits.seeds: [0, 1, 2]`), scores are less noisy."
         )
     for scheme in evidence.chosen["scheme"]:
         known = evidence.of_scheme(scheme)
@@ -412,5 +419,6 @@ def _few_groups(known: OfScheme) -> Iterator[str]:
         yield (
             f"By {known.scheme}, {count(len(few), 'class')} of {len(rows)} have fewer than "
             f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide "
-            f"(in all folds: {', '.join(named)}{' ...' if len(few) > len(named) else ''})."
+            f"(over all folds together: {', '.join(named)}"
+            f"{' ...' if len(few) > len(named) else ''})."
         )

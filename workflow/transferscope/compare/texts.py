@@ -39,9 +39,10 @@ ABOVE_FLOOR = {
     "equal": "no: practically equal",
     "undecided": "undecided",
 }
+SHORT_NAMES = {"image": "image (optimistic)"}
 # The summary stays on one page: with more datasets it has their table and warnings only.
 DATASETS_IN_SENTENCES = 3
-STORES_NAMED = 4
+STORES_NAMED = 6
 # In a cell of a table.
 PIPE = "\\|"
 
@@ -140,7 +141,7 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
     ]
     if not lines:
         return []
-    header = "| dataset | split by | highest store | may be the best | above the floor |"
+    header = "| dataset | split by | highest store | may be the best | highest above the floor |"
     return [header, "|---|---|---|---|---|", *lines, ""]
 
 
@@ -157,7 +158,7 @@ def _line(known: OfScheme) -> str:
     leader = of_store(known.leaders, known.best)
     cells = [
         quoted(known.all.dataset),
-        known.scheme,
+        SHORT_NAMES.get(known.scheme, known.scheme),
         f"{store_name(known.best)}, {_cell(known.best if leader.empty else leader.iloc[0])}",
         leaders,
         above,
@@ -187,9 +188,9 @@ def _how_to_read_in_short(settings: CompareSettings) -> str:
     return (
         f"Scores are {METRIC_NAMES[settings.metric]} of all test folds with all training labels; "
         f"{level} intervals hold for other groups like these. The split by group is the estimate "
-        "for groups that were never seen; the split by image is optimistic, because each group is "
-        "on both sides. A store is a backbone with a channel strategy. *Shown*: where there is "
-        "nothing to find, such a finding comes up in at most "
+        "for groups that no head has seen; the split by image is optimistic, because groups are on "
+        "both sides. A store is a backbone with a channel strategy. *Shown*: where there is "
+        "nothing to find, a finding of its kind, in one dataset and split, comes up in at most "
         f"{percent(round(1 - settings.confidence, 6))} of studies. *Undecided*: not shown, which "
         "does not mean equal. *Highest* is a score, *may be the best* a verdict: in "
         f"{level} of studies these stores include a best one. *Floor*: an answer that uses labels "
@@ -225,7 +226,8 @@ def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
         f"in {level} of studies, the stores so named include a best one. A store is "
         "a backbone with a channel strategy. Intervals of differences are of one difference each, "
         "so that one above zero may be undecided after the correction. *Letters* in tables of "
-        "stores: stores that share one in a column are not shown to differ. Intervals in these "
+        "stores: stores that share one in a column are not shown to differ; that takes more than "
+        "to rule out a store as the best, because all pairs are compared. Intervals in these "
         "tables are of one store each; that next to the name of the highest store is wider, "
         "because it also holds for the highest of many.",
     ]
@@ -255,10 +257,10 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
     yield sentences.winner(known)
     yield from sentences.may_be_best(known)
     yield from sentences.runner_up(known)
+    yield from sentences.floor(known)
     if known.is_secondary:
         return
     yield from sentences.handcrafted(known)
-    yield from sentences.floor(known)
     yield from sentences.mapping(known)
     yield sentences.saturation(known)
     yield from sentences.fine_tuning(known)

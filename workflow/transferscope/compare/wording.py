@@ -18,7 +18,7 @@ METRIC_NAMES = {
     "calibration_error": "expected calibration error",
 }
 STRATEGY_PHRASES = {
-    "map-random": "placing them at random",
+    "map-random": "placing channels at random",
     "replicate": "replicating each channel",
     "mean": "averaging over the replicated channels",
     "adapt": "adapting the input weights",

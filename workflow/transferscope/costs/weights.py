@@ -38,4 +38,4 @@ def weights_state(
         return "here" if hub_weights_here(card) else "to fetch"
     if present_file(card, card_path) is not None:
         return "here"
-    return "missing file" if card.source == "file" else "to fetch"
+    return "missing file" if card.source in ("file", "package") else "to fetch"

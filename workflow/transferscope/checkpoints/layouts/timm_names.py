@@ -19,7 +19,7 @@ from transferscope.checkpoints.layouts.vit import plain_vit
 from transferscope.checkpoints.location import NetworkWeights, locate
 from transferscope.checkpoints.reading import Checkpoint
 
-GUESS = "the normalisation is a guess, as the file does not name it"
+GUESS = "the normalisation is a guess, as neither the file nor timm names it"
 
 
 def convert_by_names(
