@@ -211,7 +211,13 @@ POWER_COLUMNS = [
     "power, corrected",
     "inferior ruled out",
 ]
-CURVE_COLUMNS = ["design", "studies", "curve covered", "plateau too early"]
+CURVE_COLUMNS = [
+    "design",
+    "studies",
+    "curve covered",
+    *(f"at {100 * fraction:g} %" for fraction in CURVE),
+    "plateau too early",
+]
 GAP_COLUMNS = ["design", "studies", "split gap", "gap covered", "SE / SD of the gap"]
 TUNED_COLUMNS = [
     "design",
@@ -590,8 +596,11 @@ def _of_curve(found: list[dict[str, Any]]) -> dict[str, Any]:
     inside = (curve["low"] <= true) & (true <= curve["high"])
     enough = expected.index[expected >= 0.95 * expected.iloc[-1]].min()
     claimed = [study["enough"][1] for study in found]
+    at = curve["fraction"]
+    each = {f"at {100 * f:g} %": _per_study(inside[at == f], curve[at == f]) for f in CURVE}
     return {
         "curve covered": _per_study(inside, curve),
+        **each,
         "plateau too early": Share.of(c < enough for c in claimed),
     }
 
