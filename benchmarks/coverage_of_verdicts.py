@@ -236,6 +236,7 @@ MARGIN_COLUMNS = [
     "called equal",
     "pairs shown to differ",
 ]
+BEHIND_COLUMNS = ["design", "studies", "bounds held", "cheapest named", "named wrongly"]
 GROUP_COLUMNS = [
     "design",
     "studies",
@@ -441,6 +442,7 @@ def _found(folder: Path, design: Design) -> dict[str, Any]:
         "points": full["mean"].tolist(),
         "intervals": full[["ci_low", "ci_high"]].to_numpy().tolist(),
         "best": leaders[["backbone", "mean", "ci_low", "ci_high"]].iloc[0].tolist(),
+        "behind": leaders.sort_values("backbone")["at_most_behind"].tolist(),
         "ruled_out": leaders.loc[~leaders["may_be_best"].astype(bool), "backbone"].tolist(),
         "pairs": gaps.query("kind == 'stores' and scheme == 'group'")[PAIR].to_numpy().tolist(),
         "claims": sum("floor" not in line for line in shown),
@@ -482,6 +484,8 @@ def _row(design: Design, found: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if design.stores > 1:
         row |= _of_pairs(design, found, expected)
+    if design.stores > 1 and any("behind" in study for study in found):
+        row |= _of_cheapest([s for s in found if "behind" in s], expected)
     if len(design.fractions) > 1:
         row |= _of_curve(found)
     if len(design.schemes) > 1:
@@ -587,6 +591,26 @@ def _of_pairs(design: Design, found: list[dict[str, Any]], expected: Floats) -> 
             "pairs shown to differ": _per_study(shown, pairs),
         }
     return row
+
+
+def _of_cheapest(found: list[dict[str, Any]], expected: Floats) -> dict[str, Any]:
+    """Count bounds on how far stores are behind the best, all of a study at once.
+
+    Of the stores that are shown to be within the margin of the best, a study names the cheapest:
+    here the one with the lowest expected score, so that it errs most.
+    """
+    bounds = np.array([study["behind"] for study in found])
+    behind = expected.max() - expected
+    margins = np.array([study["margin"] for study in found])
+    named = bounds < margins[:, None]
+    order = np.argsort(expected)
+    first = [next((i for i in order if row[i]), None) for row in named]
+    wrong = [i is not None and behind[i] >= m for i, m in zip(first, margins, strict=True)]
+    return {
+        "bounds held": Share.of((behind <= bounds).all(axis=1)),
+        "cheapest named": Share.of(i is not None for i in first),
+        "named wrongly": Share.of(wrong),
+    }
 
 
 def _of_curve(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -751,7 +775,7 @@ def _prepare() -> None:
 
 def _print(title: str, table: pd.DataFrame, columns: Sequence[str], present: str) -> None:
     """Print the designs that have a value in a column, as Markdown."""
-    part = table.reindex(columns=columns).dropna(subset=[present]).fillna("-")
+    part = table.reindex(columns=columns).dropna(subset=[present]).astype(object).fillna("-")
     if len(part):
         print(f"{title}:\n")
         print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
@@ -780,6 +804,7 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
         ("Split by image minus split by group", GAP_COLUMNS, "split gap"),
         ("Fine-tuning that gains nothing", TUNED_COLUMNS, "gain covered"),
         ("Practical equality of two stores", MARGIN_COLUMNS, "margin"),
+        ("How far behind the best, all stores at once", BEHIND_COLUMNS, "bounds held"),
         ("Groups needed, from studies of different size", GROUP_COLUMNS, GROUP_COLUMNS[-1]),
     ):
         _print(title, table, columns, present)

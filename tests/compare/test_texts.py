@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from comparison_data import Study, make_tiles, write_study
 from transferscope.compare.study import compare
-from transferscope.config.results import CompareSettings
+from transferscope.config.jobs import Comparison
 
 # About 50 lines of 90 characters.
 PAGE = 4500
@@ -21,9 +22,9 @@ STORES = [
 ]
 
 
-def texts_of(folder: Path, study) -> tuple[str, str]:
+def texts_of(folder: Path, study, **options) -> tuple[str, str]:
     """Return the summary and the details of a study."""
-    settings = CompareSettings(bootstrap=200)
+    settings = Comparison(bootstrap=200, **options)
     files = folder / "compare", folder / "summary.csv", folder / "summary.md"
     compare(study.scores, study.predictions, settings, *files)
     return files[2].read_text(), (folder / "details.md").read_text()
@@ -92,3 +93,42 @@ def test_many_datasets_stay_on_one_page(tmp_path):
     assert summary.count("\n## ") == 2
     assert details.count("\n## `data") == 5
     assert summary.count("The splits were made once") == 1
+
+
+OPERATIONS = {"big / map": 36e9, "small / map": 4.5e8, "handcrafted": 0.0, "far / map": 1e6}
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [
+        (0.3, "`small / map` needs least computation (0.45 GFLOP per tile, 0.013 times that of"),
+        (0.999, "`handcrafted` needs least computation (no network)."),
+        (0.0001, "No store is shown to be less than 0.0001 behind the best"),
+    ],
+)
+def test_the_cheapest_store_that_is_as_good(tmp_path, margin, expected):
+    stores = [
+        ("big", "map", 0.3),
+        ("small", "map", 0.31),
+        ("handcrafted", "features", 6.0),
+        ("far", "map", 20.0),
+        ("unknown", "map", 0.3),
+    ]
+    options = {"schemes": ["group"], "fractions": [1.0], "heads": [("logreg", 0)]}
+    made = write_study(tmp_path, make_tiles(n_groups=80), stores, **options)
+    operations = {"cells": OPERATIONS if margin != 0.999 else {**OPERATIONS, "far / map": 1e12}}
+    summary, details = texts_of(tmp_path, made, margin=margin, operations=operations)
+    assert expected in details
+    assert (expected in summary) == (margin > 0.01)
+    table = pd.read_parquet(tmp_path / "compare/leaderboard.parquet").set_index("backbone")
+    assert table["operations"].drop("unknown").to_dict() == {
+        name.partition(" ")[0]: n for name, n in operations["cells"].items()
+    }
+    assert table["operations"].isna().sum() == 1
+    assert (table["at_most_behind"] >= (table["mean"].max() - table["mean"]).round(6)).all()
+
+
+def test_without_costs_nothing_is_called_cheap(texts):
+    for text in texts:
+        assert "computation" not in text
+        assert "cheaper" not in text

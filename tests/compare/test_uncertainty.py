@@ -10,11 +10,11 @@ from transferscope.compare.plateau import enough_from
 from transferscope.compare.uncertainty import (
     Inflation,
     assess,
+    compare_with_best,
     draw_noise,
     groups_needed,
     interval,
     letters,
-    may_be_best,
     simultaneous,
     variances,
     weight_of_differences,
@@ -142,10 +142,14 @@ def test_equal_is_what_two_one_sided_tests_show(value, spread, expected):
     assert found.equal[0] == expected
 
 
-def leaders_of(draws, noise=NOISE):
-    """Return the stores that may be the best, with exact errors."""
+def with_best(draws, noise=NOISE):
+    """Compare stores with the best, with exact errors."""
     leads = draws[:, None, :] - draws[:, :, None]
-    return may_be_best(leads, np.sqrt(variances(leads)), EXACT.df, 0.95, noise)
+    return compare_with_best(leads, np.sqrt(variances(leads)), EXACT.df, 0.95, noise)
+
+
+def leaders_of(draws, noise=NOISE):
+    return with_best(draws, noise).may_be_best
 
 
 def test_stores_far_behind_are_ruled_out_and_near_ones_are_not():
@@ -169,6 +173,30 @@ def test_the_best_is_ruled_out_in_one_study_of_twenty():
         draws = sample(values, np.full(5, 0.1), seed=study)
         wrong.append(not leaders_of(draws, NOISE[:2000])[0])
     assert 0.025 < np.mean(wrong) < 0.08
+
+
+def test_no_store_is_further_behind_than_its_bound():
+    """The bounds of all stores at once, also where they are tight; normal estimates."""
+    rng = np.random.default_rng(2)
+    true = np.array([0.5, 0.5, 0.47, 0.3, 0.1])
+    held, bounds = [], []
+    for study in range(400):
+        values = true + 0.02 * rng.normal(size=5)
+        found = with_best(sample(values, np.full(5, 0.02), seed=study), NOISE[:2000])
+        held.append((true.max() - true <= found.at_most_behind).all())
+        bounds.append(found.at_most_behind)
+    assert np.mean(held) > 0.925
+    # The bound of one of two equal stores: 2.2 errors of a difference, less if it leads.
+    assert np.median(bounds, axis=0)[0] < 0.08
+    assert np.median(bounds, axis=0)[4] == pytest.approx(0.4 + 0.06, abs=0.03)
+
+
+def test_one_store_and_copies_are_not_behind():
+    one = sample([0.5], [0.1])
+    assert with_best(np.repeat(one, 3, axis=1)).at_most_behind.tolist() == [0, 0, 0]
+    far = with_best(sample([0.9, 0.1], [0.01, 0.01])).at_most_behind
+    assert far[0] == 0
+    assert far[1] == pytest.approx(0.8 + 1.64 * 0.01 * np.sqrt(2), abs=0.005)
 
 
 def test_simultaneous_intervals_are_as_wide_as_independent_ones_need():

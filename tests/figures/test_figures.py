@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from comparison_data import embed, make_tiles, write_study
 from transferscope.cards import DatasetCard
 from transferscope.compare.study import compare
+from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.errors import UserError
 from transferscope.figures.dispatch import draw_figure
@@ -54,7 +55,10 @@ STORES = [
 
 def compared(folder: Path, tiles, stores, **options) -> Path:
     study = write_study(folder, tiles, stores, **options)
-    settings = CompareSettings(bootstrap=100)
+    operations = {
+        name: {LONG + " / map": 3.5e10, "dino / map": 1e9} for name in ("odd$set", "cells")
+    }
+    settings = Comparison(bootstrap=100, operations=operations)
     outputs = (folder / "compare", folder / "summary.csv", folder / "summary.md")
     compare(study.scores, study.predictions, settings, *outputs)
     return folder
@@ -122,6 +126,8 @@ def test_figure_of_the_smallest_study(least, tmp_path, name):
         assert "One split scheme was run" in text
     elif name == "neighbours":
         assert "k-NN was not run" in text
+    elif name == "pareto":
+        assert "fewer than two stores" in text
     else:
         assert "split by image" in text
 

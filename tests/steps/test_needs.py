@@ -162,3 +162,13 @@ def test_a_study_that_is_yet_to_be_fetched_asks_no_network(tmp_path, repository,
     study = load_study(config, [tmp_path, repository], "study.yaml")
     steps = Plan(study, Sizes(study, KnownCosts(tmp_path))).steps
     assert steps["tiles"].need(wildcards(dataset="opencell")).minutes > LEAST_MINUTES
+
+
+def test_the_comparison_knows_the_operations_of_each_store(needs_of):
+    strategies = ["replicate", "map", "mean", "only-protein"]
+    compare = needs_of(channel_strategies=strategies)["compare"]
+    stores = {"replicate": 2e9, "map": 1e9, "mean": 2e9, "only-protein": 1e9}
+    expected = {f"tiny / {name}": n for name, n in stores.items()}
+    assert compare.operations() == {"cells": {**expected, "handcrafted": 0}}
+    assert compare.settings().operations == compare.operations()
+    assert needs_of(cost=None)["compare"].operations() == {"cells": {"handcrafted": 0}}

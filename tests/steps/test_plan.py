@@ -46,7 +46,7 @@ def test_what_is_switched_off_is_not_asked_for(plan_of):
     assert "heads" in plan.steps
     assert "knn" not in plan.steps
     figures = [name for name in plan.steps if name.startswith("figure_")]
-    assert figures == ["figure_strategies", "figure_classes", "figure_confusion"]
+    assert figures == [f"figure_{f}" for f in ("strategies", "classes", "confusion", "pareto")]
 
 
 def test_a_gpu_is_asked_for_only_by_networks_that_may_use_one(plan_of):

@@ -16,7 +16,15 @@ pytestmark = pytest.mark.workflow
 
 def test_every_result_is_there(finished_study):
     root = finished_study / "results/tiny"
-    for name in ("strategies", "scaling", "neighbours", "classes", "confusion", "split_gap"):
+    for name in (
+        "strategies",
+        "scaling",
+        "neighbours",
+        "classes",
+        "confusion",
+        "pareto",
+        "split_gap",
+    ):
         assert (root / f"figures/{name}.svg").stat().st_size > 1000
         assert (root / f"figures/{name}.png").stat().st_size > 1000
     assert (root / "figures/embedding_maps/cells.svg").exists()

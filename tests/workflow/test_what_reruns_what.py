@@ -20,7 +20,7 @@ COMPARISON = {
     "compare",
     "embedding_maps",
     *(f"figure_{f}" for f in ("strategies", "scaling", "neighbours")),
-    *(f"figure_{f}" for f in ("classes", "confusion", "split_gap")),
+    *(f"figure_{f}" for f in ("classes", "confusion", "pareto", "split_gap")),
     "all",
 }
 

@@ -12,7 +12,8 @@ import numpy as np
 from transferscope.compare.tables import Head, Store
 from transferscope.compare.uncertainty import (
     Inflation,
-    may_be_best,
+    WithBest,
+    compare_with_best,
     simultaneous,
     variances,
     weight_of_differences,
@@ -20,7 +21,7 @@ from transferscope.compare.uncertainty import (
 )
 from transferscope.probes.metrics import mean_of_defined
 from transferscope.probes.score_table import FLOOR
-from transferscope.runtime.arrays import Bools, Floats, Floats32
+from transferscope.runtime.arrays import Floats, Floats32
 
 FoldDraws = Mapping[tuple[int, int], Floats]
 
@@ -120,19 +121,19 @@ class Contest:
         weight = weight_of_differences(self.n_halved)
         return Inflation.of(halves, variances(draws), self.n_groups, weight)
 
-    def may_be_best(self, rules: Rules) -> Bools:
-        """Return the stores that are not shown to be worse than the best, [S]."""
+    def with_best(self, rules: Rules) -> WithBest:
+        """Compare all stores with the best."""
         n_stores = len(self.sides)
         leads = np.zeros((len(rules.noise[0]) + 1, n_stores, n_stores))
         errors = np.zeros((n_stores, n_stores))
         if n_stores < 2:
-            return np.ones(n_stores, dtype=bool)
+            return WithBest(np.ones(n_stores, dtype=bool), np.zeros(n_stores))
         draws, halves = stacked(list(combinations(self.sides, 2)))
         inflation = self.inflation(draws, halves)
         first, second = np.triu_indices(n_stores, 1)
         leads[:, second, first], leads[:, first, second] = draws, -draws
         errors[first, second] = errors[second, first] = inflation.errors(variances(draws))
-        return may_be_best(leads, errors, inflation.df, rules.confidence, rules.noise)
+        return compare_with_best(leads, errors, inflation.df, rules.confidence, rules.noise)
 
     def intervals(self, rules: Rules) -> tuple[Floats, Floats, Floats]:
         """Return the scores of all stores and intervals that cover all of them at once, [S].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -21,11 +23,15 @@ LEADERBOARD_COLUMNS = [
     "ci_low",
     "ci_high",
     "may_be_best",
+    "at_most_behind",
     "letters",
+    "operations",
 ]
 
 
-def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+def leaderboard(
+    contest: Contest, gaps: pd.DataFrame, rules: Rules, operations: Mapping[str, float]
+) -> pd.DataFrame:
     """Rank the stores of a contest.
 
     Parameters
@@ -36,16 +42,20 @@ def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFr
         Their differences, from `differences`.
     rules
         What decides a difference.
+    operations
+        Store -> floating-point operations of its network per tile.
 
     Returns
     -------
     pandas.DataFrame
         `LEADERBOARD_COLUMNS`, the highest score on all folds first. The intervals cover all stores
         at once, so they also hold for the one that came out highest. `may_be_best`: no other store
-        is shown to be at least as good. Stores that share one of the `letters` are not shown to
-        differ.
+        is shown to be at least as good. `at_most_behind`: by how much the store is at most worse
+        than the best, for all stores at once. Stores that share one of the `letters` are not shown
+        to differ.
     """
     values, low, high = contest.intervals(rules)
+    with_best = contest.with_best(rules)
     stores = [side.store for side in contest.sides]
     folds = [len(side.folds) for side in contest.sides]
     # Stores that could be tested on some folds only come last: their means are of those folds.
@@ -68,8 +78,10 @@ def leaderboard(contest: Contest, gaps: pd.DataFrame, rules: Rules) -> pd.DataFr
             "mean": values,
             "ci_low": low,
             "ci_high": high,
-            "may_be_best": contest.may_be_best(rules),
+            "may_be_best": with_best.may_be_best,
+            "at_most_behind": with_best.at_most_behind,
             "letters": letters(differ, order),
+            "operations": [operations.get(str(store), np.nan) for store in stores],
         }
     )
     return table.astype({"k": "Int64"}).iloc[order]

@@ -22,6 +22,7 @@ from transferscope.compare.wording import (
     estimate,
     gap,
     number,
+    operations,
     percent,
     quoted,
     signed,
@@ -346,6 +347,33 @@ def gap_of_the_highest(evidence: Evidence) -> Iterator[str]:
             f"The highest store by group, {store_name(best)}, changes by {gap(row.iloc[0])} when "
             f"split by image: {known.change(row.iloc[0])}."
         )
+
+
+def cheapest(known: OfScheme) -> Iterator[str]:
+    """Name the store of least computation that is shown to be as good as the best."""
+    margin = known.all.settings.margin
+    leaders = known.leaders.dropna(subset=["operations"])
+    if len(leaders) < 2:
+        return
+    as_good = leaders[leaders["at_most_behind"] < margin]
+    if as_good.empty:
+        yield (
+            f"No store is shown to be less than {margin:g} behind the best: whether a cheaper one "
+            "would do is open."
+        )
+        return
+    least = as_good.sort_values(["operations", "mean"], ascending=[True, False]).iloc[0]
+    highest = of_store(leaders, known.best)
+    share = (
+        f", {least['operations'] / highest.iloc[0]['operations']:.2g} times that of the highest"
+        if len(highest) and 0 < least["operations"] < highest.iloc[0]["operations"]
+        else ""
+    )
+    yield (
+        f"Of the stores that are shown to be less than {margin:g} behind the best, "
+        f"{store_name(least)} needs least computation ({operations(least['operations'])}"
+        f"{share})."
+    )
 
 
 def split_gap(evidence: Evidence) -> Iterator[str]:

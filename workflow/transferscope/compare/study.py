@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from transferscope.compare.tally import CLASS_METRIC, Tally, groups_of, tally
 from transferscope.compare.texts import describe
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
 from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.calibration import CALIBRATION
@@ -153,7 +154,8 @@ def compare(
             names = {"dataset": dataset, "metric": settings.metric}
             found = differences(contest, rules).assign(**names)
             gaps.append(found[DIFFERENCE_COLUMNS])
-            leaders.append(leaderboard(contest, found, rules).assign(**names))
+            cost = _operations(settings).get(dataset, {})
+            leaders.append(leaderboard(contest, found, rules, cost).assign(**names))
     of_all = _concatenate(gaps, DIFFERENCE_COLUMNS)
     counts = [table for found in bootstrapped.values() for table in found.classes]
     tables = {
@@ -186,6 +188,10 @@ def compare(
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")
     write_atomically(summary_md.with_suffix(".html"), page)
+
+
+def _operations(settings: CompareSettings) -> Mapping[str, Mapping[str, float]]:
+    return settings.operations if isinstance(settings, Comparison) else {}
 
 
 def _check_headline(scores: pd.DataFrame, metric: str) -> None:

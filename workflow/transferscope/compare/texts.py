@@ -174,6 +174,8 @@ def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
     yield from sentences.mapping_in_short(known)
     yield sentences.saturation(known)
     yield from sentences.fine_tuning_in_short(known)
+    if (known.leaders["at_most_behind"] < known.all.settings.margin).any():
+        yield from sentences.cheapest(known)
     yield from sentences.power(known)
     if known.scheme == "group":
         yield from sentences.gap_of_the_highest(known.all)
@@ -264,6 +266,7 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
     yield from sentences.mapping(known)
     yield sentences.saturation(known)
     yield from sentences.fine_tuning(known)
+    yield from sentences.cheapest(known)
     yield from sentences.power(known)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtri, stdtr, stdtrit
@@ -238,14 +239,31 @@ def assess(
     return Assessed(errors, low, high, p, adjusted, equal & np.isfinite(errors), detectable)
 
 
-def may_be_best(
-    leads: Floats, errors: Floats, df: float, confidence: float, noise: Floats32
-) -> Bools:
-    """Return the stores that may be the best.
+class WithBest(NamedTuple):
+    """Comparisons of all stores with the best.
 
-    Hsu's multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346734), with the
-    correlations of the bootstrap. In a share of `confidence` of all studies, for each store left
-    out there is another one that is at least as good. Which one, is not shown.
+    Parameters
+    ----------
+    may_be_best
+        Whether a store is not shown to be worse than another one, [S].
+    at_most_behind
+        By how much it is at most worse than the best, 0 or more, [S]; NaN where it is not known.
+    """
+
+    may_be_best: Bools
+    at_most_behind: Floats
+
+
+def compare_with_best(
+    leads: Floats, errors: Floats, df: float, confidence: float, noise: Floats32
+) -> WithBest:
+    """Compare all stores with the best.
+
+    Hsu's multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346734), for unequal
+    variances as in Edwards and Hsu (1983, doi:10.1080/01621459.1983.10477047), with the
+    correlations of the bootstrap. In a share of `confidence` of all studies, everything that it
+    says is true at once: for each store left out there is another one that is at least as good
+    (which one, is not shown), and no store is further behind the best than its bound.
 
     Parameters
     ----------
@@ -260,16 +278,24 @@ def may_be_best(
         From `draw_noise`.
     """
     n_stores = leads.shape[1]
-    result = np.ones(n_stores, dtype=bool)
+    candidates = np.ones(n_stores, dtype=bool)
+    # If store i is the best, no other store j is further behind it than this, [S (i), S (j)].
+    behind = np.full((n_stores, n_stores), np.nan)
     for store in range(n_stores):
-        of_others = np.delete(leads[:, store], store, axis=1)
-        error = np.delete(errors[store], store)
-        known = error > 1e-12
+        others = np.arange(n_stores) != store
+        known = others & (errors[store] > 1e-12)
+        # Two equal stores have no difference in any draw.
+        behind[store, others & (errors[store] <= 1e-12)] = 0
         if known.any():
-            scaled = _scaled(of_others[1:][:, known], df, noise)
-            reach = np.quantile(scaled.max(axis=1), confidence)
-            result[store] = (of_others[0, known] <= reach * error[known]).all()
-    return result
+            of_others = leads[:, store, known]
+            scaled = _scaled(of_others[1:], df, noise)
+            reach = np.quantile(scaled.max(axis=1), confidence) * errors[store, known]
+            candidates[store] = (of_others[0] <= reach).all()
+            behind[store, known] = np.maximum(reach - of_others[0], 0)
+        behind[store, store] = 0
+    # Where stores were tested on different folds, none may be left.
+    bounds = behind[candidates].max(axis=0) if candidates.any() else np.full(n_stores, np.nan)
+    return WithBest(candidates, bounds)
 
 
 def simultaneous(draws: Floats, inflation: Inflation, confidence: float, noise: Floats32) -> float:
@@ -283,7 +309,7 @@ def simultaneous(draws: Floats, inflation: Inflation, confidence: float, noise: 
     draws
         Scores of all stores, [1 + draws, S].
     inflation, confidence, noise
-        As in `may_be_best`.
+        As in `compare_with_best`.
     """
     known = np.sqrt(variances(draws)) > 1e-12
     if not known.any():

@@ -128,6 +128,17 @@ def about(n: float) -> str:
     return f"{round(float(f'{n:.2g}')):,}"
 
 
+def operations(n: float) -> str:
+    """Return a number of floating-point operations per tile.
+
+    Examples
+    --------
+    >>> operations(0), operations(7.8e8), operations(3.52e10)
+    ('no network', '0.78 GFLOP per tile', '35 GFLOP per tile')
+    """
+    return f"{n / 1e9:.2g} GFLOP per tile" if n else "no network"
+
+
 def times(n: int) -> str:
     """Return how often.
 

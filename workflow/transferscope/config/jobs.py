@@ -140,3 +140,10 @@ class Comparison(CompareSettings):
     controls: list[str] = Field(
         [], description="Representations of networks with random weights, which are controls."
     )
+    operations: dict[str, dict[str, float]] = Field(
+        {},
+        description=(
+            "Dataset -> store, as it is printed -> floating-point operations of its network per "
+            "tile, 0 without a network; stores of unknown cost are left out."
+        ),
+    )

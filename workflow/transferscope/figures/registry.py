@@ -45,6 +45,7 @@ FIGURES = {
         ComparisonFigure("neighbours", lambda config: bool(config.knn.k)),
         ComparisonFigure("classes"),
         ComparisonFigure("confusion"),
+        ComparisonFigure("pareto", lambda config: len(config.backbones) > 1),
         ComparisonFigure("split_gap", lambda config: len(config.splits.schemes) > 1),
     )
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
@@ -33,7 +34,7 @@ TABLES = (
     "number_format",
 )
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 5
+FIGURES_VERSION = 6
 
 
 class _Drawing(Step):
@@ -104,7 +105,22 @@ class Compare(_Comparison):
             **self.config.compare.model_dump(),
             may_have_seen=self.study.may_have_seen(),
             controls=self.study.controls(),
+            operations=self.operations(),
         )
+
+    def operations(self) -> dict[str, dict[str, float]]:
+        """Return dataset -> store -> operations per tile, where they are known."""
+        found: dict[str, dict[str, float]] = {}
+        for p in self.study.probed():
+            store = f"{p.representation} / {family_of(p.channels)}"
+            if not self.sizes.card(p.backbone).is_network:
+                found.setdefault(p.dataset, {})[p.representation] = 0
+                continue
+            cost, n_passes = self.sizes.cost(p.dataset, p.backbone, p.stored_channels)
+            if cost is not None:
+                passes = 1 if single_channel(p.channels) else n_passes
+                found.setdefault(p.dataset, {})[store] = cost.operations * passes
+        return found
 
     def probes(self) -> list[str]:
         """Return the names of the probes of frozen embeddings."""

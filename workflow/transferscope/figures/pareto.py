@@ -1,0 +1,148 @@
+"""Score against computation: which store has the best score at its price."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.compare.tables import Store, matching
+from transferscope.figures.results import Results, errors_of
+from transferscope.figures.style import (
+    BLACK,
+    DASHES,
+    FLOOR_LABEL,
+    GREY,
+    annotate,
+    label_of,
+    legend_key,
+    new_grid,
+    note_that_nothing_is_shown,
+    panel_title,
+    strategy_colours,
+    strategy_label,
+)
+
+PANEL_INCHES = 4.6
+# Stores without a network stand to the left of the cheapest one, by this factor.
+NO_NETWORK = 8.0
+
+
+def draw(results: Results) -> Figure:
+    """Draw one panel per dataset.
+
+    Parameters
+    ----------
+    results
+        Tables of the comparison.
+    """
+    shown = {dataset: _stores(results, dataset) for dataset in results.datasets}
+    shown = {dataset: rows for dataset, rows in shown.items() if len(rows) > 1}
+    if not shown:
+        return note_that_nothing_is_shown("The computation of fewer than two stores is known.")
+    figure, grid = new_grid(9.6, 1.8 + PANEL_INCHES * len(shown), len(shown), 1)
+    colours = strategy_colours(results.summary["channels"])
+    for axes, (dataset, rows) in zip(grid[:, 0], shown.items(), strict=True):
+        _panel(axes, results, dataset, rows, colours)
+    used = {c for rows in shown.values() for c in rows["channels"]}
+    handles = [
+        legend_key(strategy_label(c), color=colour, marker="o", linestyle="")
+        for c, colour in colours.items()
+        if c in used
+    ]
+    handles += [
+        legend_key("ruled out as the best", color=GREY, marker="o", mfc="white", linestyle=""),
+        legend_key("highest so far", color=BLACK, drawstyle="steps-post"),
+        legend_key(FLOOR_LABEL, color=BLACK, linestyle=DASHES),
+    ]
+    grid[0, 0].legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
+    grid[-1, 0].set_xlabel("GFLOP of the network per tile")
+    annotate(
+        figure,
+        f"{results.metric_name} against computation, all training labels",
+        results.footnote(
+            "Points: scores of all test folds. The line joins stores with the highest score at "
+            "their price or below; a step up is not shown to be one: see the intervals.",
+            first_scheme_only=True,
+        ),
+    )
+    return figure
+
+
+def front(operations: Any, scores: Any) -> list[int]:
+    """Return the places of stores that have a higher score than all that cost as much or less.
+
+    Parameters
+    ----------
+    operations, scores
+        One value per store.
+
+    Returns
+    -------
+    list of int
+        From the cheapest to the most expensive.
+    """
+    found: list[int] = []
+    for place in np.lexsort((-np.asarray(scores), np.asarray(operations))):
+        if not found or scores[place] > scores[found[-1]]:
+            found.append(int(place))
+    return found
+
+
+def _stores(results: Results, dataset: str) -> pd.DataFrame:
+    """Return the stores of known cost, by the split that says most."""
+    scheme = results.schemes(dataset)[0]
+    keys = ["backbone", "channels"]
+    leaders = matching(results.leaderboard, results.head(dataset), dataset=dataset, scheme=scheme)
+    known = leaders[[*keys, "may_be_best", "operations"]].dropna()
+    return results.full(dataset, scheme).merge(known, on=keys)
+
+
+def _panel(
+    axes: Axes, results: Results, dataset: str, rows: pd.DataFrame, colours: dict[str, str]
+) -> None:
+    scheme = results.schemes(dataset)[0]
+    cost = rows["operations"].to_numpy(float) / 1e9
+    free = cost == 0
+    cheapest = cost[~free].min(initial=np.inf)
+    place = np.where(free, cheapest / NO_NETWORK if np.isfinite(cheapest) else 1.0, cost)
+    for x, error, (_, row) in zip(
+        place, np.transpose(errors_of(rows)), rows.iterrows(), strict=True
+    ):
+        colour = colours[row["channels"]]
+        axes.errorbar(
+            x,
+            row["mean"],
+            yerr=error[:, None],
+            fmt="o",
+            color=colour,
+            markerfacecolor=colour if row["may_be_best"] else "white",
+            elinewidth=1,
+            capsize=2,
+            zorder=3,
+        )
+    best = front(cost, rows["mean"].to_numpy())
+    axes.plot(place[best], rows["mean"].to_numpy()[best], drawstyle="steps-post", color=BLACK)
+    for i in best:
+        name = str(Store(rows["backbone"].iloc[i], rows["channels"].iloc[i]))
+        axes.annotate(
+            label_of(name, 30),
+            (place[i], rows["mean"].iloc[i]),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontsize=7.5,
+        )
+    axes.set_xscale("log")
+    if free.any() and not free.all():
+        ticks = [t for t in axes.get_xticks() if t >= cheapest / 2]
+        axes.set_xticks([place[free][0], *ticks], ["no\nnetwork", *(f"{t:g}" for t in ticks)])
+        axes.minorticks_off()
+    axes.set_xlim(place.min() / 2, place.max() * 4)
+    if not np.isnan(floor := results.floor(dataset, scheme)):
+        axes.axhline(floor, color=BLACK, linestyle=DASHES, linewidth=1)
+    axes.set_ylabel(f"{results.metric_name} (0 to 1)")
+    axes.grid(axis="y")
+    axes.set_title(panel_title(dataset, scheme))
