@@ -24,6 +24,21 @@ def test_a_vit_costs_what_was_published():
     assert cost.width == 384
 
 
+@pytest.mark.parametrize(
+    ("architecture", "width", "blocks", "patch"),
+    [("vit_small_patch16_224", 384, 12, 16), ("vit_base_patch16_224", 768, 12, 16),
+     ("vit_small_patch8_224", 384, 12, 8)],
+)  # fmt: skip
+def test_a_vit_costs_what_follows_from_its_size(architecture, width, blocks, patch):
+    """Projection of the patches, four products of weights per block, and attention."""
+    patches = (224 // patch) ** 2
+    tokens = patches + 1
+    project = 2 * patches * 3 * patch**2 * width
+    expected = project + blocks * (24 * tokens * width**2 + 4 * tokens**2 * width)
+    found = network_cost(card(architecture=architecture), CARD).operations
+    assert found == pytest.approx(expected, rel=0.001)
+
+
 def test_several_outputs_share_one_pass_and_add_their_widths():
     both = card(outputs=[{"name": "cls"}, {"name": "all", "pooling": "cls+mean"}])
     assert network_cost(both, CARD).width == 3 * 384

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferscope.backbones.networks import network_without_values
@@ -41,7 +42,9 @@ def network_cost(
     size = card.input_size
     channels = len(card.slots) if n_inputs is None else n_inputs
     image = torch.zeros(1, channels, size, size, device=parameters[0].device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # Some versions of torch count nothing for fused attention (pytorch issue 195460).
+    unfused = sdpa_kernel(SDPBackend.MATH)
+    with torch.inference_mode(), unfused, FlopCounterMode(display=False) as counter:
         found = backbone(image)
     return NetworkCost(
         operations=int(counter.get_total_flops()),
