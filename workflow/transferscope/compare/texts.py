@@ -92,19 +92,7 @@ def _summary(found: Mapping[str, Evidence | None], settings: CompareSettings) ->
                     head = head_of(scheme.chosen)
                     parts += [f"## {quoted(evidence.dataset)}, by {scheme.scheme}, with {head}"]
                     parts += ["", *_bullets(_of_scheme_in_short(scheme)), ""]
-    warnings = dict.fromkeys(w for each in known for w in _cautions(each))
-    of_dataset = {each.dataset: set(_cautions(each)) for each in known}
-    lines = [
-        f"{', '.join(quoted(name) for name, own in of_dataset.items() if warning in own)}: "
-        f"{warning}"
-        for warning in warnings
-    ]
-    lines += [
-        f"{quoted(name)}: only the floor was run, so that there is nothing to compare."
-        for name, evidence in found.items()
-        if evidence is None
-    ]
-    parts += ["## Warnings", "", *_bullets(lines or ["None."]), ""]
+    parts += ["## Warnings", "", *_bullets(_warnings(found) or ["None."]), ""]
     return "\n".join([*parts, "## How to read it", "", _how_to_read_in_short(settings)]) + "\n"
 
 
@@ -181,8 +169,16 @@ def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
         yield from sentences.gap_of_the_highest(known.all)
 
 
-def _cautions(evidence: Evidence) -> list[str]:
-    return [*sentences.warnings(evidence), *evidence.seen]
+def _warnings(found: Mapping[str, Evidence | None]) -> list[str]:
+    """Return each warning once, after the names of the datasets that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, evidence in found.items():
+        warnings = ["Only the floor was run, so that there is nothing to compare."]
+        if evidence is not None:
+            warnings = [*sentences.warnings(evidence), *evidence.seen]
+        for warning in warnings:
+            about.setdefault(warning, []).append(quoted(name))
+    return [f"{', '.join(names)}: {warning}" for warning, names in about.items()]
 
 
 def _how_to_read_in_short(settings: CompareSettings) -> str:
@@ -201,8 +197,8 @@ def _how_to_read_in_short(settings: CompareSettings) -> str:
     )
 
 
-def _bullets(sentences: Iterable[str]) -> list[str]:
-    return [f"* {sentence}" for sentence in sentences]
+def _bullets(lines: Iterable[str]) -> list[str]:
+    return [f"* {line}" for line in lines]
 
 
 def _how_to_read(settings: CompareSettings, chosen: pd.DataFrame) -> list[str]:
