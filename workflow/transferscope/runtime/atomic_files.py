@@ -30,6 +30,8 @@ FAULTS = {
     errno.EPERM: ("this user may not write there", ALLOW),
     errno.EIO: ("the disk reports an error", f"Check the system log, repair the disk, {KEPT}"),
 }
+# Files that this process has written.
+written: set[Path] = set()
 # Suffix of files that are being written.
 ENDING = ".new"
 # Libraries written in Rust, such as zarrs, report system errors in this form.
@@ -102,6 +104,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 yield temporary
                 temporary.chmod(0o644)
                 move_into_place(temporary, path)
+                written.add(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise

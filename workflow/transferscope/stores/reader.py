@@ -17,6 +17,7 @@ from transferscope.runtime.arrays import Values
 from transferscope.stores import version_1
 from transferscope.stores.block_store import (
     CONTENT,
+    DONE,
     PARTS,
     UNREADABLE,
     keys_of_block,
@@ -28,13 +29,16 @@ from transferscope.stores.file_sums import FileSum
 from transferscope.stores.manifest import (
     Manifest,
     digest_of_ids,
+    folder_during_conversion,
     how_to_remake,
     place_of_store,
+    refuse_newer,
 )
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
 from transferscope.transport.zarr_stores import portable_codecs
 
+FINISH_CONVERSION = "Finish it: transferscope convert, with the config of the study."
 DIFFERS = "its values differ from their checksum"
 
 
@@ -91,8 +95,9 @@ class StoreReader(ABC):
         try:
             with portable_codecs() if self.is_remote else nullcontext():
                 self._group: Any = opened_group(self.path)
-                self.array: Any = self._group[self.array_name]
                 self.attributes: dict[str, Any] = dict(self._group.attrs)
+                refuse_newer(self.path, self.attributes.get("version"))
+                self.array: Any = self._group[self.array_name]
                 self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
             self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = read_ids(self._group)
@@ -136,7 +141,15 @@ class StoreReader(ABC):
         return RemoteFile(joined(self.path, name), 0).read_bytes()
 
     def _broken(self, what: str) -> UserError:
+        if isinstance(self.path, Path) and self.is_being_converted(self.path):
+            what = "its conversion to the current format was cut short"
+            return user_error(self.path, what, FINISH_CONVERSION)
         return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
+
+    @staticmethod
+    def is_being_converted(store: Path) -> bool:
+        """Return whether a conversion of a store has begun and not ended."""
+        return any(folder_during_conversion(store, kind).exists() for kind in ("old", "new"))
 
     @property
     def fingerprint(self) -> str:
@@ -161,18 +174,21 @@ class StoreReader(ABC):
         if self._old_sums is not None:
             return {}
         found = dict(self.manifest.files or {})
-        by_block = self._group["digest"], self._group["done"]
-        for block, records in enumerate(self._digests):
-            found |= {name: sum_.sha256.hex() for name, sum_ in self._files_of(block).items()}
-            for array, content in zip(by_block, (records.tobytes(), b"\1"), strict=True):
-                (key,) = keys_of_block(array, block)
-                found[key] = hashlib.sha256(content).hexdigest()
+        for block in range(self.blocks):
+            sums = self._files_of(block) | self._notes_of(block)
+            found |= {name: sum_.sha256.hex() for name, sum_ in sums.items()}
         return found
 
     def _files_of(self, block: int) -> dict[str, FileSum]:
         """Return the sum of each data file of a block, by name; those of the main array first."""
         keys = [key for part in self._parts for key in keys_of_block(part, block)]
         return dict(zip(keys, map(FileSum.from_record, self._digests[block]), strict=True))
+
+    def _notes_of(self, block: int) -> dict[str, FileSum]:
+        """Return the sums of the files that say what the block is, and that it is done, by name."""
+        contents = {"digest": self._digests[block].tobytes(), "done": DONE}
+        keys = {name: keys_of_block(self._group[name], block)[0] for name in contents}
+        return {keys[name]: FileSum.of(content) for name, content in contents.items()}
 
     def damaged(self) -> Iterator[Damage]:
         """Yield the damaged blocks; every file of each is read and compared with its sha256.
@@ -197,7 +213,7 @@ class StoreReader(ABC):
         if self._old_sums is not None:
             self.block(block)
             return
-        for name, expected in self._files_of(block).items():
+        for name, expected in (self._files_of(block) | self._notes_of(block)).items():
             try:
                 is_sound = expected.fits(self._content(name))
             except FileNotFoundError:
