@@ -11,7 +11,7 @@ from pathlib import Path
 from transferscope.config.paths import StudyPaths
 from transferscope.runtime.atomic_files import written
 from transferscope.runtime.job_records import JobRecord
-from transferscope.upkeep.contents import is_result, results_below
+from transferscope.upkeep.layout import is_result, results_below
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -111,7 +112,8 @@ def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator
     for change in again:
         then = f"{', '.join(change.steps)} again" if change.steps else "nothing again"
         yield f"  {change.what}: {change.before} -> {change.now}: {then}"
-    yield f"New results are made in addition. For each job: transferscope status {config}"
+    command = shlex.join(["transferscope", "status", str(config)])
+    yield f"New results are made in addition. For each job: {command}"
 
 
 def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:

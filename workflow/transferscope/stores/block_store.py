@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import shutil
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,7 +55,10 @@ from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 EMBEDDING_BLOCK_ROWS = 4096
 # What damaged or incomplete metadata raise, zarrs among others.
-UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError),
+    *(ArithmeticError, MemoryError, struct.error),
+)
 # Content of the flag of a block that is done.
 DONE = b"\1"
 # Of each tile: the sha256 of its values, so that it is known what an embedding was made from

@@ -39,6 +39,8 @@ def folder_during_conversion(store: Path, kind: str) -> Path:
 
 
 FORMAT_VERSION = 2
+# How the fix of a damaged store begins.
+REMAKE = "Remake it"
 TILES_FORMAT = "transferscope.tiles"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
 
@@ -172,4 +174,4 @@ def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
     if isinstance(manifest, str) or isinstance(store, str):
         return PUBLISH_AGAIN
     removed = shlex.join(["rm", "-rf", str(manifest), str(store_of(manifest))])
-    return f"Remake it: {removed}, then the same snakemake command."
+    return f"{REMAKE}: {removed}, then the same snakemake command."

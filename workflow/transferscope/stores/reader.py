@@ -20,6 +20,7 @@ from transferscope.stores.block_store import (
     DONE,
     PARTS,
     UNREADABLE,
+    attributes_of,
     keys_of_block,
     opened_group,
     read_ids,
@@ -93,6 +94,9 @@ class StoreReader(ABC):
         self.manifest = Manifest.read(manifest, self.format)
         self.path = place_of_store(manifest, self.manifest)
         try:
+            if not self._has_its_files():
+                refuse_newer(self.path, attributes_of(self.path).get("version"))
+                raise self._disagrees()
             with portable_codecs() if self.is_remote else nullcontext():
                 self._group: Any = opened_group(self.path)
                 self.attributes: dict[str, Any] = dict(self._group.attrs)
@@ -112,12 +116,22 @@ class StoreReader(ABC):
             what = f"the store is missing or damaged ({first_line(error)})"
             raise self._broken(what) from None
         if not agrees:
-            raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
+            raise self._disagrees()
         if self.is_remote and self._old_sums is None:
             self.array.store.expect_all_chunks()
 
+    def _disagrees(self) -> UserError:
+        return self._broken(f"does not agree with its manifest {Path(self.manifest_path).name}")
+
+    def _has_its_files(self) -> bool:
+        """Compare all files that belong to no block, before anything is read from them."""
+        return all(
+            hashlib.sha256(self._content(name)).hexdigest() == expected
+            for name, expected in (self.manifest.files or {}).items()
+        )
+
     def _has_its_sums(self) -> bool:
-        """Read the blocks' sums, and compare all files that belong to no block."""
+        """Read the blocks' sums."""
         self._old_sums = version_1.BlockSums(self._group) if self.manifest.version == 1 else None
         if self._old_sums is not None:
             self.blocks = self._old_sums.blocks
@@ -128,10 +142,6 @@ class StoreReader(ABC):
         return (
             self.attributes[CONTENT] == self.manifest.content_sha256
             and digests_sha256 == self.manifest.digests_sha256
-            and all(
-                hashlib.sha256(self._content(name)).hexdigest() == expected
-                for name, expected in (self.manifest.files or {}).items()
-            )
         )
 
     def _content(self, name: str) -> bytes:
@@ -183,6 +193,15 @@ class StoreReader(ABC):
         """Return the sum of each data file of a block, by name; those of the main array first."""
         keys = [key for part in self._parts for key in keys_of_block(part, block)]
         return dict(zip(keys, map(FileSum.from_record, self._digests[block]), strict=True))
+
+    def strange_files(self) -> list[str]:
+        """Return the names of files in a local store that are not part of it; none in version 1."""
+        if self._old_sums is not None or not isinstance(self.path, Path):
+            return []
+        known = self.sums()
+        found = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        names = (name.as_posix() for name in found if not name.name.startswith("."))
+        return sorted(name for name in names if name not in known)
 
     def _notes_of(self, block: int) -> dict[str, FileSum]:
         """Return the sums of the files that say what the block is, and that it is done, by name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,9 @@ from transferscope.errors import Problem, UserError, first_line
 from transferscope.steps.plan import Plan
 from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
+from transferscope.upkeep.layout import results_below
+from transferscope.upkeep.manifests import manifests_in
 from transferscope.upkeep.ran import config_text, versions_text
-from transferscope.upkeep.verify import manifests_in
-
-# Records of a run, with times, and files for communication between jobs: not results.
-RECORDS = ("logs", "benchmarks", "raw", "parts", "checksums")
-# Folders and files next to a result that only the job which makes it reads.
-WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
 
 
 @dataclass(frozen=True)
@@ -134,43 +130,3 @@ def _files(paths: StudyPaths, *, stores: bool) -> Iterator[Path]:
     described = paths.config, paths.versions
     found = results_below(paths.root, paths.root, stores=stores)
     return (path for path in found if path not in described)
-
-
-def results_below(root: Path, place: Path, *, stores: bool = False) -> Iterator[Path]:
-    """Yield a file of a study, or the files in one of its folders, that are results.
-
-    Parameters
-    ----------
-    root
-        Folder of the study.
-    place
-        The file or folder.
-    stores
-        Whether files of stores are among them.
-    """
-    excluded = WORKING if stores else (*WORKING, ".zarr")
-
-    def kept(names: Iterable[str]) -> list[str]:
-        return [name for name in names if not name.startswith(".") and not name.endswith(excluded)]
-
-    if place.is_file():
-        yield place
-    # Not `rglob`: it fails if a running job removes a folder, and enters excluded folders.
-    for folder, folders, names in os.walk(place):
-        if Path(folder) == root:
-            folders[:] = set(folders).difference(RECORDS)
-        folders[:] = kept(folders)
-        for path in (Path(folder, name) for name in kept(names)):
-            # A link may lead to a file outside the study.
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
-def is_result(root: Path, path: Path) -> bool:
-    """Return whether a file is a result of a study, and no part of a store."""
-    if not path.is_relative_to(root):
-        return False
-    parts = path.relative_to(root).parts
-    return parts[0] not in RECORDS and not any(
-        part.startswith(".") or part.endswith((*WORKING, ".zarr")) for part in parts
-    )

@@ -23,7 +23,7 @@ from transferscope.study.study import Study
 from transferscope.transport.access import located_anywhere, translated_errors
 from transferscope.transport.urls import is_url, joined
 from transferscope.upkeep.contents import Item, descriptions, results
-from transferscope.upkeep.verify import manifests_in, reader_of
+from transferscope.upkeep.manifests import manifests_in, reader_of
 
 
 @dataclass(frozen=True)
