@@ -11,7 +11,7 @@ from pathlib import Path
 from transferscope.config.paths import StudyPaths
 from transferscope.runtime.atomic_files import written
 from transferscope.runtime.job_records import JobRecord
-from transferscope.upkeep.layout import is_result, results_below
+from transferscope.upkeep.layout import files_in, is_result, results_below
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Recording:
     def _files(self) -> list[Path]:
         outputs = [self.paths.root / name for name in self.record.makes]
         below = [path for output in outputs for path in results_below(self.paths.root, output)]
-        others = [*self.companions, *sorted(written)]
-        found = [*below, *(path for path in others if is_result(self.paths.root, path))]
+        below += [path for place in self.companions for path in files_in(place)]
+        found = [*below, *(path for path in sorted(written) if is_result(self.paths.root, path))]
         return list(dict.fromkeys(path for path in found if path.is_file()))
 
 

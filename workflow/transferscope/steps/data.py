@@ -175,6 +175,10 @@ class Tiles(_DatasetStep):
         has_sheet = self._card(wildcards.dataset).sheet is not None
         return [self.sheet(wildcards)] if has_sheet else []
 
+    def companions(self, job: Job) -> list[Path]:
+        # What a job that is run again takes up, and what must be as it was for this.
+        return [self.paths.tiles(job["dataset"]).with_suffix(".blocks")]
+
     def made_again(self, job: Job) -> list[Path]:
         is_simulated = self._card(job["dataset"]).simulate is not None
         raw = [self.paths.raw_sheet(job["dataset"])] if is_simulated else []

@@ -42,6 +42,12 @@ def results_below(root: Path, place: Path, *, stores: bool = False) -> Iterator[
                 yield path
 
 
+def files_in(place: Path) -> list[Path]:
+    """Return a file, or the files in a folder, in order; none if it is not there."""
+    found = [place, *sorted(place.rglob("*"))]
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
+
 def is_result(root: Path, path: Path) -> bool:
     """Return whether a file is a result of a study, and no part of a store."""
     if not path.is_relative_to(root):

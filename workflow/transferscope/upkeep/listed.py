@@ -13,7 +13,7 @@ from transferscope.errors import first_line
 from transferscope.runtime.job_records import DamagedRecordError, JobRecord, NewerRecordError
 from transferscope.steps.plan import Plan
 from transferscope.upkeep.faults import Fault
-from transferscope.upkeep.layout import results_below
+from transferscope.upkeep.layout import files_in, results_below
 
 THREADS = 4
 ACCEPT = "--accept"
@@ -146,7 +146,7 @@ def accept(plan: Plan, checksums: Callable[[Path, list[Path]], dict[str, str]]) 
             if _is_recorded(paths, name) or not all(path.exists() for path in outputs):
                 continue
             below = [path for output in outputs for path in results_below(paths.root, output)]
-            below += [path for path in step.companions(job) if path.is_file()]
+            below += [path for place in step.companions(job) for path in files_in(place)]
             makes = tuple(path.relative_to(paths.root).as_posix() for path in outputs)
             sums = checksums(paths.root, below)
             JobRecord(name, {}, makes, sums).write(paths.checksums(name))
