@@ -47,9 +47,11 @@ def check(
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.probes.exclusion import exclusion_warnings
+    from transferscope.steps.freshness import described, outdated_jobs
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight
     from transferscope.study.loading import load_study
+    from transferscope.upkeep.status import is_running
 
     study = load_study(merged_config(config), card_roots(), str(config))
     preflight(study)
@@ -58,9 +60,11 @@ def check(
     warnings = exclusion_warnings(study.config.knn, study.config.splits.schemes)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
+    outdated = described(outdated_jobs(plan, is_running))
     if as_json:
         sums = {key: getattr(found, key) for key in ("device_hours", "tile_bytes", "store_bytes")}
-        more = {"changes": [asdict(change) for change in again], "warnings": warnings}
+        more: dict[str, Any] = {"changes": [asdict(change) for change in again]}
+        more |= {"warnings": warnings, "outdated": outdated}
         print_json({**asdict(found), **sums, **more})
         return
     typer.echo(f"Study {study.config.study} is sound. If nothing is made yet, it takes:\n")
@@ -72,6 +76,9 @@ def check(
         typer.echo(f"\nWarning: {warning}")
     if again:
         typer.echo("\n" + "\n".join(_change_lines(plan, config, again)))
+    if outdated:
+        typer.echo("\nMade from something else than the study asks for now, and made again:")
+        typer.echo("\n".join(f"  {line}" for line in outdated))
 
 
 def merged_config(path: Path) -> dict[str, Any]:

@@ -162,6 +162,13 @@ def _load(config: Path) -> Study:
     return load_study(merged_config(used), card_roots(), str(used))
 
 
+def _tell_uncompared(study: Study) -> None:
+    from transferscope.upkeep.contents import uncompared
+
+    if found := uncompared(study):
+        typer.echo(f"as they are, and not compared with any list: {_some(found)}", err=True)
+
+
 def _show_verified(found: Verified, command: str, study: Path, why: str) -> None:
     read = f"{found.stores} stores ({found.blocks} blocks) and {found.files} files"
     if found.is_sound and why:
@@ -181,7 +188,7 @@ def _show_verified(found: Verified, command: str, study: Path, why: str) -> None
         typer.echo(f"Not of the study as it is now, and not checked: {_some(found.others)}.")
     if not found.faults:
         return
-    typer.echo(f"{len(found.faults)} damaged, after reading {read}:")
+    typer.echo(f"{len(found.faults)} faults, after reading {read}:")
     for fault in found.faults:
         block = "" if fault.block is None else f", block {fault.block}"
         typer.echo(f"  {fault.file}{block}: {fault.what}\n      -> {fault.repair(command)}")
@@ -320,6 +327,7 @@ def export(
     from transferscope.upkeep.export import export as run
 
     study = _load(config)
+    _tell_uncompared(study)
     archive = output or Path(f"{study.config.study}.tar")
     count = run(study, archive, stores=stores)
     command = shlex.join(["transferscope", "verify", str(archive)])
@@ -335,7 +343,9 @@ def publish(
     from transferscope.upkeep.publish import publish as run
 
     for config in studies:
-        done = run(_load(config), to, connections)
+        study = _load(config)
+        _tell_uncompared(study)
+        done = run(study, to, connections)
         for store in done.unfinished:
             typer.echo(f"left out, because it is incomplete: {store}", err=True)
         typer.echo(

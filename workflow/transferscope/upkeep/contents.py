@@ -19,7 +19,7 @@ from transferscope.stores.manifest import Manifest, store_of
 from transferscope.study.study import Study
 from transferscope.upkeep.faults import Fault
 from transferscope.upkeep.layout import results_below
-from transferscope.upkeep.listed import Listing
+from transferscope.upkeep.listed import Listing, expected_files
 from transferscope.upkeep.manifests import manifests_in
 from transferscope.upkeep.ran import config_text, versions_text
 from transferscope.upkeep.status import is_running
@@ -141,6 +141,13 @@ def check_current(study: Study) -> None:
             problems.append(Problem(str(one.files[-1]), what, RUN_AGAIN))
     if problems:
         raise UserError(problems)
+
+
+def uncompared(study: Study) -> list[Path]:
+    """Return the results that no job has recorded, so that nothing says what they have to be."""
+    asked = expected_files(Plan(study))
+    unlisted = Listing.of(study.paths).unlisted()
+    return sorted(path for path in unlisted if not asked.isdisjoint((path, *path.parents)))
 
 
 def altered(item: Item) -> Problem:

@@ -14,6 +14,7 @@ from transferscope.runtime.job_records import DamagedRecordError, JobRecord, New
 from transferscope.steps.plan import Plan
 from transferscope.upkeep.faults import Fault
 from transferscope.upkeep.layout import files_in, results_below
+from transferscope.upkeep.ran import RECORD
 
 THREADS = 4
 ACCEPT = "--accept"
@@ -140,6 +141,11 @@ def accept(plan: Plan, checksums: Callable[[Path, list[Path]], dict[str, str]]) 
         Returns the sha256 of files by their name in a study.
     """
     accepted, paths = [], plan.paths
+    own = [path for path in (paths.config, paths.versions) if path.is_file()]
+    if own and not _is_recorded(paths, RECORD):
+        sums = checksums(paths.root, own)
+        JobRecord(RECORD, {}, tuple(sums), sums).write(paths.checksums(RECORD))
+        accepted.append(RECORD)
     for step in plan.steps.values():
         for job in step.planned if step.is_target else ():
             name, outputs = step.name_of(job), step.files_of(job)
