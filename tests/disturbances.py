@@ -15,7 +15,8 @@ import psutil
 from factories import environment, kill_group, run_command
 
 # Times are in them: records of how a run went, not results.
-RECORDS = ("logs/", "benchmarks/", "figures/training/")
+# Checksums go with times of the raw files, which two copies do not share.
+RECORDS = ("logs/", "benchmarks/", "figures/training/", "checksums/", ".run")
 HISTORY = ".history.parquet"
 VICTIMS = ("snakemake", "worker", "everything")
 STEP = "transferscope"

@@ -9,11 +9,13 @@ from snakemake.exceptions import WorkflowError
 from transferscope.study.defaults import with_defaults
 from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
+from transferscope.steps.freshness import described, outdated_jobs
 from transferscope.steps.plan import Plan
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.preflight import preflight
 from transferscope.study.loading import load_study
-from transferscope.upkeep.ran import record
+from transferscope.upkeep.ran import hold_results, record
+from transferscope.upkeep.status import is_running
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
 BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
@@ -41,13 +43,36 @@ def load_plan():
     except UserError as error:
         # Not chained: the user has made a mistake, and needs no traceback.
         raise WorkflowError(str(error)) from None
-    return Plan(study)
+    plan = Plan(study)
+    if workflow.is_main_process:
+        make_again(plan)
+    return plan
+
+
+def make_again(plan):
+    """Let finished jobs run again whose results are not of what the study asks for now."""
+    found = outdated_jobs(plan, is_running)
+    if not found:
+        return
+    print("Made from something else than the study asks for now:", file=sys.stderr)
+    print(*(f"  {line}" for line in described(found)), sep="\n", file=sys.stderr)
+    prepare = workflow._prepare_dag
+
+    # Snakemake decides from its own history, which another working folder does not have, and makes
+    # targets of files that are forced before it plans.
+    def prepared(*args, **named):
+        prepare(*args, **named)
+        workflow.dag.forcefiles.update(str(path) for one in found for path in one.files)
+
+    workflow._prepare_dag = prepared
 
 
 def prepare_results():
     """Say before the first job where the results cannot be written; write what this run uses."""
     try:
         require_writable(plan.paths.root)
+        if "--nolock" not in sys.argv:
+            hold_results(plan.paths)
         record(plan.config, plan.paths, plan.versions)
     except UserError as error:
         raise WorkflowError(str(error)) from None

@@ -28,7 +28,7 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, attributes_of
 from transferscope.stores.conversion import convert_folder
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, refuse_newer, store_of
 from transferscope.stores.tile_store import TileStore
 
 logger = logging.getLogger(__name__)
@@ -136,10 +136,17 @@ class StoreFilling:
         description = f"{tiles.stem}: {card.name}, {strategy}"
         return cls(source, embedder, store_of(manifest), settings, block_rows, description)
 
-    def start(self) -> BlockStore:
-        """Open the store to resume it, or create it, and start the embedder as it was."""
+    def start(self, own: range | None = None) -> BlockStore:
+        """Open the store to resume it, or create it, and start the embedder as it was.
+
+        Parameters
+        ----------
+        own
+            The blocks that this job fills, where several share the store; None: all.
+        """
         found = attributes_of(self.store_path) if self.store_path.exists() else {}
-        if found.get("recipe") == self.recipe:
+        refuse_newer(self.store_path, found.get("version"))
+        if found.get("recipe") == self.recipe and _is_whole(found.get("decision"), found):
             convert_folder(self.store_path, ARRAY, self.source)
             decision = found["decision"]
         else:
@@ -147,7 +154,7 @@ class StoreFilling:
             parts = _parts(self.source, measured_tiles(len(self.source)))
             decision[NEIGHBOURS_KEPT] = self.embedder.kept(decision, parts)
         self.embedder.start(decision)
-        return self._open(decision)
+        return self._open(decision, own)
 
     @property
     def recipe(self) -> str:
@@ -168,7 +175,7 @@ class StoreFilling:
         tiles = self.source.manifest
         return fingerprint([self.recipe, tiles.content_sha256, tiles.ids_sha256])
 
-    def _open(self, decision: dict[str, Any]) -> BlockStore:
+    def _open(self, decision: dict[str, Any], own: range | None) -> BlockStore:
         source, columns = self.source, self.embedder.columns()
         widths = {c["stop"] - c["start"] for c in columns}
         total, n_tiles = columns[-1]["stop"], len(source)
@@ -195,7 +202,13 @@ class StoreFilling:
             },
             recipe=self.recipe,
             source=source,
+            own=own,
         )
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks of the store."""
+        return -(-len(self.source) // self.block_rows)
 
     def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
         """Embed blocks that are missing, each given by number, start row and stop row."""
@@ -274,6 +287,13 @@ def measured_tiles(n_tiles: int) -> int:
     [10, 32, 100, 256]
     """
     return min(n_tiles, MOST_MEASURED, max(LEAST_MEASURED, n_tiles // MEASURED_OF))
+
+
+def _is_whole(decision: Any, found: dict[str, Any]) -> bool:
+    """Return whether a decision in a store's attributes is undamaged: they hold it twice."""
+    return isinstance(decision, dict) and all(
+        found.get(key, value) == value for key, value in decision.items()
+    )
 
 
 def _sample(source: TileStore) -> Tiles:

@@ -16,8 +16,8 @@ from transferscope.backbones.embed import ARRAY, StoreFilling
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.locks import exclusive
-from transferscope.stores.block_store import BlockStore, attributes_of
-from transferscope.stores.manifest import store_of
+from transferscope.stores.block_store import UNREADABLE, BlockStore, attributes_of
+from transferscope.stores.manifest import refuse_newer, store_of
 
 
 def blocks_of(part: int, n_parts: int, n_blocks: int) -> range:
@@ -50,9 +50,9 @@ def fill_part(job: StoreFilling, part: int, n_parts: int, output: Path) -> None:
     """
     lock = job.store_path.with_name(f".{job.store_path.name}.lock")
     try:
+        own = blocks_of(part, n_parts, job.n_blocks)
         with exclusive(lock, "another part of the same store is being started"):
-            store = job.start()
-        own = blocks_of(part, n_parts, len(store.blocks()))
+            store = job.start(own)
         job.fill(store, [block for block in store.missing() if block[0] in own])
     finally:
         job.close()
@@ -76,12 +76,20 @@ def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
         Where blocks are missing, not what was written, or made from something else.
     """
     path = store_of(manifest)
-    found = attributes_of(path).get("fingerprint")
-    foreign = {part for part, note in enumerate(notes) if _fingerprint_of(note) != found}
+    attributes = attributes_of(path)
+    refuse_newer(path, attributes.get("version"))
+    if attributes.get("version") == 1:
+        raise _again(path, "an older version has filled it; each part converts it first", notes)
+    found = attributes.get("fingerprint")
+    told = [_fingerprint_of(note) for note in notes]
+    foreign = {part for part, one in enumerate(told) if one is None or one != found}
     if foreign:
         what = f"{len(foreign)} of {len(notes)} parts were made from other tiles, weights, settings"
         raise _again(path, what, [notes[part] for part in foreign])
-    store = BlockStore(path, ARRAY)
+    try:
+        store = BlockStore(path, ARRAY)
+    except UNREADABLE:
+        raise _again(path, "its metadata are damaged", notes) from None
     for block in store.damaged():
         store.forget(block)
     n_blocks = len(store.blocks())
@@ -97,8 +105,11 @@ def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
     store.finish(manifest)
 
 
-def _fingerprint_of(note: Path) -> str:
-    return str(json.loads(note.read_text(encoding="utf-8"))["fingerprint"])
+def _fingerprint_of(note: Path) -> str | None:
+    try:
+        return str(json.loads(note.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
 
 
 def _again(store: Path, what: str, notes: Sequence[Path]) -> UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,8 @@ class TrainedManifest:
         UserError
             Where it is missing or damaged.
         """
-        fix = f"Remake it: rm -f {path}, then the same snakemake command."
+        removal = shlex.join(["rm", "-f", str(path)])
+        fix = f"Remake it: {removal}, then the same snakemake command."
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -90,7 +92,8 @@ def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
     found, weights = TrainedManifest.read(manifest), weights_of(manifest)
     if not weights.is_file() or file_sha256(weights) != found.weights_sha256:
         what = "is missing, or is not what its manifest describes"
-        fix = f"Train it again: rm -f {manifest} {weights}, then the same snakemake command."
+        removal = shlex.join(["rm", "-f", str(manifest), str(weights)])
+        fix = f"Train it again: {removal}, then the same snakemake command."
         raise UserError(Problem(str(weights), what, fix))
     shared = {key: getattr(card, key) for key in ArchitectureBase.model_fields}
     # An architecture of our own is recognised; timm's names are known without a look.

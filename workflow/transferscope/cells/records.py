@@ -6,7 +6,6 @@ its numbers (NPZ), which are written after it and by rename. A field with number
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +83,15 @@ class RecordFolder:
         planes = [_numbered(segmented)]
         if segmented.nuclei is not None:
             planes.append(segmented.nuclei.astype(np.uint32))
-        self.path.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(
-            self.label_image(position),
-            np.stack(planes),
-            photometric="minisblack",
-            compression="zlib",
-            metadata={"axes": "CYX"},
-            software=False,
-        )
+        with replacing(self.label_image(position)) as temporary, temporary.open("wb") as image:
+            tifffile.imwrite(
+                image,
+                np.stack(planes),
+                photometric="minisblack",
+                compression="zlib",
+                metadata={"axes": "CYX"},
+                software=False,
+            )
         with replacing(self._numbers(position)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
@@ -100,8 +99,6 @@ class RecordFolder:
                 counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
                 covered=record.covered,
             )
-            file.flush()
-            os.fsync(file.fileno())
 
     def read(self, position: int) -> FieldRecord:
         """Return the record of a field that is done."""

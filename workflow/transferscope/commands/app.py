@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 from typer import Context, Option, Typer
 
@@ -27,10 +27,34 @@ from transferscope.errors import UserError
 from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
+if TYPE_CHECKING:
+    from transferscope.commands.recording import Recording
+
 logger = logging.getLogger(__name__)
+
+
+def _recording(results: Path | None, record: str | None) -> Recording | None:
+    # The first of several processes that train together writes log and record.
+    if results is None or record is None or not _is_first():
+        return None
+    from transferscope.commands.recording import Recording
+
+    return Recording.of(results, record)
+
+
+def _is_first() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _end(_: object, results: Path | None, record: str | None, **__: object) -> None:
+    """Record the files of a job that has ended well."""
+    if recording := _recording(results, record):
+        recording.end()
+
 
 app = Typer(
     name="transferscope",
+    result_callback=_end,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,15 +100,22 @@ def _global_options(
         Path | None,
         Option(help="Also write messages, progress and errors to this file."),
     ] = None,
+    results: Annotated[
+        Path | None, Option(hidden=True, help="Folder of the study whose job this is.")
+    ] = None,
+    record: Annotated[
+        str | None, Option(hidden=True, help="The job, as JSON, whose files are recorded.")
+    ] = None,
 ) -> None:
     _log_to_stderr()
-    # The first of several processes that train together writes the log.
-    if log is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+    if log is not None and _is_first():
         context.with_resource(_exclusive(log))
         with writing(log):
             copy = log.open("w", encoding="utf-8")
         sys.stderr = _Tee(sys.__stderr__ or sys.stderr, copy)
         _log_to_stderr()
+    if recording := _recording(results, record):
+        recording.begin()
 
 
 def _log_to_stderr() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,9 +47,11 @@ def check(
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.probes.exclusion import exclusion_warnings
+    from transferscope.steps.freshness import described, outdated_jobs
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight
     from transferscope.study.loading import load_study
+    from transferscope.upkeep.status import is_running
 
     study = load_study(merged_config(config), card_roots(), str(config))
     preflight(study)
@@ -57,9 +60,11 @@ def check(
     warnings = exclusion_warnings(study.config.knn, study.config.splits.schemes)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
+    outdated = described(outdated_jobs(plan, is_running))
     if as_json:
         sums = {key: getattr(found, key) for key in ("device_hours", "tile_bytes", "store_bytes")}
-        more = {"changes": [asdict(change) for change in again], "warnings": warnings}
+        more: dict[str, Any] = {"changes": [asdict(change) for change in again]}
+        more |= {"warnings": warnings, "outdated": outdated}
         print_json({**asdict(found), **sums, **more})
         return
     typer.echo(f"Study {study.config.study} is sound. If nothing is made yet, it takes:\n")
@@ -71,6 +76,9 @@ def check(
         typer.echo(f"\nWarning: {warning}")
     if again:
         typer.echo("\n" + "\n".join(_change_lines(plan, config, again)))
+    if outdated:
+        typer.echo("\nMade from something else than the study asks for now, and made again:")
+        typer.echo("\n".join(f"  {line}" for line in outdated))
 
 
 def merged_config(path: Path) -> dict[str, Any]:
@@ -111,7 +119,8 @@ def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator
     for change in again:
         then = f"{', '.join(change.steps)} again" if change.steps else "nothing again"
         yield f"  {change.what}: {change.before} -> {change.now}: {then}"
-    yield f"New results are made in addition. For each job: transferscope status {config}"
+    command = shlex.join(["transferscope", "status", str(config)])
+    yield f"New results are made in addition. For each job: {command}"
 
 
 def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,12 +28,14 @@ from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
+    from transferscope.steps.plan import Plan
     from transferscope.study.study import Study
     from transferscope.upkeep.status import Status
     from transferscope.upkeep.verify import Verified
 
 DEFAULT_CONFIG = Path(BASE_CONFIG)
 DEFECT = 1
+SHOWN_FILES = 3
 
 
 def mount(app: Typer) -> None:
@@ -51,9 +55,13 @@ def verify(
     repair: Annotated[
         bool, Option(help="Remove damaged files, so that the next run makes them again.")
     ] = False,
+    accept: Annotated[
+        bool,
+        Option(help="Take files that no job has recorded into the list of checksums, as they are."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare all stores and tables of a study, archive or publication with their checksums."""
+    """Compare all files of a study, archive or publication with their checksums."""
     from transferscope.transport.urls import is_url, without_password
     from transferscope.upkeep.export import verify_archive
     from transferscope.upkeep.published import verify_published
@@ -62,8 +70,9 @@ def verify(
 
     study = Path(what)
     is_publication, is_archive = is_url(what) or study.is_dir(), study.suffix == ".tar"
-    if repair and (is_publication or is_archive):
-        fault = "--repair works on a study on this machine, not on a publication or an archive"
+    if (repair or accept) and (is_publication or is_archive):
+        option = "--repair" if repair else "--accept"
+        fault = f"{option} works on a study on this machine, not on a publication or an archive"
         fix = "Publish, or export, it again where the study is."
         raise UserError(Problem(without_password(what), fault, fix))
     if is_publication:
@@ -77,20 +86,56 @@ def verify(
     if is_archive:
         typer.echo(f"{study} is intact: {verify_archive(study)} files match their checksums.")
         return
-    found = run(_paths(study).root)
-    command = f"snakemake --cores all --configfile {study}"
+    plan, why = _plan_now(study)
+    if accept:
+        _accept(plan, why, study)
+    found = run(_paths(study).root, plan)
+    command = shlex.join(["snakemake", "--cores", "all", "--configfile", str(study)])
     if as_json:
         faults = [
             {"file": str(f.file), "block": f.block, "what": f.what, "repair": f.repair(command)}
             for f in found.faults
         ]
-        print_json({"sound": not faults, **asdict(found), "faults": faults})
+        paths = {key: list(map(str, getattr(found, key))) for key in ("unchecked", "others")}
+        counts = {key: getattr(found, key) for key in ("stores", "blocks", "tables", "files")}
+        print_json({"sound": found.is_sound, **counts, **paths, "faults": faults})
     else:
-        _show_verified(found, command, study)
+        _show_verified(found, command, study, why)
     left = remove(found.faults) if repair else found.faults
     if len(left) < len(found.faults):
         typer.echo(f"The damaged files are removed. Make them again: {command}", err=True)
-    raise typer.Exit(DEFECT if left else 0)
+    raise typer.Exit(DEFECT if left or found.unchecked else 0)
+
+
+def _plan_now(config: Path) -> tuple[Plan | None, str]:
+    """Return what the study asks for now; None, and why, where this cannot be told."""
+    from transferscope.steps.freshness import outdated_jobs
+    from transferscope.steps.plan import Plan
+    from transferscope.study.loading import load_study
+    from transferscope.upkeep.status import is_running
+
+    parsed = merged_config(config)
+    validate(parsed, StudyConfig, str(config))
+    try:
+        plan = Plan(load_study(parsed, card_roots(), str(config)))
+        # Reads sheets, and asks for the raw files, which may be gone.
+        outdated_jobs(plan, is_running)
+    except UserError as error:
+        return None, f"{error.problems[0].where}: {error.problems[0].what}"
+    except OSError as error:
+        return None, str(error)
+    return plan, ""
+
+
+def _accept(plan: Plan | None, why: str, config: Path) -> None:
+    from transferscope.commands.recording import checksums
+    from transferscope.upkeep.listed import accept
+
+    if plan is None:
+        what = f"it is not known which files belong to the study ({why})"
+        raise UserError(Problem(str(config), what, "Make its cards and raw files readable."))
+    for job in accept(plan, checksums):
+        typer.echo(f"taken into the list, as it is: {job}", err=True)
 
 
 def _paths(config: Path) -> StudyPaths:
@@ -117,16 +162,43 @@ def _load(config: Path) -> Study:
     return load_study(merged_config(used), card_roots(), str(used))
 
 
-def _show_verified(found: Verified, command: str, study: Path) -> None:
-    read = f"{found.stores} stores ({found.blocks} blocks) and {found.tables} tables"
+def _tell_uncompared(study: Study) -> None:
+    from transferscope.upkeep.contents import uncompared
+
+    if found := uncompared(study):
+        typer.echo(f"as they are, and not compared with any list: {_some(found)}", err=True)
+
+
+def _show_verified(found: Verified, command: str, study: Path, why: str) -> None:
+    read = f"{found.stores} stores ({found.blocks} blocks) and {found.files} files"
+    if found.is_sound and why:
+        typer.echo(f"{read} are as they were written.")
+    elif found.is_sound:
+        typer.echo(f"Sound: {read} are as they were written, from what the study asks for.")
+    if why:
+        typer.echo(f"Not compared with what the study asks for, which is not known: {why}")
+    if found.unchecked:
+        verify = shlex.join(["transferscope", "verify", str(study), "--accept"])
+        typer.echo(
+            f"Not checked: {_some(found.unchecked)}. They were made by an earlier version, which "
+            "wrote no list of checksums, or their list is gone.\n"
+            f"      -> Take them into the list as they are: {verify}"
+        )
+    if found.others:
+        typer.echo(f"Not of the study as it is now, and not checked: {_some(found.others)}.")
     if not found.faults:
-        typer.echo(f"Sound: {read} are as they were written.")
         return
-    typer.echo(f"{len(found.faults)} damaged, after reading {read}:")
+    typer.echo(f"{len(found.faults)} faults, after reading {read}:")
     for fault in found.faults:
         block = "" if fault.block is None else f", block {fault.block}"
         typer.echo(f"  {fault.file}{block}: {fault.what}\n      -> {fault.repair(command)}")
-    typer.echo(f"Or all of them, block by block: transferscope verify {study} --repair")
+    repair = shlex.join(["transferscope", "verify", str(study), "--repair"])
+    typer.echo(f"Or all of them, block by block: {repair}")
+
+
+def _some(paths: Sequence[Path]) -> str:
+    shown = ", ".join(map(str, paths[:SHOWN_FILES]))
+    return f"{shown} and {len(paths) - SHOWN_FILES} more" if len(paths) > SHOWN_FILES else shown
 
 
 def convert(config: ConfigIn = DEFAULT_CONFIG) -> None:
@@ -170,7 +242,8 @@ def _show_changed_keys(config: Path) -> None:
     for key, (before, now) in changed.items():
         typer.echo(f"  changed since the last run: {key}: {before} -> {now}")
     if changed:
-        typer.echo(f"  With the config of the last run: transferscope status {paths.config}")
+        command = shlex.join(["transferscope", "status", str(paths.config)])
+        typer.echo(f"  With the config of the last run: {command}")
 
 
 def _show_status(found: Status, config: Path) -> None:
@@ -254,9 +327,11 @@ def export(
     from transferscope.upkeep.export import export as run
 
     study = _load(config)
+    _tell_uncompared(study)
     archive = output or Path(f"{study.config.study}.tar")
     count = run(study, archive, stores=stores)
-    typer.echo(f"{archive}: {count} files. Read it back: transferscope verify {archive}")
+    command = shlex.join(["transferscope", "verify", str(archive)])
+    typer.echo(f"{archive}: {count} files. Read it back: {command}")
 
 
 def publish(
@@ -268,10 +343,13 @@ def publish(
     from transferscope.upkeep.publish import publish as run
 
     for config in studies:
-        done = run(_load(config), to, connections)
+        study = _load(config)
+        _tell_uncompared(study)
+        done = run(study, to, connections)
         for store in done.unfinished:
             typer.echo(f"left out, because it is incomplete: {store}", err=True)
         typer.echo(
             f"{done.place}: {done.sent} files sent ({size_text(done.n_bytes)}), "
-            f"{done.kept} were there already. Read it back: transferscope verify {done.place}"
+            f"{done.kept} were there already. Read it back: "
+            f"{shlex.join(['transferscope', 'verify', done.place])}"
         )

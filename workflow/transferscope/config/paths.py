@@ -193,6 +193,10 @@ class StudyPaths:
         """Figure; `name` may hold folders."""
         return self.root / "figures" / f"{name}.{extension}"
 
+    def checksums(self, job: str) -> Path:
+        """Record of a job, by the name under which its log is filed; see `runtime.job_records`."""
+        return self.root / "checksums" / f"{job}.sha256"
+
     def log(self, name: str) -> Path:
         """Log of a job."""
         return self.root / "logs" / f"{name}.log"

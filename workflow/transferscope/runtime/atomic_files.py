@@ -30,6 +30,8 @@ FAULTS = {
     errno.EPERM: ("this user may not write there", ALLOW),
     errno.EIO: ("the disk reports an error", f"Check the system log, repair the disk, {KEPT}"),
 }
+# Files that this process has written.
+written: set[Path] = set()
 # Suffix of files that are being written.
 ENDING = ".new"
 # Libraries written in Rust, such as zarrs, report system errors in this form.
@@ -101,9 +103,8 @@ def replacing(path: Path) -> Iterator[Path]:
             try:
                 yield temporary
                 temporary.chmod(0o644)
-                _sync(temporary)
-                temporary.replace(path)
-                _sync(path.parent)
+                move_into_place(temporary, path)
+                written.add(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -115,22 +116,37 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
 
 
+def move_into_place(written: Path, path: Path) -> None:
+    """Give a file its name, or take the place of the one that has it, once its content is on disk.
+
+    Parameters
+    ----------
+    written
+        The file, on the same file system.
+    path
+        Its name.
+    """
+    sync(written)
+    written.replace(path)
+    sync(path.parent)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents where they are missing, and sync their names to disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def remove_durably(path: Path) -> None:
     """Remove a file, if it is there; it stays removed after a power cut."""
     if path.exists():
         path.unlink()
-        _sync(path.parent)
+        sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file, or the list of files of a folder, is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

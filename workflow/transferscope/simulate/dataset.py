@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.atomic_files import make_folder, replacing
 from transferscope.runtime.worker_processes import process_pool
 
 from .domains import DOMAINS, Domain
@@ -103,9 +103,9 @@ def simulate_dataset(
     _check("workers", workers, 1, 1024)
     proteins = draw_proteins(chosen, n_groups, seed)
     output = Path(output)
-    (output / IMAGES).mkdir(parents=True, exist_ok=True)
+    make_folder(output / IMAGES)
     if masks:
-        (output / MASKS).mkdir(exist_ok=True)
+        make_folder(output / MASKS)
     sheet = output / SHEET
     sheet.unlink(missing_ok=True)  # from here on the folder is incomplete, and says so
     jobs = [_Job(chosen, protein, n_fovs, edge, seed, output, masks) for protein in proteins]

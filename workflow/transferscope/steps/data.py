@@ -164,6 +164,26 @@ class Tiles(_DatasetStep):
             "depends": self.depends,
         }
 
+    def depends_on(self) -> dict[str, Any]:
+        return {**self.params(), "simulate": self._simulated}
+
+    def _simulated(self, wildcards: Wildcards) -> str:
+        settings = self._card(wildcards.dataset).simulate
+        return settings.model_dump_json() if settings else ""
+
+    def given(self, wildcards: Wildcards) -> list[Path]:
+        has_sheet = self._card(wildcards.dataset).sheet is not None
+        return [self.sheet(wildcards)] if has_sheet else []
+
+    def companions(self, job: Job) -> list[Path]:
+        # What a job that is run again takes up, and what must be as it was for this.
+        return [self.paths.tiles(job["dataset"]).with_suffix(".blocks")]
+
+    def made_again(self, job: Job) -> list[Path]:
+        is_simulated = self._card(job["dataset"]).simulate is not None
+        raw = [self.paths.raw_sheet(job["dataset"])] if is_simulated else []
+        return raw + self.files_of(job)
+
     @property
     def threads(self) -> int:
         return self.config.compute.threads
@@ -309,6 +329,9 @@ class Relabel(_EvaluatedStep):
             "labels": self.label_digest,
             "bad_tiles": self.config.bad_tiles,
         }
+
+    def given(self, wildcards: Wildcards) -> list[Path]:
+        return [self.label_table(wildcards)]
 
     def label_table(self, wildcards: Wildcards) -> Path:
         """Return the table of the labels given by hand."""

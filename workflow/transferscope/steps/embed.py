@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, pretraining
+from transferscope.backbones.trained import history_of, weights_of
 from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.costs.needs import (
@@ -197,6 +198,12 @@ class Embed(_EmbeddingStep):
     def params(self) -> dict[str, Any]:
         return {"more": self._part_arguments} if self.n_parts > 1 else self.filling()
 
+    def depends_on(self) -> dict[str, Any]:
+        return self.filling()
+
+    def made_again(self, job: Job) -> list[Path]:
+        return (self._parts(**job) if self.n_parts > 1 else []) + self.files_of(job)
+
     @property
     def threads(self) -> int:
         return 1 if self.n_parts > 1 else self.config.compute.threads
@@ -241,6 +248,10 @@ class Pretrain(BackboneStep):
     def outputs(self) -> dict[str, Any]:
         # Weights, history and checkpoint lie next to it, so that a stopped job finds them again.
         return {"manifest": self.paths.trained()}
+
+    def companions(self, job: Job) -> list[Path]:
+        manifest = self.paths.trained(job["backbone"])
+        return [weights_of(manifest), history_of(manifest)]
 
     def params(self) -> dict[str, Any]:
         return {"card": self.backbone_card, "depends": self.depends, "settings": self.settings}

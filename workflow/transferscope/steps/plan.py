@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 from pathlib import Path
 
@@ -94,7 +95,8 @@ class Plan:
             lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
-        report = f"  One page to share: snakemake --report {paths.root / 'report.html'}"
+        command = shlex.join(["snakemake", "--report", str(paths.root / "report.html")])
+        report = f"  One page to share: {command}"
         return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
 
     def failure_message(self) -> str:

@@ -33,6 +33,8 @@ TABLES = (
     "finetuning",
     "number_format",
 )
+# Those that are written as CSV, too.
+CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -90,6 +92,9 @@ class Compare(_Comparison):
             "details": self.paths.details_md,
             "page": Shown(self.paths.summary_html, "report/summary.rst", "Summary"),
         }
+
+    def companions(self, job: Job) -> list[Path]:
+        return [self.paths.comparison(table).with_suffix(".csv") for table in CSV_TABLES]
 
     def params(self) -> dict[str, Any]:
         return {

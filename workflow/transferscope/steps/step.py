@@ -6,6 +6,7 @@ with wildcards, or functions of a job's wildcards, as Snakemake takes them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ from transferscope.steps.signatures import with_signature
 from transferscope.study.study import Study
 
 Wildcards = Any
+# Of what a job was made from: enough to tell two settings apart.
+DIGEST_DIGITS = 16
 Job = dict[str, str]
 
 
@@ -182,13 +185,68 @@ class Step:
 
     def files(self) -> list[Path]:
         """Return every output of every job of the study."""
-        outputs = [getattr(output, "path", output) for output in self.outputs().values()]
-        return [path for job in self.planned for each in outputs for path in _paths(each, job)]
+        return [path for job in self.planned for path in self.files_of(job)]
+
+    @cached_property
+    def _output_patterns(self) -> list[Any]:
+        return [getattr(output, "path", output) for output in self.outputs().values()]
+
+    def files_of(self, job: Job) -> list[Path]:
+        """Return the outputs of one job."""
+        return [path for each in self._output_patterns for path in _paths(each, job)]
+
+    def companions(self, job: Job) -> list[Path]:
+        """Return the files that belong to a job's outputs, and that Snakemake does not know."""
+        return []
+
+    def name_of(self, job: Job) -> str:
+        """Return the name of a job, under which its log and its record are filed."""
+        return self.place.format(**job)
+
+    def made_again(self, job: Job) -> list[Path]:
+        """Return the files that have to be made anew if a job's results are of other settings."""
+        return self.files_of(job)
+
+    def given(self, wildcards: Wildcards) -> list[Path]:
+        """Return the user's files whose content counts, whatever their date."""
+        return []
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return what the results of a job depend on, by name, as `params` does."""
+        return self.params()
+
+    def made_from(self) -> Callable[[Job], dict[str, str]]:
+        """Return a function that digests what a job's results depend on, by name.
+
+        Places do not count: a study that is moved is the same study.
+        """
+        found = {**self.depends_on(), "version": self.version}
+        fixed = {name: self._digest(value) for name, value in found.items() if not callable(value)}
+        asked = {name: value for name, value in found.items() if callable(value)}
+
+        def of(job: Job) -> dict[str, str]:
+            wildcards = SimpleNamespace(**job)
+            own = {name: self._digest(value(wildcards)) for name, value in asked.items()}
+            own |= {f"content of {path.name}": _content(path) for path in self.given(wildcards)}
+            return {name: digest for name, digest in (fixed | own).items() if digest}
+
+        return of
+
+    def _digest(self, value: Any) -> str:
+        """Return a digest of a parameter; none of a path."""
+        if isinstance(value, Path):
+            return ""
+        text = json.dumps(value, default=str).replace(f"{self.paths.root}/", "")
+        return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+
+    def read_by(self, job: Job) -> list[Path]:
+        """Return the inputs of one job."""
+        inputs = [getattr(given, "find", given) for given in self.inputs().values()]
+        return [path for each in inputs for path in _paths(each, job)]
 
     def files_read(self) -> set[Path]:
         """Return every input of every job of the study."""
-        inputs = [getattr(given, "find", given) for given in self.inputs().values()]
-        return {path for job in self.planned for each in inputs for path in _paths(each, job)}
+        return {path for job in self.planned for path in self.read_by(job)}
 
     def parameters(self, job: Job) -> dict[str, Any]:
         """Return the parameters of one job."""
@@ -294,13 +352,27 @@ class Arguments:
     @cached_property
     def _text(self) -> str:
         params = self.step.params()
-        words = self.step.command.split()
+        words = [*self._recording(), *self.step.command.split()]
         for option in self.step.options:
             name, _, key = option.partition("=")
             words += [f"--{name.replace('_', '-')}", str(self._value(key or name, params))]
         # Options that only some jobs have.
         words += _found(params.get("more", []), self.wildcards)
         return shlex.join(words)
+
+    def _recording(self) -> list[str]:
+        """Return what tells the job to record its files."""
+        step = self.step
+        if not step.is_target:
+            return []
+        job = {name: getattr(self.wildcards, name) for name in step.wildcards}
+        recorded = {
+            "job": step.name_of(job),
+            "made_from": step.made_from()(job),
+            "makes": list(map(str, step.files_of(job))),
+            "companions": list(map(str, step.companions(job))),
+        }
+        return ["--results", str(step.paths.root), "--record", json.dumps(recorded)]
 
     def _value(self, key: str, params: Mapping[str, Any]) -> Any:
         if key == "threads":
@@ -315,6 +387,15 @@ class Arguments:
 
 def _found(value: Any, wildcards: Wildcards) -> Any:
     return value(wildcards) if callable(value) else value
+
+
+def _content(path: Path) -> str:
+    """Return a digest of a file's content."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_DIGITS]
+    except OSError:
+        return "unreadable"
 
 
 def per_dataset(names: Iterable[str]) -> list[Job]:

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from transferscope.runtime.arrays import Values
-from transferscope.runtime.atomic_files import writing
+from transferscope.runtime.atomic_files import (
+    disk_problem,
+    make_folder,
+    remove_durably,
+    writing,
+)
 from transferscope.stores.chunk_files import Shard
 from transferscope.stores.file_sums import (
     END_BYTES,
@@ -38,13 +48,19 @@ from transferscope.stores.manifest import (
     TILES_FORMAT,
     Manifest,
     digest_of_ids,
-    newer_version,
+    manifest_of,
+    refuse_newer,
 )
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 EMBEDDING_BLOCK_ROWS = 4096
 # What damaged or incomplete metadata raise, zarrs among others.
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError),
+    *(ArithmeticError, MemoryError, struct.error),
+)
+# Content of the flag of a block that is done.
+DONE = b"\1"
 # Of each tile: the sha256 of its values, so that it is known what an embedding was made from
 # without reading a pixel, and the checksum at the end of its chunk.
 TILE_SUMS = "tile_sum"
@@ -64,6 +80,9 @@ BLOCK_DIMENSIONS = {
 PARTS = "block_arrays"
 # Attributes: the identity of the values, and of a converted store the one that version 1 gave it.
 CONTENT, FORMER_CONTENT = "content_sha256", "version_1_content_sha256"
+IDENTITIES = (CONTENT, FORMER_CONTENT)
+# Threads that read files of blocks and compare them with their sums.
+HASHING_THREADS = 4
 
 logger = logging.getLogger(__name__)
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
@@ -137,10 +156,13 @@ class BlockStore:
         width: int | None = None,
         recipe: str | None = None,
         source: RowSource | None = None,
+        own: range | None = None,
     ) -> BlockStore:
         """Open a store to resume it, or create it anew if its fingerprint differs.
 
-        If only the rows differ, but not the recipe, blocks with unchanged rows are kept.
+        If only the rows differ, but not the recipe, blocks with unchanged rows are kept. What is
+        called done is read again and compared with its sums; damaged blocks are forgotten, and a
+        store with damaged metadata is started over. Its manifest is removed first.
 
         Parameters
         ----------
@@ -159,6 +181,8 @@ class BlockStore:
             Digest of what a block depends on in addition to its source; None: blocks are not kept.
         source
             With `recipe`: what the rows are made from.
+        own
+            The blocks that are read again, where several jobs fill the store; None: all.
 
         Raises
         ------
@@ -176,18 +200,40 @@ class BlockStore:
             "recipe": recipe,
             "fingerprint": fingerprint,
         }
-        store = cls._found(path, array, fingerprint, recipe)
-        if store is not None:
-            if store.group.attrs["fingerprint"] == fingerprint:
-                store._forget_replaced()
+        new = _New(path, shape, np.dtype(dtype), width, list(ids), final)
+        refuse_newer(path, attributes_of(path).get("version") if path.exists() else None)
+        # From here on it is not what the manifest describes.
+        with writing(path):
+            remove_durably(manifest_of(path))
+        try:
+            store = cls._found(path, array, fingerprint, recipe)
+            if store is not None and store._resumed(new, source, own):
                 return store
-            if source is not None and store._fits(shape, dtype, block_rows, width):
-                store._renew(shape[0], source, ids, final)
-                return store
+        except UNREADABLE as error:
+            if disk_problem(error):
+                raise
+            logger.warning("%s is damaged: starting it over", path)
         if path.is_symlink() or path.exists():
             remove_store(path)
-        _create(path, shape, dtype, width, ids, final)
+        _create(SyncedStore(path), new)
         return cls(path, array)
+
+    def _resumed(self, new: _New, source: RowSource | None, own: range | None) -> bool:
+        """Make the store go on as a new one would be; return whether it can."""
+        if self.group.attrs["fingerprint"] != new.attributes["fingerprint"]:
+            if source is None or not self._fits(new):
+                return False
+            self._forget_damaged(own)
+            self._renew(new.shape[0], source, new.ids, new.attributes)
+            return True
+        if not self._is_like(new):
+            logger.warning("%s: its metadata are damaged: starting it over", self.path)
+            return False
+        self._forget_damaged(own)
+        kept = {key: self.group.attrs[key] for key in self.group.attrs if key in IDENTITIES}
+        if dict(self.group.attrs) != (wanted := {**_plain(new.attributes), **kept}):
+            self.group.attrs.put(wanted)
+        return True
 
     @classmethod
     def _found(
@@ -195,53 +241,92 @@ class BlockStore:
     ) -> BlockStore | None:
         """Return the store that is there, if its fingerprint or its recipe is the wanted one."""
         found = attributes_of(path) if path.exists() else {}
-        if found.get("version", FORMAT_VERSION) > FORMAT_VERSION:
-            raise newer_version(path, found["version"])
         if any(part.is_symlink() for part in (path, *path.rglob("*"))):
             logger.warning("%s contains symbolic links, as no store does: made anew", path)
             return None
         is_wanted = found.get("fingerprint") == fingerprint or (
             recipe is not None and found.get("recipe") == recipe
         )
-        if is_wanted and found["version"] == FORMAT_VERSION:
-            try:
-                return cls(path, array)
-            except UNREADABLE:
-                logger.warning("%s is damaged: starting it over", path)
-        elif found.get("fingerprint") is not None:
+        if is_wanted and found.get("version") == FORMAT_VERSION:
+            return cls(path, array)
+        if found.get("fingerprint") is not None:
             logger.warning("%s was made from other input or settings: starting it over", path)
         return None
 
-    def _fits(
-        self,
-        shape: tuple[int, ...],
-        dtype: npt.DTypeLike,
-        block_rows: int,
-        width: int | None,
-    ) -> bool:
-        """Return whether blocks of this embedding store have the given layout."""
-        layout = _layout(EMBEDDINGS_FORMAT, shape, block_rows, width)
+    def _fits(self, new: _New) -> bool:
+        """Return whether blocks of this embedding store have the layout of a new one."""
+        rows = new.block_rows
+        layout = _layout(EMBEDDINGS_FORMAT, new.shape, rows, new.width)
         mine = (self.array.shape[1:], self.array.dtype, self.block_rows, self.array.chunks)
-        return mine == (shape[1:], np.dtype(dtype), block_rows, layout["chunks"])
+        has_parts = list(self._parts) == new.attributes[PARTS]
+        return has_parts and mine == (new.shape[1:], new.dtype, rows, layout["chunks"])
 
-    def _forget_replaced(self) -> None:
-        """Forget blocks with a file that is missing or is another one."""
-        for block in self._unlike(lambda expected, path: expected.is_of(path)):
+    def _is_like(self, new: _New) -> bool:
+        """Return whether all arrays, ids and names are those of a new store.
+
+        One that was shortened, because fewer rows were found than planned, may have fewer.
+        """
+        ids, wanted = read_ids(self.group), iter(new.ids)
+        # In the same order, though some may have been left out.
+        if not ids or not all(name in wanted for name in ids):
+            return False
+        if self.rows not in (len(ids), len(new.ids)):
+            return False
+        if (list(self._parts), self.block_rows) != (new.attributes[PARTS], new.block_rows):
+            return False
+        template = _create(zarr.storage.MemoryStore(), replace(new, ids=ids))
+        names = sorted(name for name, _ in template.members())
+        if names != sorted(name for name, _ in self.group.members()):
+            return False
+        labels = (self.group[name][:].tolist() for name in _labels(new.attributes) if name in names)
+        expected = (texts for _, texts in _labels(new.attributes).values() if len(texts))
+        return list(labels) == list(expected) and all(
+            _kind_of(self.group[name]) == _kind_of(template[name]) for name in names
+        )
+
+    def _forget_damaged(self, own: range | None) -> None:
+        """Forget blocks that are called done and are not what was written."""
+        for block in self._unlike(own):
             logger.warning("%s: block %d is damaged and is made again", self.path, block)
             self.forget(block)
 
-    def _unlike(self, is_sound: Callable[[FileSum, Path], bool]) -> list[int]:
-        """Return the finished blocks with a file that is not sound."""
-        # The flags first: another job may finish a block meanwhile.
-        done, digests = self._read("done"), self._read("digest")
-        return [
-            block
-            for block in np.flatnonzero(done[: len(digests)]).tolist()
-            if not all(
-                is_sound(FileSum.from_record(record), self.path / key)
-                for key, record in zip(self._keys(block), digests[block], strict=True)
+    def _unlike(self, own: range | None = None) -> list[int]:
+        """Return the finished blocks with a file that is not what was written.
+
+        Parameters
+        ----------
+        own
+            The blocks to look at; None: all. Those of others may be being written.
+        """
+        blocks = [block for block, _, _ in self.blocks() if own is None or block in own]
+        with ThreadPoolExecutor(HASHING_THREADS) as pool:
+            sound = pool.map(self._is_sound, blocks)
+            return [block for block, is_sound in zip(blocks, sound, strict=True) if not is_sound]
+
+    def _is_done(self, block: int) -> bool:
+        """Return whether a block is called done."""
+        (flag,) = keys_of_block(self._done, block)
+        try:
+            return (self.path / flag).read_bytes() == DONE
+        except FileNotFoundError:
+            return False
+
+    def _is_sound(self, block: int) -> bool:
+        """Return whether a block is what was written, or is not called done."""
+        if not self._is_done(block):
+            return True
+        (sums,), keys = keys_of_block(self._digests, block), self._keys(block)
+        try:
+            content = (self.path / sums).read_bytes()
+            if len(content) != len(keys) * SUM_BYTES:
+                return False
+            records = np.frombuffer(content, dtype=np.uint8).reshape(len(keys), SUM_BYTES)
+            return all(
+                FileSum.from_record(record).fits((self.path / key).read_bytes())
+                for key, record in zip(keys, records, strict=True)
             )
-        ]
+        except FileNotFoundError:
+            return False
 
     def _renew(
         self, rows: int, source: RowSource, ids: Sequence[str], attributes: dict[str, Any]
@@ -251,23 +336,21 @@ class BlockStore:
         Flags are cleared first and the fingerprint is written last, so that an interruption only
         costs time.
         """
-        self._forget_replaced()
-        done, sources = self._read("done"), self._read("source")
+        sources = self._read("source")
         n_blocks = -(-rows // self.block_rows)
         kept = {
             block
             for block, start, stop in self.blocks()
-            if done[block : block + 1].any()
+            if self._is_done(block)
             and stop == min(start + self.block_rows, rows)
             and sources[block].tobytes() == source.source_of(start, stop)
         }
-        for block in set(range(len(done))) - kept:
+        for block in set(range(len(sources))) - kept:
             self.forget(block)
         self._resize(rows)
         for block in set(range(n_blocks)) - kept:
             self.forget(block)
         write_ids(self.group, ids)
-        self.group.attrs.pop(FORMER_CONTENT, None)
         self.group.attrs.update(attributes)
         logger.info(
             "%s: the rows have changed; %d blocks of %d are kept", self.path, len(kept), n_blocks
@@ -285,8 +368,7 @@ class BlockStore:
 
     def missing(self) -> list[tuple[int, int, int]]:
         """Return (block, start row, stop row) of the blocks that are not done."""
-        done = self._read("done")
-        return [block for block in self.blocks() if not done[block[0] : block[0] + 1].any()]
+        return [block for block in self.blocks() if not self._is_done(block[0])]
 
     def _read(self, name: str) -> Values:
         """Return an array of the store as it is now, read by the fast codecs."""
@@ -331,6 +413,9 @@ class BlockStore:
 
     def forget(self, block: int) -> None:
         """Remove a block, its flag first, so that it is written again."""
+        if FORMER_CONTENT in self.group.attrs:
+            # The block that takes its place may have other values.
+            self.group.attrs.put({k: v for k, v in self.group.attrs.items() if k != FORMER_CONTENT})
         for array in (self._done, self._digests):
             self._files.remove(*keys_of_block(array, block))
         for key in self._keys(block):
@@ -352,9 +437,7 @@ class BlockStore:
 
     def damaged(self) -> list[int]:
         """Return the finished blocks whose files are not what was written; all are read."""
-        return self._unlike(
-            lambda expected, path: path.exists() and expected.fits(path.read_bytes())
-        )
+        return self._unlike()
 
     def finish(self, manifest: Path) -> Manifest:
         """Write the manifest of a complete store."""
@@ -395,34 +478,58 @@ class BlockStore:
         }
 
 
-def _create(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: npt.DTypeLike,
-    width: int | None,
-    ids: Sequence[str],
-    attributes: Mapping[str, Any],
-) -> None:
-    """Create a store without any block; see the parameters of `BlockStore.open_or_create`."""
-    format, block_rows = attributes["format"], attributes["block_rows"]
+@dataclass(frozen=True)
+class _New:
+    """A store to create; see the parameters of `BlockStore.open_or_create`."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    width: int | None
+    ids: list[str]
+    attributes: dict[str, Any]
+
+    @property
+    def block_rows(self) -> int:
+        """Rows per block."""
+        return int(self.attributes["block_rows"])
+
+
+def _create(store: Store, new: _New) -> Any:
+    """Create a store without any block; return its group."""
+    attributes, shape = new.attributes, new.shape
+    format, block_rows = attributes["format"], new.block_rows
     array, *parts = attributes[PARTS]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _writable(), writing(path):
-        group: Any = zarr.open_group(SyncedStore(path), mode="w", zarr_format=3)
+    with _writable(), writing(new.path):
+        make_folder(new.path.parent)
+        group: Any = zarr.open_group(store, mode="w", zarr_format=3)
         main = group.create_array(
             array,
             shape=shape,
-            dtype=dtype,
+            dtype=new.dtype,
             dimension_names=DIMENSIONS[format],
-            **_layout(format, shape, block_rows, width),
+            **_layout(format, shape, block_rows, new.width),
         )
         n_files = len(keys_of_block(main, 0)) + len(parts)
         _create_block_arrays(group, shape[0], block_rows, n_files, parts)
         for name, (dimension, labels) in _labels(attributes).items():
             _write_texts(group, name, dimension, labels)
-        write_ids(group, ids)
+        write_ids(group, new.ids)
         # The fingerprint comes last: a store without it is incomplete and is made anew.
         group.attrs.update(attributes)
+    return group
+
+
+def _kind_of(array: Any) -> dict[str, Any]:
+    """Return the metadata of an array, but for the number of its rows."""
+    described: dict[str, Any] = array.metadata.to_dict()
+    return {**described, "shape": described["shape"][1:]}
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as they are read back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(attributes))
+    return plain
 
 
 def _layout(

@@ -126,16 +126,16 @@ class Shard:
 
 
 def plain_chunk(
-    path: Path, expected: FileSum, dtype: np.dtype[Any], shape: tuple[int, ...]
+    content: bytes, expected: FileSum, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> Values:
     """Return the values of an uncompressed chunk.
 
     Parameters
     ----------
-    path
-        The file.
+    content
+        Of its file.
     expected
-        What it has to be.
+        What the file has to be.
     dtype, shape
         Of the values.
 
@@ -144,7 +144,6 @@ def plain_chunk(
     DamagedChunkError
         If it is not what was written.
     """
-    content = path.read_bytes()
     is_it = len(content) == expected.size and content.endswith(expected.end)
     if not is_it or google_crc32c.value(content) != SOUND:
         raise DamagedChunkError(0)

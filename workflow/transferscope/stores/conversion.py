@@ -14,6 +14,7 @@ from typing import Any
 
 from transferscope.errors import first_line, user_error
 from transferscope.runtime.arrays import Values
+from transferscope.runtime.atomic_files import sync
 from transferscope.stores.block_store import (
     FORMER_CONTENT,
     BlockStore,
@@ -26,6 +27,7 @@ from transferscope.stores.block_store import (
 from transferscope.stores.manifest import (
     FORMAT_VERSION,
     Manifest,
+    folder_during_conversion,
     how_to_remake,
     store_of,
 )
@@ -100,9 +102,7 @@ def convert_folder(
     logger.info("%s: converting it to version %d of the format", path, FORMAT_VERSION)
     group = opened_group(path)
     done = group["done"][:]
-    if done.all():
-        attributes[FORMER_CONTENT] = hashlib.sha256(group["digest"][:].tobytes()).hexdigest()
-    new = _empty_copy(_next_to(path, "new"), array, group, attributes)
+    new = _empty_copy(folder_during_conversion(path, "new"), array, group, attributes)
     for block, start, stop in new.blocks():
         if not done[block]:
             continue
@@ -115,20 +115,26 @@ def convert_folder(
                 what = f"block {block} {error}"
                 raise user_error(path, what, how_to_remake(manifest)) from None
             logger.warning("%s: block %d %s: it is left out", path, block, error)
-    path.rename(_next_to(path, "old"))
-    new.path.rename(path)
-    remove_store(_next_to(path, "old"))
+    if not new.missing():
+        former = hashlib.sha256(group["digest"][:].tobytes()).hexdigest()
+        new.group.attrs.update({FORMER_CONTENT: former})
+    old = folder_during_conversion(path, "old")
+    _rename(path, old)
+    _rename(new.path, path)
+    remove_store(old)
 
 
-def _next_to(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{kind}")
+def _rename(path: Path, new: Path) -> None:
+    """Rename a store, and wait until its new name is on disk."""
+    path.rename(new)
+    sync(new.parent)
 
 
 def _undo(path: Path) -> None:
     """Undo a conversion that was cut short."""
-    old, new = _next_to(path, "old"), _next_to(path, "new")
+    old, new = (folder_during_conversion(path, kind) for kind in ("old", "new"))
     if old.exists() and not path.exists():
-        old.rename(path)
+        _rename(old, path)
     for left in (old, new):
         if left.exists():
             remove_store(left)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,7 +100,8 @@ class EmbeddingStore(StoreReader):
         files = list(self._files_of(block).items())
         for number in range(start // width, -(-stop // width)):
             name, expected = files[number]
-            chunk = plain_chunk(Path(self.path) / name, expected, out.dtype, (rows, width))
+            content = self._content(name)
+            chunk = plain_chunk(content, expected, out.dtype, (rows, width))
             left = number * width
             own = slice(max(start, left), min(stop, left + width))
             part = chunk[first : first + len(out), own.start - left : own.stop - left]

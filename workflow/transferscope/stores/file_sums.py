@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,22 +57,6 @@ class FileSum:
         """The sum as [SUM_BYTES] uint8."""
         value = self.sha256 + self.size.to_bytes(SIZE_BYTES, "little") + self.end
         return np.frombuffer(value, dtype=np.uint8)
-
-    def is_of(self, path: Path) -> bool:
-        """Return whether a file is there, of this size and with this end; little of it is read.
-
-        Raises
-        ------
-        OSError
-            If it is there and cannot be read.
-        """
-        try:
-            with path.open("rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size != self.size:
-                    return False
-                return os.pread(file.fileno(), END_BYTES, self.size - END_BYTES) == self.end
-        except FileNotFoundError:
-            return False
 
     def fits(self, content: bytes) -> bool:
         """Return whether a file's whole content is what was written."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,19 @@ def store_of(manifest: Path) -> Path:
     return manifest.with_suffix(".zarr")
 
 
+def manifest_of(store: Path) -> Path:
+    """Return the manifest that describes a Zarr store; see `store_of`."""
+    return store.with_suffix(".json")
+
+
+def folder_during_conversion(store: Path, kind: str) -> Path:
+    """Return where the "old" or the "new" store is while one takes the place of the other."""
+    return store.with_name(f".{store.name}.{kind}")
+
+
 FORMAT_VERSION = 2
+# How the fix of a damaged store begins.
+REMAKE = "Remake it"
 TILES_FORMAT = "transferscope.tiles"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
 
@@ -78,6 +92,22 @@ class Manifest:
         given = {key: value for key, value in self.__dict__.items() if value is not None}
         write_atomically(path, json.dumps(given, indent=2, sort_keys=True) + "\n")
 
+    def _check_types(self) -> None:
+        """Raise an error where a value is not of its type, as after damage."""
+        texts = [self.format, self.fingerprint, self.ids_sha256, self.content_sha256]
+        optional = (self.digests_sha256, self.store)
+        texts += [text for text in optional if text is not None]
+        texts += [text for pair in (self.files or {}).items() for text in pair]
+        if not all(isinstance(text, str) for text in texts) or not self.shape:
+            raise TypeError("a value of another type")
+        if self.version not in range(1, FORMAT_VERSION + 1) or min(self.shape) < 1:
+            raise ValueError("no such version or shape")
+        # Without them, nothing vouches for the blocks.
+        if self.version > 1 and (self.digests_sha256 is None or not self.files):
+            raise KeyError("digests_sha256")
+        if self.store is not None:
+            checked_url(self.store)
+
     @classmethod
     def read(cls, path: Path | str, expected_format: str) -> Manifest:
         """Read a manifest, checking format and version.
@@ -98,17 +128,22 @@ class Manifest:
             value = json.loads(_bytes_of(path))
             if value["version"] > FORMAT_VERSION:
                 raise newer_version(path, value["version"])
-            manifest = cls(**{**value, "shape": tuple(value["shape"])})
-            if manifest.store is not None:
-                checked_url(manifest.store)
+            manifest = cls(**{**value, "shape": tuple(map(operator.index, value["shape"]))})
+            manifest._check_types()
         except FileNotFoundError:
             raise _unreadable(path, "the manifest does not exist") from None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise _unreadable(path, "the manifest is damaged") from None
         if manifest.format != expected_format:
             what = f"describes a {manifest.format} store, not {expected_format}"
             raise user_error(path, what, "Give the manifest of the right store.")
         return manifest
+
+
+def refuse_newer(place: Path | str, version: object) -> None:
+    """Raise a `UserError` if a store, or a manifest, is of a newer version of the format."""
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise newer_version(place, version)
 
 
 def newer_version(place: Path | str, version: int) -> UserError:
@@ -138,4 +173,5 @@ def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
     """Return the fix for a damaged store: remake it, or publish it again."""
     if isinstance(manifest, str) or isinstance(store, str):
         return PUBLISH_AGAIN
-    return f"Remake it: rm -rf {manifest} {store_of(manifest)}, then the same snakemake command."
+    removed = shlex.join(["rm", "-rf", str(manifest), str(store_of(manifest))])
+    return f"{REMAKE}: {removed}, then the same snakemake command."

@@ -17,8 +17,10 @@ from transferscope.runtime.arrays import Values
 from transferscope.stores import version_1
 from transferscope.stores.block_store import (
     CONTENT,
+    DONE,
     PARTS,
     UNREADABLE,
+    attributes_of,
     keys_of_block,
     opened_group,
     read_ids,
@@ -28,13 +30,16 @@ from transferscope.stores.file_sums import FileSum
 from transferscope.stores.manifest import (
     Manifest,
     digest_of_ids,
+    folder_during_conversion,
     how_to_remake,
     place_of_store,
+    refuse_newer,
 )
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
 from transferscope.transport.zarr_stores import portable_codecs
 
+FINISH_CONVERSION = "Finish it: transferscope convert, with the config of the study."
 DIFFERS = "its values differ from their checksum"
 
 
@@ -89,10 +94,14 @@ class StoreReader(ABC):
         self.manifest = Manifest.read(manifest, self.format)
         self.path = place_of_store(manifest, self.manifest)
         try:
+            if not self._has_its_files():
+                refuse_newer(self.path, attributes_of(self.path).get("version"))
+                raise self._disagrees()
             with portable_codecs() if self.is_remote else nullcontext():
                 self._group: Any = opened_group(self.path)
-                self.array: Any = self._group[self.array_name]
                 self.attributes: dict[str, Any] = dict(self._group.attrs)
+                refuse_newer(self.path, self.attributes.get("version"))
+                self.array: Any = self._group[self.array_name]
                 self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
             self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = read_ids(self._group)
@@ -107,12 +116,22 @@ class StoreReader(ABC):
             what = f"the store is missing or damaged ({first_line(error)})"
             raise self._broken(what) from None
         if not agrees:
-            raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
+            raise self._disagrees()
         if self.is_remote and self._old_sums is None:
             self.array.store.expect_all_chunks()
 
+    def _disagrees(self) -> UserError:
+        return self._broken(f"does not agree with its manifest {Path(self.manifest_path).name}")
+
+    def _has_its_files(self) -> bool:
+        """Compare all files that belong to no block, before anything is read from them."""
+        return all(
+            hashlib.sha256(self._content(name)).hexdigest() == expected
+            for name, expected in (self.manifest.files or {}).items()
+        )
+
     def _has_its_sums(self) -> bool:
-        """Read the blocks' sums, and compare all files that belong to no block."""
+        """Read the blocks' sums."""
         self._old_sums = version_1.BlockSums(self._group) if self.manifest.version == 1 else None
         if self._old_sums is not None:
             self.blocks = self._old_sums.blocks
@@ -123,10 +142,6 @@ class StoreReader(ABC):
         return (
             self.attributes[CONTENT] == self.manifest.content_sha256
             and digests_sha256 == self.manifest.digests_sha256
-            and all(
-                hashlib.sha256(self._content(name)).hexdigest() == expected
-                for name, expected in (self.manifest.files or {}).items()
-            )
         )
 
     def _content(self, name: str) -> bytes:
@@ -136,7 +151,15 @@ class StoreReader(ABC):
         return RemoteFile(joined(self.path, name), 0).read_bytes()
 
     def _broken(self, what: str) -> UserError:
+        if isinstance(self.path, Path) and self.is_being_converted(self.path):
+            what = "its conversion to the current format was cut short"
+            return user_error(self.path, what, FINISH_CONVERSION)
         return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
+
+    @staticmethod
+    def is_being_converted(store: Path) -> bool:
+        """Return whether a conversion of a store has begun and not ended."""
+        return any(folder_during_conversion(store, kind).exists() for kind in ("old", "new"))
 
     @property
     def fingerprint(self) -> str:
@@ -161,18 +184,30 @@ class StoreReader(ABC):
         if self._old_sums is not None:
             return {}
         found = dict(self.manifest.files or {})
-        by_block = self._group["digest"], self._group["done"]
-        for block, records in enumerate(self._digests):
-            found |= {name: sum_.sha256.hex() for name, sum_ in self._files_of(block).items()}
-            for array, content in zip(by_block, (records.tobytes(), b"\1"), strict=True):
-                (key,) = keys_of_block(array, block)
-                found[key] = hashlib.sha256(content).hexdigest()
+        for block in range(self.blocks):
+            sums = self._files_of(block) | self._notes_of(block)
+            found |= {name: sum_.sha256.hex() for name, sum_ in sums.items()}
         return found
 
     def _files_of(self, block: int) -> dict[str, FileSum]:
         """Return the sum of each data file of a block, by name; those of the main array first."""
         keys = [key for part in self._parts for key in keys_of_block(part, block)]
         return dict(zip(keys, map(FileSum.from_record, self._digests[block]), strict=True))
+
+    def strange_files(self) -> list[str]:
+        """Return the names of files in a local store that are not part of it; none in version 1."""
+        if self._old_sums is not None or not isinstance(self.path, Path):
+            return []
+        known = self.sums()
+        found = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        names = (name.as_posix() for name in found if not name.name.startswith("."))
+        return sorted(name for name in names if name not in known)
+
+    def _notes_of(self, block: int) -> dict[str, FileSum]:
+        """Return the sums of the files that say what the block is, and that it is done, by name."""
+        contents = {"digest": self._digests[block].tobytes(), "done": DONE}
+        keys = {name: keys_of_block(self._group[name], block)[0] for name in contents}
+        return {keys[name]: FileSum.of(content) for name, content in contents.items()}
 
     def damaged(self) -> Iterator[Damage]:
         """Yield the damaged blocks; every file of each is read and compared with its sha256.
@@ -197,7 +232,7 @@ class StoreReader(ABC):
         if self._old_sums is not None:
             self.block(block)
             return
-        for name, expected in self._files_of(block).items():
+        for name, expected in (self._files_of(block) | self._notes_of(block)).items():
             try:
                 is_sound = expected.fits(self._content(name))
             except FileNotFoundError:

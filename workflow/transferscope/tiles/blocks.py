@@ -7,6 +7,7 @@ make that depend on the pixels.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import astuple, dataclass, field
@@ -88,11 +89,21 @@ class Entry:
         """Return the entry as JSON."""
         tiles = [(tile.position, tile.y, tile.x, tile.quality.tolist()) for tile in self.tiles]
         skipped = list(map(astuple, self.skipped))
-        return json.dumps([self.next_field, self.next_tile, tiles, skipped])
+        text = json.dumps([self.next_field, self.next_tile, tiles, skipped])
+        return f"{text}\n{hashlib.sha256(text.encode()).hexdigest()}\n"
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
-        """Return the entry that `to_json` wrote."""
+        """Return the entry that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is not what was written; older versions wrote no checksum.
+        """
+        text, _, sum_ = text.partition("\n")
+        if sum_ and sum_.strip() != hashlib.sha256(text.encode()).hexdigest():
+            raise ValueError("differs from its checksum")
         field, tile, tiles, skipped = json.loads(text)
         logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
         return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from transferscope.cards import DatasetCard
 from transferscope.raw.sheets import split_labels
 from transferscope.runtime.arrays import Floats, Pixels
-from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.atomic_files import make_folder, replacing
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import read_parquet
@@ -231,7 +231,7 @@ def add_legend(figure: Figure, colours: Mapping[str, Colour], y: float, **style:
 def emptied(folder: Path) -> None:
     """Make a folder, or remove what it holds."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
 
 
 def save_png(figure: Figure, path: Path, **options: Any) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from transferscope.cards import DatasetCard
+from transferscope.runtime.atomic_files import remove_durably, writing
 from transferscope.stores.block_store import BlockStore, attributes_of, remove_store
 from transferscope.stores.conversion import convert_folder
-from transferscope.stores.manifest import TILES_FORMAT, store_of
+from transferscope.stores.manifest import TILES_FORMAT, manifest_of, refuse_newer, store_of
 from transferscope.tiles.blocks import BlockLog
 
 BLOCK_BYTES = 64 << 20
@@ -26,8 +27,11 @@ def drop_outdated(log: BlockLog, store: Path) -> None:
     if log.belongs():
         return
     if store.exists():
+        refuse_newer(store, attributes_of(store).get("version"))
         logger.warning("the raw files or the card have changed: starting %s over", store)
-        remove_store(store)
+        with writing(store):
+            remove_durably(manifest_of(store))
+            remove_store(store)
     log.start_over()
 
 
@@ -84,6 +88,7 @@ def open_tile_store(
         block_rows=block_rows,
         ids=ids,
         attributes={
+            "dataset": card.name,
             "channels": card.channels,
             "pixel_size_um": pixel_size_um,
             "intensity_range": intensity_range(card, dtype),

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.atomic_files import make_folder, write_atomically
 from transferscope.runtime.progress import progress_bar
 from transferscope.transport.download import (
     Download,
@@ -125,7 +125,7 @@ def download_all(
         Every file that could not be fetched, in the order of `wanted`; also written to
         `failed.tsv` in the folder, which is deleted if there is none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     record = Record(folder)
     missing = [one for one in wanted if not record.has(one)]
     worker = _Worker(patience)

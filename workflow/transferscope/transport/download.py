@@ -37,7 +37,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
-from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.atomic_files import make_folder, move_into_place, replacing
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.patience import Patience
 
@@ -146,7 +146,7 @@ def download(
         If it cannot be fetched; `NoConnectionError` if the server was never reached.
     """
     patience = patience or Patience()
-    wanted.path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(wanted.path.parent)
     part = _Part(wanted, advance or (lambda _: None))
     with nullcontext(session) if session else new_session() as used:
         tries, best = _tries(patience), part.size
@@ -230,7 +230,7 @@ class _Part:
             self._unpack()
         _set_date(self._path, self._last_modified)
         self._version.unlink(missing_ok=True)
-        self._path.replace(self._wanted.path)
+        move_into_place(self._path, self._wanted.path)
 
     def _open(self, session: requests.Session, patience: Patience) -> requests.Response:
         response = session.get(

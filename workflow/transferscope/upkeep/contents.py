@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,16 +13,18 @@ from pathlib import Path
 
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError, first_line
+from transferscope.steps.freshness import CUT_SHORT, outdated_jobs
 from transferscope.steps.plan import Plan
-from transferscope.stores.manifest import store_of
+from transferscope.stores.manifest import Manifest, store_of
 from transferscope.study.study import Study
+from transferscope.upkeep.faults import Fault
+from transferscope.upkeep.layout import results_below
+from transferscope.upkeep.listed import Listing, expected_files
+from transferscope.upkeep.manifests import manifests_in
 from transferscope.upkeep.ran import config_text, versions_text
-from transferscope.upkeep.verify import manifests_in
+from transferscope.upkeep.status import is_running
 
-# Records of a run, with times, and files for communication between jobs: not results.
-RECORDS = ("logs", "benchmarks", "raw", "parts")
-# Folders and files next to a result that only the job which makes it reads.
-WORKING = (".blocks", ".fields", ".parts", ".checkpoint.pt")
+RUN_AGAIN = "Run the study again, or put back what it was made from."
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,46 @@ def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
     if not files:
         what = "there are no results to export"
         raise UserError(Problem(str(root), what, "Run the study first."))
-    sums = _recorded_sums(root) if stores else {}
+    listing = Listing.of(study.paths)
+    sums = {path: listed.sha256 for path, listed in listing.files.items()}
+    sums |= _recorded_sums(root) if stores else {}
     return [
         Item(prefix + path.relative_to(root).as_posix(), path, sums.get(path)) for path in files
     ]
+
+
+def check_current(study: Study) -> None:
+    """Check that the results are whole, and those of the settings and cards that go with them.
+
+    Raises
+    ------
+    UserError
+        Naming each file that is missing, and each result that was made from something else.
+    """
+    listing, plan = Listing.of(study.paths), Plan(study)
+    faults = [*listing.faults, *listing.cut_short(is_running)]
+    faults += [Fault(p, "is missing") for p in listing.files if not p.exists()]
+    problems = [Problem(str(fault.file), fault.what, fault.fix or RUN_AGAIN) for fault in faults]
+    for one in outdated_jobs(plan, is_running):
+        if CUT_SHORT not in one.reasons:
+            reasons = ", ".join(one.reasons)
+            what = f"was made from something else than config and cards say now: {reasons}"
+            problems.append(Problem(str(one.files[-1]), what, RUN_AGAIN))
+    if problems:
+        raise UserError(problems)
+
+
+def uncompared(study: Study) -> list[Path]:
+    """Return the results that no job has recorded, so that nothing says what they have to be."""
+    asked = expected_files(Plan(study))
+    unlisted = Listing.of(study.paths).unlisted()
+    return sorted(path for path in unlisted if not asked.isdisjoint((path, *path.parents)))
+
+
+def altered(item: Item) -> Problem:
+    """Return the problem of a file that is not what was written."""
+    what = "is not what was written: its sha256 differs"
+    return Problem(str(item.source), what, "See `transferscope verify`, with the study's config.")
 
 
 def _recorded_sums(root: Path) -> dict[Path, str]:
@@ -123,6 +161,8 @@ def _recorded_sums(root: Path) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for manifest, kind in manifests_in(root):
         try:
+            if Manifest.read(manifest, kind.format).store is not None:
+                continue  # it is elsewhere, and nothing of it is packed
             store = kind(manifest)
         except UserError:
             continue  # a damaged store is packed as it is, as `verify` names it
@@ -131,18 +171,6 @@ def _recorded_sums(root: Path) -> dict[Path, str]:
 
 
 def _files(paths: StudyPaths, *, stores: bool) -> Iterator[Path]:
-    excluded = WORKING if stores else (*WORKING, ".zarr")
     described = paths.config, paths.versions
-
-    def kept(names: Iterable[str]) -> list[str]:
-        return [name for name in names if not name.startswith(".") and not name.endswith(excluded)]
-
-    # Not `rglob`: it fails if a running job removes a folder, and enters excluded folders.
-    for folder, folders, names in os.walk(paths.root):
-        if Path(folder) == paths.root:
-            folders[:] = set(folders).difference(RECORDS)
-        folders[:] = kept(folders)
-        for path in (Path(folder, name) for name in kept(names)):
-            # A link may lead to a file outside the study.
-            if path.is_file() and not path.is_symlink() and path not in described:
-                yield path
+    found = results_below(paths.root, paths.root, stores=stores)
+    return (path for path in found if path not in described)

@@ -10,7 +10,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.stores.conversion import convert
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.tile_store import TileStore
-from transferscope.upkeep.verify import manifests_in
+from transferscope.upkeep.manifests import manifests_in
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ from transferscope.errors import Problem, UserError, first_line
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.checksum_list import CHECKSUMS, as_list, read_list
 from transferscope.study.study import Study
-from transferscope.upkeep.contents import Item, descriptions, results
+from transferscope.upkeep.contents import Item, altered, check_current, descriptions, results
+
+NO_FILE = "is not a plain file"
+# Long names; the sizes of large files.
+PAX_KEYS = {"path", "size"}
+MOST_LIST_BYTES = 1 << 30
 
 
 def export(study: Study, archive: Path, *, stores: bool) -> int:
@@ -37,7 +42,9 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     UserError
         If the study has no results yet, or the archive cannot be written.
     """
+    check_current(study)
     sums: dict[str, str] = {}
+    problems: list[Problem] = []
     items = [*descriptions(study), *results(study, "results/", stores=stores)]
     with (
         replacing(archive) as temporary,
@@ -45,8 +52,11 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     ):
 
         def add(item: Item) -> None:
-            sums[item.name] = item.digest("sha256")
             with item.opened() as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+                sums[item.name] = digest
+                if item.sha256 not in (None, digest):
+                    problems.append(altered(item))
                 # Neither time nor user: the same study gives the same bytes.
                 member = tarfile.TarInfo(f"{study.config.study}/{item.name}")
                 member.size, member.mode = content.seek(0, os.SEEK_END), 0o644
@@ -55,6 +65,8 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
 
         for item in items:
             add(item)
+        if problems:
+            raise UserError(problems)
         add(Item(CHECKSUMS, as_list(sums)))
     return len(sums)
 
@@ -73,14 +85,13 @@ def verify_archive(archive: Path) -> int:
         Naming every file that is missing, damaged or not listed.
     """
     try:
-        found, listing = _read(archive)
-    except (OSError, tarfile.TarError, EOFError) as error:
+        found, listing, problems = _read(archive)
+    except (OSError, tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise UserError(Problem(str(archive), f"cannot be read: {first_line(error)}")) from None
     if listing is None:
         what = f"holds no {CHECKSUMS}: it is truncated, or not an export of a study"
-        raise UserError(Problem(str(archive), what, "Export the study again."))
+        raise UserError([Problem(str(archive), what, "Export the study again."), *problems])
     expected = read_list(listing)
-    problems = []
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             problems.append(Problem(f"{archive}, {name}", "is missing"))
@@ -92,17 +103,62 @@ def verify_archive(archive: Path) -> int:
     return len(expected)
 
 
-def _read(archive: Path) -> tuple[dict[str, str], bytes | None]:
+def _read(archive: Path) -> tuple[dict[str, str], bytes | None, list[Problem]]:
+    """Return the sha256 of each file by its name below the top folder, the list, and problems.
+
+    An archive holds plain files in one folder, each once, one directly after the other, and nothing
+    after the last; whatever else there is in it has not been packed by `export`.
+    """
     found: dict[str, str] = {}
-    listing = None
+    listing, problems, tops = None, [], set()
+    size, end = archive.stat().st_size, 0
     with tarfile.open(archive, "r:") as packed:
         for member in packed:
-            name = member.name.partition("/")[2]
-            content = packed.extractfile(member)
+            top, _, name = member.name.partition("/")
+            tops.add(top)
+            fault = _fault_of(member, name)
+            if fault is None and (name in found or (name == CHECKSUMS and listing is not None)):
+                fault = "is in it twice"
+            if fault is None and member.offset_data + member.size > size:
+                fault = "is cut off"
+            if fault is None and member.offset != end:
+                fault = "does not follow the file before it"
+            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            content = packed.extractfile(member) if fault is None else None
             if not isinstance(content, io.BufferedReader):
-                found[name] = "not a file"
+                problems.append(Problem(f"{archive}, {member.name}", fault or NO_FILE))
             elif name == CHECKSUMS:
-                listing = content.read()
+                listing = content.read(MOST_LIST_BYTES)
             else:
                 found[name] = hashlib.file_digest(content, "sha256").hexdigest()
-    return found, listing
+    if len(tops) > 1:
+        what = f"holds files in {len(tops)} folders, not one: {', '.join(sorted(tops))}"
+        problems.append(Problem(str(archive), what, "Export the study again."))
+    problems += _trailing(archive, end, size)
+    return found, listing, problems
+
+
+def _fault_of(member: tarfile.TarInfo, name: str) -> str | None:
+    """Return why a member of an archive cannot be one that `export` has packed."""
+    if member.issym() or member.islnk():
+        return "is a link"
+    if not member.isreg() or member.issparse():
+        return NO_FILE
+    if set(member.pax_headers) - PAX_KEYS:
+        return "has a header that does not belong there"
+    parts = member.name.split("/")
+    if not name or any(part in ("", ".", "..") for part in parts) or "\\" in member.name:
+        return "has a name that leads elsewhere"
+    return None
+
+
+def _trailing(archive: Path, end: int, size: int) -> list[Problem]:
+    """Return a problem if anything but zeros follows the last file, or the end is missing."""
+    with archive.open("rb") as file:
+        file.seek(end)
+        # An archive ends with two blocks of zeros, and is filled up to a record.
+        if size - end > 2 * tarfile.RECORDSIZE or file.read().strip(b"\0"):
+            return [Problem(str(archive), "something follows its last file", "Export it again.")]
+    if size - end < 2 * tarfile.BLOCKSIZE:
+        return [Problem(str(archive), "its end is missing", "Export the study again.")]
+    return []

@@ -7,6 +7,7 @@ complete one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -15,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.atomic_files import writing
+from transferscope.runtime.atomic_files import sync, writing
 from transferscope.runtime.checksum_list import CHECKSUMS, as_list
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
 from transferscope.transport.access import located_anywhere, translated_errors
 from transferscope.transport.urls import is_url, joined
-from transferscope.upkeep.contents import Item, descriptions, results
-from transferscope.upkeep.verify import manifests_in, reader_of
+from transferscope.upkeep.contents import Item, altered, check_current, descriptions, results
+from transferscope.upkeep.manifests import manifests_in, reader_of
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,17 @@ class _Destination:
         """Write a file."""
         target = f"{self._path}/{item.name}"
         # Opened here, so that a failure to read is not reported as a failure to write.
-        with item.opened(), self._writing(item.name):
+        with item.opened() as content, self._writing(item.name):
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            if item.sha256 not in (None, digest):
+                raise UserError(altered(item))
             if isinstance(item.source, Path):
                 self._system.put_file(str(item.source), target)
             else:
                 self._system.pipe_file(target, item.source)
+            if not is_url(self.place):
+                sync(Path(target))
+                sync(Path(target).parent)
 
 
 def publish(study: Study, to: str, connections: int) -> Published:
@@ -112,6 +119,7 @@ def publish(study: Study, to: str, connections: int) -> Published:
     UserError
         If there are no results, or the destination cannot be written, or is the study itself.
     """
+    check_current(study)
     place = joined(to if is_url(to) else str(Path(to).absolute()), study.config.study)
     _check_apart(place, study.paths.root)
     items, unfinished = _items(study)

@@ -14,7 +14,7 @@ from transferscope.stores.reader import StoreReader
 from transferscope.transport.access import REQUESTS
 from transferscope.transport.publications import Publication
 from transferscope.transport.urls import is_url, joined
-from transferscope.upkeep.verify import reader_of
+from transferscope.upkeep.manifests import reader_of
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
 import platform
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import BaseFileLock, FileLock, Timeout
 
 from transferscope.config.model import read_yaml, validate
 from transferscope.config.paths import StudyPaths
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.job_records import JobRecord
 from transferscope.stores.manifest import FORMAT_VERSION
 from transferscope.study.defaults import merged, with_defaults
 
@@ -26,6 +34,11 @@ FORMER_DEFAULTS: dict[str, Any] = {
     "heads": {"epochs": 40, "patience": 10, "batch_size": 64},
     "knn": {"k": [1, 3, 5, 10]},
 }
+# Name of the record of what a run itself writes, among those of its jobs.
+RECORD = "run"
+# Locks are freed when their last reference is gone.
+_held: list[BaseFileLock] = []
+logger = logging.getLogger(__name__)
 ABSENT = "(no such key)"
 
 
@@ -60,8 +73,43 @@ def record(config: StudyConfig, paths: StudyPaths, steps: Mapping[str, int]) -> 
     UserError
         If the disk is full or read-only.
     """
-    write_atomically(paths.versions, versions_text(steps))
-    write_atomically(paths.config, config_text(config))
+    texts = {paths.config: config_text(config), paths.versions: versions_text(steps)}
+    sums = {
+        path.relative_to(paths.root).as_posix(): hashlib.sha256(text.encode()).hexdigest()
+        for path, text in texts.items()
+    }
+    for path, text in texts.items():
+        write_atomically(path, text)
+    JobRecord(RECORD, {}, tuple(sums), sums).write(paths.checksums(RECORD))
+
+
+def hold_results(paths: StudyPaths) -> None:
+    """Hold the results of a study for as long as this process runs.
+
+    The lock lies in their own folder, so that it also keeps off a run from another working folder.
+    The system frees it when the process ends, however it ends.
+
+    Raises
+    ------
+    UserError
+        If another run holds it.
+    """
+    lock, holder = FileLock(paths.root / ".run.lock"), paths.root / ".run"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = "it does not say where"
+        with suppress(OSError):
+            who = holder.read_text(encoding="utf-8").strip()
+        what = f"another run writes these results ({who})"
+        fix = "Wait until it has ended, then give the same command again."
+        raise UserError(Problem(str(paths.root), what, fix)) from None
+    except (OSError, NotImplementedError) as error:
+        message = "%s: the file system has no locks (%s): never start two runs there at once"
+        logger.warning(message, paths.root, error)
+        return
+    _held.append(lock)
+    holder.write_text(f"{socket.gethostname()}, process {os.getpid()}, in {Path.cwd()}\n")
 
 
 def read_record(paths: StudyPaths) -> RunRecord | None:

@@ -17,6 +17,7 @@ from transferscope.stores.block_store import blocks_done
 from transferscope.stores.manifest import store_of
 
 DONE, RUNNING, STALE, FAILED, TO_DO = STATES = ("done", "running", "stale", "failed", "to do")
+OTHER_SETTINGS = "made from something else than the study asks for now"
 FAILURE = re.compile(r"^(transferscope: \d+ problems? found|Traceback)", re.MULTILINE)
 
 
@@ -130,7 +131,8 @@ def _state(row: dict[str, str], log: Path) -> tuple[str, str]:
     if row["plan"] == "no update":
         return DONE, ""
     if Path(row["output_file"]).exists():
-        return STALE, row["status"]
+        # Snakemake sees nothing itself: the record of the job, or of one before it, says so.
+        return STALE, OTHER_SETTINGS if row["status"] == "ok" else row["status"]
     if log.is_file() and FAILURE.search(log.read_text(encoding="utf-8", errors="replace")):
         return FAILED, f"see {log}"
     return TO_DO, row["status"]

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from transferscope.config.paths import StudyPaths
-from transferscope.errors import UnreachableError, UserError
+from transferscope.errors import Problem, UnreachableError, UserError, first_line
+from transferscope.runtime.atomic_files import remove_durably
+from transferscope.steps.freshness import CUT_SHORT, outdated_jobs
+from transferscope.steps.plan import Plan
 from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.manifest import Manifest, store_of
+from transferscope.stores.manifest import REMAKE, Manifest, store_of
 from transferscope.stores.parquet import read_parquet
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
-from transferscope.transport.access import PUBLISH_AGAIN
+from transferscope.upkeep.faults import Fault
+from transferscope.upkeep.identity import differences
+from transferscope.upkeep.layout import results_below
+from transferscope.upkeep.listed import Listing, expected_files
+from transferscope.upkeep.manifests import manifests_in
+from transferscope.upkeep.status import is_running
 
-# Pattern of the manifests in a study's folder -> what reads their stores.
-READERS: dict[str, type[StoreReader]] = {
-    "tiles/*.json": TileStore,
-    "embeddings/*/*/*.json": EmbeddingStore,
-}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A damaged store or table.
-
-    Parameters
-    ----------
-    file
-        Manifest of the store, or the table.
-    what
-        What is wrong.
-    block
-        Block of the store; None: the whole file.
-    is_far
-        Whether it is a published store elsewhere, which has to be repaired there.
-    """
-
-    file: Path
-    what: str
-    block: int | None = None
-    is_far: bool = False
-
-    @property
-    def is_store(self) -> bool:
-        """Whether it is a store, described by a manifest."""
-        return self.file.suffix == ".json"
-
-    def repair(self, snakemake: str) -> str:
-        """Return the commands that make the file again, or another way to repair it.
-
-        Parameters
-        ----------
-        snakemake
-            The command that runs the study.
-        """
-        if self.is_far:
-            return PUBLISH_AGAIN
-        removed = [self.file, store_of(self.file)] if self.is_store else [self.file]
-        return f"rm -rf {' '.join(map(str, removed))} && {snakemake}"
+RUN_AGAIN = "Run the study again: it makes this anew."
 
 
 @dataclass(frozen=True)
@@ -74,29 +39,46 @@ class Verified:
     ----------
     stores, blocks, tables
         Numbers that were read.
+    files
+        Number of other files that were compared with what the jobs have recorded.
     faults
         Damage that was found.
+    unchecked
+        Files of the study that no job has recorded: of an older version, or their record is gone.
+    others
+        Files that the study does not ask for and no job has recorded.
     """
 
     stores: int
     blocks: int
     tables: int
+    files: int
     faults: list[Fault]
+    unchecked: list[Path]
+    others: list[Path]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every file of the study is what was written."""
+        return not self.faults and not self.unchecked
 
 
-def verify(root: Path) -> Verified:
-    """Compare every store and table of a study with manifests and checksums.
+def verify(root: Path, plan: Plan | None = None) -> Verified:
+    """Compare every file of a study with what was written, and with what the study asks for.
 
     Parameters
     ----------
     root
         Folder of the study, `<results>/<study>`.
+    plan
+        What the study asks for; None: this is not known, and nothing is compared with it.
 
     Raises
     ------
     UnreachableError
         If an object store with published tiles cannot be reached.
     """
+    paths = StudyPaths(root)
     readers: dict[Path, StoreReader] = {}
     faults: list[Fault] = []
     manifests = manifests_in(root)
@@ -107,16 +89,65 @@ def verify(root: Path) -> Verified:
             raise
         except UserError as error:
             far = _is_far(manifest, kind)
-            faults += [Fault(manifest, problem.what, is_far=far) for problem in error.problems]
+            faults += [
+                Fault(manifest, problem.what, is_far=far, fix=_other_fix(problem))
+                for problem in error.problems
+            ]
     for manifest, reader in readers.items():
         far_place = f" of {reader.path}" if reader.is_remote else ""
         for damage in reader.damaged():
             what = f"rows {damage.start} to {damage.stop - 1}{far_place}: {damage.what}"
             faults.append(Fault(manifest, what, damage.block, is_far=reader.is_remote))
-    tables = [path for path in _named(root.rglob("*.parquet")) if not _in_store(path)]
-    faults += [fault for table in tables for fault in _table_faults(root, table)]
-    blocks = sum(reader.blocks for reader in readers.values())
-    return Verified(len(manifests), blocks, len(tables), faults)
+        if strange := reader.strange_files():
+            what = f"its store holds files that are not part of it, such as {strange[0]}"
+            removal = shlex.join(["rm", *(str(store_of(manifest) / name) for name in strange)])
+            fix = f"Remove them: {removal}"
+            faults.append(Fault(manifest, what, fix=fix))
+    found = differences(paths, readers, plan)
+    faults += [Fault(manifest, f"is another store: {what}") for manifest, what in found]
+    listing = Listing.of(paths)
+    altered = listing.altered()
+    known = {fault.file for fault in faults}
+    faults += [fault for fault in altered if fault.file not in known]
+    faults += [*listing.faults, *listing.cut_short(is_running)]
+    if plan is not None:
+        faults += _outdated(plan)
+    tables = [path for path in results_below(root, root) if path.suffix == ".parquet"]
+    changed = {fault.file for fault in altered}
+    faults += [
+        fault
+        for table in tables
+        if table not in changed
+        for fault in _table_faults(root, table, readers)
+    ]
+    unlisted = set(listing.unlisted())
+    asked = expected_files(plan) if plan is not None else unlisted
+    unchecked = {path for path in unlisted if not asked.isdisjoint((path, *path.parents))}
+    return Verified(
+        stores=len(manifests),
+        blocks=sum(reader.blocks for reader in readers.values()),
+        tables=len(tables),
+        files=len(listing.files),
+        faults=faults,
+        unchecked=sorted(unchecked),
+        others=sorted(unlisted - unchecked),
+    )
+
+
+def _other_fix(problem: Problem) -> str | None:
+    """Return the fix of a problem that must not be repaired by making the store again."""
+    return None if problem.fix.startswith(REMAKE) else problem.fix or None
+
+
+def _outdated(plan: Plan) -> Iterator[Fault]:
+    """Yield the results that were made from something else than the study asks for now."""
+    for one in outdated_jobs(plan, is_running):
+        if CUT_SHORT not in one.reasons:
+            what = (
+                f"was made from something else than the study asks for now: "
+                f"{', '.join(one.reasons)}"
+            )
+            yield Fault(one.files[-1], what, fix=RUN_AGAIN)
 
 
 def _is_far(manifest: Path, kind: type[StoreReader]) -> bool:
@@ -139,12 +170,12 @@ def repair(found: list[Fault]) -> list[Fault]:
     list of Fault
         Damage that cannot be repaired here.
     """
-    faults = [fault for fault in found if not fault.is_far]
+    faults = [fault for fault in found if not fault.is_far and fault.fix is None]
     # Whole stores first: nothing is left to do for their blocks.
     for fault in sorted(faults, key=lambda fault: fault.block is not None):
         store = store_of(fault.file)
         if fault.block is None and fault.is_store:
-            fault.file.unlink(missing_ok=True)
+            remove_durably(fault.file)
             shutil.rmtree(store, ignore_errors=True)
         elif fault.block is not None and attributes_of(store).get("version") == 1:
             # The next run converts the store, without this block.
@@ -154,46 +185,25 @@ def repair(found: list[Fault]) -> list[Fault]:
             BlockStore(store, reader.array_name).forget(fault.block)
     for fault in faults:
         # Last: without the manifest, the next run fills the blocks whose flags are missing.
-        fault.file.unlink(missing_ok=True)
-    return [fault for fault in found if fault.is_far]
+        for path in (fault.file, *fault.outputs):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    return [fault for fault in found if fault not in faults]
 
 
-def reader_of(name: str) -> type[StoreReader] | None:
-    """Return the reader for the store of a manifest; None: the file is not a manifest.
-
-    Parameters
-    ----------
-    name
-        Path relative to the study's folder.
-    """
-    path = PurePosixPath("/", name)
-    return next((kind for pattern, kind in READERS.items() if path.match(f"/{pattern}")), None)
-
-
-def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
-    """Return the manifest of every store, even if the config does not name it any more."""
-    return [
-        (path, kind) for pattern, kind in READERS.items() for path in _named(root.glob(pattern))
-    ]
-
-
-def _named(paths: Iterable[Path]) -> list[Path]:
-    """Return files in order, without those that are hidden."""
-    return [path for path in sorted(paths) if not path.name.startswith(".")]
-
-
-def _in_store(path: Path) -> bool:
-    return any(folder.suffix == ".zarr" for folder in path.parents)
-
-
-def _table_faults(root: Path, path: Path) -> Iterator[Fault]:
+def _table_faults(root: Path, path: Path, readers: Mapping[Path, StoreReader]) -> Iterator[Fault]:
     """Yield the faults of a table, by itself and compared with the tile store of its dataset."""
     try:
         table = read_parquet(path)
     except UserError as error:
         yield from (Fault(path, problem.what) for problem in error.problems)
         return
-    store = _tile_store(root, path)
+    except Exception as error:  # what damage makes a reader raise
+        yield Fault(path, f"cannot be read ({first_line(error)})")
+        return
+    store = _tile_store(root, path, readers)
     if store is not None and (what := _mismatch(table, store)):
         yield Fault(path, what)
 
@@ -212,7 +222,7 @@ def _mismatch(table: pd.DataFrame, store: TileStore) -> str | None:
     return None
 
 
-def _tile_store(root: Path, path: Path) -> TileStore | None:
+def _tile_store(root: Path, path: Path, readers: Mapping[Path, StoreReader]) -> TileStore | None:
     """Return the tile store that a table of tiles, labels, splits or predictions refers to."""
     paths = StudyPaths(root)
     dataset = path.name.partition(".")[0]
@@ -222,7 +232,5 @@ def _tile_store(root: Path, path: Path) -> TileStore | None:
         if not is_predictions or parts[1] == "aggregate":
             return None
         dataset = parts[2]
-    try:
-        return TileStore(paths.tiles(dataset))
-    except UserError:
-        return None
+    found = readers.get(paths.tiles(dataset))
+    return found if isinstance(found, TileStore) else None

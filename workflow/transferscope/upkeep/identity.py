@@ -1,0 +1,67 @@
+"""Whether stores were made from what their place, and the study, say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transferscope.config.paths import StudyPaths
+from transferscope.steps.plan import Plan
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.reader import StoreReader
+from transferscope.stores.tile_store import TileStore
+
+
+def differences(
+    paths: StudyPaths, readers: Mapping[Path, StoreReader], plan: Plan | None
+) -> Iterator[tuple[Path, str]]:
+    """Yield the manifest of each store that was made from something else, and what that is.
+
+    Parameters
+    ----------
+    paths
+        Paths of the study.
+    readers
+        Its sound stores by manifest.
+    plan
+        What the study asks for; None: only the places are compared.
+    """
+    for manifest, reader in readers.items():
+        if isinstance(reader, TileStore):
+            expected = _of_tiles(manifest, reader, plan)
+        else:
+            tiles = readers.get(paths.tiles(manifest.parents[1].name))
+            expected = _of_embeddings(manifest, tiles, plan)
+        for key, value in expected.items():
+            # Stores of older versions do not say everything.
+            found = reader.attributes.get(key, value)
+            if found != value:
+                yield manifest, f"its {key} is {found}, not {value}"
+        if isinstance(reader, EmbeddingStore):
+            tiles = readers.get(paths.tiles(manifest.parents[1].name))
+            if tiles is not None and tiles.manifest.ids_sha256 != reader.manifest.ids_sha256:
+                yield manifest, "its tile ids are not those of the tile store"
+
+
+def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str, Any]:
+    # Published tiles have the name of another study's dataset.
+    expected: dict[str, Any] = {} if reader.is_remote else {"dataset": manifest.stem}
+    datasets = plan.study.all_datasets if plan is not None else {}
+    if manifest.stem in datasets:
+        expected["channels"] = datasets[manifest.stem].card.channels
+    return expected
+
+
+def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
+    backbone = manifest.parent.name
+    expected: dict[str, Any] = {"backbone": backbone, "strategy": manifest.stem}
+    if tiles is not None:
+        expected["tiles_sha256"] = tiles.content_sha256
+    backbones = plan.study.backbones if plan is not None else {}
+    if backbone in backbones:
+        card = backbones[backbone].card
+        # The card that runs has the size of the tiles, or the weights that were trained here.
+        if not card.trained_here and getattr(card, "scale", "fit") == "fit":
+            expected["card_fingerprint"] = card.fingerprint()
+    return expected
