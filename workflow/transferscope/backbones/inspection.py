@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from transferscope.checkpoints.location import locate
 from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.runtime.json_text import parse_json
 
 # Side in px of images for networks that take every size.
 USUAL_SIZE = 224
@@ -183,7 +183,7 @@ def without_values(card: FileCard) -> nn.Module:
 def _architecture_next_to(path: Path) -> str | None:
     """Return the architecture that a config.json of timm's names, next to a file of weights."""
     try:
-        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     name = config.get("architecture") if isinstance(config, dict) else None

@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from transferscope.config.yaml_limits import MOST_BYTES, check_yaml_limits
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.plain_files import read_bounded
 from transferscope.transport.urls import without_password
 
 # As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
@@ -61,11 +63,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, is not UTF-8, is not valid YAML or is not a mapping.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
-    except FileNotFoundError:
-        raise UserError(Problem(str(path), "the file does not exist", "Check the path.")) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}")) from None
+        text = read_bounded(path, MOST_BYTES, "a card or a study").decode("utf-8")
+        check_yaml_limits(text)
+        value = yaml.load(text, SafeLoader)
+    except OSError as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}", "Check the file.")) from None
+    except UnicodeDecodeError as error:
+        what = f"is no YAML text: {error}"
+        raise UserError(Problem(str(path), what, "Give a YAML file in UTF-8.")) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -75,7 +80,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         what = f"not valid YAML: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
-        raise UserError(Problem(str(path), "is not a mapping of keys to values"))
+        raise UserError(
+            Problem(
+                str(path),
+                "is not a mapping of keys to values",
+                "Give a card or a study: `key: value` lines.",
+            )
+        )
     return value
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 from transferscope.stores.block_store import BlockStore
 
 
@@ -93,7 +94,7 @@ class Entry:
     @classmethod
     def from_json(cls, text: str) -> Entry:
         """Return the entry that `to_json` wrote."""
-        field, tile, tiles, skipped = json.loads(text)
+        field, tile, tiles, skipped = parse_json(text)
         logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
         return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])
 
