@@ -5,6 +5,7 @@ from the plan of a study: a new command, or a new option, is in the tests by its
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import shlex
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import pytest
 import torch
 import typer
 
@@ -70,11 +72,14 @@ class Parameter:
         The option, such as ``--table``; None: it is an argument.
     written
         Whether the command writes there.
+    is_folder
+        Whether it is a folder.
     """
 
     name: str
     flag: str | None
     written: bool
+    is_folder: bool
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,10 @@ def _command(name: str, found: Any, known: Mapping[str, list[str]]) -> Command:
         if not is_path and given.name not in PATH_NAMES:
             continue
         flag = given.opts[0] if given.param_type_name == "option" else None
-        help_text = (given.help or "").lower()
-        written = any(word in help_text for word in ("write", "draw the", "folder for"))
-        paths.append(Parameter(given.name, flag, written or given.name == "to"))
+        about = (given.help or "").lower()
+        written = any(word in about for word in ("write", "draw the", "folder for", "folder, or"))
+        is_folder = "folder" in about.replace(",", "").split()[:3]
+        paths.append(Parameter(given.name, flag, written or given.name == "to", is_folder))
     words = known.get(name) or _invented(name, found.params)
     return Command(name, tuple(words), tuple(paths))
 
@@ -222,6 +228,7 @@ def write_everything(folder: Path) -> None:
         "channel_strategies": ["map"],
         "heads": {"kinds": ["logreg"]},
         "knn": {"k": [1]},
+        "figures": {"dpi": 60, "map_points": 100, "gallery": 1},
     }
     write_study(folder, **short)
     cards = "cards/datasets"
@@ -241,7 +248,6 @@ def write_everything(folder: Path) -> None:
         "backbones": ["cards/backbones/tiny.yaml", "cards/backbones/trained.yaml"],
         "aggregate": {"levels": ["fov"]},
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
-        "figures": {"gallery": 4},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}
@@ -256,3 +262,32 @@ def write_everything(folder: Path) -> None:
                 assert ended.code == 0, ended.err
     finally:
         os.chdir(before)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+@contextlib.contextmanager
+def like_any_user() -> Iterator[None]:
+    """Let the rights of files count for this thread, also if it is root's."""
+    # Linux, capabilities(7): version 3, two words; CAP_DAC_OVERRIDE is 1, CAP_DAC_READ_SEARCH 2.
+    libc, header, sets = ctypes.CDLL(None, use_errno=True), _Header(0x20080522, 0), (_Sets * 2)()
+    found = libc.capget(ctypes.byref(header), sets) == 0
+    before = sets[0].effective
+    sets[0].effective = before & ~0b110
+    if not found or libc.capset(ctypes.byref(header), sets):
+        pytest.skip("this user may read every file")
+    try:
+        yield
+    finally:
+        sets[0].effective = before
+        libc.capset(ctypes.byref(header), sets)

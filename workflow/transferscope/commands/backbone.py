@@ -14,14 +14,15 @@ from transferscope.cards.lookup import card_roots, locate_card
 from transferscope.commands.catalogue import catalogue
 from transferscope.commands.options import (
     AsJson,
-    file_argument,
     file_out,
+    path_argument,
     print_json,
     print_table,
     text_path,
 )
 from transferscope.config.model import read_model
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.runtime.plain_files import folder_problem, require_file
 
 if TYPE_CHECKING:
     from transferscope.backbones.inspection import Inspection
@@ -33,7 +34,7 @@ app = Typer(
 WIDE = 200
 
 CheckpointFile = Annotated[
-    Path, file_argument("Checkpoint file (.safetensors, .pth, .pt, .ckpt).", "FILE")
+    Path, path_argument("Checkpoint file (.safetensors, .pth, .pt, .ckpt).", "FILE")
 ]
 Layout = Annotated[str, Option(help="Naming scheme of the weights; auto: detected.")]
 StateKey = Annotated[
@@ -53,6 +54,8 @@ def list_cards(
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
     folders = [root / folder for root in card_roots() if (root / folder).is_dir()]
+    if problems := [problem for each in folders if (problem := folder_problem(each))]:
+        raise UserError(problems)
     if not folders:
         what = "no such folder, here or next to the workflow"
         raise UserError(Problem(str(folder), what, "Give a folder of backbone cards."))
@@ -151,13 +154,13 @@ def _inspected(
     if layout not in known:
         problem = Problem("--layout", f'unknown layout "{layout}"', suggest(layout, known))
         raise UserError(problem)
-    if file.is_dir():
+    if folder_problem(file) is None:
         fix = (
             "Give the file of weights in it; for a folder that transformers saved, write a card "
             "with `source: transformers`."
         )
         raise UserError(Problem(str(file), "is a folder", fix))
-    return inspect_checkpoint(file, layout, state_key, architecture)
+    return inspect_checkpoint(require_file(file), layout, state_key, architecture)
 
 
 def _rows(found: Inspection) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from transferscope.commands.options import (
 )
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import Pretraining
+from transferscope.errors import Problem, UserError
 
 app = Typer()
 
@@ -41,7 +42,10 @@ def loadable(backbone: Located[BackboneCard], weights: Path | None) -> tuple[Any
     """
     from transferscope.backbones.trained import trained_card
 
-    if backbone.card.trained_here and weights is not None:
+    if weights is not None:
+        if not backbone.card.trained_here:
+            what = f"{backbone.card.name} is not trained in a study: its card names its weights"
+            raise UserError(Problem("--weights", what, "Leave --weights out."))
         return trained_card(backbone.card, weights)
     return backbone.card, backbone.path
 

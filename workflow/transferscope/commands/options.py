@@ -114,6 +114,11 @@ def folder_out(about: str, **more: Any) -> Any:
     return Option(parser=_paths(check), metavar="PATH", help=about, **more)
 
 
+def path_argument(about: str, metavar: str) -> Any:
+    """Return an argument for a path that the command itself looks up."""
+    return Argument(parser=_paths(lambda _: None), metavar=metavar, help=about)
+
+
 def file_argument(about: str, metavar: str) -> Any:
     """Return an argument for a file to read."""
     return Argument(parser=_paths(file_problem), metavar=metavar, help=about)

@@ -21,6 +21,7 @@ from transferscope.commands.options import (
     settings_option,
 )
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Probe, ProbeJob
+from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from transferscope.probes.evaluation import Division, ProbeData
@@ -126,6 +127,9 @@ def aggregate(
 
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
+    if (fields is None) != (fields_table is None):
+        what = "one of --fields and --fields-table is missing"
+        raise UserError(Problem("transferscope aggregate", what, "Give both, or none."))
     known = None
     if fields is not None and fields_table is not None:
         known = read_fields(fields, representation, channels, fields_table)

@@ -156,7 +156,7 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
-    merged_config(config)  # What is wrong with the file is said here in fewer words.
+    _parsed(config)  # Says what is wrong with the file in fewer words than Snakemake.
     summary = snakemake_summary(SHIPPED / "Snakefile", ["--configfile", str(config)])
     found = run(summary)
     if as_json:

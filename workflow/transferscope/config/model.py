@@ -142,6 +142,12 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
     if error["type"] == "missing":
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
+    if error["type"] == "union_tag_not_found":
+        tag = error["ctx"]["discriminator"].strip("'")
+        _, nodes = _walk(error["loc"], schema)
+        known = sorted({name for node in (*nodes, schema) for m in _mappings(node) for name in m})
+        fix = f"Add `{tag}:`, one of {', '.join(known)}."
+        return Problem(f"{where}, key {key}", f"the key `{tag}` is missing", fix)
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
     return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
@@ -157,7 +163,7 @@ def _shortened(value: object) -> str:
 
 def _fix_for(error: Any) -> str:
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
-        return ""
+        return "Give a value that the key takes."
     choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
     return suggest(error["input"], choices)
 

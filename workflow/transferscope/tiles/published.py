@@ -162,5 +162,6 @@ def _next_to(manifest: str, name: str) -> str:
 
 def _manifest_of(card: DatasetCard) -> str:
     if card.published is None:
-        raise ValueError(f"{card.name} has no published tiles")
+        what = f"the card of {card.name} names no published tiles"
+        raise UserError(Problem("published", what, "Add `published:` to the card."))
     return card.published
