@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+
+def escaped(text: str, kept: str = "\n\t") -> str:
+    r"""Return a text whose control characters, line separators and lone surrogates are escaped.
+
+    Names of files may hold any of them: printed as they are, they could clear a terminal, or look
+    like lines of a log.
+
+    Parameters
+    ----------
+    text
+        The text.
+    kept
+        Control characters that stay.
+
+    Examples
+    --------
+    >>> print(escaped("plate\x1b[2J"))
+    plate\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in kept or not _is_control(c) else _escape(c) for c in text)
+
+
+def _is_control(character: str) -> bool:
+    # Control characters, marks of the writing direction, surrogates, and line separators.
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -26,8 +59,8 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}"
-        return f"{text}\n      -> {self.fix}" if self.fix else text
+        text = f"{escaped(self.where, '')}: {escaped(self.what)}"
+        return f"{text}\n      -> {escaped(self.fix)}" if self.fix else text
 
 
 class UserError(Exception):

@@ -15,6 +15,7 @@ from pathlib import Path
 from transferscope.backbones.embed import ARRAY, StoreFilling
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 from transferscope.runtime.locks import exclusive
 from transferscope.stores.block_store import UNREADABLE, BlockStore, attributes_of
 from transferscope.stores.manifest import refuse_newer, store_of
@@ -107,7 +108,7 @@ def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
 
 def _fingerprint_of(note: Path) -> str | None:
     try:
-        return str(json.loads(note.read_text(encoding="utf-8"))["fingerprint"])
+        return str(parse_json(note.read_text(encoding="utf-8"))["fingerprint"])
     except (OSError, ValueError, TypeError, LookupError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from transferscope.checkpoints.location import locate
 from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError, first_line, suggest
+from transferscope.runtime.json_text import parse_json
 
 # Side in px of images for networks that take every size.
 USUAL_SIZE = 224
@@ -221,7 +221,7 @@ def _architecture_next_to(path: Path) -> str | None:
 
 def _config_next_to(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -13,6 +13,7 @@ from transferscope.cards.network import ArchitectureBase
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class TrainedManifest:
         removal = shlex.join(["rm", "-f", str(path)])
         fix = f"Remake it: {removal}, then the same snakemake command."
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**parse_json(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise UserError(Problem(str(path), "the manifest does not exist", fix)) from None
         except (ValueError, TypeError):

@@ -14,7 +14,8 @@ from transferscope.cards import CheckpointCard
 from transferscope.checkpoints.conversion import convert, listed
 from transferscope.checkpoints.layouts.base import Converted, Network
 from transferscope.checkpoints.positions import PositionRule, resample_positions
-from transferscope.checkpoints.reading import read_checkpoint
+from transferscope.checkpoints.reading import STATE_DICT, read_checkpoint
+from transferscope.checkpoints.soundness import fault_of_values, fault_of_weights
 from transferscope.checkpoints.sources import checkpoint_file
 from transferscope.errors import Problem, UserError
 
@@ -75,7 +76,10 @@ def _matched(
     """Return the weights of a card's file, converted, and fitted to its network."""
     named = Network(card.architecture, card.arguments, len(card.slots), 0, 0)
     wanted = list(network.state_dict())
-    converted = convert(read_checkpoint(path), card.layout, card.state_key, named, wanted)
+    checkpoint = read_checkpoint(path)
+    if fault := fault_of_values(checkpoint.tensors):
+        raise UserError(Problem(str(path), fault, STATE_DICT))
+    converted = convert(checkpoint, card.layout, card.state_key, named, wanted)
     state = fitted(network, converted)
     if problem := mismatch(network, state, converted, card, path):
         raise UserError(problem)
@@ -124,6 +128,8 @@ def mismatch(
     }
     parts = [f"{label}: {listed(names)}" for label, names in differing.items() if names]
     if not parts:
+        if fault := fault_of_weights(state, wanted):
+            return Problem(str(path), fault, "Download it again, or give another file of weights.")
         return None
     what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
     found = converted.network

@@ -9,7 +9,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from transferscope.checkpoints.pickle_limits import PickleLimitError, check_pickle_limits
+from transferscope.checkpoints.soundness import TreeLimitError, fault_of_tensors, tensors_of
 from transferscope.errors import Problem, UserError, first_line
+from transferscope.runtime.plain_files import require_file
 
 Format = Literal["safetensors", "torch"]
 # First bytes of the files that torch.save writes: a zip archive, or a pickle of protocol 2 and up.
@@ -31,6 +34,7 @@ NUMBER_CODES = {
     "i1": "b", "i2": "h", "i4": "i", "i8": "q",
     "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
 }  # fmt: skip
+STATE_DICT = "Save the state dict of the network alone, as plain tensors."
 REFUSED_GLOBAL = re.compile(r"(?:GLOBAL |class |function |global )[`'\"]?([\w.]+\.[\w.]+)")
 
 
@@ -108,12 +112,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         Where the file is absent or unreadable, holds no tensor, or asks for anything but tensors,
         numbers, text and plain containers; then nothing of it was run.
     """
-    if not path.is_file():
+    if not path.exists():
         what = f"the file {path} does not exist"
         raise UserError(Problem(str(path), what, "Download it, or fix the path."))
-    if _is_torch_file(path):
+    if _is_torch_file(require_file(path)):
         tree = _read_torch(path)
-        tensors = dict(_flattened(tree, ""))
+        try:
+            tensors = dict(tensors_of(tree))
+        except TreeLimitError as error:
+            raise UserError(Problem(str(path), str(error), STATE_DICT)) from None
         found = Checkpoint(path, "torch", tensors, tuple(str(key) for key in tree))
     else:
         tensors = _read_safetensors(path)
@@ -121,7 +128,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not found.tensors:
         held = ", ".join(found.entries[:8]) or "nothing"
         what = f"holds no weights, only {held}"
-        raise UserError(Problem(str(path), what, "Save the state dict of the network."))
+        raise UserError(Problem(str(path), what, STATE_DICT))
+    if fault := fault_of_tensors(found.tensors):
+        raise UserError(Problem(str(path), fault, STATE_DICT))
     return found
 
 
@@ -154,9 +163,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Mapping[Any, Any]:
     """Read a PyTorch file with the unpickler that builds tensors and containers only."""
     try:
+        check_pickle_limits(path)
         with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: what fails, fails below
             content = _unpickled(path)
+    except PickleLimitError as error:
+        what = f"is no file of weights: {error}"
+        raise UserError(Problem(str(path), what, STATE_DICT)) from None
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, error)) from None
     except Exception as error:  # a damaged pickle may raise anything
@@ -184,14 +197,3 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> Problem:
     what = f"holds more than weights, and unpickling that could run code: {asked}"
     fix = "It was not loaded. Save its state dict alone, best as .safetensors."
     return Problem(str(path), what, fix)
-
-
-def _flattened(node: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(node, Tensor):
-        yield name, node
-    elif isinstance(node, Mapping):
-        for key, child in node.items():
-            yield from _flattened(child, f"{name}.{key}" if name else str(key))
-    elif isinstance(node, Sequence) and not isinstance(node, str | bytes):
-        for index, child in enumerate(node):
-            yield from _flattened(child, f"{name}.{index}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -23,7 +24,8 @@ from transferscope.commands import (
     study,
     upkeep,
 )
-from transferscope.errors import UserError
+from transferscope.commands.options import file_out, folder_out
+from transferscope.errors import UserError, escaped
 from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
@@ -97,8 +99,7 @@ class _Tee:
 def _global_options(
     context: Context,
     log: Annotated[
-        Path | None,
-        Option(help="Also write messages, progress and errors to this file."),
+        Path | None, file_out("Also write messages, progress and errors to this file.")
     ] = None,
     results: Annotated[
         Path | None, Option(hidden=True, help="Folder of the study whose job this is.")
@@ -111,17 +112,31 @@ def _global_options(
     if log is not None and _is_first():
         context.with_resource(_exclusive(log))
         with writing(log):
-            copy = log.open("w", encoding="utf-8")
+            copy = log.open("w", encoding="utf-8", errors="backslashreplace")
         sys.stderr = _Tee(sys.__stderr__ or sys.stderr, copy)
         _log_to_stderr()
     if recording := _recording(results, record):
         recording.begin()
 
 
+class _Escaping(logging.Formatter):
+    """Escapes control characters in messages: names of files may hold any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
+
+
 def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Escaping("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _escape_what_is_no_text() -> None:
+    """Print names of files that are not UTF-8 with escapes, where this would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -142,6 +157,7 @@ def _exclusive(log: Path) -> Iterator[None]:
 def main() -> None:
     """Run the command line; a user's mistake ends in a message, not in a traceback."""
     keep_freed_memory()
+    _escape_what_is_no_text()
     try:
         app()
     except UserError as error:
@@ -158,9 +174,9 @@ def main() -> None:
 
 @app.command()
 def schemas(
-    output: Annotated[Path, Option(help="Folder to write into.")],
+    output: Annotated[Path, folder_out("Folder to write into.")],
     defaults: Annotated[
-        Path | None, Option(help="File for the defaults of a study (.yaml).")
+        Path | None, file_out("File for the defaults of a study to write (.yaml).")
     ] = None,
 ) -> None:
     """Write the JSON schemas of config and cards, and the defaults of a study."""

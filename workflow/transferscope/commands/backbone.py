@@ -12,9 +12,17 @@ from typer import Argument, Option, Typer
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import card_roots, locate_card
 from transferscope.commands.catalogue import catalogue
-from transferscope.commands.options import AsJson, print_json, print_table
+from transferscope.commands.options import (
+    AsJson,
+    file_out,
+    path_argument,
+    print_json,
+    print_table,
+    text_path,
+)
 from transferscope.config.model import read_model
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.runtime.plain_files import folder_problem, require_file
 
 if TYPE_CHECKING:
     from transferscope.backbones.inspection import Inspection
@@ -26,7 +34,7 @@ app = Typer(
 WIDE = 200
 
 CheckpointFile = Annotated[
-    Path, Argument(metavar="FILE", help="Checkpoint file (.safetensors, .pth, .pt, .ckpt).")
+    Path, path_argument("Checkpoint file (.safetensors, .pth, .pt, .ckpt).", "FILE")
 ]
 Layout = Annotated[str, Option(help="Naming scheme of the weights; auto: detected.")]
 StateKey = Annotated[
@@ -39,13 +47,19 @@ Architecture = Annotated[
 
 @app.command("list")
 def list_cards(
-    folder: Annotated[Path, Option(help="Folder of cards, here and next to the workflow.")] = Path(
+    folder: Annotated[Path, text_path("Folder of cards, here and next to the workflow.")] = Path(
         "resources/backbones"
     ),
     as_json: AsJson = False,
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
-    entries = catalogue([root / folder for root in card_roots()])
+    folders = [root / folder for root in card_roots() if (root / folder).is_dir()]
+    if problems := [problem for each in folders if (problem := folder_problem(each))]:
+        raise UserError(problems)
+    if not folders:
+        what = "no such folder, here or next to the workflow"
+        raise UserError(Problem(str(folder), what, "Give a folder of backbone cards."))
+    entries = catalogue(folders)
     if as_json:
         print_json([asdict(entry) for entry in entries])
         return
@@ -101,7 +115,7 @@ def card(
     file: CheckpointFile,
     name: Annotated[str | None, Option(help="Name of the card. Default: the file's.")] = None,
     output: Annotated[
-        Path | None, Option(help="Card to write. Default: NAME.yaml in the working folder.")
+        Path | None, file_out("Card to write. Default: NAME.yaml in the working folder.")
     ] = None,
     layout: Layout = "auto",
     state_key: StateKey = None,
@@ -140,13 +154,13 @@ def _inspected(
     if layout not in known:
         problem = Problem("--layout", f'unknown layout "{layout}"', suggest(layout, known))
         raise UserError(problem)
-    if file.is_dir():
+    if folder_problem(file) is None:
         fix = (
             "Give the file of weights in it; for a folder that transformers saved, write a card "
             "with `source: transformers`."
         )
         raise UserError(Problem(str(file), "is a folder", fix))
-    return inspect_checkpoint(file, layout, state_key, architecture)
+    return inspect_checkpoint(require_file(file), layout, state_key, architecture)
 
 
 def _rows(found: Inspection) -> list[tuple[str, str]]:

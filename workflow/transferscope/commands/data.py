@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Option, Typer
 
 from transferscope.cards import SimulateSettings
 from transferscope.commands.options import (
@@ -16,6 +16,10 @@ from transferscope.commands.options import (
     ManifestOut,
     TableIn,
     TableOut,
+    file_in,
+    file_out,
+    folder_argument,
+    folder_out,
     settings_from_json,
     settings_option,
 )
@@ -25,18 +29,16 @@ from transferscope.errors import Problem, UserError
 app = Typer()
 logger = logging.getLogger(__name__)
 
-SheetIn = Annotated[Path, Option(help="Sample sheet (TSV or CSV), one row per field.")]
-QualityOut = Annotated[Path, Option(help="Quality table to write (.csv).")]
-SkippedOut = Annotated[Path, Option(help="Table of skipped fields to write (.tsv).")]
+SheetIn = Annotated[Path, file_in("Sample sheet (TSV or CSV), one row per field.")]
+QualityOut = Annotated[Path, file_out("Quality table to write (.csv).")]
+SkippedOut = Annotated[Path, file_out("Table of skipped fields to write (.tsv).")]
 BadFields = Annotated[str, Option(help="stop or skip, at an unusable field.")]
 Workers = Annotated[int, Option(help="Fields processed in parallel.")]
 
 
 @app.command()
 def simulate(
-    sheet: Annotated[
-        Path, Option(help="Sample sheet to write; the images are written next to it.")
-    ],
+    sheet: Annotated[Path, file_out("Sample sheet to write; the images are written next to it.")],
     settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
     domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
     seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
@@ -62,10 +64,10 @@ def simulate(
 @app.command()
 def fetch(
     card: CardIn,
-    sheet: Annotated[Path, Option(help="Sample sheet to write; the files are written next to it.")],
+    sheet: Annotated[Path, file_out("Sample sheet to write; the files are written next to it.")],
     manifest: Annotated[
         Path | None,
-        Option(help="Manifest to write. Default: fetched.json next to the sheet."),
+        file_out("Manifest to write. Default: fetched.json next to the sheet."),
     ] = None,
 ) -> None:
     """Fetch the raw files of a public dataset, and write its sample sheet."""
@@ -142,10 +144,8 @@ def cells(
     table: TableOut,
     quality: QualityOut,
     skipped: SkippedOut,
-    plausibility: Annotated[
-        Path, Option(help="Table of segmentation plausibility to write (.csv).")
-    ],
-    overlays: Annotated[Path, Option(help="Folder to draw the cells' outlines into.")],
+    plausibility: Annotated[Path, file_out("Table of segmentation plausibility to write (.csv).")],
+    overlays: Annotated[Path, folder_out("Folder to draw the cells' outlines into.")],
     bad_tiles: BadFields = "stop",
     workers: Workers = 2,
 ) -> None:
@@ -171,7 +171,7 @@ def contact_sheets(
     tiles: ManifestIn,
     table: TableIn,
     card: CardIn,
-    output: Annotated[Path, Option(help="Folder to write one figure per class into.")],
+    output: Annotated[Path, folder_out("Folder to write one figure per class into.")],
 ) -> None:
     """Draw a contact sheet of tiles for each class."""
     from transferscope.tiles.contact_sheets import draw_contact_sheets
@@ -183,20 +183,20 @@ def contact_sheets(
 def splits(
     table: TableIn,
     card: CardIn,
-    splits: Annotated[Path, Option(help="Split table to write (.parquet).")],
+    splits: Annotated[Path, file_out("Split table to write (.parquet).")],
     settings: Annotated[SplitSettings, settings_option(SplitSettings)],
 ) -> None:
     """Divide the tiles into folds, once for all probes."""
     from transferscope.probes.splits import make_splits, write_splits
-    from transferscope.stores.parquet import read_parquet
+    from transferscope.stores.parquet import read_tile_table
 
-    divided = make_splits(read_parquet(table), card.card, settings, str(table))
+    divided = make_splits(read_tile_table(table), card.card, settings, str(table))
     write_splits(divided, splits)
 
 
 @app.command()
 def sheet(
-    folder: Annotated[Path, Argument(help="Folder of the images.")],
+    folder: Annotated[Path, folder_argument("Folder of the images.", "FOLDER")],
     pattern: Annotated[
         str | None,
         Option(help="Pattern of the file names, such as '{group}_{fov}.tif'."),
@@ -219,7 +219,7 @@ def sheet(
     ] = None,
     output: Annotated[
         Path | None,
-        Option(help="Sheet to write. Default: samples.tsv in the folder."),
+        file_out("Sheet to write. Default: samples.tsv in the folder."),
     ] = None,
 ) -> None:
     """Write a sample sheet from a folder and a file-name pattern."""

@@ -9,14 +9,22 @@ from typer import Option, Typer
 
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import Located
-from transferscope.commands.options import BackboneIn, ManifestIn, ManifestOut, settings_option
+from transferscope.commands.options import (
+    BackboneIn,
+    ManifestIn,
+    ManifestOut,
+    file_in,
+    file_out,
+    settings_option,
+)
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import Pretraining
+from transferscope.errors import Problem, UserError
 
 app = Typer()
 
 TrainedWeights = Annotated[
-    Path | None, Option(help="Manifest of a backbone that was trained in the study.")
+    Path | None, file_in("Manifest of a backbone that was trained in the study.")
 ]
 StrategyName = Annotated[str, Option(help="Channel strategy, such as map-random-0.")]
 ComputeOption = Annotated[ComputeSettings, settings_option(ComputeSettings)]
@@ -34,7 +42,10 @@ def loadable(backbone: Located[BackboneCard], weights: Path | None) -> tuple[Any
     """
     from transferscope.backbones.trained import trained_card
 
-    if backbone.card.trained_here and weights is not None:
+    if weights is not None:
+        if not backbone.card.trained_here:
+            what = f"{backbone.card.name} is not trained in a study: its card names its weights"
+            raise UserError(Problem("--weights", what, "Leave --weights out."))
         return trained_card(backbone.card, weights)
     return backbone.card, backbone.path
 
@@ -64,7 +75,7 @@ def embed_part(
     manifest: ManifestOut,
     part: Annotated[int, Option(help="Number of the part, from 0.")],
     parts: Annotated[int, Option(help="Number of parts.")],
-    output: Annotated[Path, Option(help="Record to write when the part is done (.json).")],
+    output: Annotated[Path, file_out("Record to write when the part is done (.json).")],
     settings: ComputeOption,
     weights: TrainedWeights = None,
 ) -> None:
@@ -80,7 +91,7 @@ def embed_part(
 @app.command("embed-finish")
 def embed_finish(
     manifest: ManifestOut,
-    part: Annotated[list[Path], Option(help="Record of a part; once per part, in order.")],
+    part: Annotated[list[Path], file_in("Record of a part; once per part, in order.")],
 ) -> None:
     """Check an embedding store that several jobs have filled, and write its manifest."""
     from transferscope.backbones.embed_parts import finish_store
@@ -93,7 +104,7 @@ def pretrain(
     backbone: BackboneIn,
     manifest: Annotated[
         Path,
-        Option(help="Manifest to write; weights and history are written next to it."),
+        file_out("Manifest to write; weights and history are written next to it."),
     ],
     settings: Annotated[Pretraining, settings_option(Pretraining)],
 ) -> None:

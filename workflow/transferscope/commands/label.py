@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option, Typer
 
-from transferscope.commands.options import CardIn, ManifestIn, TableIn
+from transferscope.commands.options import (
+    CardIn,
+    ManifestIn,
+    TableIn,
+    file_in,
+    file_out,
+)
 from transferscope.errors import Problem, UserError, suggest
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ def label(
     tiles: ManifestIn,
     table: TableIn,
     card: CardIn,
-    output: Annotated[Path, Option(help="Page to write (.html).")] = Path("label.html"),
+    output: Annotated[Path, file_out("Page to write (.html).")] = Path("label.html"),
     n: Annotated[int, Option("--n", min=1, help="Number of tiles to draw.")] = 200,
     seed: Annotated[int, Option(help="Seed of the draw.")] = 0,
     balance: Annotated[
@@ -42,7 +48,7 @@ def label(
     size: Annotated[int, Option(min=16, help="Side in px; larger tiles are shrunk.")] = 256,
     labelled: Annotated[
         Path | None,
-        Option(help="An earlier label table: its tiles are not drawn, its rows are kept."),
+        file_in("An earlier label table: its tiles are not drawn, its rows are kept."),
     ] = None,
 ) -> None:
     """Write a page of tiles to label: one file, which works offline in any browser."""
@@ -88,10 +94,10 @@ def label(
 
 
 def _read(tiles: Path, table: Path) -> tuple[TileStore, pd.DataFrame]:
-    from transferscope.stores.parquet import read_parquet
+    from transferscope.stores.parquet import read_tile_table
     from transferscope.stores.tile_store import TileStore
 
-    store, tile_table = TileStore(tiles), read_parquet(table)
+    store, tile_table = TileStore(tiles), read_tile_table(table)
     if tile_table["tile_id"].tolist() != store.tile_ids:
         fix = "Give store and table of the same dataset and study."
         raise UserError(Problem(str(table), f"holds other tiles than {tiles.name}", fix))

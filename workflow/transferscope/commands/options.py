@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,13 @@ from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located
 from transferscope.config.model import read_model, validate
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.json_text import parse_json
+from transferscope.runtime.plain_files import (
+    file_problem,
+    folder_problem,
+    name_problem,
+    output_problem,
+)
 
 BASE_CONFIG = "config.yaml"
 GIB = 2**30
@@ -21,6 +29,8 @@ GIB = 2**30
 
 def _card(model: Any, what: str) -> Any:
     def read(path: str) -> Located[Any]:
+        if problem := name_problem(path):
+            raise UserError(problem)
         return Located(read_model(Path(path), model), Path(path))
 
     return Option(parser=read, metavar="PATH", help=f"{what} card (.yaml).")
@@ -60,18 +70,72 @@ def parsed_json(text: str, option: str) -> Any:
         Where the text is not JSON.
     """
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(Problem(option, f"not valid JSON: {error}")) from None
 
 
-ManifestIn = Annotated[Path, Option(help="Manifest (.json) of the store to read.")]
-ManifestOut = Annotated[Path, Option(help="Manifest to write; the store is written next to it.")]
+def _paths(check: Callable[[Path], Problem | None]) -> Callable[..., Path]:
+    """Return a parser of paths that refuses what the command could not use, before it starts."""
+
+    def path(given: str | Path) -> Path:
+        problem = name_problem(str(given)) or check(Path(given))
+        if problem is not None:
+            raise UserError(problem)
+        return Path(given)
+
+    return path
+
+
+# Every option or argument that is a path is one of these.
+def text_path(about: str, **more: Any) -> Any:
+    """Return an option for a path that the command itself looks up."""
+    return Option(parser=_paths(lambda _: None), metavar="PATH", help=about, **more)
+
+
+def file_in(about: str, **more: Any) -> Any:
+    """Return an option for a file to read."""
+    return Option(parser=_paths(file_problem), metavar="PATH", help=about, **more)
+
+
+def folder_in(about: str, **more: Any) -> Any:
+    """Return an option for a folder to read."""
+    return Option(parser=_paths(folder_problem), metavar="PATH", help=about, **more)
+
+
+def file_out(about: str, **more: Any) -> Any:
+    """Return an option for a file to write."""
+    return Option(parser=_paths(output_problem), metavar="PATH", help=about, **more)
+
+
+def folder_out(about: str, **more: Any) -> Any:
+    """Return an option for a folder to write into."""
+    check = partial(output_problem, folder=True)
+    return Option(parser=_paths(check), metavar="PATH", help=about, **more)
+
+
+def path_argument(about: str, metavar: str) -> Any:
+    """Return an argument for a path that the command itself looks up."""
+    return Argument(parser=_paths(lambda _: None), metavar=metavar, help=about)
+
+
+def file_argument(about: str, metavar: str) -> Any:
+    """Return an argument for a file to read."""
+    return Argument(parser=_paths(file_problem), metavar=metavar, help=about)
+
+
+def folder_argument(about: str, metavar: str) -> Any:
+    """Return an argument for a folder to read."""
+    return Argument(parser=_paths(folder_problem), metavar=metavar, help=about)
+
+
+ManifestIn = Annotated[Path, file_in("Manifest (.json) of the store to read.")]
+ManifestOut = Annotated[Path, file_out("Manifest to write; the store is written next to it.")]
 CardIn = Annotated[Located[DatasetCard], _card(DatasetCard, "Dataset")]
 BackboneIn = Annotated[Located[BackboneCard], _card(BackboneCard, "Backbone")]
-TableIn = Annotated[Path, Option(help="Tile table (.parquet).")]
-TableOut = Annotated[Path, Option(help="Tile table to write (.parquet).")]
-ConfigIn = Annotated[Path, Argument(help="Study config (.yaml).")]
+TableIn = Annotated[Path, file_in("Tile table (.parquet).")]
+TableOut = Annotated[Path, file_out("Tile table to write (.parquet).")]
+ConfigIn = Annotated[Path, file_argument("Study config (.yaml).", "CONFIG")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
 
 

@@ -15,23 +15,27 @@ from transferscope.commands.options import (
     CardIn,
     ManifestIn,
     TableIn,
+    file_in,
+    file_out,
+    folder_out,
     settings_option,
 )
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Probe, ProbeJob
+from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from transferscope.probes.evaluation import Division, ProbeData
 
 app = Typer()
 
-EmbeddingsIn = Annotated[Path, Option(help="Manifest of the embedding store (.json).")]
+EmbeddingsIn = Annotated[Path, file_in("Manifest of the embedding store (.json).")]
 Representation = Annotated[str, Option(help="`backbone` or `backbone@output`.")]
 Channels = Annotated[str, Option(help="Channel strategy of the store.")]
-SplitsIn = Annotated[Path, Option(help="Split table (.parquet).")]
+SplitsIn = Annotated[Path, file_in("Split table (.parquet).")]
 Threads = Annotated[int, Option(help="Processor cores to use.")]
-ScoresOut = Annotated[Path, Option(help="Score table to write (.parquet).")]
-PredictionsOut = Annotated[Path, Option(help="Table of predictions to write (.parquet).")]
-HalvesOut = Annotated[Path, Option(help="Table of scores in halves to write (.parquet).")]
+ScoresOut = Annotated[Path, file_out("Score table to write (.parquet).")]
+PredictionsOut = Annotated[Path, file_out("Table of predictions to write (.parquet).")]
+HalvesOut = Annotated[Path, file_out("Table of scores in halves to write (.parquet).")]
 
 
 @app.command()
@@ -79,7 +83,7 @@ def finetune(
     card: CardIn,
     scores: ScoresOut,
     predictions: PredictionsOut,
-    losses: Annotated[Path, Option(help="Table of the losses to write (.parquet).")],
+    losses: Annotated[Path, file_out("Table of the losses to write (.parquet).")],
     settings: Annotated[FinetuneProbe, settings_option(FinetuneProbe)],
     compute: ComputeOption,
     weights: TrainedWeights = None,
@@ -105,16 +109,16 @@ def aggregate(
     card: CardIn,
     scores: ScoresOut,
     predictions: Annotated[
-        Path, Option(help="Folder to write one table of predictions per level into.")
+        Path, folder_out("Folder to write one table of predictions per level into.")
     ],
     halves: HalvesOut,
     settings: Annotated[AggregateProbe, settings_option(AggregateProbe)],
     threads: Threads = 2,
     fields: Annotated[
-        Path | None, Option(help="Manifest of the whole fields' embedding store.")
+        Path | None, file_in("Manifest of the whole fields' embedding store.")
     ] = None,
     fields_table: Annotated[
-        Path | None, Option(help="Tile table of the whole fields (.parquet).")
+        Path | None, file_in("Tile table of the whole fields (.parquet).")
     ] = None,
 ) -> None:
     """Score tiles, fields and groups of a store by the same head, on the same folds and halves."""
@@ -123,6 +127,9 @@ def aggregate(
 
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
+    if (fields is None) != (fields_table is None):
+        what = "one of --fields and --fields-table is missing"
+        raise UserError(Problem("transferscope aggregate", what, "Give both, or none."))
     known = None
     if fields is not None and fields_table is not None:
         known = read_fields(fields, representation, channels, fields_table)

@@ -12,6 +12,8 @@ from transferscope.commands.options import (
     CardIn,
     ManifestIn,
     TableIn,
+    file_in,
+    file_out,
     json_option,
     parsed_json,
     settings_option,
@@ -21,6 +23,8 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.errors import UserError
+from transferscope.runtime.plain_files import folder_problem, name_problem
 
 app = Typer()
 
@@ -35,6 +39,8 @@ def _probed(stores: str) -> list[Probed]:
 
 
 def _paths(folder: str) -> StudyPaths:
+    if problem := name_problem(folder) or folder_problem(Path(folder)):
+        raise UserError(problem)
     return StudyPaths(Path(folder))
 
 
@@ -46,7 +52,7 @@ StoresIn = Annotated[
     Sequence[Probed],
     json_option(_probed, "What was evaluated, as JSON: dataset -> representation -> strategies."),
 ]
-Outputs = Annotated[list[Path], Option(help="Figure to write; once per format.")]
+Outputs = Annotated[list[Path], file_out("Figure to write; once per format.")]
 FigureOption = Annotated[FigureSettings, settings_option(FigureSettings)]
 CompareOption = Annotated[CompareSettings, settings_option(CompareSettings)]
 
@@ -116,7 +122,7 @@ def figure(
 
 @app.command("training-curves")
 def training_curves(
-    manifest: Annotated[Path, Option(help="Manifest of a trained backbone.")],
+    manifest: Annotated[Path, file_in("Manifest of a trained backbone.")],
     output: Outputs,
     settings: FigureOption,
 ) -> None:

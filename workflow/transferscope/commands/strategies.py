@@ -9,6 +9,7 @@ from typer import Option, Typer
 
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import card_roots, locate_card
+from transferscope.commands.options import file_out
 from transferscope.config.channel_strategies import ONLY, STRATEGIES, check_name
 from transferscope.errors import Problem, UserError
 
@@ -19,7 +20,7 @@ app = Typer(invoke_without_command=True)
 def strategies(
     dataset: Annotated[str, Option(help="Dataset card, by name or by path.")],
     backbone: Annotated[str, Option(help="Backbone card, by name or by path.")],
-    output: Annotated[list[Path], Option(help="Figure to write; once per format.")],
+    output: Annotated[list[Path], file_out("Figure to write; once per format.")],
     strategy: Annotated[
         list[str] | None,
         Option(help="Channel strategy; may be repeated. Default: all that are possible."),

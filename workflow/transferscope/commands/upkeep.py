@@ -17,6 +17,9 @@ from transferscope.commands.options import (
     BASE_CONFIG,
     AsJson,
     ConfigIn,
+    file_argument,
+    file_out,
+    folder_out,
     print_json,
     print_table,
     size_text,
@@ -25,6 +28,7 @@ from transferscope.commands.study import merged_config
 from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
@@ -69,7 +73,10 @@ def verify(
     from transferscope.upkeep.verify import verify as run
 
     study = Path(what)
-    is_publication, is_archive = is_url(what) or study.is_dir(), study.suffix == ".tar"
+    is_publication = is_url(what) or folder_problem(study) is None
+    if not is_publication and (problem := name_problem(what) or file_problem(study)):
+        raise UserError(problem)
+    is_archive = not is_publication and study.suffix == ".tar"
     if (repair or accept) and (is_publication or is_archive):
         option = "--repair" if repair else "--accept"
         fault = f"{option} works on a study on this machine, not on a publication or an archive"
@@ -221,6 +228,7 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
+    _parsed(config)  # Says what is wrong with the file in fewer words than Snakemake.
     summary = snakemake_summary(SHIPPED / "Snakefile", ["--configfile", str(config)])
     found = run(summary)
     if as_json:
@@ -264,7 +272,7 @@ def _show_status(found: Status, config: Path) -> None:
 
 
 def doctor(
-    results: Annotated[Path, Option(help="Folder for the results.")] = Path("results"),
+    results: Annotated[Path, folder_out("Folder for the results.")] = Path("results"),
     as_json: AsJson = False,
 ) -> None:
     """Check Python, devices, disk, locks and the model hub, and embed a few tiles."""
@@ -284,7 +292,7 @@ def doctor(
 def costs(
     config: ConfigIn = DEFAULT_CONFIG,
     figure: Annotated[
-        list[Path] | None, Option(help="Figure to write, .svg or .png; may be repeated.")
+        list[Path] | None, file_out("Figure to write, .svg or .png; may be repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -320,7 +328,7 @@ def costs(
 
 def export(
     config: ConfigIn = DEFAULT_CONFIG,
-    output: Annotated[Path | None, Option(help="Archive to write (.tar).")] = None,
+    output: Annotated[Path | None, file_out("Archive to write (.tar).")] = None,
     stores: Annotated[bool, Option(help="Include tile and embedding stores.")] = False,
 ) -> None:
     """Pack config, cards, versions and results of a study into one archive with checksums."""
@@ -335,7 +343,7 @@ def export(
 
 
 def publish(
-    studies: Annotated[list[Path], Argument(help="Study configs (.yaml).")],
+    studies: Annotated[list[Path], file_argument("Study configs (.yaml).", "CONFIG...")],
     to: Annotated[str, Option(help="Folder, or URL such as s3://bucket/prefix.")],
     connections: Annotated[int, Option(min=1, help="Files sent in parallel.")] = 16,
 ) -> None:

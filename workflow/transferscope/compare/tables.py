@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from transferscope.probes.score_table import (
     knn_heads,
 )
 from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.json_text import parse_json
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
@@ -185,7 +185,7 @@ def classes_of(path: Path) -> list[str]:
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
-        return [str(c) for c in json.loads(metadata[b"transferscope"])["classes"]]
+        return [str(c) for c in parse_json(metadata[b"transferscope"])["classes"]]
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         what = f"is no prediction table ({type(error).__name__}: {error})"
         raise user_error(path, what, REMAKE) from None

@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from transferscope.config.yaml_limits import MOST_BYTES, check_yaml_limits
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.plain_files import read_bounded
 from transferscope.transport.urls import without_password
 
 # As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
@@ -61,11 +63,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, is not UTF-8, is not valid YAML or is not a mapping.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)
-    except FileNotFoundError:
-        raise UserError(Problem(str(path), "the file does not exist", "Check the path.")) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(Problem(str(path), f"cannot be read: {error}")) from None
+        text = read_bounded(path, MOST_BYTES, "a card or a study").decode("utf-8")
+        check_yaml_limits(text)
+        value = yaml.load(text, SafeLoader)
+    except OSError as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error}", "Check the file.")) from None
+    except UnicodeDecodeError as error:
+        what = f"is no YAML text: {error}"
+        raise UserError(Problem(str(path), what, "Give a YAML file in UTF-8.")) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -75,7 +80,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         what = f"not valid YAML: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
-        raise UserError(Problem(str(path), "is not a mapping of keys to values"))
+        raise UserError(
+            Problem(
+                str(path),
+                "is not a mapping of keys to values",
+                "Give a card or a study: `key: value` lines.",
+            )
+        )
     return value
 
 
@@ -131,6 +142,12 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", "unknown key", suggest(str(location[-1]), known))
     if error["type"] == "missing":
         return Problem(f"{where}, key {key}", "required, but missing", f"Add `{location[-1]}:`.")
+    if error["type"] == "union_tag_not_found":
+        tag = error["ctx"]["discriminator"].strip("'")
+        _, nodes = _walk(error["loc"], schema)
+        known = sorted({name for node in (*nodes, schema) for m in _mappings(node) for name in m})
+        fix = f"Add `{tag}:`, one of {', '.join(known)}."
+        return Problem(f"{where}, key {key}", f"the key `{tag}` is missing", fix)
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
     return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
@@ -146,7 +163,7 @@ def _shortened(value: object) -> str:
 
 def _fix_for(error: Any) -> str:
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
-        return ""
+        return "Give a value that the key takes."
     choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
     return suggest(error["input"], choices)
 

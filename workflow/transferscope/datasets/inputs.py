@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from transferscope.cards import DatasetCard
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.json_text import parse_json
 from transferscope.transport.urls import is_remote, local_path
 
 
@@ -50,7 +50,7 @@ def is_fetched(card: DatasetCard, card_path: Path, manifest: Path) -> bool:
         Manifest of an earlier fetch, which may be absent.
     """
     try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))["made_for"]
+        found = parse_json(manifest.read_text(encoding="utf-8"))["made_for"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return bool(found == fetch_fingerprint(card, card_path))

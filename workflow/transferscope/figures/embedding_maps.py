@@ -43,7 +43,7 @@ from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.parquet import read_parquet
+from transferscope.stores.parquet import read_tile_table
 
 NEIGHBOURS = 10
 DRAWS = 1000
@@ -120,7 +120,7 @@ def draw_embedding_maps(
         Where a store or the table cannot be read or the two do not agree.
     """
     check_outputs(outputs)
-    tiles = LabelledTiles.from_table(read_parquet(table), card.labels, card.task)
+    tiles = LabelledTiles.from_table(read_tile_table(table), card.labels, card.task)
     rows = _rows_to_show(tiles, settings.map_points, card.name)
     with style():
         if len(rows) < FEWEST_TILES:

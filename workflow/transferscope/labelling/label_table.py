@@ -16,7 +16,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, split_labels
 from transferscope.raw.text_tables import read_table
-from transferscope.stores.parquet import read_parquet, write_parquet
+from transferscope.stores.parquet import read_tile_table, write_parquet
 
 MARKS = ("skip", "unsure")
 
@@ -149,7 +149,7 @@ def relabel(
     UserError
         With every problem of the label table, or if the tile table cannot be read.
     """
-    table = with_hand_labels(read_parquet(tile_table), card, card_path, skip=skip)
+    table = with_hand_labels(read_tile_table(tile_table), card, card_path, skip=skip)
     labelled = int((table["labels"] != "").sum())
     logger.info("%s: %d of %d tiles have labels", card.name, labelled, len(table))
     write_parquet(table, output, {"dataset": card.name})

@@ -17,7 +17,7 @@ from transferscope.pretraining.leakage import groups_left_out, numbered, visible
 from transferscope.pretraining.methods.base import Batch
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.manifest import TILES_FORMAT, Manifest, digest_of_ids
-from transferscope.stores.parquet import read_parquet
+from transferscope.stores.parquet import read_tile_table
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
 from transferscope.training.tiles import TrainingTiles, scaled
@@ -70,7 +70,7 @@ class TrainingDataset:
         UserError
             Where store and table do not agree, or nothing is left.
         """
-        table = read_parquet(source.table)
+        table = read_tile_table(source.table)
         rows = visible_rows(table, left_out)
         manifest = Manifest.read(source.tiles, TILES_FORMAT)
         if digest_of_ids(table["tile_id"].tolist()) != manifest.ids_sha256:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName, Pretraining
 from transferscope.probes.splits import TEST, read_splits
-from transferscope.stores.parquet import read_parquet
+from transferscope.stores.parquet import read_tile_table
 
 IntArray = npt.NDArray[np.int64]
 
@@ -57,7 +57,7 @@ def groups_left_out(settings: Pretraining) -> set[str]:
     evaluated += [(each.table, each.splits) for each in settings.sources if each.splits]
     return set().union(
         *(
-            groups_tested(read_parquet(table), read_splits(splits), settings.held_out)
+            groups_tested(read_tile_table(table), read_splits(splits), settings.held_out)
             for table, splits in evaluated
         )
     )
@@ -95,8 +95,8 @@ def confirmed(leakage: Leakage, table: Path, splits: Path) -> Leakage:
     """
     if not isinstance(leakage, LeakageByName):
         return leakage
-    tested = groups_tested(read_parquet(table), read_splits(splits))
-    if any(tested & set(read_parquet(path)["group"]) for path in leakage.named_in):
+    tested = groups_tested(read_tile_table(table), read_splits(splits))
+    if any(tested & set(read_tile_table(path)["group"]) for path in leakage.named_in):
         return Leakage(seen_in_training=leakage.seen_in_training, only=leakage.only)
     return Leakage()
 

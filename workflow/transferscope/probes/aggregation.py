@@ -37,7 +37,7 @@ from transferscope.probes.score_table import HALF_COLUMNS, SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
 from transferscope.runtime.arrays import Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
+from transferscope.stores.parquet import parquet_parts, read_tile_table, write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def read_fields(
     """
     store = EmbeddingStore(manifest)
     embeddings = store.read(output_of(representation), channels)
-    return embeddings, LabelledTiles.from_table(read_parquet(table), [], "multi-label")
+    return embeddings, LabelledTiles.from_table(read_tile_table(table), [], "multi-label")
 
 
 def _heads(probe: AggregateProbe) -> list[Callable[[ProbeData, Sink], ResultTables]]:

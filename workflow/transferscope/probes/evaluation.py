@@ -37,7 +37,7 @@ from transferscope.probes.score_table import (
 from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.parquet import parquet_parts, read_parquet, write_parquet
+from transferscope.stores.parquet import parquet_parts, read_tile_table, write_parquet
 
 Sink = Callable[[pd.DataFrame], None]
 # Predictions buffered before writing: enough for a Parquet row group, little for memory.
@@ -198,7 +198,7 @@ class ProbeData:
             embedding is not finite.
         """
         store = EmbeddingStore(manifest)
-        table = read_parquet(tile_table)
+        table = read_tile_table(tile_table)
         if table["tile_id"].tolist() != store.tile_ids:
             what = f"holds other tiles than {tile_table.name}"
             fix = "Delete the store and its manifest and run the workflow again."

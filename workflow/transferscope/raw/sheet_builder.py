@@ -28,6 +28,7 @@ from transferscope.raw.sheets import (
     split_labels,
 )
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.plain_files import require_file
 
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_NAME = re.compile(r"\{([^{}]*)\}")
@@ -328,6 +329,7 @@ def _keys(row: _Row, column: str) -> list[str]:
 def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
     """Return the labels of each key, in the order of the table."""
     try:
+        require_file(labels.path)
         separator = "\t" if labels.path.suffix.lower() in (".tsv", ".tab") else ","
         table = pd.read_csv(labels.path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

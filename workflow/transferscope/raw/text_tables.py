@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.runtime.plain_files import file_problem
 
 HEADER_ROW = 1
 MOST_ALIKE = 20
@@ -83,6 +84,8 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
 
 
 def _read_text(path: Path, key: str) -> str:
+    if path.exists() and (problem := file_problem(path)):  # a pipe would never end
+        raise UserError(problem)
     try:
         # utf-8-sig drops the byte order mark that spreadsheets put in front.
         return path.read_bytes().decode("utf-8-sig")

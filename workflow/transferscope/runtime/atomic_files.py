@@ -21,6 +21,7 @@ from transferscope.errors import Problem, UserError
 KEPT = "then repeat the command: finished work is kept."
 FREE = f"Free some space, or point `results:` at a larger disk; {KEPT}"
 ALLOW = f"Let this user write there, or point `results:` at another folder; {KEPT}"
+RENAME = "Give another path to write to."
 FAULTS = {
     errno.ENOSPC: ("the disk is full", FREE),
     errno.EDQUOT: ("the disk quota of this user is used up", FREE),
@@ -28,6 +29,11 @@ FAULTS = {
     errno.EROFS: ("the file system is read-only", ALLOW),
     errno.EACCES: ("this user may not write there", ALLOW),
     errno.EPERM: ("this user may not write there", ALLOW),
+    errno.ENAMETOOLONG: ("the name is longer than the file system allows", RENAME),
+    errno.ELOOP: ("links lead in a circle", RENAME),
+    errno.EISDIR: ("a folder is there, not a file", RENAME),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", RENAME),
+    errno.EEXIST: ("a file is there, not a folder", RENAME),
     errno.EIO: ("the disk reports an error", f"Check the system log, repair the disk, {KEPT}"),
 }
 # Files that this process has written.

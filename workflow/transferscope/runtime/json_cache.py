@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 
 
 class JsonCache:
@@ -26,7 +27,7 @@ class JsonCache:
     def __init__(self, path: Path, parse: Callable[[Any], Any]) -> None:
         self._path = path
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = parse_json(path.read_text(encoding="utf-8"))
             self.values = {key: parse(value) for key, value in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             self.values = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from transferscope.errors import UserError, user_error
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import checked_url
@@ -125,7 +126,7 @@ class Manifest:
             If it is missing, damaged, of another format or of a newer version.
         """
         try:
-            value = json.loads(_bytes_of(path))
+            value = parse_json(_bytes_of(path))
             if value["version"] > FORMAT_VERSION:
                 raise newer_version(path, value["version"])
             manifest = cls(**{**value, "shape": tuple(map(operator.index, value["shape"]))})

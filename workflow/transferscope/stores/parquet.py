@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,8 @@ from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
 
 METADATA_KEY = b"transferscope"
+# Columns that every table of tiles has.
+TILE_COLUMNS = ("tile_id", "group", "labels")
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -83,16 +85,25 @@ class _PartWriter:
             self._writer.close()
 
 
-def read_parquet(path: RawFile) -> pd.DataFrame:
+def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table from a local file or an object store; its metadata becomes its `attrs`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needs
+        Columns that it has to have.
 
     Raises
     ------
     UserError
-        If the file is missing or is not a Parquet table.
+        If the file is missing, is not a Parquet table, or lacks a column.
     """
     try:
-        table = pq.read_table(path if isinstance(path, Path) else BytesIO(path.read_bytes()))
+        # Absolute, because what looks like a URL would be taken for one.
+        source = path.absolute() if isinstance(path, Path) else BytesIO(path.read_bytes())
+        table = pq.read_table(source)
     except FileNotFoundError:
         fix = "Run the workflow again: it makes missing files."
         raise user_error(path, "the table does not exist", fix) from None
@@ -100,6 +111,14 @@ def read_parquet(path: RawFile) -> pd.DataFrame:
         remake = "Delete it and run the workflow again."
         fix = remake if isinstance(path, Path) else PUBLISH_AGAIN
         raise user_error(path, f"not a readable table: {error}", fix) from None
+    if missing := [name for name in needs if name not in table.column_names]:
+        what = f"has no column {', '.join(missing)}; it is another kind of table"
+        raise user_error(path, what, "Give the right table.")
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     return frame
+
+
+def read_tile_table(path: RawFile) -> pd.DataFrame:
+    """Read the table of a dataset's tiles; see `read_parquet`."""
+    return read_parquet(path, TILE_COLUMNS)

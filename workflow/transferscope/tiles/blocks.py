@@ -17,6 +17,7 @@ import numpy as np
 
 from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 from transferscope.stores.block_store import BlockStore
 
 
@@ -104,7 +105,7 @@ class Entry:
         text, _, sum_ = text.partition("\n")
         if sum_ and sum_.strip() != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError("differs from its checksum")
-        field, tile, tiles, skipped = json.loads(text)
+        field, tile, tiles, skipped = parse_json(text)
         logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
         return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])
 

@@ -20,7 +20,7 @@ from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.stores.block_store import attributes_of
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
-from transferscope.stores.parquet import read_parquet, write_parquet
+from transferscope.stores.parquet import read_tile_table, write_parquet
 from transferscope.stores.tile_store import TileStore
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RemoteFile
@@ -80,7 +80,7 @@ class PublishedTiles:
             Where it cannot be read, or is not what was sent.
         """
         content = self.read(TABLE)
-        return read_parquet(RemoteFile(self.url(TABLE), len(content), content=content))
+        return read_tile_table(RemoteFile(self.url(TABLE), len(content), content=content))
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -162,5 +162,6 @@ def _next_to(manifest: str, name: str) -> str:
 
 def _manifest_of(card: DatasetCard) -> str:
     if card.published is None:
-        raise ValueError(f"{card.name} has no published tiles")
+        what = f"the card of {card.name} names no published tiles"
+        raise UserError(Problem("published", what, "Add `published:` to the card."))
     return card.published

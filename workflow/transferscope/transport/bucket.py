@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.json_text import parse_json
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.download import Download, DownloadError, download
 from transferscope.transport.patience import Patience
@@ -46,7 +47,7 @@ class BucketFile:
 def saved_listing(url: str, folder: Path) -> list[BucketFile] | None:
     """Return the listing of a bucket saved in a folder by an earlier run, or None."""
     try:
-        saved = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+        saved = parse_json((folder / LISTING).read_text(encoding="utf-8"))
         if saved["url"] != url:
             return None
         return [BucketFile(**entry) for entry in saved["files"]]

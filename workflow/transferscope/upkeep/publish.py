@@ -18,6 +18,7 @@ from typing import Any
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import sync, writing
 from transferscope.runtime.checksum_list import CHECKSUMS, as_list
+from transferscope.runtime.plain_files import name_problem, output_problem
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.manifest import store_of
 from transferscope.study.study import Study
@@ -119,6 +120,8 @@ def publish(study: Study, to: str, connections: int) -> Published:
     UserError
         If there are no results, or the destination cannot be written, or is the study itself.
     """
+    if not is_url(to) and (problem := name_problem(to) or output_problem(Path(to), folder=True)):
+        raise UserError(problem)
     check_current(study)
     place = joined(to if is_url(to) else str(Path(to).absolute()), study.config.study)
     _check_apart(place, study.paths.root)

@@ -24,6 +24,7 @@ from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.job_records import JobRecord
+from transferscope.runtime.json_text import parse_json
 from transferscope.stores.manifest import FORMAT_VERSION
 from transferscope.study.defaults import merged, with_defaults
 
@@ -125,7 +126,7 @@ def read_record(paths: StudyPaths) -> RunRecord | None:
     versions = {}
     if paths.versions.exists():
         try:
-            versions = json.loads(paths.versions.read_text(encoding="utf-8"))
+            versions = parse_json(paths.versions.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             what = f"cannot be read: {error}"
             fix = "Remove it: the next run writes it."
