@@ -60,7 +60,9 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
             )
             for key, name in missing
         )
-    table = table.rename(columns={name: key for key, name in wanted.items()})
+    own = pd.DataFrame({key: table[name] for key, name in wanted.items()})
+    # A further column of the name of an own one is left out: it would be there twice.
+    table = own.join(table.drop(columns=[*{*wanted.values(), *wanted} & {*columns}]))
     separator = settings.label_separator
     given = [{label.strip() for label in cell.split(separator)} for cell in table["labels"]]
     known = sorted(set().union(*given) - {""})

@@ -25,6 +25,7 @@ from transferscope.raw.text_tables import (
     read_table,
     suggest_column,
 )
+from transferscope.runtime.spelling import Likely, quoted
 from transferscope.transport.files import RawFile
 from transferscope.transport.urls import without_password
 
@@ -171,11 +172,16 @@ def check_label_rows(
 
 
 def _check_known(table: pd.DataFrame, known: dict[str, None]) -> Iterator[Finding]:
+    likely = cache(lambda: Likely(known))
     fix = f'Ids are those of the tile table, such as "{next(iter(known), "")}".'
+
+    def offer(tile_id: str) -> str:
+        return f"{fix} {likely().of(tile_id)}".strip()
+
     for row, tile_id in cells_of(table, "tile_id"):
         if tile_id and tile_id not in known:
-            what = f'the dataset has no tile "{tile_id}"'
-            yield Finding(row, "tile_id", "unknown id", what, fix)
+            what = f"the dataset has no tile {quoted(tile_id)}"
+            yield Finding(row, "tile_id", "unknown id", what, partial(offer, tile_id))
 
 
 def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:

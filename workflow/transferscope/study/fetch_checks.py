@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import pandas as pd
-
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
 from transferscope.datasets.annotations import read_annotations, unknown_classes
@@ -14,6 +12,7 @@ from transferscope.datasets.fetch import NO_FIELD, annotation_file, plan
 from transferscope.datasets.planned import named_files
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.probes.splits import check_splits
+from transferscope.raw.text_tables import read_table
 from transferscope.transport.patience import QUICK
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,11 @@ def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:
     """
     if not sheet.is_file() or not manifest.is_file():
         return []
-    table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False)
+    try:
+        table = read_table(sheet)
+    except UserError as error:
+        fix = f"Delete {manifest}: then it is fetched again."
+        return [Problem(problem.where, problem.what, fix) for problem in error.problems]
     gone = [name for name in named_files(table) if not (sheet.parent / name).exists()]
     if not gone:
         return []
