@@ -16,7 +16,7 @@ from transferscope.config.yaml_text import check_keys, flow_yaml
 from transferscope.errors import UserError
 
 generated = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 CARDS = {"card": DATASET_CARD, "backbone": {"name": "tiny", **TINY_NETWORK}, "study": STUDY}
 

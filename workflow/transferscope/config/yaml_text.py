@@ -121,5 +121,7 @@ def flow_yaml(key: str, values: Sequence[str]) -> str:
     >>> flow_yaml("labels", ["golgi", "no", "a, b"])
     "labels: [golgi, 'no', 'a, b']"
     """
-    text = yaml.safe_dump(list(values), default_flow_style=True, allow_unicode=True, width=ENDLESS)
+    # PyYAML writes some odd characters as they are, which do not come back.
+    plain = all(value.isprintable() for value in values)
+    text = yaml.safe_dump(list(values), default_flow_style=True, allow_unicode=plain, width=ENDLESS)
     return f"{key}: {text.strip()}"
