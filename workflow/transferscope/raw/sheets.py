@@ -6,6 +6,7 @@ header is row 1. What its paths mean, and which are allowed, says `places`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -15,6 +16,13 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.one_place import (
+    Fields,
+    FilesSeen,
+    Use,
+    describe,
+    warning_lines,
+)
 from transferscope.raw.places import Places
 from transferscope.raw.text_tables import (
     HEADER_ROW,
@@ -43,6 +51,9 @@ CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
 NAME_FILE = "Name the raw file."
 OWN_ID = "Give each row an id of its own."
+MOST_WARNED = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,10 @@ class SampleSheet:
     def _file_cells(self) -> list[tuple[str, ...]]:
         return list(self.table[list(self.file_columns)].itertuples(index=False, name=None))
 
+    def cell(self, use: Use) -> str:
+        """Return the file of a use as the sheet writes it."""
+        return self._file_cells[use.position][use.channel]
+
     def place(self, position: int) -> str:
         """Return file and row of the field at a position, for error messages."""
         return f"{self.path}, row {self.table.index[position]}"
@@ -133,16 +148,52 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
     table = read_table(path)
     columns, places = list(table.columns), Places(path, card)
     named = str(card_path or "the card")
+    seen = FilesSeen()
     findings = [
         *_check_ids(table),
         *_check_groups(table),
         *_check_fovs(table),
         *_check_labels(table, card, named),
-        *_check_paths(places, table, card, named),
+        *_check_paths(places, table, card, named, seen),
     ]
     if problems := _check_columns(path, columns, card, named) + as_problems(path, findings):
         raise UserError(problems)
-    return SampleSheet(path, _with_defaults(table), file_columns(columns, card), places)
+    sheet = SampleSheet(path, _with_defaults(table), file_columns(columns, card), places)
+    pairs = seen.repeated(lambda use: places.target(sheet.cell(use)))
+    report_repeats(sheet, card, pairs, "file")
+    return sheet
+
+
+def report_repeats(
+    sheet: SampleSheet, card: DatasetCard, pairs: Iterable[tuple[Use, Use]], what: str
+) -> None:
+    """Warn of images that are in several places.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    pairs
+        Uses of one image.
+    what
+        "file" or "pixels".
+
+    Raises
+    ------
+    UserError
+        Where they are in several groups, or files in two channels or two rows, and the card does
+        not say that this is known.
+    """
+    rows = sheet.table.index.tolist()
+    fields = Fields(rows, sheet.table["group"].tolist(), sheet.file_columns, card.channels)
+    stops, warnings = describe(pairs, fields, what, known=card.duplicates == "warn")
+    for line in warning_lines(as_problems(sheet.path, warnings)[:MOST_WARNED]):
+        logger.warning("%s", line)
+    if len(warnings) > MOST_WARNED:
+        what = "rows in all have the file or pixels of another"
+        logger.warning("%s: %d %s", sheet.path, len(warnings), what)
+    if stops:
+        raise UserError(as_problems(sheet.path, stops))
 
 
 def check_label_rows(
@@ -294,20 +345,22 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
 
 
 def _check_paths(
-    places: Places, table: pd.DataFrame, card: DatasetCard, named: str
+    places: Places, table: pd.DataFrame, card: DatasetCard, named: str, seen: FilesSeen
 ) -> Iterator[Finding]:
-    remote: list[tuple[int, str, str]] = []
-    for column in (*file_columns(list(table.columns), card), *MASK_COLUMNS):
-        for row, cell in cells_of(table, column):
+    """Yield what is wrong with the paths, and collect the files of the channels."""
+    remote: list[tuple[int, str, str, int, int]] = []
+    of_channels = file_columns(list(table.columns), card)
+    for number, column in enumerate((*of_channels, *MASK_COLUMNS)):
+        for position, (row, cell) in enumerate(cells_of(table, column)):
             if found := _check_text(places, row, column, cell, named):
                 yield found
             elif places.is_remote(cell):
-                remote.append((row, column, cell))
+                remote.append((row, column, cell, position, number))
             elif cell:
-                yield from _check_there(places, row, column, cell)
-    places.look_up([cell for _, _, cell in remote])
-    for row, column, cell in remote:
-        yield from _check_there(places, row, column, cell)
+                yield from _check_there(places, row, column, cell, (position, number), seen)
+    places.look_up([cell for _, _, cell, _, _ in remote])
+    for row, column, cell, *use in remote:
+        yield from _check_there(places, row, column, cell, use, seen)
 
 
 def _check_text(places: Places, row: int, column: str, cell: str, named: str) -> Finding | None:
@@ -324,15 +377,19 @@ def _check_text(places: Places, row: int, column: str, cell: str, named: str) ->
     return None
 
 
-def _check_there(places: Places, row: int, column: str, cell: str) -> Iterator[Finding]:
-    """Check that the file of an allowed path exists."""
+def _check_there(
+    places: Places, row: int, column: str, cell: str, use: Sequence[int], seen: FilesSeen
+) -> Iterator[Finding]:
+    """Check that the file of an allowed path exists, and note it if it is of a channel."""
     if failure := places.failure(cell):
         what = f"{failure.where}: {failure.what}"
         yield Finding(row, column, "unknown", what, failure.fix)
-    elif not places.exists(cell):
+    elif (identity := places.identity(cell)) is None:
         shown = places.target(cell) if places.is_remote(cell) else cell
         what, fix = f'"{shown}" does not exist', partial(_nearest, places, cell)
         yield Finding(row, column, "no such file", what, fix)
+    elif column not in MASK_COLUMNS:
+        seen.add(use[0], use[1], identity)
 
 
 def _nearest(places: Places, cell: str) -> str:

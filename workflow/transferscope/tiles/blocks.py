@@ -73,12 +73,15 @@ class Entry:
         Its tiles, in row order.
     skipped
         Tiles left out on the way.
+    prints
+        Position of each field in the sheet, and `planes_print` of its pixels.
     """
 
     next_field: int = 0
     next_tile: int = 0
     tiles: list[LoggedTile] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    prints: list[tuple[int, str]] = field(default_factory=list)
 
     def following(self) -> Entry:
         """Return the entry of the following block, empty as yet."""
@@ -88,14 +91,15 @@ class Entry:
         """Return the entry as JSON."""
         tiles = [(tile.position, tile.y, tile.x, tile.quality.tolist()) for tile in self.tiles]
         skipped = list(map(astuple, self.skipped))
-        return json.dumps([self.next_field, self.next_tile, tiles, skipped])
+        return json.dumps([self.next_field, self.next_tile, tiles, skipped, self.prints])
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
-        """Return the entry that `to_json` wrote."""
-        field, tile, tiles, skipped = json.loads(text)
+        """Return the entry that `to_json` wrote; one of an older version cannot be read."""
+        field, tile, tiles, skipped, prints = json.loads(text)
         logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
-        return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])
+        found = [(int(position), str(digest)) for position, digest in prints]
+        return cls(field, tile, logged, [Skipped(*skip) for skip in skipped], found)
 
 
 class BlockLog:
