@@ -23,6 +23,7 @@ from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.tables import write_quality, write_tile_table
 from transferscope.errors import Problem, UserError
 from transferscope.raw.masks import mask_columns
+from transferscope.raw.names import warn_of_names
 from transferscope.raw.one_place import equal_planes
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet, report_repeats
@@ -86,7 +87,9 @@ def make_cells(
         With every problem of the sheet, the headers, the masks or the pixels.
     """
     skip = bad_tiles == "skip"
-    plan = make_cell_plan(read_sheet(sheet_path, card), card, skip=skip)
+    sheet = read_sheet(sheet_path, card)
+    warn_of_names(sheet.table, card, sheet_path)
+    plan = make_cell_plan(sheet, card, skip=skip)
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
     positions = list(filter(folder.has, plan.positions))

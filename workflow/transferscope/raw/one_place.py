@@ -18,7 +18,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.errors import Problem
 from transferscope.raw.text_tables import Finding
 from transferscope.runtime.arrays import Pixels
 
@@ -204,7 +203,8 @@ def describe(
         of_rows.setdefault((first.position, again.position), []).append(
             (first.channel, again.channel)
         )
-    stops, warnings = [], []
+    stops: list[Finding] = []
+    warnings: list[Finding] = []
     for (first_position, position), channels in of_rows.items():
         kind, text = _kind(first_position, position, channels, fields, what)
         fix = FIXES[kind] if known else f"{FIXES[kind]} {KNOWN}"
@@ -239,8 +239,3 @@ def _kind(
 def _among(shared: Sequence[tuple[str, str]]) -> str:
     texts = [name if name == other else f"{other} (there {name})" for name, other in shared]
     return f"channel{'s'[: len(texts) > 1]} {', '.join(dict.fromkeys(texts))}"
-
-
-def warning_lines(problems: Sequence[Problem]) -> list[str]:
-    """Return the text of each warning on one line."""
-    return [f"{p.where}: {p.what}. {p.fix}".strip() for p in problems]

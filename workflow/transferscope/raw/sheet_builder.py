@@ -21,6 +21,7 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.file_checks import first_problems
+from transferscope.raw.names import WRITE_ALIKE, name_problems, warn
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
@@ -36,7 +37,7 @@ from transferscope.raw.text_tables import (
     read_table,
 )
 from transferscope.runtime.atomic_files import write_atomically
-from transferscope.runtime.spelling import Likely, quoted
+from transferscope.runtime.spelling import Likely, quoted, variants
 
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_NAME = re.compile(r"\{([^{}]*)\}")
@@ -182,16 +183,27 @@ def build_sheet(
     absolute = absolute_path(folder)
     outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
+    classes = sorted({label for cell in found for label in split_labels(cell)})
+    warn([*name_problems(table.set_axis(table.index + 2), str(output)), *_alike(classes, labels)])
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
         path=output,
         channels=channels,
-        labels=sorted({label for cell in found for label in split_labels(cell)}),
+        labels=classes,
         n_rows=len(rows),
         n_unlabelled=found.count(""),
         n_unused=len(paths) - sum(len(row.files) for row in rows),
         root=absolute if outside else None,
     )
+
+
+def _alike(classes: Sequence[str], labels: LabelTable | None) -> list[Problem]:
+    """Return the classes of a label table that differ but read as one."""
+    where = str(labels.path) if labels else ""
+    return [
+        Problem(where, f"the labels {spellings.describe()}", WRITE_ALIKE)
+        for spellings in variants(classes)
+    ]
 
 
 def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:

@@ -16,12 +16,12 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.names import warn
 from transferscope.raw.one_place import (
     Fields,
     FilesSeen,
     Use,
     describe,
-    warning_lines,
 )
 from transferscope.raw.places import Places
 from transferscope.raw.text_tables import (
@@ -187,8 +187,7 @@ def report_repeats(
     rows = sheet.table.index.tolist()
     fields = Fields(rows, sheet.table["group"].tolist(), sheet.file_columns, card.channels)
     stops, warnings = describe(pairs, fields, what, known=card.duplicates == "warn")
-    for line in warning_lines(as_problems(sheet.path, warnings)[:MOST_WARNED]):
-        logger.warning("%s", line)
+    warn(as_problems(sheet.path, warnings)[:MOST_WARNED])
     if len(warnings) > MOST_WARNED:
         what = "rows in all have the file or pixels of another"
         logger.warning("%s: %d %s", sheet.path, len(warnings), what)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-# Letters of other alphabets that look like Latin ones; Greek only where no Latin text uses them.
-LOOKALIKES = str.maketrans(
-    "АВЕЅІЈКМНОРСТУХаеѕіјорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧο",
-    "ABESIJKMHOPCTYXaesijopcyxABEZHIKMNOPTYXo",
-)
+# Letters of other alphabets that look like Latin ones, small or as capitals.
+LOOKALIKES = str.maketrans("авеѕіјкмнорстухοАВЕЅІЈКМНОРСТУХΟ", "abesijkmhopctyxoABESIJKMHOPCTYXO")
 HYPHENS = {0x2212, 0x2043, 0x02D7}
 # Shown by no font, though not of a category that says so.
 FILLERS = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x3164, 0xFFA0}
@@ -178,11 +175,9 @@ class Likely:
     """
 
     def __init__(self, known: Collection[str]) -> None:
-        self._known: Mapping[str, list[str]] = {}
-        index: dict[str, list[str]] = {}
+        self._known: dict[str, list[str]] = {}
         for name in dict.fromkeys(known):
-            index.setdefault(_normal(name, LIKELY.values()), []).append(name)
-        self._known = index
+            self._known.setdefault(_normal(name, LIKELY.values()), []).append(name)
 
     def of(self, name: str) -> str:
         """Return a sentence that offers what is likely meant, or nothing."""

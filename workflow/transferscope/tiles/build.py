@@ -15,6 +15,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
+from transferscope.raw.names import warn_of_names
 from transferscope.raw.one_place import equal_planes
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet, report_repeats
@@ -74,7 +75,9 @@ def make_tiles(
         end, where fields of several groups have the same pixels.
     """
     skip = bad_tiles == "skip"
-    plan = make_plan(read_sheet(sheet_path, card), card, skip=skip)
+    sheet = read_sheet(sheet_path, card)
+    warn_of_names(sheet.table, card, sheet_path)
+    plan = make_plan(sheet, card, skip=skip)
     store, log = _open(plan, manifest)
     entries = log.read(store)
     if not skip:
