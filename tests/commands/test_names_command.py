@@ -196,3 +196,23 @@ def test_what_nobody_sees_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = check(path, monkeypatch)
     assert '"P00<U+200B>" (1 row, first 2) and "P00" (2 rows, first 3)' in done.output
     assert "they differ in invisible characters" in done.output
+
+
+@pytest.mark.parametrize("name", ["2-Sep", "Mar-01", "1.00E+05", "1,23457E+11", "#N/A", "#NAME?"])
+def test_what_a_spreadsheet_program_made_of_a_name_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = study(tmp_path, "group", dict.fromkeys(range(3), name))
+    done = check(path, monkeypatch)
+    assert done.exit_code == 0, done.exception
+    assert "1 groups look like dates, numbers or errors" in done.output
+    assert f'"{name}" (3 rows)' in done.output
+
+
+@pytest.mark.parametrize("column", ["group", "fov", "batch"])
+def test_a_line_break_is_no_part_of_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    path = study(tmp_path, column, {1: "P00\nx"})
+    said = message(check(path, monkeypatch))
+    assert f"row 3, column {column}: 'P00\\nx' holds a control character" in said

@@ -59,8 +59,15 @@ def parsed_json(text: str, option: str) -> Any:
     UserError
         Where the text is not JSON.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if again := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(Problem(option, f'the key "{again}" is given twice', "Keep one."))
+        return dict(pairs)
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise UserError(Problem(option, f"not valid JSON: {error}")) from None
 

@@ -6,6 +6,7 @@ A group that is written in two ways counts as two, and its fields are on both si
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from transferscope.errors import Problem
 from transferscope.runtime.spelling import quoted, skeleton, variants
 
 MOST_NAMED = 10
+SHOWN = 3
+MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+CONVERTED = re.compile(
+    rf"^(?:\d{{1,2}}-(?:{MONTHS})(?:-\d{{2,4}})?|(?:{MONTHS})-\d{{1,4}}|\d(?:[.,]\d+)?E\+\d{{2,}}"
+    r"|#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NULL!|NUM!))$",
+    re.MULTILINE,
+)
 # Columns whose names make identity: what it means where one is written in two ways.
 ROLES = {
     "group": ("groups", "Their fields may be on both sides of a split, which is a leak."),
@@ -49,6 +57,8 @@ def name_problems(table: pd.DataFrame, where: str) -> list[Problem]:
         counts = values.value_counts(sort=False)
         counts = counts[counts.index != ""]
 
+        found += _converted(counts, f"{where}, column {column}", role)
+
         def about(name: str, values: pd.Series = values, counts: pd.Series = counts) -> str:
             first = values.index[values == name][0]
             n = int(counts[name])
@@ -62,6 +72,18 @@ def name_problems(table: pd.DataFrame, where: str) -> list[Problem]:
         if len(same) > MOST_NAMED:
             found.append(Problem(place, f"{len(same) - MOST_NAMED} more {role} are like that"))
     return found
+
+
+def _converted(counts: pd.Series, where: str, role: str) -> list[Problem]:
+    """Return a problem for names into which a spreadsheet program may have turned others."""
+    # At once: a sheet may have a million ids.
+    odd = [name for name in CONVERTED.findall("\n".join(counts.index)) if name in counts]
+    if not odd:
+        return []
+    shown = ", ".join(f"{quoted(name)} ({counts[name]} rows)" for name in odd[:SHOWN])
+    what = f"{len(odd)} {role} look like dates, numbers or errors that a spreadsheet program made"
+    fix = "Compare them with the source: SEPT2 becomes 2-Sep, 1E5 becomes 1.00E+05."
+    return [Problem(where, f"{what}: {shown}", fix)]
 
 
 def class_problems(card: DatasetCard, where: str) -> list[Problem]:

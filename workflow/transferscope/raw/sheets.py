@@ -7,6 +7,7 @@ header is row 1. What its paths mean, and which are allowed, says `places`.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -52,6 +53,7 @@ LABEL_SEPARATOR = ";"
 NAME_FILE = "Name the raw file."
 OWN_ID = "Give each row an id of its own."
 MOST_WARNED = 5
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +154,7 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
     findings = [
         *_check_ids(table),
         *_check_groups(table),
+        *_check_characters(table),
         *_check_fovs(table),
         *_check_labels(table, card, named),
         *_check_paths(places, table, card, named, seen),
@@ -309,6 +312,15 @@ def _check_groups(table: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(row, "group", "no group", "is empty", fix)
 
 
+def _check_characters(table: pd.DataFrame) -> Iterator[Finding]:
+    """Yield names that a line break or another control character divides."""
+    for column in ("group", "fov", "batch"):
+        for row, name in cells_of(table, column):
+            if not name.isprintable() and CONTROL.search(name):
+                what = f"{name!r} holds a control character"
+                yield Finding(row, column, "odd name", what, "Use printable characters.")
+
+
 def _check_fovs(table: pd.DataFrame) -> Iterator[Finding]:
     groups = cells_of(table, "group")
     seen: dict[str, tuple[str, int]] = {}
@@ -333,8 +345,9 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
     labels = split_labels(cell)
     for label in labels:
         if label not in card.labels:
-            fix = f"{suggest(label, card.labels)} Labels are listed in {named}."
-            yield "unknown label", f'unknown label "{label}"', fix
+            meant = Likely(card.labels).of(label) or suggest(label, card.labels)
+            fix = f"{meant} Labels are listed in {named}."
+            yield "unknown label", f"unknown label {quoted(label)}", fix
     for label in sorted({x for x in labels if labels.count(x) > 1}):
         yield "same label", f'the label "{label}" is given twice', "Remove one."
     if card.task == "single-label" and len(labels) > 1:
@@ -396,4 +409,4 @@ def _nearest(places: Places, cell: str) -> str:
     names = places.neighbours(cell)
     if names is None:
         return f"The folder {folder} does not exist either: check the path."
-    return suggest(name, names[:10_000])
+    return Likely(names).of(name) or suggest(name, names[:10_000])

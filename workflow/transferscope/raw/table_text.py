@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def read_records(path: Path, key: str) -> list[Record]:
         text, lines_before, declared = text[found.end() :], 1, found[1]
     records = []
     if text.strip():
-        parser = _Parser(path, list(io.StringIO(text, newline="")), lines_before)
+        parser = _Parser(path, text, lines_before)
         records = parser.records(declared or parser.delimiter())
     if not records:
         raise UserError(Problem(str(path), "the sheet is empty", "Write a header and rows."))
@@ -139,26 +139,30 @@ def _decoded(path: Path, content: bytes) -> str:
 
 
 class _Parser:
-    """Splits lines into rows of cells.
+    """Splits text into rows of cells.
 
     Parameters
     ----------
     path
         The file, for messages.
-    lines
-        Its lines with their ends.
+    text
+        Its content.
     before
-        Number of lines in front of them.
+        Number of lines in front of it.
     """
 
-    def __init__(self, path: Path, lines: Sequence[str], before: int) -> None:
-        self._path, self._lines, self._before = path, lines, before
-        self._quoted = any('"' in line for line in lines)
+    def __init__(self, path: Path, text: str, before: int) -> None:
+        self._path, self._text, self._before = path, text, before
+        # Lines with their ends; of a table without quotes, which may be large, none is looked at.
+        self._lines = list(self._each_line()) if '"' in text else []
+
+    def _each_line(self) -> Iterator[str]:
+        return io.StringIO(self._text, newline="")
 
     def delimiter(self) -> str:
         """Return the delimiter."""
         usual = USUAL.get(self._path.suffix.lower())
-        header = re.sub('"[^"]*"', "", next(line for line in self._lines if line.strip()))
+        header = re.sub('"[^"]*"', "", next(filter(str.strip, self._each_line())))
         present = [delimiter for delimiter in DELIMITERS if delimiter in header]
         if len(present) < 2:
             return (present or [usual or "\t"])[0]
@@ -199,7 +203,7 @@ class _Parser:
             if not any(cells):
                 continue
             width = width or len(cells)
-            if self._quoted:
+            if self._lines:
                 self._check_quotes(first, last, cells, delimiter, width)
             found.append(Record(row, first + self._before, cells))
 
@@ -207,7 +211,7 @@ class _Parser:
         """Yield the first and last line of each row, from 1, and its cells."""
         csv.field_size_limit(LONGEST_CELL)
         reader = csv.reader(
-            iter(self._lines), delimiter=delimiter, strict=True, skipinitialspace=delimiter != " "
+            self._each_line(), delimiter=delimiter, strict=True, skipinitialspace=delimiter != " "
         )
         first = 1
         for cells in reader:

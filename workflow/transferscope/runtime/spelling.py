@@ -147,10 +147,14 @@ class Spellings:
 
 def variants(names: Collection[str]) -> list[Spellings]:
     """Return the names that differ but read as one."""
+    first: dict[str, str] = {}
     alike: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        alike.setdefault(skeleton(name), []).append(name)
-    return [Spellings(same) for same in alike.values() if len(same) > 1]
+    for name in names:
+        seen = first.setdefault(skeleton(name), name)
+        if seen != name:  # of a million names, few
+            same = alike.setdefault(seen, [seen])
+            same += [] if name in same else [name]
+    return [Spellings(same) for same in alike.values()]
 
 
 def quoted(name: str) -> str:
