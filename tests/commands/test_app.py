@@ -49,6 +49,8 @@ def test_settings_that_are_no_json_or_have_a_typo_are_refused(tmp_path):
     assert "--settings: not valid JSON" in done.stderr
     done = run("simulate", "--sheet", sheet, "--settings", json.dumps({"domian": "hpa"}))
     assert 'Did you mean "domain"?' in done.stderr
+    done = run("simulate", "--sheet", sheet, "--settings", '{"seed": 1, "seed": 2}')
+    assert '--settings: the key "seed" is given twice' in done.stderr
 
 
 @pytest.mark.parametrize("name", ["config", "dataset", "backbone"])

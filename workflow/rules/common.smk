@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from transferscope.config.yaml_text import check_keys
 from transferscope.study.defaults import with_defaults
 from transferscope.runtime.atomic_files import require_writable
 from transferscope.errors import UserError
@@ -34,8 +35,11 @@ def last_rules():
 
 def load_plan():
     """Read the config and its cards; check all input, but only once a run."""
-    where = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
+    files = workflow.overwrite_configfiles or workflow.configfiles
+    where = ", ".join(map(str, files))
     try:
+        for file in files:
+            check_keys(Path(file))
         study = load_study(config, card_roots(), where)
         if workflow.is_main_process:
             until = last_rules()

@@ -151,6 +151,14 @@ class DatasetCard(Model):
         None,
         description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
+    duplicates: Literal["stop", "warn"] = Field(
+        "stop",
+        description=(
+            "Where fields of different groups have the same file or the same pixels, or two "
+            "channels the same file: stop, or warn, because it is known, as where stainings share "
+            "an image of the nuclei."
+        ),
+    )
     collections: list[CollectionName] = Field(
         default_factory=list,
         description=(

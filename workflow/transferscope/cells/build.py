@@ -23,8 +23,10 @@ from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.tables import write_quality, write_tile_table
 from transferscope.errors import Problem, UserError
 from transferscope.raw.masks import mask_columns
+from transferscope.raw.names import warn_of_names
+from transferscope.raw.one_place import equal_planes
 from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import read_sheet
+from transferscope.raw.sheets import read_sheet, report_repeats
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.ordered_map import ordered_map
@@ -85,19 +87,24 @@ def make_cells(
         With every problem of the sheet, the headers, the masks or the pixels.
     """
     skip = bad_tiles == "skip"
-    plan = make_cell_plan(read_sheet(sheet_path, card), card, skip=skip)
+    sheet = read_sheet(sheet_path, card)
+    warn_of_names(sheet.table, card, sheet_path)
+    plan = make_cell_plan(sheet, card, skip=skip)
     folder = _records_of(plan, manifest)
     left_out = [*plan.skipped, *_segment(plan, folder, skip=skip, workers=workers)]
     positions = list(filter(folder.has, plan.positions))
     with_cells: dict[int, int] = {}
     tile_ids: list[str] = []
+    prints = []
     for position in positions:
         record = folder.read(position)
+        prints.append((position, record.prints))
         if record.kept:
             with_cells[position] = record.kept
             tile_ids += plan.tile_ids(position, record.numbers)
         else:
             left_out.append(_without_cells(plan, position, record))
+    report_repeats(plan.sheet, card, equal_planes(prints, len(card.channels)), "pixels")
     if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
         fix = "Check `cells.segmentation` and the limits in `cells.crop`."

@@ -14,6 +14,7 @@ from transferscope.cells.segmentation import SegmentedField, segment
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
+from transferscope.raw.one_place import planes_print
 from transferscope.raw.sheets import AREA_COLUMN, BORDER_COLUMN, CENTRE_COLUMNS
 from transferscope.runtime.arrays import Floats, Indices, Integers, Pixels
 from transferscope.tiles.quality import Quality, measure
@@ -71,6 +72,7 @@ def describe(plan: CellPlan, field: Pixels, segmented: SegmentedField) -> FieldR
         touching=int(measures[BORDER_COLUMN].sum()),
         dropped={name: int((reasons == i).sum()) for i, name in enumerate(DROPPED)},
         covered=float((segmented.cells > 0).mean()),
+        prints=planes_print(field),
     )
 
 

@@ -41,6 +41,8 @@ class FieldRecord:
         Number of cells dropped for each of `DROPPED`; the first reason counts.
     covered
         Share of the field that cells cover.
+    prints
+        `planes_print` of the field; empty in records of older versions.
     """
 
     table: Floats
@@ -50,6 +52,7 @@ class FieldRecord:
     touching: int
     dropped: dict[str, int]
     covered: float
+    prints: str = ""
 
     @property
     def kept(self) -> int:
@@ -98,6 +101,7 @@ class RecordFolder:
                 **{name: getattr(record, name) for name in ARRAYS},
                 counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
                 covered=record.covered,
+                prints=record.prints,
             )
 
     def read(self, position: int) -> FieldRecord:
@@ -107,7 +111,10 @@ class RecordFolder:
             touching, *dropped = found["counts"].tolist()
             counts = dict(zip(DROPPED, dropped, strict=True))
             covered = float(found["covered"])
-        return FieldRecord(**arrays, touching=touching, dropped=counts, covered=covered)
+            prints = str(found["prints"]) if "prints" in found else ""
+        return FieldRecord(
+            **arrays, touching=touching, dropped=counts, covered=covered, prints=prints
+        )
 
     def labels(self, position: int) -> npt.NDArray[np.uint32]:
         """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""

@@ -24,6 +24,7 @@ from transferscope.commands.options import (
     settings_option,
 )
 from transferscope.config.probes import SplitSettings
+from transferscope.config.yaml_text import flow_yaml
 from transferscope.errors import Problem, UserError
 
 app = Typer()
@@ -239,11 +240,10 @@ def sheet(
     logger.info("%s: %d rows, %d without a label", built.path, built.n_rows, built.n_unlabelled)
     if built.n_unused:
         logger.info("%d files do not match the pattern and were left out", built.n_unused)
-    for key, values in (("channels", built.channels), ("labels", built.labels)):
+    roots = [] if built.root is None else [str(built.root)]
+    for key, values in (("channels", built.channels), ("labels", built.labels), ("roots", roots)):
         if values:
-            logger.info("for the dataset card:  %s: [%s]", key, ", ".join(values))
-    if built.root is not None:
-        logger.info("for the dataset card:  roots: [%s]", built.root)
+            logger.info("for the dataset card:  %s", flow_yaml(key, values))
 
 
 def _channel_names(pairs: list[str]) -> dict[str, str]:

@@ -69,8 +69,15 @@ def parsed_json(text: str, option: str) -> Any:
     UserError
         Where the text is not JSON.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if again := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(Problem(option, f'the key "{again}" is given twice', "Keep one."))
+        return dict(pairs)
+
     try:
-        return parse_json(text)
+        return parse_json(text, once)
     except ValueError as error:
         raise UserError(Problem(option, f"not valid JSON: {error}")) from None
 

@@ -9,24 +9,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from transferscope.config.yaml_limits import MOST_BYTES, check_yaml_limits
+from transferscope.config.yaml_limits import MOST_BYTES
+from transferscope.config.yaml_text import ODD_VALUES, parse_yaml
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.plain_files import read_bounded
 from transferscope.transport.urls import without_password
 
-# As safe as `yaml.SafeLoader`, and much faster if libyaml is installed: studies have many cards.
-SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_SHOWN = 200
-# Raised by PyYAML for odd values, such as a date that does not exist.
-YAML_ERRORS = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RecursionError,
-)
+MAX_MESSAGE = 2000
 # Keys of cards that change no embedding, training or score: what they say goes into texts.
 PROSE = {"description", "licence", "citation", "trained_on", "collections"}
 
@@ -60,12 +51,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing, is not UTF-8, is not valid YAML or is not a mapping.
+        If the file is missing, is not UTF-8, is not valid YAML, is not a mapping or gives a key
+        twice.
     """
     try:
         text = read_bounded(path, MOST_BYTES, "a card or a study").decode("utf-8")
-        check_yaml_limits(text)
-        value = yaml.load(text, SafeLoader)
+        value = parse_yaml(text, path)
     except OSError as error:
         raise UserError(Problem(str(path), f"cannot be read: {error}", "Check the file.")) from None
     except UnicodeDecodeError as error:
@@ -76,7 +67,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or "it cannot be parsed"
         raise UserError(Problem(where, f"not valid YAML: {reason}", "Fix the syntax.")) from None
-    except YAML_ERRORS as error:
+    except ODD_VALUES as error:
         what = f"not valid YAML: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Quote the value, or fix the syntax.")) from None
     if not isinstance(value, dict):
@@ -150,6 +141,7 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         return Problem(f"{where}, key {key}", f"the key `{tag}` is missing", fix)
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
+    message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
     return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
 
 

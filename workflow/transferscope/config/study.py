@@ -79,6 +79,14 @@ class StudyConfig(Model):
     bad_tiles: Literal["stop", "skip"] = Field(
         "stop", description="At an unreadable, constant or NaN field: stop, or skip and list it."
     )
+    names: Literal["warn", "strict"] = Field(
+        "warn",
+        description=(
+            "At names that differ but read as one (case, spaces, invisible characters, Unicode "
+            "forms), of groups, classes, batches, fields, ids, datasets or backbones: warn, or "
+            "strict: stop."
+        ),
+    )
     splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from transferscope.cards.fetch import Grades
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.names import nearly_classes
 from transferscope.raw.sheets import split_labels
 from transferscope.raw.text_tables import missing_columns, read_table
 
@@ -121,8 +122,9 @@ def unknown_classes(annotations: pd.DataFrame, classes: Sequence[str], where: st
     where
         File of the card.
     """
-    known = sorted(set(annotations["annotation_name"]) - {""})
-    return not_among(known, classes, where, "no class of the annotations")
+    counts = Counter(name for name in annotations["annotation_name"] if name)
+    problems = not_among(sorted(counts), classes, where, "no class of the annotations")
+    return problems + nearly_classes(counts, classes, f"annotations of {where}")
 
 
 def not_among(

@@ -5,6 +5,7 @@ The atlas stores a field as one file per colour: `<id>_red`, `_green`, `_blue` a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from transferscope.cards.fetch import Colour
 from transferscope.datasets.annotations import not_among
 from transferscope.datasets.planned import FILES, Planned
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.names import nearly_classes
 from transferscope.raw.sheets import CHANNEL_PATH_PREFIX, LABEL_SEPARATOR
 from transferscope.raw.text_tables import Finding, as_problems, cells_of, read_table
 from transferscope.transport.download import Download
@@ -60,12 +62,16 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
             )
             for key, name in missing
         )
-    table = table.rename(columns={name: key for key, name in wanted.items()})
+    own = pd.DataFrame({key: table[name] for key, name in wanted.items()})
+    # A further column of the name of an own one is left out: it would be there twice.
+    table = own.join(table.drop(columns=[*{*wanted.values(), *wanted} & {*columns}]))
     separator = settings.label_separator
     given = [{label.strip() for label in cell.split(separator)} for cell in table["labels"]]
     known = sorted(set().union(*given) - {""})
     problems = as_problems(path, _findings(table))
     problems += not_among(known, card.labels, card_path, "no label of the list")
+    counts = Counter(name for one in given for name in one)
+    problems += nearly_classes(counts, card.labels, f"{path}, column {wanted['labels']}")
     if problems:
         raise UserError(problems)
     labels = [LABEL_SEPARATOR.join(name for name in card.labels if name in one) for one in given]

@@ -16,9 +16,13 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, split_labels
 from transferscope.raw.text_tables import read_table
+from transferscope.runtime.spelling import Likely, quoted
 from transferscope.stores.parquet import read_tile_table, write_parquet
 
 MARKS = ("skip", "unsure")
+SHOWN = 3
+# Rows for which a likely match is looked for.
+MOST_OFFERED = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +127,25 @@ def with_hand_labels(
     path = label_table_of(card, card_path)
     ids = table["tile_id"]
     by_hand = read_label_table(path, card, card_path, None if skip else ids).set_index("tile_id")
-    if unknown := int((~by_hand.index.isin(ids)).sum()):
-        logger.warning("%s: %d rows were left out: no such tile", path, unknown)
+    _report_unmatched(path, ids, by_hand.index)
     carried = [name for name in by_hand.columns if name not in table]
     columns = {name: ids.map(by_hand[name]).fillna("") for name in ["labels", *carried]}
     return table.assign(**columns)
+
+
+def _report_unmatched(path: Path, tiles: pd.Series, named: pd.Index) -> None:
+    """Say which rows name no tile, and how many tiles no row names."""
+    unknown = named[~named.isin(tiles)]
+    if len(unknown):
+        offers = filter(None, map(Likely(tiles).of, unknown[:MOST_OFFERED]))
+        shown = ", ".join(map(quoted, unknown[:SHOWN]))
+        what = f"{len(unknown)} rows were left out: no such tile: {shown}"
+        logger.warning("%s: %s", path, " ".join([what, *list(offers)[:1]]))
+    without = tiles[~tiles.isin(named)]
+    if len(without):
+        shown = ", ".join(map(quoted, without[:SHOWN]))
+        what = "tiles are not in it and count as unlabelled, such as"
+        logger.info("%s: %d of %d %s %s", path, len(without), len(tiles), what, shown)
 
 
 def relabel(

@@ -56,16 +56,17 @@ def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
 
 def _faults(sheet: SampleSheet, column: str) -> Iterator[tuple[int, str, str]]:
     """Yield row, problem and fix of rows without a mask, and of one mask for two fields."""
-    images = {sheet.source(i) for i in range(len(sheet))}
-    first: dict[str, int] = {}
+    place = sheet.places.identity
+    images = {place(cell) for name in sheet.file_columns for cell in sheet.table[name]}
+    first: dict[tuple[int, int] | None, int] = {}
     for row, cell in cells_of(sheet.table, column):
         if not cell:
             yield row, "is empty", "Name the mask, or remove the row."
-        elif cell in images:
+        elif place(cell) in images:
             what = f'"{cell}" is a raw image of this sheet, not a mask'
             yield row, what, "Name the mask of the field."
-        elif first.setdefault(cell, row) != row:
-            what = f'the mask "{cell}" is also that of row {first[cell]}'
+        elif first.setdefault(place(cell), row) != row:
+            what = f'the mask "{cell}" is also that of row {first[place(cell)]}'
             yield row, what, "Name the field's own mask."
 
 

@@ -39,6 +39,7 @@ class Places:
         self._stores += [card.location] if card.location else []
         self._own = _inside(self._folder)
         self._listing = Listing()
+        self._numbers: dict[str, int] = {}
 
     def target(self, cell: str) -> str:
         """Return the file that a path of the sheet means, or its URL without a final slash."""
@@ -98,10 +99,17 @@ class Places:
         failures = self._listing.failures
         return failures.get(_parent(self.target(cell))) if failures else None
 
-    def exists(self, cell: str) -> bool:
-        """Return whether the file of a path is there."""
+    def identity(self, cell: str) -> tuple[int, int] | None:
+        """Return the number of the file system and that of the file of a path.
+
+        Of an object store the first is 0. None: the file is not there.
+        """
         target = self.target(cell)
-        return target in self._listing.entries if self.is_remote(cell) else _exists(target)
+        if not self.is_remote(cell):
+            return _identity(target)
+        if target not in self._listing.entries:
+            return None
+        return 0, self._numbers.setdefault(target, len(self._numbers))
 
     def neighbours(self, cell: str) -> list[str] | None:
         """Return the names next to a file that is not there; None: not even its folder is."""
@@ -148,8 +156,9 @@ def _parent(url: str) -> str:
     return url.rpartition("/")[0]
 
 
-def _exists(target: str) -> bool:
+def _identity(target: str) -> tuple[int, int] | None:
     try:
-        return os.path.exists(target)  # noqa: PTH110 (a million times: pathlib is slow)
+        found = os.stat(target)  # noqa: PTH116 (a million times: pathlib is slow)
     except (OSError, ValueError):  # such as a name that is too long for the file system
-        return False
+        return None
+    return found.st_dev, found.st_ino

@@ -10,6 +10,7 @@ mean what they do in the sheet; every other name becomes a column.
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.file_checks import first_problems
+from transferscope.raw.names import WRITE_ALIKE, name_problems, warn
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
@@ -27,15 +29,26 @@ from transferscope.raw.sheets import (
     RESERVED_COLUMNS,
     split_labels,
 )
+from transferscope.raw.text_tables import (
+    Finding,
+    as_problems,
+    cells_of,
+    missing_columns,
+    read_table,
+)
 from transferscope.runtime.atomic_files import write_atomically
-from transferscope.runtime.plain_files import require_file
+from transferscope.runtime.spelling import Likely, quoted, variants
 
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_NAME = re.compile(r"\{([^{}]*)\}")
 FORGOTTEN = "_"
 SHOWN = 5
+# Keys for which a likely match is looked for.
+MOST_OFFERED = 10_000
 # The separators that label tables use within a cell; `|` is the Human Protein Atlas's.
 TABLE_LABEL_SEPARATORS = re.compile(r"[;|]")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,16 +183,27 @@ def build_sheet(
     absolute = absolute_path(folder)
     outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
+    classes = sorted({label for cell in found for label in split_labels(cell)})
+    warn([*name_problems(table.set_axis(table.index + 2), str(output)), *_alike(classes, labels)])
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
         path=output,
         channels=channels,
-        labels=sorted({label for cell in found for label in split_labels(cell)}),
+        labels=classes,
         n_rows=len(rows),
         n_unlabelled=found.count(""),
         n_unused=len(paths) - sum(len(row.files) for row in rows),
         root=absolute if outside else None,
     )
+
+
+def _alike(classes: Sequence[str], labels: LabelTable | None) -> list[Problem]:
+    """Return the classes of a label table that differ but read as one."""
+    where = str(labels.path) if labels else ""
+    return [
+        Problem(where, f"the labels {spellings.describe()}", WRITE_ALIKE)
+        for spellings in variants(classes)
+    ]
 
 
 def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:
@@ -308,15 +332,54 @@ def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
 
 
 def _look_up(rows: Sequence[_Row], labels: LabelTable) -> list[str]:
-    """Return the labels cell of each row."""
+    """Return the labels cell of each row; what fits nothing on either side is said."""
     known = _read_labels(labels)
     keys = [_keys(row, labels.key) for row in rows]
-    fitting = [next((key for key in of_row if key in known), None) for of_row in keys]
-    if not any(key is not None for key in fitting):
+    fitting = [[key for key in of_row if key in known] for of_row in keys]
+    likely = Likely([key for of_row in keys for key in of_row])
+    if not any(fitting):
         what = f'no key of column "{labels.key}" fits an image, such as "{keys[0][0]}"'
         theirs = ", ".join(f'"{key}"' for key in list(known)[:SHOWN])
-        raise UserError(Problem(str(labels.path), what, f"The first keys are {theirs}."))
-    return ["" if key is None else LABEL_SEPARATOR.join(known[key]) for key in fitting]
+        offers = list(filter(None, map(likely.of, list(known)[:MOST_OFFERED])))
+        fix = f"The first keys are {theirs}. {' '.join(offers[:1])}".strip()
+        raise UserError(Problem(str(labels.path), what, fix))
+    _check_one_meaning(rows, fitting, known, labels)
+    used = {key for of_row in fitting for key in of_row}
+    unused = [key for key in known if key not in used]
+    without = [of_row[0] for of_row, fits in zip(keys, fitting, strict=True) if not fits]
+    if unused:
+        logger.warning("%s: %s", labels.path, _unmatched("keys fit no image", unused, likely))
+    if without:
+        text = _unmatched("images have no key", without, Likely(unused))
+        logger.warning("%s: %s", labels.path, text)
+    return [LABEL_SEPARATOR.join(known[fits[0]]) if fits else "" for fits in fitting]
+
+
+def _unmatched(what: str, names: Sequence[str], likely: Likely) -> str:
+    """Return how many names match nothing, the first of them, and what they are likely to mean."""
+    shown = ", ".join(map(quoted, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+    offered = [(name, offer) for name in names[:MOST_OFFERED] if (offer := likely.of(name))]
+    hints = [f"{quoted(name)}: {offer}" for name, offer in offered[:SHOWN]]
+    return " ".join([f"{len(names)} {what}: {shown}.", *hints])
+
+
+def _check_one_meaning(
+    rows: Sequence[_Row],
+    fitting: Sequence[list[str]],
+    known: Mapping[str, list[str]],
+    labels: LabelTable,
+) -> None:
+    """Refuse images that several keys fit, of which each gives other labels."""
+    problems = []
+    for row, fits in zip(rows, fitting, strict=True):
+        if len({tuple(sorted(known[key])) for key in fits}) > 1:
+            keys = " and ".join(map(quoted, dict.fromkeys(fits)))
+            what = f'the keys {keys} both fit "{row.first_file.as_posix()}", with other labels'
+            fix = "Name the column as the part of the pattern that its keys are, such as group."
+            problems.append(Problem(f"{labels.path}, column {labels.key}", what, fix))
+    if problems:
+        where = str(labels.path)
+        raise UserError(first_problems(problems, where, "images are fitted by two keys", SHOWN))
 
 
 def _keys(row: _Row, column: str) -> list[str]:
@@ -328,24 +391,34 @@ def _keys(row: _Row, column: str) -> list[str]:
 
 def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
     """Return the labels of each key, in the order of the table."""
-    try:
-        require_file(labels.path)
-        separator = "\t" if labels.path.suffix.lower() in (".tsv", ".tab") else ","
-        table = pd.read_csv(labels.path, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        fix = "Check the path; the table must be CSV or TSV in UTF-8."
-        raise UserError(Problem(str(labels.path), f"cannot be read: {error}", fix)) from None
+    table = read_table(labels.path, "--labels")
     columns = list(table.columns)
-    if missing := [name for name in (labels.key, labels.label) if name not in columns]:
-        raise UserError(
-            Problem(str(labels.path), f'has no column "{name}"', suggest(name, columns))
-            for name in missing
-        )
+    if missing := missing_columns(labels.path, columns, (labels.key, labels.label)):
+        raise UserError(missing)
     known: dict[str, list[str]] = {}
-    for key, cell in zip(table[labels.key], table[labels.label], strict=True):
+    findings = []
+    merged: dict[str, None] = {}
+    keys = cells_of(table, labels.key)
+    for (row, key), (_, cell) in zip(keys, cells_of(table, labels.label), strict=True):
+        if not key:
+            fix = "Fill it, or remove the row."
+            findings.append(Finding(row, labels.key, "no key", "is empty", fix))
         values = [value.strip() for value in TABLE_LABEL_SEPARATORS.split(cell)]
-        given = known.setdefault(key.strip(), [])
-        given += [v for v in values if v and v not in labels.unlabelled and v not in given]
+        for value in values:
+            if not value.isprintable():
+                what = f"{value!r} holds a control or invisible character"
+                findings.append(Finding(row, labels.label, "odd label", what, "Type it again."))
+        found = [value for value in dict.fromkeys(values) if value not in ("", *labels.unlabelled)]
+        if key in known and set(found) != set(known[key]):
+            merged[key] = None
+        given = known.setdefault(key, [])
+        given += [value for value in found if value not in given]
+    if findings:
+        raise UserError(as_problems(labels.path, findings))
+    if merged:
+        shown = ", ".join(map(quoted, list(merged)[:SHOWN]))
+        what = "keys have several rows with different labels, which are all taken"
+        logger.warning("%s: %d %s: %s", labels.path, len(merged), what, shown)
     return known
 
 

@@ -6,6 +6,8 @@ header is row 1. What its paths mean, and which are allowed, says `places`.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -15,6 +17,13 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.raw.names import warn
+from transferscope.raw.one_place import (
+    Fields,
+    FilesSeen,
+    Use,
+    describe,
+)
 from transferscope.raw.places import Places
 from transferscope.raw.text_tables import (
     HEADER_ROW,
@@ -25,6 +34,7 @@ from transferscope.raw.text_tables import (
     read_table,
     suggest_column,
 )
+from transferscope.runtime.spelling import Likely, quoted
 from transferscope.transport.files import RawFile
 from transferscope.transport.urls import without_password
 
@@ -42,6 +52,10 @@ CHANNEL_PATH_PREFIX = "path_"
 LABEL_SEPARATOR = ";"
 NAME_FILE = "Name the raw file."
 OWN_ID = "Give each row an id of its own."
+MOST_WARNED = 5
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,10 @@ class SampleSheet:
     def _file_cells(self) -> list[tuple[str, ...]]:
         return list(self.table[list(self.file_columns)].itertuples(index=False, name=None))
 
+    def cell(self, use: Use) -> str:
+        """Return the file of a use as the sheet writes it."""
+        return self._file_cells[use.position][use.channel]
+
     def place(self, position: int) -> str:
         """Return file and row of the field at a position, for error messages."""
         return f"{self.path}, row {self.table.index[position]}"
@@ -132,16 +150,52 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
     table = read_table(path)
     columns, places = list(table.columns), Places(path, card)
     named = str(card_path or "the card")
+    seen = FilesSeen()
     findings = [
         *_check_ids(table),
         *_check_groups(table),
+        *_check_characters(table),
         *_check_fovs(table),
         *_check_labels(table, card, named),
-        *_check_paths(places, table, card, named),
+        *_check_paths(places, table, card, named, seen),
     ]
     if problems := _check_columns(path, columns, card, named) + as_problems(path, findings):
         raise UserError(problems)
-    return SampleSheet(path, _with_defaults(table), file_columns(columns, card), places)
+    sheet = SampleSheet(path, _with_defaults(table), file_columns(columns, card), places)
+    pairs = seen.repeated(lambda use: places.target(sheet.cell(use)))
+    report_repeats(sheet, card, pairs, "file")
+    return sheet
+
+
+def report_repeats(
+    sheet: SampleSheet, card: DatasetCard, pairs: Iterable[tuple[Use, Use]], what: str
+) -> None:
+    """Warn of images that are in several places.
+
+    Parameters
+    ----------
+    sheet, card
+        The dataset.
+    pairs
+        Uses of one image.
+    what
+        "file" or "pixels".
+
+    Raises
+    ------
+    UserError
+        Where they are in several groups, or files in two channels or two rows, and the card does
+        not say that this is known.
+    """
+    rows = sheet.table.index.tolist()
+    fields = Fields(rows, sheet.table["group"].tolist(), sheet.file_columns, card.channels)
+    stops, warnings = describe(pairs, fields, what, known=card.duplicates == "warn")
+    warn(as_problems(sheet.path, warnings)[:MOST_WARNED])
+    if len(warnings) > MOST_WARNED:
+        what = "rows in all have the file or pixels of another"
+        logger.warning("%s: %d %s", sheet.path, len(warnings), what)
+    if stops:
+        raise UserError(as_problems(sheet.path, stops))
 
 
 def check_label_rows(
@@ -171,11 +225,16 @@ def check_label_rows(
 
 
 def _check_known(table: pd.DataFrame, known: dict[str, None]) -> Iterator[Finding]:
+    likely = cache(lambda: Likely(known))
     fix = f'Ids are those of the tile table, such as "{next(iter(known), "")}".'
+
+    def offer(tile_id: str) -> str:
+        return f"{fix} {likely().of(tile_id)}".strip()
+
     for row, tile_id in cells_of(table, "tile_id"):
         if tile_id and tile_id not in known:
-            what = f'the dataset has no tile "{tile_id}"'
-            yield Finding(row, "tile_id", "unknown id", what, fix)
+            what = f"the dataset has no tile {quoted(tile_id)}"
+            yield Finding(row, "tile_id", "unknown id", what, partial(offer, tile_id))
 
 
 def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
@@ -253,6 +312,15 @@ def _check_groups(table: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(row, "group", "no group", "is empty", fix)
 
 
+def _check_characters(table: pd.DataFrame) -> Iterator[Finding]:
+    """Yield names that a line break or another control character divides."""
+    for column in ("group", "fov", "batch"):
+        for row, name in cells_of(table, column):
+            if not name.isprintable() and CONTROL.search(name):
+                what = f"{name!r} holds a control character"
+                yield Finding(row, column, "odd name", what, "Use printable characters.")
+
+
 def _check_fovs(table: pd.DataFrame) -> Iterator[Finding]:
     groups = cells_of(table, "group")
     seen: dict[str, tuple[str, int]] = {}
@@ -277,8 +345,9 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
     labels = split_labels(cell)
     for label in labels:
         if label not in card.labels:
-            fix = f"{suggest(label, card.labels)} Labels are listed in {named}."
-            yield "unknown label", f'unknown label "{label}"', fix
+            meant = Likely(card.labels).of(label) or suggest(label, card.labels)
+            fix = f"{meant} Labels are listed in {named}."
+            yield "unknown label", f"unknown label {quoted(label)}", fix
     for label in sorted({x for x in labels if labels.count(x) > 1}):
         yield "same label", f'the label "{label}" is given twice', "Remove one."
     if card.task == "single-label" and len(labels) > 1:
@@ -288,20 +357,22 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
 
 
 def _check_paths(
-    places: Places, table: pd.DataFrame, card: DatasetCard, named: str
+    places: Places, table: pd.DataFrame, card: DatasetCard, named: str, seen: FilesSeen
 ) -> Iterator[Finding]:
-    remote: list[tuple[int, str, str]] = []
-    for column in (*file_columns(list(table.columns), card), *MASK_COLUMNS):
-        for row, cell in cells_of(table, column):
+    """Yield what is wrong with the paths, and collect the files of the channels."""
+    remote: list[tuple[int, str, str, int, int]] = []
+    of_channels = file_columns(list(table.columns), card)
+    for number, column in enumerate((*of_channels, *MASK_COLUMNS)):
+        for position, (row, cell) in enumerate(cells_of(table, column)):
             if found := _check_text(places, row, column, cell, named):
                 yield found
             elif places.is_remote(cell):
-                remote.append((row, column, cell))
+                remote.append((row, column, cell, position, number))
             elif cell:
-                yield from _check_there(places, row, column, cell)
-    places.look_up([cell for _, _, cell in remote])
-    for row, column, cell in remote:
-        yield from _check_there(places, row, column, cell)
+                yield from _check_there(places, row, column, cell, (position, number), seen)
+    places.look_up([cell for _, _, cell, _, _ in remote])
+    for row, column, cell, *use in remote:
+        yield from _check_there(places, row, column, cell, use, seen)
 
 
 def _check_text(places: Places, row: int, column: str, cell: str, named: str) -> Finding | None:
@@ -318,15 +389,19 @@ def _check_text(places: Places, row: int, column: str, cell: str, named: str) ->
     return None
 
 
-def _check_there(places: Places, row: int, column: str, cell: str) -> Iterator[Finding]:
-    """Check that the file of an allowed path exists."""
+def _check_there(
+    places: Places, row: int, column: str, cell: str, use: Sequence[int], seen: FilesSeen
+) -> Iterator[Finding]:
+    """Check that the file of an allowed path exists, and note it if it is of a channel."""
     if failure := places.failure(cell):
         what = f"{failure.where}: {failure.what}"
         yield Finding(row, column, "unknown", what, failure.fix)
-    elif not places.exists(cell):
+    elif (identity := places.identity(cell)) is None:
         shown = places.target(cell) if places.is_remote(cell) else cell
         what, fix = f'"{shown}" does not exist', partial(_nearest, places, cell)
         yield Finding(row, column, "no such file", what, fix)
+    elif column not in MASK_COLUMNS:
+        seen.add(use[0], use[1], identity)
 
 
 def _nearest(places: Places, cell: str) -> str:
@@ -334,4 +409,4 @@ def _nearest(places: Places, cell: str) -> str:
     names = places.neighbours(cell)
     if names is None:
         return f"The folder {folder} does not exist either: check the path."
-    return suggest(name, names[:10_000])
+    return Likely(names).of(name) or suggest(name, names[:10_000])

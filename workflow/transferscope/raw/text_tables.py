@@ -1,12 +1,11 @@
 """Tables that people write, TSV or CSV: read strictly, with every problem named by its row.
 
-Rows are numbered as a spreadsheet shows them: the header is row 1.
+One reader for all of them. Rows are numbered as a spreadsheet shows them: the header is row 1.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.runtime.plain_files import file_problem
+from transferscope.raw.table_text import Record, read_records
+from transferscope.runtime.spelling import quoted, visible
 
 HEADER_ROW = 1
 MOST_ALIKE = 20
 MOST_ROWS_NAMED = 5
-LONGEST_CELL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
     path
         A table, TSV or CSV.
     key
-        Key of the dataset card that names it, for error messages.
+        Key of the dataset card, or option, that names it, for error messages.
 
     Returns
     -------
@@ -65,76 +64,67 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
     UserError
         With everything that is wrong with the file as a table.
     """
-    text = _read_text(path, key)
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path))
-    try:
-        records = list(enumerate(reader, start=HEADER_ROW))
-    except csv.Error as error:
-        what = f"not a valid table: {error}"
-        raise UserError(Problem(str(path), what, "Save it again as TSV.")) from None
-    if not records:
-        raise UserError(Problem(str(path), "the sheet is empty", "Write a header and rows."))
-    (_, header), *rows = [(number, [cell.strip() for cell in row]) for number, row in records]
-    rows = [(number, cells) for number, cells in rows if any(cells)]
+    first, *rest = read_records(path, key)
+    header, rows = _without_empty_columns(first.cells, rest)
     if problems := _check_shape(path, header, rows):
         raise UserError(problems)
-    index = pd.Index([number for number, _ in rows], name="row")
-    return pd.DataFrame([cells for _, cells in rows], columns=header, index=index, dtype=str)
+    index = pd.Index([record.row for record in rows], name="row")
+    return pd.DataFrame([record.cells for record in rows], columns=header, index=index, dtype=str)
 
 
-def _read_text(path: Path, key: str) -> str:
-    if path.exists() and (problem := file_problem(path)):  # a pipe would never end
-        raise UserError(problem)
-    try:
-        # utf-8-sig drops the byte order mark that spreadsheets put in front.
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        what = "the sample sheet does not exist" if key == "sheet" else "the file does not exist"
-        problem = Problem(str(path), what, f"Check `{key}:` in the dataset card.")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        what = f"not UTF-8 text: byte 0x{error.object[error.start]:02x}"
-        fix = "Save it as UTF-8 (in a spreadsheet program: Save as, CSV UTF-8)."
-        problem = Problem(f"{path}, line {line}", what, fix)
-    except OSError as error:
-        problem = Problem(str(path), f"cannot be read: {error.strerror}")
-    raise UserError(problem)
+def _without_empty_columns(header: list[str], rows: list[Record]) -> tuple[list[str], list[Record]]:
+    """Leave out columns without a name and content, as spreadsheet programs write them."""
+    if "" not in header or any(len(record.cells) != len(header) for record in rows):
+        return header, rows
+    used = [
+        column
+        for column, name in enumerate(header)
+        if name or any(record.cells[column] for record in rows)
+    ]
+    kept = [Record(r.row, r.line, [r.cells[column] for column in used]) for r in rows]
+    return [header[column] for column in used], kept
 
 
-def _delimiter(text: str, path: Path) -> str:
-    """Return the delimiter that the header uses: tab, comma or semicolon."""
-    header = text.partition("\n")[0]
-    usual = "," if path.suffix.lower() == ".csv" else "\t"
-    return next((delimiter for delimiter in "\t,;" if delimiter in header), usual)
-
-
-def _check_shape(
-    path: Path, header: list[str], rows: Sequence[tuple[int, list[str]]]
-) -> list[Problem]:
+def _check_shape(path: Path, header: list[str], rows: Sequence[Record]) -> list[Problem]:
     """Return what is wrong with the names of the columns and the lengths of the rows."""
     where = f"{path}, row {HEADER_ROW}"
-    problems = [
-        Problem(where, f'the column "{name}" occurs twice', "Rename or remove one of them.")
-        for name, count in Counter(header).items()
-        if name and count > 1
-    ]
-    if "" in header:
-        what = f"column {header.index('') + 1} has no name"
-        problems.append(Problem(where, what, "Name it, or remove it."))
+    problems = list(_check_header(where, header))
     if not rows:
         problems.append(Problem(str(path), "the sheet has no rows", "Add one row per field."))
-    fix = "Quote cells that hold the delimiter; leave no cell out."
-    return problems + as_problems(
-        path,
-        (
-            Finding(
-                row, "", "length", f"has {len(cells)} cells, but the header has {len(header)}", fix
-            )
-            for row, cells in rows
-            if len(cells) != len(header)
-        ),
-    )
+    return problems + as_problems(path, _wrong_lengths(header, rows))
+
+
+def _check_header(where: str, header: list[str]) -> Iterator[Problem]:
+    for name, count in Counter(header).items():
+        if name and count > 1:
+            what = f'the column "{name}" occurs twice'
+            yield Problem(where, what, "Rename or remove one of them.")
+        if name != visible(name) or not name.isprintable():
+            what = f"the name of the column {quoted(name)} holds a character that nobody sees"
+            yield Problem(where, what, f'Type it again: "{" ".join(visible(name).split())}".')
+    if "" in header:
+        what = f"column {header.index('') + 1} has no name"
+        yield Problem(where, what, "Name it, or remove it.")
+    if len(header) == 1 and re.search(r"\S[\s|:]+\S", header[0]):
+        what = f"the header is one cell: {quoted(header[0])}"
+        fix = "Separate columns by tabs, commas or semicolons, or name another delimiter in a"
+        yield Problem(where, what, f"{fix} first line, such as sep=|")
+
+
+def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Finding]:
+    wrong = [record for record in rows if len(record.cells) != len(header)]
+    one_more = len(wrong) == len(rows) and all(len(r.cells) == len(header) + 1 for r in wrong)
+    for record in wrong:
+        fix = "Quote cells that hold the delimiter; leave no cell out."
+        if one_more and not any(r.cells[-1] for r in wrong):
+            fix = "Take the delimiter at the end off every row, or name the column in the header."
+        elif one_more:
+            fix = "Name the first column in the header, or save the table without row names."
+        elif len(record.cells) > len(header) and not any(record.cells[len(header) :]):
+            fix = "Take the delimiter at the end off the row."
+        line = f" (line {record.line})" if record.line != record.row else ""
+        what = f"has {len(record.cells)} cells, but the header has {len(header)}{line}"
+        yield Finding(record.row, "", "length", what, fix)
 
 
 def missing_columns(path: Path, columns: Sequence[str], required: Iterable[str]) -> list[Problem]:
@@ -155,6 +145,9 @@ def suggest_column(name: str, columns: Sequence[str]) -> str:
     by_lower_case = {column.lower(): column for column in columns}
     if name in by_lower_case:
         return f'Did you mean "{by_lower_case[name]}"?'
+    for column in columns:
+        if name in [part.strip() for part in re.split(r"[\t,;|]", column)]:
+            return f"The header was split elsewhere: {quoted(column)} is one cell of it."
     return suggest(name, columns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,13 @@ from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import check_all_masks, check_mask_cells
+from transferscope.raw.names import (
+    class_problems,
+    collisions,
+    name_problems,
+    shared_name_problems,
+    warn,
+)
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.study import Study
@@ -79,6 +87,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     """
     passed = passed or Passed()
     problems = _check_maps(study)
+    problems += _judged(study, _check_names(study))
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.sheet is not None:
@@ -100,6 +109,32 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
             problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
+
+
+def _judged(study: Study, alike: list[Problem]) -> list[Problem]:
+    """Return names that read as one, if they stop the study; else warn of them."""
+    if study.config.names == "strict":
+        return alike
+    warn(alike)
+    return []
+
+
+def _check_names(study: Study) -> list[Problem]:
+    """Return the names that differ but read as one; sheets that cannot be read are passed over."""
+    where = f"study {study.config.study}"
+    problems = collisions(study.all_datasets, "datasets", where)
+    problems += collisions(study.backbones, "backbones", where)
+    groups: dict[str, list[str]] = {}
+    for name, located in study.all_datasets.items():
+        problems += class_problems(located.card, str(located.path))
+        if located.card.sheet is not None:
+            # What is wrong with the sheet itself is reported elsewhere.
+            with suppress(UserError):
+                table = study.sheet(name).table
+                problems += name_problems(table, str(study.sheet_of(name)))
+                groups[name] = table["group"].unique().tolist()
+    # Elsewhere, groups of different datasets are not compared.
+    return problems + (shared_name_problems(groups, where) if study.trained else [])
 
 
 def _check_dataset(
@@ -131,7 +166,9 @@ def _check_published(study: Study, located: Located[DatasetCard], *, scored: boo
         table = published.table()
     except UserError as error:
         return error.problems
-    return _check_table(study, located, table, published.url(TABLE), scored=scored)
+    where = published.url(TABLE)
+    alike = _judged(study, name_problems(table.set_axis(table.index + 1), where))
+    return alike + _check_table(study, located, table, where, scored=scored)
 
 
 def _check_table(
@@ -197,7 +234,8 @@ def _check_fetch(study: Study, located: Located[DatasetCard]) -> list[Problem]:
 
     name, paths = located.card.name, study.paths
     sheet = study.sheet_of(name)
-    problems = check_fetch(located.card, located.path, sheet, study.config.splits)
+    config = study.config
+    problems = check_fetch(located.card, located.path, sheet, config.splits, config.names)
     if paths.tiles(name).is_file():
         # The raw files are no longer needed and may have been deleted.
         return problems

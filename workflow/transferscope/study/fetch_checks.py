@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-
-import pandas as pd
+from typing import Literal
 
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
@@ -14,13 +13,19 @@ from transferscope.datasets.fetch import NO_FIELD, annotation_file, plan
 from transferscope.datasets.planned import named_files
 from transferscope.errors import Problem, UnreachableError, UserError
 from transferscope.probes.splits import check_splits
+from transferscope.raw.names import name_problems, warn
+from transferscope.raw.text_tables import read_table
 from transferscope.transport.patience import QUICK
 
 logger = logging.getLogger(__name__)
 
 
 def check_fetch(
-    card: DatasetCard, card_path: Path, sheet: Path, settings: SplitSettings
+    card: DatasetCard,
+    card_path: Path,
+    sheet: Path,
+    settings: SplitSettings,
+    names: Literal["warn", "strict"] = "warn",
 ) -> list[Problem]:
     """Check annotation table or list, class list and counts, without opening any image.
 
@@ -33,8 +38,8 @@ def check_fetch(
         A card with `fetch`, and its file.
     sheet
         Where the sample sheet is, or will be.
-    settings
-        The study's `splits`.
+    settings, names
+        The study's `splits` and `names`.
     """
     source = card.fetch
     try:
@@ -51,6 +56,11 @@ def check_fetch(
         return error.problems
     if planned.table.empty:
         return [Problem(str(card_path), *NO_FIELD)]
+    where = f"{card_path}: what it fetches"
+    alike = name_problems(planned.table.set_axis(planned.table.index + 1), where)
+    if names == "strict" and alike:
+        return alike
+    warn(alike)
     if card.label_table is not None:
         # Its labels count, not those of the source; they are checked where the tiles are known.
         return []
@@ -58,7 +68,7 @@ def check_fetch(
         # How many fields a protein has is not known yet.
         known = {"group"}.intersection(settings.schemes)
         settings = settings.model_copy(update={"schemes": list(known)})
-    return check_splits(planned.table, card, settings, f"{card_path}: what it fetches")
+    return check_splits(planned.table, card, settings, where)
 
 
 def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:
@@ -73,7 +83,11 @@ def check_fetched(sheet: Path, manifest: Path) -> list[Problem]:
     """
     if not sheet.is_file() or not manifest.is_file():
         return []
-    table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False)
+    try:
+        table = read_table(sheet)
+    except UserError as error:
+        fix = f"Delete {manifest}: then it is fetched again."
+        return [Problem(problem.where, problem.what, fix) for problem in error.problems]
     gone = [name for name in named_files(table) if not (sheet.parent / name).exists()]
     if not gone:
         return []

@@ -75,12 +75,15 @@ class Entry:
         Its tiles, in row order.
     skipped
         Tiles left out on the way.
+    prints
+        Position of each field in the sheet, and `planes_print` of its pixels.
     """
 
     next_field: int = 0
     next_tile: int = 0
     tiles: list[LoggedTile] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    prints: list[tuple[int, str]] = field(default_factory=list)
 
     def following(self) -> Entry:
         """Return the entry of the following block, empty as yet."""
@@ -90,7 +93,7 @@ class Entry:
         """Return the entry as JSON."""
         tiles = [(tile.position, tile.y, tile.x, tile.quality.tolist()) for tile in self.tiles]
         skipped = list(map(astuple, self.skipped))
-        text = json.dumps([self.next_field, self.next_tile, tiles, skipped])
+        text = json.dumps([self.next_field, self.next_tile, tiles, skipped, self.prints])
         return f"{text}\n{hashlib.sha256(text.encode()).hexdigest()}\n"
 
     @classmethod
@@ -100,14 +103,16 @@ class Entry:
         Raises
         ------
         ValueError
-            If it is not what was written; older versions wrote no checksum.
+            If it is not what was written, or was written by an older version, which wrote no
+            checksum.
         """
         text, _, sum_ = text.partition("\n")
-        if sum_ and sum_.strip() != hashlib.sha256(text.encode()).hexdigest():
+        if sum_.strip() != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError("differs from its checksum")
-        field, tile, tiles, skipped = parse_json(text)
+        field, tile, tiles, skipped, prints = parse_json(text)
         logged = [LoggedTile(p, y, x, np.array(quality)) for p, y, x, quality in tiles]
-        return cls(field, tile, logged, [Skipped(*skip) for skip in skipped])
+        found = [(int(position), str(digest)) for position, digest in prints]
+        return cls(field, tile, logged, [Skipped(*skip) for skip in skipped], found)
 
 
 class BlockLog:

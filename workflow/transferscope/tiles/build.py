@@ -15,8 +15,10 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
+from transferscope.raw.names import warn_of_names
+from transferscope.raw.one_place import equal_planes
 from transferscope.raw.raw_files import raw_digest
-from transferscope.raw.sheets import read_sheet
+from transferscope.raw.sheets import read_sheet, report_repeats
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
@@ -69,15 +71,20 @@ def make_tiles(
     Raises
     ------
     UserError
-        With every problem of the sheet, the headers or the pixels, and its file and row.
+        With every problem of the sheet, the headers or the pixels, and its file and row; at the
+        end, where fields of several groups have the same pixels.
     """
     skip = bad_tiles == "skip"
-    plan = make_plan(read_sheet(sheet_path, card), card, skip=skip)
+    sheet = read_sheet(sheet_path, card)
+    warn_of_names(sheet.table, card, sheet_path)
+    plan = make_plan(sheet, card, skip=skip)
     store, log = _open(plan, manifest)
     entries = log.read(store)
     if not skip:
         _refuse_earlier_skips(plan, entries)
     _fill(plan, store, log, entries, skip=skip, workers=workers)
+    prints = [one for entry in entries for one in entry.prints]
+    report_repeats(plan.sheet, card, equal_planes(prints, len(card.channels)), "pixels")
     tiles = [tile for entry in entries for tile in entry.tiles]
     left_out = [*plan.skipped, *(skip for entry in entries for skip in entry.skipped)]
     write_parquet(_tile_table(plan, tiles), tile_table, {"dataset": card.name})

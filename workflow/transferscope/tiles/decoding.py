@@ -11,6 +11,7 @@ import numpy as np
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
 from transferscope.raw.images import decode_field
+from transferscope.raw.one_place import planes_print
 from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.tiles.plan import PlannedField, TilePlan
@@ -64,10 +65,13 @@ class DecodedField:
         Its tiles.
     problems
         What is wrong with the whole field.
+    prints
+        `planes_print` of the field.
     """
 
     tiles: list[DecodedTile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    prints: str = ""
 
 
 def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int, DecodedField]]:
@@ -136,6 +140,7 @@ def _decode(
         image = decode_field(files, plan.card, one_file_per_channel=sheet.one_file_per_channel)
     except UserError as error:
         return DecodedField(problems=in_row(sheet, planned.position, error))
+    prints = planes_print(image)
     image = resample(image, resampled_shape(planned.shape, plan.card))
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
@@ -144,4 +149,4 @@ def _decode(
         quality = np.array([channel.values() for channel in measured])
         constant = all(channel.constant for channel in measured)
         tiles.append(DecodedTile(place, padded(part, place), quality, constant))
-    return DecodedField(tiles)
+    return DecodedField(tiles, prints=prints)

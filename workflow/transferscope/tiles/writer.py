@@ -33,6 +33,7 @@ class TileWriter:
         plan, planned = self._plan, self._plan.fields[index]
         if decoded.problems:
             self.entry.skipped.append(skip_field(plan.sheet, planned.position, decoded.problems))
+        self.entry.prints.append((planned.position, decoded.prints))
         begin = self.entry.next_tile if index == self.entry.next_field else 0
         for number, tile in enumerate(decoded.tiles[begin:], start=begin + 1):
             place = planned.position, tile.place.y, tile.place.x

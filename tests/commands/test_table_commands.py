@@ -1,0 +1,316 @@
+"""Every command that reads a table reads it right, or not at all: there is one strict reader."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from table_commands import CLASSES, KEYS, READERS, message, prepare, read_with
+
+LABELS = {"P1": "er", "P2": "er;golgi", "P3": "", "P4": "Nuclear bodies"}
+generated = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+NOTES = st.text(st.sampled_from("ab 1,;\t\"'é\u200b|\n"), min_size=0, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("tables"))
+
+
+def rows_of(reader: str) -> list[list[str]]:
+    """Return the header and the rows of a table for a reader."""
+    rows = [READERS[reader].row(key, LABELS[key]) for key in KEYS]
+    return [list(READERS[reader].columns), *rows]
+
+
+def quoted(cell: str, delimiter: str, always: bool) -> str:
+    if always or set(cell) & {delimiter, '"', "\r", "\n"}:
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
+
+
+def text_of(rows: list[list[str]], delimiter: str, end: str = "\n", always: bool = False) -> str:
+    lines = [delimiter.join(quoted(cell, delimiter, always) for cell in row) for row in rows]
+    return end.join(lines) + end
+
+
+DIALECTS = st.fixed_dictionaries(
+    {
+        "delimiter": st.sampled_from("\t,;"),
+        "ending": st.sampled_from([".csv", ".tsv", ".txt", ".TSV", ""]),
+        "encoding": st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+        "end": st.sampled_from(["\n", "\r\n", "\r"]),
+        "always": st.booleans(),
+        "declared": st.booleans(),
+        "space": st.booleans(),
+        "empty_columns": st.integers(0, 2),
+        "empty_rows": st.integers(0, 2),
+        "notes": st.lists(NOTES, min_size=4, max_size=4),
+    }
+)
+
+
+# A command that decodes images takes a while.
+EXAMPLES = {"sample sheet": 9, "list of a fetch": 15}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_dialect_that_needs_no_guess_gives_the_same_labels(folder: Path, reader: str) -> None:
+    @settings(max_examples=EXAMPLES.get(reader, 40), deadline=None)
+    @given(dialect=DIALECTS)
+    def check(dialect: dict[str, Any]) -> None:
+        done, labels = read_with(reader, folder, written(reader, dialect), dialect["ending"])
+        if done.exit_code:  # no guess: only where a note looks like stray quotes
+            assert "quote" in message(done), message(done)
+            assert any("\n" in note or '"' in note for note in dialect["notes"])
+        else:
+            assert labels == LABELS
+
+    check()
+
+
+def written(reader: str, dialect: dict[str, Any]) -> bytes:
+    """Return the table of a reader in some dialect."""
+    rows, delimiter, end = rows_of(reader), dialect["delimiter"], dialect["end"]
+    for row, note in zip(rows[1:], dialect["notes"], strict=True):
+        row[-1] = note
+    if dialect["space"] and delimiter != "\t":
+        rows = [[cell if n == 0 else f" {cell}" for n, cell in enumerate(row)] for row in rows]
+    rows = [row + [""] * dialect["empty_columns"] for row in rows]
+    rows += [[""] * len(rows[0])] * dialect["empty_rows"]
+    text = text_of(rows, delimiter, end, dialect["always"])
+    if dialect["declared"]:
+        text = f"sep={delimiter}{end}{text}"
+    return text.encode(dialect["encoding"])
+
+
+def shifted(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    del draw
+    return [rows[0], *[[*row, ""] for row in rows[1:]]], "cells, but the header has"
+
+
+def one_more(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    at = draw(st.integers(1, 4))
+    return [row if n != at else [*row, "x"] for n, row in enumerate(rows)], f"row {at + 1}"
+
+
+def one_less(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    at = draw(st.integers(1, 4))
+    return [row if n != at else row[:-1] for n, row in enumerate(rows)], f"row {at + 1}"
+
+
+def row_names(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    del draw
+    return [rows[0], *[[str(n), *row] for n, row in enumerate(rows[1:])]], "row names"
+
+
+def index_column(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    del draw
+    named = [["", *rows[0]], *[[str(n), *row] for n, row in enumerate(rows[1:])]]
+    return named, "column 1 has no name"
+
+
+def repeated_column(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    at = draw(st.integers(0, len(rows[0]) - 1))
+    name = draw(st.sampled_from(["{}", " {}", "{} ", "\u00a0{}"])).format(rows[0][at])
+    return [[name, *rows[0]], *[["x", *row] for row in rows[1:]]], "occurs twice"
+
+
+def unseen_character(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    at = draw(st.integers(0, len(rows[0]) - 1))
+    mark = draw(st.sampled_from("\u200b\ufeff\u00ad\u2060\u200e"))
+    header = [name if n != at else f"{name}{mark}" for n, name in enumerate(rows[0])]
+    return [header, *rows[1:]], "nobody sees"
+
+
+def no_header_name(rows: list[list[str]], draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    del draw
+    return [[*rows[0][:-1], ""], *rows[1:]], "has no name"
+
+
+WRONG_ROWS = [
+    shifted,
+    one_more,
+    one_less,
+    row_names,
+    index_column,
+    repeated_column,
+    unseen_character,
+    no_header_name,
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+@generated
+@given(data=st.data())
+def test_rows_and_headers_that_do_not_fit_are_refused(
+    folder: Path, reader: str, data: st.DataObject
+) -> None:
+    wrong, said = data.draw(st.sampled_from(WRONG_ROWS))(rows_of(reader), data.draw)
+    delimiter = data.draw(st.sampled_from("\t,;"))
+    text = text_of(wrong, delimiter, data.draw(st.sampled_from(["\n", "\r\n", "\r"])))
+    ending = data.draw(st.sampled_from([".csv", ".tsv", ".txt"]))
+    done, _ = read_with(reader, folder, text.encode(), ending)
+    assert done.exit_code == 1
+    assert said in message(done)
+    assert "given" in message(done)
+    assert re.search(r"row \d|rows \d|line \d", message(done))
+    assert "->" in message(done)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # Two stray quotes swallow the rows between them; one swallows the rest of the file.
+        ('"er', 'golgi"'),
+        ('"er', "golgi"),
+        ('"er"x', "golgi"),
+        ('"er', '"golgi'),
+    ],
+)
+def test_stray_quotes_swallow_no_rows(
+    folder: Path, reader: str, delimiter: str, first: str, second: str
+) -> None:
+    rows = rows_of(reader)
+    rows[1][-1], rows[3][-1] = first, second
+    text = "\n".join(delimiter.join(row) for row in rows) + "\n"
+    done, _ = read_with(reader, folder, text.encode(), ".csv")
+    assert done.exit_code == 1
+    assert "quote" in message(done)
+    assert re.search(r"line \d", message(done))
+
+
+def test_a_lone_quote_in_a_csv_is_refused_and_in_a_tsv_is_a_character(folder: Path) -> None:
+    rows = rows_of("hand labels")
+    rows[2][-1] = '5" dish'
+    for delimiter, code in ((",", 1), (";", 1), ("\t", 0)):
+        text = "\n".join(delimiter.join(row).replace("er;golgi", "er") for row in rows)
+        done, _ = read_with("hand labels", folder, text.encode(), ".txt")
+        assert done.exit_code == code, done.output
+    # Two within one cell are as unambiguous as they are in speech.
+    rows[2][-1] = 'called "big"'
+    text = "\n".join(",".join(row) for row in rows)
+    assert read_with("hand labels", folder, text.encode(), ".csv")[1] == LABELS
+
+
+WORKBOOK = b"PK\x03\x04\x14\x00\x06\x00" + bytes(40)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("content", "ending", "said"),
+    [
+        (WORKBOOK, ".xlsx", "save it as CSV UTF-8"),
+        (WORKBOOK, ".csv", "workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ".xls", "workbook"),
+        (b"PAR1....", ".parquet", "Parquet"),
+        (b"\x1f\x8b\x08\x00", ".csv.gz", "Unpack"),
+        (b"<!DOCTYPE html>\n<html>", ".csv", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", ".csv", "git lfs pull"),
+        ("tile_id,labels\nP1,er\n".encode("utf-16-le"), ".csv", "UTF-16"),
+        (b"tile_id,labels\nP1,\xe9r\n", ".csv", "line 2: not UTF-8 text: byte 0xe9"),
+        (b"tile_id,labels\nP1,e\0r\n", ".csv", "line 2: holds a NUL"),
+        (b"tile_id|labels\nP1|er\n", ".csv", "header is one cell"),
+        (b"tile_id labels\nP1 er\n", ".tsv", "header is one cell"),
+        (b"a,b;c\n1,2;3\n4,5;6\n", ".txt", "separated by comma and by semicolon"),
+        (b"", ".csv", "empty"),
+        (b",,\n,,\n", ".csv", "empty"),
+        (b"sep=;\n", ".csv", "empty"),
+    ],
+)
+def test_what_is_no_table_is_named(
+    folder: Path, reader: str, content: bytes, ending: str, said: str
+) -> None:
+    done, _ = read_with(reader, folder, content, ending)
+    assert done.exit_code == 1
+    assert said in message(done)
+    assert f"given{ending}" in message(done)
+
+
+def test_the_line_is_that_of_the_file_and_the_row_that_of_a_spreadsheet(folder: Path) -> None:
+    text = 'sep=;\ntile_id;labels;note\nP1;er;"a\nb"\nP2;er\n'
+    done, _ = read_with("hand labels", folder, text.encode(), ".csv")
+    assert "row 3: has 2 cells, but the header has 3 (line 5)" in message(done)
+
+
+@pytest.mark.parametrize(
+    ("key", "offer"),
+    [
+        ("p1", "case"),
+        ("P01", "leading zeros"),
+        ("P 1", "spaces, hyphens or underscores"),
+        ("P-1", "spaces, hyphens or underscores"),
+        ("\uff301", "the Unicode form"),
+        ("\u04201", "letters of another alphabet"),
+        ("P1.0", "decimals"),
+        ("p_001", "case and spaces, hyphens or underscores and leading zeros"),
+    ],
+)
+def test_a_key_that_is_likely_another_is_offered_and_never_joined(
+    folder: Path, key: str, offer: str
+) -> None:
+    text = f"tile_id,labels\n{key},golgi\nP2,er\n"
+    done, _ = read_with("hand labels", folder, text.encode(), ".csv")
+    assert f'Likely "P1": it differs in {offer}.' in message(done)
+    text = f"key,labels\n{key},golgi\nP2,er\n"
+    done, labels = read_with("labels of a sheet", folder, text.encode(), ".csv")
+    assert labels == {"P1": "", "P2": "er", "P3": "", "P4": ""}
+    assert "1 keys fit no image" in done.output
+    assert "3 images have no key" in done.output
+    assert f'Likely "P1": it differs in {offer}.' in done.output
+
+
+def test_numbers_stay_text(folder: Path) -> None:
+    rows = rows_of("sample sheet")
+    for n, row in enumerate(rows[1:]):
+        row[0] = ["007", "7", "1e3", "NA"][n]
+    done, labels = read_with("sample sheet", folder, text_of(rows, ",").encode(), ".csv")
+    assert done.exit_code == 0, done.exception
+    assert list(labels) == ["007", "7", "1e3", "NA"]
+
+
+def test_two_keys_of_one_image_with_other_labels_are_refused(folder: Path) -> None:
+    text = "key,labels\nP1,er\nP1.tif,golgi\n"
+    done, _ = read_with("labels of a sheet", folder, text.encode(), ".csv")
+    assert 'the keys "P1" and "P1.tif" both fit' in message(done)
+    text = "key,labels\nP1,er\nP1.tif,er\n"
+    done, labels = read_with("labels of a sheet", folder, text.encode(), ".csv")
+    assert labels["P1"] == "er"
+
+
+def test_rows_of_one_key_add_up_and_that_is_said(folder: Path) -> None:
+    text = "key,labels\nP1,er\nP1,golgi\nP2,er\nP2,er\n"
+    done, labels = read_with("labels of a sheet", folder, text.encode(), ".csv")
+    assert (labels["P1"], labels["P2"]) == ("er;golgi", "er")
+    assert (
+        '1 keys have several rows with different labels, which are all taken: "P1"' in done.output
+    )
+
+
+@pytest.mark.parametrize("more", ["group", "labels", "id", "tile_id", "path_nucleus"])
+def test_a_list_may_have_further_columns_of_any_name(folder: Path, more: str) -> None:
+    rows = rows_of("list of a fetch")
+    if more not in rows[0]:
+        rows = [[*row, more if n == 0 else "other"] for n, row in enumerate(rows)]
+    done, labels = read_with("list of a fetch", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert done.exit_code == 0, done.exception
+    assert labels == LABELS
+
+
+def test_the_classes_that_sheet_prints_can_be_pasted(folder: Path) -> None:
+    odd = ["no", "1", "null", "a, b", "c: d", "#e", "it's", "[f]", "é", "y", "1e3", "", "~", "- g"]
+    wanted = sorted({*odd, *CLASSES} - {""})
+    rows = [["key", "labels"], *[["P1", label] for label in wanted]]
+    done, _ = read_with("labels of a sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert done.exit_code == 0, done.exception
+    [line] = [line for line in done.output.splitlines() if "labels: [" in line]
+    pasted = line.partition("for the dataset card:  ")[2]
+    assert yaml.safe_load(pasted) == {"labels": wanted}
