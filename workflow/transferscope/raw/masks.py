@@ -7,14 +7,8 @@ from collections.abc import Iterator
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems, in_row, scan_headers
-from transferscope.raw.image_formats import (
-    MASK_TYPES,
-    Header,
-    kind_of,
-    problem_with,
-    read_header,
-    read_pixels,
-)
+from transferscope.raw.headers import Header, problem_with
+from transferscope.raw.image_formats import MASK_TYPES, kind_of, read_header, read_pixels
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
 from transferscope.raw.text_tables import cells_of
