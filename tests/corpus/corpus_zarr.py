@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from corpus_cases import Array, Fields, case, noise, read, refused
+from corpus_cases import Array, Fields, case, channels, noise, read, refused
 
 from transferscope.transport.zarr_stores import PORTABLE_PIPELINE
 

@@ -98,6 +98,7 @@ def make_cells(
             tile_ids += plan.tile_ids(position, record.numbers)
         else:
             left_out.append(_without_cells(plan, position, record))
+    _warn_of_masks(plan, folder, positions, plausibility)
     if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
         fix = "Check `cells.segmentation` and the limits in `cells.crop`."
@@ -149,6 +150,14 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
     if problems:
         raise UserError(problems)
     return left_out
+
+
+def _warn_of_masks(plan: CellPlan, folder: RecordFolder, positions: list[int], table: Path) -> None:
+    doubts = [(at, text) for at in positions if (text := folder.read(at).doubts)]
+    if doubts:
+        first, text = doubts[0]
+        more = f" (and {len(doubts) - 1:,} more masks: see {table})" if len(doubts) > 1 else ""
+        logger.warning("%s: the mask is odd: %s%s", plan.sheet.place(first), text, more)
 
 
 def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skipped:

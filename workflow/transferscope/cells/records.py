@@ -42,6 +42,8 @@ class FieldRecord:
         Number of cells dropped for each of `DROPPED`; the first reason counts.
     covered
         Share of the field that cells cover.
+    doubts
+        What is odd about the mask, as text; empty: nothing.
     """
 
     table: Floats
@@ -51,6 +53,7 @@ class FieldRecord:
     touching: int
     dropped: dict[str, int]
     covered: float
+    doubts: str = ""
 
     @property
     def kept(self) -> int:
@@ -99,6 +102,7 @@ class RecordFolder:
                 **{name: getattr(record, name) for name in ARRAYS},
                 counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
                 covered=record.covered,
+                doubts=record.doubts,
             )
             file.flush()
             os.fsync(file.fileno())
@@ -110,7 +114,10 @@ class RecordFolder:
             touching, *dropped = found["counts"].tolist()
             counts = dict(zip(DROPPED, dropped, strict=True))
             covered = float(found["covered"])
-        return FieldRecord(**arrays, touching=touching, dropped=counts, covered=covered)
+            doubts = str(found["doubts"]) if "doubts" in found else ""
+        return FieldRecord(
+            **arrays, touching=touching, dropped=counts, covered=covered, doubts=doubts
+        )
 
     def labels(self, position: int) -> npt.NDArray[np.uint32]:
         """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""

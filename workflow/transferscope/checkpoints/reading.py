@@ -10,7 +10,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from transferscope.checkpoints.facts import Facts, facts_of
+from transferscope.checkpoints.wrappers import unwrapped
 from transferscope.errors import Problem, UserError, first_line
 
 Format = Literal["safetensors", "torch"]
@@ -48,12 +50,15 @@ class Checkpoint:
         Every tensor of the file by its path within the file, the parts joined by dots.
     entries
         Names at the top level of the file, tensors or not.
+    facts
+        What it says of the network in words.
     """
 
     path: Path
     format: Format
     tensors: Mapping[str, Tensor]
     entries: tuple[str, ...]
+    facts: Facts = field(default_factory=Facts)
 
 
 class _NumberType:
@@ -113,10 +118,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(Problem(str(path), what, "Download it, or fix the path."))
     if _is_torch_file(path):
         tree = _read_torch(path)
-        tensors = dict(_flattened(tree, ""))
-        found = Checkpoint(path, "torch", tensors, tuple(str(key) for key in tree))
+        tensors = unwrapped(dict(_flattened(tree, "")), path)
+        entries = tuple(str(key) for key in tree)
+        found = Checkpoint(path, "torch", tensors, entries, facts_of(tree))
     else:
-        tensors = _read_safetensors(path)
+        tensors = unwrapped(_read_safetensors(path), path)
         found = Checkpoint(path, "safetensors", tensors, tuple(tensors))
     if not found.tensors:
         held = ", ".join(found.entries[:8]) or "nothing"

@@ -43,6 +43,7 @@ MAGICS = {
     "PNG": (START,),
     "JPEG": (b"\xff\xd8\xff",),
 }
+PACKED = b"\x1f\x8b"
 IMAGE_TYPES = ("uint8", "uint16")
 MASK_TYPES = (*IMAGE_TYPES, "bool", "uint32", "int32", "int64")
 
@@ -129,6 +130,8 @@ def kind_of(path: RawFile) -> str:
     for kind, magics in MAGICS.items():
         if start.startswith(magics):
             return kind
+    if start.startswith(PACKED):
+        raise problem_with(path, "is packed (gzip)", "Unpack it, for instance with `gunzip -k`.")
     what = "the file is empty" if not start else "not an image of a known format"
     raise problem_with(path, what, "Known: TIFF, OME-TIFF, PNG, JPEG, OME-Zarr.")
 

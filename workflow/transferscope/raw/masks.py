@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems, in_row, scan_headers
@@ -15,6 +17,7 @@ from transferscope.raw.text_tables import cells_of
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, in_memory
 
+TWO_VALUES = 2
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
 
 
@@ -134,6 +137,9 @@ def read_mask(path: RawFile, shape: tuple[int, int]) -> Pixels:
     mask = read_pixels(header).reshape(shape)
     if mask.dtype.kind == "i" and mask.min() < 0:
         raise problem_with(path, "holds negative values", "Number cells from 1, with 0 elsewhere.")
+    if header.inverted and len(np.unique(mask)) <= TWO_VALUES:
+        what = "says that 0 is white (MinIsWhite): its cells may be either of its two values"
+        raise problem_with(path, what, "Save it with black as 0, and cells in white.")
     return mask
 
 

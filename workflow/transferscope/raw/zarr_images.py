@@ -45,8 +45,8 @@ class Missing:
     ----------
     count, total
         How many of how many.
-    grid
-        Number of chunks along each axis.
+    grid, chunk
+        Number of chunks along each axis, and length of each.
     places
         Their indices in the grid.
     """
@@ -54,6 +54,7 @@ class Missing:
     count: int
     total: int
     grid: tuple[int, ...]
+    chunk: tuple[int, ...]
     places: tuple[tuple[int, ...], ...]
 
     @property
@@ -68,7 +69,9 @@ class Missing:
         at = axes.index("C")
         of_channel = Counter(place[at] for place in self.places)
         most = self.total // self.grid[at]
-        return tuple(c for c, count in sorted(of_channel.items()) if count == most)
+        empty = [c for c, count in sorted(of_channel.items()) if count == most]
+        size = self.chunk[at]
+        return tuple(channel for c in empty for channel in range(c * size, (c + 1) * size))
 
 
 def axes_of(path: RawFile, scales: dict[str, Any]) -> str:
@@ -176,7 +179,9 @@ def missing_chunks(folder: RawFile, level: str, array: Any) -> Missing | None:
         for place in itertools.product(*map(range, grid))
         if array.metadata.encode_chunk_key(place) not in stored
     ]
-    return Missing(len(places), total, tuple(grid), tuple(places)) if places else None
+    return (
+        Missing(len(places), total, tuple(grid), _chunk(array), tuple(places)) if places else None
+    )
 
 
 def _chunk(array: Any) -> tuple[int, ...]:
