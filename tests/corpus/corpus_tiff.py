@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
 import zlib
@@ -452,3 +453,19 @@ def tiff_with_a_transparency_mask(folder: Path) -> Fields:
         writer.write(noise(24, 30), photometric="minisblack", metadata=None)
         writer.write(noise(24, 30) > 9, photometric="mask", subfiletype=4, metadata=None)
     return refused(path, "holds 2 images", channels=channels(1))
+
+
+@case
+def ome_signed_type(folder: Path) -> Fields:
+    path = folder / "a.ome.tif"
+    tifffile.imwrite(path, noise(2, 24, 30), metadata={"axes": "CYX"}, photometric="minisblack")
+    xml = tifffile.tiffcomment(path).replace('Type="uint16"', 'Type="int16"')
+    tifffile.tiffcomment(path, xml.encode())
+    return refused(path, "signed")
+
+
+@case
+def tiff_packed_by_gzip(folder: Path) -> Fields:
+    path = tiff(folder / "a.tif", noise(24, 30))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    return refused(path, "gzip", channels=channels(1))

@@ -317,3 +317,26 @@ def zarr_plate_of_images(folder: Path) -> Fields:
     zarr.open_group(path, mode="w").attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
     write(path / "0", [noise(2, 32, 32)], CYX)
     return refused(path, "a.zarr/0|name.zarr/0")
+
+
+@case
+def zarr_black_quarter_that_a_level_confirms(folder: Path) -> Fields:
+    """Bright pixels stand next to what is black, and the chunks of it are left out."""
+    image = noise(2, 64, 64)
+    image[:, :32, :32] = 0
+    path = write(folder / "a.zarr", [image, image[:, ::2, ::2]], CYX)
+    return read(path, image, message="8 of 32 chunks")
+
+
+@case
+def zarr_other_axis_of_length_one(folder: Path) -> Fields:
+    image = noise(1, 2, 32, 32)
+    axes = [{"name": "angle", "type": "angle"}, *CYX]
+    return read(write(folder / "a.zarr", [image], axes), image[0])
+
+
+@case
+def zarr_axes_called_height_and_width(folder: Path) -> Fields:
+    image = noise(2, 32, 32)
+    axes = [CYX[0], {"name": "height", **SPACE}, {"name": "width", **SPACE}]
+    return read(write(folder / "a.zarr", [image], axes), image)

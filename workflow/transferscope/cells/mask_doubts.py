@@ -91,8 +91,8 @@ def _grouped(owner: npt.NDArray[np.int64]) -> dict[int, list[int]]:
 
 def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> int:
     """Return the distance in px between two boxes, along the axis in which it is larger."""
-    gaps = (max(a.start - b.stop, b.start - a.stop, 0) for a, b in zip(one, other, strict=True))
-    return max(gaps)
+    both = zip(one, other, strict=True)
+    return int(max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in both))
 
 
 def _holes(segmented: SegmentedField) -> Iterator[str]:

@@ -236,4 +236,4 @@ def _full_resolution(path: RawFile) -> _Image:
         array = group[levels[0]]
     if "pickle" in json.dumps(array.metadata.to_dict(), default=str).lower():
         raise problem_with(path, "its codecs would execute a pickle", "Export it as OME-Zarr.")
-    return _Image(group, attributes, levels, array, axes_of(path, multiscales[0]))
+    return _Image(group, attributes, levels, array, axes_of(path, multiscales[0], array.shape))

@@ -30,15 +30,18 @@ from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, size_of
 
 FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+ONE_PASS = {0xC0, 0xC1}  # of the frames, those that are not progressive
 RESTARTS = range(0xD0, 0xD8)
 WITHOUT_LENGTH = {0x01, *RESTARTS, 0xD8}
-END, SCAN, APPLICATION_1 = 0xD9, 0xDA, 0xE1
+END, SCAN, RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
+APPLICATION_1, APPLICATION_2 = 0xE1, 0xE2
 END_BYTES = b"\xff\xd9"
 TAIL_BYTES = 1 << 16
 # Any bytes but 0xFF, long enough for several blocks of pixels.
 FILLING = bytes(range(1, 252, 2)) * 2
 # Encoders may put a few zeros behind the last pixel.
 LAST_BYTES = 8
+LAST_ROWS = 16
 EXIF = b"Exif\x00\x00"
 ORIENTATION = 274
 MULTI_PICTURE = b"MPF\x00"
@@ -113,6 +116,8 @@ def is_whole(content: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) 
     pieces = list(_coded(content))
     if not pieces or any(end is None for _, end in pieces):
         return False
+    if _parts(content) not in (None, len(pieces)):
+        return False
     ends = [end for _, end in pieces if end is not None]
     filled = b"".join(
         content[start:end] + FILLING * (end in ends)
@@ -123,7 +128,8 @@ def is_whole(content: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) 
     # Where bytes are lost in the middle, the rest may be decoded to other pixels, and fewer of its
     # bytes: then its last ones do not matter. In several scans they need not.
     (start, _), end = pieces[0], ends[0]
-    if len(pieces) > 1 or end - start < 2 * LAST_BYTES:
+    flat = not np.ptp(pixels[-LAST_ROWS:], axis=(0, 1)).any()
+    if len(pieces) > 1 or end - start < 2 * LAST_BYTES or flat:
         return True
     tails = (FILLING[i : i + LAST_BYTES] for i in range(0, 4 * LAST_BYTES, LAST_BYTES))
     changed = (content[: end - LAST_BYTES] + tail + content[end:] for tail in tails)
@@ -148,6 +154,40 @@ def _coded(content: bytes) -> Iterator[tuple[int, int | None]]:
             yield start, at if at < len(content) else None
             if at >= len(content):
                 return
+
+
+def _parts(content: bytes) -> int | None:
+    """Return of how many pieces the pixels must be, by the restart interval.
+
+    None where there is none, or where several scans make it more.
+    """
+    interval, frame, at = 0, b"", 2
+    while True:
+        marker, body = _marker(content, at)
+        if marker is None or marker == END:
+            return None
+        if marker in WITHOUT_LENGTH:
+            at = body
+            continue
+        at = body + int.from_bytes(content[body : body + 2], "big")
+        if marker == RESTART_INTERVAL:
+            interval = int.from_bytes(content[body + 2 : body + 4], "big")
+        elif marker in ONE_PASS:
+            frame = content[body + 2 : at]
+        elif marker == SCAN:
+            components = content[body + 2]
+            break
+    if not interval or len(frame) < 6 + 3 * components or frame[5] != components:
+        return None
+    height, width = struct.unpack(">HH", frame[1:5])
+    sampling = frame[7 : 6 + 3 * components : 3]
+    # One component alone is coded block by block, several in units of their sampling (A.2).
+    across = 1 if components == 1 else max(one >> 4 for one in sampling)
+    down = 1 if components == 1 else max(one & 15 for one in sampling)
+    if not across or not down:
+        return None
+    units = -(-width // (8 * across)) * -(-height // (8 * down))
+    return -(-units // interval)
 
 
 def _marker(content: bytes, at: int) -> tuple[int | None, int]:
@@ -192,7 +232,7 @@ def _frame(path: RawFile, file: BinaryIO) -> _Frame:
             found = struct.unpack(">BHHB", file.read(6))
         elif marker[0] == APPLICATION_1 and file.read(len(EXIF)) == EXIF:
             orientation = _orientation(file.read(max(0, length - 2 - len(EXIF))))
-        elif marker[0] == 0xE2:
+        elif marker[0] == APPLICATION_2:
             pictures = pictures or file.read(len(MULTI_PICTURE)) == MULTI_PICTURE
         if marker[0] == SCAN and found is not None:
             return _Frame(*found, orientation, pictures, start + max(0, length - 2))

@@ -32,6 +32,7 @@ from transferscope.raw.jpeg_files import is_whole
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, size_of
 
+UNSIGNED = "Export the values of the camera, without a sign."
 GREY = "Save it as grey values, with black as 0, or as RGB."
 # Photometric interpretations that are read: grey, RGB, and masks of one bit.
 WHITE_IS_ZERO, RGB, COLOUR_PALETTE, YCBCR = 0, 2, 3, 6
@@ -240,7 +241,7 @@ def _metadata(path: RawFile, tiff: Any, series: Any) -> Metadata:
         sizes = ", ".join(" x ".join(map(str, other.shape)) for other in others[:3])
         notes.append(left_out(len(others), sizes))
     if series.kind == "ome":
-        names, size = _ome(tiff)
+        names, size = _ome(path, tiff)
         return Metadata(names, size, tuple(notes))
     if not tiff.is_imagej:
         return Metadata(notes=tuple(notes))
@@ -258,7 +259,7 @@ def _calibration(path: RawFile, said: dict[str, Any]) -> list[Note]:
     offset, factor = said.get("c0"), said.get("c1")
     if offset == SIGNED_OFFSET and factor in (None, 1, 1.0):
         what = "holds signed values: its calibration subtracts 32,768 from each of them"
-        raise problem_with(path, what, "Export the values of the camera, without a sign.")
+        raise problem_with(path, what, UNSIGNED)
     if "cf" not in said and offset is None and factor is None:
         return []
     unit = said.get("vunit", "values")
@@ -276,12 +277,15 @@ def _imagej_pixel_size(keyframe: Any, said: dict[str, Any]) -> tuple[float, floa
     return None if None in sizes else (sizes[0], sizes[1])  # type: ignore[return-value]
 
 
-def _ome(tiff: Any) -> tuple[tuple[str, ...], tuple[float, float] | None]:
+def _ome(path: RawFile, tiff: Any) -> tuple[tuple[str, ...], tuple[float, float] | None]:
     """Return the names of the channels and the pixel size of the first image of OME metadata."""
     root = ElementTree.fromstring(tiff.ome_metadata)
     pixels = next((e for e in root.iter() if _is(e, "Pixels")), None)
     if pixels is None:
         return (), None
+    if pixels.attrib.get("Type", "").startswith("int"):
+        what = f"holds signed values ({pixels.attrib['Type']}), as its OME metadata say"
+        raise problem_with(path, what, UNSIGNED)
     names = tuple(e.attrib.get("Name", "").strip() for e in pixels if _is(e, "Channel"))
     sizes = [_ome_length(pixels.attrib, f"PhysicalSize{axis}") for axis in "YX"]
     size = None if None in sizes else (sizes[0], sizes[1])

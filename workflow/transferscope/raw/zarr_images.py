@@ -2,7 +2,8 @@
 
 A chunk without a file stands for the fill value, and writers leave out chunks that are black. A
 file that was lost in a copy looks the same. So the pixels around such a chunk decide, and the
-smaller levels: where they are not black, neither was the chunk.
+smaller levels: where they are not black, neither was the chunk. If there is a smaller level, it
+alone decides.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DEFAULT_AXES = "tczyx"
 LETTERS = {
     "t": "T", "time": "T", "frame": "T",
     "c": "C", "ch": "C", "channel": "C", "channels": "C",
-    "z": "Z", "depth": "Z", "y": "Y", "x": "X",
+    "z": "Z", "depth": "Z", "y": "Y", "height": "Y", "x": "X", "width": "X",
 }  # fmt: skip
 # Letters that an axis of a type may have.
 OF_TYPE = {"time": "T", "channel": "C", "space": "ZYX"}
@@ -74,8 +75,8 @@ class Missing:
         return tuple(channel for c in empty for channel in range(c * size, (c + 1) * size))
 
 
-def axes_of(path: RawFile, scales: dict[str, Any]) -> str:
-    """Return one letter per axis of a multiscale image: T, C, Z, Y, X.
+def axes_of(path: RawFile, scales: dict[str, Any], shape: Sequence[int]) -> str:
+    """Return one letter per axis of a multiscale image: T, C, Z, Y, X; Q of another of length one.
 
     Raises
     ------
@@ -86,10 +87,14 @@ def axes_of(path: RawFile, scales: dict[str, Any]) -> str:
     if named is None and "coordinateSystems" in scales:
         what = "names its axes in a way that is not known, of a later version of NGFF"
         raise problem_with(path, what, "Export it as NGFF 0.4 or 0.5.")
-    return "".join(_letter(path, axis) for axis in named or DEFAULT_AXES)
+    axes = list(named or DEFAULT_AXES)
+    if len(axes) != len(shape):
+        what = f"has {len(shape)} dimensions, but names {len(axes)} axes"
+        raise problem_with(path, what, MAKE_AGAIN)
+    return "".join(_letter(path, axis, n) for axis, n in zip(axes, shape, strict=True))
 
 
-def _letter(path: RawFile, axis: Any) -> str:
+def _letter(path: RawFile, axis: Any, length: int) -> str:
     name, kind = (axis.get("name"), axis.get("type")) if isinstance(axis, dict) else (axis, None)
     letter, allowed = LETTERS.get(str(name).lower()), OF_TYPE.get(str(kind), "")
     if kind in (None, "") and letter:
@@ -98,6 +103,8 @@ def _letter(path: RawFile, axis: Any) -> str:
         return allowed
     if letter and letter in allowed:
         return letter
+    if length == 1:
+        return "Q"
     described = f'"{name}"' + (f" of type {kind}" if kind else "")
     what = f"has an axis {described}, which is none of time, channel, z, y and x"
     raise problem_with(path, what, "Export it with axes as NGFF names them: t, c, z, y, x.")
@@ -224,12 +231,15 @@ def check_missing(
             slice(i * size, min((i + 1) * size, n))
             for i, size, n in zip(place, _chunk(array), array.shape, strict=True)
         )
+        shown = None if lower is None else _shown(lower, pixels.shape, part)
+        if shown is not None and shown.size:  # what a smaller level shows, decides
+            if (shown != fill).any():
+                raise _lost(path, missing, "although a smaller level shows what was in them")
+            continue
         around = [face == fill for face in _faces(pixels, axes, part, place, absent)]
         known = sum(face.size for face in around)
         if known and sum(int(face.sum()) for face in around) < BLACK_AROUND * known:
             raise _lost(path, missing, "although the pixels next to them are not black")
-        if lower is not None and _shows(lower, pixels.shape, part, fill):
-            raise _lost(path, missing, "although a smaller level shows what was in them")
 
 
 def _lost(path: RawFile, missing: Missing, why: str) -> Exception:
@@ -262,8 +272,8 @@ def _faces(
                 yield pixels[(*part[:axis], at, *part[axis + 1 :])]
 
 
-def _shows(lower: Pixels, shape: tuple[int, ...], part: tuple[slice, ...], fill: Any) -> bool:
-    """Return whether a smaller level holds anything where a chunk is missing.
+def _shown(lower: Pixels, shape: tuple[int, ...], part: tuple[slice, ...]) -> Pixels:
+    """Return what a smaller level holds where a chunk is missing.
 
     Its rim is left out, into which the pixels next to it may have been averaged.
     """
@@ -272,5 +282,5 @@ def _shows(lower: Pixels, shape: tuple[int, ...], part: tuple[slice, ...], fill:
         ratio = small / n
         start, stop = math.ceil(here.start * ratio), math.floor(here.stop * ratio)
         rim = int(small < n)
-        inner.append(slice(start + rim, stop - rim))
-    return bool((lower[tuple(inner)] != fill).any())
+        inner.append(slice(start + rim, max(start + rim, stop - rim)))
+    return lower[tuple(inner)]
