@@ -102,7 +102,7 @@ def _arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
         return
     yield _line("arguments:", "further arguments of the architecture, read off the weights")
     for key, value in arguments.items():
-        comment = "cannot be read off: features / 64" if key == "num_heads" else ""
+        comment = "the weights seldom tell: check" if key == "num_heads" else ""
         yield _line(f"  {key}: {json.dumps(value)}", comment)
 
 

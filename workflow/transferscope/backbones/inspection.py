@@ -14,8 +14,11 @@ from torch import nn
 import transferscope.backbones.architectures  # noqa: F401  registers them with timm
 from transferscope.cards import FileCard, LayoutName
 from transferscope.checkpoints.conversion import convert
+from transferscope.checkpoints.facts import facts_of
 from transferscope.checkpoints.layouts.base import IMAGENET, Converted, Network
-from transferscope.checkpoints.loading import fitted, mismatch
+from transferscope.checkpoints.layouts.vit import HEAD_WIDTH
+from transferscope.checkpoints.layouts.vit import SIZES as USUAL_SIZES
+from transferscope.checkpoints.loading import fitted, mismatch, not_finite
 from transferscope.checkpoints.location import locate
 from transferscope.checkpoints.reading import Checkpoint, count_values, read_checkpoint
 from transferscope.checkpoints.sources import file_sha256
@@ -100,6 +103,7 @@ def inspect_checkpoint(
     layout: LayoutName | str = "auto",
     state_key: str | None = None,
     architecture: str | None = None,
+    heads: int | None = None,
 ) -> Inspection:
     """Read a checkpoint file and try its weights on the network that it looks like.
 
@@ -113,6 +117,9 @@ def inspect_checkpoint(
         A timm model name, for files whose layout does not tell the architecture; with a tag, such
         as resnet50.tv_in1k, mean and std are those of these weights. None: that of a
         config.json next to the file, as on the hub, if there is one.
+    heads
+        Number of attention heads, which most weights do not tell; None: what the file says in
+        words, or else what is usual.
 
     Raises
     ------
@@ -134,6 +141,13 @@ def inspect_checkpoint(
     is_published = architecture is not None and "." in architecture
     if converted.layout == "timm" or is_published or _architecture_next_to(path):
         converted = _with_published_normalization(converted, path)
+    asked = None
+    if named is None or heads is not None:
+        said = checkpoint.facts.one_number_of_heads
+        said = said or facts_of(_config_next_to(path)).one_number_of_heads
+        if said is not None and converted.network.embed_dim % said:
+            said = None  # of another network
+        converted, asked = with_heads(path, converted, heads or said)
     card = draft(path, converted, state_key)
     model = without_values(card)
     state = fitted(model, converted)
@@ -150,7 +164,7 @@ def inspect_checkpoint(
             name in state and state[name].shape == tensor.shape
             for name, tensor in wanted_shapes.items()
         ),
-        problem=mismatch(model, state, converted, card, path),
+        problem=mismatch(model, state, converted, card, path) or asked or not_finite(state, path),
     )
 
 
@@ -182,6 +196,50 @@ def without_values(card: FileCard) -> nn.Module:
         reason = first_line(error)
         what = f"looks like {card.architecture}, which cannot be built: {reason}"
         raise UserError(Problem(str(card.weights), what)) from None
+
+
+def with_heads(
+    path: Path, converted: Converted, heads: int | None
+) -> tuple[Converted, Problem | None]:
+    """Return weights with their number of attention heads, and what has to be asked for.
+
+    Parameters
+    ----------
+    path
+        The file.
+    converted
+        Its weights.
+    heads
+        The number that is given or said in words; None: unknown.
+    """
+    network = converted.network
+    usual = network.arguments.get("num_heads")
+    width = network.embed_dim
+    if heads is not None:
+        if width % heads or (converted.knows_heads and usual not in (None, heads)):
+            known = f"the weights have {usual}" if converted.knows_heads else f"{width} features"
+            what = f"{heads} attention heads do not fit: {known}"
+            return converted, Problem(str(path), what, "Correct --heads.")
+        if usual == heads or not _has_heads(converted):
+            return converted, None
+        arguments = {**network.arguments, "num_heads": heads}
+        return replace(converted, network=replace(network, arguments=arguments)), None
+    if usual is None or converted.knows_heads or (width, network.depth) in USUAL_SIZES:
+        return converted, None
+    if width % HEAD_WIDTH:
+        what = f"the number of attention heads cannot be read off the weights ({width} features)"
+        fix = "Give it as --heads: the code or the paper of the network says it."
+        return converted, Problem(str(path), what, fix)
+    remark = (
+        f"the number of attention heads is a guess ({usual} of {HEAD_WIDTH} features): if the "
+        "network has another, give it as --heads"
+    )
+    return replace(converted, remarks=(*converted.remarks, remark)), None
+
+
+def _has_heads(converted: Converted) -> bool:
+    """Return whether the network is a transformer, whose heads can be given."""
+    return any(".attn." in name for name in converted.state)
 
 
 def published_size(architecture: str) -> int:

@@ -24,7 +24,7 @@ from transferscope.cards import (
     TimmCard,
     TrainCard,
 )
-from transferscope.checkpoints.loading import load_checkpoint
+from transferscope.checkpoints.loading import load_checkpoint, not_finite
 from transferscope.errors import Problem, UserError, first_line
 
 
@@ -65,6 +65,8 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
     else:
         with _seeded(card.seed):
             network = _created(card)
+    if problem := not_finite(network.state_dict(), card_path):
+        raise UserError(problem)
     if n_channels is not None:
         try:
             adapt_input(network, len(card.slots), n_channels)

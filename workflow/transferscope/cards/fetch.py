@@ -174,7 +174,7 @@ class HpaFetch(_FetchSettings):
         "https://images.proteinatlas.org/{id}_{colour}.tif.gz",
         description=(
             "URL of a file, with {id} and {colour} (red, green, blue, yellow): a URL, or a "
-            "path relative to the card. A .gz is unpacked."
+            "path relative to the card. A .gz from an address is unpacked."
         ),
     )
     columns: HpaColumns = HpaColumns()

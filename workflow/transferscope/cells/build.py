@@ -105,6 +105,7 @@ def make_cells(
         else:
             left_out.append(_without_cells(plan, position, record))
     report_repeats(plan.sheet, card, equal_planes(prints, len(card.channels)), "pixels")
+    _warn_of_masks(plan, folder, positions, plausibility)
     if not tile_ids:
         what = f"no cell is left of {len(plan.sheet)} fields; first: {left_out[0].reason}"
         fix = "Check `cells.segmentation` and the limits in `cells.crop`."
@@ -156,6 +157,14 @@ def _segment(plan: CellPlan, folder: RecordFolder, *, skip: bool, workers: int) 
     if problems:
         raise UserError(problems)
     return left_out
+
+
+def _warn_of_masks(plan: CellPlan, folder: RecordFolder, positions: list[int], table: Path) -> None:
+    doubts = [(at, text) for at in positions if (text := folder.read(at).doubts)]
+    if doubts:
+        first, text = doubts[0]
+        more = f" (and {len(doubts) - 1:,} more masks: see {table})" if len(doubts) > 1 else ""
+        logger.warning("%s: the mask is odd: %s%s", plan.sheet.place(first), text, more)
 
 
 def _without_cells(plan: CellPlan, position: int, record: FieldRecord) -> Skipped:

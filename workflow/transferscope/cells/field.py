@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 
 from transferscope.cells.crops import background, cut_cell, place_around
+from transferscope.cells.mask_doubts import mask_doubts
 from transferscope.cells.measures import Measures, measure_cells, nucleus_centroids
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
@@ -73,6 +74,7 @@ def describe(plan: CellPlan, field: Pixels, segmented: SegmentedField) -> FieldR
         dropped={name: int((reasons == i).sum()) for i, name in enumerate(DROPPED)},
         covered=float((segmented.cells > 0).mean()),
         prints=planes_print(field),
+        doubts="; ".join(mask_doubts(segmented)) if plan.card.reads_masks else "",
     )
 
 

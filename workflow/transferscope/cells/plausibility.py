@@ -84,4 +84,4 @@ def _remark(record: FieldRecord, usual: float) -> str:
         remarks.append(f"{cells} cells, but {usual:.0f} in the usual field")
     if record.areas.max() > SPREAD_OF_AREAS * record.areas.min():
         remarks.append(f"areas differ by more than {SPREAD_OF_AREAS} times")
-    return "; ".join(remarks)
+    return "; ".join([*remarks, *filter(None, [record.doubts])])

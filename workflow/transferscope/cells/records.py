@@ -43,6 +43,8 @@ class FieldRecord:
         Share of the field that cells cover.
     prints
         `planes_print` of the field; empty in records of older versions.
+    doubts
+        What is odd about the mask, as text; empty: nothing.
     """
 
     table: Floats
@@ -53,6 +55,7 @@ class FieldRecord:
     dropped: dict[str, int]
     covered: float
     prints: str = ""
+    doubts: str = ""
 
     @property
     def kept(self) -> int:
@@ -102,6 +105,7 @@ class RecordFolder:
                 counts=[record.touching, *(record.dropped[reason] for reason in DROPPED)],
                 covered=record.covered,
                 prints=record.prints,
+                doubts=record.doubts,
             )
 
     def read(self, position: int) -> FieldRecord:
@@ -112,9 +116,9 @@ class RecordFolder:
             counts = dict(zip(DROPPED, dropped, strict=True))
             covered = float(found["covered"])
             prints = str(found["prints"]) if "prints" in found else ""
-        return FieldRecord(
-            **arrays, touching=touching, dropped=counts, covered=covered, prints=prints
-        )
+            doubts = str(found["doubts"]) if "doubts" in found else ""
+        odd = {"prints": prints, "doubts": doubts}
+        return FieldRecord(**arrays, touching=touching, dropped=counts, covered=covered, **odd)
 
     def labels(self, position: int) -> npt.NDArray[np.uint32]:
         """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""

@@ -10,10 +10,12 @@ from transferscope.checkpoints.layouts import LAYOUTS
 from transferscope.checkpoints.layouts.base import Converted, Layout, Network, recognised
 from transferscope.checkpoints.layouts.timm_names import convert_by_names
 from transferscope.checkpoints.location import NetworkWeights, locate
+from transferscope.checkpoints.positions import GridError
 from transferscope.checkpoints.reading import Checkpoint
 from transferscope.errors import Problem, UserError
 
 SHOWN = 8
+ONLY_SQUARE = "Only weights for square images can be used."
 AUTO = "auto"
 
 
@@ -45,14 +47,31 @@ def convert(
     """
     for one, located in _candidates(checkpoint, layout, state_key):
         try:
-            return _with_names(one.convert(located), wanted)
+            converted = _with_names(one.convert(located), wanted)
+        except GridError as error:
+            raise UserError(Problem(str(checkpoint.path), str(error), ONLY_SQUARE)) from None
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise UserError(_unlike(checkpoint, one, error)) from None
+        _check_grid(checkpoint, converted)
+        return converted
     if network is not None and layout in (AUTO, "timm"):
         found = convert_by_names(checkpoint, state_key, wanted, network)
         if found is not None:
             return _with_names(found, wanted)
     raise UserError(_unrecognised(checkpoint, layout, state_key))
+
+
+def _check_grid(checkpoint: Checkpoint, converted: Converted) -> None:
+    """Refuse positions that only happen to be a square number, where the file says so."""
+    network = converted.network
+    if network.image_size is None or network.patch_size is None:
+        return
+    patches = (network.image_size // network.patch_size) ** 2
+    for height, width in sorted(checkpoint.facts.sizes):
+        rows, columns = height // network.patch_size, width // network.patch_size
+        if rows != columns and rows * columns == patches:
+            what = f"its {patches} positions are of {rows} x {columns} patches, as it says itself"
+            raise UserError(Problem(str(checkpoint.path), what, ONLY_SQUARE))
 
 
 def _with_names(converted: Converted, wanted: Collection[str]) -> Converted:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from transferscope.cards import CheckpointCard
@@ -81,7 +82,7 @@ def _matched(
         raise UserError(Problem(str(path), fault, STATE_DICT))
     converted = convert(checkpoint, card.layout, card.state_key, named, wanted)
     state = fitted(network, converted)
-    if problem := mismatch(network, state, converted, card, path):
+    if problem := mismatch(network, state, converted, card, path) or not_finite(state, path):
         raise UserError(problem)
     return converted, state
 
@@ -104,6 +105,24 @@ def fitted(network: Any, converted: Converted) -> dict[str, Tensor]:
         with contextlib.suppress(ValueError):
             state[name] = resample_positions(old, grid[0], prefix, rule)
     return state
+
+
+def not_finite(state: Mapping[str, Tensor], path: Path) -> Problem | None:
+    """Return which weights are no numbers as 32-bit floats, or None where all are."""
+    wrong = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point()
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+        and not torch.isfinite(tensor.float()).all()
+    ]
+    if not wrong:
+        return None
+    what = f"{len(wrong)} of {len(state)} weights hold NaN or infinity: {listed(wrong)}"
+    return Problem(
+        str(path), what, "The training has diverged, or the file is damaged: use another."
+    )
 
 
 def mismatch(

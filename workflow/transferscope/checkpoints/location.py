@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from transferscope.checkpoints.reading import Checkpoint, Format
+from transferscope.checkpoints.wrappers import plain_name
 
 # Parts of a key that mark the network that is meant to be used, and the one that is not.
 AVERAGED = {"teacher", "ema", "model_ema", "state_dict_ema", "teacher_backbone"}
@@ -63,7 +64,7 @@ def locate(checkpoint: Checkpoint, anchor: str, state_key: str | None) -> Networ
         for name in checkpoint.tensors
         if f".{name}".endswith(f".{anchor}")
     ]
-    start = "" if state_key is None else f"{state_key}."
+    start = "" if state_key is None else f"{plain_name(state_key)}."
     chosen = [p for p in prefixes if p.startswith(start) and p.split(".")[0] not in NO_NETWORK]
     if not chosen:
         return None

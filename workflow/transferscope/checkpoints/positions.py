@@ -24,6 +24,10 @@ SCALE_OFFSET = 0.1
 SINCOS_BASE = 10000.0
 
 
+class GridError(ValueError):
+    """Position embeddings are not those of a square grid of patches."""
+
+
 def resample_positions(positions: Tensor, side: int, prefix: int, rule: PositionRule) -> Tensor:
     """Return position embeddings for another grid of patches.
 
@@ -68,13 +72,14 @@ def grid_side(positions: Tensor, prefix: int) -> int:
 
     Raises
     ------
-    ValueError
+    GridError
         Where the grid is not square.
     """
     patches = positions.shape[1] - prefix
     side = math.isqrt(max(patches, 0))
     if side * side != patches or side == 0:
-        raise ValueError(f"{positions.shape[1]} positions are no square grid")
+        tokens = f", {prefix} of them of tokens without a place," if prefix else ""
+        raise GridError(f"{positions.shape[1]} position embeddings{tokens} are no square grid")
     return side
 
 

@@ -10,7 +10,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from transferscope.checkpoints.facts import Facts, facts_of
 from transferscope.checkpoints.pickle_limits import PickleLimitError, check_pickle_limits
 from transferscope.checkpoints.soundness import TreeLimitError, fault_of_tensors, tensors_of
+from transferscope.checkpoints.wrappers import unwrapped
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.runtime.plain_files import require_file
 
@@ -52,12 +54,15 @@ class Checkpoint:
         Every tensor of the file by its path within the file, the parts joined by dots.
     entries
         Names at the top level of the file, tensors or not.
+    facts
+        What it says of the network in words.
     """
 
     path: Path
     format: Format
     tensors: Mapping[str, Tensor]
     entries: tuple[str, ...]
+    facts: Facts = field(default_factory=Facts)
 
 
 class _NumberType:
@@ -118,12 +123,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if _is_torch_file(require_file(path)):
         tree = _read_torch(path)
         try:
-            tensors = dict(tensors_of(tree))
+            tensors = unwrapped(dict(tensors_of(tree)), path)
         except TreeLimitError as error:
             raise UserError(Problem(str(path), str(error), STATE_DICT)) from None
-        found = Checkpoint(path, "torch", tensors, tuple(str(key) for key in tree))
+        entries = tuple(str(key) for key in tree)
+        found = Checkpoint(path, "torch", tensors, entries, facts_of(tree))
     else:
-        tensors = _read_safetensors(path)
+        tensors = unwrapped(_read_safetensors(path), path)
         found = Checkpoint(path, "safetensors", tensors, tuple(tensors))
     if not found.tensors:
         held = ", ".join(found.entries[:8]) or "nothing"

@@ -43,6 +43,10 @@ StateKey = Annotated[
 Architecture = Annotated[
     str | None, Option(help="A timm model name, if the file does not give it.")
 ]
+Heads = Annotated[
+    int | None,
+    Option(min=1, help="Number of attention heads, which most weights do not tell."),
+]
 
 
 @app.command("list")
@@ -100,10 +104,11 @@ def inspect(
     layout: Layout = "auto",
     state_key: StateKey = None,
     architecture: Architecture = None,
+    heads: Heads = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the contents of a checkpoint file, without running any code in it."""
-    found = _inspected(file, layout, state_key, architecture)
+    found = _inspected(file, layout, state_key, architecture, heads)
     if as_json:
         print_json(found.as_dict())
     else:
@@ -120,13 +125,14 @@ def card(
     layout: Layout = "auto",
     state_key: StateKey = None,
     architecture: Architecture = None,
+    heads: Heads = None,
 ) -> None:
     """Write a backbone card for a checkpoint file, ready to use in a study."""
     from transferscope.backbones.card_text import card_name, card_text
     from transferscope.backbones.checks import check_backbone
     from transferscope.runtime.atomic_files import write_atomically
 
-    found = _inspected(file, layout, state_key, architecture)
+    found = _inspected(file, layout, state_key, architecture, heads)
     if found.problem is not None:
         raise UserError(found.problem)
     chosen = name or (output.stem if output else card_name(file))
@@ -144,7 +150,11 @@ def card(
 
 
 def _inspected(
-    file: Path, layout: str, state_key: str | None, architecture: str | None
+    file: Path,
+    layout: str,
+    state_key: str | None,
+    architecture: str | None,
+    heads: int | None,
 ) -> Inspection:
     from transferscope.backbones.inspection import inspect_checkpoint
     from transferscope.checkpoints.conversion import AUTO
@@ -160,7 +170,7 @@ def _inspected(
             "with `source: transformers`."
         )
         raise UserError(Problem(str(file), "is a folder", fix))
-    return inspect_checkpoint(require_file(file), layout, state_key, architecture)
+    return inspect_checkpoint(require_file(file), layout, state_key, architecture, heads)
 
 
 def _rows(found: Inspection) -> list[tuple[str, str]]:

@@ -237,6 +237,8 @@ def sheet(
         channel_names=_channel_names(channel) if channel else None,
         labels=LabelTable.parse(labels, unlabelled or ()) if labels else None,
     )
+    for text in built.skipped:
+        logger.warning("%s: %s: skipped", folder, text)
     logger.info("%s: %d rows, %d without a label", built.path, built.n_rows, built.n_unlabelled)
     if built.n_unused:
         logger.info("%d files do not match the pattern and were left out", built.n_unused)

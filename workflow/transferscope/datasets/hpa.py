@@ -65,6 +65,11 @@ def read_list(card: DatasetCard, settings: HpaFetch, card_path: Path) -> pd.Data
     own = pd.DataFrame({key: table[name] for key, name in wanted.items()})
     # A further column of the name of an own one is left out: it would be there twice.
     table = own.join(table.drop(columns=[*{*wanted.values(), *wanted} & {*columns}]))
+    addresses = [_address(settings, image, "red") for image in table["id"]]
+    if not any(map(is_remote, addresses)) and any(a.endswith(PACKED) for a in addresses):
+        what = f"names packed files ({PACKED}) on this machine, which are read where they are"
+        fix = f"Unpack them, for instance with `gunzip -k`, and name them without {PACKED}."
+        raise UserError(Problem(f"{card_path}, key fetch.url", what, fix))
     separator = settings.label_separator
     given = [{label.strip() for label in cell.split(separator)} for cell in table["labels"]]
     known = sorted(set().union(*given) - {""})

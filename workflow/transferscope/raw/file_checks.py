@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import attrgetter
@@ -10,11 +11,14 @@ import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
-from transferscope.raw.images import FieldHeader, read_field_header
+from transferscope.raw.headers import Note, plain_name
+from transferscope.raw.images import FieldHeader, out_of_place, read_field_header
 from transferscope.raw.sheets import SampleSheet
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.transport.access import REQUESTS
+
+logger = logging.getLogger(__name__)
 
 # Headers are small and far apart: threads wait for the disk, not for each other.
 HEADER_THREADS = 8
@@ -23,6 +27,13 @@ MOST_SHOWN = 20
 ALIKE = (
     ("type", attrgetter("dtype"), "Export all fields in one type."),
     ("size", attrgetter("shape"), "Set `tiles.size` in the dataset card."),
+)
+# Pixel sizes that differ by less are those of one objective.
+SAME_SIZE = 0.02
+ONE_ORDER = "Export all fields with their channels in one order."
+ONE_SCALE = (
+    "Make each pixel size a dataset of its own (`tiles.pixel_size_um` can bring them to one), "
+    "or correct what the files say."
 )
 
 
@@ -53,6 +64,7 @@ def check_files(
             uniformity.add(position, header)
         else:
             found += header
+    uniformity.log_notes()
     shown = first_problems(found, str(sheet.path), "raw files have problems")
     return shown + uniformity.problems()
 
@@ -106,7 +118,10 @@ def in_row(sheet: SampleSheet, position: int, error: UserError) -> list[Problem]
 
 
 class Uniformity:
-    """Finds fields of different types, or sizes where tiles keep the field's size.
+    """Finds fields that differ from the others, or from the card, in what must be the same.
+
+    Types, names of channels and pixel sizes; and sizes, where tiles keep the field's size. Doubts
+    about single files are kept, too: the first of each kind, and how many there are.
 
     Parameters
     ----------
@@ -115,9 +130,12 @@ class Uniformity:
     """
 
     def __init__(self, sheet: SampleSheet, card: DatasetCard) -> None:
-        self._sheet = sheet
+        self._sheet, self._card = sheet, card
         self._first: tuple[int, FieldHeader] | None = None
+        self._first_named: tuple[int, FieldHeader] | None = None
+        self._first_scaled: tuple[int, float] | None = None
         self._others: dict[str, Problem] = {}
+        self._notes: dict[str, tuple[str, int]] = {}
         sizes_may_differ = card.tiles.size is not None or card.cells is not None
         self._compared = ALIKE[:1] if sizes_may_differ else ALIKE
 
@@ -126,17 +144,78 @@ class Uniformity:
         self._first = self._first or (position, header)
         first_position, first = self._first
         for what, value_of, fix in self._compared:
-            if what not in self._others and value_of(header) != value_of(first):
+            if value_of(header) != value_of(first):
                 text = (
                     f"{_describe(header)} differs in {what} from {first.files[0].path} "
                     f"({self._sheet.place(first_position)}), which is {_describe(first)}"
                 )
-                where = f"{self._sheet.place(position)}: {header.files[0].path}"
-                self._others[what] = Problem(where, text, fix)
+                self._differs(what, position, header, text, fix)
+        self._compare_names(position, header)
+        self._compare_scale(position, header)
+        for note in (note for file in header.files for note in file.metadata.notes):
+            self._note(position, header, note)
 
     def problems(self) -> list[Problem]:
         """Return what differs, each by the first field that does."""
         return list(self._others.values())
+
+    def log_notes(self) -> None:
+        """Warn of each kind of doubt, by the first file of which it is true."""
+        for text, count in self._notes.values():
+            more = f" (and {count - 1:,} more fields)" if count > 1 else ""
+            logger.warning("%s%s", text, more)
+
+    def _compare_names(self, position: int, header: FieldHeader) -> None:
+        names = header.channel_names
+        if not names:
+            return
+        self._first_named = self._first_named or (position, header)
+        first_position, first = self._first_named
+        expected = first.channel_names
+        if list(map(plain_name, names)) == list(map(plain_name, expected)):
+            return
+        text = (
+            f"names its channels {', '.join(names)}, but {first.files[0].path} "
+            f"({self._sheet.place(first_position)}) {', '.join(expected)}"
+        )
+        if out_of_place(names, expected):
+            self._differs("order of channels", position, header, text, ONE_ORDER)
+        else:
+            self._note(position, header, Note("names of channels", text))
+
+    def _compare_scale(self, position: int, header: FieldHeader) -> None:
+        for file in header.files:
+            size = file.metadata.pixel_size_um
+            if size is None:
+                continue
+            if not _alike(*size):
+                text = f"its pixels are not square: {size[0]:g} um high and {size[1]:g} um wide"
+                self._note(position, header, Note("shape of pixels", text))
+            self._first_scaled = self._first_scaled or (position, size[1])
+            first_position, first = self._first_scaled
+            if not _alike(size[1], first):
+                place = self._sheet.place(first_position)
+                text = f"states a pixel size of {size[1]:g} um, but {place} has {first:g} um"
+                self._differs("pixel size", position, header, text, ONE_SCALE)
+            card_size = self._card.pixel_size_um
+            if card_size is not None and not _alike(size[1], card_size):
+                text = f"states a pixel size of {size[1]:g} um, but the card {card_size:g} um"
+                self._note(position, header, Note("pixel size", text))
+
+    def _differs(self, what: str, position: int, header: FieldHeader, text: str, fix: str) -> None:
+        self._others.setdefault(what, Problem(self._where(position, header), text, fix))
+
+    def _note(self, position: int, header: FieldHeader, note: Note) -> None:
+        text, count = self._notes.get(note.kind, ("", 0))
+        text = text or f"{self._where(position, header)}: {note.text}"
+        self._notes[note.kind] = text, count + 1
+
+    def _where(self, position: int, header: FieldHeader) -> str:
+        return f"{self._sheet.place(position)}: {header.files[0].path}"
+
+
+def _alike(one: float, other: float) -> bool:
+    return abs(one - other) <= SAME_SIZE * max(one, other)
 
 
 def _describe(header: FieldHeader) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
-from transferscope.raw.image_formats import Header, problem_with, read_header, read_pixels
+from transferscope.raw.headers import Header, plain_name, problem_with
+from transferscope.raw.image_formats import read_header, read_pixels
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, in_memory
 
@@ -23,6 +24,8 @@ UNKNOWN_AXES = "QI"
 ORDERS = {"first": ("YX", "CYX", "CZYX", "ZCYX"), "last": ("YX", "YXC", "ZYXC")}
 ANY_ORDER = ("CYX", "YXC", "CZYX", "ZCYX", "ZYXC")
 NAME_AXES_ONLY = "Save it with named axes (OME-TIFF, or ImageJ hyperstack)."
+# A channel axis that ImageJ calls z is told by the card's `channel_order`; nothing else is.
+MAY_BE_TAKEN_FOR = {("Z", "C")}
 NAME_AXES = f"{NAME_AXES_ONLY[:-1]}, or set `channel_order:` in the card."
 
 
@@ -38,11 +41,14 @@ class FieldHeader:
         Height and width in px.
     dtype
         uint8 or uint16.
+    channel_names
+        Names that the files give their channels, in the card's order; empty where they do not.
     """
 
     files: tuple[Header, ...]
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    channel_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,12 @@ def read_field_header(
         Naming the file, and the channel or axis that is wrong.
     """
     n_channels = None if one_file_per_channel else _channels_in_file(card)
-    headers, planes, problems = [], [], []
+    headers, planes, names, problems = [], [], [], []
     for file in files:
         try:
             header = read_header(file)
             axes = _arrange(header, n_channels, card)
+            _check_stored(header, axes, n_channels, card)
         except UnreachableError:
             raise
         except UserError as error:
@@ -88,9 +95,13 @@ def read_field_header(
         else:
             headers.append(header)
             planes.append((header.shape[axes.y], header.shape[axes.x]))
-    if problems := problems or _differences(headers, planes, card):
+            names += _names(header, axes, n_channels, card)
+    if len(names) != len(card.channels) or not all(names):
+        names = []
+    problems = problems or _differences(headers, planes, card) or _misplaced(headers, names, card)
+    if problems:
         raise UserError(problems)
-    return FieldHeader(tuple(headers), planes[0], headers[0].dtype)
+    return FieldHeader(tuple(headers), planes[0], headers[0].dtype, tuple(names))
 
 
 def decode_field(
@@ -164,6 +175,58 @@ def _differences(
     ]
 
 
+def _check_stored(
+    header: Header, axes: _Arrangement, n_channels: int | None, card: DatasetCard
+) -> None:
+    """Refuse a file that stores nothing of a channel that is used."""
+    if header.axes.find("C") != axes.c:
+        return
+    ignored = card.ignore_channels if n_channels is not None else []
+    for channel in header.metadata.empty_channels:
+        if channel < axes.n_channels and channel not in ignored:
+            what = f"nothing of the channel at position {channel} is stored"
+            fix = "Copy or export it again, or name the position in `ignore_channels` of the card."
+            raise problem_with(header.path, what, fix)
+
+
+def _names(
+    header: Header, axes: _Arrangement, n_channels: int | None, card: DatasetCard
+) -> list[str]:
+    """Return the names that a file gives its channels, without those that the card ignores."""
+    names = header.metadata.channel_names
+    if len(names) != axes.n_channels:
+        return []
+    ignored = card.ignore_channels if n_channels is not None else []
+    return [name for i, name in enumerate(names) if i not in ignored]
+
+
+def _misplaced(headers: Sequence[Header], names: Sequence[str], card: DatasetCard) -> list[Problem]:
+    """Return a problem where files name a channel as the card does, but in another place."""
+    if not out_of_place(names, card.channels):
+        return []
+    said, wanted = ", ".join(names), ", ".join(card.channels)
+    what = f"names its channels {said}, but the card has them in the order {wanted}"
+    fix = "Put `channels:` of the card into the order of the file, or name the right files."
+    return [Problem(str(headers[0].path), what, fix)]
+
+
+def out_of_place(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether any name stands in both lists, but not in the same place.
+
+    Examples
+    --------
+    >>> out_of_place(["Protein", "nucleus"], ["nucleus", "protein"])
+    True
+    >>> out_of_place(["DAPI", "mCherry"], ["dapi", "GFP"])
+    False
+    """
+    ours, theirs = [plain_name(n) for n in names], [plain_name(n) for n in others]
+    return any(
+        name and name != theirs[i] and name in theirs and ours.count(name) == 1
+        for i, name in enumerate(ours[: len(theirs)])
+    )
+
+
 def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arrangement:
     """Find the axes of a file; `n_channels` None: the file is one channel."""
     # An axis of length one is a placeholder, unless it is Y or X.
@@ -175,6 +238,7 @@ def _arrange(header: Header, n_channels: int | None, card: DatasetCard) -> _Arra
     overruled = "S" not in letters and n_channels is not None and (unnamed or n_channels > 1)
     if overruled and card.channel_order != "auto":
         found = _by_position(header, axes, n_channels, ORDERS[card.channel_order])
+        _check_order(header, found, card)
     elif unnamed and not set(letters) & set("SCTZ"):
         possible = ("ZYX",) if n_channels is None else ANY_ORDER
         found = _by_position(header, axes, n_channels, possible)
@@ -204,6 +268,23 @@ def _by_position(
     if len(orders) != 1:
         raise _unclear(header, NAME_AXES if possible[0] != "YX" else NAME_AXES_ONLY)
     return {letter: i for letter, (i, _) in zip(orders[0], axes, strict=True)}
+
+
+def _check_order(header: Header, found: dict[str, int], card: DatasetCard) -> None:
+    """Refuse axes that the file names otherwise than the card orders them."""
+    # Where some axes are not named, the others are a guess of the reader, except time.
+    guessed = set(header.axes) & set(UNKNOWN_AXES)
+    for letter, i in found.items():
+        named, length = header.axes[i], header.shape[i]
+        if named == letter or (named, letter) in MAY_BE_TAKEN_FOR or (guessed and named != "T"):
+            continue
+        order = f"`channel_order: {card.channel_order}`"
+        if named == "T":
+            what = f"has {length} points in time (axes {header.axes}), against {order} of the card"
+            raise problem_with(header.path, what, "Export one point in time per file.")
+        what = f"names its axes {header.axes}, against {order} of the card"
+        fix = "Remove `channel_order:` from the card: the file says where its channels are."
+        raise problem_with(header.path, what, fix)
 
 
 def _unclear(header: Header, fix: str) -> UserError:

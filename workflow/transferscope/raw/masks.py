@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems, in_row, scan_headers
-from transferscope.raw.image_formats import (
-    MASK_TYPES,
-    Header,
-    kind_of,
-    problem_with,
-    read_header,
-    read_pixels,
-)
+from transferscope.raw.headers import Header, problem_with
+from transferscope.raw.image_formats import MASK_TYPES, kind_of, read_header, read_pixels
 from transferscope.raw.images import FieldHeader
 from transferscope.raw.sheets import SampleSheet
 from transferscope.raw.text_tables import cells_of
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, in_memory
 
+TWO_VALUES = 2
 CELL_MASK, NUCLEUS_MASK = "mask", "nucleus_mask"
 
 
@@ -141,6 +138,9 @@ def read_mask(path: RawFile, shape: tuple[int, int]) -> Pixels:
     mask = read_pixels(header).reshape(shape)
     if mask.dtype.kind == "i" and mask.min() < 0:
         raise problem_with(path, "holds negative values", "Number cells from 1, with 0 elsewhere.")
+    if header.inverted and len(np.unique(mask)) <= TWO_VALUES:
+        what = "says that 0 is white (MinIsWhite): its cells may be either of its two values"
+        raise problem_with(path, what, "Save it with black as 0, and cells in white.")
     return mask
 
 

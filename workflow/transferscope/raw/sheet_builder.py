@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.file_checks import first_problems
+from transferscope.raw.folders import files_below
 from transferscope.raw.names import WRITE_ALIKE, name_problems, warn
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
@@ -105,6 +105,8 @@ class BuiltSheet:
         Rows, rows without a label, and files that the pattern does not match.
     root
         The folder of the images, where the card must name it in `roots`; else None.
+    skipped
+        Linked or unreadable folders that were left out, and why.
     """
 
     path: Path
@@ -114,6 +116,7 @@ class BuiltSheet:
     n_unlabelled: int
     n_unused: int
     root: Path | None
+    skipped: list[str]
 
 
 @dataclass
@@ -171,10 +174,11 @@ def build_sheet(
     if not folder.is_dir():
         raise UserError(Problem(str(folder), "the folder does not exist", "Check the path."))
     matcher = _compile(pattern, regex=regex)
-    paths = list(_files_below(folder, output))
+    below = files_below(folder)
+    paths = [path for path in below.paths if folder / path != output]
     matches = [(path, m) for path in paths if (m := matcher.fullmatch(path.as_posix()))]
     if not matches:
-        raise _nothing_matches(folder, pattern, paths)
+        raise _nothing_matches(folder, pattern, paths, below.skipped)
     rows = _rows(matches, channel_names)
     raw = sorted({m["channel"] for _, m in matches} if "channel" in matcher.groupindex else ())
     channels = _check_channels(rows, raw, channel_names, folder) if raw else []
@@ -194,6 +198,7 @@ def build_sheet(
         n_unlabelled=found.count(""),
         n_unused=len(paths) - sum(len(row.files) for row in rows),
         root=absolute if outside else None,
+        skipped=below.skipped,
     )
 
 
@@ -240,20 +245,12 @@ def _as_regex(pattern: str, where: str) -> str:
     return "".join(parts)
 
 
-def _files_below(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield the paths of all files relative to the folder, sorted; an OME-Zarr is one file."""
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        zarrs = [name for name in folders if name.endswith(".zarr")]
-        folders[:] = sorted(set(folders) - set(zarrs))
-        for name in sorted([*files, *zarrs]):
-            if not name.startswith(".") and here / name != output:
-                yield (here / name).relative_to(folder)
-
-
-def _nothing_matches(folder: Path, pattern: str, paths: Sequence[Path]) -> UserError:
+def _nothing_matches(
+    folder: Path, pattern: str, paths: Sequence[Path], skipped: Sequence[str]
+) -> UserError:
     if not paths:
-        return UserError(Problem(str(folder), "the folder holds no files", "Check the path."))
+        fix = "; ".join(["Check the path", *skipped[:SHOWN]]) + "."
+        return UserError(Problem(str(folder), "the folder holds no files", fix))
     shown = ", ".join(f'"{path.as_posix()}"' for path in paths[:SHOWN])
     what = f'none of {len(paths)} files matches "{pattern}"'
     return UserError(Problem(str(folder), what, f"The first files are {shown}."))

@@ -154,6 +154,7 @@ def good_headers(
             continue
         left_out.append(skip_field(sheet, position, found))
         problems += [] if skip else found
+    uniformity.log_notes()
     if problems := problems + uniformity.problems():
         raise UserError(problems)
     if len(left_out) == len(sheet):

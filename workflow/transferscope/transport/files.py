@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from transferscope.errors import Problem, UnreachableError
 from transferscope.transport.access import located, translated_errors
 
 # Most headers fit into one block; latency costs more than these bytes.
@@ -95,6 +96,9 @@ def in_memory(file: RawFile) -> RawFile:
     if isinstance(file, Path) or file.is_folder or file.content is not None:
         return file
     content = file.read_bytes()
+    if len(content) != file.size:
+        what = f"{len(content):,} bytes arrived of a file of {file.size:,}"
+        raise UnreachableError(Problem(str(file), what, "Repeat the command."))
     return replace(file, content=content, size=len(content))
 
 

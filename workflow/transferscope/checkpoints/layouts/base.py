@@ -99,6 +99,8 @@ class Converted:
         Patterns of names that no embedding needs -> what they are.
     remarks
         What the user has to know or to check.
+    knows_heads
+        Whether the weights tell the number of attention heads.
     """
 
     layout: LayoutName
@@ -112,6 +114,7 @@ class Converted:
     outputs: Mapping[str, str]
     leftovers: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    knows_heads: bool = False
 
     def known_leftovers(self) -> dict[str, str]:
         """Return path in the file -> what it is, for everything that no embedding needs."""

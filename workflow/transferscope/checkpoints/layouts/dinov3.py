@@ -60,7 +60,10 @@ def _convert(located: NetworkWeights) -> Converted:
     state = _renamed(own, located.prefix)
     used = [name for name in own if not name.endswith(".bias_mask")]
     network = _network(state, located)
-    return converted("dinov3", located, state, network, "size", used, leftovers=LEFTOVERS)
+    known = PERIODS in located.tensors
+    return converted(
+        "dinov3", located, state, network, "size", used, leftovers=LEFTOVERS, knows_heads=known
+    )
 
 
 def _renamed(own: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

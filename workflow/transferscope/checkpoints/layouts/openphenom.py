@@ -55,6 +55,7 @@ def _convert(located: NetworkWeights) -> Converted:
         outputs={"mean": "mean", "cls": "cls"},
         leftovers=LEFTOVERS,
         remarks=(REMARK,),
+        knows_heads=True,
     )
 
 

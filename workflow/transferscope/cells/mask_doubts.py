@@ -1,0 +1,139 @@
+"""What is odd about a mask that was given: one number for several objects, holes, single pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from transferscope.cells.segmentation.segmented import SegmentedField
+from transferscope.runtime.arrays import Integers, Labels
+
+# Pieces of a cell that count, as a share of its largest one: smaller ones are specks.
+PIECE = 0.05
+# How far pieces are apart that cannot be one cell, in usual widths of a piece.
+FAR = 0.5
+# Share of a cell, with its holes, from which holes count.
+HOLES = 0.05
+FEWEST_CELLS = 10
+# Most cells in pieces: then the numbers are hardly those of cells.
+MOST = 0.5
+
+
+def mask_doubts(segmented: SegmentedField) -> list[str]:
+    """Return what is odd about the cells of a mask, each with its numbers.
+
+    Parameters
+    ----------
+    segmented
+        The cells, with the numbers that they have in the mask.
+    """
+    return [*_single_pixels(segmented), *_pieces(segmented), *_holes(segmented)]
+
+
+def _areas(segmented: SegmentedField) -> Integers:
+    """Return [n]: the area of each cell in px."""
+    return np.bincount(segmented.cells.ravel(), minlength=segmented.count + 1)[1:]
+
+
+def _single_pixels(segmented: SegmentedField) -> Iterator[str]:
+    single = int((_areas(segmented) == 1).sum())
+    if segmented.count >= FEWEST_CELLS and single > MOST * segmented.count:
+        yield (
+            f"{single:,} of {segmented.count:,} cells are a single pixel: the mask may be an "
+            "image, or scaled with interpolation"
+        )
+
+
+def _pieces(segmented: SegmentedField) -> Iterator[str]:
+    from skimage.measure import label
+
+    pieces, count = label(segmented.cells, connectivity=2, return_num=True)
+    if count == segmented.count:
+        return
+    owner = np.zeros(count + 1, np.int64)
+    owner[pieces.ravel()] = segmented.cells.ravel()
+    areas = np.bincount(pieces.ravel(), minlength=count + 1)
+    boxes = ndimage.find_objects(pieces)
+    width = float(np.sqrt(np.median(areas[1:])))
+    of_cell = _grouped(owner)
+    apart = {}
+    for cell, own in of_cell.items():
+        largest = max(own, key=lambda piece: int(areas[piece]))
+        own = [p for p in own if areas[p] >= max(2, PIECE * areas[largest])]
+        gap = max((_gap(boxes[largest - 1], boxes[p - 1]) for p in own), default=0)
+        if gap > FAR * width:
+            apart[cell] = len(own), gap
+    if not apart:
+        return
+    cell, (n, gap) = max(apart.items(), key=lambda item: item[1][1])
+    text = (
+        f"{len(apart):,} of {segmented.count:,} cells are in pieces far apart (number "
+        f"{segmented.numbers[cell - 1]}: {n} pieces, up to {gap} px apart)"
+    )
+    if len(apart) > MOST * segmented.count or int(segmented.numbers.max()) == 255:
+        text += ": are its numbers classes, or cut to 8 bits?"
+    yield text
+
+
+def _grouped(owner: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return cell -> its pieces, of cells with several."""
+    counts = np.bincount(owner[1:])
+    several = set(np.flatnonzero(counts > 1).tolist()) - {0}
+    found: dict[int, list[int]] = {cell: [] for cell in several}
+    for piece, cell in enumerate(owner.tolist()):
+        if cell in several and piece:
+            found[cell].append(piece)
+    return found
+
+
+def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> int:
+    """Return the distance in px between two boxes, along the axis in which it is larger."""
+    both = zip(one, other, strict=True)
+    return int(max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in both))
+
+
+def _holes(segmented: SegmentedField) -> Iterator[str]:
+    holes = hole_areas(segmented.cells, segmented.count)
+    share = holes / np.maximum(1, holes + _areas(segmented))
+    odd = np.flatnonzero(share >= HOLES)
+    if len(odd):
+        worst = int(odd[share[odd].argmax()])
+        yield (
+            f"{len(odd):,} of {segmented.count:,} cells have holes (number "
+            f"{segmented.numbers[worst]}: {share[worst]:.0%} of it)"
+        )
+
+
+def hole_areas(cells: Labels, count: int) -> Integers:
+    """Return [n]: the area of the holes of each cell in px.
+
+    A hole is background that one cell alone encloses.
+
+    Parameters
+    ----------
+    cells
+        [H, W], cells numbered from 1.
+    count
+        Number of cells.
+    """
+    outside, n = ndimage.label(np.pad(cells, 1) == 0)
+    if n <= 1:
+        return np.zeros(count, np.int64)
+    padded = np.pad(cells, 1).astype(np.int64)
+    pairs = []
+    for axis in (0, 1):
+        for step in (1, -1):
+            neighbour = np.roll(padded, step, axis)
+            at = (outside > 0) & (neighbour > 0)
+            pairs.append(outside[at].astype(np.int64) * (count + 1) + neighbour[at])
+    both = np.unique(np.concatenate(pairs))
+    part, cell = np.divmod(both, count + 1)
+    border = outside[0, 0]
+    alone = (np.bincount(part, minlength=n + 1)[part] == 1) & (part != border)
+    areas = np.bincount(outside.ravel(), minlength=n + 1)
+    found = np.zeros(count + 1, np.int64)
+    np.add.at(found, cell[alone], areas[part[alone]])
+    return found[1:]

@@ -1,0 +1,92 @@
+"""PNG files: their header, whether they are whole, and their samples without added opacity."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+
+from transferscope.raw.headers import MAKE_AGAIN, Header, check_size, plain_header, problem_with
+from transferscope.runtime.arrays import Pixels
+from transferscope.transport.files import RawFile, size_of
+
+START = b"\x89PNG\r\n\x1a\n"
+END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # per colour type: grey, RGB, both with opacity
+PALETTE = 3
+
+
+def png_header(path: RawFile) -> Header:
+    """Read the header of a PNG, and check that its end is there."""
+    frames = 1
+    with path.open("rb") as file:
+        chunks = _chunks(path, file)
+        name, start = next(chunks)
+        if name != b"IHDR":
+            raise problem_with(path, "the PNG has no header", MAKE_AGAIN)
+        width, height, bits, colour = struct.unpack(">IIBB", start[:10])
+        samples = SAMPLES.get(colour, 1)
+        dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+        header = plain_header(path, (height, width), samples, dtype, alpha=samples % 2 == 0)
+        check_size(header)
+        for name, start in chunks:
+            if name == b"acTL":
+                frames = int.from_bytes(start[:4], "big")
+            if name == b"IDAT":  # what matters stands before the pixels
+                break
+        else:
+            raise problem_with(path, "the PNG holds no pixels: it is cut short", MAKE_AGAIN)
+        # A few bytes tell of most files; where others follow the end, all chunks are gone over.
+        if not _ends(path, file) and not any(name == b"IEND" for name, _ in _chunks(path, file)):
+            raise problem_with(path, "the PNG is cut short", MAKE_AGAIN)
+    if colour == PALETTE or bits not in (8, 16):
+        what = f"is a PNG with {'a colour palette' if colour == PALETTE else f'{bits} bits'}"
+        raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
+    if frames > 1:
+        what = f"holds {frames} images (an animated PNG)"
+        raise problem_with(path, what, "Save one image per file.")
+    return header
+
+
+def read_png(path: RawFile, samples: int) -> Pixels:
+    """Decode a PNG.
+
+    Parameters
+    ----------
+    path
+        The file.
+    samples
+        Samples per pixel, as its header says.
+
+    Returns
+    -------
+    ndarray
+        [H, W], or [H, W, samples]. Where a chunk names one value as transparent (tRNS), the opacity
+        that the decoder adds is left out: it is no sample of the file.
+    """
+    pixels: Pixels = imagecodecs.png_decode(path.read_bytes())
+    if pixels.ndim == 3 and pixels.shape[2] == samples + 1:
+        pixels = pixels[..., :samples]
+    return pixels[..., 0] if pixels.ndim == 3 and samples == 1 else pixels
+
+
+def _ends(path: RawFile, file: BinaryIO) -> bool:
+    """Return whether the last chunk of a PNG is its end; true of all that are not cut short."""
+    file.seek(max(0, size_of(path) - len(END)))
+    return file.read() == END
+
+
+def _chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (name, first bytes) of each chunk that is wholly there."""
+    size = size_of(path)
+    file.seek(len(START))
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        body = file.tell()
+        if body + length + 4 > size:
+            return
+        yield name, file.read(min(length, 16))
+        file.seek(body + length + 4)

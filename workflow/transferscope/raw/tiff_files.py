@@ -1,0 +1,303 @@
+"""TIFF files: layout, colours, order and size as they say, and whether all of it is there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from transferscope.raw.headers import (
+    MAKE_AGAIN,
+    Header,
+    Metadata,
+    Note,
+    check_size,
+    in_um,
+    left_out,
+    problem_with,
+    turned,
+)
+from transferscope.raw.jpeg_files import is_whole
+from transferscope.runtime.arrays import Pixels
+from transferscope.transport.files import RawFile, size_of
+
+UNSIGNED = "Export the values of the camera, without a sign."
+GREY = "Save it as grey values, with black as 0, or as RGB."
+# Photometric interpretations that are read: grey, RGB, and masks of one bit.
+WHITE_IS_ZERO, RGB, COLOUR_PALETTE, YCBCR = 0, 2, 3, 6
+READ_AS_THEY_ARE = {1, RGB, 4}
+COLOURS = {
+    COLOUR_PALETTE: "a colour palette",
+    5: "CMYK colours",
+    YCBCR: "YCbCr colours",
+    8: "CIELAB colours",
+    9: "CIELAB colours",
+    10: "CIELAB colours",
+    32803: "the mosaic of a colour sensor",
+}
+JPEG_COMPRESSIONS = {6, 7, 33007, 34892}
+WHOLE_BYTES = 8
+ORIENTATION, PHOTOMETRIC = 274, 262
+SIGNED_OFFSET = -32768.0
+# What tifffile complains of where it goes on with less than the file should hold.
+INCOMPLETE = re.compile(
+    r"missing|out of range|invalid page offset|invalid offset to page|corrupted tag list"
+    r"|circular reference|does not match page|failed to reshape|corrupted file"
+    r"|incorrect Strip|invalid next page"
+)
+
+
+class _Complaints(logging.Handler):
+    """Keeps what tifffile logs in each thread, where it would go on in silence."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._own = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kept = getattr(self._own, "kept", None)
+        if kept is not None:
+            kept.append(record.getMessage())
+
+    @contextmanager
+    def kept(self) -> Iterator[list[str]]:
+        """Collect the messages of this thread."""
+        found: list[str] = []
+        self._own.kept = found
+        try:
+            yield found
+        finally:
+            self._own.kept = None
+
+
+_complaints = _Complaints()
+logging.getLogger("tifffile").addHandler(_complaints)
+
+
+def tiff_header(path: RawFile, *, mask: bool) -> Header:
+    """Read the header of a TIFF, and check that all of its pixels are there.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mask
+        Whether its values are numbers, whatever colours they are shown in.
+    """
+    with _complaints.kept() as complaints, _opened(path) as tiff:
+        series = _only_series(path, tiff)
+        axes, shape = str(series.axes), tuple(map(int, series.shape))
+        header = Header(path, axes, shape, np.dtype(series.dtype))
+        check_size(header)
+        if found := next(filter(INCOMPLETE.search, complaints), None):
+            what = f"damaged or cut short: {found.rpartition('> ')[2].partition(', raised')[0]}"
+            raise problem_with(path, what, MAKE_AGAIN)
+        _check_all_there(path, tiff, series)
+        inverted = _check_colours(path, series.keyframe, mask=mask)
+        extra = [int(e) for e in series.keyframe.extrasamples]
+        alpha = "S" in axes and extra in ([1], [2])
+        metadata = _metadata(path, tiff, series)
+        return replace(header, alpha=alpha, inverted=inverted, metadata=metadata)
+
+
+def read_tiff(path: RawFile) -> Pixels:
+    """Decode the first image of a TIFF."""
+    with _opened(path) as tiff:
+        series = tiff.series[0]
+        pixels: Pixels = series.asarray(maxworkers=1)
+        if series.keyframe.compression in JPEG_COMPRESSIONS:
+            _check_jpeg_parts(path, series)
+        return pixels
+
+
+@contextmanager
+def _opened(path: RawFile) -> Iterator[Any]:
+    # Parts of an OME-TIFF in other files are not followed: they could lie anywhere.
+    with ExitStack() as stack:
+        source = path if isinstance(path, Path) else stack.enter_context(path.open("rb"))
+        yield stack.enter_context(tifffile.TiffFile(source, _multifile=False))
+
+
+def _only_series(path: RawFile, tiff: Any) -> Any:
+    """Return the first image series; a second one of its size would be silently lost."""
+    if not tiff.series:
+        raise problem_with(path, "the TIFF holds no image", MAKE_AGAIN)
+    first, *others = tiff.series
+    if count := sum(other.size >= first.size for other in others):
+        what = f"holds {count + 1} images of different layout or position"
+        raise problem_with(path, what, "Save one image per file.")
+    if first.keyframe.is_reduced:
+        what = "its first image is the reduced version of another one"
+        raise problem_with(path, what, "Save the full image alone.")
+    return first
+
+
+# What is there --------------------------------------------------------------------------------
+
+
+def _check_all_there(path: RawFile, tiff: Any, series: Any) -> None:
+    size, keyframe = size_of(path), series.keyframe
+    if any(page is None for page in series.pages):
+        what = "parts of the image are missing, or lie in other files"
+        raise problem_with(path, what, "Export it as one whole file.")
+    _check_planes(path, tiff, series)
+    parts = [
+        (int(offset), int(count))
+        for page in series.pages
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ]
+    expected = math.prod(keyframe.chunked) * len(series.pages)
+    there = sum(offset > 0 and count > 0 for offset, count in parts)
+    if there < expected:
+        kind = "tiles" if keyframe.is_tiled else "strips"
+        what = f"{expected - there} of {expected} {kind} of its pixels are not in the file"
+        raise problem_with(path, what, MAKE_AGAIN)
+    ends = [offset + count for offset, count in parts]
+    if series.dataoffset is not None:  # one contiguous block: few pages, many planes
+        ends.append(int(series.dataoffset) + int(series.nbytes))
+    end = max(ends, default=0)
+    if end > size:
+        what = f"the file is cut short: {size:,} bytes, but its pixels end at byte {end:,}"
+        raise problem_with(path, what, MAKE_AGAIN)
+
+
+def _check_planes(path: RawFile, tiff: Any, series: Any) -> None:
+    """Check that the file holds the planes that its metadata speak of."""
+    planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
+    if tiff.is_imagej:
+        said = _imagej(tiff)
+        named = math.prod(int(said.get(key, 1)) for key in ("channels", "slices", "frames"))
+        named = max(named, int(said.get("images", 1)))
+        # Bio-Formats and tifffile may declare the samples of one plane as channels.
+        if named > planes * max(1, series.keyframe.samplesperpixel):
+            what = f"the file is cut short: ImageJ wrote {named} planes, but it holds {planes}"
+            raise problem_with(path, what, MAKE_AGAIN)
+    elif tiff.is_ome and series.kind != "ome" and planes > 1:
+        what = "its OME metadata do not describe its planes, or put some of them in other files"
+        raise problem_with(path, what, "Export it as one whole file.")
+
+
+def _check_jpeg_parts(path: RawFile, series: Any) -> None:
+    """Check that all pixels of strips and tiles that are JPEGs are there; see `jpeg_files`."""
+    keyframe = series.keyframe
+    tables = {"jpegtables": keyframe.jpegtables, "jpegheader": keyframe.jpegheader}
+
+    def decode(content: bytes | None, index: int) -> Pixels:
+        return np.asarray(keyframe.decode(content, index, **tables)[0])
+
+    for page in series.pages:
+        segments = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
+        for content, index in segments:
+            whole = partial(decode, index=index)
+            if content is None or not is_whole(content, whole(content), whole):
+                what = "parts of the JPEG in it are missing or damaged"
+                raise problem_with(path, what, MAKE_AGAIN)
+
+
+# What it says ---------------------------------------------------------------------------------
+
+
+def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
+    """Refuse pixels that are no grey values or RGB; return whether 0 is white."""
+    tag = keyframe.tags.get(PHOTOMETRIC)
+    photometric = 1 if tag is None else int(tag.value)
+    orientation = keyframe.tags.get(ORIENTATION)
+    if orientation is not None and orientation.value in range(2, 9):
+        raise turned(path, orientation.value)
+    if photometric == YCBCR and keyframe.compression in JPEG_COMPRESSIONS:
+        return False  # decoded to RGB
+    if mask:
+        if photometric not in {WHITE_IS_ZERO, COLOUR_PALETTE, *READ_AS_THEY_ARE}:
+            what = f"holds {COLOURS.get(photometric, f'colours of kind {photometric}')}"
+            raise problem_with(path, what, "Save the mask as grey values.")
+        return photometric == WHITE_IS_ZERO
+    if photometric == WHITE_IS_ZERO:
+        what = "says that 0 is white (MinIsWhite): bright objects would have low values"
+        raise problem_with(path, what, GREY)
+    if photometric not in READ_AS_THEY_ARE:
+        what = f"holds {COLOURS.get(photometric, f'colours of kind {photometric}')}"
+        raise problem_with(path, what, GREY)
+    bits = keyframe.bitspersample
+    if isinstance(bits, int) and 1 < bits < WHOLE_BYTES:
+        what = f"is a TIFF with {bits} bits"
+        raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
+    return False
+
+
+def _metadata(path: RawFile, tiff: Any, series: Any) -> Metadata:
+    notes: list[Note] = []
+    if others := tiff.series[1:]:
+        sizes = ", ".join(" x ".join(map(str, other.shape)) for other in others[:3])
+        notes.append(left_out(len(others), sizes))
+    if series.kind == "ome":
+        names, size = _ome(path, tiff)
+        return Metadata(names, size, tuple(notes))
+    if not tiff.is_imagej:
+        return Metadata(notes=tuple(notes))
+    said = _imagej(tiff)
+    notes += _calibration(path, said)
+    return Metadata((), _imagej_pixel_size(series.keyframe, said), tuple(notes))
+
+
+def _imagej(tiff: Any) -> dict[str, Any]:
+    return dict(tiff.imagej_metadata or {})
+
+
+def _calibration(path: RawFile, said: dict[str, Any]) -> list[Note]:
+    """Refuse signed values that ImageJ stores as unsigned ones; note any other calibration."""
+    offset, factor = said.get("c0"), said.get("c1")
+    if offset == SIGNED_OFFSET and factor in (None, 1, 1.0):
+        what = "holds signed values: its calibration subtracts 32,768 from each of them"
+        raise problem_with(path, what, UNSIGNED)
+    if "cf" not in said and offset is None and factor is None:
+        return []
+    unit = said.get("vunit", "values")
+    text = f"ImageJ's calibration to {unit} is not applied: raw values are used"
+    return [Note("calibration", text)]
+
+
+def _imagej_pixel_size(keyframe: Any, said: dict[str, Any]) -> tuple[float, float] | None:
+    sizes = []
+    for name in ("YResolution", "XResolution"):
+        tag = keyframe.tags.get(name)
+        if tag is None or not tag.value[0]:
+            return None
+        sizes.append(in_um(tag.value[1] / tag.value[0], str(said.get("unit", ""))))
+    return None if None in sizes else (sizes[0], sizes[1])  # type: ignore[return-value]
+
+
+def _ome(path: RawFile, tiff: Any) -> tuple[tuple[str, ...], tuple[float, float] | None]:
+    """Return the names of the channels and the pixel size of the first image of OME metadata."""
+    root = ElementTree.fromstring(tiff.ome_metadata)
+    pixels = next((e for e in root.iter() if _is(e, "Pixels")), None)
+    if pixels is None:
+        return (), None
+    if pixels.attrib.get("Type", "").startswith("int"):
+        what = f"holds signed values ({pixels.attrib['Type']}), as its OME metadata say"
+        raise problem_with(path, what, UNSIGNED)
+    names = tuple(e.attrib.get("Name", "").strip() for e in pixels if _is(e, "Channel"))
+    sizes = [_ome_length(pixels.attrib, f"PhysicalSize{axis}") for axis in "YX"]
+    size = None if None in sizes else (sizes[0], sizes[1])
+    return names if all(names) else (), size  # type: ignore[return-value]
+
+
+def _ome_length(attributes: dict[str, str], name: str) -> float | None:
+    try:
+        return in_um(float(attributes[name]), attributes.get(f"{name}Unit", "µm"))
+    except (KeyError, ValueError):
+        return None
+
+
+def _is(element: ElementTree.Element, name: str) -> bool:
+    return element.tag.rpartition("}")[2] == name
