@@ -18,6 +18,7 @@ from transferscope.commands import (
     embed,
     label,
     probe,
+    relate,
     results,
     strategies,
     study,
@@ -37,7 +38,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (data, embed, probe, results):
+for steps in (data, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
