@@ -278,7 +278,8 @@ def _by_target(
 
 def _table(found: Sequence[tuple[str, int, float, float, float]]) -> pd.DataFrame:
     """Return the table of scores, with p-values adjusted by Benjamini and Hochberg."""
-    table = pd.DataFrame(found, columns=["name", "n", "mean_average_precision", "chance", "p"])
+    numbers = {"n": "int64", "mean_average_precision": "float64", "chance": "float64"}
+    table = pd.DataFrame(found, columns=["name", *numbers, "p"]).astype({**numbers, "p": "float64"})
     precision, chance = (table[c].to_numpy(float) for c in ("mean_average_precision", "chance"))
     table["normalised"] = normalised(precision, chance)
     table["p_adjusted"] = _adjusted(table["p"].to_numpy(float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,16 +81,33 @@ def _table(located: Located[RelationCard]) -> tuple[Path, pd.DataFrame]:
         return path, read_table(path, "path")
     assert card.url is not None  # the card's own check
     path = cached_file(card.url, card.sha256)
-    # Not written by hand: an export may, for instance, number its rows in a column without a name.
+    return path, read_export(path, str(located.path))
+
+
+def read_export(path: Path, card: str) -> pd.DataFrame:
+    """Read a table from an address, as text.
+
+    It is not written by hand, so that it is read as its program wrote it: it may, for instance,
+    number its rows in a column without a name.
+
+    Parameters
+    ----------
+    path
+        The table.
+    card
+        The card that names it, for messages.
+    """
     separator = "," if "," in _header(path) else "\t"
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise user_error(
-            path, f"is not a table: {error}", f"Check `url:` in {located.path}."
-        ) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, index_col=False
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise user_error(path, f"is not a table: {error}", f"Check `url:` in {card}.") from None
     table.index = pd.RangeIndex(2, len(table) + 2)
-    return path, table
+    return table
 
 
 def _header(path: Path) -> str:
