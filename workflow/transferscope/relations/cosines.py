@@ -31,7 +31,7 @@ def unit_vectors(embeddings: Floats32 | Floats) -> Floats:
     largest = np.abs(values).max(axis=1, keepdims=True, initial=0)
     values = np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, lengths, out=values, where=lengths > 0)
+    return np.asarray(np.divide(values, lengths, out=values, where=lengths > 0))
 
 
 def pair_steps(units: Floats, first: Integers, second: Integers) -> Integers:

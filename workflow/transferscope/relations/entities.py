@@ -11,7 +11,7 @@ import pandas as pd
 from transferscope.config.relations import AggregateName
 from transferscope.errors import user_error
 from transferscope.probes.aggregation import aggregate
-from transferscope.runtime.arrays import Bools, Floats32, Texts
+from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,16 @@ class Entities:
 
     def chosen(self, names: Sequence[str]) -> Entities:
         """Return some entities, in a given order."""
-        rows = pd.Index(self.names).get_indexer(np.asarray(names, dtype=object))
+        rows = pd.Index(self.names).get_indexer(pd.Index(names))
         strata = None if self.strata is None else [self.strata[row] for row in rows]
         return Entities(list(names), self.vectors[rows], strata)
+
+
+def name_codes(names: Texts) -> tuple[Integers, list[str]]:
+    """Return the code of each name, -1 for an empty one, and the names in sorted order."""
+    known = sorted({str(name) for name in names} - {""})
+    codes = pd.Index(known, dtype=object).get_indexer(pd.Index(names, dtype=object))
+    return codes.astype(np.int64), known
 
 
 def aggregated(
@@ -71,8 +78,8 @@ def aggregated(
     strata
         Labels of each row, separated by `;`; an entity has those of any of its rows.
     """
-    codes, found = pd.factorize(np.where(names == "", None, names), sort=True)
-    vectors = aggregate(embeddings, codes.astype(np.int64), len(found), method)
+    codes, found = name_codes(names)
+    vectors = aggregate(embeddings, codes, len(found), method)
     of_entities = None
     if strata is not None:
         labels: list[set[str]] = [set() for _ in found]
@@ -80,4 +87,4 @@ def aggregated(
             if code >= 0:
                 labels[code].update(part.strip() for part in str(text).split(";") if part.strip())
         of_entities = [frozenset(own) for own in labels]
-    return Entities([str(name) for name in found], vectors, of_entities)
+    return Entities(found, vectors, of_entities)

@@ -61,7 +61,7 @@ def known_pairs(source: str, first: Texts, second: Texts, entities: Sequence[str
         Names of the map's entities, without repeats, in the order of its rows.
     """
     index = pd.Index(entities)
-    one, other = index.get_indexer(first), index.get_indexer(second)
+    one, other = (index.get_indexer(pd.Index(side)) for side in (first, second))
     listed = pd.DataFrame({"a": np.asarray(first, dtype=object), "b": second})
     of_itself = np.asarray(listed["a"] == listed["b"])
     swapped = np.asarray(listed["a"] > listed["b"])
@@ -69,7 +69,7 @@ def known_pairs(source: str, first: Texts, second: Texts, entities: Sequence[str
     repeated = np.asarray(listed.duplicated()) & ~of_itself
     outside = ((one < 0) | (other < 0)) & ~of_itself & ~repeated
     used = ~(of_itself | repeated | outside)
-    names = pd.unique(np.concatenate([first, second]))
+    names = pd.Index(np.concatenate([first, second])).unique()
     return KnownPairs(
         source=source,
         first=np.minimum(one, other)[used].astype(np.int64),

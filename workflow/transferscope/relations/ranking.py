@@ -61,14 +61,15 @@ def average_precision_of_ranked(ranked: Floats, relevant: Bools) -> Floats:
     places = np.arange(ranked.shape[-1])
     first, last = _block_ends(ranked[..., 1:] != ranked[..., :-1], places)
     found = np.cumsum(relevant, axis=-1)
-    before = np.take_along_axis(found - relevant, first, axis=-1)
+    before: Integers = np.take_along_axis(found - relevant, first, axis=-1)
     own = np.take_along_axis(found, last, axis=-1) - before
     others = last - first + 1 - own
     # Of items that are not relevant, the value is not used; it must only be defined.
     precision = expected_precision(before, first - before, np.maximum(own - 1, 0), others)
     n_relevant = relevant.sum(axis=-1)
     total = np.where(relevant, precision, 0).sum(axis=-1)
-    return np.divide(total, n_relevant, out=np.full_like(total, np.nan), where=n_relevant > 0)
+    missing = np.full_like(total, np.nan)
+    return np.asarray(np.divide(total, n_relevant, out=missing, where=n_relevant > 0))
 
 
 def expected_average_precision(scores: Floats, relevant: Bools) -> Floats:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.relations.cosines import unit_vectors
+from transferscope.relations.entities import name_codes
 from transferscope.relations.ranking import (
     TIE_DECIMALS,
     average_precision_of_ranked,
@@ -90,7 +91,7 @@ def activity(rows: Replicates, permutations: int, seed: int) -> pd.DataFrame:
         int(batch): np.flatnonzero(rows.controls & (rows.batches == batch))
         for batch in np.unique(rows.batches[rows.controls])
     }
-    codes, names = pd.factorize(np.where(rows.names == "", None, rows.names), sort=True)
+    codes, names = name_codes(rows.names)
     found = []
     for code, name in enumerate(names):
         own = np.flatnonzero(codes == code)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.config.relations import RelationSettings
+from transferscope.config.relations import CorrectionName, RelationSettings
 from transferscope.correction.methods import ON_CONTROLS, correct
 from transferscope.correction.rows import Rows
 from transferscope.errors import user_error
@@ -99,7 +99,7 @@ def relate(
             record["maps"][one.name] = {"n_rows": len(one.entities), "left_out": one.skipped}
             for correction in settings.corrections:
                 name = one.name, correction
-                vectors, done = _corrected(one, name, settings)
+                vectors, done = _corrected(one, correction, settings)
                 record["maps"][one.name][correction] = done
                 found[name] = aggregated(vectors, _names(one), settings.aggregate, one.labels)
                 replicates += _activity(one, name, vectors, settings)
@@ -124,16 +124,17 @@ def relate(
 
 
 def _corrected(
-    one: RowMap, name: MapName, settings: RelationSettings
+    one: RowMap, correction: CorrectionName, settings: RelationSettings
 ) -> tuple[Floats32, dict[str, Any]]:
-    correction = settings.corrections[settings.corrections.index(name[1])]  # typed as a literal
     if correction in ("center", *ON_CONTROLS) and one.batches is None:
-        logger.warning("%s, %s: no batch column, so that all rows are one batch", *name)
+        logger.warning(
+            "%s, %s: no batch column, so that all rows are one batch", one.name, correction
+        )
     done = correct(
         one.embeddings, Rows.of(one.batches, one.controls), correction, published=settings.published
     )
     for note in done.notes:
-        logger.warning("%s, %s: %s", *name, note)
+        logger.warning("%s, %s: %s", one.name, correction, note)
     return done.embeddings, {**done.record, "notes": done.notes}
 
 

@@ -131,7 +131,7 @@ def _strong(path: Path, table: pd.DataFrame, card: RelationCard) -> pd.DataFrame
     for column, least in card.at_least.items():
         numbers = pd.to_numeric(table[column], errors="coerce")
         for row in table.index[numbers.isna()]:
-            cell = table.at[row, column]
+            cell = str(table[column].loc[row])
             findings.append(
                 Finding(int(row), column, "number", f'"{cell}" is not a number', "Write a number.")
             )
