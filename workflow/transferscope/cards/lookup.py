@@ -58,7 +58,7 @@ def locate_card(
 
 def find_card(
     name: str,
-    kind: Literal["datasets", "backbones"],
+    kind: Literal["datasets", "backbones", "relations"],
     model: Any,
     folder: str,
     roots: Sequence[Path],

@@ -19,6 +19,7 @@ from transferscope.commands import (
     embed,
     label,
     probe,
+    relate,
     results,
     strategies,
     study,
@@ -63,7 +64,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (data, embed, probe, results):
+for steps in (data, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")

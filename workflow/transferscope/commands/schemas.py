@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cards.relations import RelationCard
 from transferscope.config.study import StudyConfig
 from transferscope.runtime.atomic_files import write_atomically
 
@@ -17,11 +18,12 @@ SCHEMAS: dict[str, Any] = {
     "config": StudyConfig,
     "dataset": DatasetCard,
     "backbone": BackboneCard,
+    "relations": RelationCard,
 }
 
 
 def schema_text(name: str) -> str:
-    """Return the JSON schema of "config", "dataset" or "backbone" as text."""
+    """Return the JSON schema of a name in `SCHEMAS` as text."""
     schema = {"$schema": DIALECT, **TypeAdapter(SCHEMAS[name]).json_schema()}
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 

@@ -1,0 +1,152 @@
+"""`transferscope relate`: known biology from embeddings, of stores or of any table of features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option, Typer
+
+from transferscope.commands.options import print_table
+from transferscope.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = Typer()
+SCORED = "scored"
+# Columns of the printed table.
+SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pairs"]
+
+
+@app.command()
+def relate(
+    maps: Annotated[
+        list[str],
+        Argument(
+            help=(
+                "Embeddings: tables (.parquet, .csv, .tsv) or manifests of stores (.json), each as "
+                "`path` or `name=path`. The first is the reference of the differences."
+            )
+        ),
+    ],
+    source: Annotated[
+        list[str],
+        Option(help="Known pairs: name or path of a relation card, or a table of two columns."),
+    ],
+    output: Annotated[Path, Option(help="Folder to write the tables into.")] = Path("relations"),
+    table: Annotated[
+        Path | None, Option(help="Tile table (.parquet) of the stores; it has the columns below.")
+    ] = None,
+    entity: Annotated[str, Option(help="Column of the gene, protein or compound.")] = "group",
+    batch: Annotated[str | None, Option(help="Column of the batch, such as the plate.")] = None,
+    control: Annotated[str | None, Option(help="Column that tells the negative controls.")] = None,
+    control_value: Annotated[
+        list[str] | None, Option(help="Its value for a negative control; may be repeated.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        Option(
+            help="Column of labels, separated by `;`: adds recall among pairs that share one, "
+            "and the labels alone as a map."
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        Option(help="Column of targets, separated by `;`: adds their consistency."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, Option(help="A column that is no feature; may be repeated.")
+    ] = None,
+    correction: Annotated[
+        list[str] | None,
+        Option(help="none, center, standardise, sphere or tvn; may be repeated. Default: none."),
+    ] = None,
+    published: Annotated[
+        bool, Option("--published", help="Corrections exactly as published, without safeguards.")
+    ] = False,
+    aggregate: Annotated[str, Option(help="mean or median over the rows of an entity.")] = "mean",
+    threshold: Annotated[
+        list[float] | None, Option(help="Share of all pairs that are hits; may be repeated.")
+    ] = None,
+    min_entities: Annotated[int, Option(help="Least number of entities to score.")] = 20,
+    permutations: Annotated[int, Option(help="Permutations of names for p and chance.")] = 200,
+    draws: Annotated[int, Option(help="Bootstrap draws of entities for the intervals.")] = 1000,
+    seed: Annotated[int, Option(help="Seed of draws and permutations.")] = 0,
+    references: Annotated[
+        bool, Option(help="Also score random embeddings and the labels alone.")
+    ] = True,
+    store_output: Annotated[
+        str | None, Option(help="Output of the backbone to read from stores; default: the first.")
+    ] = None,
+    channels: Annotated[
+        str | None, Option(help="Channel strategy to read from stores; default: all passes.")
+    ] = None,
+) -> None:
+    """Ask whether embeddings recall pairs that databases know; write tables with intervals."""
+    from transferscope.cards.lookup import card_roots
+    from transferscope.config.model import validate
+    from transferscope.config.relations import RelationSettings
+    from transferscope.relations.maps import Roles, read_map
+    from transferscope.relations.run import relate as run
+    from transferscope.relations.sources import distinct_names, read_source
+
+    chosen: dict[str, Any] = {
+        "corrections": correction or ["none"],
+        "published": published,
+        "aggregate": aggregate,
+        "thresholds": threshold or [0.05],
+        "min_entities": min_entities,
+        "permutations": permutations,
+        "draws": draws,
+        "seed": seed,
+    }
+    settings = validate(chosen, RelationSettings, "options")
+    if (control is None) != (not control_value):
+        what = "give both `--control` (a column) and `--control-value` (its value)"
+        raise UserError(Problem("--control", what))
+    roles = Roles(entity, batch, control, control_value or (), labels, targets, ignore or ())
+    named = _named(maps)
+    sources = [read_source(ref, card_roots()) for ref in source]
+    distinct_names(sources)
+    read = [
+        read_map(name, path, roles, table, store_output, channels) for name, path in named.items()
+    ]
+    related = run(read, sources, settings, references=references)
+    related.write(output)
+    print_table(SHOWN, _rows(related.tables["recall"]), left=SHOWN[:4], width=120)
+    for sentence in related.sentences:
+        print(sentence)
+    print(
+        f"wrote {', '.join(f'{name}.csv' for name in related.tables)} and record.json to {output}"
+    )
+
+
+def _named(maps: list[str]) -> dict[str, Path]:
+    """Return path by name of each map; a name is that of the file unless given as `name=path`."""
+    found: dict[str, Path] = {}
+    for text in maps:
+        name, _, path = text.partition("=") if "=" in text else (Path(text).stem, "", text)
+        if name in found:
+            fix = "Give them as `name=path`, with different names."
+            raise UserError(Problem(text, f'two maps are named "{name}"', fix))
+        found[name] = Path(path)
+    return found
+
+
+def _rows(table: pd.DataFrame) -> list[list[str]]:
+    """Return the cells of the printed table: two-sided recall at the first threshold, and AUROC."""
+    from transferscope.relations.percentiles import AUROC, TWO_SIDED
+
+    rows = []
+    scored = table[table["status"] == SCORED]
+    for names, own in scored.groupby(["map", "correction", "source", "null"], sort=False):
+        recall = own[own["measure"] == TWO_SIDED].iloc[0]
+        area = own[own["measure"] == AUROC].iloc[0]
+        chance = f"{recall['chance']:.3f}"
+        if recall["chance_low"] == recall["chance_low"]:  # not NaN
+            chance = f"{recall['chance_low']:.3f}-{recall['chance_high']:.3f}"
+        value = f"{recall['value']:.3f} ({recall['low']:.3f}-{recall['high']:.3f})"
+        cells = [value, chance, f"{area['value']:.3f}", f"{recall['n_pairs']:,}"]
+        rows.append([*map(str, names), *cells])
+    return rows

@@ -1,0 +1,1 @@
+"""Correction of embeddings for batches: stores or tables in, corrected ones out."""

@@ -1,0 +1,99 @@
+"""Centre and scale on the negative controls of each batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transferscope.correction.rows import Rows
+from transferscope.correction.variances import (
+    batch_shares,
+    moderated_batches,
+    moderated_features,
+)
+from transferscope.runtime.arrays import Bools, Floats
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Standardised rows, and what was done.
+
+    Parameters
+    ----------
+    values
+        [N, D].
+    trust
+        Mean share of a batch's own mean in its centre: 0 where batches do not differ.
+    prior
+        Prior degrees of freedom of the batches' variances; infinite if they do not differ.
+    n_constant
+        Number of features without variance within the controls.
+    """
+
+    values: Floats
+    trust: float
+    prior: float
+    n_constant: int
+
+
+def centred(values: Floats, rows: Rows) -> Floats:
+    """Subtract the mean of all rows of each batch, [N, D]."""
+    return np.asarray(values - rows.batch_means(values, of_controls=False)[rows.codes])
+
+
+def standardised(values: Floats, rows: Rows) -> Standardised:
+    """Centre and scale each batch on its controls, as far as they can tell it from the others.
+
+    Means and variances of the controls of one batch are moderated by those of all batches: with few
+    controls, or none, the latter count; with many, those of the batch. Features without variance
+    within the controls are scaled by their standard deviation over all rows.
+    """
+    counts = rows.n_controls
+    means = rows.batch_means(values, of_controls=True)
+    overall = np.nanmean(means, axis=0)
+    means = np.where(np.isnan(means), overall, means)
+    df = np.maximum(counts - 1, 0)
+    sums = np.zeros_like(means)
+    for batch in range(len(counts)):
+        own = values[rows.controls & rows.of_batch(batch)] - means[batch]
+        sums[batch] = (own**2).sum(axis=0)
+    pooled, constant = _pooled(sums.sum(axis=0), int(df.sum()), values)
+    variances, prior = moderated_batches(sums / np.maximum(df, 1)[:, None], df, pooled)
+    variances[:, constant] = pooled[constant]
+    shares = batch_shares(means, counts, pooled)
+    centres = overall + shares * (means - overall)
+    scaled = (values - centres[rows.codes]) / np.sqrt(variances)[rows.codes]
+    trust = float(shares[counts > 0].mean()) if (counts > 0).any() else 0.0
+    return Standardised(scaled, trust, prior, int(constant.sum()))
+
+
+def published_standardised(values: Floats, rows: Rows) -> Floats:
+    """Subtract the mean of each batch's controls, and divide by their standard deviation (ddof 0).
+
+    As published by EFAAR_benchmarking ("CS"), with scikit-learn's convention that a feature without
+    variance is not scaled. Every batch has a control.
+    """
+    result = np.empty_like(values)
+    for batch in range(len(rows.names)):
+        own = rows.of_batch(batch)
+        result[own] = on_controls(values[own], rows.controls[own])
+    return result
+
+
+def on_controls(values: Floats, controls: Bools) -> Floats:
+    """Centre and scale all rows on the controls together, with ddof 0."""
+    centre, scale = values[controls].mean(axis=0), values[controls].std(axis=0)
+    return np.asarray((values - centre) / np.where(scale > 0, scale, 1))
+
+
+def _pooled(sums: Floats, df: int, values: Floats) -> tuple[Floats, Bools]:
+    """Return positive variances within batches, [D], and whether a feature is constant there."""
+    spread = values.var(axis=0)
+    found = sums / max(df, 1)
+    # What remains of a constant after rounding is no variance.
+    constant = found <= 1e-12 * np.maximum(spread, np.finfo(float).tiny)
+    if df > 0 and not constant.all():
+        found[~constant] = moderated_features(found[~constant], df)
+    found[constant] = np.where(spread[constant] > 0, spread[constant], 1)
+    return found, np.asarray(constant)

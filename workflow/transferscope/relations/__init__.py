@@ -1,0 +1,1 @@
+"""Known biology from embeddings: pairs of entities that databases know, and replicates."""

@@ -1,0 +1,103 @@
+"""Intervals of means over pairs, by drawing entities: pairs that share one are not independent.
+
+A bootstrap draw of entities gives a pair the product of the weights of its two entities. That
+counts the noise of the pair itself three times; the deviations of the draws are therefore scaled by
+the ratio of the dyadic-robust standard error (Aronow, Samii and Assenova, 2015,
+doi:10.1093/pan/mpv018) to the bootstrap's expected one. If few entities have most pairs, they are
+further scaled to the width of Student's t with as many degrees of freedom as entities would be with
+equally many pairs each, less one. The same draws serve every map, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from transferscope.relations.pairs import KnownPairs
+from transferscope.runtime.arrays import Floats, Floats32
+from transferscope.runtime.seeds import derive_rng
+
+VALUES_AT_ONCE = 1 << 24
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over pairs with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def draw_entities(n_entities: int, draws: int, seed: int) -> Floats32:
+    """Return how often each entity is in each bootstrap sample, float32 [draws, G]."""
+    rng = derive_rng("entities", seed, n_entities)
+    shares = np.full(n_entities, 1 / n_entities)
+    return rng.multinomial(n_entities, shares, size=draws).astype(np.float32)
+
+
+def intervals(values: Floats, pairs: KnownPairs, weights: Floats32, level: float) -> list[Interval]:
+    """Return the mean of each column over the pairs, with its interval.
+
+    Parameters
+    ----------
+    values
+        Values of the pairs, float64 [K, M] with K >= 1; differences of two stores are as good.
+    pairs
+        The K pairs.
+    weights
+        Draws of entities, from `draw_entities`.
+    level
+        Level of the intervals.
+    """
+    means = values.mean(axis=0)
+    drawn = _drawn_means(values, pairs, weights)
+    deviations = (drawn - means) * _scales(values - means, pairs, level)
+    tail = (1 - level) / 2
+    low, high = np.quantile(deviations, [tail, 1 - tail], axis=0)
+    return [
+        Interval(float(mean), float(mean + a), float(mean + b))
+        for mean, a, b in zip(means, low, high, strict=True)
+    ]
+
+
+def _drawn_means(values: Floats, pairs: KnownPairs, weights: Floats32) -> Floats:
+    """Return the weighted mean in each draw that holds any pair, [draws, M]."""
+    at_once = max(1, VALUES_AT_ONCE // max(len(pairs), 1))
+    parts = []
+    for start in range(0, len(weights), at_once):
+        own = weights[start : start + at_once]
+        of_pairs = own[:, pairs.first] * own[:, pairs.second]
+        totals = of_pairs.sum(axis=1, dtype=np.float64)
+        kept = totals > 0
+        parts.append((of_pairs[kept] @ values) / totals[kept, None])
+    return np.concatenate(parts)
+
+
+def _scales(deviations: Floats, pairs: KnownPairs, level: float) -> Floats:
+    """Return what the bootstrap's deviations of each column are multiplied by.
+
+    The robust variance may fall below that of independent pairs, or below zero, where entities
+    differ less than by chance; that of independent pairs is the least.
+    """
+    own = (deviations**2).sum(axis=0)
+    n_entities = int(pairs.second.max()) + 1
+    sums = np.zeros((n_entities, deviations.shape[1]))
+    np.add.at(sums, pairs.first, deviations)
+    np.add.at(sums, pairs.second, deviations)
+    shared = (sums**2).sum(axis=0)
+    robust = np.maximum(shared - own, own)
+    bootstrap = shared + own
+    ratio = np.divide(robust, bootstrap, out=np.ones_like(own), where=bootstrap > 0)
+    return np.asarray(np.sqrt(ratio) * _few_entities(pairs, level))
+
+
+def _few_entities(pairs: KnownPairs, level: float) -> float:
+    """Return the widening of intervals that rest on few entities; 1 if on many."""
+    degrees = np.bincount(np.concatenate([pairs.first, pairs.second]))
+    effective = degrees.sum() ** 2 / (degrees**2).sum()
+    df = max(effective - 1, 1)
+    tail = (1 + level) / 2
+    return float(np.sqrt(1 + 1 / df) * stdtrit(df, tail) / ndtri(tail))
