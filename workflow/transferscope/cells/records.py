@@ -117,8 +117,14 @@ class RecordFolder:
             covered = float(found["covered"])
             prints = str(found["prints"]) if "prints" in found else ""
             doubts = str(found["doubts"]) if "doubts" in found else ""
-        odd = {"prints": prints, "doubts": doubts}
-        return FieldRecord(**arrays, touching=touching, dropped=counts, covered=covered, **odd)
+        return FieldRecord(
+            **arrays,
+            touching=touching,
+            dropped=counts,
+            covered=covered,
+            prints=prints,
+            doubts=doubts,
+        )
 
     def labels(self, position: int) -> npt.NDArray[np.uint32]:
         """Return [1 or 2, H, W]: the number of each pixel's cell, and nuclei where known."""
