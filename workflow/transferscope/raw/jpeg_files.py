@@ -182,8 +182,8 @@ def _parts(content: bytes) -> int | None:
     height, width = struct.unpack(">HH", frame[1:5])
     sampling = frame[7 : 6 + 3 * components : 3]
     # One component alone is coded block by block, several in units of their sampling (A.2).
-    across = 1 if components == 1 else max(one >> 4 for one in sampling)
-    down = 1 if components == 1 else max(one & 15 for one in sampling)
+    across: int = 1 if components == 1 else max(one >> 4 for one in sampling)
+    down: int = 1 if components == 1 else max(one & 15 for one in sampling)
     if not across or not down:
         return None
     units = -(-width // (8 * across)) * -(-height // (8 * down))
