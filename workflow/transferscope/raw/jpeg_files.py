@@ -187,7 +187,7 @@ def _parts(content: bytes) -> int | None:
     if not across or not down:
         return None
     units = -(-width // (8 * across)) * -(-height // (8 * down))
-    return -(-units // interval)
+    return int(-(-units // interval))
 
 
 def _marker(content: bytes, at: int) -> tuple[int | None, int]:
