@@ -218,6 +218,8 @@ def convert(config: ConfigIn = DEFAULT_CONFIG) -> None:
 
 def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show which jobs are done, running, stale, failed or to do, and their size on disk."""
+    from transferscope.stores.reader import CONVERSION_CUT
+    from transferscope.upkeep.manifests import half_converted
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
@@ -228,6 +230,9 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     else:
         _show_status(found, config)
         _show_changed_keys(config)
+        for manifest in half_converted(_paths(config).root):
+            command = shlex.join(["transferscope", "convert", str(config)])
+            typer.echo(f"  {manifest}: {CONVERSION_CUT}. Finish it: {command}")
 
 
 def _show_changed_keys(config: Path) -> None:

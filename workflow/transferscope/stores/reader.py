@@ -39,6 +39,7 @@ from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
 from transferscope.transport.zarr_stores import portable_codecs
 
+CONVERSION_CUT = "its conversion to the current format was cut short"
 FINISH_CONVERSION = "Finish it: transferscope convert, with the config of the study."
 DIFFERS = "its values differ from their checksum"
 
@@ -152,8 +153,7 @@ class StoreReader(ABC):
 
     def _broken(self, what: str) -> UserError:
         if isinstance(self.path, Path) and self.is_being_converted(self.path):
-            what = "its conversion to the current format was cut short"
-            return user_error(self.path, what, FINISH_CONVERSION)
+            return user_error(self.path, CONVERSION_CUT, FINISH_CONVERSION)
         return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
 
     @staticmethod
