@@ -177,10 +177,13 @@ def _show_verified(found: Verified, command: str, study: Path, why: str) -> None
         typer.echo(f"Sound: {read} are as they were written, from what the study asks for.")
     if why:
         typer.echo(f"Not compared with what the study asks for, which is not known: {why}")
-    if found.unchecked:
+    if old := [path for path in found.unchecked if path.suffix == ".zarr"]:
+        convert = shlex.join(["transferscope", "convert", str(study)])
+        typer.echo(f"Not checked: metadata of {_some(old)}, of version 1.\n      -> {convert}")
+    if unlisted := [path for path in found.unchecked if path not in old]:
         verify = shlex.join(["transferscope", "verify", str(study), "--accept"])
         typer.echo(
-            f"Not checked: {_some(found.unchecked)}. They were made by an earlier version, which "
+            f"Not checked: {_some(unlisted)}. They were made by an earlier version, which "
             "wrote no list of checksums, or their list is gone.\n"
             f"      -> Take them into the list as they are: {verify}"
         )

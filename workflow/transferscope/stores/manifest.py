@@ -39,8 +39,7 @@ def folder_during_conversion(store: Path, kind: str) -> Path:
 
 
 FORMAT_VERSION = 2
-# How the fix of a damaged store begins.
-REMAKE = "Remake it"
+UPDATE = "Update transferscope."
 TILES_FORMAT = "transferscope.tiles"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
 
@@ -149,7 +148,7 @@ def refuse_newer(place: Path | str, version: object) -> None:
 def newer_version(place: Path | str, version: int) -> UserError:
     """Return the error for a manifest or store of a newer version of the format."""
     what = f"format version {version} is newer than this program's {FORMAT_VERSION}"
-    return user_error(place, what, "Update transferscope.")
+    return user_error(place, what, UPDATE)
 
 
 def _bytes_of(path: Path | str) -> bytes:
@@ -174,4 +173,4 @@ def how_to_remake(manifest: Path | str, store: Path | str | None = None) -> str:
     if isinstance(manifest, str) or isinstance(store, str):
         return PUBLISH_AGAIN
     removed = shlex.join(["rm", "-rf", str(manifest), str(store_of(manifest))])
-    return f"{REMAKE}: {removed}, then the same snakemake command."
+    return f"Remake it: {removed}, then the same snakemake command."
