@@ -223,3 +223,33 @@ def test_a_renewal_that_was_interrupted_is_made_up_for(
 
 def _interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"fingerprint": 1}'])
+def test_a_broken_note_makes_its_part_again(tiles: Path, tmp_path: Path, content: str) -> None:
+    manifest = tmp_path / "parts/e.json"
+    fill_in_parts(tiles, manifest)
+    notes = notes_of(manifest)
+    notes[1].write_text(content)
+    with pytest.raises(UserError, match="1 of 3 parts"):
+        finish_store(manifest, notes)
+    assert [note.exists() for note in notes] == [True, False, True]
+    fill(tiles, manifest, 1)
+    finish_store(manifest, notes)
+    assert EmbeddingStore(manifest).blocks == 5
+
+
+def test_broken_metadata_and_an_older_version_make_the_parts_again(
+    tiles: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "parts/e.json"
+    for version, said in ((None, "metadata|made from"), (1, "an older version has filled it")):
+        fill_in_parts(tiles, manifest)
+        store = manifest.with_suffix(".zarr")
+        if version is None:
+            (store / "embeddings/zarr.json").write_text("")
+        else:
+            BlockStore(store, "embeddings").group.attrs["version"] = version
+        with pytest.raises(UserError, match=said):
+            finish_store(manifest, notes_of(manifest))
+        assert not any(note.exists() for note in notes_of(manifest))

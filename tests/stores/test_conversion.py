@@ -241,3 +241,31 @@ def test_a_folder_of_the_current_version_is_left_alone(tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     convert_folder(tiles.with_suffix(".zarr"), "images")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_store_that_is_away_during_its_conversion_is_told_and_not_remade(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = (study / TILES).with_suffix(".zarr")
+    store.rename(store.with_name(".cells.zarr.old"))
+    found = verify(study).faults
+    assert [(fault.file, fault.what) for fault in found if fault.fix] == [
+        (study / TILES, "its conversion to the current format was cut short")
+    ]
+    assert "transferscope convert" in found[0].repair("snakemake")
+    assert repair(found) == found
+    assert store.with_name(".cells.zarr.old").exists()
+    assert convert(study / TILES, TileStore)
+    assert TileStore(study / TILES).manifest.version == 2
+
+
+def test_a_block_that_is_made_again_ends_the_identity_of_version_1(study: Path) -> None:
+    convert_study(study)
+    old = EmbeddingStore(study / EMBEDDINGS)
+    path = (study / EMBEDDINGS).with_suffix(".zarr")
+    values = old.block(0)
+    store = BlockStore(path, "embeddings")
+    store.write_block(0, values + 1, bytes(32))
+    new = store.finish(study / EMBEDDINGS)
+    assert new.content_sha256 != old.content_sha256
+    assert "version_1_content_sha256" not in store.group.attrs

@@ -83,7 +83,7 @@ def damage(chance: random.Random, path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", KINDS)
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_a_job_goes_on_after_any_damage(tmp_path: Path, format: str, seed: int) -> None:
     """Empty and broken files, as after a power cut; one, or all of a kind."""
     chance = random.Random(seed)
@@ -108,9 +108,8 @@ def test_a_job_goes_on_after_any_damage(tmp_path: Path, format: str, seed: int) 
 def test_a_block_with_the_right_size_and_end_is_read_again(tmp_path: Path, format: str) -> None:
     path = tmp_path / "s.zarr"
     fill(opened(path, format), format, most=2)
-    [chunk, *_] = sorted(
-        p for p in (path / KINDS[format].array_name).rglob("c/1/*") if p.is_file()
-    ) or sorted(p for p in (path / KINDS[format].array_name / "c/1").rglob("*") if p.is_file())
+    folder = path / KINDS[format].array_name / "c/1"
+    [chunk] = [place for place in folder.rglob("*") if place.is_file()]
     content = bytearray(chunk.read_bytes())
     content[len(content) // 3] ^= 1
     chunk.write_bytes(content)

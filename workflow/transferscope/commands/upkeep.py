@@ -184,10 +184,13 @@ def _show_verified(found: Verified, command: str, study: Path, why: str) -> None
         typer.echo(f"Sound: {read} are as they were written, from what the study asks for.")
     if why:
         typer.echo(f"Not compared with what the study asks for, which is not known: {why}")
-    if found.unchecked:
+    if old := [path for path in found.unchecked if path.suffix == ".zarr"]:
+        convert = shlex.join(["transferscope", "convert", str(study)])
+        typer.echo(f"Not checked: metadata of {_some(old)}, of version 1.\n      -> {convert}")
+    if unlisted := [path for path in found.unchecked if path not in old]:
         verify = shlex.join(["transferscope", "verify", str(study), "--accept"])
         typer.echo(
-            f"Not checked: {_some(found.unchecked)}. They were made by an earlier version, which "
+            f"Not checked: {_some(unlisted)}. They were made by an earlier version, which "
             "wrote no list of checksums, or their list is gone.\n"
             f"      -> Take them into the list as they are: {verify}"
         )
@@ -225,6 +228,8 @@ def convert(config: ConfigIn = DEFAULT_CONFIG) -> None:
 
 def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show which jobs are done, running, stale, failed or to do, and their size on disk."""
+    from transferscope.stores.reader import CONVERSION_CUT
+    from transferscope.upkeep.manifests import half_converted
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
@@ -236,6 +241,9 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     else:
         _show_status(found, config)
         _show_changed_keys(config)
+        for manifest in half_converted(_paths(config).root):
+            command = shlex.join(["transferscope", "convert", str(config)])
+            typer.echo(f"  {manifest}: {CONVERSION_CUT}. Finish it: {command}")
 
 
 def _show_changed_keys(config: Path) -> None:

@@ -60,7 +60,7 @@ class FileSum:
 
     def fits(self, content: bytes) -> bool:
         """Return whether a file's whole content is what was written."""
-        return len(content) == self.size and hashlib.sha256(content).digest() == self.sha256
+        return self == FileSum.of(content)
 
 
 class SyncedStore(LocalStore):

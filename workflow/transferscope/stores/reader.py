@@ -39,6 +39,7 @@ from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
 from transferscope.transport.zarr_stores import portable_codecs
 
+CONVERSION_CUT = "its conversion to the current format was cut short"
 FINISH_CONVERSION = "Finish it: transferscope convert, with the config of the study."
 DIFFERS = "its values differ from their checksum"
 
@@ -125,9 +126,11 @@ class StoreReader(ABC):
 
     def _has_its_files(self) -> bool:
         """Compare all files that belong to no block, before anything is read from them."""
-        return all(
+        files = self.manifest.files or {}
+        # Without them, nothing vouches for the metadata; version 1 had none.
+        return bool(files or self.manifest.version == 1) and all(
             hashlib.sha256(self._content(name)).hexdigest() == expected
-            for name, expected in (self.manifest.files or {}).items()
+            for name, expected in files.items()
         )
 
     def _has_its_sums(self) -> bool:
@@ -152,8 +155,7 @@ class StoreReader(ABC):
 
     def _broken(self, what: str) -> UserError:
         if isinstance(self.path, Path) and self.is_being_converted(self.path):
-            what = "its conversion to the current format was cut short"
-            return user_error(self.path, what, FINISH_CONVERSION)
+            return user_error(self.path, CONVERSION_CUT, FINISH_CONVERSION)
         return user_error(self.path, what, how_to_remake(self.manifest_path, self.path))
 
     @staticmethod

@@ -16,11 +16,12 @@ from transferscope.errors import Problem, UserError, first_line
 from transferscope.steps.freshness import CUT_SHORT, outdated_jobs
 from transferscope.steps.plan import Plan
 from transferscope.stores.manifest import Manifest, store_of
+from transferscope.stores.reader import CONVERSION_CUT, FINISH_CONVERSION
 from transferscope.study.study import Study
 from transferscope.upkeep.faults import Fault
 from transferscope.upkeep.layout import results_below
 from transferscope.upkeep.listed import Listing, expected_files
-from transferscope.upkeep.manifests import manifests_in
+from transferscope.upkeep.manifests import half_converted, manifests_in
 from transferscope.upkeep.ran import config_text, versions_text
 from transferscope.upkeep.status import is_running
 
@@ -134,6 +135,8 @@ def check_current(study: Study) -> None:
     faults = [*listing.faults, *listing.cut_short(is_running)]
     faults += [Fault(p, "is missing") for p in listing.files if not p.exists()]
     problems = [Problem(str(fault.file), fault.what, fault.fix or RUN_AGAIN) for fault in faults]
+    cut = half_converted(study.paths.root)
+    problems += [Problem(str(path), CONVERSION_CUT, FINISH_CONVERSION) for path in cut]
     for one in outdated_jobs(plan, is_running):
         if CUT_SHORT not in one.reasons:
             reasons = ", ".join(one.reasons)

@@ -12,6 +12,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.errors import first_line
 from transferscope.runtime.job_records import DamagedRecordError, JobRecord, NewerRecordError
 from transferscope.steps.plan import Plan
+from transferscope.stores.manifest import UPDATE
 from transferscope.upkeep.faults import Fault
 from transferscope.upkeep.layout import files_in, results_below
 from transferscope.upkeep.ran import RECORD
@@ -72,7 +73,7 @@ class Listing:
             record = JobRecord.read(path, job)
         except NewerRecordError:
             what = "a newer version of the program has written it"
-            self.faults.append(Fault(path, what, fix="Update transferscope."))
+            self.faults.append(Fault(path, what, fix=UPDATE))
             return
         except (DamagedRecordError, OSError) as error:
             what = f"the list of what a job has written is damaged: it {first_line(error)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.manifest import store_of
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.tile_store import TileStore
 
@@ -31,6 +32,15 @@ def reader_of(name: str) -> type[StoreReader] | None:
 def manifests_in(root: Path) -> list[tuple[Path, type[StoreReader]]]:
     """Return the manifest of every store, even if the config does not name it any more."""
     return [(path, kind) for pattern, kind in READERS.items() for path in named(root.glob(pattern))]
+
+
+def half_converted(root: Path) -> list[Path]:
+    """Return the manifests whose store is away, because its conversion was cut short."""
+    return [
+        manifest
+        for manifest, _ in manifests_in(root)
+        if StoreReader.is_being_converted(store_of(manifest)) and not store_of(manifest).exists()
+    ]
 
 
 def named(paths: Iterable[Path]) -> list[Path]:

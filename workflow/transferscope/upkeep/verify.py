@@ -17,9 +17,9 @@ from transferscope.steps.freshness import CUT_SHORT, outdated_jobs
 from transferscope.steps.plan import Plan
 from transferscope.stores.block_store import BlockStore, attributes_of
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.stores.manifest import REMAKE, Manifest, store_of
+from transferscope.stores.manifest import UPDATE, Manifest, store_of
 from transferscope.stores.parquet import read_parquet
-from transferscope.stores.reader import StoreReader
+from transferscope.stores.reader import FINISH_CONVERSION, StoreReader
 from transferscope.stores.tile_store import TileStore
 from transferscope.upkeep.faults import Fault
 from transferscope.upkeep.identity import differences
@@ -44,7 +44,8 @@ class Verified:
     faults
         Damage that was found.
     unchecked
-        Files of the study that no job has recorded: of an older version, or their record is gone.
+        Files of the study that no job has recorded: of an older version, or their record is gone;
+        and stores of version 1, whose metadata have no checksum.
     others
         Files that the study does not ask for and no job has recorded.
     """
@@ -123,6 +124,10 @@ def verify(root: Path, plan: Plan | None = None) -> Verified:
     unlisted = set(listing.unlisted())
     asked = expected_files(plan) if plan is not None else unlisted
     unchecked = {path for path in unlisted if not asked.isdisjoint((path, *path.parents))}
+    others = unlisted - unchecked
+    # Their metadata have no checksum.
+    old = (manifest for manifest, reader in readers.items() if reader.manifest.version == 1)
+    unchecked |= {store_of(manifest) for manifest in old}
     return Verified(
         stores=len(manifests),
         blocks=sum(reader.blocks for reader in readers.values()),
@@ -130,13 +135,13 @@ def verify(root: Path, plan: Plan | None = None) -> Verified:
         files=len(listing.files),
         faults=faults,
         unchecked=sorted(unchecked),
-        others=sorted(unlisted - unchecked),
+        others=sorted(others),
     )
 
 
 def _other_fix(problem: Problem) -> str | None:
     """Return the fix of a problem that must not be repaired by making the store again."""
-    return None if problem.fix.startswith(REMAKE) else problem.fix or None
+    return problem.fix if problem.fix in (UPDATE, FINISH_CONVERSION) else None
 
 
 def _outdated(plan: Plan) -> Iterator[Fault]:
