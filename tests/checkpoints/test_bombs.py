@@ -68,7 +68,7 @@ def as_legacy(path: Path, code: bytes, storage: bytes = bytes(64)) -> Path:
     torch.save({}, path, _use_new_zipfile_serialization=False)
     start = path.read_bytes()[: path.read_bytes().index(b"}q\x00.", 60)]
     assert start.startswith(LEGACY_MAGIC)
-    path.write_bytes(start + b"\x80\x02" * 0 + code + b"." + b"\x80\x02]q\x00X\x01\x00\x00\x000a.")
+    path.write_bytes(start + b"\x80\x02" + code + b"." + b"\x80\x02]q\x00.")
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 # Far more than any card or study has, and little enough for every reader of the result.
@@ -42,7 +44,7 @@ def check_yaml_limits(text: str) -> None:
             case yaml.AliasEvent():
                 if any(anchor == event.anchor for anchor, _ in open_nodes):
                     _refuse(event, f"*{event.anchor} refers to what it is part of")
-                size = sizes.get(event.anchor, 1)
+                size = sizes.get(event.anchor or "", 1)
             case yaml.CollectionStartEvent():
                 open_nodes.append((event.anchor, 1))
                 if len(open_nodes) > MOST_DEPTH:
@@ -62,4 +64,5 @@ def _keep(sizes: dict[str, int], anchor: str | None, size: int) -> None:
 
 
 def _refuse(event: yaml.Event, what: str) -> None:
-    raise yaml.MarkedYAMLError(problem=what, problem_mark=event.start_mark)
+    mark: Any = event.start_mark
+    raise yaml.MarkedYAMLError(problem=what, problem_mark=mark)

@@ -24,6 +24,7 @@ import zarr
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, keeping_blocks, size_of
+from transferscope.transport.zarr_limits import fault_of_array
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 # A header may claim any size; what it claims is checked before memory is asked for.
@@ -335,5 +336,7 @@ def _full_resolution(path: RawFile) -> tuple[Any, str]:
         array = group[level]
     if "pickle" in json.dumps(array.metadata.to_dict(), default=str).lower():
         raise problem_with(path, "its codecs would execute a pickle", "Export it as OME-Zarr.")
+    if fault := fault_of_array(array):
+        raise problem_with(path, fault, "Export it as OME-Zarr with usual chunks and codecs.")
     named = multiscales[0].get("axes") or NGFF_DEFAULT_AXES
     return array, "".join(a["name"] if isinstance(a, dict) else str(a) for a in named)

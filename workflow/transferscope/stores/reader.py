@@ -33,6 +33,7 @@ from transferscope.stores.manifest import (
 )
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
+from transferscope.transport.zarr_limits import fault_of_array
 from transferscope.transport.zarr_stores import portable_codecs
 
 DIFFERS = "its values differ from their checksum"
@@ -56,6 +57,10 @@ class Damage:
     start: int
     stop: int
     what: str
+
+
+# Arrays of names; all others hold numbers.
+TEXT_ARRAYS = ("tile_id", "channel", "output")
 
 
 class DamagedBlockError(UserError):
@@ -94,6 +99,7 @@ class StoreReader(ABC):
                 self.array: Any = self._group[self.array_name]
                 self.attributes: dict[str, Any] = dict(self._group.attrs)
                 self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
+            self._check_declared()
             self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = read_ids(self._group)
             agrees = (
@@ -110,6 +116,20 @@ class StoreReader(ABC):
             raise self._broken(f"does not agree with its manifest {Path(manifest).name}")
         if self.is_remote and self._old_sums is None:
             self.array.store.expect_all_chunks()
+
+    def _check_declared(self) -> None:
+        """Refuse arrays that would take far more than a store does, before any is read.
+
+        Raises
+        ------
+        ValueError
+            With what an array declares.
+        """
+        if tuple(self.array.shape) != self.manifest.shape:
+            raise ValueError("its shape is not that of its manifest")
+        for name, array in self._group.arrays():
+            if fault := fault_of_array(array, text=name in TEXT_ARRAYS):
+                raise ValueError(f"array {name}: {fault}")
 
     def _has_its_sums(self) -> bool:
         """Read the blocks' sums, and compare all files that belong to no block."""
