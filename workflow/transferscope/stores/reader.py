@@ -59,8 +59,8 @@ class Damage:
     what: str
 
 
-# Arrays of names; all others hold numbers.
-TEXT_ARRAYS = ("tile_id", "channel", "output")
+# Arrays of names; all others that are read hold numbers.
+TEXT_ARRAYS = ("tile_id",)
 
 
 class DamagedBlockError(UserError):
@@ -125,9 +125,11 @@ class StoreReader(ABC):
         ValueError
             With what an array declares.
         """
-        if tuple(self.array.shape) != self.manifest.shape:
-            raise ValueError("its shape is not that of its manifest")
-        for name, array in self._group.arrays():
+        checked = [(self.array_name, self.array)]
+        checked += zip(self.attributes.get(PARTS, ()), self._parts, strict=True)
+        if not self.is_remote:  # where each look at metadata is a request
+            checked += [(name, self._group[name]) for name in ("tile_id", "done", "digest")]
+        for name, array in checked:
             if fault := fault_of_array(array, text=name in TEXT_ARRAYS):
                 raise ValueError(f"array {name}: {fault}")
 
