@@ -29,7 +29,7 @@ WEIGHT = torch.ones(2, 2)
 SECONDS = 20
 MEMORY = 8 * 2**30
 fuzzed = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -39,15 +39,15 @@ def _bounded() -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
-    started = time.monotonic()
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.monotonic() - started < SECONDS
 
 
 def refused(path: Path) -> str:
+    started = time.monotonic()
     with pytest.raises(UserError) as caught:
         read_checkpoint(path)
+    assert time.monotonic() - started < SECONDS
     problem = caught.value.problems[0]
     assert problem.where == str(path)
     assert problem.fix
@@ -68,7 +68,7 @@ def as_legacy(path: Path, code: bytes, storage: bytes = bytes(64)) -> Path:
     torch.save({}, path, _use_new_zipfile_serialization=False)
     start = path.read_bytes()[: path.read_bytes().index(b"}q\x00.", 60)]
     assert start.startswith(LEGACY_MAGIC)
-    path.write_bytes(start + b"\x80\x02" * 0 + code + b"." + b"\x80\x02]q\x00X\x01\x00\x00\x000a.")
+    path.write_bytes(start + b"\x80\x02" + code + b"." + b"\x80\x02]q\x00.")
     return path
 
 
@@ -117,7 +117,7 @@ def test_shared_and_cyclic_references(tmp_path: Path, legacy: bool, data: st.Dat
     path = tmp_path / "w.pth"
     torch.save({"state_dict": node}, path, _use_new_zipfile_serialization=not legacy)
     assert path.stat().st_size < 20_000
-    assert "entries" in (what := refused(path)) or "endless" in what
+    assert "containers" in (what := refused(path)) or "endless" in what
 
 
 @pytest.mark.parametrize("kind", [dict, list])

@@ -6,11 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from transferscope.errors import UserError
-from transferscope.runtime.atomic_files import remove_durably, replacing
+from transferscope.runtime.atomic_files import (
+    disk_problem,
+    remove_durably,
+    replacing,
+    write_atomically,
+)
 
 WRITER = """
 import sys, time
@@ -104,3 +110,22 @@ def test_folders_that_cannot_be_synced_are_no_error(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="the disk reports an error"):
         write(tmp_path / "table.csv", "text")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077, 0o027])
+def test_the_umask_is_respected(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_disk_without_inodes_is_told_from_a_full_one(tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a"))
+    assert "the disk is full" in str(disk_problem(full))
+    room = os.statvfs(tmp_path)
+    values = {"f_files": 10, "f_favail": 0, "f_bavail": room.f_bavail or 1}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**values))
+    assert "inodes" in str(disk_problem(full))

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -152,3 +153,37 @@ def test_of_two_processes_only_one_downloads(server, folder):
     assert [process.returncode for process in processes] == [0, 0]
     assert len(said) == 1
     assert len(server.requests) == 1
+
+
+def test_a_note_of_another_user_is_not_trusted(folder):
+    if os.geteuid():
+        pytest.skip("only root can give a file to another user")
+    sha256 = hashlib.sha256(b"right").hexdigest()
+    url = "https://host/w.pth"
+    path = cached_path(url, sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"right")
+    cached_file(url, sha256)
+    (mark,) = folder.glob(".*.verified")
+    text = mark.read_text()
+    path.write_bytes(b"wrong")
+    status = path.stat()
+    mine = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    mark.write_text(" ".join([text.split()[0], *map(str, mine)]))
+    os.chown(mark, 65534, 65534)
+    with pytest.raises(UserError, match="checksum"):
+        cached_file(url, sha256)
+
+
+def test_a_date_that_was_set_back_is_noticed(folder):
+    sha256 = hashlib.sha256(b"right").hexdigest()
+    url = "https://host/w.pth"
+    path = cached_path(url, sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"right")
+    cached_file(url, sha256)
+    before = path.stat()
+    path.write_bytes(b"wrong")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="checksum"):
+        cached_file(url, sha256)

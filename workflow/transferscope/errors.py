@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+# Names of parts of a query that are secrets, or end with "-" or "_" and one of these.
+SECRET_NAMES = (
+    *("token", "secret", "password", "passwd", "pwd", "sig", "signature", "key", "apikey", "auth"),
+    *("authorization", "credential", "credentials", "accesskeyid", "awsaccesskeyid"),
+)
+# One slash is left where a URL was taken for a path. A host with its port has no password.
+_USER_AND_PASSWORD = re.compile(r"(:/{1,2}(?!/))(?![^/\s:@]+:\d+[/?#])[^\s\"'<>]*:[^\s\"'<>]*@")
+# abfs://container@account is a place.
+_USER = re.compile(r"(?<!abfs)(?<!abfss)(:/{1,2}(?!/))[^\s\"'<>/?#@]+?(?:@|%40)")
+_SECRET_IN_QUERY = re.compile(
+    rf"([?&;#](?:[\w.%-]*[-_])?(?:{'|'.join(SECRET_NAMES)})=)[^\s\"'<>&;#]+", re.IGNORECASE
+)
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
@@ -40,6 +54,20 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def masked(text: str) -> str:
+    """Return a text without the passwords, tokens and signatures of the URLs in it.
+
+    Examples
+    --------
+    >>> masked("https://me:secret@host/a.tif?download=1&token=abc is not there")
+    'https://***@host/a.tif?download=1&token=*** is not there'
+    """
+    if ":/" not in text and "=" not in text:
+        return text
+    text = _USER.sub(r"\1***@", _USER_AND_PASSWORD.sub(r"\1***@", text))
+    return _SECRET_IN_QUERY.sub(r"\1***", text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem of the input.
@@ -59,8 +87,8 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = f"{escaped(self.where, '')}: {escaped(self.what)}"
-        return f"{text}\n      -> {escaped(self.fix)}" if self.fix else text
+        text = f"{escaped(masked(self.where), '')}: {escaped(masked(self.what))}"
+        return f"{text}\n      -> {escaped(masked(self.fix))}" if self.fix else text
 
 
 class UserError(Exception):

@@ -11,15 +11,16 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-# Of the tree of a file. Trainers keep thousands of numbers; shared references make any number.
-MOST_NODES = 5_000_000
+# Containers and tensors of a file: thousands, of which shared references make any number.
+MOST_NODES = 100_000
+# Characters of a name, or plain entries of a container, that take the time of a container.
+PER_NODE = 64
 DEEPEST = 100
 LONGEST_KEY = 8
 # Several copies of the weights in one file may share their values; more than these do not.
 MOST_COPIES = 16
 # Below this, tensors of repeated values are still read, so that their shapes can be looked at.
 MOST_BYTES = 32 * 2**30
-CHARACTERS_PER_NODE = 64
 
 
 class TreeLimitError(ValueError):
@@ -38,25 +39,22 @@ def tensors_of(tree: Any) -> Iterator[tuple[str, Tensor]]:
     waiting: list[tuple[str, Any, int]] = [("", tree, 0)]
     while waiting:
         name, node, depth = waiting.pop()
-        visited += 1 + len(name) // CHARACTERS_PER_NODE
+        visited += 1 + len(name) // PER_NODE
         if isinstance(node, Tensor):
             yield name, node
             continue
-        if isinstance(node, Mapping):
-            children = [(_joined(name, key), child) for key, child in node.items()]
-        elif isinstance(node, list | tuple):
-            children = [
-                (f"{name}.{index}", child)
-                for index, child in enumerate(node)
-                if isinstance(child, Tensor | Mapping | list | tuple)
-            ]
-            visited += len(node)
-        else:
-            continue
+        # Numbers and texts are passed over: trainings keep long lists of losses.
+        visited += len(node) // PER_NODE
+        pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
+        children = [
+            (_joined(name, key), child)
+            for key, child in pairs
+            if isinstance(child, Tensor | Mapping | list | tuple)
+        ]
         if depth == DEEPEST:
             raise TreeLimitError(f"is nested more than {DEEPEST} levels deep, or holds itself")
         if visited > MOST_NODES:
-            raise TreeLimitError(f"has more than {MOST_NODES:,} entries, shared ones repeated")
+            raise TreeLimitError(f"has more than {MOST_NODES:,} containers, shared ones repeated")
         # Reversed, because the last is taken first.
         waiting += [(path, child, depth + 1) for path, child in reversed(children)]
 

@@ -26,7 +26,7 @@ from transferscope.commands import (
     upkeep,
 )
 from transferscope.commands.options import file_out, folder_out
-from transferscope.errors import UserError, escaped
+from transferscope.errors import UserError, escaped, masked
 from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
@@ -124,7 +124,7 @@ class _Escaping(logging.Formatter):
     """Escapes control characters in messages: names of files may hold any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return escaped(masked(super().format(record)))
 
 
 def _log_to_stderr() -> None:

@@ -22,6 +22,7 @@ from transferscope.runtime.plain_files import (
     name_problem,
     output_problem,
 )
+from transferscope.transport.urls import is_url
 
 BASE_CONFIG = "config.yaml"
 GIB = 2**30
@@ -86,6 +87,8 @@ def _paths(check: Callable[[Path], Problem | None]) -> Callable[..., Path]:
     """Return a parser of paths that refuses what the command could not use, before it starts."""
 
     def path(given: str | Path) -> Path:
+        if is_url(str(given)):
+            raise UserError(Problem(str(given), "is a URL, not a path", "Give a path."))
         problem = name_problem(str(given)) or check(Path(given))
         if problem is not None:
             raise UserError(problem)

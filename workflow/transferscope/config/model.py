@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from transferscope.config.yaml_limits import MOST_BYTES
 from transferscope.config.yaml_text import ODD_VALUES, parse_yaml
 from transferscope.errors import Problem, UserError, first_line, suggest
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.plain_files import read_bounded
-from transferscope.transport.urls import without_password
+from transferscope.transport.urls import MARK, secret_in, without_password
 
 MAX_SHOWN = 200
 MAX_MESSAGE = 2000
@@ -27,9 +28,34 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Self:
+        """Refuse URLs with passwords or tokens in any key: cards and configs are shared."""
+        for key, value in self.__dict__.items():
+            for text in _urls_in(value):
+                if fault := secret_in(text):
+                    raise ValueError(f"{key}: the URL {fault}")
+        return self
+
     def fingerprint(self) -> str:
         """Return a sha256 over the model's canonical JSON, without its prose."""
         return fingerprint(self.model_dump(mode="json", exclude=PROSE))
+
+
+def _urls_in(value: Any) -> Iterator[str]:
+    """Yield the texts with URLs in a value and in its lists and mappings; not in other models."""
+    if isinstance(value, PurePath):
+        # A URL that was taken for a path has one slash left.
+        value = re.sub("(?<=:)/", MARK[1:], str(value), count=1)
+    if isinstance(value, str):
+        yield from (word for word in value.split() if MARK in word)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _urls_in(key)
+            yield from _urls_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _urls_in(inner)
 
 
 def without_repeats(values: Any) -> Any:

@@ -44,7 +44,7 @@ def check_yaml_limits(text: str) -> None:
             case yaml.AliasEvent():
                 if any(anchor == event.anchor for anchor, _ in open_nodes):
                     _refuse(event, f"*{event.anchor} refers to what it is part of")
-                size = sizes.get(str(event.anchor), 1)
+                size = sizes.get(event.anchor or "", 1)
             case yaml.CollectionStartEvent():
                 open_nodes.append((event.anchor, 1))
                 if len(open_nodes) > MOST_DEPTH:
@@ -63,5 +63,6 @@ def _keep(sizes: dict[str, int], anchor: str | None, size: int) -> None:
         sizes[anchor] = size
 
 
-def _refuse(event: Any, what: str) -> None:
-    raise yaml.MarkedYAMLError(problem=what, problem_mark=event.start_mark)
+def _refuse(event: yaml.Event, what: str) -> None:
+    mark: Any = event.start_mark
+    raise yaml.MarkedYAMLError(problem=what, problem_mark=mark)

@@ -16,6 +16,7 @@ from transferscope.compare.wording import count
 from transferscope.config.results import FigureSettings
 from transferscope.figures.style import MARKERS, OKABE_ITO, annotate, new_grid, save, style
 from transferscope.stores.parquet import read_parquet
+from transferscope.training.history import CLOCK, timing_of
 
 # Points per line: one per step would not be clearer.
 POINTS = 400
@@ -52,6 +53,10 @@ def draw_training(manifest: Path, settings: FigureSettings, outputs: Sequence[Pa
         Files to write.
     """
     history = read_parquet(history_of(manifest))
+    timing = timing_of(history_of(manifest))
+    # Of an older version, the history has these columns itself.
+    if timing.is_file() and CLOCK[0] not in history:
+        history = history.merge(read_parquet(timing, ("step", *CLOCK)), on="step", how="left")
     with style():
         save(draw(history, TrainedManifest.read(manifest)), outputs, settings.dpi)
 
@@ -123,10 +128,14 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 def _footnote(history: pd.DataFrame, trained: TrainedManifest) -> str:
     seen = ", ".join(_seen(name, found) for name, found in trained.datasets.items())
     kept = " without the test groups of one fold" if trained.held_out else ""
+    speed = ""
+    if CLOCK[0] in history:
+        speed = (
+            f"; median of {history['images_per_second'].median():,.0f} images/s, "
+            f"{history['data_wait'].mean():.1%} of the time spent waiting for tiles"
+        )
     return (
-        f"{trained.epochs:,} epochs of {seen}{kept}; median of "
-        f"{history['images_per_second'].median():,.0f} images/s, "
-        f"{history['data_wait'].mean():.1%} of the time spent waiting for tiles. Nearest "
+        f"{trained.epochs:,} epochs of {seen}{kept}{speed}. Nearest "
         "neighbours are among training tiles that have labels; the training sees no label."
     )
 

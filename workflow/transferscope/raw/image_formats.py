@@ -36,6 +36,7 @@ from transferscope.raw.zarr_images import (
 )
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, keeping_blocks
+from transferscope.transport.zarr_limits import fault_of_array
 from transferscope.transport.zarr_stores import RemoteStore, portable_codecs
 
 MAGICS = {
@@ -236,4 +237,6 @@ def _full_resolution(path: RawFile) -> _Image:
         array = group[levels[0]]
     if "pickle" in json.dumps(array.metadata.to_dict(), default=str).lower():
         raise problem_with(path, "its codecs would execute a pickle", "Export it as OME-Zarr.")
+    if fault := fault_of_array(array):
+        raise problem_with(path, fault, "Export it as OME-Zarr with usual chunks and codecs.")
     return _Image(group, attributes, levels, array, axes_of(path, multiscales[0], array.shape))

@@ -38,6 +38,10 @@ FAULTS = {
 }
 # Files that this process has written.
 written: set[Path] = set()
+NO_INODES = (
+    "the disk has space, but no room for more files (inodes)",
+    f"Remove files that are not needed, or point `results:` at another disk; {KEPT}",
+)
 # Suffix of files that are being written.
 ENDING = ".new"
 # Libraries written in Rust, such as zarrs, report system errors in this form.
@@ -60,7 +64,17 @@ def disk_problem(error: BaseException, path: Path | None = None) -> Problem | No
     if number not in FAULTS:
         return None
     where = path or getattr(error, "filename", None) or "a file"
+    if number == errno.ENOSPC and _has_no_inodes(Path(str(where))):
+        return Problem(str(where), *NO_INODES)
     return Problem(str(where), *FAULTS[number])
+
+
+def _has_no_inodes(path: Path) -> bool:
+    """Return whether a disk has room for bytes, but for no more files."""
+    with suppress(OSError):
+        found = os.statvfs(existing_folder(path))
+        return found.f_files > 0 and found.f_favail == 0 and found.f_bavail > 0
+    return False
 
 
 @contextmanager
@@ -108,7 +122,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with _locked_temporary(path) as temporary:
             try:
                 yield temporary
-                temporary.chmod(0o644)
+                temporary.chmod(0o666 & ~_umask())
                 move_into_place(temporary, path)
                 written.add(path)
             except BaseException:
@@ -150,6 +164,17 @@ def remove_durably(path: Path) -> None:
     if path.exists():
         path.unlink()
         sync(path.parent)
+
+
+def _umask() -> int:
+    """Return which rights new files of this process do not get."""
+    # It can be read only by setting it; Linux also tells it.
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 def sync(path: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from transferscope.errors import Problem, UserError
+
 # Environment variables in which schedulers list the GPUs of a job.
 ASSIGNED_BY = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu", "LSB_GPU_ALLOC")
 POLL_SECONDS = 0.5
@@ -73,6 +75,8 @@ def allot(
     ------
     ValueError
         If there is no device.
+    UserError
+        If their folder belongs to another user.
     OSError
         If the lock files cannot be written.
     """
@@ -83,6 +87,9 @@ def allot(
         return Allotment(0)
     folder = folder or default_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.lstat().st_uid != os.geteuid():
+        what = "the folder of this user's GPU locks belongs to another user"
+        raise UserError(Problem(str(folder), what, "Remove it, or set TMPDIR to another folder."))
     locks = [FileLock(folder / f"{identity}.lock") for identity in identities]
     found = _first_free(locks)
     if found is None:

@@ -37,6 +37,7 @@ from transferscope.stores.manifest import (
 )
 from transferscope.transport.files import RemoteFile
 from transferscope.transport.urls import joined
+from transferscope.transport.zarr_limits import fault_of_array
 from transferscope.transport.zarr_stores import portable_codecs
 
 CONVERSION_CUT = "its conversion to the current format was cut short"
@@ -62,6 +63,10 @@ class Damage:
     start: int
     stop: int
     what: str
+
+
+# Arrays of names; all others that are read hold numbers.
+TEXT_ARRAYS = ("tile_id",)
 
 
 class DamagedBlockError(UserError):
@@ -104,6 +109,7 @@ class StoreReader(ABC):
                 refuse_newer(self.path, self.attributes.get("version"))
                 self.array: Any = self._group[self.array_name]
                 self._parts = [self._group[name] for name in self.attributes.get(PARTS, ())]
+            self._check_declared()
             self.block_rows = int(self.attributes["block_rows"])
             self.tile_ids = read_ids(self._group)
             agrees = (
@@ -132,6 +138,22 @@ class StoreReader(ABC):
             hashlib.sha256(self._content(name)).hexdigest() == expected
             for name, expected in files.items()
         )
+
+    def _check_declared(self) -> None:
+        """Refuse arrays that would take far more than a store does, before any is read.
+
+        Raises
+        ------
+        ValueError
+            With what an array declares.
+        """
+        checked = [(self.array_name, self.array)]
+        checked += zip(self.attributes.get(PARTS, ()), self._parts, strict=True)
+        if not self.is_remote:  # where each look at metadata is a request
+            checked += [(name, self._group[name]) for name in ("tile_id", "done", "digest")]
+        for name, array in checked:
+            if fault := fault_of_array(array, text=name in TEXT_ARRAYS):
+                raise ValueError(f"array {name}: {fault}")
 
     def _has_its_sums(self) -> bool:
         """Read the blocks' sums."""

@@ -10,6 +10,8 @@ import pandas as pd
 from transferscope.stores.parquet import write_parquet
 
 Row = dict[str, float]
+# Columns that differ from run to run.
+CLOCK = ("images_per_second", "data_wait")
 
 
 class History:
@@ -43,5 +45,23 @@ class History:
         return frame.astype(dict.fromkeys(counts, "int64"))
 
     def write(self, path: Path) -> None:
-        """Write the table by rename."""
-        write_parquet(self.frame(), path, {})
+        """Write the table by rename, and what the clock measured into a table of its own.
+
+        The same training gives the same bytes of the first.
+        """
+        frame = self.frame()
+        clock = [name for name in CLOCK if name in frame]
+        if clock:
+            write_parquet(frame[["step", *clock]], timing_of(path), {})
+        write_parquet(frame.drop(columns=clock), path, {})
+
+
+def timing_of(history: Path) -> Path:
+    """Return where the speed of a training is written, next to its history.
+
+    Examples
+    --------
+    >>> timing_of(Path("backbones/dino.history.parquet")).name
+    'dino.history.timing.parquet'
+    """
+    return history.with_suffix(".timing.parquet")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from transferscope.errors import Problem, UserError
+from transferscope.errors import Problem, UserError, masked
 from transferscope.runtime.atomic_files import make_folder, write_atomically
 from transferscope.runtime.progress import progress_bar
 from transferscope.transport.download import (
@@ -194,7 +194,10 @@ def _write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     if not failures:
         (folder / FAILED).unlink(missing_ok=True)
         return
-    rows = [f"{f.path.relative_to(folder).as_posix()}\t{f.url}\t{f.reason}" for f in failures]
+    rows = [
+        f"{f.path.relative_to(folder).as_posix()}\t{masked(f.url)}\t{masked(f.reason)}"
+        for f in failures
+    ]
     write_atomically(folder / FAILED, "\n".join(["name\turl\treason", *rows]) + "\n")
 
 

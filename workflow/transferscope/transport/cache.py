@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
@@ -126,15 +127,25 @@ def _fetch(url: str, sha256: str | None, path: Path, patience: Patience | None) 
         raise user_error(path.parent, f"cannot be written: {error}", fix) from None
 
 
+def _own_text(path: Path) -> str | None:
+    """Return the text of a small file that this user, or the system, has written; else None."""
+    with suppress(OSError, UnicodeDecodeError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_uid in (os.geteuid(), 0):
+            return path.read_text(encoding="utf-8")
+    return None
+
+
 def _verified(path: Path, url: str, sha256: str | None) -> Path:
     """Compare a cached file with its checksum, once per version of the file."""
     wanted = Checksum.sha256(sha256)
     if wanted is None:
         return path
     status = path.stat()
-    stamp = f"{wanted} {status.st_size} {status.st_mtime_ns}"
+    # The time of the last change of content or rights, unlike the date, cannot be set back.
+    stamp = f"{wanted} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     seen = cache_folder() / f".{path.name}.verified"
-    if seen.is_file() and seen.read_text(encoding="utf-8") == stamp:
+    if _own_text(seen) == stamp:
         return path
     if (found := wanted.of(path)) != wanted:
         what = f"the checksum is {found}, not the expected {wanted}"

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from transferscope.errors import user_error
+from transferscope.errors import SECRET_NAMES, masked, user_error
 
 AMAZON = "https://{bucket}.s3.amazonaws.com"
 # Schemes of addresses that are downloaded.
@@ -24,6 +24,7 @@ _SHAPE = re.compile(r"[a-z0-9]+://([^/]+)(?:/(.*))?")
 _MARKS_OF_QUERIES = "?#*"
 # A secret may contain slashes, and several of these characters.
 _PASSWORD = re.compile(f"{MARK}.*:.*@", re.DOTALL)
+_HOST_AND_PORT = re.compile(rf"{MARK}[^/?#@:]+:\d+[/?#][^:]*$")
 
 
 def is_remote(address: str) -> bool:
@@ -143,8 +144,8 @@ def fault_of(url: str) -> str | None:
     >>> fault_of("s3://bucket/plate/../field.tif")
     'holds an empty part, "." or ".."'
     """
-    if _PASSWORD.search(url):
-        return 'may hold a password (":" before "@"), which belongs in the environment'
+    if fault := secret_in(url):
+        return fault
     if "::" in url:
         return "chains protocols with ::"
     protocol = url.partition(MARK)[0]
@@ -170,7 +171,31 @@ def without_password(text: str) -> str:
     >>> without_password("s3://key:secret@bucket/field.tif")
     's3://***@bucket/field.tif'
     """
-    return _PASSWORD.sub(f"{MARK}***@", text)
+    return masked(_PASSWORD.sub(f"{MARK}***@", text))
+
+
+def secret_in(url: str) -> str | None:
+    """Return which secret a URL of any kind holds; None if it holds none.
+
+    Whoever reads a card, an archive or a log would have it.
+
+    Examples
+    --------
+    >>> secret_in("https://host/a.pth?download=1")
+    >>> secret_in("https://host/a.pth?X-Amz-Signature=12ab")
+    'holds a secret (X-Amz-Signature), which belongs in the environment'
+    """
+    if _PASSWORD.search(url) and not _HOST_AND_PORT.search(url):
+        return 'may hold a password (":" before "@"), which belongs in the environment'
+    parts = re.split(r"[/?#]", url.partition(MARK)[2], maxsplit=1)
+    protocol = url.partition(MARK)[0].lower()
+    if "@" in unquote(parts[0]) and protocol not in ("abfs", "abfss"):
+        return 'holds a user or a token (before "@"), which belongs in the environment'
+    for part in re.split(r"[?#&;]", url)[1:]:
+        name = unquote(part.partition("=")[0])
+        if "=" in part and re.split(r"[-_.]", name.lower())[-1] in SECRET_NAMES:
+            return f"holds a secret ({name}), which belongs in the environment"
+    return None
 
 
 def checked_url(url: str) -> str:
