@@ -120,7 +120,7 @@ def _measured(folder: Path, method: str, simulated: list[Any], count: int) -> Fo
     crop = {"size": CROP, "border_cells": "keep"}
     section = {"segmentation": METHODS[method], "crop": crop}
     card = {"name": "bench", "channels": CHANNELS, "labels": ["a", "b"], "pixel_size_um": 0.45}
-    text = yaml.safe_dump({**card, "sheet": "samples.tsv", "cells": section})
+    text = yaml.safe_dump({**card, "sheet": "samples.tsv", "cells": section, "duplicates": "warn"})
     (folder / "card.yaml").write_text(text, encoding="utf-8")
     outputs = {
         "manifest": "bench.json", "table": "bench.parquet", "quality": "quality.csv",

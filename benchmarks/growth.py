@@ -125,6 +125,7 @@ def _write_dataset(folder: Path, number: int, rows: int) -> None:
     }
     pd.DataFrame(table).to_csv(raw / "samples.tsv", sep="\t", index=False)
     card = {**DATASET, "name": f"data{number}", "sheet": f"../raw{number}/samples.tsv"}
+    card["duplicates"] = "warn"
     _write_yaml(folder / f"cards/data{number}.yaml", card)
 
 

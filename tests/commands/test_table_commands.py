@@ -314,3 +314,30 @@ def test_the_classes_that_sheet_prints_can_be_pasted(folder: Path) -> None:
     [line] = [line for line in done.output.splitlines() if "labels: [" in line]
     pasted = line.partition("for the dataset card:  ")[2]
     assert yaml.safe_load(pasted) == {"labels": wanted}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".txt", ""])
+@pytest.mark.parametrize("more", ["dose, uM", "dose; uM"])
+def test_a_name_with_a_comma_in_a_table_with_tabs(folder: Path, ending: str, more: str) -> None:
+    text = f"tile_id\tlabels\t{more}\nP1\ter\t1,5;2\nP2\tgolgi\t2,5;3\n"
+    _, labels = read_with("hand labels", folder, text.encode(), ending)
+    assert (labels["P1"], labels["P2"]) == ("er", "golgi")
+
+
+def test_a_header_that_was_split_otherwise_says_how_to_split_it(folder: Path) -> None:
+    text = "tile_id;labels;dose, uM\nP1;er;1,5\nP2;golgi;2,5\n"
+    done, _ = read_with("hand labels", folder, text.encode(), ".csv")
+    assert "such as sep=;" in message(done)
+    _, labels = read_with("hand labels", folder, f"sep=;\n{text}".encode(), ".csv")
+    assert labels["P2"] == "golgi"
+
+
+def test_columns_that_read_as_one_are_warned_of(folder: Path) -> None:
+    done, labels = read_with("hand labels", folder, b"tile_id,labels,Labels\nP1,er,golgi\n", ".csv")
+    assert labels["P1"] == "er"
+    assert 'the columns "labels" and "Labels" read as one name' in done.output
+
+
+def test_labels_that_are_separated_like_columns_are_to_be_quoted(folder: Path) -> None:
+    done, _ = read_with("hand labels", folder, b"tile_id;labels\nP1;er;golgi\n", ".csv")
+    assert "Quote cells that hold the delimiter" in message(done)

@@ -13,7 +13,7 @@ import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from transferscope.runtime.arrays import Pixels
 Numbers = npt.NDArray[np.uint64]
 
 PRINT_BYTES = 16
+MOST_KNOWN = 10_000
 LEAK = "a leak: one group is tested on what the other was trained on"
 KNOWN = "If it is known, set `duplicates: warn` in the dataset card."
 # Kinds of use of one image.
@@ -111,8 +112,8 @@ def _is_one_file(first: str, second: str) -> bool:
 
     Some network file systems give a number twice, or none.
     """
-    ends = [os.path.realpath(path) for path in (first, second)]
-    if ends[0] == ends[1]:
+    ends = {os.path.realpath(path) for path in (first, second)} if first != second else {first}
+    if len(ends) == 1:
         return True
     found = os.stat(first)  # noqa: PTH116
     spelled = {unicodedata.normalize("NFC", end).casefold() for end in ends}
@@ -199,7 +200,8 @@ def describe(
         Everything is only warned of.
     """
     of_rows: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for first, again in pairs:
+    # Where it is known, a sheet may name one file a million times.
+    for first, again in islice(pairs, MOST_KNOWN) if known else pairs:
         of_rows.setdefault((first.position, again.position), []).append(
             (first.channel, again.channel)
         )

@@ -192,7 +192,7 @@ def report_repeats(
     stops, warnings = describe(pairs, fields, what, known=card.duplicates == "warn")
     warn(as_problems(sheet.path, warnings)[:MOST_WARNED])
     if len(warnings) > MOST_WARNED:
-        what = "rows in all have the file or pixels of another"
+        what = "rows or more have the file or pixels of another"
         logger.warning("%s: %d %s", sheet.path, len(warnings), what)
     if stops:
         raise UserError(as_problems(sheet.path, stops))

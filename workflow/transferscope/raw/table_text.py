@@ -167,6 +167,8 @@ class _Parser:
         if len(present) < 2:
             return (present or [usual or "\t"])[0]
         fitting = [delimiter for delimiter in present if self._fits(delimiter)]
+        # No name of a column holds a tab.
+        fitting = [d for d in fitting if not self._leaves_tabs(header, d)] or fitting
         for choice in (usual, "\t"):
             if choice in fitting:
                 return str(choice)
@@ -176,6 +178,9 @@ class _Parser:
             fix = "Write a first line that says which, such as sep=; or save it as .tsv."
             raise UserError(Problem(f"{self._path}, line {self._before + 1}", what, fix))
         return (fitting or [usual if usual in present else present[0]])[0] or "\t"
+
+    def _leaves_tabs(self, header: str, delimiter: str) -> bool:
+        return any("\t" in name.strip() for name in header.split(delimiter))
 
     def _fits(self, delimiter: str) -> bool:
         """Return whether all rows have as many cells as the first."""
@@ -225,7 +230,7 @@ class _Parser:
             error, fix = "a quote that opens here is never closed", f"Close it. {QUOTES}"
         elif "expected after" in error:
             error, fix = (
-                "text follows the closing quote of a cell",
+                "text or a space follows the closing quote of a cell",
                 QUOTES,
             )
         where = f"{self._path}, line {first + self._before}"

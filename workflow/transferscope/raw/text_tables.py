@@ -5,6 +5,7 @@ One reader for all of them. Rows are numbered as a spreadsheet shows them: the h
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +16,13 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.table_text import Record, read_records
-from transferscope.runtime.spelling import quoted, visible
+from transferscope.runtime.spelling import quoted, variants, visible
 
 HEADER_ROW = 1
 MOST_ALIKE = 20
 MOST_ROWS_NAMED = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
     header, rows = _without_empty_columns(first.cells, rest)
     if problems := _check_shape(path, header, rows):
         raise UserError(problems)
+    for spellings in variants(header):
+        logger.warning("%s: the columns %s", path, spellings.describe())
     index = pd.Index([record.row for record in rows], name="row")
     return pd.DataFrame([record.cells for record in rows], columns=header, index=index, dtype=str)
 
@@ -119,7 +124,7 @@ def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Findin
         if one_more and not any(r.cells[-1] for r in wrong):
             fix = "Take the delimiter at the end off every row, or name the column in the header."
         elif one_more:
-            fix = "Name the first column in the header, or save the table without row names."
+            fix = "Quote cells that hold the delimiter; if rows begin with row names, name those."
         elif len(record.cells) > len(header) and not any(record.cells[len(header) :]):
             fix = "Take the delimiter at the end off the row."
         line = f" (line {record.line})" if record.line != record.row else ""
@@ -147,7 +152,8 @@ def suggest_column(name: str, columns: Sequence[str]) -> str:
         return f'Did you mean "{by_lower_case[name]}"?'
     for column in columns:
         if name in [part.strip() for part in re.split(r"[\t,;|]", column)]:
-            return f"The header was split elsewhere: {quoted(column)} is one cell of it."
+            fix = "Put names that hold a delimiter in quotes, or write a first line such as sep=;"
+            return f"The header was split otherwise: {quoted(column)} is one cell of it. {fix}"
     return suggest(name, columns)
 
 
