@@ -469,3 +469,29 @@ def tiff_packed_by_gzip(folder: Path) -> Fields:
     path = tiff(folder / "a.tif", noise(24, 30))
     path.write_bytes(gzip.compress(path.read_bytes()))
     return refused(path, "gzip", channels=channels(1))
+
+
+@case
+def ome_fewer_planes_than_pages(folder: Path) -> Fields:
+    path, image = folder / "a.ome.tif", noise(3, 24, 30)
+    options: dict[str, Any] = {"metadata": {"axes": "CYX"}, "photometric": "minisblack"}
+    tifffile.imwrite(path, image, **options)
+    xml = tifffile.tiffcomment(path)
+    xml = xml.replace('SizeC="3"', 'SizeC="2"').replace('PlaneCount="3"', 'PlaneCount="2"')
+    tifffile.tiffcomment(path, xml.encode())
+    return read(path, image[:2], message="1 further image .*planes.* left out")
+
+
+@case
+def tiff_of_twelve_bits_in_sixteen(folder: Path) -> Fields:
+    image = noise(24, 30) >> 4
+    path = tiff(folder / "a.tif", image, extratags=[(281, 3, 1, 4095, True)])
+    return read(path, image[None], message="12 bits", channels=channels(1))
+
+
+@case
+def tiff_of_twelve_bits_with_a_range(folder: Path) -> Fields:
+    image = noise(24, 30) >> 4
+    path = tiff(folder / "a.tif", image, extratags=[(281, 3, 1, 4095, True)])
+    card = {"channels": channels(1), "intensity_range": {"nucleus": [0, 4095]}}
+    return read(path, image[None], **card)

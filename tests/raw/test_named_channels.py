@@ -42,9 +42,7 @@ def header(path: Path, size: float | None, names: tuple[str, ...] = ()) -> Field
 
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.sampled_from([None, 0.1, 0.1005, 0.2]), min_size=2, max_size=5))
-def test_pixel_sizes_of_fields(
-    tmp_path_factory, sizes: list[float | None]
-) -> None:
+def test_pixel_sizes_of_fields(tmp_path_factory, sizes: list[float | None]) -> None:
     folder = tmp_path_factory.mktemp("sizes")
     rows = [f"t{i}\tf{i}.tif\tg\t" for i in range(len(sizes))]
     (folder / "samples.tsv").write_text("\n".join(["tile_id\tpath\tgroup\tlabels", *rows]) + "\n")
