@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transferscope.cards import DatasetCard
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.raw.images import decode_field
+from transferscope.transport.files import RemoteFile, in_memory
+
+if TYPE_CHECKING:
+    from object_store import ObjectStore
 
 Array = npt.NDArray[np.generic]
 quick = settings(
@@ -172,3 +177,11 @@ def test_a_zarr_whose_black_chunks_are_left_out(
     image[0, y : y + 9, x : x + 9] = 200
     write_zarr(path, [image, image[:, ::2, ::2]][:levels])
     np.testing.assert_array_equal(decode_field([path], ONE), image)
+
+
+def test_a_transfer_that_is_cut_short(tmp_path: Path, store: ObjectStore) -> None:
+    (tmp_path / "a.tif").write_bytes(bytes(100))
+    url = f"{store.put(tmp_path, 'short')}/a.tif"
+    assert in_memory(RemoteFile(url, 100)) == RemoteFile(url, 100, content=bytes(100))
+    with pytest.raises(UnreachableError, match="100 bytes arrived of a file of 120"):
+        in_memory(RemoteFile(url, 120))
