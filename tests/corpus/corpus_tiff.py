@@ -37,6 +37,32 @@ def tiff_palette(folder: Path) -> Fields:
     return refused(path, "colour palette")
 
 
+def ramp(*tops: int) -> Array:
+    """Return a palette from black to one colour."""
+    return np.array(tops)[:, None].astype(np.uint16) * np.arange(256, dtype=np.uint16)
+
+
+@case
+def tiff_palette_of_greys(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(257, 257, 257))
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_palette_of_one_colour(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(0, 256, 128))
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_palette_of_greys_from_white(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(257, 257, 257)[:, ::-1])
+    return refused(path, "colour palette", channels=channels(1))
+
+
 @case
 def tiff_cmyk(folder: Path) -> Fields:
     path = tiff(folder / "a.tif", noise(24, 30, 4, dtype="uint8"), photometric="separated")

@@ -48,6 +48,7 @@ COLOURS = {
 }
 JPEG_COMPRESSIONS = {6, 7, 33007, 34892}
 WHOLE_BYTES = 8
+RAMP_TOLERANCE = 0.02 * 65535
 ORIENTATION, PHOTOMETRIC, LARGEST_VALUE = 274, 262, 281
 SIGNED_OFFSET = -32768.0
 # What tifffile complains of where it goes on with less than the file should hold.
@@ -223,6 +224,8 @@ def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
             what = f"holds {COLOURS.get(photometric, f'colours of kind {photometric}')}"
             raise problem_with(path, what, "Save the mask as grey values.")
         return photometric == WHITE_IS_ZERO
+    if photometric == COLOUR_PALETTE and _is_ramp(keyframe.colormap):
+        return False
     if photometric == WHITE_IS_ZERO:
         what = "says that 0 is white (MinIsWhite): bright objects would have low values"
         raise problem_with(path, what, GREY)
@@ -234,6 +237,23 @@ def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
         what = f"is a TIFF with {bits} bits"
         raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
     return False
+
+
+def _is_ramp(palette: Any) -> bool:
+    """Return whether a palette only shows values in one hue, from black, so that they are grey.
+
+    Microscopes write such ones.
+
+    Parameters
+    ----------
+    palette
+        [3, n], red, green and blue of each value.
+    """
+    if palette is None:
+        return False
+    colours = np.asarray(palette, np.float64)
+    ramps = colours[:, -1:] * np.linspace(0, 1, colours.shape[1])
+    return bool(colours[:, -1].any() and np.abs(colours - ramps).max() <= RAMP_TOLERANCE)
 
 
 def _metadata(path: RawFile, tiff: Any, series: Any) -> Metadata:
