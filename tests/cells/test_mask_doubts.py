@@ -63,3 +63,16 @@ def test_specks_and_small_holes_are_no_doubt() -> None:
     mask[60, 60] = 1
     mask[10, 10] = 0
     assert mask_doubts(counted(mask)) == []
+
+
+def test_a_background_with_a_number_and_nuclei_of_another_field() -> None:
+    mask = np.ones((64, 64), np.int32)
+    for number in range(16):
+        y, x = 16 * (number // 4) + 4, 16 * (number % 4) + 4
+        mask[y : y + 8, x : x + 8] = number + 2
+    (text,) = mask_doubts(counted(mask))
+    assert text == "number 1 covers 75% of the field: is it the background?"
+    cells = np.where(mask > 1, mask, 0)
+    assert mask_doubts(counted(cells, cells > 0)) == []
+    (text,) = mask_doubts(counted(cells, mask == 1))
+    assert text.startswith("only 0% of the nuclei lie in cells")

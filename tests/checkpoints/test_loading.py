@@ -110,3 +110,22 @@ def test_half_precision_files_become_fp32(tmp_path: Path) -> None:
     state = {n: t.half() for n, t in prefixed(vit_state(), "module.").items()}
     backbone = build_backbone(card_for(save(state, tmp_path / "w.pth"), 80), HERE)
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_before_any_job(
+    tmp_path: Path, value: float
+) -> None:
+    path = save(vit_state(channels=4), tmp_path / "w.pth")
+    card = card_for(path)
+    state = vit_state(channels=4)
+    state["blocks.1.mlp.fc2.weight"][3, 5] = value
+    text = problem(save(state, path), card)
+    assert "1 of 30 weights hold NaN or infinity: blocks.1.mlp.fc2.weight" in text
+
+
+def test_wrapped_weights_load(tmp_path: Path) -> None:
+    path = save(prefixed(vit_state(channels=4), "module._orig_mod."), tmp_path / "w.pth")
+    plain = save(vit_state(channels=4), tmp_path / "plain.pth")
+    networks = [build_backbone(card_for(one), HERE) for one in (path, plain)]
+    assert weights_sha256(networks[0]) == weights_sha256(networks[1])

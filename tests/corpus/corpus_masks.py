@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 from corpus_cases import Array, Mask, case, noise
+from PIL import Image
 from scipy import ndimage
 
 SIDE = 48
@@ -122,3 +123,30 @@ def mask_of_other_size(folder: Path) -> Mask:
 @case
 def mask_that_is_empty(folder: Path) -> Mask:
     return Mask(tiff(folder, FOUR * 0), message="empty")
+
+
+@case
+def mask_with_a_palette_in_a_png(folder: Path) -> Mask:
+    image = Image.fromarray(FOUR.astype("u1"), "P")
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(folder / "mask.png", transparency=0)
+    return Mask(folder / "mask.png", 4)
+
+
+@case
+def mask_with_a_palette_of_two_bits(folder: Path) -> Mask:
+    image = Image.fromarray(np.minimum(FOUR, 3).astype("u1"), "P")
+    image.putpalette(bytes(range(12)))
+    image.save(folder / "mask.png", bits=2)
+    return Mask(folder / "mask.png", 3, "1 of 3 cells are in pieces far apart .number 3: 2 pieces")
+
+
+@case
+def mask_of_one_bit_in_a_png(folder: Path) -> Mask:
+    Image.fromarray(FOUR > 0).save(folder / "mask.png")
+    return Mask(folder / "mask.png", 4)
+
+
+@case
+def mask_of_one_bit_in_a_tiff(folder: Path) -> Mask:
+    return Mask(tiff(folder, FOUR > 0), 4)

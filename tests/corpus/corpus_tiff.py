@@ -37,6 +37,32 @@ def tiff_palette(folder: Path) -> Fields:
     return refused(path, "colour palette")
 
 
+def ramp(*tops: int) -> Array:
+    """Return a palette from black to one colour."""
+    return np.array(tops)[:, None].astype(np.uint16) * np.arange(256, dtype=np.uint16)
+
+
+@case
+def tiff_palette_of_greys(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(257, 257, 257))
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_palette_of_one_colour(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(0, 256, 128))
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_palette_of_greys_from_white(folder: Path) -> Fields:
+    path, image = folder / "a.tif", noise(24, 30, dtype="uint8")
+    tifffile.imwrite(path, image, photometric="palette", colormap=ramp(257, 257, 257)[:, ::-1])
+    return refused(path, "colour palette", channels=channels(1))
+
+
 @case
 def tiff_cmyk(folder: Path) -> Fields:
     path = tiff(folder / "a.tif", noise(24, 30, 4, dtype="uint8"), photometric="separated")
@@ -469,3 +495,29 @@ def tiff_packed_by_gzip(folder: Path) -> Fields:
     path = tiff(folder / "a.tif", noise(24, 30))
     path.write_bytes(gzip.compress(path.read_bytes()))
     return refused(path, "gzip", channels=channels(1))
+
+
+@case
+def ome_fewer_planes_than_pages(folder: Path) -> Fields:
+    path, image = folder / "a.ome.tif", noise(3, 24, 30)
+    options: dict[str, Any] = {"metadata": {"axes": "CYX"}, "photometric": "minisblack"}
+    tifffile.imwrite(path, image, **options)
+    xml = tifffile.tiffcomment(path)
+    xml = xml.replace('SizeC="3"', 'SizeC="2"').replace('PlaneCount="3"', 'PlaneCount="2"')
+    tifffile.tiffcomment(path, xml.encode())
+    return read(path, image[:2], message="1 further image .*planes.* left out")
+
+
+@case
+def tiff_of_twelve_bits_in_sixteen(folder: Path) -> Fields:
+    image = noise(24, 30) >> 4
+    path = tiff(folder / "a.tif", image, extratags=[(281, 3, 1, 4095, True)])
+    return read(path, image[None], message="12 bits", channels=channels(1))
+
+
+@case
+def tiff_of_twelve_bits_with_a_range(folder: Path) -> Fields:
+    image = noise(24, 30) >> 4
+    path = tiff(folder / "a.tif", image, extratags=[(281, 3, 1, 4095, True)])
+    card = {"channels": channels(1), "intensity_range": {"nucleus": [0, 4095]}}
+    return read(path, image[None], **card)

@@ -191,3 +191,10 @@ def test_images_of_this_machine_are_read_in_place(folder, tmp_path):
     assert (folder / "out/files").is_symlink()
     field = decode_field(read_sheet(sheet, card).files(0), card, one_file_per_channel=True)
     assert field[:, 0, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_packed_files_on_this_machine_are_refused_before_a_run(folder):
+    (folder / "images").mkdir()
+    with pytest.raises(UserError, match="read where they are") as caught:
+        plan(folder, url="images/{id}_{colour}.tif.gz")
+    assert "gunzip" in str(caught.value)

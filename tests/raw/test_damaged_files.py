@@ -1,9 +1,10 @@
-"""Files cut or torn at any place: the right pixels or a refusal, never others; sound ones are read."""
+"""Files cut or torn anywhere: the right pixels or a refusal, never others; sound ones are read."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transferscope.cards import DatasetCard
-from transferscope.errors import UserError
+from transferscope.errors import UnreachableError, UserError
 from transferscope.raw.images import decode_field
+from transferscope.transport.files import RemoteFile, in_memory
+
+if TYPE_CHECKING:
+    from object_store import ObjectStore
 
 Array = npt.NDArray[np.generic]
 quick = settings(
@@ -60,9 +65,11 @@ def assert_refused_or_equal(path: Path, expected: Array) -> None:
     try:
         found = decode_field([path], ONE, one_file_per_channel=True)
     except UserError as error:
-        assert str(path) in str(error)
+        message = str(error)
     else:
         np.testing.assert_array_equal(found, expected)
+        return
+    assert str(path) in message
 
 
 def tiff(path: Path, kind: str) -> Array:
@@ -170,3 +177,11 @@ def test_a_zarr_whose_black_chunks_are_left_out(
     image[0, y : y + 9, x : x + 9] = 200
     write_zarr(path, [image, image[:, ::2, ::2]][:levels])
     np.testing.assert_array_equal(decode_field([path], ONE), image)
+
+
+def test_a_transfer_that_is_cut_short(tmp_path: Path, store: ObjectStore) -> None:
+    (tmp_path / "a.tif").write_bytes(bytes(100))
+    url = f"{store.put(tmp_path, 'short')}/a.tif"
+    assert in_memory(RemoteFile(url, 100)) == RemoteFile(url, 100, content=bytes(100))
+    with pytest.raises(UnreachableError, match="100 bytes arrived of a file of 120"):
+        in_memory(RemoteFile(url, 120))

@@ -1,4 +1,4 @@
-"""What is odd about a mask that was given: one number for several objects, holes, single pixels."""
+"""What is odd about a mask that was given: one number for several objects, holes, and more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAR = 0.5
 # Share of a cell, with its holes, from which holes count.
 HOLES = 0.05
 FEWEST_CELLS = 10
-# Most cells in pieces: then the numbers are hardly those of cells.
+# More than this share of cells, of a field or of nuclei is most of them.
 MOST = 0.5
 
 
@@ -30,7 +30,8 @@ def mask_doubts(segmented: SegmentedField) -> list[str]:
     segmented
         The cells, with the numbers that they have in the mask.
     """
-    return [*_single_pixels(segmented), *_pieces(segmented), *_holes(segmented)]
+    doubts = (_single_pixels, _background, _nuclei_elsewhere, _pieces, _holes)
+    return [text for doubt in doubts for text in doubt(segmented)]
 
 
 def _areas(segmented: SegmentedField) -> Integers:
@@ -45,6 +46,25 @@ def _single_pixels(segmented: SegmentedField) -> Iterator[str]:
             f"{single:,} of {segmented.count:,} cells are a single pixel: the mask may be an "
             "image, or scaled with interpolation"
         )
+
+
+def _background(segmented: SegmentedField) -> Iterator[str]:
+    """Say that one cell of many covers most of the field."""
+    areas = _areas(segmented)
+    if segmented.count >= FEWEST_CELLS and areas.max() > MOST * segmented.cells.size:
+        largest = int(areas.argmax())
+        yield (
+            f"number {segmented.numbers[largest]} covers {areas.max() / segmented.cells.size:.0%} "
+            "of the field: is it the background?"
+        )
+
+
+def _nuclei_elsewhere(segmented: SegmentedField) -> Iterator[str]:
+    if segmented.nuclei is None or not segmented.nuclei.any():
+        return
+    inside = float((segmented.cells[segmented.nuclei] > 0).mean())
+    if inside < MOST:
+        yield f"only {inside:.0%} of the nuclei lie in cells: are both masks of this field?"
 
 
 def _pieces(segmented: SegmentedField) -> Iterator[str]:

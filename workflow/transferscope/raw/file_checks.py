@@ -154,6 +154,7 @@ class Uniformity:
         self._compare_scale(position, header)
         for note in (note for file in header.files for note in file.metadata.notes):
             self._note(position, header, note)
+        self._compare_bits(position, header)
 
     def problems(self) -> list[Problem]:
         """Return what differs, each by the first field that does."""
@@ -201,6 +202,18 @@ class Uniformity:
             if card_size is not None and not _alike(size[1], card_size):
                 text = f"states a pixel size of {size[1]:g} um, but the card {card_size:g} um"
                 self._note(position, header, Note("pixel size", text))
+
+    def _compare_bits(self, position: int, header: FieldHeader) -> None:
+        bits = next((file.metadata.bits for file in header.files if file.metadata.bits), None)
+        card = self._card
+        unset = [name for name in card.channels if name not in card.intensity_range]
+        if bits is not None and bits < 8 * header.dtype.itemsize and unset:
+            white = np.iinfo(header.dtype).max
+            text = (
+                f"its values have {bits} bits, but white is {white:,}: set `intensity_range` of "
+                f"{', '.join(unset)} in the card"
+            )
+            self._note(position, header, Note("bits", text))
 
     def _differs(self, what: str, position: int, header: FieldHeader, text: str, fix: str) -> None:
         self._others.setdefault(what, Problem(self._where(position, header), text, fix))

@@ -68,12 +68,15 @@ class Metadata:
         Doubts.
     empty_channels
         Positions of channels of which nothing is stored.
+    bits
+        Bits of its values, where they are stored in more; None: not stated.
     """
 
     channel_names: tuple[str, ...] = ()
     pixel_size_um: tuple[float, float] | None = None
     notes: tuple[Note, ...] = ()
     empty_channels: tuple[int, ...] = ()
+    bits: int | None = None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _header(kind: str, path: RawFile, *, mask: bool) -> Header:
         return tiff_header(path, mask=mask)
     if kind == "ZARR":
         return _zarr_header(path)
-    return png_header(path) if kind == "PNG" else jpeg_header(path)
+    return png_header(path, mask=mask) if kind == "PNG" else jpeg_header(path)
 
 
 def _decode(kind: str, header: Header) -> Pixels:

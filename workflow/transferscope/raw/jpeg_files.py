@@ -8,6 +8,7 @@ B.1).
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -179,15 +180,15 @@ def _parts(content: bytes) -> int | None:
             break
     if not interval or len(frame) < 6 + 3 * components or frame[5] != components:
         return None
-    height, width = struct.unpack(">HH", frame[1:5])
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     sampling = frame[7 : 6 + 3 * components : 3]
     # One component alone is coded block by block, several in units of their sampling (A.2).
-    across: int = 1 if components == 1 else max(one >> 4 for one in sampling)
-    down: int = 1 if components == 1 else max(one & 15 for one in sampling)
+    across = 1 if components == 1 else max(one >> 4 for one in sampling)
+    down = 1 if components == 1 else max(one & 15 for one in sampling)
     if not across or not down:
         return None
-    units = -(-width // (8 * across)) * -(-height // (8 * down))
-    return int(-(-units // interval))
+    units = math.ceil(width / (8 * across)) * math.ceil(height / (8 * down))
+    return math.ceil(units / interval)
 
 
 def _marker(content: bytes, at: int) -> tuple[int | None, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -17,10 +18,19 @@ START = b"\x89PNG\r\n\x1a\n"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # per colour type: grey, RGB, both with opacity
 PALETTE = 3
+WHOLE_BYTES = 8
 
 
-def png_header(path: RawFile) -> Header:
-    """Read the header of a PNG, and check that its end is there."""
+def png_header(path: RawFile, *, mask: bool) -> Header:
+    """Read the header of a PNG, and check that its end is there.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mask
+        Whether its values are numbers, whatever colours they are shown in.
+    """
     frames = 1
     with path.open("rb") as file:
         chunks = _chunks(path, file)
@@ -42,7 +52,7 @@ def png_header(path: RawFile) -> Header:
         # A few bytes tell of most files; where others follow the end, all chunks are gone over.
         if not _ends(path, file) and not any(name == b"IEND" for name, _ in _chunks(path, file)):
             raise problem_with(path, "the PNG is cut short", MAKE_AGAIN)
-    if colour == PALETTE or bits not in (8, 16):
+    if not mask and (colour == PALETTE or bits not in (8, 16)):
         what = f"is a PNG with {'a colour palette' if colour == PALETTE else f'{bits} bits'}"
         raise problem_with(path, what, "Save it as 8- or 16-bit grey or RGB.")
     if frames > 1:
@@ -65,12 +75,31 @@ def read_png(path: RawFile, samples: int) -> Pixels:
     -------
     ndarray
         [H, W], or [H, W, samples]. Where a chunk names one value as transparent (tRNS), the opacity
-        that the decoder adds is left out: it is no sample of the file.
+        that the decoder adds is left out: it is no sample of the file. Of colours in a palette,
+        their places in it.
     """
-    pixels: Pixels = imagecodecs.png_decode(path.read_bytes())
+    content = path.read_bytes()
+    bits, colour = content[24], content[25]
+    if colour == PALETTE:
+        content = _without_palette(content)
+    pixels: Pixels = imagecodecs.png_decode(content)
     if pixels.ndim == 3 and pixels.shape[2] == samples + 1:
         pixels = pixels[..., :samples]
+    if bits < WHOLE_BYTES:  # the decoder has stretched them to 8
+        pixels = pixels // (255 // ((1 << bits) - 1))
     return pixels[..., 0] if pixels.ndim == 3 and samples == 1 else pixels
+
+
+def _without_palette(content: bytes) -> bytes:
+    """Return a PNG whose values are the places in its palette, as grey values."""
+    header = content[12:25] + b"\x00" + content[26:29]  # name and body of IHDR
+    parts, at = [content[:12], header, zlib.crc32(header).to_bytes(4, "big")], 33
+    while at < len(content):
+        length, name = struct.unpack(">I4s", content[at : at + 8])
+        if name not in (b"PLTE", b"tRNS", b"bKGD", b"hIST"):
+            parts.append(content[at : at + length + 12])
+        at += length + 12
+    return b"".join(parts)
 
 
 def _ends(path: RawFile, file: BinaryIO) -> bool:

@@ -48,7 +48,8 @@ COLOURS = {
 }
 JPEG_COMPRESSIONS = {6, 7, 33007, 34892}
 WHOLE_BYTES = 8
-ORIENTATION, PHOTOMETRIC = 274, 262
+RAMP_TOLERANCE = 0.02 * 65535
+ORIENTATION, PHOTOMETRIC, LARGEST_VALUE = 274, 262, 281
 SIGNED_OFFSET = -32768.0
 # What tifffile complains of where it goes on with less than the file should hold.
 INCOMPLETE = re.compile(
@@ -137,7 +138,8 @@ def _only_series(path: RawFile, tiff: Any) -> Any:
     if count := sum(other.size >= first.size for other in others):
         what = f"holds {count + 1} images of different layout or position"
         raise problem_with(path, what, "Save one image per file.")
-    if first.keyframe.is_reduced:
+    larger = any(level.size > first.size for level in first.levels)
+    if larger or (others and first.keyframe.is_reduced):
         what = "its first image is the reduced version of another one"
         raise problem_with(path, what, "Save the full image alone.")
     return first
@@ -222,6 +224,8 @@ def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
             what = f"holds {COLOURS.get(photometric, f'colours of kind {photometric}')}"
             raise problem_with(path, what, "Save the mask as grey values.")
         return photometric == WHITE_IS_ZERO
+    if photometric == COLOUR_PALETTE and _is_ramp(keyframe.colormap):
+        return False
     if photometric == WHITE_IS_ZERO:
         what = "says that 0 is white (MinIsWhite): bright objects would have low values"
         raise problem_with(path, what, GREY)
@@ -235,19 +239,39 @@ def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
     return False
 
 
+def _is_ramp(palette: Any) -> bool:
+    """Return whether a palette only shows values in one hue, from black, so that they are grey.
+
+    Microscopes write such ones.
+
+    Parameters
+    ----------
+    palette
+        [3, n], red, green and blue of each value.
+    """
+    if palette is None:
+        return False
+    colours = np.asarray(palette, np.float64)
+    ramps = colours[:, -1:] * np.linspace(0, 1, colours.shape[1])
+    return bool(colours[:, -1].any() and np.abs(colours - ramps).max() <= RAMP_TOLERANCE)
+
+
 def _metadata(path: RawFile, tiff: Any, series: Any) -> Metadata:
     notes: list[Note] = []
     if others := tiff.series[1:]:
         sizes = ", ".join(" x ".join(map(str, other.shape)) for other in others[:3])
         notes.append(left_out(len(others), sizes))
+    planes = sum(len(one.pages) for one in tiff.series)
+    if series.kind in ("ome", "imagej") and (more := len(tiff.pages) - planes) > 0:
+        notes.append(left_out(more, "planes that its metadata do not name"))
     if series.kind == "ome":
-        names, size = _ome(path, tiff)
-        return Metadata(names, size, tuple(notes))
+        return replace(_ome(path, tiff), notes=tuple(notes))
     if not tiff.is_imagej:
-        return Metadata(notes=tuple(notes))
+        return Metadata(bits=_bits(series.keyframe), notes=tuple(notes))
     said = _imagej(tiff)
     notes += _calibration(path, said)
-    return Metadata((), _imagej_pixel_size(series.keyframe, said), tuple(notes))
+    size = _imagej_pixel_size(series.keyframe, said)
+    return Metadata(pixel_size_um=size, notes=tuple(notes))
 
 
 def _imagej(tiff: Any) -> dict[str, Any]:
@@ -274,22 +298,36 @@ def _imagej_pixel_size(keyframe: Any, said: dict[str, Any]) -> tuple[float, floa
         if tag is None or not tag.value[0]:
             return None
         sizes.append(in_um(tag.value[1] / tag.value[0], str(said.get("unit", ""))))
-    return None if None in sizes else (sizes[0], sizes[1])  # type: ignore[return-value]
+    height, width = sizes
+    return None if height is None or width is None else (height, width)
 
 
-def _ome(path: RawFile, tiff: Any) -> tuple[tuple[str, ...], tuple[float, float] | None]:
-    """Return the names of the channels and the pixel size of the first image of OME metadata."""
+def _ome(path: RawFile, tiff: Any) -> Metadata:
+    """Return what OME metadata say of their first image."""
     root = ElementTree.fromstring(tiff.ome_metadata)
     pixels = next((e for e in root.iter() if _is(e, "Pixels")), None)
     if pixels is None:
-        return (), None
-    if pixels.attrib.get("Type", "").startswith("int"):
-        what = f"holds signed values ({pixels.attrib['Type']}), as its OME metadata say"
+        return Metadata()
+    said = pixels.attrib
+    if said.get("Type", "").startswith("int"):
+        what = f"holds signed values ({said['Type']}), as its OME metadata say"
         raise problem_with(path, what, UNSIGNED)
     names = tuple(e.attrib.get("Name", "").strip() for e in pixels if _is(e, "Channel"))
-    sizes = [_ome_length(pixels.attrib, f"PhysicalSize{axis}") for axis in "YX"]
-    size = None if None in sizes else (sizes[0], sizes[1])
-    return names if all(names) else (), size  # type: ignore[return-value]
+    height, width = (_ome_length(said, f"PhysicalSize{axis}") for axis in "YX")
+    size = None if height is None or width is None else (height, width)
+    bits = said.get("SignificantBits", "")
+    return Metadata(
+        channel_names=names if all(names) else (),
+        pixel_size_um=size,
+        bits=int(bits) if bits.isdecimal() else None,
+    )
+
+
+def _bits(keyframe: Any) -> int | None:
+    """Return how many bits values have, where the tag of the largest one says so."""
+    tag = keyframe.tags.get(LARGEST_VALUE)
+    largest = np.max(tag.value) if tag is not None else 0
+    return int(largest).bit_length() if largest > 0 and not largest & (largest + 1) else None
 
 
 def _ome_length(attributes: dict[str, str], name: str) -> float | None:

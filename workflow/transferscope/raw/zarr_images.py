@@ -33,8 +33,9 @@ LETTERS = {
 # Letters that an axis of a type may have.
 OF_TYPE = {"time": "T", "channel": "C", "space": "ZYX"}
 PLANE_AXES = "ZYX"
-# Of the pixels next to a missing chunk, the share that must have the fill value.
-BLACK_AROUND = 0.5
+# Of the pixels next to a missing chunk, the share that must have the fill value: an object in the
+# dark may end where a chunk does, but a background that is nowhere black does not.
+BLACK_AROUND = 0.05
 MOST_LISTED = 1 << 20
 
 
