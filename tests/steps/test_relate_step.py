@@ -40,7 +40,8 @@ def test_all_stores_of_a_dataset_are_related_on_the_same_draws(study_of):
     assert len({name for name, *_ in stores}) == len(stores)
     assert {path for _, path, *_ in stores} == set(map(str, step.manifests(job)))
     files = {path.name for path in step.files()}
-    assert files == {"recall.csv", "differences.csv", "new_pairs.csv", "record.json"}
+    tables = {"recall.csv", "differences.csv", "new_pairs.csv", "record.json"}
+    assert files == {*tables, "recall.svg", "recall.png"}
     read = {path.name for path in step.files_read()}
     assert {"pairs.csv", "humap.yaml", "cells.tiles.parquet"} <= read
     words = shlex.split(str(step.arguments(job, SimpleNamespace(table="t"), SimpleNamespace(), 1)))

@@ -21,7 +21,10 @@ def test_a_study_relates_its_stores(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     made = folder / "results/tiny/relations/cells"
     recall = pd.read_csv(made / "recall.csv")
-    assert set(recall["status"]) <= {"scored", "no known pair"}
+    assert set(recall.query("null == 'all pairs'")["status"]) == {"scored"}
+    # Of pairs that share labels, the labels alone say nothing more.
+    within = recall.query("null == 'same stratum' and map == 'labels only'")
+    assert set(within["status"]) <= {"no information: all cosines are equal", "scored"}
     assert {"random", "labels only", "tiny, map", "handcrafted, agnostic"} & set(recall["map"])
     assert json.loads((made / "record.json").read_text())["n_entities"] == len(groups)
     assert len(pd.read_csv(made / "new_pairs.csv"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = Typer()
-SCORED = "scored"
+SCORED, DPI = "scored", 150
 # Columns of the printed table.
 SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pairs"]
 
@@ -97,6 +97,8 @@ def relate(
     from transferscope.cards.lookup import card_roots
     from transferscope.config.model import validate
     from transferscope.config.relations import RelationSettings
+    from transferscope.figures.recall import draw_recall
+    from transferscope.figures.style import EXTENSIONS, save, style
     from transferscope.relations.maps import Roles, read_map
     from transferscope.relations.run import relate as run
     from transferscope.relations.sources import distinct_names, read_source
@@ -126,6 +128,9 @@ def relate(
     read = [read_map(name, path, roles, table, *of_store) for name, path, *of_store in wanted]
     related = run(read, sources, settings, references=references)
     related.write(output)
+    with style():
+        figure = draw_recall(related.tables["recall"])
+        save(figure, [output / f"recall{extension}" for extension in EXTENSIONS], DPI)
     print_table(SHOWN, _rows(related.tables["recall"]), left=SHOWN[:4], width=120)
     for sentence in related.sentences:
         print(sentence)

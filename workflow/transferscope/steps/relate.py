@@ -13,8 +13,9 @@ from transferscope.config.relations import RelationSettings
 from transferscope.costs.needs import TORCH_MB, Need, matrices_mb
 from transferscope.relations import VERSION
 from transferscope.relations.sources import source_files
-from transferscope.steps.step import Job, Step, Wildcards, per_dataset
+from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 
+CAPTION = "transferscope/figures/recall.rst"
 TABLES = ("recall", "differences", "new_pairs")
 # Seconds per entity, map and source: permutations and draws of pairs, measured on one core.
 SECONDS = 0.01
@@ -41,7 +42,14 @@ class Relate(Step):
 
     def outputs(self) -> dict[str, Any]:
         tables = [self.paths.relations(name=f"{table}.csv") for table in self.tables]
-        return {"tables": tables, "record": self.paths.relations(name="record.json")}
+        svg, png = (self.paths.relations(name=f"recall.{ending}") for ending in ("svg", "png"))
+        labels = {"dataset": "{dataset}"}
+        return {
+            "tables": tables,
+            "record": self.paths.relations(name="record.json"),
+            "svg": Shown(svg, CAPTION, "Known biology", labels=labels),
+            "png": png,
+        }
 
     @property
     def tables(self) -> list[str]:
