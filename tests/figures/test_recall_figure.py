@@ -48,6 +48,12 @@ def test_all_maps_and_sources_are_shown(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+def test_values_without_interval_are_shown(tmp_path):
+    with style():
+        save(draw_recall(table(low=float("nan"), high=float("nan"))), [tmp_path / "a.svg"], 60)
+    assert (tmp_path / "a.svg").exists()
+
+
 @pytest.mark.parametrize("changes", [{"status": "too few entities"}, {"measure": "AUROC"}])
 def test_nothing_scored_is_said(changes):
     with style():

@@ -163,7 +163,9 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
         chance = f"{recall['chance']:.3f}"
         if recall["chance_low"] == recall["chance_low"]:  # not NaN
             chance = f"{recall['chance_low']:.3f}-{recall['chance_high']:.3f}"
-        value = f"{recall['value']:.3f} ({recall['low']:.3f}-{recall['high']:.3f})"
+        value = f"{recall['value']:.3f}"
+        if recall["low"] == recall["low"]:
+            value += f" ({recall['low']:.3f}-{recall['high']:.3f})"
         cells = [value, chance, f"{area['value']:.3f}", f"{recall['n_pairs']:,}"]
         rows.append([*map(str, names), *cells])
     return rows
