@@ -318,6 +318,15 @@ def test_intervals_cover_where_entities_are_shared(kind, shared):
     assert 0.90 <= covered / runs <= 0.985
 
 
+def test_few_pairs_have_no_interval():
+    vectors = np.random.default_rng(0).normal(size=(30, 8))
+    row = row_of(scored(vectors, pairs_of([0, 1], [1, 2], 30)), measure=TWO_SIDED)
+    assert row["value"] >= 0
+    assert np.isnan(row["low"])
+    assert np.isnan(row["high"])
+    assert 0 < row["p"] <= 1
+
+
 def test_rows_become_entities():
     rows = np.array([[1, 0], [3, 2], [5, 5], [0, 1]], dtype=np.float32)
     own = np.array(["b", "b", "", "a"], dtype=object)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from transferscope.commands.options import print_table
+from transferscope.commands.options import json_option, parsed_json, print_table
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 app = Typer()
-SCORED = "scored"
+SCORED, DPI = "scored", 150
 # Columns of the printed table.
 SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pairs"]
 
@@ -22,14 +22,15 @@ SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pa
 @app.command()
 def relate(
     maps: Annotated[
-        list[str],
+        list[str] | None,
         Argument(
             help=(
                 "Embeddings: tables (.parquet, .csv, .tsv) or manifests of stores (.json), each as "
                 "`path` or `name=path`. The first is the reference of the differences."
             )
         ),
-    ],
+    ] = None,
+    *,
     source: Annotated[
         list[str],
         Option(help="Known pairs: name or path of a relation card, or a table of two columns."),
@@ -72,6 +73,7 @@ def relate(
     min_entities: Annotated[int, Option(help="Least number of entities to score.")] = 20,
     permutations: Annotated[int, Option(help="Permutations of names for p and chance.")] = 200,
     draws: Annotated[int, Option(help="Bootstrap draws of entities for the intervals.")] = 1000,
+    level: Annotated[float, Option(help="Level of intervals and chance bands.")] = 0.95,
     seed: Annotated[int, Option(help="Seed of draws and permutations.")] = 0,
     references: Annotated[
         bool, Option(help="Also score random embeddings and the labels alone.")
@@ -82,11 +84,21 @@ def relate(
     channels: Annotated[
         str | None, Option(help="Channel strategy to read from stores; default: all passes.")
     ] = None,
+    stores: Annotated[
+        Any,
+        json_option(
+            lambda text: parsed_json(text, "--stores"),
+            "Stores of a study: a list of name, manifest, output or null, and channel strategy.",
+            default="[]",
+        ),
+    ],
 ) -> None:
     """Ask whether embeddings recall pairs that databases know; write tables with intervals."""
     from transferscope.cards.lookup import card_roots
     from transferscope.config.model import validate
     from transferscope.config.relations import RelationSettings
+    from transferscope.figures.recall import draw_recall
+    from transferscope.figures.style import EXTENSIONS, save, style
     from transferscope.relations.maps import Roles, read_map
     from transferscope.relations.run import relate as run
     from transferscope.relations.sources import distinct_names, read_source
@@ -99,6 +111,7 @@ def relate(
         "min_entities": min_entities,
         "permutations": permutations,
         "draws": draws,
+        "level": level,
         "seed": seed,
     }
     settings = validate(chosen, RelationSettings, "options")
@@ -106,14 +119,18 @@ def relate(
         what = "give both `--control` (a column) and `--control-value` (its value)"
         raise UserError(Problem("--control", what))
     roles = Roles(entity, batch, control, control_value or (), labels, targets, ignore or ())
-    named = _named(maps)
+    wanted = [(name, path, store_output, channels) for name, path in _named(maps or [])]
+    wanted += [(name, Path(path), output_, own) for name, path, output_, own in stores]
+    if not wanted:
+        raise UserError(Problem("maps", "none is given", "Name a table or a store."))
     sources = [read_source(ref, card_roots()) for ref in source]
     distinct_names(sources)
-    read = [
-        read_map(name, path, roles, table, store_output, channels) for name, path in named.items()
-    ]
+    read = [read_map(name, path, roles, table, *of_store) for name, path, *of_store in wanted]
     related = run(read, sources, settings, references=references)
     related.write(output)
+    with style():
+        figure = draw_recall(related.tables["recall"])
+        save(figure, [output / f"recall{extension}" for extension in EXTENSIONS], DPI)
     print_table(SHOWN, _rows(related.tables["recall"]), left=SHOWN[:4], width=120)
     for sentence in related.sentences:
         print(sentence)
@@ -122,8 +139,8 @@ def relate(
     )
 
 
-def _named(maps: list[str]) -> dict[str, Path]:
-    """Return path by name of each map; a name is that of the file unless given as `name=path`."""
+def _named(maps: list[str]) -> list[tuple[str, Path]]:
+    """Return name and path of each map; a name is that of the file unless given as `name=path`."""
     found: dict[str, Path] = {}
     for text in maps:
         name, _, path = text.partition("=") if "=" in text else (Path(text).stem, "", text)
@@ -131,7 +148,7 @@ def _named(maps: list[str]) -> dict[str, Path]:
             fix = "Give them as `name=path`, with different names."
             raise UserError(Problem(text, f'two maps are named "{name}"', fix))
         found[name] = Path(path)
-    return found
+    return list(found.items())
 
 
 def _rows(table: pd.DataFrame) -> list[list[str]]:
@@ -146,7 +163,9 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
         chance = f"{recall['chance']:.3f}"
         if recall["chance_low"] == recall["chance_low"]:  # not NaN
             chance = f"{recall['chance_low']:.3f}-{recall['chance_high']:.3f}"
-        value = f"{recall['value']:.3f} ({recall['low']:.3f}-{recall['high']:.3f})"
+        value = f"{recall['value']:.3f}"
+        if recall["low"] == recall["low"]:
+            value += f" ({recall['low']:.3f}-{recall['high']:.3f})"
         cells = [value, chance, f"{area['value']:.3f}", f"{recall['n_pairs']:,}"]
         rows.append([*map(str, names), *cells])
     return rows

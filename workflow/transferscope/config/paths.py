@@ -165,6 +165,10 @@ class StudyPaths:
         scores = self.aggregate_scores(dataset, representation, channels)
         return scores.with_suffix("") / f"{variant}.predictions.parquet"
 
+    def relations(self, dataset: str = "{dataset}", name: str = "") -> Path:
+        """Folder of what the stores of a dataset recall of known pairs, or a file of it."""
+        return self.root / "relations" / dataset / name
+
     def comparison(self, table: str) -> Path:
         """Table of the comparison."""
         return self.root / "compare" / f"{table}.parquet"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferscope.config.model import Model, without_repeats
 
 CorrectionName = Literal["none", "center", "standardise", "sphere", "tvn"]
 AggregateName = Literal["mean", "median"]
+ON_CONTROLS = ("standardise", "sphere", "tvn")
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 
@@ -51,3 +52,49 @@ class RelationSettings(Model):
     def _no_repeats(cls, values: list[object]) -> list[object]:
         repeated: list[object] = without_repeats(values)
         return repeated
+
+
+class StudyRelations(RelationSettings):
+    """Known pairs that the stores of a study are asked for; the columns are those of the sheet."""
+
+    sources: list[str] = Field(
+        [],
+        description=(
+            "Relation cards by name or by path, or tables of two columns. Empty: stores are not "
+            "related."
+        ),
+    )
+    entity: str = Field(
+        "group", min_length=1, description="Column of the gene, protein or compound of a tile."
+    )
+    batch: str | None = Field(None, description="Column of the batch, such as the plate.")
+    control: str | None = Field(None, description="Column that tells the negative controls.")
+    control_values: list[str] = Field([], description="Its values for a negative control.")
+    labels: str | None = Field(
+        "labels",
+        description="Column of labels, for recall among pairs that share one. Null: none.",
+    )
+    targets: str | None = Field(
+        None, description="Column of targets, separated by `;`, for their consistency."
+    )
+
+    @field_validator("sources", "control_values")
+    @classmethod
+    def _different(cls, values: list[object]) -> list[object]:
+        repeated: list[object] = without_repeats(values)
+        return repeated
+
+    @model_validator(mode="after")
+    def _controls_are_told(self) -> StudyRelations:
+        if (self.control is None) == bool(self.control_values):
+            raise ValueError("give both `control` (a column) and `control_values`, or neither")
+        needing = [name for name in self.corrections if name in ON_CONTROLS]
+        if needing and self.control is None:
+            raise ValueError(f"`{needing[0]}` needs `control` and `control_values`")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns with a role, each once."""
+        own = [self.entity, self.batch, self.control, self.labels, self.targets]
+        return list(dict.fromkeys(column for column in own if column is not None))

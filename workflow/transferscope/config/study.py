@@ -20,6 +20,7 @@ from transferscope.config.probes import (
     KnnSettings,
     SplitSettings,
 )
+from transferscope.config.relations import StudyRelations
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
 
@@ -99,6 +100,7 @@ class StudyConfig(Model):
     )
     aggregate: AggregateSettings = AggregateSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    relations: StudyRelations = StudyRelations()
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,

@@ -26,7 +26,6 @@ from transferscope.runtime.arrays import Floats, Floats32
 
 # A batch with fewer controls is not aligned by its own covariance.
 LEAST_ALIGNED = 8
-ON_CONTROLS = ("standardise", "sphere", "tvn")
 
 
 @dataclass(frozen=True)

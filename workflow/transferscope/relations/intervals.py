@@ -20,11 +20,13 @@ from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.seeds import derive_rng
 
 VALUES_AT_ONCE = 1 << 24
+# With fewer pairs, how much they vary is unknown.
+LEAST_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over pairs with its interval."""
+    """A mean over pairs with its interval, which is NaN with too few pairs."""
 
     value: float
     low: float
@@ -53,6 +55,8 @@ def intervals(values: Floats, pairs: KnownPairs, weights: Floats32, level: float
         Level of the intervals.
     """
     means = values.mean(axis=0)
+    if len(pairs) < LEAST_PAIRS:
+        return [Interval(float(mean), np.nan, np.nan) for mean in means]
     drawn = _drawn_means(values, pairs, weights)
     deviations = (drawn - means) * _scales(values - means, pairs, level)
     tail = (1 - level) / 2

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.config.relations import CorrectionName, RelationSettings
-from transferscope.correction.methods import ON_CONTROLS, correct
+from transferscope.config.relations import ON_CONTROLS, CorrectionName, RelationSettings
+from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.errors import user_error
 from transferscope.relations.entities import Entities, aggregated

@@ -72,6 +72,26 @@ def read_source(ref: str, roots: Sequence[Path]) -> ListedPairs:
     return _listed(card.name, path, _strong(path, table, card), card.columns)
 
 
+def source_files(ref: str, roots: Sequence[Path]) -> list[Path]:
+    """Return the files of a source that are on this machine for sure: a card, its own table.
+
+    Raises
+    ------
+    UserError
+        If there is no such card or table.
+    """
+    if ref.lower().endswith(TABLES):
+        found = [Path(ref)]
+    else:
+        located = find_card(ref, "relations", RelationCard, FOLDER, roots, "relations.sources")
+        found = [located.path]
+        if located.card.path is not None:
+            found.append(located.path.parent / located.card.path)
+    if missing := [path for path in found if not path.is_file()]:
+        raise user_error("relations.sources", f"{missing[0]} does not exist", "Check the path.")
+    return found
+
+
 def _table(located: Located[RelationCard]) -> tuple[Path, pd.DataFrame]:
     card = located.card
     if card.path is not None:

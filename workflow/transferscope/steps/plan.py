@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
-from transferscope.steps import data, embed, probe, results
+from transferscope.steps import data, embed, probe, relate, results
 from transferscope.steps.step import Step
 from transferscope.study.study import Study
 
@@ -36,7 +36,7 @@ class Plan:
         kinds = [*data.STEPS, *embed.STEPS]
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
-        steps += [kind(study, sizes) for kind in (*probe.STEPS, *results.STEPS)]
+        steps += [kind(study, sizes) for kind in (*probe.STEPS, *relate.STEPS, *results.STEPS)]
         steps += results.figure_steps(study, sizes)
         return {step.name: step for step in steps if step.planned}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.cards import BackboneCard, DatasetCard
-from transferscope.cards.lookup import Located
+from transferscope.cards.lookup import Located, card_roots
 from transferscope.checkpoints.sources import stamp
 from transferscope.config.channel_strategies import ADAPT
 from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
@@ -32,6 +32,8 @@ from transferscope.raw.names import (
     shared_name_problems,
     warn,
 )
+from transferscope.raw.text_tables import missing_columns
+from transferscope.relations.sources import source_files
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.study import Study
@@ -86,7 +88,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         With every problem found, each with file, row or key, and fix.
     """
     passed = passed or Passed()
-    problems = _check_maps(study)
+    problems = _check_maps(study) + _check_relations(study)
     problems += _judged(study, _check_names(study))
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
@@ -135,6 +137,25 @@ def _check_names(study: Study) -> list[Problem]:
                 groups[name] = table["group"].unique().tolist()
     # Elsewhere, groups of different datasets are not compared.
     return problems + (shared_name_problems(groups, where) if study.trained else [])
+
+
+def _check_relations(study: Study) -> list[Problem]:
+    """Return the problems of the sources of known pairs, and of the columns they are told by."""
+    settings, problems = study.config.relations, []
+    for ref in settings.sources:
+        try:
+            source_files(ref, card_roots())
+        except UserError as error:
+            problems += error.problems
+    for name, located in study.datasets.items():
+        if not settings.sources or located.card.sheet is None:
+            continue
+        try:
+            columns = list(study.sheet(name).table.columns)
+        except UserError:
+            continue  # told with the sheet
+        problems += missing_columns(study.sheet_of(name), columns, settings.columns)
+    return problems
 
 
 def _check_dataset(

@@ -1,0 +1,74 @@
+"""The step that relates a study's stores to known pairs: opt-in, planned, checked before a run."""
+
+import json
+import shlex
+from types import SimpleNamespace
+
+import pytest
+
+from factories import STUDY, write_study
+from transferscope.errors import UserError
+from transferscope.steps.plan import Plan
+from transferscope.steps.preflight import preflight
+from transferscope.study.loading import load_study
+
+
+@pytest.fixture
+def study_of(tmp_path, repository, monkeypatch):
+    folder = write_study(tmp_path)
+    monkeypatch.chdir(folder)
+    (folder / "pairs.csv").write_text("a,b\np0,p1\np2,p3\n")
+
+    def make(**relations):
+        config = {**STUDY, "relations": relations} if relations else STUDY
+        return load_study(config, [folder, repository], "study.yaml")
+
+    return make
+
+
+def test_no_source_means_no_step(study_of):
+    assert "relate" not in Plan(study_of()).steps
+
+
+def test_all_stores_of_a_dataset_are_related_on_the_same_draws(study_of):
+    plan = Plan(study_of(sources=["pairs.csv", "humap"], corrections=["none", "center"]))
+    step = plan.steps["relate"]
+    assert step.planned == [{"dataset": "cells"}]
+    job = SimpleNamespace(dataset="cells")
+    stores = json.loads(step.stores(job))
+    assert len(stores) == len(plan.study.probed())
+    assert len({name for name, *_ in stores}) == len(stores)
+    assert {path for _, path, *_ in stores} == set(map(str, step.manifests(job)))
+    files = {path.name for path in step.files()}
+    tables = {"recall.csv", "differences.csv", "new_pairs.csv", "record.json"}
+    assert files == {*tables, "recall.svg", "recall.png"}
+    read = {path.name for path in step.files_read()}
+    assert {"pairs.csv", "humap.yaml", "cells.tiles.parquet"} <= read
+    words = shlex.split(str(step.arguments(job, SimpleNamespace(table="t"), SimpleNamespace(), 1)))
+    assert words[0] == "relate"
+    assert words.count("--correction") == words.count("--source") == 2
+    assert step.need(job).mem_mb > 0
+
+
+def test_controls_and_targets_add_tables(study_of):
+    told = {"control": "labels", "control_values": ["membrane"], "targets": "labels"}
+    step = Plan(study_of(sources=["pairs.csv"], **told)).steps["relate"]
+    assert {"activity.csv", "consistency.csv"} <= {path.name for path in step.files()}
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"sources": ["humab"]}, 'unknown relation "humab"'),
+        ({"sources": ["none.csv"]}, "none.csv does not exist"),
+        ({"sources": ["pairs.csv"], "entity": "grup"}, 'the column "grup" is missing'),
+        ({"sources": ["pairs.csv"], "control": "labels"}, "give both `control`"),
+        ({"sources": ["pairs.csv"], "corrections": ["tvn"]}, "`tvn` needs `control`"),
+        ({"sources": ["pairs.csv", "pairs.csv"]}, "named twice: pairs.csv"),
+        ({"sources": ["pairs.csv"], "thresholds": [0.5]}, "less than 0.5"),
+    ],
+)
+def test_mistakes_are_told_before_the_run(study_of, told, text):
+    with pytest.raises(UserError) as raised:
+        preflight(study_of(**told))
+    assert text in str(raised.value)

@@ -1,0 +1,117 @@
+"""The step that relates the stores of a dataset to known pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transferscope.cards.lookup import card_roots
+from transferscope.config.probed import Probed
+from transferscope.config.relations import RelationSettings
+from transferscope.costs.needs import TORCH_MB, Need, matrices_mb
+from transferscope.relations import VERSION
+from transferscope.relations.sources import source_files
+from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
+
+CAPTION = "transferscope/figures/recall.rst"
+TABLES = ("recall", "differences", "new_pairs")
+# Seconds per entity, map and source: permutations and draws of pairs, measured on one core.
+SECONDS = 0.01
+
+
+class Relate(Step):
+    """Recall of known pairs by all stores of a dataset, on the same draws of entities."""
+
+    name = "relate"
+    version = VERSION
+    wildcards = ("dataset",)
+    options = ("stores", "table", "output=folder")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_dataset(self.study.datasets) if self.config.relations.sources else []
+
+    def inputs(self) -> dict[str, Any]:
+        refs = self.config.relations.sources
+        return {
+            "embeddings": self.manifests,
+            "table": self.labelled_table(),
+            "sources": [path for ref in refs for path in source_files(ref, card_roots())],
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        tables = [self.paths.relations(name=f"{table}.csv") for table in self.tables]
+        svg, png = (self.paths.relations(name=f"recall.{ending}") for ending in ("svg", "png"))
+        labels = {"dataset": "{dataset}"}
+        return {
+            "tables": tables,
+            "record": self.paths.relations(name="record.json"),
+            "svg": Shown(svg, CAPTION, "Known biology", labels=labels),
+            "png": png,
+        }
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that the settings give."""
+        settings = self.config.relations
+        more = {"activity": settings.control, "consistency": settings.targets}
+        return [*TABLES, *(name for name, column in more.items() if column is not None)]
+
+    def params(self) -> dict[str, Any]:
+        return {"stores": self.stores, "folder": self.folder, "more": self.settings()}
+
+    def folder(self, wildcards: Wildcards) -> Path:
+        """Return the folder of a job's tables."""
+        return self.paths.relations(wildcards.dataset)
+
+    def probed(self, dataset: str) -> list[Probed]:
+        """Return what is related of a dataset; the first is the reference of differences."""
+        return [p for p in self.study.probed() if p.dataset == dataset]
+
+    def manifests(self, wildcards: Wildcards) -> list[Path]:
+        """Return the manifests of a dataset's stores, each once."""
+        found = [self._manifest(p) for p in self.probed(wildcards.dataset)]
+        return list(dict.fromkeys(found))
+
+    def _manifest(self, p: Probed) -> Path:
+        return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+
+    def stores(self, wildcards: Wildcards) -> str:
+        """Return name, manifest, output and channel strategy of a dataset's maps, as JSON."""
+        return json.dumps(
+            [
+                [f"{p.representation}, {p.channels}", str(self._manifest(p)), p.output, p.channels]
+                for p in self.probed(wildcards.dataset)
+            ]
+        )
+
+    def settings(self) -> list[str]:
+        """Return the settings as arguments of the step."""
+        settings = self.config.relations
+        words = [text for ref in settings.sources for text in ("--source", ref)]
+        for option in ("entity", "batch", "control", "labels", "targets", "aggregate"):
+            if (value := getattr(settings, option)) is not None:
+                words += [f"--{option}", value]
+        for value in settings.control_values:
+            words += ["--control-value", value]
+        chosen = settings.model_dump(include=set(RelationSettings.model_fields))
+        for name in ("min_entities", "permutations", "draws", "level", "seed"):
+            words += [f"--{name.replace('_', '-')}", str(chosen[name])]
+        for correction in settings.corrections:
+            words += ["--correction", correction]
+        for threshold in settings.thresholds:
+            words += ["--threshold", str(threshold)]
+        return words + ["--published"] * settings.published
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: all its stores, corrected, and draws of entities."""
+        sizes = [self.sizes.probed(p) for p in self.probed(wildcards.dataset)]
+        settings = self.config.relations
+        memory = TORCH_MB + sum(matrices_mb(*size) for size in sizes)
+        maps = len(sizes) * len(settings.corrections)
+        n_tiles = max(n for n, _ in sizes)
+        return Need.of(memory, 60 + SECONDS * n_tiles * maps * len(settings.sources))
+
+
+STEPS: tuple[type[Step], ...] = (Relate,)
