@@ -29,7 +29,8 @@ def test_what_a_run_used_is_read_back_as_the_same_study(tmp_path: Path) -> None:
     assert ran.versions["steps"] == STEPS
     assert {"python", "transferscope"} <= set(ran.versions["packages"])
     assert set(yaml.safe_load(paths.config.read_text())) == set(StudyConfig.model_fields)
-    assert sorted(path.name for path in paths.root.iterdir()) == ["config.yaml", "versions.json"]
+    names = sorted(path.name for path in paths.root.iterdir())
+    assert names == ["checksums", "config.yaml", "versions.json"]
     first = paths.config.read_bytes()
     record(config(), paths, STEPS)
     assert paths.config.read_bytes() == first

@@ -20,7 +20,8 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder laid out as a study, with a tile store and an embedding store."""
     folder = tmp_path_factory.mktemp("trial")
     trial_embedding(folder / "made", 8, 16)
-    for name, place in (("tiles", "tiles/cells"), ("embeddings", "embeddings/cells/trial/all")):
+    places = {"tiles": "tiles/trial", "embeddings": "embeddings/trial/trial/replicate"}
+    for name, place in places.items():
         (folder / "study" / place).parent.mkdir(parents=True)
         for suffix in (".json", ".zarr"):
             made = folder / "made" / f"{name}{suffix}"
@@ -43,7 +44,7 @@ def test_a_sound_study_has_no_faults(study: Path) -> None:
     assert (found.stores, found.blocks, found.faults) == (2, 2, [])
 
 
-@pytest.mark.parametrize("store", ["tiles/cells", "embeddings/cells/trial/all"])
+@pytest.mark.parametrize("store", ["tiles/trial", "embeddings/trial/trial/replicate"])
 @pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
 def test_a_damaged_chunk_is_named_by_its_block(study: Path, store: str, how: str) -> None:
     path = chunks(study / f"{store}.zarr")[0]
@@ -63,15 +64,15 @@ def test_a_damaged_chunk_is_named_by_its_block(study: Path, store: str, how: str
 
 
 def test_a_store_without_its_list_of_blocks_is_removed_as_a_whole(study: Path) -> None:
-    shutil.rmtree(study / "tiles/cells.zarr/digest")
+    shutil.rmtree(study / "tiles/trial.zarr/digest")
     [fault] = verify(study).faults
     assert fault.block is None
     repair([fault])
-    assert not (study / "tiles/cells.zarr").exists()
+    assert not (study / "tiles/trial.zarr").exists()
 
 
 def test_a_table_that_is_cut_short_is_named(study: Path) -> None:
-    table = study / "splits/cells.parquet"
+    table = study / "splits/trial.parquet"
     table.parent.mkdir()
     table.write_bytes(b"PAR1 and no more")
     [fault] = verify(study).faults
@@ -82,14 +83,14 @@ def test_a_table_that_is_cut_short_is_named(study: Path) -> None:
 
 
 def test_reading_tiles_finds_the_damage_on_the_way(study: Path) -> None:
-    whole = TileStore(study / "tiles/cells.json").read(0, 8)
-    [path] = chunks(study / "tiles/cells.zarr")
+    whole = TileStore(study / "tiles/trial.json").read(0, 8)
+    [path] = chunks(study / "tiles/trial.zarr")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    store = TileStore(study / "tiles/cells.json")
+    store = TileStore(study / "tiles/trial.json")
     np.testing.assert_array_equal(store.read(0, 3), whole[:3])
-    with pytest.raises(DamagedBlockError, match=r"cells\.zarr, block 0 .*: tile") as caught:
+    with pytest.raises(DamagedBlockError, match=r"trial\.zarr, block 0 .*: tile") as caught:
         store.read(0, 8)
     named = int(caught.value.damage.what[-1])
     with pytest.raises(DamagedBlockError, match=f"tile tile{named}"):
@@ -119,8 +120,8 @@ def test_a_chunk_of_another_block_is_noticed_when_it_is_read(tmp_path: Path) -> 
 
 
 def test_a_probe_refuses_a_damaged_store(study: Path) -> None:
-    store = EmbeddingStore(study / "embeddings/cells/trial/all.json")
+    store = EmbeddingStore(study / "embeddings/trial/trial/replicate.json")
     store.check()
     chunks(store.path)[0].unlink()
     with pytest.raises(UserError, match="differ from their checksum"):
-        EmbeddingStore(study / "embeddings/cells/trial/all.json").check()
+        EmbeddingStore(study / "embeddings/trial/trial/replicate.json").check()
