@@ -45,7 +45,7 @@ def test_all_stores_of_a_dataset_are_related_on_the_same_draws(study_of):
     read = {path.name for path in step.files_read()}
     assert {"pairs.csv", "humap.yaml", "cells.tiles.parquet"} <= read
     words = shlex.split(str(step.arguments(job, SimpleNamespace(table="t"), SimpleNamespace(), 1)))
-    assert words[0] == "relate"
+    assert "relate" in words
     assert words.count("--correction") == words.count("--source") == 2
     assert step.need(job).mem_mb > 0
 
