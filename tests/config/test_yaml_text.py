@@ -49,9 +49,11 @@ def test_a_repeated_key_is_named_with_both_lines(
     text, key, second = repeated(lines, at)
     path = tmp_path / f"{what}.yaml"
     path.write_text("\n".join(text) + "\n")
+    other = tmp_path / "other"
+    other.touch()
     command = {
-        "card": f"splits --table t --splits s --card {path}".split(),
-        "backbone": f"embed --tiles t --channels map --manifest m --backbone {path}".split(),
+        "card": f"splits --table {other} --splits s --card {path}".split(),
+        "backbone": f"embed --tiles {other} --channels map --manifest m --backbone {path}".split(),
         "study": ["study", "check", str(path)],
     }[what]
     done = CliRunner().invoke(app, command)

@@ -31,6 +31,7 @@ from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.spreadsheets import guarded
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.tiles.blocks import BlockLog, Skipped
@@ -116,7 +117,7 @@ def make_cells(
     write_quality(plan, folder, list(with_cells), quality)
     write_skipped(left_out, skipped)
     table = plausibility_table(plan, folder, positions)
-    write_atomically(plausibility, table.to_csv(index=False, float_format="%.6g"))
+    write_atomically(plausibility, guarded(table).to_csv(index=False, float_format="%.6g"))
     draw_overlays(plan, folder, positions, overlays, workers)
     if left_out:
         logger.warning("%d fields were left out: see %s", len(left_out), skipped)

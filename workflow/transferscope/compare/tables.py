@@ -23,6 +23,7 @@ from transferscope.probes.score_table import (
 )
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.json_text import parse_json
+from transferscope.runtime.spreadsheets import guarded, unguarded
 
 HEAD = ["head", "k"]
 FOLD = ["seed", "fold"]
@@ -156,13 +157,16 @@ def read_summary(path: Path) -> pd.DataFrame:
         raise user_error(path, what, REMAKE)
     numbers = [c for c in table.columns if c not in TEXT_COLUMNS]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    return table.astype({"k": "Int64"})
+    return unguarded(table).astype({"k": "Int64"})
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV atomically, floats with six decimals, so that equal results are equal bytes."""
+    """Write a CSV atomically, floats with six decimals, so that equal results are equal bytes.
+
+    No cell is a formula to a spreadsheet program.
+    """
     with replacing(path) as temporary:
-        rounded(table).to_csv(
+        guarded(rounded(table)).to_csv(
             temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n"
         )
 

@@ -27,6 +27,7 @@ from transferscope.runtime.arrays import Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
+from transferscope.runtime.spreadsheets import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Related:
     def write(self, folder: Path) -> None:
         """Write tables as CSV and the record as JSON into a folder."""
         for name, table in self.tables.items():
-            write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
+            write_atomically(folder / f"{name}.csv", guarded(table).to_csv(index=False))
         write_atomically(folder / "record.json", json.dumps(self.record, indent=2) + "\n")
 
 

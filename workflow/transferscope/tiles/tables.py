@@ -11,6 +11,7 @@ import pandas as pd
 
 from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.runtime.spreadsheets import guarded
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.quality import Quality
 
@@ -40,7 +41,9 @@ def quality_table(ids: Sequence[str], channels: list[str], values: Floats) -> pd
 def write_quality(tables: Iterable[pd.DataFrame], path: Path) -> None:
     """Write a quality table that comes in parts: as a whole it would take much memory."""
     parts = (
-        table.to_csv(index=False, header=number == 0, float_format="%.6g", lineterminator="\n")
+        guarded(table).to_csv(
+            index=False, header=number == 0, float_format="%.6g", lineterminator="\n"
+        )
         for number, table in enumerate(tables)
     )
     write_atomically(path, parts)
@@ -50,4 +53,4 @@ def write_skipped(left_out: Sequence[Skipped], path: Path) -> None:
     """Write the fields and tiles that are left out, in the order of the sheet."""
     table = pd.DataFrame(left_out, columns=[f.name for f in fields(Skipped)])
     table = table.sort_values("row", kind="stable")
-    write_atomically(path, table.to_csv(index=False, sep="\t"))
+    write_atomically(path, guarded(table).to_csv(index=False, sep="\t"))
