@@ -175,7 +175,9 @@ class HandcraftedCard(Model):
             description="Which families of features are computed.",
         )
     )
-    input_size: int = Field(128, ge=16, description="Larger tiles are shrunk to this side in px.")
+    input_size: int = Field(
+        128, ge=16, le=16_384, description="Larger tiles are shrunk to this side in px."
+    )
     licence: str = ""
     citation: str = ""
 

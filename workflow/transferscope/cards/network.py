@@ -95,7 +95,9 @@ class NetworkBase(Model):
     slots: list[Slot] = Field(
         min_length=1, description="Input channels in the order of the weights."
     )
-    input_size: int = Field(224, ge=16, description="Side in px to which tiles are resized.")
+    input_size: int = Field(
+        224, ge=16, le=16_384, description="Side in px to which tiles are resized."
+    )
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel size in um of the images that the weights were trained on."
     )

@@ -26,7 +26,7 @@ PROSE = {"description", "licence", "citation", "trained_on", "collections"}
 class Model(BaseModel):
     """Base of every config model: unknown keys are errors, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _no_secrets(self) -> Self:
