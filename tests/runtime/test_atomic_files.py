@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from transferscope.errors import UserError
 from transferscope.runtime.atomic_files import (
@@ -16,6 +18,7 @@ from transferscope.runtime.atomic_files import (
     remove_durably,
     replacing,
     write_atomically,
+    writing,
 )
 
 WRITER = """
@@ -120,6 +123,17 @@ def test_the_umask_is_respected(tmp_path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_weights_on_a_full_disk_are_told_as_any_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the disk is full") as caught, writing(tmp_path / "w.pt"):
+        torch.save({"weight": torch.zeros(1_000_000)}, "/dev/full")
+    assert "w.pt" in str(caught.value)
+    text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(UserError, match="the disk is full"), writing(tmp_path / "w.safetensors"):
+        raise SafetensorError(text)
+    with pytest.raises(RuntimeError, match="shapes"), writing(tmp_path / "w.pt"):
+        raise RuntimeError("shapes do not fit")
 
 
 def test_a_disk_without_inodes_is_told_from_a_full_one(tmp_path, monkeypatch):

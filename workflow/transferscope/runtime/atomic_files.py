@@ -44,6 +44,8 @@ NO_INODES = (
 )
 # Suffix of files that are being written.
 ENDING = ".new"
+# What torch says where a file could not be written; it does not tell why.
+TORCH = re.compile(r"inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing")
 # Libraries written in Rust, such as zarrs, report system errors in this form.
 RUST = re.compile(r"\(os error (\d+)\)")
 
@@ -59,8 +61,10 @@ def disk_problem(error: BaseException, path: Path | None = None) -> Problem | No
         File that was being written; None: the one named by the error.
     """
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, RuntimeError) and (found := RUST.search(str(error))):
+    if number is None and (found := RUST.search(str(error))):
         number = int(found[1])
+    if isinstance(error, RuntimeError) and TORCH.search(str(error)):
+        number = errno.ENOSPC
     if number not in FAULTS:
         return None
     where = path or getattr(error, "filename", None) or "a file"
@@ -93,7 +97,7 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # that of a library written in Rust has no base but this
         if (problem := disk_problem(error, path)) is None:
             raise
         raise UserError(problem) from None
