@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from disturbances import assert_equal_results, results_of
 from factories import environment, planned_jobs, run_command, run_snakemake, snakemake_command
@@ -147,7 +148,8 @@ def test_a_raw_file_that_is_replaced_and_put_back(copied_study, finished_study):
     folder = copied_study()
     targets = [f"{ROOT}/tiles/cells.json", f"{EMBEDDINGS}/handcrafted/features.json"]
     kept = (folder / "raw/P01_0.tif").read_bytes()
-    shutil.copy(folder / "raw/P00_0.tif", folder / "raw/P01_0.tif")
+    pixels = tifffile.imread(folder / "raw/P01_0.tif")
+    tifffile.imwrite(folder / "raw/P01_0.tif", pixels[..., ::-1].copy())
     run_snakemake(folder, *targets)
     changed, quiet = (results_of(f / f"{EMBEDDINGS}/handcrafted") for f in (folder, finished_study))
     assert changed != quiet
