@@ -28,7 +28,7 @@ SMALL = {
     },
     "heads": {"kinds": ["logreg"]},
 }
-SCORES = "results/tiny/scores/heads/cells/handcrafted/replicate.parquet"
+SCORES = "results/tiny/scores/heads/cells/handcrafted/features.parquet"
 TILES = "results/tiny/tiles/cells.json"
 
 
