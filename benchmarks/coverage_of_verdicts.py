@@ -621,7 +621,10 @@ def _of_curve(found: list[dict[str, Any]]) -> dict[str, Any]:
     enough = expected.index[expected >= 0.95 * expected.iloc[-1]].min()
     claimed = [study["enough"][1] for study in found]
     at = curve["fraction"]
-    each = {f"at {100 * f:g} %": _per_study(inside[at == f], curve[at == f]) for f in CURVE}
+    each = {
+        f"at {100 * f:g} %": _per_study(inside[at == f], curve[at == f])
+        for f in sorted(at.unique())
+    }
     return {
         "curve covered": _per_study(inside, curve),
         **each,

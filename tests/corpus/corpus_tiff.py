@@ -377,9 +377,9 @@ def another_stain_in_one_field(folder: Path) -> Fields:
     image = noise(2, 24, 30)
     paths = [
         named(folder / "a.ome.tif", image, ["DAPI", "GFP"]),
-        named(folder / "b.ome.tif", image, ["DAPI", "mCherry"]),
+        named(folder / "b.ome.tif", image[..., ::-1], ["DAPI", "mCherry"]),
     ]
-    return Fields([[path] for path in paths], [image, image], "mCherry")
+    return Fields([[path] for path in paths], [image, image[..., ::-1]], "mCherry")
 
 
 @case
@@ -387,10 +387,11 @@ def channels_named_alike(folder: Path) -> Fields:
     image = noise(2, 24, 30)
     paths = [
         named(folder / "a.ome.tif", image, ["DAPI", "GFP"]),
-        named(folder / "b.ome.tif", image, ["dapi", "gfp "]),
-        tiff(folder / "c.tif", image),
+        named(folder / "b.ome.tif", image[..., ::-1], ["dapi", "gfp "]),
+        tiff(folder / "c.tif", image[:, ::-1]),
     ]
-    return Fields([[path] for path in paths], [image] * 3)
+    images = [image, image[..., ::-1], image[:, ::-1]]
+    return Fields([[path] for path in paths], images)
 
 
 @case
@@ -406,11 +407,11 @@ def pixel_sizes_that_differ(folder: Path) -> Fields:
 def pixel_size_in_other_units(folder: Path) -> Fields:
     image = noise(2, 24, 30)
     one = named(folder / "a.ome.tif", image, ["DAPI", "GFP"], 0.1)
-    other = named(folder / "b.ome.tif", image, ["DAPI", "GFP"], 100)
+    other = named(folder / "b.ome.tif", image[..., ::-1], ["DAPI", "GFP"], 100)
     xml = tifffile.tiffcomment(other).replace("µm", "nm").replace("&#181;m", "nm")
     assert "nm" in xml
     tifffile.tiffcomment(other, xml.encode())
-    return Fields([[one], [other]], [image, image])
+    return Fields([[one], [other]], [image, image[..., ::-1]])
 
 
 @case
