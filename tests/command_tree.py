@@ -212,7 +212,11 @@ def words_of(step: Step, job: Job) -> list[str]:
         return SimpleNamespace(**texts)
 
     words = step.arguments(wildcards, files(step.inputs()), files(step.outputs()), 1)
-    return shlex.split(str(words))
+    found = shlex.split(str(words))
+    # What every job has before its command: where it is recorded.
+    while found[0].startswith("--"):
+        found = found[2:]
+    return found
 
 
 def write_everything(folder: Path) -> None:

@@ -30,6 +30,7 @@ PAGES = [
     "ready-studies.md",
     "single-cells.md",
     "results.md",
+    "known-biology.md",
     "label-by-hand.md",
     "fine-tune.md",
     "look-after-a-study.md",

@@ -74,14 +74,14 @@ def verify(
 
     study = Path(what)
     is_publication = is_url(what) or folder_problem(study) is None
-    if not is_publication and (problem := name_problem(what) or file_problem(study)):
-        raise UserError(problem)
     is_archive = not is_publication and study.suffix == ".tar"
     if (repair or accept) and (is_publication or is_archive):
         option = "--repair" if repair else "--accept"
         fault = f"{option} works on a study on this machine, not on a publication or an archive"
         fix = "Publish, or export, it again where the study is."
         raise UserError(Problem(without_password(what), fault, fix))
+    if not is_publication and (problem := name_problem(what) or file_problem(study)):
+        raise UserError(problem)
     if is_publication:
         sent = verify_published(what)
         if as_json:
