@@ -236,7 +236,7 @@ MARGIN_COLUMNS = [
     "called equal",
     "pairs shown to differ",
 ]
-BEHIND_COLUMNS = ["design", "studies", "bounds held", "cheapest named", "named wrongly"]
+BEHIND_COLUMNS = ["design", "with bounds", "bounds held", "cheapest named", "named wrongly"]
 GROUP_COLUMNS = [
     "design",
     "studies",
@@ -484,8 +484,9 @@ def _row(design: Design, found: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if design.stores > 1:
         row |= _of_pairs(design, found, expected)
-    if design.stores > 1 and any("behind" in study for study in found):
-        row |= _of_cheapest([s for s in found if "behind" in s], expected)
+    bounded = [study for study in found if "behind" in study]
+    if design.stores > 1 and len(bounded) > 1:
+        row |= _of_cheapest(bounded, expected)
     if len(design.fractions) > 1:
         row |= _of_curve(found)
     if len(design.schemes) > 1:
@@ -607,6 +608,7 @@ def _of_cheapest(found: list[dict[str, Any]], expected: Floats) -> dict[str, Any
     first = [next((i for i in order if row[i]), None) for row in named]
     wrong = [i is not None and behind[i] >= m for i, m in zip(first, margins, strict=True)]
     return {
+        "with bounds": f"{len(found)}",
         "bounds held": Share.of((behind <= bounds).all(axis=1)),
         "cheapest named": Share.of(i is not None for i in first),
         "named wrongly": Share.of(wrong),
