@@ -108,11 +108,6 @@ def file_in(about: str, **more: Any) -> Any:
     return Option(parser=_paths(file_problem), metavar="PATH", help=about, **more)
 
 
-def folder_in(about: str, **more: Any) -> Any:
-    """Return an option for a folder to read."""
-    return Option(parser=_paths(folder_problem), metavar="PATH", help=about, **more)
-
-
 def file_out(about: str, **more: Any) -> Any:
     """Return an option for a file to write."""
     return Option(parser=_paths(output_problem), metavar="PATH", help=about, **more)

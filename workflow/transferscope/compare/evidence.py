@@ -108,6 +108,16 @@ class OfScheme:
         return matching(self.all.leaders, scheme=self.scheme)
 
     @property
+    def candidates(self) -> pd.DataFrame:
+        """The stores that may be the best."""
+        return self.leaders[self.leaders["may_be_best"].astype(bool)]
+
+    @property
+    def leads_alone(self) -> bool:
+        """Whether only the highest store may be the best."""
+        return len(self.candidates) == 1 and len(of_store(self.candidates, self.best)) > 0
+
+    @property
     def chosen(self) -> Any:
         """What was chosen in this scheme."""
         return matching(self.all.chosen, scheme=self.scheme).iloc[0]
@@ -122,8 +132,7 @@ class OfScheme:
 
     def rival(self, row: Any) -> str:
         """Say what is shown of the highest store minus another one."""
-        best = self.leaders[self.leaders["may_be_best"].astype(bool)]
-        if len(best) == 1 and len(of_store(best, self.best)) and row["verdict"] == "undecided":
+        if self.leads_alone and row["verdict"] == "undecided":
             # Comparisons with the best show more than those of all pairs.
             return "the other is not better"
         return self.verdict(row)

@@ -97,12 +97,12 @@ def may_be_best(known: OfScheme, n_named: int | None = None) -> Iterator[str]:
     leaders = known.leaders
     if len(leaders) < 2:
         return
-    candidates = leaders[leaders["may_be_best"].astype(bool)]
+    candidates = known.candidates
     others = len(leaders) - len(candidates)
     if not others:
         yield f"Each of the {len(leaders)} stores may be the best: none is ruled out."
         return
-    if len(candidates) == 1 and len(of_store(candidates, known.best)):
+    if known.leads_alone:
         ruled = "The other store is" if others == 1 else f"All other {others} stores are"
         yield f"Only it may be the best. {ruled} ruled out."
         return

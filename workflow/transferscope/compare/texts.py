@@ -134,11 +134,10 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
 
 
 def _line(known: OfScheme) -> str:
-    leading = known.leaders[known.leaders["may_be_best"].astype(bool)]
     floor = of_store(known.gaps("floor"), known.best, "first_")
     above = "not compared" if floor.empty else ABOVE_FLOOR[floor.iloc[0]["verdict"]]
-    leaders = f"{len(leading)} of {len(known.leaders)} stores"
-    if len(leading) == 1 and len(of_store(leading, known.best)):
+    leaders = f"{len(known.candidates)} of {len(known.leaders)} stores"
+    if known.leads_alone:
         leaders = "only it"
     if known.leaders.empty:
         leaders = "not assessed"
