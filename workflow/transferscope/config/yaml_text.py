@@ -123,7 +123,13 @@ def flow_yaml(key: str, values: Sequence[str]) -> str:
     >>> flow_yaml("labels", ["golgi", "no", "a, b"])
     "labels: [golgi, 'no', 'a, b']"
     """
-    # PyYAML writes some odd characters as they are, which do not come back.
+    # Control characters come back, and stay in one line, only as escapes in double quotes.
     plain = all(value.isprintable() for value in values)
-    text = yaml.safe_dump(list(values), default_flow_style=True, allow_unicode=plain, width=ENDLESS)
+    text = yaml.safe_dump(
+        list(values),
+        default_flow_style=True,
+        default_style=None if plain else '"',
+        allow_unicode=plain,
+        width=ENDLESS,
+    )
     return f"{key}: {text.strip()}"
