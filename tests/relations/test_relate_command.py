@@ -134,7 +134,8 @@ def test_mistakes_name_place_and_fix(folder):
     text = message(*told, *ROLES[:-1], "water", "--ignore", "target")
     assert 'no row of column kind is "water"' in text
     assert "it has dmso, treated" in text
-    assert "give both `--control`" in message(*told, *ROLES[:-2])
+    no_values = message(*told, *ROLES[:-2], "--ignore", "target")
+    assert 'no row of column kind is "true, yes, 1"' in no_values
     told += ["--entity", "gene", "--ignore", "target", "--ignore", "plate", "--ignore", "kind"]
     assert "needs negative controls" in message(*told, "--correction", "tvn")
     assert "corrections" in message(*told, "--correction", "tvm")

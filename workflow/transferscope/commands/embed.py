@@ -1,4 +1,4 @@
-"""The steps that run a network: embeddings and trainings."""
+"""The steps that make stores and weights: embeddings, their corrections, and trainings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from transferscope.commands.options import (
     BackboneIn,
     ManifestIn,
     ManifestOut,
+    TableIn,
     file_in,
     file_out,
     settings_option,
 )
 from transferscope.config.compute import ComputeSettings
+from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import Pretraining
+from transferscope.config.probed import Probed
 from transferscope.errors import Problem, UserError
 
 app = Typer()
@@ -65,6 +68,27 @@ def embed(
     card, path = loadable(backbone, weights)
     rows = settings.block_rows
     run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows)
+
+
+@app.command()
+def correct(
+    embeddings: Annotated[Path, file_in("Manifest of the embedding store (.json).")],
+    representation: Annotated[str, Option(help="Name of the corrected one, such as dino+tvn.")],
+    channels: StrategyName,
+    table: TableIn,
+    manifest: ManifestOut,
+    settings: Annotated[CorrectionJob, settings_option(CorrectionJob)],
+) -> None:
+    """Correct a store for batches; the result is a store that every probe can read."""
+    from transferscope.correction.corrected_store import correct_store
+
+    # The name of the dataset plays no part.
+    probed = Probed("", representation, channels)
+    if probed.correction != settings.method:
+        what = f'"{representation}" is not the name of a correction by {settings.method}'
+        fix = f"End it with +{settings.method}."
+        raise UserError(Problem("--representation", what, fix))
+    correct_store(embeddings, probed, table, settings, manifest)
 
 
 @app.command("embed-part")

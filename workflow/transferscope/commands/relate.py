@@ -39,11 +39,19 @@ def relate(
     table: Annotated[
         Path | None, Option(help="Tile table (.parquet) of the stores; it has the columns below.")
     ] = None,
-    entity: Annotated[str, Option(help="Column of the gene, protein or compound.")] = "group",
-    batch: Annotated[str | None, Option(help="Column of the batch, such as the plate.")] = None,
-    control: Annotated[str | None, Option(help="Column that tells the negative controls.")] = None,
+    entity: Annotated[
+        str | None,
+        Option(help="Column of the gene, protein or compound; default: perturbation, or group."),
+    ] = None,
+    batch: Annotated[
+        str | None, Option(help="Column of the batch, such as the plate; default: batch.")
+    ] = None,
+    control: Annotated[
+        str | None, Option(help="Column that tells the negative controls; default: control.")
+    ] = None,
     control_value: Annotated[
-        list[str] | None, Option(help="Its value for a negative control; may be repeated.")
+        list[str] | None,
+        Option(help="Its value for a negative control; may be repeated. Default: true, yes or 1."),
     ] = None,
     labels: Annotated[
         str | None,
@@ -97,6 +105,7 @@ def relate(
     from transferscope.cards.lookup import card_roots
     from transferscope.config.model import validate
     from transferscope.config.relations import RelationSettings
+    from transferscope.config.roles import RoleSettings
     from transferscope.figures.recall import draw_recall
     from transferscope.figures.style import EXTENSIONS, save, style
     from transferscope.relations.maps import Roles, read_map
@@ -115,10 +124,14 @@ def relate(
         "seed": seed,
     }
     settings = validate(chosen, RelationSettings, "options")
-    if (control is None) != (not control_value):
-        what = "give both `--control` (a column) and `--control-value` (its value)"
-        raise UserError(Problem("--control", what))
-    roles = Roles(entity, batch, control, control_value or (), labels, targets, ignore or ())
+    named = {
+        "perturbation": entity,
+        "batch": batch,
+        "control": control,
+        "control_values": control_value or [],
+    }
+    columns = validate(named, RoleSettings, "options")
+    roles = Roles(columns, labels, targets, ignore or ())
     wanted = [(name, path, store_output, channels) for name, path in _named(maps or [])]
     wanted += [(name, Path(path), output_, own) for name, path, output_, own in stores]
     if not wanted:

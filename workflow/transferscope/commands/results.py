@@ -147,7 +147,7 @@ def embedding_maps(
     views = [
         StoreView(
             f"{p.representation} / {p.channels}",
-            study_folder.embeddings(p.dataset, p.backbone, p.stored_channels),
+            study_folder.embeddings_of(p),
             p.output,
             p.channels,
         )

@@ -19,6 +19,7 @@ from transferscope.compare.uncertainty import (
     weight_of_differences,
     weight_of_scores,
 )
+from transferscope.config.probed import correction_of, uncorrected
 from transferscope.probes.metrics import mean_of_defined
 from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.arrays import Floats, Floats32
@@ -108,6 +109,10 @@ class Contest:
                 natural = by_store.get(Store(side.store.backbone, "map"))
                 if natural is not None and natural is not side:
                     yield natural, side
+            if kind == "correction" and correction_of(side.store.backbone) is not None:
+                plain = Store(uncorrected(side.store.backbone), side.store.channels)
+                if plain in by_store:
+                    yield side, by_store[plain]
             if kind == "scheme" and side.store in self.by_group:
                 yield side, self.by_group[side.store]
 

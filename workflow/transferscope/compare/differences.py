@@ -23,9 +23,9 @@ from transferscope.compare.uncertainty import (
 )
 from transferscope.runtime.arrays import Floats
 
-KINDS = ["stores", "handcrafted", "floor", "strategy", "scheme"]
+KINDS = ["stores", "handcrafted", "floor", "strategy", "correction", "scheme"]
 # Both sides are stores of the family of all pairs, whose errors and corrections they share.
-PAIRS_OF_STORES = ("stores", "handcrafted", "strategy")
+PAIRS_OF_STORES = ("stores", "handcrafted", "strategy", "correction")
 Verdict = Literal["better", "worse", "equal", "undecided"]
 # Results of a comparison of any two sides.
 FOUND = [
@@ -78,7 +78,8 @@ def differences(contest: Contest, rules: Rules) -> pd.DataFrame:
         `COLUMNS`, one row per comparison. Values of `kind`: `stores`: any two stores, the better
         one first; `handcrafted`: a store minus hand-crafted features; `floor`: a store minus the
         floor, which uses only the training labels; `strategy`: `map` minus another strategy of the
-        same backbone; `scheme`: one store by image minus by group. All pairs of stores are one
+        same backbone; `correction`: a store that is corrected for batches minus the same without;
+        `scheme`: one store by image minus by group. All pairs of stores are one
         family: a pair has the same `p_adjusted` and `verdict` in every kind. `verdict`, of the
         first side: `equal`: the difference is shown to be below the margin; `better` or `worse`: it
         is shown, after correction for `n_comparisons`; else `undecided`. `detectable` is the

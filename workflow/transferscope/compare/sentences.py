@@ -31,6 +31,7 @@ from transferscope.compare.wording import (
     times,
 )
 from transferscope.config.channel_strategies import FEATURES
+from transferscope.config.probed import correction_of, uncorrected
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR_METRICS
 
@@ -243,6 +244,35 @@ def _verdicts(found: pd.Series) -> str:
         for each in ("better", "worse", "equal", "undecided")
         if each in counted
     )
+
+
+def corrections(known: OfScheme) -> Iterator[str]:
+    """Compare stores that are corrected for batches with the same without."""
+    gaps = known.gaps("correction")
+    for method, rows in gaps.groupby(gaps["first_backbone"].map(correction_of), sort=True):
+        of_what = quoted(uncorrected(rows.iloc[0]["first_backbone"]))
+        if len(rows) == 1:
+            row = rows.iloc[0]
+            found = f"of {of_what}: {gap(row)}; {known.verdict(row)}"
+        else:
+            found = (
+                f"over {len(rows)} stores: {_verdicts(rows['verdict'])}; the smallest difference "
+                f"is {signed(rows['difference'].min())}, the largest "
+                f"{signed(rows['difference'].max())}"
+            )
+        yield f"Correction for batches by {quoted(f'+{method}')} minus none, {found}."
+
+
+def corrections_saw(evidence: Evidence) -> Iterator[str]:
+    """Say what corrections saw of test rows."""
+    found = map(correction_of, evidence.curve["backbone"].unique())
+    methods = sorted({method for method in found if method is not None})
+    if methods:
+        named = ", ".join(quoted(f"+{method}") for method in methods)
+        yield (
+            f"Corrected stores ({named}) saw the batch of every tile and the negative controls, "
+            "test rows included, and no label: scores hold for data that is corrected together."
+        )
 
 
 def saturation(known: OfScheme) -> str:

@@ -159,6 +159,7 @@ def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
     yield from sentences.may_be_best(known, STORES_NAMED)
     yield from sentences.handcrafted(known)
     yield from sentences.mapping_in_short(known)
+    yield from sentences.corrections(known)
     yield sentences.saturation(known)
     yield from sentences.fine_tuning_in_short(known)
     if (known.leaders["at_most_behind"] < known.all.settings.margin).any():
@@ -247,6 +248,8 @@ def _of_dataset(evidence: Evidence) -> list[str]:
     parts += _bullets(list(sentences.warnings(evidence)) or ["None."])
     if evidence.seen:
         parts += ["", "### What backbones have seen", "", *_bullets(evidence.seen)]
+    if seen := list(sentences.corrections_saw(evidence)):
+        parts += ["", "### What corrections have seen", "", *_bullets(seen)]
     return parts
 
 
@@ -259,6 +262,7 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
         return
     yield from sentences.handcrafted(known)
     yield from sentences.mapping(known)
+    yield from sentences.corrections(known)
     yield sentences.saturation(known)
     yield from sentences.fine_tuning(known)
     yield from sentences.cheapest(known)

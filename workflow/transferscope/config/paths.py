@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferscope.config.probed import Probed
+
 
 @dataclass(frozen=True)
 class StudyPaths:
@@ -84,6 +86,12 @@ class StudyPaths:
     ) -> Path:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
+
+    def embeddings_of(self, p: Probed) -> Path:
+        """Manifest of the store that an evaluation reads: the network's, or a corrected one."""
+        if p.correction is None:
+            return self.embeddings(p.dataset, p.backbone, p.stored_channels)
+        return self.embeddings(p.dataset, p.representation, p.channels)
 
     def embedding_part(
         self,

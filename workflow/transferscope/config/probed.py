@@ -6,6 +6,64 @@ from dataclasses import dataclass
 
 from transferscope.config.channel_strategies import store_strategy
 
+# Between the parts of the name of a representation; no name of a backbone has them.
+OUTPUT, CORRECTION = "@", "+"
+
+
+def uncorrected(representation: str) -> str:
+    """Return the name of a representation without its correction.
+
+    Examples
+    --------
+    >>> uncorrected("dino@mean+tvn")
+    'dino@mean'
+    """
+    return representation.partition(CORRECTION)[0]
+
+
+def backbone_of(representation: str) -> str:
+    """Return the name of the backbone's card.
+
+    Examples
+    --------
+    >>> backbone_of("dino@mean+tvn")
+    'dino'
+    """
+    return uncorrected(representation).partition(OUTPUT)[0]
+
+
+def output_of(representation: str) -> str | None:
+    """Return the backbone's output; None: the first.
+
+    Examples
+    --------
+    >>> output_of("dino@mean+tvn"), output_of("dino+tvn")
+    ('mean', None)
+    """
+    return uncorrected(representation).partition(OUTPUT)[2] or None
+
+
+def correction_of(representation: str) -> str | None:
+    """Return the correction for batches; None: there is none.
+
+    Examples
+    --------
+    >>> correction_of("dino@mean+tvn"), correction_of("dino@mean")
+    ('tvn', None)
+    """
+    return representation.partition(CORRECTION)[2] or None
+
+
+def corrected_name(representation: str, correction: str) -> str:
+    """Return the name of a representation that is corrected.
+
+    Examples
+    --------
+    >>> corrected_name("dino@mean", "tvn")
+    'dino@mean+tvn'
+    """
+    return f"{representation}{CORRECTION}{correction}"
+
 
 @dataclass(frozen=True, order=True)
 class Probed:
@@ -16,7 +74,8 @@ class Probed:
     dataset
         Name of the dataset.
     representation
-        `backbone` or `backbone@output`.
+        `backbone` or `backbone@output`, and with a correction `backbone+correction` or
+        `backbone@output+correction`.
     channels
         Channel strategy; for a random order with its seed, such as `map-random-0`.
     """
@@ -28,14 +87,24 @@ class Probed:
     @property
     def backbone(self) -> str:
         """Name of the backbone's card."""
-        return self.representation.partition("@")[0]
+        return backbone_of(self.representation)
 
     @property
     def output(self) -> str | None:
         """Name of the backbone's output; None: the first."""
-        return self.representation.partition("@")[2] or None
+        return output_of(self.representation)
+
+    @property
+    def correction(self) -> str | None:
+        """The correction for batches; None: there is none."""
+        return correction_of(self.representation)
+
+    @property
+    def uncorrected(self) -> Probed:
+        """The same without a correction."""
+        return Probed(self.dataset, uncorrected(self.representation), self.channels)
 
     @property
     def stored_channels(self) -> str:
-        """The strategy whose store holds the embeddings."""
+        """The strategy whose store holds the embeddings, as the network gave them."""
         return store_strategy(self.channels)

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from transferscope.config.compute import ComputeSettings, TrainingSettings
+from transferscope.config.correction import NONE, CorrectionSettings
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import Name
 from transferscope.config.probes import (
@@ -22,6 +23,7 @@ from transferscope.config.probes import (
 )
 from transferscope.config.relations import StudyRelations
 from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.config.roles import RoleSettings
 from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
 
 
@@ -88,6 +90,8 @@ class StudyConfig(Model):
             "strict: stop."
         ),
     )
+    roles: RoleSettings = RoleSettings()
+    correction: CorrectionSettings = CorrectionSettings()
     splits: SplitSettings = SplitSettings()
     heads: HeadSettings = HeadSettings()
     knn: KnnSettings = KnnSettings()
@@ -129,6 +133,8 @@ class StudyConfig(Model):
     @model_validator(mode="after")
     def _finetuning_is_paired(self) -> StudyConfig:
         """Check that everything that is fine-tuned is also evaluated frozen."""
+        if self.finetune.backbones and NONE not in self.correction.methods:
+            raise ValueError("finetune.backbones needs `none` among correction.methods")
         known: dict[str, list[Any]] = {
             "channels": self.channel_strategies,
             "schemes": self.splits.schemes,

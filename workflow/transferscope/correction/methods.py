@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.config.relations import CorrectionName
+from transferscope.config.correction import CorrectionName
 from transferscope.correction.rows import Rows
 from transferscope.correction.standardising import (
     centred,

@@ -129,7 +129,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         if located.card.is_network:
             costs.learn(located.card, located.path, partial(find_cost, located.card, located.path))
     sizes = Sizes(study, costs, online=True)
-    stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.probed()]
+    stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.embedded()]
     embed = [_embed_job(sizes, *store, rates) for store in dict.fromkeys(stores)]
     fields = {dataset: sizes.fields(dataset) for dataset in study.all_datasets}
     return Estimate(

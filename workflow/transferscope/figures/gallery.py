@@ -96,7 +96,7 @@ def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> Sto
     for best in zip(own["backbone"], own["channels"], strict=True):
         for p in probed:
             if (p.representation, family_of(p.channels)) == best:
-                manifest = paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+                manifest = paths.embeddings_of(p)
                 return StoreView(
                     f"{p.representation} / {p.channels}", manifest, p.output, p.channels
                 )

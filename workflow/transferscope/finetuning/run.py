@@ -22,6 +22,7 @@ from transferscope.cards import NetworkCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import FinetuneProbe
 from transferscope.config.modes import HEAD, head_of_mode
+from transferscope.config.probed import output_of
 from transferscope.errors import Problem, UserError
 from transferscope.finetuning import VERSION
 from transferscope.finetuning.layers import prepare
@@ -158,7 +159,7 @@ class _Job:
             tuned.card,
             tuned.card_path,
             data.identity["channels"],
-            data.identity["backbone"].partition("@")[2] or None,
+            output_of(data.identity["backbone"]),
             # Gradients in fp16 would need their loss scaled.
             "fp32" if chosen == "fp16" else chosen,
             settings.augmentation if settings.augment else None,

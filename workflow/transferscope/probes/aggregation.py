@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
+from transferscope.config.probed import output_of
 from transferscope.config.probes import AggregationMethod, SplitSettings
 from transferscope.errors import user_error
 from transferscope.probes.evaluation import (
@@ -26,7 +27,6 @@ from transferscope.probes.evaluation import (
     ProbeData,
     ResultTables,
     Sink,
-    output_of,
     scores_in_halves,
 )
 from transferscope.probes.halves import can_be_halved

@@ -13,6 +13,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
+from transferscope.config.probed import output_of
 from transferscope.config.vocabulary import Metric
 from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
@@ -179,7 +180,7 @@ class ProbeData:
         manifest
             Manifest of the embedding store.
         representation
-            `backbone` or `backbone@output`.
+            As in `Probed`.
         channels
             Name of the channel strategy.
         tile_table, splits
@@ -215,17 +216,6 @@ class ProbeData:
     def is_multi_label(self) -> bool:
         """Whether a tile may have several labels."""
         return self.tiles.task == "multi-label"
-
-
-def output_of(representation: str) -> str | None:
-    """Return the output in `backbone@output`; None: the first one.
-
-    Examples
-    --------
-    >>> output_of("dino@mean"), output_of("dino")
-    ('mean', None)
-    """
-    return representation.partition("@")[2] or None
 
 
 def _check_finite(embeddings: Floats32, store: EmbeddingStore) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from transferscope.config.roles import YES, RoleColumns, RoleSettings
+from transferscope.correction.role_checks import texts
 from transferscope.errors import UserError, user_error
 from transferscope.raw.text_tables import Finding, as_problems, missing_columns, read_table
 from transferscope.runtime.arrays import Bools, Floats32, Texts
@@ -24,30 +26,23 @@ class Roles:
 
     Parameters
     ----------
-    entity
-        Column of the gene, protein or compound of a row.
-    batch, control, labels, targets
-        Columns of the batch, of what tells a control, of labels and of targets; None: there is
-        none.
-    controls
-        Values of the column `control` that mark a negative control.
+    named
+        Columns of the perturbation (the entity of a row), the batch, and what tells a control.
+    labels, targets
+        Columns of labels and of targets; None: there is none.
     ignore
         More columns that are no features.
     """
 
-    entity: str = "group"
-    batch: str | None = None
-    control: str | None = None
-    controls: Sequence[str] = ()
+    named: RoleSettings = field(default_factory=RoleSettings)
     labels: str | None = None
     targets: str | None = None
     ignore: Sequence[str] = ()
 
-    @property
-    def columns(self) -> list[str]:
-        """All columns with a role, each once."""
-        own = [self.entity, self.batch, self.control, self.labels, self.targets]
-        return list(dict.fromkeys(column for column in own if column is not None))
+    def columns(self, own: RoleColumns) -> list[str]:
+        """Return all columns with a role, each once; `own` are those of a table."""
+        found = [own.perturbation, own.batch, own.control, self.labels, self.targets]
+        return list(dict.fromkeys(column for column in found if column is not None))
 
 
 @dataclass(frozen=True)
@@ -116,13 +111,13 @@ def read_map(
         if len(table) != len(store):
             what = f"has {len(table)} rows, but {path.name} has {len(store)}"
             raise user_error(tiles, what, "Give the tile table of the same dataset and study.")
-        _check_columns(place, table, roles)
+        own = _own_columns(place, table, roles)
         values = store.read(output, strategy)
     else:
         table, place = _read(path), path
-        _check_columns(place, table, roles)
-        values = _features(path, table, roles)
-    return _with_roles(name, place, table, values, roles)
+        own = _own_columns(place, table, roles)
+        values = _features(path, table, {*roles.columns(own), *roles.ignore})
+    return _with_roles(name, place, table, values, roles, own)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -134,14 +129,17 @@ def _read(path: Path) -> pd.DataFrame:
     return read_table(path, "table")
 
 
-def _check_columns(path: Path, table: pd.DataFrame, roles: Roles) -> None:
-    if missing := missing_columns(path, list(table.columns), roles.columns):
+def _own_columns(path: Path, table: pd.DataFrame, roles: Roles) -> RoleColumns:
+    """Return the columns of a table with a role, all of which it has."""
+    columns = list(table.columns)
+    own = roles.named.of(columns)
+    if missing := missing_columns(path, columns, roles.columns(own)):
         raise UserError(missing)
+    return own
 
 
-def _features(path: Path, table: pd.DataFrame, roles: Roles) -> Floats32:
+def _features(path: Path, table: pd.DataFrame, left_out: set[str]) -> Floats32:
     """Return the feature columns, float32 [N, D]; an empty cell is NaN."""
-    left_out = {*roles.columns, *roles.ignore}
     names = [
         column
         for column in table.columns
@@ -175,16 +173,22 @@ def _features(path: Path, table: pd.DataFrame, roles: Roles) -> Floats32:
 
 
 def _with_roles(
-    name: str, path: Path, table: pd.DataFrame, values: Floats32, roles: Roles
+    name: str,
+    path: Path,
+    table: pd.DataFrame,
+    values: Floats32,
+    roles: Roles,
+    own: RoleColumns,
 ) -> RowMap:
-    entities = _texts(table[roles.entity])
+    entities = texts(table[own.perturbation])
     controls = np.zeros(len(table), dtype=bool)
-    if roles.control is not None:
-        marks = _texts(table[roles.control])
-        controls = np.isin(marks, list(roles.controls))
-        if not controls.any():
+    if own.control is not None:
+        marks = texts(table[own.control])
+        controls = np.array(own.are_controls(list(marks)), dtype=bool)
+        if not controls.any() and roles.named.control is not None:
             known = ", ".join(sorted(set(marks))[:5])
-            what = f'no row of column {roles.control} is "{", ".join(roles.controls)}"'
+            wanted = own.control_values or YES
+            what = f'no row of column {own.control} is "{", ".join(wanted)}"'
             raise user_error(path, what, f"Give a value of that column; it has {known}.")
     finite = np.isfinite(values).all(axis=1)
     # A direction is needed: a row of zeros has none.
@@ -192,8 +196,8 @@ def _with_roles(
     nameless = (entities == "") & ~controls
     unbatched = np.zeros(len(table), dtype=bool)
     batches = None
-    if roles.batch is not None:
-        batches = _texts(table[roles.batch])
+    if own.batch is not None:
+        batches = texts(table[own.batch])
         unbatched = batches == ""
     reasons = {
         "values that are not finite": ~finite,
@@ -210,12 +214,7 @@ def _with_roles(
         entities=entities[kept],
         batches=None if batches is None else batches[kept],
         controls=controls[kept],
-        labels=_texts(table[roles.labels])[kept] if roles.labels else None,
-        targets=_texts(table[roles.targets])[kept] if roles.targets else None,
+        labels=texts(table[roles.labels])[kept] if roles.labels else None,
+        targets=texts(table[roles.targets])[kept] if roles.targets else None,
         skipped={reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()},
     )
-
-
-def _texts(column: pd.Series[str]) -> Texts:
-    filled = column.astype(object).where(column.notna(), "")
-    return np.asarray(filled.map(str).str.strip(), dtype=object)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.config.relations import ON_CONTROLS, CorrectionName, RelationSettings
+from transferscope.config.correction import ON_CONTROLS, CorrectionName
+from transferscope.config.relations import RelationSettings
 from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.errors import user_error
@@ -21,6 +22,7 @@ from transferscope.relations.maps import RowMap
 from transferscope.relations.new_pairs import new_pairs
 from transferscope.relations.pairs import KnownPairs, known_pairs
 from transferscope.relations.recall import MapName, recall
+from transferscope.relations.replicates import COLUMNS as REPLICATE_COLUMNS
 from transferscope.relations.replicates import Replicates, activity, consistency
 from transferscope.relations.sources import ListedPairs
 from transferscope.runtime.arrays import Floats32
@@ -45,8 +47,8 @@ class Related:
     Parameters
     ----------
     tables
-        By name of the file: `recall`, `differences`, `new_pairs`, and with controls `activity`,
-        with targets `consistency`.
+        By name of the file: `recall`, `differences`, `new_pairs`, `activity`, which is empty
+        without controls, and with targets `consistency`.
     record
         Plain data: rows and pairs left out, and what the corrections did.
     sentences
@@ -117,8 +119,7 @@ def relate(
     table, differences = recall(scored, known, settings)
     tables = {"recall": table, "differences": differences}
     tables["new_pairs"] = _new_pairs(chosen, known, settings.min_entities)
-    if replicates:
-        tables["activity"] = pd.concat(replicates, ignore_index=True)
+    tables["activity"] = _joined(replicates, REPLICATE_COLUMNS)
     if targets:
         tables["consistency"] = pd.concat(targets, ignore_index=True)
     return Related(tables, record, _sentences(record, tables))
@@ -208,8 +209,14 @@ def _new_pairs(
         for name, entities in maps.items()
         if len(entities.names) >= least
     ]
-    columns = ["map", "correction", "entity1", "entity2", "cosine"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return _joined(tables, ["entity1", "entity2", "cosine"])
+
+
+def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Return tables below each other, or one without rows."""
+    if not tables:
+        return pd.DataFrame(columns=["map", "correction", *columns])
+    return pd.concat(tables, ignore_index=True)
 
 
 def _counts(pairs: KnownPairs) -> dict[str, int]:

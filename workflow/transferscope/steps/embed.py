@@ -1,4 +1,4 @@
-"""The steps that run a network on tiles: embeddings, and trainings without labels."""
+"""The steps that make stores and weights: embeddings, corrections, trainings without labels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transferscope import backbones, pretraining
+from transferscope import backbones, correction, pretraining
 from transferscope.backbones.trained import history_of, weights_of
 from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
+from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
     LEAST_MINUTES,
     MIB,
+    TORCH_MB,
     Need,
     block_mb,
     network_mb,
@@ -29,7 +31,7 @@ from transferscope.costs.network_costs import (
     training_operations,
 )
 from transferscope.costs.sizes import UNKNOWN_COST
-from transferscope.steps.step import Job, Step, Wildcards, backbone_of
+from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
 
 # Copies of the weights while the number format is tried: as read, in the network, reduced.
 WEIGHT_COPIES = 3
@@ -37,6 +39,10 @@ WEIGHT_COPIES = 3
 ACTIVATION_COPIES = 16
 # Seconds per byte of embeddings that are read and compared with their checksums.
 READ_SECONDS = 2e-8
+# Copies of a matrix in float64 while it is corrected: read, scaled, whitened, written.
+FLOAT64_COPIES = 4
+# Seconds per row and squared width: products with the whitening matrices.
+CORRECTION_SECONDS = 1e-9
 
 
 class BackboneStep(Step):
@@ -85,7 +91,7 @@ class _EmbeddingStep(BackboneStep):
 
     def stores(self) -> list[Job]:
         """Return the wildcards of every embedding store."""
-        stores = {(p.dataset, p.backbone, p.stored_channels): None for p in self.study.probed()}
+        stores = {(p.dataset, p.backbone, p.stored_channels): None for p in self.study.embedded()}
         names = ("dataset", "backbone", "channels")
         return [dict(zip(names, store, strict=True)) for store in stores]
 
@@ -231,6 +237,54 @@ class Embed(_EmbeddingStep):
         return [text for path in parts for text in ("--part", str(path))]
 
 
+class Correct(BackboneStep):
+    """Correct a store for batches, for one output and channel strategy."""
+
+    name = "correct"
+    version = correction.VERSION
+    wildcards = ("dataset", "representation", "channels")
+    options = ("embeddings", "representation", "channels", "table", "settings", "manifest")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(p for p in self.study.probed() if p.correction is not None)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"embeddings": self.embeddings, "table": self.paths.tile_table()}
+
+    def embeddings(self, wildcards: Wildcards) -> Path:
+        """Return the manifest of the store that a job corrects."""
+        return self.paths.embeddings_of(probed_of(wildcards).uncorrected)
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.embeddings(backbone="{representation}")}
+
+    def params(self) -> dict[str, Any]:
+        return {"settings": self.settings}
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        settings = {
+            "method": probed_of(wildcards).correction,
+            "published": self.config.correction.published,
+            "roles": self.config.roles,
+        }
+        return CorrectionJob.model_validate(settings).model_dump_json()
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.probe_threads
+
+    @property
+    def uses_gpus(self) -> bool:
+        return False
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: copies of a matrix in float64, and its covariance."""
+        n_tiles, width = self.sizes.probed(probed_of(wildcards))
+        memory = TORCH_MB + FLOAT64_COPIES * 2 * FLOAT_BYTES * width * (n_tiles + width) / MIB
+        return Need.of(memory, CORRECTION_SECONDS * n_tiles * width**2)
+
+
 class Pretrain(BackboneStep):
     """Train a backbone on tiles of the study."""
 
@@ -334,4 +388,4 @@ class Pretrain(BackboneStep):
         ]
 
 
-STEPS: tuple[type[Step], ...] = (Pretrain, EmbedPart, Embed)
+STEPS: tuple[type[Step], ...] = (Pretrain, EmbedPart, Embed, Correct)

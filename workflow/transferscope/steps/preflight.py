@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located, card_roots
 from transferscope.checkpoints.sources import stamp
 from transferscope.config.channel_strategies import ADAPT
+from transferscope.config.correction import CorrectionJob
+from transferscope.config.probed import backbone_of, output_of
+from transferscope.correction.role_checks import role_problems
 from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
 from transferscope.costs.sizes import find_cost
 from transferscope.errors import Problem, UserError
@@ -88,7 +91,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         With every problem found, each with file, row or key, and fix.
     """
     passed = passed or Passed()
-    problems = _check_maps(study) + _check_relations(study)
+    problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
     problems += _judged(study, _check_names(study))
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
@@ -147,15 +150,32 @@ def _check_relations(study: Study) -> list[Problem]:
             source_files(ref, card_roots())
         except UserError as error:
             problems += error.problems
-    for name, located in study.datasets.items():
-        if not settings.sources or located.card.sheet is None:
-            continue
-        try:
-            columns = list(study.sheet(name).table.columns)
-        except UserError:
-            continue  # told with the sheet
-        problems += missing_columns(study.sheet_of(name), columns, settings.columns)
+    for name, table in _sheets(study):
+        if settings.sources:
+            wanted = [*settings.columns, study.config.roles.of(table.columns).perturbation]
+            wanted = list(dict.fromkeys(wanted))
+            problems += missing_columns(study.sheet_of(name), list(table.columns), wanted)
     return problems
+
+
+def _check_corrections(study: Study) -> list[Problem]:
+    """Return which datasets lack batches or controls that a correction of the study needs."""
+    config, problems = study.config, []
+    related = config.relations.corrections if config.relations.sources else None
+    methods = dict.fromkeys([*config.correction.methods, *(related or [])])
+    for name, table in _sheets(study):
+        for method in methods:
+            job = CorrectionJob(method=method, roles=config.roles)
+            problems += role_problems(table, job, study.sheet_of(name))
+    return list(dict.fromkeys(problems))
+
+
+def _sheets(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the sheet of each evaluated dataset that has one; what is wrong is told elsewhere."""
+    for name, located in study.datasets.items():
+        if located.card.sheet is not None:
+            with suppress(UserError):
+                yield name, study.sheet(name).table
 
 
 def _check_dataset(
@@ -303,8 +323,8 @@ def _check_adaptation(located: Located[BackboneCard], passed: Passed) -> list[Pr
 
 def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Problem]:
     """Check that a backbone can be fine-tuned in each of the modes."""
-    name, _, output = representation.partition("@")
-    located = study.backbones[name]
+    output = output_of(representation)
+    located = study.backbones[backbone_of(representation)]
     card, modes = located.card, study.config.finetune.modes
     if not card.is_network:
         return []
@@ -312,7 +332,7 @@ def _check_tuning(study: Study, representation: str, passed: Passed) -> list[Pro
     def check() -> list[Problem]:
         from transferscope.finetuning.checks import check_tuning
 
-        return check_tuning(card, located.path, output or None, modes)
+        return check_tuning(card, located.path, output, modes)
 
     digest = fingerprint(["finetune", TIMM_VERSION, card.fingerprint(), output, modes])
     return passed.once(digest, check)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +12,6 @@ from transferscope import finetuning
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Leakage, ProbeJob
 from transferscope.config.model import Model
 from transferscope.config.modes import head_of_mode, mode_of_head
-from transferscope.config.probed import Probed
 from transferscope.config.probes import FinetuneSettings
 from transferscope.costs.needs import (
     LEAST_MINUTES,
@@ -28,7 +29,15 @@ from transferscope.probes.probe import FrozenProbe, Load
 from transferscope.probes.registry import HEADS, KNN, wanted_probes
 from transferscope.probes.variants import fields_of, scored_at_levels
 from transferscope.steps.embed import BackboneStep
-from transferscope.steps.step import Folder, Job, Step, Wildcards, backbone_of, per_probed
+from transferscope.steps.step import (
+    Folder,
+    Job,
+    Step,
+    Wildcards,
+    backbone_of,
+    per_probed,
+    probed_of,
+)
 from transferscope.study.study import Study
 
 
@@ -59,14 +68,14 @@ class _Evaluation(BackboneStep):
     def embeddings(self) -> Any:
         """Return the manifest of the store that is evaluated: a pattern where one serves all."""
         probed = self.study.probed()
-        if all(p.representation == p.backbone and p.channels == p.stored_channels for p in probed):
+        named = (self.paths.embeddings(*astuple(p)) for p in probed)
+        if all(map(operator.eq, named, map(self.paths.embeddings_of, probed))):
             return self.paths.embeddings(backbone="{representation}")
         return self.embeddings_of
 
     def embeddings_of(self, wildcards: Wildcards) -> Path:
         """Return the manifest of the store that a job reads."""
-        p = _probed(wildcards)
-        return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
+        return self.paths.embeddings_of(probed_of(wildcards))
 
     def dataset_card(self, wildcards: Wildcards) -> Path:
         """Return the path of a dataset's card."""
@@ -102,7 +111,7 @@ class _Evaluation(BackboneStep):
 
     def load(self, wildcards: Wildcards) -> Load:
         """Return what a job of a probe has to do."""
-        n_tiles, width = self.sizes.probed(_probed(wildcards))
+        n_tiles, width = self.sizes.probed(probed_of(wildcards))
         n_classes = len(self.study.datasets[wildcards.dataset].card.labels)
         return Load(n_tiles, width, n_classes, self.config.splits)
 
@@ -202,11 +211,10 @@ class Aggregate(_Evaluation):
 
     def fields(self, wildcards: Wildcards) -> list[Path]:
         """Return manifest and tile table of the whole fields of a dataset of cells, if any."""
-        fields = fields_of(_probed(wildcards), self.config.aggregate)
+        fields = fields_of(probed_of(wildcards), self.config.aggregate)
         if fields is None or fields not in self.study.probed():
             return []
-        manifest = self.paths.embeddings(fields.dataset, fields.backbone, fields.stored_channels)
-        return [manifest, self.paths.tile_table(fields.dataset)]
+        return [self.paths.embeddings_of(fields), self.paths.tile_table(fields.dataset)]
 
     def fields_arguments(self, wildcards: Wildcards) -> list[str]:
         """Return the same as arguments of the step."""
@@ -297,7 +305,7 @@ class Finetune(_Evaluation):
         images = passes * config.finetune.batch_size
         batch = images * len(card.named_slots) * card.input_size**2
         memory = training_mb(config, [size], cost, batch)
-        memory += matrices_mb(*self.sizes.probed(_probed(wildcards)))
+        memory += matrices_mb(*self.sizes.probed(probed_of(wildcards)))
         shown = size[0] * tuning_passes(config, mode_of_head(wildcards.tuned_head))
         heads = self.probe_need(HEADS, config.heads, wildcards)
         seconds = shown * passes * cost.operations / network_rate(config) + 60 * heads.minutes
@@ -314,10 +322,6 @@ def probe_steps(study: Study, sizes: Sizes) -> list[Step]:
     """Return a step for each probe of frozen embeddings that the study asks for."""
     wanted = wanted_probes(study.config)
     return [Probe(study, sizes, probe, settings) for probe, settings in wanted.items()]
-
-
-def _probed(wildcards: Wildcards) -> Probed:
-    return Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
 
 
 STEPS: tuple[type[Step], ...] = (Finetune, Aggregate)

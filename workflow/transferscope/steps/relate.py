@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards.lookup import card_roots
+from transferscope.config.correction import CorrectionName
 from transferscope.config.probed import Probed
-from transferscope.config.relations import RelationSettings
+from transferscope.config.relations import Relating
 from transferscope.costs.needs import TORCH_MB, Need, matrices_mb
 from transferscope.relations import VERSION
 from transferscope.relations.sources import source_files
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 
 CAPTION = "transferscope/figures/recall.rst"
-TABLES = ("recall", "differences", "new_pairs")
+TABLES = ("recall", "differences", "new_pairs", "activity")
 # Seconds per entity, map and source: permutations and draws of pairs, measured on one core.
 SECONDS = 0.01
 
@@ -54,9 +55,12 @@ class Relate(Step):
     @property
     def tables(self) -> list[str]:
         """Names of the tables that the settings give."""
-        settings = self.config.relations
-        more = {"activity": settings.control, "consistency": settings.targets}
-        return [*TABLES, *(name for name, column in more.items() if column is not None)]
+        return [*TABLES] if self.config.relations.targets is None else [*TABLES, "consistency"]
+
+    @property
+    def corrections(self) -> list[CorrectionName]:
+        """The corrections that are compared."""
+        return self.config.relations.corrections or self.config.correction.methods
 
     def params(self) -> dict[str, Any]:
         return {"stores": self.stores, "folder": self.folder, "more": self.settings()}
@@ -67,49 +71,58 @@ class Relate(Step):
 
     def probed(self, dataset: str) -> list[Probed]:
         """Return what is related of a dataset; the first is the reference of differences."""
-        return [p for p in self.study.probed() if p.dataset == dataset]
+        return [p for p in self.study.embedded() if p.dataset == dataset]
 
     def manifests(self, wildcards: Wildcards) -> list[Path]:
         """Return the manifests of a dataset's stores, each once."""
-        found = [self._manifest(p) for p in self.probed(wildcards.dataset)]
+        found = [self.paths.embeddings_of(p) for p in self.probed(wildcards.dataset)]
         return list(dict.fromkeys(found))
-
-    def _manifest(self, p: Probed) -> Path:
-        return self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
 
     def stores(self, wildcards: Wildcards) -> str:
         """Return name, manifest, output and channel strategy of a dataset's maps, as JSON."""
         return json.dumps(
             [
-                [f"{p.representation}, {p.channels}", str(self._manifest(p)), p.output, p.channels]
+                [
+                    f"{p.representation}, {p.channels}",
+                    str(self.paths.embeddings_of(p)),
+                    p.output,
+                    p.channels,
+                ]
                 for p in self.probed(wildcards.dataset)
             ]
         )
 
     def settings(self) -> list[str]:
         """Return the settings as arguments of the step."""
-        settings = self.config.relations
+        settings, roles = self.config.relations, self.config.roles
         words = [text for ref in settings.sources for text in ("--source", ref)]
-        for option in ("entity", "batch", "control", "labels", "targets", "aggregate"):
-            if (value := getattr(settings, option)) is not None:
-                words += [f"--{option}", value]
-        for value in settings.control_values:
+        told = {
+            "entity": roles.perturbation,
+            "batch": roles.batch,
+            "control": roles.control,
+            "labels": settings.labels,
+            "targets": settings.targets,
+            "aggregate": settings.aggregate,
+        }
+        for option, value in told.items():
+            words += [f"--{option}", value] if value is not None else []
+        for value in roles.control_values:
             words += ["--control-value", value]
-        chosen = settings.model_dump(include=set(RelationSettings.model_fields))
+        chosen = settings.model_dump(include=set(Relating.model_fields))
         for name in ("min_entities", "permutations", "draws", "level", "seed"):
             words += [f"--{name.replace('_', '-')}", str(chosen[name])]
-        for correction in settings.corrections:
+        for correction in self.corrections:
             words += ["--correction", correction]
         for threshold in settings.thresholds:
             words += ["--threshold", str(threshold)]
-        return words + ["--published"] * settings.published
+        return words + ["--published"] * self.config.correction.published
 
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a job: all its stores, corrected, and draws of entities."""
         sizes = [self.sizes.probed(p) for p in self.probed(wildcards.dataset)]
         settings = self.config.relations
         memory = TORCH_MB + sum(matrices_mb(*size) for size in sizes)
-        maps = len(sizes) * len(settings.corrections)
+        maps = len(sizes) * len(self.corrections)
         n_tiles = max(n for n, _ in sizes)
         return Need.of(memory, 60 + SECONDS * n_tiles * maps * len(settings.sources))
 

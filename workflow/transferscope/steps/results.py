@@ -256,10 +256,7 @@ class _EmbeddingFigure(_Drawing):
 
     def embeddings(self, wildcards: Wildcards) -> list[Path]:
         """Return the manifests of every store of a dataset."""
-        manifests = (
-            self.paths.embeddings(p.dataset, p.backbone, p.stored_channels)
-            for p in self._probed(wildcards.dataset)
-        )
+        manifests = (self.paths.embeddings_of(p) for p in self._probed(wildcards.dataset))
         return list(dict.fromkeys(manifests))
 
     def need(self, wildcards: Wildcards) -> Need:

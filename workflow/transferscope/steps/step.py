@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from transferscope.config import probed
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import Need
 from transferscope.costs.sizes import Sizes
@@ -411,7 +412,12 @@ def per_probed(probed: Iterable[Probed]) -> list[Job]:
     ]
 
 
+def probed_of(wildcards: Wildcards) -> Probed:
+    """Return what a job evaluates."""
+    return Probed(wildcards.dataset, wildcards.representation, wildcards.channels)
+
+
 def backbone_of(wildcards: Wildcards) -> str:
     """Return the backbone of a job on a store, or on one of its representations."""
-    name: str = getattr(wildcards, "backbone", None) or wildcards.representation.partition("@")[0]
-    return name
+    name: str | None = getattr(wildcards, "backbone", None)
+    return name or probed.backbone_of(wildcards.representation)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from transferscope.cards import TrainCard
 from transferscope.channels.assignment import assign
 from transferscope.config.channel_strategies import MAP
+from transferscope.config.probed import backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.study import Study
 
@@ -37,8 +38,8 @@ def conflicts(study: Study, where: str) -> list[Problem]:
 
 def _unavailable(study: Study, where: str) -> Iterator[Problem]:
     """Yield outputs that a backbone lacks, and channel strategies that it cannot serve."""
-    for representation in study.representations:
-        backbone, _, output = representation.partition("@")
+    for representation in study.uncorrected:
+        backbone, output = backbone_of(representation), output_of(representation)
         known = study.backbones[backbone].card.output_names
         if output and output not in known:
             what = f'backbone "{backbone}" has no output "{output}"'
@@ -75,7 +76,7 @@ def _not_trainable(study: Study, where: str) -> Iterator[Problem]:
             what = f'"{ref}" is not one of the backbones of the study'
             yield Problem(place, what, suggest(ref, known))
     for representation in study.tuned_representations:
-        card = study.backbones[representation.partition("@")[0]].card
+        card = study.backbones[backbone_of(representation)].card
         if not card.is_network:
             what = f"{card.name} has no trainable weights"
             yield Problem(place, what, "Remove it from the list.")

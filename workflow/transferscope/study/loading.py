@@ -43,7 +43,7 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
         config=parsed,
         datasets={located.card.name: located for _, located in datasets},
         backbones={located.card.name: located for _, located in backbones},
-        representations=list(representations.values()),
+        uncorrected=list(representations.values()),
         tuned_representations=[
             name for ref, name in representations.items() if ref in parsed.finetune.backbones
         ],

@@ -10,9 +10,10 @@ from pathlib import Path
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
+from transferscope.config.correction import NONE
 from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName
 from transferscope.config.paths import StudyPaths
-from transferscope.config.probed import Probed
+from transferscope.config.probed import Probed, backbone_of, corrected_name
 from transferscope.config.study import StudyConfig
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
@@ -29,7 +30,7 @@ class Study:
         The study config.
     datasets, backbones
         Cards by name, in the order of the config.
-    representations
+    uncorrected
         `backbone` or `backbone@output`, in the order of the config.
     tuned_representations
         Those that are fine-tuned.
@@ -40,7 +41,7 @@ class Study:
     config: StudyConfig
     datasets: Mapping[str, Located[DatasetCard]]
     backbones: Mapping[str, Located[BackboneCard]]
-    representations: Sequence[str]
+    uncorrected: Sequence[str]
     tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
 
@@ -53,6 +54,16 @@ class Study:
     def all_datasets(self) -> dict[str, Located[DatasetCard]]:
         """Every dataset whose tiles are made, those that are evaluated first."""
         return {**self.datasets, **self.training_datasets}
+
+    @cached_property
+    def representations(self) -> list[str]:
+        """Everything that is evaluated: each of `uncorrected` by each correction of the config."""
+        methods = self.config.correction.methods
+        return [
+            name if method == NONE else corrected_name(name, method)
+            for name in self.uncorrected
+            for method in methods
+        ]
 
     @cached_property
     def trained(self) -> dict[str, TrainCard]:
@@ -97,14 +108,14 @@ class Study:
         seen: dict[str, list[str]] = {}
         for name, located in self.datasets.items():
             for representation in self.representations:
-                card = self.backbones[representation.partition("@")[0]].card
+                card = self.backbones[backbone_of(representation)].card
                 if card.needs_weights and set(located.card.collections) & set(card.trained_on):
                     seen.setdefault(name, []).append(representation)
         return seen
 
     def controls(self) -> list[str]:
         """Return the representations of networks with random weights."""
-        cards = {r: self.backbones[r.partition("@")[0]].card for r in self.representations}
+        cards = {r: self.backbones[backbone_of(r)].card for r in self.representations}
         return [
             representation
             for representation, card in cards.items()
@@ -158,10 +169,17 @@ class Study:
 
     @cached_property
     def _probed(self) -> list[Probed]:
+        return self._stores_of(self.representations)
+
+    def embedded(self) -> list[Probed]:
+        """Return everything of `probed` without a correction, whether that is evaluated or not."""
+        return self._stores_of(self.uncorrected)
+
+    def _stores_of(self, representations: Sequence[str]) -> list[Probed]:
         return [
             Probed(dataset, representation, channels)
             for dataset in self.datasets
-            for representation in self.representations
+            for representation in representations
             for channels in self.strategies(representation, dataset)[0]
         ]
 
@@ -179,7 +197,7 @@ class Study:
 
     def strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         """Return the strategies of a representation on a dataset, and why others are impossible."""
-        card = self.backbones[representation.partition("@")[0]].card
+        card = self.backbones[backbone_of(representation)].card
         channels = self.datasets[dataset].card.channels
         config = self.config
         return strategies_for(card, config.channel_strategies, channels, config.strategy_seeds)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.config.paths import StudyPaths
+from transferscope.config.probed import backbone_of, correction_of
 from transferscope.steps.plan import Plan
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import StoreReader
@@ -54,8 +55,11 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
 
 
 def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
-    backbone = manifest.parent.name
+    representation = manifest.parent.name
+    backbone = backbone_of(representation)
     expected: dict[str, Any] = {"backbone": backbone, "strategy": manifest.stem}
+    if correction_of(representation) is not None:
+        expected["representation"] = representation
     if tiles is not None:
         expected["tiles_sha256"] = tiles.content_sha256
     backbones = plan.study.backbones if plan is not None else {}
