@@ -7,16 +7,16 @@ from pydantic import ValidationError
 
 from transferscope.config.roles import GROUP, YES, RoleSettings
 
-ROLES = ("perturbation", "batch", "control")
-columns = st.sets(st.sampled_from([*ROLES, "gene", "plate", "kind", GROUP]))
+ROLES = {"perturbation": "perturbation", "batch": "batch", "control": "control", "position": "well"}
+columns = st.sets(st.sampled_from([*ROLES.values(), "gene", "plate", "kind", GROUP]))
 named = st.fixed_dictionaries({}, optional=dict.fromkeys(ROLES, st.sampled_from(["gene", "kind"])))
 
 
 @given(named=named, columns=columns)
 def test_a_column_that_is_named_counts_and_else_the_usual_one(named, columns):
     found = RoleSettings(**named).of(columns)
-    for role in ROLES:
-        usual = role if role in columns else None
+    for role, name in ROLES.items():
+        usual = name if name in columns else None
         fallback = GROUP if role == "perturbation" else None
         assert getattr(found, role) == (named.get(role) or usual or fallback)
     assert set(RoleSettings(**named).named()) == set(named.values())

@@ -5,9 +5,9 @@ import pytest
 
 from transferscope.config.relations import RelationSettings
 from transferscope.relations.maps import RowMap
-from transferscope.relations.percentiles import TWO_SIDED
 from transferscope.relations.run import relate
 from transferscope.relations.sources import ListedPairs
+from transferscope.relations.table_names import TWO_SIDED
 
 
 def plates(seed, *, differ):

@@ -11,10 +11,10 @@ from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.relations.entities import Entities, aggregated
 from transferscope.relations.pairs import known_pairs
-from transferscope.relations.percentiles import AUROC, RIGHT, TWO_SIDED
 from transferscope.relations.recall import recall
 from transferscope.relations.replicates import Replicates, activity
 from transferscope.relations.sources import read_source
+from transferscope.relations.table_names import AUROC, RIGHT, TWO_SIDED
 
 SOURCES = {
     "interactions": "opencell/interactions.csv",

@@ -23,8 +23,17 @@ from transferscope.relations.entities import Entities, aggregated
 from transferscope.relations.intervals import draw_entities, intervals
 from transferscope.relations.new_pairs import new_pairs
 from transferscope.relations.pairs import KnownPairs, known_pairs
-from transferscope.relations.percentiles import AUROC, RIGHT, TWO_SIDED, measures
-from transferscope.relations.recall import COLLAPSED, FEW_ENTITIES, NO_PAIRS, SCORED, recall
+from transferscope.relations.percentiles import measures
+from transferscope.relations.recall import recall
+from transferscope.relations.table_names import (
+    AUROC,
+    COLLAPSED,
+    FEW_ENTITIES,
+    NO_PAIRS,
+    RIGHT,
+    SCORED,
+    TWO_SIDED,
+)
 
 QUICK = RelationSettings(permutations=20, draws=100)
 

@@ -124,6 +124,21 @@ def test_few_entities_are_told_and_not_scored(folder):
     assert "few (none), pairs: not scored: too few entities" in done.output
 
 
+def test_perturbations_in_one_well_position_are_told(folder):
+    table = pd.read_csv("screen.csv")
+    genes = table["gene"].fillna("")
+    # The first ten genes are always in one well, the others never.
+    fixed = genes.isin([f"g{n:02d}" for n in range(10)])
+    table["well"] = np.where(fixed, "w_" + genes, [f"w{n}" for n in range(len(table))])
+    table.to_csv("screen.csv", index=False)
+    done = run("screen.csv", "--source", "pairs.csv", *ROLES, "--ignore", "target", *QUICK)
+    assert done.exit_code == 0, done.output
+    assert "10 of 40 perturbations are in one well position throughout" in done.output
+    activity = pd.read_csv("relations/activity.csv").set_index("name")["one_position"]
+    assert activity.sum() == 10
+    assert activity["g00"]
+
+
 def test_mistakes_name_place_and_fix(folder):
     told = ["screen.csv", "--source", "pairs.csv"]
     assert 'the column "group" is missing' in message(*told)

@@ -42,6 +42,7 @@ def test_every_correction_is_scored_and_compared(corrected_study):
     recall = pd.read_csv(corrected_study / "results/tiny/relations/cells/recall.csv")
     assert set(METHODS) == set(recall.query("map.str.startswith('handcrafted')")["correction"])
     details = (corrected_study / "results/tiny/details.md").read_text()
+    assert "## `cells`, known pairs" in (corrected_study / "results/tiny/summary.md").read_text()
     assert "### What corrections have seen" in details
     assert "Correction for batches by `+center` minus none" in details
 

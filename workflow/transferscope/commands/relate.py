@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = Typer()
-SCORED, DPI = "scored", 150
+DPI = 150
 # Columns of the printed table.
 SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pairs"]
 
@@ -52,6 +52,9 @@ def relate(
     control_value: Annotated[
         list[str] | None,
         Option(help="Its value for a negative control; may be repeated. Default: true, yes or 1."),
+    ] = None,
+    position: Annotated[
+        str | None, Option(help="Column of the well within its plate; default: well.")
     ] = None,
     labels: Annotated[
         str | None,
@@ -129,6 +132,7 @@ def relate(
         "batch": batch,
         "control": control,
         "control_values": control_value or [],
+        "position": position,
     }
     columns = validate(named, RoleSettings, "options")
     roles = Roles(columns, labels, targets, ignore or ())
@@ -166,7 +170,7 @@ def _named(maps: list[str]) -> list[tuple[str, Path]]:
 
 def _rows(table: pd.DataFrame) -> list[list[str]]:
     """Return the cells of the printed table: two-sided recall at the first threshold, and AUROC."""
-    from transferscope.relations.percentiles import AUROC, TWO_SIDED
+    from transferscope.relations.table_names import AUROC, SCORED, TWO_SIDED
 
     rows = []
     scored = table[table["status"] == SCORED]

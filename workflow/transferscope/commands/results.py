@@ -69,6 +69,9 @@ def compare(
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
+    related: Annotated[
+        list[str] | None, Option(help="A dataset whose stores were related; once per dataset.")
+    ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare.study import compare as run
@@ -85,7 +88,9 @@ def compare(
         )
     )
     folder = paths.comparison("scores").parent
-    run(scores, predictions, settings, folder, paths.summary_csv, paths.summary_md, halves)
+    texts = paths.summary_csv, paths.summary_md
+    relations = {name: paths.relations(name) for name in related or []}
+    run(scores, predictions, settings, folder, *texts, halves, relations)
 
 
 @app.command()

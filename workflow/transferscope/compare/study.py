@@ -20,6 +20,7 @@ from transferscope.compare.differences import differences
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.halves import HalfScores, read_halves
+from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
@@ -103,6 +104,7 @@ def compare(
     summary_csv: Path,
     summary_md: Path,
     half_paths: Sequence[Path] = (),
+    relations: Mapping[str, Path] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -124,6 +126,8 @@ def compare(
         Output files of the summary.
     half_paths
         Tables of scores in halves of the groups. Where there are none, errors are larger.
+    relations
+        Dataset -> folder of its recall of known pairs, where that was asked for.
 
     Raises
     ------
@@ -183,7 +187,8 @@ def compare(
     for name in ("differences", "leaderboard", "across_datasets"):
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
-    texts = describe(summary, tables, settings)
+    recalled = {name: KnownPairTables.read(path) for name, path in (relations or {}).items()}
+    texts = describe(summary, tables, settings, recalled)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,11 @@ import pandas as pd
 
 from transferscope.compare import sentences
 from transferscope.compare.evidence import Evidence, OfScheme, evidence_of, of_store
+from transferscope.compare.known_pairs import (
+    KnownPairTables,
+    known_pairs,
+    known_pairs_in_short,
+)
 from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.selection import CHOSEN_BY
 from transferscope.compare.tables import Store, head_of
@@ -63,7 +68,10 @@ class Texts(NamedTuple):
 
 
 def describe(
-    summary: pd.DataFrame, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
+    summary: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    recalled: Mapping[str, KnownPairTables],
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -76,13 +84,32 @@ def describe(
         `across_datasets` and `number_format`, as `compare` writes them.
     settings
         Metric, coverage and draws.
+    recalled
+        Recall of known pairs by dataset, where it was asked for.
     """
     datasets = sorted(summary["dataset"].unique())
     found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
-    return Texts(_summary(found, settings), _details(found, summary, tables, settings))
+    in_short = _recalled(recalled, known_pairs_in_short)
+    at_length = _recalled(recalled, known_pairs)
+    return Texts(
+        _summary(found, settings, in_short), _details(found, summary, tables, settings, at_length)
+    )
 
 
-def _summary(found: Mapping[str, Evidence | None], settings: CompareSettings) -> str:
+def _recalled(
+    recalled: Mapping[str, KnownPairTables],
+    sentences_of: Callable[[KnownPairTables], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on its recall of known pairs."""
+    lines: list[str] = []
+    for name, tables in recalled.items():
+        lines += ["", f"## {quoted(name)}, known pairs", "", *_bullets(sentences_of(tables))]
+    return lines
+
+
+def _summary(
+    found: Mapping[str, Evidence | None], settings: CompareSettings, recalled: Sequence[str]
+) -> str:
     known = [evidence for evidence in found.values() if evidence]
     parts = ["# What the comparison shows", "", *_in_short(known)]
     if len(known) <= DATASETS_IN_SENTENCES:
@@ -92,6 +119,8 @@ def _summary(found: Mapping[str, Evidence | None], settings: CompareSettings) ->
                     head = head_of(scheme.chosen)
                     parts += [f"## {quoted(evidence.dataset)}, by {scheme.scheme}, with {head}"]
                     parts += ["", *_bullets(_of_scheme_in_short(scheme)), ""]
+    # Sections end with an empty line here, and begin with one in the details.
+    parts += [*recalled[1:], ""] if recalled else []
     parts += ["## Warnings", "", *_bullets(_warnings(found) or ["None."]), ""]
     return "\n".join([*parts, "## How to read it", "", _how_to_read_in_short(settings)]) + "\n"
 
@@ -101,6 +130,7 @@ def _details(
     summary: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     settings: CompareSettings,
+    recalled: Sequence[str],
 ) -> str:
     read = _how_to_read(settings, tables["chosen"])
     orders = tables["scores"]["channels"].astype("str")
@@ -113,6 +143,7 @@ def _details(
             parts += ["Only the floor was run here: there is nothing to compare."]
             continue
         parts += _of_dataset(evidence)
+    parts += recalled
     if across := list(sentences.across_datasets(tables["across_datasets"], summary, settings)):
         parts += ["", "## Over all datasets", "", *_bullets(across)]
     if notes := number_format_notes(tables["number_format"]):

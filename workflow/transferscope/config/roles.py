@@ -9,7 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.config.model import Model, without_repeats
 
-PERTURBATION, GROUP, BATCH, CONTROL = "perturbation", "group", "batch", "control"
+PERTURBATION, GROUP, BATCH, CONTROL, POSITION = (
+    "perturbation",
+    "group",
+    "batch",
+    "control",
+    "well",
+)
 # Marks of a negative control, in any case, where no others are named.
 YES = ("true", "yes", "1")
 
@@ -43,6 +49,15 @@ class RoleSettings(Model):
 
     _unique = field_validator("control_values")(without_repeats)
 
+    position: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "Column of the well, within its plate. Null: `well` if the sheet has it. Perturbations "
+            "that are always in one are told: their replicates may be alike for their position."
+        ),
+    )
+
     @model_validator(mode="after")
     def _values_are_of_a_column(self) -> RoleSettings:
         if self.control_values and self.control is None:
@@ -51,7 +66,7 @@ class RoleSettings(Model):
 
     def named(self) -> list[str]:
         """Return the columns that are named, each once, which a sheet must therefore have."""
-        own = [self.perturbation, self.batch, self.control]
+        own = [self.perturbation, self.batch, self.control, self.position]
         return list(dict.fromkeys(column for column in own if column is not None))
 
     def of(self, columns: Collection[str]) -> RoleColumns:
@@ -65,6 +80,7 @@ class RoleSettings(Model):
             batch=self.batch or usual(BATCH),
             control=self.control or usual(CONTROL),
             control_values=tuple(self.control_values),
+            position=self.position or usual(POSITION),
         )
 
 
@@ -74,7 +90,7 @@ class RoleColumns:
 
     Parameters
     ----------
-    perturbation, batch, control
+    perturbation, batch, control, position
         Names of columns.
     control_values
         Values of `control` for a negative control; none: `YES`, in any case.
@@ -84,6 +100,13 @@ class RoleColumns:
     batch: str | None
     control: str | None
     control_values: tuple[str, ...]
+    position: str | None = None
+
+    @property
+    def named(self) -> list[str]:
+        """All columns."""
+        own = [self.perturbation, self.batch, self.control, self.position]
+        return [column for column in own if column is not None]
 
     def are_controls(self, marks: Sequence[str]) -> list[bool]:
         """Return which of the values of the column `control` mark a negative control."""

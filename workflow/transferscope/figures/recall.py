@@ -18,14 +18,14 @@ from transferscope.figures.style import (
     new_grid,
     note_that_nothing_is_shown,
 )
+from transferscope.relations.table_names import ALL_PAIRS, SAME_STRATUM, SCORED, TWO_SIDED
 
 ROW_INCHES, PANEL_INCHES, LABEL_INCHES = 0.32, 2.3, 2.6
 OFFSET = 0.14
-MEASURE = "recall, two-sided"
 # Which pairs are compared: marker, colour and name.
 NULLS = {
-    "all pairs": ("o", OKABE_ITO[0], "all pairs"),
-    "same stratum": ("s", OKABE_ITO[1], "pairs that share a label"),
+    ALL_PAIRS: ("o", OKABE_ITO[0], "all pairs"),
+    SAME_STRATUM: ("s", OKABE_ITO[1], "pairs that share a label"),
 }
 
 
@@ -37,7 +37,7 @@ def draw_recall(table: pd.DataFrame) -> Figure:
     table
         Recall, as the step `relate` writes it.
     """
-    shown = table[(table["measure"] == MEASURE) & (table["status"] == "scored")]
+    shown = table[(table["measure"] == TWO_SIDED) & (table["status"] == SCORED)]
     if shown.empty:
         return note_that_nothing_is_shown("No map was scored: recall.csv says why.")
     threshold = shown["threshold"].iloc[0]

@@ -41,7 +41,7 @@ class Roles:
 
     def columns(self, own: RoleColumns) -> list[str]:
         """Return all columns with a role, each once; `own` are those of a table."""
-        found = [own.perturbation, own.batch, own.control, self.labels, self.targets]
+        found = [*own.named, self.labels, self.targets]
         return list(dict.fromkeys(column for column in found if column is not None))
 
 
@@ -59,6 +59,8 @@ class RowMap:
         str [N]; empty where unknown; None if there is no such column.
     controls
         Whether a row is a negative control, bool [N].
+    positions
+        Well of a row within its plate, str [N]; None if there is no such column.
     skipped
         Reason -> number of rows left out.
     """
@@ -68,6 +70,7 @@ class RowMap:
     entities: Texts
     batches: Texts | None
     controls: Bools
+    positions: Texts | None = None
     labels: Texts | None = None
     targets: Texts | None = None
     skipped: dict[str, int] = field(default_factory=dict)
@@ -214,6 +217,7 @@ def _with_roles(
         entities=entities[kept],
         batches=None if batches is None else batches[kept],
         controls=controls[kept],
+        positions=texts(table[own.position])[kept] if own.position else None,
         labels=texts(table[roles.labels])[kept] if roles.labels else None,
         targets=texts(table[roles.targets])[kept] if roles.targets else None,
         skipped={reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()},

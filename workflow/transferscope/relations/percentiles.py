@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferscope.relations.cosines import CosineCounts
+from transferscope.relations.table_names import AUROC, RIGHT, TWO_SIDED
 from transferscope.runtime.arrays import Floats
-
-TWO_SIDED, RIGHT, AUROC = "recall, two-sided", "recall, right", "AUROC"
 
 
 @dataclass(frozen=True)

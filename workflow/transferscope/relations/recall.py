@@ -21,17 +21,19 @@ from transferscope.relations.cosines import (
 from transferscope.relations.entities import Entities
 from transferscope.relations.intervals import draw_entities, intervals
 from transferscope.relations.pairs import KnownPairs
-from transferscope.relations.percentiles import AUROC, Measure, measures
+from transferscope.relations.percentiles import Measure, measures
 from transferscope.relations.permutations import permuted
+from transferscope.relations.table_names import (
+    ALL_PAIRS,
+    AUROC,
+    COLLAPSED,
+    FEW_ENTITIES,
+    NO_PAIRS,
+    SAME_STRATUM,
+    SCORED,
+)
 from transferscope.runtime.arrays import Bools, Floats, Floats32
 
-ALL_PAIRS, SAME_STRATUM = "all pairs", "same stratum"
-SCORED, COLLAPSED, FEW_ENTITIES, NO_PAIRS = (
-    "scored",
-    "no information: all cosines are equal",
-    "too few entities",
-    "no known pair",
-)
 RECALL_COLUMNS = [
     "map",
     "correction",

@@ -25,6 +25,7 @@ from transferscope.relations.recall import MapName, recall
 from transferscope.relations.replicates import COLUMNS as REPLICATE_COLUMNS
 from transferscope.relations.replicates import Replicates, activity, consistency
 from transferscope.relations.sources import ListedPairs
+from transferscope.relations.table_names import LABELS_ONLY, RANDOM
 from transferscope.runtime.arrays import Floats32
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.progress import progress_bar
@@ -33,11 +34,12 @@ from transferscope.runtime.spreadsheets import guarded
 
 logger = logging.getLogger(__name__)
 
-RANDOM, LABELS_ONLY = "random", "labels only"
 RANDOM_SIZE = 384
 N_NEW_PAIRS = 200
 P_ACTIVE = 0.05
 PERMUTATIONS = 1000
+# Column of `activity`: whether all replicates lie in one position of their plates.
+ONE_POSITION = "one_position"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def relate(
     table, differences = recall(scored, known, settings)
     tables = {"recall": table, "differences": differences}
     tables["new_pairs"] = _new_pairs(chosen, known, settings.min_entities)
-    tables["activity"] = _joined(replicates, REPLICATE_COLUMNS)
+    tables["activity"] = _joined(replicates, [*REPLICATE_COLUMNS, ONE_POSITION])
     if targets:
         tables["consistency"] = pd.concat(targets, ignore_index=True)
     return Related(tables, record, _sentences(record, tables))
@@ -152,7 +154,17 @@ def _activity(
         return []
     codes = Rows.of(one.batches, one.controls).codes
     rows = Replicates.of(vectors, _names(one), codes, one.controls)
-    return [_named(name, activity(rows, PERMUTATIONS, settings.seed))]
+    table = activity(rows, PERMUTATIONS, settings.seed)
+    table[ONE_POSITION] = _in_one_position(one, list(table["name"]))
+    return [_named(name, table)]
+
+
+def _in_one_position(one: RowMap, names: Sequence[str]) -> list[bool | None]:
+    """Return whether all rows of a perturbation lie in one well position; None: unknown."""
+    if one.positions is None:
+        return [None] * len(names)
+    positions = pd.Series(one.positions).groupby(_names(one)).nunique()
+    return [bool(positions[name] == 1) for name in names]
 
 
 def _consistency(
@@ -246,6 +258,11 @@ def _sentences(record: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[
             f"{name} ({correction}): {active} of {len(own)} perturbations active at a false "
             f"discovery rate of {P_ACTIVE:g}, mean average precision {mean:.3f}"
         )
+        if fixed := int(own[ONE_POSITION].eq(True).sum()):
+            found.append(
+                f"{name} ({correction}): {fixed} of {len(own)} perturbations are in one well "
+                "position throughout: that they are active may be due to their position"
+            )
     return found
 
 

@@ -100,6 +100,7 @@ class Relate(Step):
             "entity": roles.perturbation,
             "batch": roles.batch,
             "control": roles.control,
+            "position": roles.position,
             "labels": settings.labels,
             "targets": settings.targets,
             "aggregate": settings.aggregate,

@@ -73,7 +73,9 @@ class Compare(_Comparison):
 
     def inputs(self) -> dict[str, Any]:
         frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
-        return {
+        tables = ("recall.csv", "differences.csv")
+        recalled = [self.paths.relations(name, t) for name in self.related() for t in tables]
+        of_probes = {
             kind: [
                 path_of(probe, p.dataset, p.representation, p.channels) for probe, p in evaluated
             ]
@@ -83,6 +85,11 @@ class Compare(_Comparison):
                 ("halves", self.paths.halves, frozen),
             )
         }
+        return of_probes | ({"recalled": recalled} if recalled else {})
+
+    def related(self) -> list[str]:
+        """Return the datasets whose stores are related to known pairs."""
+        return list(self.study.datasets) if self.config.relations.sources else []
 
     def outputs(self) -> dict[str, Any]:
         return {
@@ -143,7 +150,7 @@ class Compare(_Comparison):
         if heads := tuned_heads(self.study):
             words += ["--tuned", nested(self.study.fine_tuned())]
             words += [text for head in heads for text in ("--tuned-head", head)]
-        return words
+        return words + [text for name in self.related() for text in ("--related", name)]
 
 
 class Aggregation(_Comparison):

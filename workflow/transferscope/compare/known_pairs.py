@@ -1,0 +1,136 @@
+"""The recall of known pairs in sentences, from the tables of the step `relate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from transferscope.compare.tables import matching
+from transferscope.compare.wording import count, number, quoted, signed
+from transferscope.config.correction import NONE
+from transferscope.relations.table_names import (
+    ALL_PAIRS,
+    LABELS_ONLY,
+    RANDOM,
+    SCORED,
+    TWO_SIDED,
+)
+
+# In the summary, which stays on one page.
+SOURCES_IN_SHORT = 3
+
+
+@dataclass(frozen=True)
+class KnownPairTables:
+    """Recall of known pairs in one dataset, and paired differences from its first map.
+
+    Parameters
+    ----------
+    recall, differences
+        Two-sided recall among all pairs, at the first threshold.
+    """
+
+    recall: pd.DataFrame
+    differences: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> KnownPairTables:
+        """Read the tables of one dataset."""
+        paths = (folder / f"{name}.csv" for name in ("recall", "differences"))
+        return cls(*(_headline(pd.read_csv(path)) for path in paths))
+
+
+def _headline(table: pd.DataFrame) -> pd.DataFrame:
+    if "status" in table:
+        table = matching(table, status=SCORED)
+    found = matching(table, measure=TWO_SIDED, null=ALL_PAIRS)
+    chosen: pd.DataFrame = found[found["threshold"] == found["threshold"].head(1).max()]
+    return chosen
+
+
+def known_pairs_in_short(tables: KnownPairTables) -> Iterator[str]:
+    """Say for each of the first sources which map recalls most, and what correction changes."""
+    sources = list(dict.fromkeys(tables.recall["source"]))
+    for source in sources[:SOURCES_IN_SHORT]:
+        yield _highest(source, tables)
+    if more := sources[SOURCES_IN_SHORT:]:
+        yield f"{count(len(more), 'more source')}: see `details.md`."
+
+
+def known_pairs(tables: KnownPairTables) -> Iterator[str]:
+    """Say the same of every source, and how the maps differ from the first."""
+    if tables.recall.empty:
+        yield "No map was scored: `recall.csv` says why."
+    for source in dict.fromkeys(tables.recall["source"]):
+        yield _highest(source, tables)
+        yield from _against_first(source, tables)
+        yield from _by_correction(source, tables)
+
+
+def _highest(source: str, tables: KnownPairTables) -> str:
+    rows = matching(tables.recall, source=source)
+    given = rows["map"].isin([RANDOM, LABELS_ONLY])
+    maps = rows[~given]
+    first = rows.to_dict("records")[0]
+    text = f"{quoted(source)} ({count(int(first['n_pairs']), 'known pair')}): "
+    if len(maps):
+        best = maps.sort_values("value", kind="stable").to_dict("records")[-1]
+        of_how_many = f", the highest of {count(len(maps), 'map')}" if len(maps) > 1 else ""
+        text += f"recall is {_value(best)} with {_name(best)}{of_how_many}; "
+    text += f"chance is {_chance(first)}"
+    for name in (RANDOM, LABELS_ONLY):
+        if len(row := matching(rows, map=name)):
+            text += f", {name} {number(row.iloc[0]['value'])}"
+    return f"{text}."
+
+
+def _against_first(source: str, tables: KnownPairTables) -> Iterator[str]:
+    """Compare the maps of the user with the first, each with the same correction as that."""
+    rows = matching(tables.differences, source=source)
+    rows = rows[(rows["correction"] == rows["reference_correction"]) & ~rows["map"].isin([RANDOM])]
+    rows = rows[rows["map"] != LABELS_ONLY]
+    if rows.empty:
+        return
+    above = rows[rows["low"] > 0].sort_values("difference", ascending=False)
+    named = "; ".join(f"{quoted(row['map'])} {_gap(row)}" for row in above.to_dict("records")[:3])
+    yield (
+        f"{quoted(source)}: of {count(len(rows), 'other map')}, {len(above)} recall more than "
+        f"{quoted(rows.iloc[0]['reference'])}, and {int((rows['high'] < 0).sum())} less, each "
+        f"tested alone{f': {named}' if named else ''}."
+    )
+
+
+def _by_correction(source: str, tables: KnownPairTables) -> Iterator[str]:
+    """Say what each correction changes in the first map."""
+    rows = matching(tables.differences, source=source)
+    rows = rows[(rows["map"] == rows["reference"]) & (rows["reference_correction"] == NONE)]
+    for row in rows.to_dict("records"):
+        yield (
+            f"{quoted(source)}: correction by {quoted(row['correction'])} changes the recall of "
+            f"{quoted(row['map'])} by {_gap(row)}."
+        )
+
+
+def _name(row: Any) -> str:
+    corrected = "" if row["correction"] == NONE else f" corrected by {quoted(row['correction'])}"
+    return f"{quoted(row['map'])}{corrected}"
+
+
+def _value(row: Any) -> str:
+    if pd.isna(row["low"]):
+        return number(row["value"])
+    return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])})"
+
+
+def _chance(row: Any) -> str:
+    if pd.isna(row["chance_low"]):
+        return number(row["chance"])
+    return f"{number(row['chance_low'])} to {number(row['chance_high'])}"
+
+
+def _gap(row: Any) -> str:
+    return f"{signed(row['difference'])} ({signed(row['low'])} to {signed(row['high'])})"
