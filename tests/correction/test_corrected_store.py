@@ -81,7 +81,7 @@ def message(*told):
     return str(done.exception)
 
 
-@pytest.mark.parametrize("method", ["center", "standardise", "sphere", "tvn"])
+@pytest.mark.parametrize("method", ["center", "standardise", "sphere", "tvn", "harmony"])
 @pytest.mark.parametrize("output", ["", "@mean"])
 @pytest.mark.parametrize("channels", ["replicate", "mean", "only-protein"])
 def test_what_is_read_of_it_is_the_correction_of_what_was_read(folder, method, output, channels):
@@ -140,7 +140,7 @@ def test_mistakes_name_file_column_and_fix(folder):
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    method=st.sampled_from(["none", "center", "standardise", "sphere", "tvn"]),
+    method=st.sampled_from(["none", "center", "standardise", "sphere", "tvn", "harmony"]),
     batches=st.none() | st.lists(st.sampled_from(["", "a", "b"]), min_size=6, max_size=6),
     controls=st.none() | st.lists(st.sampled_from(["true", "false"]), min_size=6, max_size=6),
 )
@@ -151,7 +151,9 @@ def test_what_the_checks_let_pass_can_be_corrected(method, batches, controls):
     if controls is not None:
         rows["control"] = controls
     problems = role_problems(rows, CorrectionJob(method=method), "sheet.tsv")
-    needs_controls = method not in ("none", "center")
+    needs_controls = method not in ("none", "center", "harmony")
+    if not any(batches or []):
+        batches = None  # a column without any content is none
     is_fit = method == "none" or "" not in (batches or [])
     is_fit &= not needs_controls or (controls or []).count("true") > 1
     assert (not problems) == is_fit

@@ -139,6 +139,15 @@ def test_perturbations_in_one_well_position_are_told(folder):
     assert activity["g00"]
 
 
+@pytest.mark.parametrize("column", ["batch", "control", "perturbation", "well"])
+def test_a_usual_column_without_any_content_has_no_role(folder, column):
+    table = pd.read_csv("screen.csv").drop(columns=["plate", "target"]).fillna("g00")
+    table = table.drop(columns="kind").rename(columns={"gene": "group"}).assign(**{column: ""})
+    table.to_csv("screen.csv", index=False)
+    done = run("screen.csv", "--source", "pairs.csv", "--ignore", column, *QUICK)
+    assert done.exit_code == 0, done.output
+
+
 def test_mistakes_name_place_and_fix(folder):
     told = ["screen.csv", "--source", "pairs.csv"]
     assert 'the column "group" is missing' in message(*told)

@@ -72,7 +72,9 @@ def relate(
     ] = None,
     correction: Annotated[
         list[str] | None,
-        Option(help="none, center, standardise, sphere or tvn; may be repeated. Default: none."),
+        Option(
+            help="none, center, standardise, sphere, tvn, harmony; may be repeated. Default: none."
+        ),
     ] = None,
     published: Annotated[
         bool, Option("--published", help="Corrections exactly as published, without safeguards.")

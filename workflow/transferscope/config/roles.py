@@ -9,13 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.config.model import Model, without_repeats
 
-PERTURBATION, GROUP, BATCH, CONTROL, POSITION = (
-    "perturbation",
-    "group",
-    "batch",
-    "control",
-    "well",
-)
+USUAL_NAMES = ("perturbation", "batch", "control", "well")
+PERTURBATION, BATCH, CONTROL, POSITION = USUAL_NAMES
+GROUP = "group"
 # Marks of a negative control, in any case, where no others are named.
 YES = ("true", "yes", "1")
 

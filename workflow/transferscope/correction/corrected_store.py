@@ -17,7 +17,7 @@ from transferscope.config.correction import CorrectionJob
 from transferscope.config.probed import Probed
 from transferscope.correction import VERSION
 from transferscope.correction.methods import Corrected, correct
-from transferscope.correction.role_checks import role_problems, texts
+from transferscope.correction.role_checks import role_problems, roles_in, texts
 from transferscope.correction.rows import Rows
 from transferscope.errors import UserError, user_error
 from transferscope.runtime.fingerprint import fingerprint
@@ -97,7 +97,7 @@ def rows_of(
         raise user_error(table, "has other tiles than the store", fix)
     if problems := role_problems(rows, job, table):
         raise UserError(problems)
-    roles = job.roles.of(rows.columns)
+    roles = roles_in(rows, job.roles)
     batches = None if roles.batch is None else texts(rows[roles.batch])
     if batches is None:
         logger.warning("%s has no column of batches: all tiles are one batch", table)

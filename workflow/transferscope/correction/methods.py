@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.config.correction import CorrectionName
+from transferscope.config.correction import HARMONY, CorrectionName
+from transferscope.correction.harmonising import harmonised
 from transferscope.correction.rows import Rows
 from transferscope.correction.standardising import (
     centred,
@@ -61,7 +62,8 @@ def correct(
     method
         `none`; `center`: the mean of all rows of a batch is subtracted; `standardise`: centred and
         scaled on the controls of each batch; `sphere`: then whitened by the controls of all
-        batches; `tvn`: then each batch is whitened by its own controls.
+        batches; `tvn`: then each batch is whitened by its own controls; `harmony`: principal
+        components, mixed over batches.
     published
         Follow EFAAR_benchmarking step by step: nothing is moderated or limited.
 
@@ -77,6 +79,8 @@ def correct(
     record |= {"n_batches": len(rows.names), "n_controls": int(rows.controls.sum())}
     if method == "center":
         return _done(centred(values, rows), record, [])
+    if method == HARMONY:
+        return _done(harmonised(values, rows), record, [])
     _require_controls(rows, method, values.shape[1], published=published)
     if published:
         return _done(_published(values, rows, method), record, [])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.correction import ON_CONTROLS, CorrectionJob
+from transferscope.config.roles import USUAL_NAMES, RoleColumns, RoleSettings
 from transferscope.errors import Problem
 from transferscope.runtime.arrays import Texts
 
@@ -16,6 +17,11 @@ def texts(column: pd.Series[str]) -> Texts:
     """Return the cells of a column as texts without spaces around them, [N]; empty if missing."""
     filled = column.astype(object).where(column.notna(), "")
     return np.asarray(filled.map(str).str.strip(), dtype=object)
+
+
+def roles_in(table: pd.DataFrame, named: RoleSettings) -> RoleColumns:
+    """Return the column of each role in a table; a usual name counts if any cell is filled in."""
+    return named.of([c for c in table.columns if c not in USUAL_NAMES or (texts(table[c]) != "").any()])
 
 
 def role_problems(rows: pd.DataFrame, job: CorrectionJob, where: Path | str) -> list[Problem]:
@@ -36,7 +42,7 @@ def role_problems(rows: pd.DataFrame, job: CorrectionJob, where: Path | str) -> 
     if lacking:
         fix = f"Add it to the sheet, or name another one; it has {', '.join(rows.columns)}."
         return [Problem(f"{where}, column {name}", "is missing", fix) for name in lacking]
-    roles, method = job.roles.of(rows.columns), job.method
+    roles, method = roles_in(rows, job.roles), job.method
     problems = []
     of_batch = None if roles.batch is None else texts(rows[roles.batch])
     if of_batch is not None and len(empty := np.flatnonzero(of_batch == "")):
@@ -49,7 +55,7 @@ def role_problems(rows: pd.DataFrame, job: CorrectionJob, where: Path | str) -> 
 
 
 def _control_problems(rows: pd.DataFrame, job: CorrectionJob, where: Path | str) -> list[Problem]:
-    roles = job.roles.of(rows.columns)
+    roles = roles_in(rows, job.roles)
     if roles.control is None:
         fix = "Add a column `control` with true or false, or name it: roles.control."
         what = f"has no negative controls, which {job.method} needs"

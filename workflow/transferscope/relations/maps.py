@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.roles import YES, RoleColumns, RoleSettings
-from transferscope.correction.role_checks import texts
+from transferscope.correction.role_checks import roles_in, texts
 from transferscope.errors import UserError, user_error
 from transferscope.raw.text_tables import Finding, as_problems, missing_columns, read_table
 from transferscope.runtime.arrays import Bools, Floats32, Texts
@@ -135,7 +135,7 @@ def _read(path: Path) -> pd.DataFrame:
 def _own_columns(path: Path, table: pd.DataFrame, roles: Roles) -> RoleColumns:
     """Return the columns of a table with a role, all of which it has."""
     columns = list(table.columns)
-    own = roles.named.of(columns)
+    own = roles_in(table, roles.named)
     if missing := missing_columns(path, columns, roles.columns(own)):
         raise UserError(missing)
     return own

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transferscope.config.correction import ON_CONTROLS, CorrectionName
+from transferscope.config.correction import NONE, CorrectionName
 from transferscope.config.relations import RelationSettings
 from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
@@ -130,7 +130,7 @@ def relate(
 def _corrected(
     one: RowMap, correction: CorrectionName, settings: RelationSettings
 ) -> tuple[Floats32, dict[str, Any]]:
-    if correction in ("center", *ON_CONTROLS) and one.batches is None:
+    if correction != NONE and one.batches is None:
         logger.warning(
             "%s, %s: no batch column, so that all rows are one batch", one.name, correction
         )

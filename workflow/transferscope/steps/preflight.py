@@ -12,9 +12,10 @@ from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located, card_roots
 from transferscope.checkpoints.sources import stamp
 from transferscope.config.channel_strategies import ADAPT
-from transferscope.config.correction import CorrectionJob
+from transferscope.config.correction import HARMONY, CorrectionJob
 from transferscope.config.probed import backbone_of, output_of
-from transferscope.correction.role_checks import role_problems
+from transferscope.correction.harmonising import check_installed as check_harmony
+from transferscope.correction.role_checks import role_problems, roles_in
 from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
 from transferscope.costs.sizes import find_cost
 from transferscope.errors import Problem, UserError
@@ -152,7 +153,7 @@ def _check_relations(study: Study) -> list[Problem]:
             problems += error.problems
     for name, table in _sheets(study):
         if settings.sources:
-            wanted = [*settings.columns, study.config.roles.of(table.columns).perturbation]
+            wanted = [*settings.columns, roles_in(table, study.config.roles).perturbation]
             wanted = list(dict.fromkeys(wanted))
             problems += missing_columns(study.sheet_of(name), list(table.columns), wanted)
     return problems
@@ -163,6 +164,8 @@ def _check_corrections(study: Study) -> list[Problem]:
     config, problems = study.config, []
     related = config.relations.corrections if config.relations.sources else None
     methods = dict.fromkeys([*config.correction.methods, *(related or [])])
+    if HARMONY in methods:
+        problems += check_harmony(f"study {config.study}, key correction.methods")
     for name, table in _sheets(study):
         for method in methods:
             job = CorrectionJob(method=method, roles=config.roles)
