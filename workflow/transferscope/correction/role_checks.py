@@ -21,7 +21,8 @@ def texts(column: pd.Series[str]) -> Texts:
 
 def roles_in(table: pd.DataFrame, named: RoleSettings) -> RoleColumns:
     """Return the column of each role in a table; a usual name counts if any cell is filled in."""
-    return named.of([c for c in table.columns if c not in USUAL_NAMES or (texts(table[c]) != "").any()])
+    empty = {name for name in USUAL_NAMES if name in table and not (texts(table[name]) != "").any()}
+    return named.of([column for column in table.columns if column not in empty])
 
 
 def role_problems(rows: pd.DataFrame, job: CorrectionJob, where: Path | str) -> list[Problem]:
