@@ -196,6 +196,8 @@ class StoreFilling:
                 "tiles_sha256": source.manifest.content_sha256,
                 "tile_size": list(source.tile_size),
                 "tile_pixel_size_um": source.pixel_size_um,
+                # Published tiles have the name of another study's dataset.
+                **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
                 **self.embedder.attributes(),
                 **decision,
                 "decision": decision,

@@ -20,6 +20,7 @@ from transferscope.commands.options import (
     file_out,
     folder_argument,
     folder_out,
+    same_path,
     settings_from_json,
     settings_option,
 )
@@ -189,9 +190,12 @@ def splits(
 ) -> None:
     """Divide the tiles into folds, once for all probes."""
     from transferscope.probes.splits import make_splits, write_splits
+    from transferscope.stores.origin import check_origin
     from transferscope.stores.parquet import read_tile_table
 
-    divided = make_splits(read_tile_table(table), card.card, settings, str(table))
+    tiles = read_tile_table(table)
+    check_origin(table, tiles.attrs, {"dataset": card.card.name})
+    divided = make_splits(tiles, card.card, settings, str(table))
     write_splits(divided, splits)
 
 
@@ -229,13 +233,18 @@ def sheet(
     if (pattern is None) == (regex is None):
         fix = "Write it as --pattern '{group}_{fov}.tif'."
         raise UserError(Problem("transferscope sheet", "give --pattern or --regex", fix))
+    table = LabelTable.parse(labels, unlabelled or ()) if labels else None
+    written = output or folder / "samples.tsv"
+    if table is not None and same_path(table.path, written):
+        fix = "Give another --output."
+        raise UserError(Problem(str(written), "is the table of labels, and would be lost", fix))
     built = build_sheet(
         folder,
         pattern or regex or "",
-        output or folder / "samples.tsv",
+        written,
         regex=pattern is None,
         channel_names=_channel_names(channel) if channel else None,
-        labels=LabelTable.parse(labels, unlabelled or ()) if labels else None,
+        labels=table,
     )
     for text in built.skipped:
         logger.warning("%s: %s: skipped", folder, text)

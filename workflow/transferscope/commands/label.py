@@ -94,13 +94,12 @@ def label(
 
 
 def _read(tiles: Path, table: Path) -> tuple[TileStore, pd.DataFrame]:
+    from transferscope.stores.origin import check_tiles
     from transferscope.stores.parquet import read_tile_table
     from transferscope.stores.tile_store import TileStore
 
     store, tile_table = TileStore(tiles), read_tile_table(table)
-    if tile_table["tile_id"].tolist() != store.tile_ids:
-        fix = "Give store and table of the same dataset and study."
-        raise UserError(Problem(str(table), f"holds other tiles than {tiles.name}", fix))
+    check_tiles(table, tile_table, store)
     return store, tile_table
 
 

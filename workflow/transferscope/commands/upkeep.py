@@ -67,15 +67,15 @@ def verify(
 ) -> None:
     """Compare all files of a study, archive or publication with their checksums."""
     from transferscope.transport.urls import is_url, without_password
-    from transferscope.upkeep.export import verify_archive
+    from transferscope.upkeep.export import is_archive, verify_archive
     from transferscope.upkeep.published import verify_published
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run
 
     study = Path(what)
     is_publication = is_url(what) or folder_problem(study) is None
-    is_archive = not is_publication and study.suffix == ".tar"
-    if (repair or accept) and (is_publication or is_archive):
+    is_packed = not is_publication and file_problem(study) is None and is_archive(study)
+    if (repair or accept) and (is_publication or is_packed):
         option = "--repair" if repair else "--accept"
         fault = f"{option} works on a study on this machine, not on a publication or an archive"
         fix = "Publish, or export, it again where the study is."
@@ -89,14 +89,29 @@ def verify(
         else:
             read = f"{sent.stores} stores ({sent.blocks} blocks) and {sent.files} files"
             typer.echo(f"{what} is sound: {read} are as they were sent.")
+            if sent.others:
+                others = _some([study / name for name in sent.others])
+                typer.echo(f"Not among them, and not checked: {others}.")
         return
-    if is_archive:
-        typer.echo(f"{study} is intact: {verify_archive(study)} files match their checksums.")
+    if is_packed:
+        count = verify_archive(study)
+        signature = study.with_name(f"{study.name}.sig")
+        if as_json:
+            print_json({"files": count})
+            return
+        typer.echo(f"{study} is intact: its {count} files are those of its list of checksums.")
+        if signature.exists():
+            typer.echo(f"Who made it is not checked: {signature} (docs/look-after-a-study.md).")
         return
     plan, why = _plan_now(study)
     if accept:
         _accept(plan, why, study)
-    found = run(_paths(study).root, plan)
+    root = _paths(study).root
+    found = run(root, plan)
+    if not found.stores + found.files + found.tables + len(found.faults):
+        what = "there are no results of this study, so that nothing was checked"
+        fix = "Run it, or give the command in the folder where it ran."
+        raise UserError(Problem(str(root), what, fix))
     command = shlex.join(["snakemake", "--cores", "all", "--configfile", str(study)])
     if as_json:
         faults = [

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from transferscope.errors import user_error
 from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.json_text import parse_json
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
 
@@ -104,10 +105,13 @@ def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
         # Absolute, because what looks like a URL would be taken for one.
         source = path.absolute() if isinstance(path, Path) else BytesIO(path.read_bytes())
         table = pq.read_table(source)
+        metadata = parse_json((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata are no mapping")
     except FileNotFoundError:
         fix = "Run the workflow again: it makes missing files."
         raise user_error(path, "the table does not exist", fix) from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         remake = "Delete it and run the workflow again."
         fix = remake if isinstance(path, Path) else PUBLISH_AGAIN
         raise user_error(path, f"not a readable table: {error}", fix) from None
@@ -115,7 +119,7 @@ def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
         what = f"has no column {', '.join(missing)}; it is another kind of table"
         raise user_error(path, what, "Give the right table.")
     frame: pd.DataFrame = table.to_pandas()
-    frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    frame.attrs = metadata
     return frame
 
 
