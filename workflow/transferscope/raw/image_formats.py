@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -132,7 +133,8 @@ def kind_of(path: RawFile) -> str:
         if start.startswith(magics):
             return kind
     if start.startswith(PACKED):
-        raise problem_with(path, "is packed (gzip)", "Unpack it, for instance with `gunzip -k`.")
+        fix = f"Unpack it: {shlex.join(['gunzip', '-k', str(path)])}"
+        raise problem_with(path, "is packed (gzip)", fix)
     what = "the file is empty" if not start else "not an image of a known format"
     raise problem_with(path, what, "Known: TIFF, OME-TIFF, PNG, JPEG, OME-Zarr.")
 
