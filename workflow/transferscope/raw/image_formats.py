@@ -146,7 +146,9 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
         return found
     what = f"holds {found.name} values, not {' or '.join(types)}"
     fix = "Export it as 8- or 16-bit unsigned integers."
-    if found.kind == "f":
+    if tuple(types) == MASK_TYPES:
+        fix = "Save the numbers of its cells as uint16, or uint32 for more than 65,535."
+    elif found.kind == "f":
         fix = (
             "Floats have no fixed black and white and may hold NaN: export the raw camera "
             "values, or scale them yourself and save as uint16."
