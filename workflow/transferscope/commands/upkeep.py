@@ -66,6 +66,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare all files of a study, archive or publication with their checksums."""
+    from transferscope.study.run_command import run_command
     from transferscope.transport.urls import is_url, without_password
     from transferscope.upkeep.export import is_archive, verify_archive
     from transferscope.upkeep.published import verify_published
@@ -112,7 +113,7 @@ def verify(
         what = "there are no results of this study, so that nothing was checked"
         fix = "Run it, or give the command in the folder where it ran."
         raise UserError(Problem(str(root), what, fix))
-    command = shlex.join(["snakemake", "--cores", "all", "--configfile", str(study)])
+    command = run_command("--cores", "all", configs=[study])
     if as_json:
         faults = [
             {"file": str(f.file), "block": f.block, "what": f.what, "repair": f.repair(command)}
