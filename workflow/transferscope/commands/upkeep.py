@@ -28,7 +28,7 @@ from transferscope.commands.study import merged_config
 from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem
+from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem, odd_files
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
@@ -68,14 +68,15 @@ def verify(
     """Compare all files of a study, archive or publication with their checksums."""
     from transferscope.study.run_command import run_command
     from transferscope.transport.urls import is_url, without_password
-    from transferscope.upkeep.export import is_archive, verify_archive
+    from transferscope.upkeep.export import SUFFIX, is_archive, verify_archive
     from transferscope.upkeep.published import verify_published
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run
 
     study = Path(what)
     is_publication = is_url(what) or folder_problem(study) is None
-    is_packed = not is_publication and file_problem(study) is None and is_archive(study)
+    is_there = file_problem(study) is None
+    is_packed = is_archive(study) if is_there else not is_publication and study.suffix == SUFFIX
     if (repair or accept) and (is_publication or is_packed):
         option = "--repair" if repair else "--accept"
         fault = f"{option} works on a study on this machine, not on a publication or an archive"
@@ -104,10 +105,10 @@ def verify(
         if signature.exists():
             typer.echo(f"Who made it is not checked: {signature} (docs/look-after-a-study.md).")
         return
+    root = _paths(study).root
     plan, why = _plan_now(study)
     if accept:
         _accept(plan, why, study)
-    root = _paths(study).root
     found = run(root, plan)
     if not found.stores + found.files + found.tables + len(found.faults):
         what = "there are no results of this study, so that nothing was checked"
@@ -165,7 +166,10 @@ def _paths(config: Path) -> StudyPaths:
     """Return the paths of a study, without reading its cards, which may have changed."""
     from transferscope.study.study import paths_of
 
-    return paths_of(_parsed(config))
+    paths = paths_of(_parsed(config))
+    if problems := list(odd_files(paths.root)):
+        raise UserError(problems)
+    return paths
 
 
 def _parsed(config: Path) -> StudyConfig:
@@ -249,7 +253,7 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
-    _parsed(config)  # Says what is wrong with the file in fewer words than Snakemake.
+    _paths(config)  # Says what is wrong with the file in fewer words than Snakemake.
     summary = snakemake_summary(SHIPPED / "Snakefile", ["--configfile", str(config)])
     found = run(summary)
     if as_json:
