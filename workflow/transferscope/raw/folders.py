@@ -69,7 +69,8 @@ def _walk(
     found
         What was found; it is added to.
     """
-    links, waiting = [], [start]
+    links: list[Path] = []
+    waiting = [start]
     while waiting:
         here = waiting.pop()
         there = walked.setdefault(os.path.realpath(folder / here), name)
