@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +20,8 @@ from transferscope.runtime.json_text import parse_json
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
 
+# Least size in memory of a value of a column.
+LEAST_BYTES = 8
 METADATA_KEY = b"transferscope"
 # Columns that every table of tiles has.
 TILE_COLUMNS = ("tile_id", "group", "labels")
@@ -104,6 +107,10 @@ def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
     try:
         # Absolute, because what looks like a URL would be taken for one.
         source = path.absolute() if isinstance(path, Path) else BytesIO(path.read_bytes())
+        # Rows that repeat take no place in a file, and all of theirs in memory.
+        rows, columns = pq.read_metadata(source).num_rows, pq.read_schema(source).names
+        if rows * len(columns) * LEAST_BYTES > psutil.virtual_memory().total:
+            raise ValueError(f"its {rows:,} rows are more than this machine's memory holds")
         table = pq.read_table(source)
         metadata = parse_json((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
         if not isinstance(metadata, dict):
