@@ -227,7 +227,8 @@ class StoreFilling:
         ]
         parts: list[Rows] = []
         with progress_bar(self.description, sum(sizes), "images") as bar:
-            reads = self._reads([(first, last) for _, first, last, _ in spans], step)
+            most = max(last - first for _, first, last, _ in spans)
+            reads = self._reads([(first, last) for _, first, last, _ in spans], most)
             for (block, first, last, stop), raw in zip(spans, reads, strict=True):
                 parts.append(self.embedder(raw))
                 bar.update(last - first)

@@ -26,7 +26,7 @@ from transferscope.commands import (
     upkeep,
 )
 from transferscope.commands.options import file_out, folder_out, given_files, same_path
-from transferscope.errors import Problem, UserError, escaped, masked
+from transferscope.errors import Problem, UserError, escaped, first_line, masked
 from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
@@ -177,6 +177,11 @@ def main() -> None:
         print(f"transferscope: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, MemoryError):
+            fix = "Ask for less at once, such as smaller batches, or take a larger machine."
+            too_small = Problem("memory", f"is too small: {first_line(error)}", fix)
+            print(f"transferscope: {UserError(too_small)}", file=sys.stderr)
+            sys.exit(1)
         if problem := disk_problem(error):
             print(f"transferscope: {UserError(problem)}", file=sys.stderr)
             sys.exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option, Typer
 
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 SheetIn = Annotated[Path, file_in("Sample sheet (TSV or CSV), one row per field.")]
 QualityOut = Annotated[Path, file_out("Quality table to write (.csv).")]
 SkippedOut = Annotated[Path, file_out("Table of skipped fields to write (.tsv).")]
-BadFields = Annotated[str, Option(help="stop or skip, at an unusable field.")]
-Workers = Annotated[int, Option(help="Fields processed in parallel.")]
+BadFields = Annotated[Literal["stop", "skip"], Option(help="stop or skip, at an unusable field.")]
+Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in parallel.")]
 
 
 @app.command()
@@ -44,11 +44,12 @@ def simulate(
     settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
     domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
     seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
-    workers: Annotated[int, Option(help="Processes.")] = 1,
+    workers: Annotated[int, Option(min=1, max=1024, help="Processes.")] = 1,
 ) -> None:
     """Write the raw fields and the sample sheet of a demo dataset."""
     from transferscope.runtime.progress import progress_bar
     from transferscope.simulate import simulate_dataset
+    from transferscope.simulate.dataset import ImpossibleSettingError
 
     given = settings or json.dumps({"domain": domain, "seed": seed})
     chosen: SimulateSettings = settings_from_json(given, SimulateSettings)
@@ -59,7 +60,11 @@ def simulate(
             bar.update(done - bar.n)
 
         fields = chosen.model_dump()
-        simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
+        try:
+            simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
+        except ImpossibleSettingError as error:
+            fix = "Give a number in these bounds."
+            raise UserError(Problem("--settings", str(error), fix)) from None
     logger.info("the sample sheet is %s", sheet)
 
 
@@ -130,7 +135,9 @@ def relabel(
     table: TableIn,
     card: CardIn,
     output: TableOut,
-    bad_tiles: Annotated[str, Option(help="stop or skip, at a label of an unknown tile.")] = "stop",
+    bad_tiles: Annotated[
+        Literal["stop", "skip"], Option(help="stop or skip, at a label of an unknown tile.")
+    ] = "stop",
 ) -> None:
     """Replace the labels of a tile table by those given by hand."""
     from transferscope.labelling.label_table import relabel as run

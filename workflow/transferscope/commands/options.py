@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer import Argument, Option
 
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located
+from transferscope.config.channel_strategies import WILDCARD, check_name
 from transferscope.config.model import read_model, validate
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.json_text import parse_json
@@ -91,6 +93,24 @@ def settings_from_json(text: str, kind: Any) -> Any:
     return validate(parsed_json(text, "--settings"), kind, "--settings")
 
 
+def strategy_name(text: str) -> str:
+    """Return the name of a channel strategy, as a store has it.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    if re.fullmatch(WILDCARD, text):
+        return text
+    try:
+        check_name(text)
+        what = f'"{text}" has a seed, such as "{text}-0"'
+    except ValueError as error:
+        what = str(error)
+    raise UserError(Problem("--channels", what, "Give the name of the store's strategy."))
+
+
 def parsed_json(text: str, option: str) -> Any:
     """Return the value of an option that is given as JSON.
 
@@ -109,7 +129,8 @@ def parsed_json(text: str, option: str) -> Any:
     try:
         return parse_json(text, once)
     except ValueError as error:
-        raise UserError(Problem(option, f"not valid JSON: {error}")) from None
+        fix = f"Write it as JSON, in quotes for the shell: {option} '{{...}}'"
+        raise UserError(Problem(option, f"not valid JSON: {error}", fix)) from None
 
 
 def _paths(

@@ -373,7 +373,7 @@ def export(
 def publish(
     studies: Annotated[list[Path], file_argument("Study configs (.yaml).", "CONFIG...")],
     to: Annotated[str, Option(help="Folder, or URL such as s3://bucket/prefix.")],
-    connections: Annotated[int, Option(min=1, help="Files sent in parallel.")] = 16,
+    connections: Annotated[int, Option(min=1, max=1024, help="Files sent in parallel.")] = 16,
 ) -> None:
     """Copy stores, scores, config and cards of studies to a folder or an object store."""
     from transferscope.upkeep.publish import publish as run
