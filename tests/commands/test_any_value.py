@@ -43,12 +43,14 @@ def cases(command: Command) -> Iterator[tuple[str, list[str]]]:
     paths = {parameter.name for parameter in command.paths}
     found = LEAVES[command.name]
     hints = get_type_hints(found.callback)
-    for given in found.params:
+    for number, given in enumerate(found.params):
         kind = hints.get(given.name)
         if given.param_type_name != "option" or given.name in paths | FREE or kind is bool:
             continue
         is_number, is_json = kind in (int, float), given.metavar == "JSON"
-        for value in NUMBERS if is_number else DOCUMENTS if is_json else TEXTS:
+        values = NUMBERS if is_number else DOCUMENTS if is_json else TEXTS
+        # Each option of a command gets another third of them.
+        for value in values[number % 3 :: 3]:
             words = list(command.words)
             flag = given.opts[0]
             if flag in words:
