@@ -23,8 +23,20 @@ DOCUMENTS = [
     '{"../x": {"tiny": ["map"]}}', '[{"a": 1}]', '{"a": 1, "a": 2}', '{"threads": 1e9}',
     '{"batch_size": 999999999}', '{"dpi": 999999999}', "NaN", '{"a": NaN}',
 ]  # fmt: skip
-# Free texts, and numbers of which any is right.
-FREE = {"name", "channel", "unlabelled", "pattern", "regex", "labels", "state_key", "lock", "json"}
+# Free texts, numbers of which any is right, and what `--settings` says already.
+FREE = {
+    "domain",
+    "seed",
+    "name",
+    "channel",
+    "unlabelled",
+    "pattern",
+    "regex",
+    "labels",
+    "state_key",
+    "lock",
+    "json",
+}
 
 
 @pytest.fixture(scope="module")
