@@ -30,6 +30,9 @@ def tiff(folder: Path, mask: Array, **options: object) -> Path:
     return folder / "mask.tif"
 
 
+WHOLE_NUMBERS = "numbers of its cells as uint16, or uint32"
+
+
 @case
 def mask_as_it_should_be(folder: Path) -> Mask:
     return Mask(tiff(folder, FOUR), 4)
@@ -150,3 +153,20 @@ def mask_of_one_bit_in_a_png(folder: Path) -> Mask:
 @case
 def mask_of_one_bit_in_a_tiff(folder: Path) -> Mask:
     return Mask(tiff(folder, FOUR > 0), 4)
+
+
+@case
+def mask_in_a_tiff_of_jpegs(folder: Path) -> Mask:
+    path = tiff(folder, FOUR.astype("u1"), compression="jpeg")
+    return Mask(path, message="compressed as JPEG, which blurs numbers")
+
+
+@case
+def mask_of_floats(folder: Path) -> Mask:
+    """Scaling, as of images, would change the numbers; 8 bits would cut them off."""
+    return Mask(tiff(folder, FOUR.astype("f4")), message=WHOLE_NUMBERS)
+
+
+@case
+def mask_of_64_bits(folder: Path) -> Mask:
+    return Mask(tiff(folder, FOUR.astype("u8")), message=WHOLE_NUMBERS)

@@ -353,7 +353,7 @@ def test_maps_of_another_tile_table_are_refused(tmp_path):
         {"tile_id": list("abcdefgh"), "group": list("aabbccdd"), "labels": ["er"] * 8}
     )
     write_parquet(other, tmp_path / "other.parquet", {})
-    with pytest.raises(UserError, match="does not hold the tiles of the tile table"):
+    with pytest.raises(UserError, match=r"other\.parquet: holds other tiles than"):
         draw_embedding_maps(
             views, tmp_path / "other.parquet", card, SETTINGS, [tmp_path / "map.svg"]
         )

@@ -249,7 +249,7 @@ def test_writing_and_reading_keeps_table_and_metadata(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "d.parquet"
     write_splits(splits, path)
     first = path.read_bytes()
-    again = read_splits(path)
+    again = read_splits(path, tile_table())
     pd.testing.assert_frame_equal(again, splits)
     assert again.attrs == splits.attrs
     assert list(again.columns) == COLUMNS
@@ -260,7 +260,7 @@ def test_writing_and_reading_keeps_table_and_metadata(tmp_path: Path) -> None:
 
 def test_reading_something_else_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        read_splits(tmp_path / "none.parquet")
+        read_splits(tmp_path / "none.parquet", tile_table())
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(UserError, match=r"text\.parquet"):
-        read_splits(tmp_path / "text.parquet")
+        read_splits(tmp_path / "text.parquet", tile_table())

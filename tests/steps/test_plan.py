@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -208,3 +209,25 @@ def test_braces_in_the_name_of_a_users_file_are_its_own(plan_of, tmp_path):
     assert sheet.name == "{plate}_{1}.tsv"
     assert sheet.is_file()
     assert plan.readers["tiles"] >= {"embed", "splits"}
+
+
+@pytest.mark.parametrize("own", ["", "Snakefile", "workflow/Snakefile"])
+def test_printed_commands_of_snakemake_can_be_pasted(
+    plan_of, tmp_path, monkeypatch, own, repository
+):
+    folder = tmp_path / "my 'studies'"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if own:
+        (folder / own).parent.mkdir(exist_ok=True)
+        (folder / own).touch()
+    plan = plan_of()
+    for target in plan.targets():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    message = plan.closing_message([folder / "my study.yaml"])
+    [command] = [line.partition(": ")[2] for line in message.splitlines() if "--report" in line]
+    words = shlex.split(command)
+    named = ["--snakefile", str(repository / "Snakefile")]
+    start = ["snakemake", *([] if own else named), "--configfile", str(folder / "my study.yaml")]
+    assert words == [*start, "--cores", "1", "--report", "results/tiny/report.html"]

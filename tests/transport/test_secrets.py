@@ -20,7 +20,10 @@ from transferscope.transport.urls import fault_of, secret_in
 SECRET = "q7-Zx9pL2"
 NAMES = st.sampled_from(
     ["token", "access_token", "X-Amz-Signature", "X-Goog-Credential", "sig", "api_key", "key",
-     "password", "AWSAccessKeyId", "auth", "Private-Token", "%74oken", "SECRET"]
+     "password", "AWSAccessKeyId", "auth", "Private-Token", "%74oken", "SECRET", "accessToken",
+     "accesskey", "AccessKey", "secretKey", "clientsecret", "jwt", "pass", "passphrase", "bearer",
+     "api.key", "token[]", "tokens", "sessionid", "webdavpassword", "authkey", "sas", "to%6Ben",
+     "x%26token%3D1%26sig", "id_token", "subscription-key"]
 )  # fmt: skip
 HOSTS = st.sampled_from(["host", "host.org:8443", "127.0.0.1", "[::1]:80", "b.s3.amazonaws.com"])
 SCHEMES = st.sampled_from(["http", "https", "s3", "gs", "HTTPS", "ftp", "file"])
@@ -44,10 +47,9 @@ def secret_urls(draw: st.DrawFn) -> str:
 def test_any_secret_is_found_and_masked(url: str) -> None:
     assert secret_in(url)
     assert fault_of(url)
-    if "%74" not in url:
-        for text in (url, f'"{url}" could not be fetched: 403 for {url}'):
-            assert SECRET not in masked(text)
-            assert SECRET not in str(Problem(text, text, text))
+    for text in (url, f'"{url}" could not be fetched: 403 for {url}'):
+        assert SECRET not in masked(text)
+        assert SECRET not in str(Problem(text, text, text))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,8 @@ def test_any_secret_is_found_and_masked(url: str) -> None:
         "https://zenodo.org/records/1/files/w.pth?download=1",
         "https://host:8080/a@2x.tif",
         "https://host/a/@scope/w.pth?monkey=1&keyboard=2",
+        "https://host/w.pth?author=me&passage=3&design=a&keyword=x&code=7&compass=n&signal=2",
+        "s3://bucket/plate=1/key=3/a.tif",
         "https://huggingface.co/a/b/resolve/main/w.pth",
         "abfs://container@account.dfs.core.windows.net/plate",
         "s3://bucket/plate@2/a.tif",

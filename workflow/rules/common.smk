@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from transferscope.config.yaml_text import check_keys
 from transferscope.study.defaults import with_defaults
 from transferscope.runtime.atomic_files import require_writable
+from transferscope.runtime.plain_files import odd_files
 from transferscope.errors import UserError
 from transferscope.steps.freshness import described, outdated_jobs
 from transferscope.steps.plan import Plan
@@ -42,6 +43,8 @@ def load_plan():
             check_keys(Path(file))
         study = load_study(config, card_roots(), where)
         if workflow.is_main_process:
+            if problems := list(odd_files(study.paths.root)):
+                raise UserError(problems)
             until = last_rules()
             preflight(study, scored=not until or not until <= BEFORE_SCORES)
     except UserError as error:

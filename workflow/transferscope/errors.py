@@ -7,18 +7,38 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
-# Names of parts of a query that are secrets, or end with "-" or "_" and one of these.
-SECRET_NAMES = (
-    *("token", "secret", "password", "passwd", "pwd", "sig", "signature", "key", "apikey", "auth"),
-    *("authorization", "credential", "credentials", "accesskeyid", "awsaccesskeyid"),
+# Last words of names of secrets in a query; those of `_SECRET_ENDS` also without a separator.
+_SECRET_WORDS = {
+    *(
+        "sig",
+        "key",
+        "auth",
+        "pwd",
+        "pw",
+        "pass",
+        "bearer",
+        "jwt",
+        "otp",
+        "sas",
+        "ticket",
+        "session",
+    ),
+}
+_SECRET_ENDS = (
+    *("token", "tokens", "secret", "password", "passwd", "passphrase", "signature", "credential"),
+    *("credentials", "authorization", "apikey", "accesskey", "secretkey", "authkey", "accesskeyid"),
+    *("sessionid",),
 )
 # One slash is left where a URL was taken for a path. A host with its port has no password.
 _USER_AND_PASSWORD = re.compile(r"(:/{1,2}(?!/))(?![^/\s:@]+:\d+[/?#])[^\s\"'<>]*:[^\s\"'<>]*@")
 # abfs://container@account is a place.
 _USER = re.compile(r"(?<!abfs)(?<!abfss)(:/{1,2}(?!/))[^\s\"'<>/?#@]+?(?:@|%40)")
-_SECRET_IN_QUERY = re.compile(
-    rf"([?&;#](?:[\w.%-]*[-_])?(?:{'|'.join(SECRET_NAMES)})=)[^\s\"'<>&;#]+", re.IGNORECASE
+# A part of a query, also of one that is quoted within another.
+_PARAMETER = re.compile(
+    r"([?&;#]|%26|%3F)((?:[\w.\[\]-]|%(?!3D|26|3F)[0-9A-F]{2})+)(=|%3D)([^\s\"'<>&;#]+)",
+    re.IGNORECASE,
 )
 
 
@@ -65,7 +85,29 @@ def masked(text: str) -> str:
     if ":/" not in text and "=" not in text:
         return text
     text = _USER.sub(r"\1***@", _USER_AND_PASSWORD.sub(r"\1***@", text))
-    return _SECRET_IN_QUERY.sub(r"\1***", text)
+    return _PARAMETER.sub(
+        lambda found: "".join(found.group(1, 2, 3)) + "***" if _names_secret(found) else found[0],
+        text,
+    )
+
+
+def secret_parameter(url: str) -> str | None:
+    """Return the name of a secret in the query of a URL; None: there is none.
+
+    Examples
+    --------
+    >>> secret_parameter("https://host/a.tif?page=1&accessToken=12ab")
+    'accessToken'
+    """
+    found = filter(_names_secret, _PARAMETER.finditer(url))
+    return next((unquote(each[2]) for each in found), None)
+
+
+def _names_secret(parameter: re.Match[str]) -> bool:
+    name = unquote(parameter[2])
+    # accessToken and ACCESS_TOKEN are two words each.
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name) or [""]
+    return words[-1].lower() in _SECRET_WORDS or "".join(words).lower().endswith(_SECRET_ENDS)
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,8 @@ class StoreFilling:
                 "tiles_sha256": source.manifest.content_sha256,
                 "tile_size": list(source.tile_size),
                 "tile_pixel_size_um": source.pixel_size_um,
+                # Published tiles have the name of another study's dataset.
+                **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
                 **self.embedder.attributes(),
                 **decision,
                 "decision": decision,
@@ -225,7 +227,8 @@ class StoreFilling:
         ]
         parts: list[Rows] = []
         with progress_bar(self.description, sum(sizes), "images") as bar:
-            reads = self._reads([(first, last) for _, first, last, _ in spans], step)
+            most = max(last - first for _, first, last, _ in spans)
+            reads = self._reads([(first, last) for _, first, last, _ in spans], most)
             for (block, first, last, stop), raw in zip(spans, reads, strict=True):
                 parts.append(self.embedder(raw))
                 bar.update(last - first)

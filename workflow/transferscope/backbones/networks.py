@@ -166,9 +166,10 @@ def not_fetched(card: TimmCard, card_path: Path, reason: str = "") -> Problem:
     """Return the problem of hub weights that are absent, with what to fetch and where to."""
     config: Any = timm.get_pretrained_cfg(card.architecture)
     cache = huggingface_hub.constants.HF_HUB_CACHE
-    what = f"the weights {config.hf_hub_id or config.url} could not be fetched"
+    get, source = ("hf download", config.hf_hub_id) if config.hf_hub_id else ("wget", config.url)
+    what = f"the weights {source} could not be fetched"
     fix = (
-        f"Check the network, or fetch them on another machine (`hf download {config.hf_hub_id}`) "
+        f"Check the network, or fetch them on another machine (`{get} {source}`) "
         f"and copy them to the cache, {cache} (set HF_HOME for another place)."
     )
     return Problem(f"{card_path}, key architecture", f"{what}: {reason}" if reason else what, fix)

@@ -14,6 +14,7 @@ from transferscope.checkpoints.sources import file_sha256
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.json_text import parse_json
+from transferscope.stores.origin import check_origin
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ def trained_card(card: TrainCard, manifest: Path) -> tuple[FileCard, Path]:
     Raises
     ------
     UserError
-        Where the weights are missing, or are not those that the manifest describes.
+        Where the weights are missing, are not those that the manifest describes, or are of another
+        backbone.
     """
     found, weights = TrainedManifest.read(manifest), weights_of(manifest)
+    check_origin(manifest, asdict(found), {"backbone": card.name})
     if not weights.is_file() or file_sha256(weights) != found.weights_sha256:
         what = "is missing, or is not what its manifest describes"
         removal = shlex.join(["rm", "-f", str(manifest), str(weights)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,9 @@ def mismatch(
     what = f"does not hold the weights of {card.architecture}; {'; '.join(parts)}"
     found = converted.network
     arguments = f" with arguments {dict(found.arguments)}" if found.arguments else ""
+    command = shlex.join(["transferscope", "backbone", "card", str(path)])
     fix = (
         f"The file looks like {found.architecture}{arguments} and {found.channels} slots: fix "
-        f"the card, or let `transferscope backbone card {path}` write one."
+        f"the card, or let a command write one: {command}"
     )
     return Problem(str(path), what, fix)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from transferscope.checkpoints.facts import Facts, facts_of
+from transferscope.checkpoints.other_files import what_else
 from transferscope.checkpoints.pickle_limits import PickleLimitError, check_pickle_limits
 from transferscope.checkpoints.soundness import TreeLimitError, fault_of_tensors, tensors_of
 from transferscope.checkpoints.wrappers import unwrapped
@@ -36,6 +37,7 @@ NUMBER_CODES = {
     "i1": "b", "i2": "h", "i4": "i", "i8": "q",
     "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
 }  # fmt: skip
+NO_WEIGHTS = "is no file of weights", "Give a file of torch.save or safetensors."
 STATE_DICT = "Save the state dict of the network alone, as plain tensors."
 REFUSED_GLOBAL = re.compile(r"(?:GLOBAL |class |function |global )[`'\"]?([\w.]+\.[\w.]+)")
 
@@ -120,7 +122,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         what = f"the file {path} does not exist"
         raise UserError(Problem(str(path), what, "Download it, or fix the path."))
-    if _is_torch_file(require_file(path)):
+    if problem := what_else(require_file(path)):
+        raise UserError(problem)
+    if _is_torch_file(path):
         tree = _read_torch(path)
         try:
             tensors = unwrapped(dict(tensors_of(tree)), path)
@@ -179,6 +183,8 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, error)) from None
     except Exception as error:  # a damaged pickle may raise anything
+        if not _may_be_torch(path):
+            raise UserError(Problem(str(path), *NO_WEIGHTS)) from None
         what = f"not a readable PyTorch file: {first_line(error)}"
         raise UserError(Problem(str(path), what, "Download it again.")) from None
     if not isinstance(content, Mapping):
@@ -197,8 +203,16 @@ def _unpickled(path: Path) -> Any:
     return torch.load(path, mmap=zipfile.is_zipfile(path), **settings)
 
 
+def _may_be_torch(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(len(ZIP_SIGNATURE))
+    return start == ZIP_SIGNATURE or start.startswith(PICKLE_PROTOCOL)
+
+
 def _refusal(path: Path, error: pickle.UnpicklingError) -> Problem:
     found = REFUSED_GLOBAL.search(str(error))
+    if not found and not _may_be_torch(path):
+        return Problem(str(path), *NO_WEIGHTS)
     asked = f"it asks for `{found.group(1)}`" if found else "it is no plain file of weights"
     what = f"holds more than weights, and unpickling that could run code: {asked}"
     fix = "It was not loaded. Save its state dict alone, best as .safetensors."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,9 @@ def _not_fetched(card: HubCard, card_path: Path, reason: str) -> Problem:
     import huggingface_hub.constants
 
     what = f"{card.filename} of {card.repo} could not be fetched: {reason}"
+    words = ["hf", "download", card.repo, card.filename, "--revision", str(card.revision)]
     fix = (
-        f"Check the network, or fetch it on another machine (`hf download {card.repo} "
-        f"{card.filename} --revision {card.revision}`) and copy it to the cache, "
-        f"{huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
+        f"Check the network, or fetch it on another machine (`{shlex.join(words)}`) and copy it to "
+        f"the cache, {huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
     )
     return Problem(f"{card_path}, key repo", what, fix)

@@ -25,8 +25,8 @@ from transferscope.commands import (
     study,
     upkeep,
 )
-from transferscope.commands.options import file_out, folder_out
-from transferscope.errors import UserError, escaped, masked
+from transferscope.commands.options import file_out, folder_out, given_files, same_path
+from transferscope.errors import Problem, UserError, escaped, first_line, masked
 from transferscope.runtime.allocator import keep_freed_memory
 from transferscope.runtime.atomic_files import disk_problem, writing
 
@@ -110,7 +110,10 @@ def _global_options(
     ] = None,
 ) -> None:
     _log_to_stderr()
+    given_files.start()
     if log is not None and _is_first():
+        given_files.conflict(log, written=True)
+        _check_log(log)
         context.with_resource(_exclusive(log))
         with writing(log):
             copy = log.open("w", encoding="utf-8", errors="backslashreplace")
@@ -118,6 +121,15 @@ def _global_options(
         _log_to_stderr()
     if recording := _recording(results, record):
         recording.begin()
+
+
+def _check_log(log: Path) -> None:
+    """Refuse a log that the command names as another file: it is emptied before that is read."""
+    words = [word.rpartition("=")[2] for word in sys.argv[1:]]
+    named = [word for word in words if "\0" not in word and same_path(Path(word), log)]
+    if len(named) > 1:
+        fix = "Give another path to write to."
+        raise UserError(Problem(str(log), "is the log and another file of the command", fix))
 
 
 class _Escaping(logging.Formatter):
@@ -165,6 +177,11 @@ def main() -> None:
         print(f"transferscope: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, MemoryError):
+            fix = "Ask for less at once, such as smaller batches, or take a larger machine."
+            too_small = Problem("memory", f"is too small: {first_line(error)}", fix)
+            print(f"transferscope: {UserError(too_small)}", file=sys.stderr)
+            sys.exit(1)
         if problem := disk_problem(error):
             print(f"transferscope: {UserError(problem)}", file=sys.stderr)
             sys.exit(1)

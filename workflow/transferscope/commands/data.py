@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option, Typer
 
@@ -20,6 +20,7 @@ from transferscope.commands.options import (
     file_out,
     folder_argument,
     folder_out,
+    same_path,
     settings_from_json,
     settings_option,
 )
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 SheetIn = Annotated[Path, file_in("Sample sheet (TSV or CSV), one row per field.")]
 QualityOut = Annotated[Path, file_out("Quality table to write (.csv).")]
 SkippedOut = Annotated[Path, file_out("Table of skipped fields to write (.tsv).")]
-BadFields = Annotated[str, Option(help="stop or skip, at an unusable field.")]
-Workers = Annotated[int, Option(help="Fields processed in parallel.")]
+BadFields = Annotated[Literal["stop", "skip"], Option(help="stop or skip, at an unusable field.")]
+Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in parallel.")]
 
 
 @app.command()
@@ -43,11 +44,12 @@ def simulate(
     settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
     domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
     seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
-    workers: Annotated[int, Option(help="Processes.")] = 1,
+    workers: Annotated[int, Option(min=1, max=1024, help="Processes.")] = 1,
 ) -> None:
     """Write the raw fields and the sample sheet of a demo dataset."""
     from transferscope.runtime.progress import progress_bar
     from transferscope.simulate import simulate_dataset
+    from transferscope.simulate.dataset import ImpossibleSettingError
 
     given = settings or json.dumps({"domain": domain, "seed": seed})
     chosen: SimulateSettings = settings_from_json(given, SimulateSettings)
@@ -58,7 +60,11 @@ def simulate(
             bar.update(done - bar.n)
 
         fields = chosen.model_dump()
-        simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
+        try:
+            simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
+        except ImpossibleSettingError as error:
+            fix = "Give a number in these bounds."
+            raise UserError(Problem("--settings", str(error), fix)) from None
     logger.info("the sample sheet is %s", sheet)
 
 
@@ -129,7 +135,9 @@ def relabel(
     table: TableIn,
     card: CardIn,
     output: TableOut,
-    bad_tiles: Annotated[str, Option(help="stop or skip, at a label of an unknown tile.")] = "stop",
+    bad_tiles: Annotated[
+        Literal["stop", "skip"], Option(help="stop or skip, at a label of an unknown tile.")
+    ] = "stop",
 ) -> None:
     """Replace the labels of a tile table by those given by hand."""
     from transferscope.labelling.label_table import relabel as run
@@ -189,9 +197,12 @@ def splits(
 ) -> None:
     """Divide the tiles into folds, once for all probes."""
     from transferscope.probes.splits import make_splits, write_splits
+    from transferscope.stores.origin import check_origin
     from transferscope.stores.parquet import read_tile_table
 
-    divided = make_splits(read_tile_table(table), card.card, settings, str(table))
+    tiles = read_tile_table(table)
+    check_origin(table, tiles.attrs, {"dataset": card.card.name})
+    divided = make_splits(tiles, card.card, settings, str(table))
     write_splits(divided, splits)
 
 
@@ -229,13 +240,18 @@ def sheet(
     if (pattern is None) == (regex is None):
         fix = "Write it as --pattern '{group}_{fov}.tif'."
         raise UserError(Problem("transferscope sheet", "give --pattern or --regex", fix))
+    table = LabelTable.parse(labels, unlabelled or ()) if labels else None
+    written = output or folder / "samples.tsv"
+    if table is not None and same_path(table.path, written):
+        fix = "Give another --output."
+        raise UserError(Problem(str(written), "is the table of labels, and would be lost", fix))
     built = build_sheet(
         folder,
         pattern or regex or "",
-        output or folder / "samples.tsv",
+        written,
         regex=pattern is None,
         channel_names=_channel_names(channel) if channel else None,
-        labels=LabelTable.parse(labels, unlabelled or ()) if labels else None,
+        labels=table,
     )
     for text in built.skipped:
         logger.warning("%s: %s: skipped", folder, text)

@@ -17,6 +17,7 @@ from transferscope.commands.options import (
     file_in,
     file_out,
     settings_option,
+    strategy_name,
 )
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.correction import CorrectionJob
@@ -29,7 +30,9 @@ app = Typer()
 TrainedWeights = Annotated[
     Path | None, file_in("Manifest of a backbone that was trained in the study.")
 ]
-StrategyName = Annotated[str, Option(help="Channel strategy, such as map-random-0.")]
+StrategyName = Annotated[
+    str, Option(parser=strategy_name, help="Channel strategy, such as map-random-0.")
+]
 ComputeOption = Annotated[ComputeSettings, settings_option(ComputeSettings)]
 
 
@@ -97,8 +100,8 @@ def embed_part(
     backbone: BackboneIn,
     channels: StrategyName,
     manifest: ManifestOut,
-    part: Annotated[int, Option(help="Number of the part, from 0.")],
-    parts: Annotated[int, Option(help="Number of parts.")],
+    part: Annotated[int, Option(min=0, help="Number of the part, from 0.")],
+    parts: Annotated[int, Option(min=1, help="Number of parts.")],
     output: Annotated[Path, file_out("Record to write when the part is done (.json).")],
     settings: ComputeOption,
     weights: TrainedWeights = None,
@@ -107,6 +110,9 @@ def embed_part(
     from transferscope.backbones.embed import StoreFilling
     from transferscope.backbones.embed_parts import fill_part
 
+    if part >= parts:
+        what = f"there is no part {part} of {parts}: they are numbered from 0"
+        raise UserError(Problem("--part", what, f"Give a number from 0 to {parts - 1}."))
     card, path = loadable(backbone, weights)
     job = StoreFilling.of(tiles, card, channels, manifest, settings, path, settings.block_rows)
     fill_part(job, part, parts, output)

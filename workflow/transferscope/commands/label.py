@@ -36,7 +36,7 @@ def label(
     card: CardIn,
     output: Annotated[Path, file_out("Page to write (.html).")] = Path("label.html"),
     n: Annotated[int, Option("--n", min=1, help="Number of tiles to draw.")] = 200,
-    seed: Annotated[int, Option(help="Seed of the draw.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the draw.")] = 0,
     balance: Annotated[
         str,
         Option(help="labels: equal numbers per present label; none: of all tiles alike."),
@@ -45,7 +45,9 @@ def label(
         list[str] | None,
         Option(help="A channel to show; may be repeated. Default: all."),
     ] = None,
-    size: Annotated[int, Option(min=16, help="Side in px; larger tiles are shrunk.")] = 256,
+    size: Annotated[
+        int, Option(min=16, max=8192, help="Side in px; larger tiles are shrunk.")
+    ] = 256,
     labelled: Annotated[
         Path | None,
         file_in("An earlier label table: its tiles are not drawn, its rows are kept."),
@@ -94,13 +96,12 @@ def label(
 
 
 def _read(tiles: Path, table: Path) -> tuple[TileStore, pd.DataFrame]:
+    from transferscope.stores.origin import check_tiles
     from transferscope.stores.parquet import read_tile_table
     from transferscope.stores.tile_store import TileStore
 
     store, tile_table = TileStore(tiles), read_tile_table(table)
-    if tile_table["tile_id"].tolist() != store.tile_ids:
-        fix = "Give store and table of the same dataset and study."
-        raise UserError(Problem(str(table), f"holds other tiles than {tiles.name}", fix))
+    check_tiles(table, tile_table, store)
     return store, tile_table
 
 

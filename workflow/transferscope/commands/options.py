@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typer import Argument, Option
 
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import Located
+from transferscope.config.channel_strategies import WILDCARD, check_name
 from transferscope.config.model import read_model, validate
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.json_text import parse_json
@@ -28,9 +31,37 @@ BASE_CONFIG = "config.yaml"
 GIB = 2**30
 
 
+class GivenFiles:
+    """The files that the options of this call name: no command reads a file that it writes."""
+
+    def __init__(self) -> None:
+        self._is_written: dict[str, bool] = {}
+
+    def start(self) -> None:
+        """Forget the files of an earlier call in the same process."""
+        self._is_written.clear()
+
+    def conflict(self, path: Path, *, written: bool) -> Problem | None:
+        """Note a file; return why it cannot be written, if it is named otherwise as well."""
+        before = self._is_written.setdefault(os.path.realpath(path), written)
+        if before == written:
+            return None
+        what = "would be read and written over by the same command"
+        return Problem(str(path), what, "Give another path to write to.")
+
+
+given_files = GivenFiles()
+
+
+def same_path(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same place, which need not exist."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def _card(model: Any, what: str) -> Any:
     def read(path: str) -> Located[Any]:
-        if problem := name_problem(path):
+        problem = name_problem(path) or given_files.conflict(Path(path), written=False)
+        if problem:
             raise UserError(problem)
         return Located(read_model(Path(path), model), Path(path))
 
@@ -62,6 +93,24 @@ def settings_from_json(text: str, kind: Any) -> Any:
     return validate(parsed_json(text, "--settings"), kind, "--settings")
 
 
+def strategy_name(text: str) -> str:
+    """Return the name of a channel strategy, as a store has it.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    if re.fullmatch(WILDCARD, text):
+        return text
+    try:
+        check_name(text)
+        what = f'"{text}" has a seed, such as "{text}-0"'
+    except ValueError as error:
+        what = str(error)
+    raise UserError(Problem("--channels", what, "Give the name of the store's strategy."))
+
+
 def parsed_json(text: str, option: str) -> Any:
     """Return the value of an option that is given as JSON.
 
@@ -80,16 +129,29 @@ def parsed_json(text: str, option: str) -> Any:
     try:
         return parse_json(text, once)
     except ValueError as error:
-        raise UserError(Problem(option, f"not valid JSON: {error}")) from None
+        fix = f"Write it as JSON, in quotes for the shell: {option} '{{...}}'"
+        raise UserError(Problem(option, f"not valid JSON: {error}", fix)) from None
 
 
-def _paths(check: Callable[[Path], Problem | None]) -> Callable[..., Path]:
-    """Return a parser of paths that refuses what the command could not use, before it starts."""
+def _paths(
+    check: Callable[[Path], Problem | None], *, written: bool | None = None
+) -> Callable[..., Path]:
+    """Return a parser of paths that refuses what the command could not use, before it starts.
+
+    Parameters
+    ----------
+    check
+        Returns why a path cannot be used.
+    written
+        Whether the command writes this file, or reads it; None: neither is known.
+    """
 
     def path(given: str | Path) -> Path:
         if is_url(str(given)):
             raise UserError(Problem(str(given), "is a URL, not a path", "Give a path."))
         problem = name_problem(str(given)) or check(Path(given))
+        if problem is None and written is not None:
+            problem = given_files.conflict(Path(given), written=written)
         if problem is not None:
             raise UserError(problem)
         return Path(given)
@@ -105,12 +167,14 @@ def text_path(about: str, **more: Any) -> Any:
 
 def file_in(about: str, **more: Any) -> Any:
     """Return an option for a file to read."""
-    return Option(parser=_paths(file_problem), metavar="PATH", help=about, **more)
+    parser = _paths(file_problem, written=False)
+    return Option(parser=parser, metavar="PATH", help=about, **more)
 
 
 def file_out(about: str, **more: Any) -> Any:
     """Return an option for a file to write."""
-    return Option(parser=_paths(output_problem), metavar="PATH", help=about, **more)
+    parser = _paths(output_problem, written=True)
+    return Option(parser=parser, metavar="PATH", help=about, **more)
 
 
 def folder_out(about: str, **more: Any) -> Any:
@@ -126,7 +190,7 @@ def path_argument(about: str, metavar: str) -> Any:
 
 def file_argument(about: str, metavar: str) -> Any:
     """Return an argument for a file to read."""
-    return Argument(parser=_paths(file_problem), metavar=metavar, help=about)
+    return Argument(parser=_paths(file_problem, written=False), metavar=metavar, help=about)
 
 
 def folder_argument(about: str, metavar: str) -> Any:

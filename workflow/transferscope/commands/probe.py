@@ -19,6 +19,7 @@ from transferscope.commands.options import (
     file_out,
     folder_out,
     settings_option,
+    strategy_name,
 )
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Probe, ProbeJob
 from transferscope.errors import Problem, UserError
@@ -30,9 +31,9 @@ app = Typer()
 
 EmbeddingsIn = Annotated[Path, file_in("Manifest of the embedding store (.json).")]
 Representation = Annotated[str, Option(help="`backbone` or `backbone@output`.")]
-Channels = Annotated[str, Option(help="Channel strategy of the store.")]
+Channels = Annotated[str, Option(parser=strategy_name, help="Channel strategy of the store.")]
 SplitsIn = Annotated[Path, file_in("Split table (.parquet).")]
-Threads = Annotated[int, Option(help="Processor cores to use.")]
+Threads = Annotated[int, Option(min=1, max=1024, help="Processor cores to use.")]
 ScoresOut = Annotated[Path, file_out("Score table to write (.parquet).")]
 PredictionsOut = Annotated[Path, file_out("Table of predictions to write (.parquet).")]
 HalvesOut = Annotated[Path, file_out("Table of scores in halves to write (.parquet).")]
@@ -93,9 +94,14 @@ def finetune(
     from transferscope.finetuning.run import Tuned
     from transferscope.finetuning.run import finetune as run
 
+    try:
+        mode = mode_of_head(head)
+    except ValueError as error:
+        fix = "Give finetune-full, finetune-last-<n>, finetune-lora or finetune-head."
+        raise UserError(Problem("--head", str(error), fix)) from None
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, compute.threads)
-    tuned = Tuned(*loadable(backbone, weights), mode_of_head(head), tiles)
+    tuned = Tuned(*loadable(backbone, weights), mode, tiles)
     run(tuned, data, settings, compute, scores, predictions, losses)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferscope.config.paths import StudyPaths
+from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import written
 from transferscope.runtime.job_records import JobRecord
+from transferscope.runtime.json_text import parse_json
 from transferscope.upkeep.layout import files_in, is_result, results_below
 
 
@@ -42,11 +43,21 @@ class Recording:
             Folder of the study.
         described
             What `steps.step.Arguments` says of the job, as JSON.
+
+        Raises
+        ------
+        UserError
+            If it is no such description.
         """
-        job = json.loads(described)
-        makes = tuple(Path(name).relative_to(root).as_posix() for name in job["makes"])
-        record = JobRecord(job["job"], job["made_from"], makes)
-        return cls(StudyPaths(root), record, tuple(map(Path, job["companions"])))
+        try:
+            job = parse_json(described)
+            makes = tuple(Path(name).relative_to(root).as_posix() for name in job["makes"])
+            record = JobRecord(job["job"], dict(job["made_from"]), makes)
+            companions = tuple(map(Path, job["companions"]))
+        except (ValueError, TypeError, LookupError):
+            fix = "Leave it out: the workflow gives it."
+            raise UserError(Problem("--record", "describes no job of a study", fix)) from None
+        return cls(StudyPaths(root), record, companions)
 
     def begin(self) -> None:
         """Write the record of a job that begins."""

@@ -19,6 +19,22 @@ DPI = 150
 SHOWN = ["map", "correction", "source", "null", "recall", "chance", "AUROC", "pairs"]
 
 
+def _stores(text: str) -> list[tuple[str, Path, str | None, str | None]]:
+    """Return name, manifest, output and channel strategy of each store."""
+    found = parsed_json(text, "--stores")
+    try:
+        stores = [(name, Path(path), output, own) for name, path, output, own in found]
+        are_texts = all(
+            isinstance(each, str) or each is None for name, _, *rest in stores for each in rest
+        ) and all(isinstance(name, str) for name, *_ in stores)
+    except (TypeError, ValueError):
+        are_texts = False
+    if not are_texts:
+        what = "is no list of stores: each has name, manifest, output or null, strategy or null"
+        raise UserError(Problem("--stores", what, "Leave it out, and name the manifests."))
+    return stores
+
+
 @app.command()
 def relate(
     maps: Annotated[
@@ -100,7 +116,7 @@ def relate(
     stores: Annotated[
         Any,
         json_option(
-            lambda text: parsed_json(text, "--stores"),
+            _stores,
             "Stores of a study: a list of name, manifest, output or null, and channel strategy.",
             default="[]",
         ),
@@ -139,7 +155,7 @@ def relate(
     columns = validate(named, RoleSettings, "options")
     roles = Roles(columns, labels, targets, ignore or ())
     wanted = [(name, path, store_output, channels) for name, path in _named(maps or [])]
-    wanted += [(name, Path(path), output_, own) for name, path, output_, own in stores]
+    wanted += stores
     if not wanted:
         raise UserError(Problem("maps", "none is given", "Name a table or a store."))
     sources = [read_source(ref, card_roots()) for ref in source]

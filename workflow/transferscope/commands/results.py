@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
@@ -23,19 +25,30 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.errors import UserError
+from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 app = Typer()
+_NAME = re.compile(r"[\w.@-]+")
 
 
 def _probed(stores: str) -> list[Probed]:
-    return [
-        Probed(dataset, representation, channels)
-        for dataset, representations in parsed_json(stores, "--stores").items()
-        for representation, strategies in representations.items()
-        for channels in strategies
-    ]
+    named = parsed_json(stores, "--stores")
+    try:
+        found = [
+            Probed(dataset, representation, channels)
+            for dataset, representations in named.items()
+            for representation, strategies in representations.items()
+            for channels in [*strategies]
+        ]
+        are_names = all(_NAME.fullmatch(text) for p in found for text in astuple(p))
+    except (TypeError, AttributeError):
+        are_names = False
+    if not are_names:
+        what = "is no mapping of dataset -> representation -> list of strategies"
+        fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
+        raise UserError(Problem("--stores", what, fix))
+    return found
 
 
 def _paths(folder: str) -> StudyPaths:
@@ -44,13 +57,22 @@ def _paths(folder: str) -> StudyPaths:
     return StudyPaths(Path(folder))
 
 
+def _some_probed(stores: str) -> list[Probed]:
+    found = _probed(stores)
+    if not found:
+        raise UserError(Problem("--stores", "names no store", "Name at least one."))
+    return found
+
+
 StudyFolder = Annotated[
     StudyPaths,
     Option(parser=_paths, metavar="PATH", help="Folder of the study, <results>/<study>."),
 ]
 StoresIn = Annotated[
     Sequence[Probed],
-    json_option(_probed, "What was evaluated, as JSON: dataset -> representation -> strategies."),
+    json_option(
+        _some_probed, "What was evaluated, as JSON: dataset -> representation -> strategies."
+    ),
 ]
 Outputs = Annotated[list[Path], file_out("Figure to write; once per format.")]
 FigureOption = Annotated[FigureSettings, settings_option(FigureSettings)]

@@ -25,8 +25,8 @@ def strategies(
         list[str] | None,
         Option(help="Channel strategy; may be repeated. Default: all that are possible."),
     ] = None,
-    seed: Annotated[int, Option(help="Seed of the random order to show.")] = 0,
-    dpi: Annotated[int, Option(help="Resolution of a PNG.")] = 150,
+    seed: Annotated[int, Option(min=0, help="Seed of the random order to show.")] = 0,
+    dpi: Annotated[int, Option(min=10, max=2400, help="Resolution of a PNG.")] = 150,
 ) -> None:
     """Draw which channel of a dataset is fed to which slot of a backbone, per strategy."""
     from transferscope.figures.channel_strategies import draw_channel_strategies
@@ -53,8 +53,10 @@ def _served(
     try:
         checked = [check_name(name) for name in requested]
     except ValueError as error:
-        raise UserError(Problem("--strategy", str(error))) from None
+        raise UserError(Problem("--strategy", str(error), "Give one of these.")) from None
     served, refused = strategies_for(backbone, checked, dataset.channels, [seed])
     if strategies and refused:
-        raise UserError([Problem(f"--strategy {name}", why) for name, why in refused.items()])
+        raise UserError(
+            [Problem(f"--strategy {name}", why, "Leave it out.") for name, why in refused.items()]
+        )
     return served

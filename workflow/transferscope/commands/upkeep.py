@@ -28,7 +28,7 @@ from transferscope.commands.study import merged_config
 from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem
+from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem, odd_files
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
@@ -66,16 +66,18 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare all files of a study, archive or publication with their checksums."""
+    from transferscope.study.run_command import run_command
     from transferscope.transport.urls import is_url, without_password
-    from transferscope.upkeep.export import verify_archive
+    from transferscope.upkeep.export import SUFFIX, is_archive, verify_archive
     from transferscope.upkeep.published import verify_published
     from transferscope.upkeep.verify import repair as remove
     from transferscope.upkeep.verify import verify as run
 
     study = Path(what)
     is_publication = is_url(what) or folder_problem(study) is None
-    is_archive = not is_publication and study.suffix == ".tar"
-    if (repair or accept) and (is_publication or is_archive):
+    is_there = file_problem(study) is None
+    is_packed = is_archive(study) if is_there else not is_publication and study.suffix == SUFFIX
+    if (repair or accept) and (is_publication or is_packed):
         option = "--repair" if repair else "--accept"
         fault = f"{option} works on a study on this machine, not on a publication or an archive"
         fix = "Publish, or export, it again where the study is."
@@ -89,15 +91,30 @@ def verify(
         else:
             read = f"{sent.stores} stores ({sent.blocks} blocks) and {sent.files} files"
             typer.echo(f"{what} is sound: {read} are as they were sent.")
+            if sent.others:
+                others = _some([study / name for name in sent.others])
+                typer.echo(f"Not among them, and not checked: {others}.")
         return
-    if is_archive:
-        typer.echo(f"{study} is intact: {verify_archive(study)} files match their checksums.")
+    if is_packed:
+        count = verify_archive(study)
+        signature = study.with_name(f"{study.name}.sig")
+        if as_json:
+            print_json({"files": count})
+            return
+        typer.echo(f"{study} is intact: its {count} files are those of its list of checksums.")
+        if signature.exists():
+            typer.echo(f"Who made it is not checked: {signature} (docs/look-after-a-study.md).")
         return
+    root = _paths(study).root
     plan, why = _plan_now(study)
     if accept:
         _accept(plan, why, study)
-    found = run(_paths(study).root, plan)
-    command = shlex.join(["snakemake", "--cores", "all", "--configfile", str(study)])
+    found = run(root, plan)
+    if not found.stores + found.files + found.tables + len(found.faults):
+        what = "there are no results of this study, so that nothing was checked"
+        fix = "Run it, or give the command in the folder where it ran."
+        raise UserError(Problem(str(root), what, fix))
+    command = run_command("--cores", "all", configs=[study])
     if as_json:
         faults = [
             {"file": str(f.file), "block": f.block, "what": f.what, "repair": f.repair(command)}
@@ -149,7 +166,10 @@ def _paths(config: Path) -> StudyPaths:
     """Return the paths of a study, without reading its cards, which may have changed."""
     from transferscope.study.study import paths_of
 
-    return paths_of(_parsed(config))
+    paths = paths_of(_parsed(config))
+    if problems := list(odd_files(paths.root)):
+        raise UserError(problems)
+    return paths
 
 
 def _parsed(config: Path) -> StudyConfig:
@@ -233,7 +253,7 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
-    _parsed(config)  # Says what is wrong with the file in fewer words than Snakemake.
+    _paths(config)  # Says what is wrong with the file in fewer words than Snakemake.
     summary = snakemake_summary(SHIPPED / "Snakefile", ["--configfile", str(config)])
     found = run(summary)
     if as_json:
@@ -353,7 +373,7 @@ def export(
 def publish(
     studies: Annotated[list[Path], file_argument("Study configs (.yaml).", "CONFIG...")],
     to: Annotated[str, Option(help="Folder, or URL such as s3://bucket/prefix.")],
-    connections: Annotated[int, Option(min=1, help="Files sent in parallel.")] = 16,
+    connections: Annotated[int, Option(min=1, max=1024, help="Files sent in parallel.")] = 16,
 ) -> None:
     """Copy stores, scores, config and cards of studies to a folder or an object store."""
     from transferscope.upkeep.publish import publish as run

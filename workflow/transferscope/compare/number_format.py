@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from transferscope.compare.wording import percent, quoted, store_name
 from transferscope.config.channel_strategies import family_of
 from transferscope.probes.score_table import NUMBER_FORMAT, STORE
+from transferscope.runtime.json_text import parse_json
 from transferscope.stores.parquet import METADATA_KEY
 
 MEASURED = ["precision", "dtype", "n_tiles", "same_nearest", "overlap"]
@@ -37,7 +37,7 @@ def read_number_formats(score_paths: Sequence[Path]) -> pd.DataFrame:
     """
     rows = []
     for path in score_paths:
-        known = json.loads((pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}"))
+        known = parse_json((pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}"))
         if NUMBER_FORMAT in known:
             for store in pq.read_table(path, columns=STORE).slice(0, 1).to_pylist():
                 family = {"channels": family_of(store["channels"])}

@@ -18,6 +18,10 @@ READ_BYTES, RAW_BYTES = 64 * 2**20, 2
 READ_BUFFERS = 3
 
 
+# More would only take memory.
+MOST_IMAGES, MOST_THREADS = 65_536, 1024
+
+
 class ComputeSettings(Model):
     """Where and how the networks run."""
 
@@ -31,7 +35,7 @@ class ComputeSettings(Model):
             "with fp32 on the first batch, and replaced by it where they disagree."
         ),
     )
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_IMAGES)] = Field(
         "auto",
         description=(
             f"Images per forward pass. auto: {BATCH_ON_CPU}, on a GPU {BATCH_ON_GPU}; halved where "
@@ -54,10 +58,13 @@ class ComputeSettings(Model):
             "a single store takes hours."
         ),
     )
-    threads: int = Field(2, ge=1, description="Processor cores of a tile or embedding job.")
+    threads: int = Field(
+        2, ge=1, le=MOST_THREADS, description="Processor cores of a tile or embedding job."
+    )
     probe_threads: int = Field(
         1,
         ge=1,
+        le=MOST_THREADS,
         description=(
             "Processor cores of a head or k-NN job: 1 for many small stores, whose jobs run in "
             "parallel; more for large stores. Scores may differ in the last digits."

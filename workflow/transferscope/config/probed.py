@@ -8,6 +8,8 @@ from transferscope.config.channel_strategies import store_strategy
 
 # Between the parts of the name of a representation; no name of a backbone has them.
 OUTPUT, CORRECTION = "@", "+"
+# What a store says of its correction; a store of a network says nothing.
+CORRECTED_BY, UNCORRECTED = "corrected_by", "none"
 
 
 def uncorrected(representation: str) -> str:
@@ -103,6 +105,15 @@ class Probed:
     def uncorrected(self) -> Probed:
         """The same without a correction."""
         return Probed(self.dataset, uncorrected(self.representation), self.channels)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the store that an evaluation reads has to say of itself."""
+        if self.correction is None:
+            kept = {"strategy": self.stored_channels, CORRECTED_BY: UNCORRECTED}
+        else:
+            kept = {"strategy": self.channels, CORRECTED_BY: self.correction}
+        return {"backbone": self.backbone, **kept}
 
     @property
     def stored_channels(self) -> str:

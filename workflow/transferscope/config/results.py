@@ -40,7 +40,7 @@ class CompareSettings(Model):
 class FigureSettings(Model):
     """Appearance of the figures; a change only draws them again."""
 
-    dpi: int = Field(150, ge=50, description="Resolution of the PNG figures.")
+    dpi: int = Field(150, ge=50, le=2400, description="Resolution of the PNG figures.")
     map: Literal["tsne", "umap"] = Field(
         "tsne", description="Method of the 2-D maps; umap needs the extra `umap`."
     )

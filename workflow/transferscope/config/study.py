@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import (
@@ -123,6 +124,22 @@ class StudyConfig(Model):
         "strategy_seeds",
         "metrics",
     )(without_repeats)
+
+    @field_validator("results")
+    @classmethod
+    def _is_plain_path(cls, value: str) -> str:
+        """Refuse what Snakemake, a shell or a person would read as something else."""
+        if "{" in value or "}" in value:
+            raise ValueError("Snakemake takes braces for wildcards: give a path without them")
+        if not value.isprintable():
+            raise ValueError("holds a control character: give a path without it")
+        if value.startswith("-"):
+            raise ValueError("begins with -, as options of commands do: give another path")
+        if value.startswith("~") or re.match(r"\$\w", value):
+            raise ValueError(
+                f'would be a folder of the name "{value.split("/")[0]}": write the path in full'
+            )
+        return value
 
     @model_validator(mode="after")
     def _headline_is_computed(self) -> StudyConfig:

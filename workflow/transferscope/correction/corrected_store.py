@@ -14,7 +14,7 @@ import numpy as np
 
 from transferscope.config.channel_strategies import single_channel
 from transferscope.config.correction import CorrectionJob
-from transferscope.config.probed import Probed
+from transferscope.config.probed import CORRECTED_BY, Probed
 from transferscope.correction import VERSION
 from transferscope.correction.methods import Corrected, correct
 from transferscope.correction.role_checks import role_problems, roles_in, texts
@@ -24,6 +24,7 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
+from transferscope.stores.origin import check_store
 from transferscope.stores.parquet import read_tile_table
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def correct_store(
     store = EmbeddingStore(embeddings)
     rows, columns = rows_of(table, store.tile_ids, job)
     output = probed.output or store.columns[0].output
+    check_store(embeddings, store.attributes, probed.uncorrected)
     values = store.read(output, probed.channels)
     if not np.isfinite(values).all():
         raise user_error(embeddings, "holds values that are not finite", "Embed again in fp32.")
@@ -71,6 +73,7 @@ def correct_store(
         **{key: store.attributes[key] for key in KEPT if key in store.attributes},
         "representation": probed.representation,
         "strategy": probed.channels,
+        CORRECTED_BY: job.method,
         "correction": {**done.record, **columns, "notes": done.notes},
         "corrected_from_sha256": made_from,
         "protocol": VERSION,

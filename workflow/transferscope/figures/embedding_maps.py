@@ -8,8 +8,9 @@ Only neighbours of other groups count, because tiles of one group are alike for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from transferscope.cards import DatasetCard
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.config.results import FigureSettings
-from transferscope.errors import Problem, UserError
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
 from transferscope.figures.style import (
     OKABE_ITO,
@@ -43,6 +43,7 @@ from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.origin import check_tiles
 from transferscope.stores.parquet import read_tile_table
 
 NEIGHBOURS = 10
@@ -120,13 +121,15 @@ def draw_embedding_maps(
         Where a store or the table cannot be read or the two do not agree.
     """
     check_outputs(outputs)
-    tiles = LabelledTiles.from_table(read_tile_table(table), card.labels, card.task)
+    frame = read_tile_table(table)
+    check = partial(check_tiles, table, frame, dataset=card.name)
+    tiles = LabelledTiles.from_table(frame, card.labels, card.task)
     rows = _rows_to_show(tiles, settings.map_points, card.name)
     with style():
         if len(rows) < FEWEST_TILES:
             figure = note_that_nothing_is_shown("Too few labelled tiles for a map.")
         else:
-            figure = _draw(views, tiles, rows, card, settings.map)
+            figure = _draw(views, check, tiles, rows, card, settings.map)
         save(figure, outputs, settings.dpi)
 
 
@@ -188,17 +191,15 @@ def _rows_to_show(tiles: LabelledTiles, most: int, dataset: str) -> Integers:
     return np.sort(derive_rng("map", dataset).choice(rows, most, replace=False))
 
 
-def _read(view: StoreView, tiles: LabelledTiles, rows: Integers) -> Matrix:
+def _read(view: StoreView, check: Callable[[EmbeddingStore], None], rows: Integers) -> Matrix:
     store = EmbeddingStore(view.manifest)
-    if store.tile_ids != [str(i) for i in tiles.tile_ids]:
-        what = "does not hold the tiles of the tile table"
-        fix = "Give the same snakemake command again: it remakes what is older."
-        raise UserError(Problem(str(view.manifest), what, fix))
+    check(store)
     return store.read(view.output, view.strategy)[rows]
 
 
 def _draw(
     views: Sequence[StoreView],
+    check: Callable[[EmbeddingStore], None],
     tiles: LabelledTiles,
     rows: Integers,
     card: DatasetCard,
@@ -213,7 +214,7 @@ def _draw(
     purities: dict[str, Purity] = {}
     with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
         for axes, view in zip(grid.flat, views, strict=False):
-            embeddings = _read(view, tiles, rows)
+            embeddings = _read(view, check, rows)
             purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
             places = project(embeddings, method, card.name)
             _scatter(axes, places, colours, view.name, purities[view.name])

@@ -36,6 +36,7 @@ from transferscope.probes.nearest import fewest_allowed, nearest
 from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.origin import check_tiles
 from transferscope.stores.parquet import read_parquet, read_tile_table
 from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.contact_sheets import (
@@ -135,7 +136,11 @@ def draw_gallery(
         Where a store or the table cannot be read, or a format is not known.
     """
     check_outputs(outputs)
-    labelled = LabelledTiles.from_table(read_tile_table(table), card.labels, card.task)
+    frame = read_tile_table(table)
+    if view is not None:
+        for store in (EmbeddingStore(view.manifest), TileStore(tiles)):
+            check_tiles(table, frame, store, card.name)
+    labelled = LabelledTiles.from_table(frame, card.labels, card.task)
     with style():
         shown = _search(view, labelled, knn, settings.gallery, card.name) if view else None
         if view is None or shown is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from transferscope.probes.head_batch import HeadBatch, HeadRows
 from transferscope.probes.heads import fit_on
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.seeds import derive_seed
+from transferscope.stores.origin import FIX, check_origin
 from transferscope.stores.parquet import write_parquet
 from transferscope.stores.tile_store import TileStore
 from transferscope.training.fabric import training_fabric
@@ -149,9 +150,9 @@ class _Job:
     ) -> _Job:
         store = TileStore(tuned.tiles)
         if list(data.tiles.tile_ids) != store.tile_ids:
-            what = "holds other tiles than the embeddings"
-            fix = "Delete the embedding store and its manifest and run the workflow again."
-            raise UserError(Problem(str(store.path), what, fix))
+            raise UserError(Problem(str(store.path), "holds other tiles than the embeddings", FIX))
+        made_from = {"backbone": tuned.card.name, "tiles_sha256": store.content_sha256}
+        _check_embeddings(data, made_from)
         fabric, settings = training_fabric(compute), probe.settings
         chosen = choose_precision(fabric.device, compute.precision)
         backbone, source = open_backbone(
@@ -165,6 +166,7 @@ class _Job:
             settings.augmentation if settings.augment else None,
             fabric.device,
         )
+        _check_embeddings(data, {"weights_sha256": weights_sha256(backbone)})
         used = np.unique(np.concatenate([_all_rows(d) for d in data.divisions]))
         tiles = TrainingTiles.open(tuned.tiles, used)
         rows = LabelledRows(tiles, data.tiles.matrix, data.is_multi_label)
@@ -259,6 +261,12 @@ class _Job:
         labels = self.data.tiles.matrix[_all_rows(division)]
         digest = hashlib.sha256(labels.tobytes()).hexdigest()
         return fingerprint([self.identity, division.seed, *division.names, rows, digest])
+
+
+def _check_embeddings(data: ProbeData, expected: Mapping[str, str]) -> None:
+    """Check that the embeddings are those of the backbone and the tiles."""
+    if data.store is not None:
+        check_origin(*data.store, expected)
 
 
 def _identity(

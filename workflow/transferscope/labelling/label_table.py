@@ -17,6 +17,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.raw.sheets import LABEL_SEPARATOR, check_label_rows, split_labels
 from transferscope.raw.text_tables import read_table
 from transferscope.runtime.spelling import Likely, quoted
+from transferscope.stores.origin import check_origin
 from transferscope.stores.parquet import read_tile_table, write_parquet
 
 MARKS = ("skip", "unsure")
@@ -34,9 +35,15 @@ def label_table_of(card: DatasetCard, card_path: Path) -> Path:
     ----------
     card, card_path
         A card with `label_table`, and its file.
+
+    Raises
+    ------
+    UserError
+        If the card has none.
     """
     if card.label_table is None:
-        raise ValueError(f"{card.name} has no label table")
+        fix = "Add `label_table:` with the path of the table."
+        raise UserError(Problem(str(card_path), "names no label table", fix))
     return card_path.parent / card.label_table
 
 
@@ -167,7 +174,9 @@ def relabel(
     UserError
         With every problem of the label table, or if the tile table cannot be read.
     """
-    table = with_hand_labels(read_tile_table(tile_table), card, card_path, skip=skip)
+    own = read_tile_table(tile_table)
+    check_origin(tile_table, own.attrs, {"dataset": card.name})
+    table = with_hand_labels(own, card, card_path, skip=skip)
     labelled = int((table["labels"] != "").sum())
     logger.info("%s: %d of %d tiles have labels", card.name, labelled, len(table))
     write_parquet(table, output, {"dataset": card.name})

@@ -16,8 +16,10 @@ from transferscope.errors import Problem, UserError
 from transferscope.pretraining.leakage import groups_left_out, numbered, visible_rows
 from transferscope.pretraining.methods.base import Batch
 from transferscope.runtime.seeds import derive_rng
-from transferscope.stores.manifest import TILES_FORMAT, Manifest, digest_of_ids
+from transferscope.stores.manifest import digest_of_ids
+from transferscope.stores.origin import check_tiles
 from transferscope.stores.parquet import read_tile_table
+from transferscope.stores.tile_store import TileStore
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
 from transferscope.training.tiles import TrainingTiles, scaled
@@ -71,13 +73,9 @@ class TrainingDataset:
             Where store and table do not agree, or nothing is left.
         """
         table = read_tile_table(source.table)
+        store = TileStore(source.tiles)
+        check_tiles(source.table, table, store, source.dataset)
         rows = visible_rows(table, left_out)
-        manifest = Manifest.read(source.tiles, TILES_FORMAT)
-        if digest_of_ids(table["tile_id"].tolist()) != manifest.ids_sha256:
-            fix = "Delete the store and its manifest and run the workflow again."
-            raise UserError(
-                Problem(str(source.table), f"holds other tiles than {source.tiles}", fix)
-            )
         if len(rows) < least:
             what = f"{len(rows)} tiles are left to train on, once the test groups are left out"
             raise UserError(Problem(str(source.tiles), what, "Set exclude_test_groups to false."))
@@ -86,7 +84,7 @@ class TrainingDataset:
             tiles=TrainingTiles.open(source.tiles, rows),
             groups=table["group"].to_numpy()[rows],
             labels=table["labels"].to_numpy()[rows],
-            content=manifest.content_sha256,
+            content=store.content_sha256,
             n_groups_left_out=len(set(table["group"]) & set(left_out)),
         )
 

@@ -55,12 +55,11 @@ def groups_left_out(settings: Pretraining) -> set[str]:
         return set()
     evaluated = [(each.table, each.splits) for each in settings.also_evaluated]
     evaluated += [(each.table, each.splits) for each in settings.sources if each.splits]
-    return set().union(
-        *(
-            groups_tested(read_tile_table(table), read_splits(splits), settings.held_out)
-            for table, splits in evaluated
-        )
-    )
+    tested: set[str] = set()
+    for path, splits in evaluated:
+        table = read_tile_table(path)
+        tested |= groups_tested(table, read_splits(splits, table), settings.held_out)
+    return tested
 
 
 def visible_rows(table: pd.DataFrame, left_out: Collection[str]) -> IntArray:
@@ -95,7 +94,8 @@ def confirmed(leakage: Leakage, table: Path, splits: Path) -> Leakage:
     """
     if not isinstance(leakage, LeakageByName):
         return leakage
-    tested = groups_tested(read_tile_table(table), read_splits(splits))
+    tiles = read_tile_table(table)
+    tested = groups_tested(tiles, read_splits(splits, tiles))
     if any(tested & set(read_tile_table(path)["group"]) for path in leakage.named_in):
         return Leakage(seen_in_training=leakage.seen_in_training, only=leakage.only)
     return Leakage()

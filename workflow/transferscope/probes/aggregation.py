@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.jobs import AggregateProbe
-from transferscope.config.probed import output_of
+from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregationMethod, SplitSettings
 from transferscope.errors import user_error
 from transferscope.probes.evaluation import (
@@ -37,6 +37,7 @@ from transferscope.probes.score_table import HALF_COLUMNS, SCORE_COLUMNS
 from transferscope.probes.variants import FIELDS, TILE, VARIANT, Variant, variants_of
 from transferscope.runtime.arrays import Floats32, Integers, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.origin import check_store, check_tiles
 from transferscope.stores.parquet import parquet_parts, read_tile_table, write_parquet
 
 logger = logging.getLogger(__name__)
@@ -217,9 +218,12 @@ def read_fields(
     table
         Tile table of the fields; its labels are not read.
     """
-    store = EmbeddingStore(manifest)
-    embeddings = store.read(output_of(representation), channels)
-    return embeddings, LabelledTiles.from_table(read_tile_table(table), [], "multi-label")
+    store, tiles = EmbeddingStore(manifest), read_tile_table(table)
+    probed = Probed("", representation, channels)
+    check_store(manifest, store.attributes, probed)
+    check_tiles(table, tiles, store)
+    embeddings = store.read(probed.output, channels)
+    return embeddings, LabelledTiles.from_table(tiles, [], "multi-label")
 
 
 def _heads(probe: AggregateProbe) -> list[Callable[[ProbeData, Sink], ResultTables]]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
-from transferscope.config.probed import output_of
+from transferscope.config.probed import Probed
 from transferscope.config.vocabulary import Metric
 from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
@@ -35,9 +35,10 @@ from transferscope.probes.score_table import (
     SIZES,
     VALIDATION_SCORE,
 )
-from transferscope.probes.splits import TEST, TRAIN, VALIDATION, read_splits
+from transferscope.probes.splits import LABELS, TEST, TRAIN, VALIDATION, origin_of, read_splits
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers, Values
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.origin import check_origin, check_store, check_tiles
 from transferscope.stores.parquet import parquet_parts, read_tile_table, write_parquet
 
 Sink = Callable[[pd.DataFrame], None]
@@ -124,6 +125,8 @@ class ProbeData:
         What the backbone saw of the dataset in training.
     number_format
         From `EmbeddingStore.number_format`: what the store's number format does to neighbours.
+    store
+        Manifest and metadata of the embedding store; None: there is none.
     """
 
     embeddings: Floats32
@@ -133,6 +136,7 @@ class ProbeData:
     identity: Mapping[str, str]
     leakage: Leakage = field(default_factory=Leakage)
     number_format: Mapping[str, Any] | None = None
+    store: tuple[Path, Mapping[str, Any]] | None = None
 
     @classmethod
     def of(
@@ -195,22 +199,22 @@ class ProbeData:
         Raises
         ------
         UserError
-            If a file is missing or damaged, if store and table have different tiles, or if an
-            embedding is not finite.
+            If a file is missing or damaged, if store, tables and card do not belong together, or if
+            an embedding is not finite.
         """
         store = EmbeddingStore(manifest)
         table = read_tile_table(tile_table)
-        if table["tile_id"].tolist() != store.tile_ids:
-            what = f"holds other tiles than {tile_table.name}"
-            fix = "Delete the store and its manifest and run the workflow again."
-            raise user_error(manifest, what, fix)
-        output = output_of(representation)
-        embeddings = store.read(output, channels)
+        check_tiles(tile_table, table, store, card.name)
+        probed, named = Probed(card.name, representation, channels), {"dataset": card.name}
+        check_store(manifest, store.attributes, probed)
+        made = read_splits(splits, table)
+        check_origin(splits, made.attrs, {**named, LABELS: origin_of(table)[LABELS]})
+        embeddings = store.read(probed.output, channels)
         _check_finite(embeddings, store)
         identity = {"dataset": card.name, "backbone": representation, "channels": channels}
-        made = read_splits(splits)
         data = cls.of(embeddings, table, made, fractions, metrics, identity, leakage)
-        return replace(data, number_format=store.number_format(output, channels))
+        form = store.number_format(probed.output, channels)
+        return replace(data, number_format=form, store=(manifest, store.attributes))
 
     @property
     def is_multi_label(self) -> bool:

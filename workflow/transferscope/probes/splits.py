@@ -22,10 +22,14 @@ from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.labels import LabelledTiles, joint_labels, label_problems
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
+from transferscope.stores.manifest import digest_of_ids
+from transferscope.stores.origin import check_origin
 from transferscope.stores.parquet import read_parquet, write_parquet
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 ROLES = np.array([TRAIN, VALIDATION, TEST], dtype=object)
+# Digests in the metadata: of the tiles with their groups and fields, and of their labels.
+TILES, LABELS = "tiles_sha256", "labels_sha256"
 COLUMNS = ["scheme", "seed", "fold", "row", "role", "share"]
 UNIT_NAMES = {"group": "groups", "image": "fields of view"}
 SEED_LIMIT = 2**32
@@ -170,8 +174,8 @@ def make_splits(
     -------
     pd.DataFrame
         Columns `COLUMNS`; a row is in fraction f if share < f. `attrs` hold `classes`,
-        `dropped_classes`, `task` and `validation_unit` ("group", "fov" or "none", for each
-        "scheme/seed/fold").
+        `dropped_classes`, `task`, `validation_unit` ("group", "fov" or "none", for each
+        "scheme/seed/fold"), `dataset` and `origin_of` the table.
 
     Raises
     ------
@@ -196,13 +200,25 @@ def make_splits(
                 parts.append(part)
                 validation_unit[f"{scheme}/{seed}/{fold}"] = unit
     splits = pd.concat(parts, ignore_index=True)
-    splits.attrs = {
+    described: dict[str, object] = {
         "classes": classes,
         "dropped_classes": dropped,
         "task": card.task,
         "validation_unit": validation_unit,
+        "dataset": card.name,
     }
+    splits.attrs.update(described | origin_of(tile_table))
     return splits
+
+
+def origin_of(tile_table: pd.DataFrame) -> dict[str, str]:
+    """Return digests of the tiles, groups and fields of a tile table, and of its labels."""
+    tiles = LabelledTiles.from_table(tile_table, [], "multi-label")
+    rows = zip(tiles.tile_ids, tiles.groups, tiles.fovs, strict=True)
+    return {
+        TILES: digest_of_ids(["\t".join(row) for row in rows]),
+        LABELS: digest_of_ids([str(text) for text in tile_table["labels"].fillna("")]),
+    }
 
 
 def divide(
@@ -379,16 +395,28 @@ def write_splits(splits: pd.DataFrame, path: Path) -> None:
     write_parquet(splits[COLUMNS], path, {str(key): value for key, value in splits.attrs.items()})
 
 
-def read_splits(path: Path) -> pd.DataFrame:
+def read_splits(path: Path, tile_table: pd.DataFrame) -> pd.DataFrame:
     """Read a table of `write_splits`, with its `attrs`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tile_table
+        The tiles that it splits, with whatever labels.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged or not a split table.
+        If the file is missing, damaged, not a split table, or splits other tiles.
     """
     splits = read_parquet(path)
     if list(splits.columns) != COLUMNS or "classes" not in splits.attrs:
         fix = "Delete it and run the workflow again."
         raise user_error(path, "is no split table", fix)
+    tiles = origin_of(tile_table)[TILES]
+    # Those of older versions do not say of which tiles they are.
+    is_within = splits["row"].between(0, len(tile_table) - 1).all()
+    said = splits.attrs if is_within else {TILES: ""}
+    check_origin(path, said, {TILES: tiles})
     return splits

@@ -26,53 +26,72 @@ class FoundFiles:
 
 
 def files_below(folder: Path) -> FoundFiles:
-    """Find all files below a folder, except those whose names begin with a dot.
+    """Find all files below a folder, except those in what has a name that begins with a dot.
 
-    A link to a folder is followed, unless it leads into the folder that is walked, or to where
-    another link has led: its files would be found twice, or without an end.
+    Linked folders are walked as well, after all others; no folder is walked twice. A link to a
+    folder that holds the walked one is not followed: it may lead to a whole disk.
 
     Parameters
     ----------
     folder
         The folder.
     """
-    found = FoundFiles()
-    _walk(folder, Path(), {os.path.realpath(folder): "the folder itself"}, found)
+    found, top = FoundFiles(), os.path.realpath(folder)
+    walked: dict[str, str] = {}
+    links = _walk(folder, Path(), "the folder itself", walked, found)
+    while links:
+        link = links.pop(0)
+        real = os.path.realpath(folder / link)
+        there = walked.get(real)
+        if there is None and f"{top}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
+            there = "it, such as the folder itself"
+        if there is not None:
+            found.skipped.append(f'the link "{link.as_posix()}" leads to what is found in {there}')
+            continue
+        links += _walk(folder, link, f'"{link.as_posix()}"', walked, found)
+    found.paths.sort(key=lambda path: (path.parent.parts, path.name))
     return found
 
 
-def _walk(folder: Path, here: Path, walked: dict[str, str], found: FoundFiles) -> None:
-    try:
-        entries = sorted(os.scandir(folder / here), key=lambda entry: entry.name)
-    except OSError as error:
-        found.skipped.append(f'the folder "{here.as_posix()}" cannot be read: {error.strerror}')
-        return
-    inner = []
-    for entry in entries:
-        if _is_folder(entry) and not entry.name.endswith(ZARR):
-            inner.append(entry)
-        elif not entry.name.startswith("."):
-            found.paths.append(here / entry.name)
-    for entry in inner:
-        path = here / entry.name
-        if entry.is_symlink():
-            real = os.path.realpath(entry.path)
-            if there := _walked(real, walked):
-                text = f'the link "{path.as_posix()}" leads to what is found in {there}'
-                found.skipped.append(text)
-                continue
-            walked[real] = f'"{path.as_posix()}"'
-        _walk(folder, path, walked, found)
+def _walk(
+    folder: Path, start: Path, name: str, walked: dict[str, str], found: FoundFiles
+) -> list[Path]:
+    """Walk a folder and those in it, except links, which are returned.
 
-
-def _walked(real: str, walked: dict[str, str]) -> str | None:
-    """Return in which walked folder another one lies, or which lies in it; None: in none."""
-    for other, name in walked.items():
-        if f"{real}{os.sep}".startswith(f"{other.rstrip(os.sep)}{os.sep}"):
-            return name
-        if f"{other}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
-            return f"it, such as {name}"
-    return None
+    Parameters
+    ----------
+    folder, start
+        The folder that was named, and where to start in it.
+    name
+        What is walked, for messages.
+    walked
+        Real path of each folder that was walked -> the name; it is added to.
+    found
+        What was found; it is added to.
+    """
+    links: list[Path] = []
+    waiting = [start]
+    while waiting:
+        here = waiting.pop()
+        there = walked.setdefault(os.path.realpath(folder / here), name)
+        if there != name:
+            found.skipped.append(f'the folder "{here.as_posix()}" is found in {there}, too')
+            continue
+        try:
+            entries = sorted(os.scandir(folder / here), key=lambda entry: entry.name)
+        except OSError as error:
+            found.skipped.append(f'the folder "{here.as_posix()}" cannot be read: {error.strerror}')
+            continue
+        for entry in entries:
+            path = here / entry.name
+            if not _is_folder(entry) or entry.name.endswith(ZARR):
+                if not entry.name.startswith("."):
+                    found.paths.append(path)
+            elif entry.name.startswith("."):
+                found.skipped.append(f'the folder "{path.as_posix()}" is hidden')
+            else:
+                (links if entry.is_symlink() else waiting).append(path)
+    return links
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

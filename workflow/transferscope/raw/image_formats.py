@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -132,7 +133,8 @@ def kind_of(path: RawFile) -> str:
         if start.startswith(magics):
             return kind
     if start.startswith(PACKED):
-        raise problem_with(path, "is packed (gzip)", "Unpack it, for instance with `gunzip -k`.")
+        fix = f"Unpack it: {shlex.join(['gunzip', '-k', str(path)])}"
+        raise problem_with(path, "is packed (gzip)", fix)
     what = "the file is empty" if not start else "not an image of a known format"
     raise problem_with(path, what, "Known: TIFF, OME-TIFF, PNG, JPEG, OME-Zarr.")
 
@@ -144,7 +146,9 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
         return found
     what = f"holds {found.name} values, not {' or '.join(types)}"
     fix = "Export it as 8- or 16-bit unsigned integers."
-    if found.kind == "f":
+    if tuple(types) == MASK_TYPES:
+        fix = "Save the numbers of its cells as uint16, or uint32 for more than 65,535."
+    elif found.kind == "f":
         fix = (
             "Floats have no fixed black and white and may hold NaN: export the raw camera "
             "values, or scale them yourself and save as uint16."

@@ -46,6 +46,7 @@ COLOURS = {
     10: "CIELAB colours",
     32803: "the mosaic of a colour sensor",
 }
+SAVE_MASK = "Save it as PNG or TIFF, without losses."
 JPEG_COMPRESSIONS = {6, 7, 33007, 34892}
 WHOLE_BYTES = 8
 RAMP_TOLERANCE = 0.02 * 65535
@@ -219,6 +220,8 @@ def _check_colours(path: RawFile, keyframe: Any, *, mask: bool) -> bool:
         raise turned(path, orientation.value)
     if photometric == YCBCR and keyframe.compression in JPEG_COMPRESSIONS:
         return False  # decoded to RGB
+    if mask and keyframe.compression in JPEG_COMPRESSIONS:
+        raise problem_with(path, "is compressed as JPEG, which blurs numbers", SAVE_MASK)
     if mask:
         if photometric not in {WHITE_IS_ZERO, COLOUR_PALETTE, *READ_AS_THEY_ARE}:
             what = f"holds {COLOURS.get(photometric, f'colours of kind {photometric}')}"

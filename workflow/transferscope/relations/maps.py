@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from transferscope.config.channel_strategies import store_strategy
+from transferscope.config.probed import CORRECTED_BY
 from transferscope.config.roles import YES, RoleColumns, RoleSettings
 from transferscope.correction.role_checks import roles_in, texts
 from transferscope.errors import UserError, user_error
 from transferscope.raw.text_tables import Finding, as_problems, missing_columns, read_table
 from transferscope.runtime.arrays import Bools, Floats32, Texts
 from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.origin import check_origin, check_tiles
 from transferscope.stores.parquet import read_parquet
 
 METADATA_PREFIX = "Metadata_"
@@ -114,6 +117,11 @@ def read_map(
         if len(table) != len(store):
             what = f"has {len(table)} rows, but {path.name} has {len(store)}"
             raise user_error(tiles, what, "Give the tile table of the same dataset and study.")
+        check_tiles(tiles, table, store)
+        if strategy is not None:
+            corrected = CORRECTED_BY in store.attributes
+            stored = strategy if corrected else store_strategy(strategy)
+            check_origin(path, store.attributes, {"strategy": stored})
         own = _own_columns(place, table, roles)
         values = store.read(output, strategy)
     else:

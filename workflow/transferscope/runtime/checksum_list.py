@@ -20,5 +20,6 @@ def read_list(content: bytes) -> dict[str, str]:
     >>> read_list(b"0a1b  tiles/cells.json")
     {'tiles/cells.json': '0a1b'}
     """
-    parts = (line.partition("  ") for line in content.decode(errors="replace").splitlines())
+    lines = content.decode(errors="replace").split("\n")
+    parts = (line.partition("  ") for line in lines if line)
     return {name: digest for digest, _, name in parts}

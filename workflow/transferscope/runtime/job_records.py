@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.checksum_list import as_list, read_list
+from transferscope.runtime.json_text import parse_json
 
 FIRST, JOB, MADE_FROM, MAKES, BEGUN, LAST = (
     f"# {key}"
@@ -84,22 +86,22 @@ class JobRecord:
         except UnicodeDecodeError as error:
             raise DamagedRecordError("not text") from error
         version = text.partition("\n")[0].removeprefix(f"{FIRST} ")
-        if version.isdecimal() and int(version) > VERSION:
+        if re.fullmatch(r"[1-9][0-9]{0,8}", version) and int(version) > VERSION:
             raise NewerRecordError(version)
         body, last, sum_ = text.rpartition(f"{LAST} ")
         if not last or sum_ != f"{_sha256(body)}\n":
             raise DamagedRecordError("differs from its own checksum")
-        lines = body.splitlines()
+        lines = body.split("\n")[:-1]
         said = {key: _values(lines, key) for key in (JOB, MADE_FROM, MAKES)}
         if said[JOB] != [job]:
-            raise DamagedRecordError(f"is that of {said[JOB][0]}")
+            raise DamagedRecordError(f"is that of {', '.join(said[JOB]) or 'no job'}")
+        try:
+            made_from = dict(parse_json("\n".join(said[MADE_FROM])))
+        except (ValueError, TypeError):
+            raise DamagedRecordError("does not say what the job was made from") from None
         sums = "".join(f"{line}\n" for line in lines if not line.startswith("#"))
-        return cls(
-            job,
-            json.loads(said[MADE_FROM][0]),
-            tuple(said[MAKES]),
-            None if BEGUN in lines else read_list(sums.encode()),
-        )
+        ended = None if BEGUN in lines else read_list(sums.encode())
+        return cls(job, made_from, tuple(said[MAKES]), ended)
 
 
 def _values(lines: list[str], key: str) -> list[str]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from transferscope.errors import Problem, UserError
@@ -140,6 +143,30 @@ def read_bounded(path: Path, most: int, what: str) -> bytes:
         fault = f"is larger than {most / 2**20:.0f} MiB, which {what} never is"
         raise UserError(Problem(str(path), fault, "Give the right file."))
     return content
+
+
+def odd_files(folder: Path) -> Iterator[Problem]:
+    """Yield the problem of each pipe, socket and device below a folder: to open one may not end."""
+    waiting = [folder]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False) and (
+                    kind := _odd_kind(Path(entry.path))
+                ):
+                    remove = f"Remove it: {shlex.join(['rm', entry.path])}"
+                    yield Problem(entry.path, f"is {kind}, not a file", remove)
+
+
+def _odd_kind(path: Path) -> str | None:
+    """Return what a path is that is neither file nor folder, links followed."""
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        return None
+    return None if kind in (stat.S_IFREG, stat.S_IFDIR) else KINDS.get(kind, "no file")
 
 
 def _problem(path: Path, error: OSError | ValueError) -> Problem:

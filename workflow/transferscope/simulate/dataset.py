@@ -29,6 +29,10 @@ UM_PER_CM = 1e4
 Progress = Callable[[int, int], None]
 
 
+class ImpossibleSettingError(ValueError):
+    """A number that is out of bounds."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """All FOVs of one protein: large enough a piece to be worth sending to a process."""

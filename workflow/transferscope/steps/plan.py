@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
 from transferscope.steps import data, embed, probe, relate, results
 from transferscope.steps.step import Step
+from transferscope.study.run_command import run_command
 from transferscope.study.study import Study
 
 
@@ -76,8 +77,14 @@ class Plan:
                     found[made_by[path]].add(name)
         return found
 
-    def closing_message(self) -> str:
-        """Say where the results of a finished run are."""
+    def closing_message(self, configs: Sequence[Path | str] = ()) -> str:
+        """Say where the results of a finished run are.
+
+        Parameters
+        ----------
+        configs
+            Files of the study that the run was given.
+        """
         paths = self.paths
         if not all(target.exists() for target in self.targets()):
             return (
@@ -95,7 +102,8 @@ class Plan:
             lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
-        command = shlex.join(["snakemake", "--report", str(paths.root / "report.html")])
+        report_file = str(paths.root / "report.html")
+        command = run_command("--cores", "1", "--report", report_file, configs=configs)
         report = f"  One page to share: {command}"
         return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from transferscope.correction.harmonising import check_installed as check_harmon
 from transferscope.correction.role_checks import role_problems, roles_in
 from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
 from transferscope.costs.sizes import find_cost
+from transferscope.datasets.inputs import fetch_inputs
 from transferscope.errors import Problem, UserError
 from transferscope.labelling.label_table import (
     check_label_table,
@@ -46,6 +48,8 @@ from transferscope.tiles.published import TABLE, PublishedTiles
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
 MAX_FILES_OPENED = 10_000
+# A wildcard of Snakemake, with or without a constraint.
+WILDCARD = re.compile(r"\{\s*\w+\s*(,.*)?\}")
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
@@ -93,6 +97,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     """
     passed = passed or Passed()
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
+    problems += _check_braces(study)
     problems += _judged(study, _check_names(study))
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
@@ -115,6 +120,22 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
             problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
+
+
+def _check_braces(study: Study) -> list[Problem]:
+    """Return the files that Snakemake cannot be told: it has no way to write a brace."""
+    located = study.all_datasets.values()
+    files = [*(each.path for each in located), *(each.path for each in study.backbones.values())]
+    files += [study.sheet_of(each.card.name) for each in located if each.card.sheet is not None]
+    files += [label_table_of(each.card, each.path) for each in located if each.card.label_table]
+    for each in located:
+        files += fetch_inputs(each.card, each.path) if each.card.fetch is not None else []
+    with suppress(UserError):  # reported elsewhere
+        for ref in study.config.relations.sources:
+            files += source_files(ref, card_roots())
+    what = "has a name in braces in its path, which Snakemake takes for a wildcard"
+    fix = "Rename the file or folder."
+    return [Problem(str(path), what, fix) for path in files if WILDCARD.search(str(path))]
 
 
 def _judged(study: Study, alike: list[Problem]) -> list[Problem]:

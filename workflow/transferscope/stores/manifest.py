@@ -129,6 +129,8 @@ class Manifest:
             manifest._check_types()
         except FileNotFoundError:
             raise _unreadable(path, "the manifest does not exist") from None
+        except OSError as error:
+            raise _unreadable(path, f"the manifest cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise _unreadable(path, "the manifest is damaged") from None
         if manifest.format != expected_format:

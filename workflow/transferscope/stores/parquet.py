@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transferscope.errors import user_error
 from transferscope.runtime.atomic_files import replacing
+from transferscope.runtime.json_text import parse_json
 from transferscope.transport.access import PUBLISH_AGAIN
 from transferscope.transport.files import RawFile
 
+# Least size in memory of a value of a column.
+LEAST_BYTES = 8
 METADATA_KEY = b"transferscope"
 # Columns that every table of tiles has.
 TILE_COLUMNS = ("tile_id", "group", "labels")
@@ -103,11 +107,18 @@ def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
     try:
         # Absolute, because what looks like a URL would be taken for one.
         source = path.absolute() if isinstance(path, Path) else BytesIO(path.read_bytes())
+        # Rows that repeat take no place in a file, and all of theirs in memory.
+        rows, columns = pq.read_metadata(source).num_rows, pq.read_schema(source).names
+        if rows * len(columns) * LEAST_BYTES > psutil.virtual_memory().total:
+            raise ValueError(f"its {rows:,} rows are more than this machine's memory holds")
         table = pq.read_table(source)
+        metadata = parse_json((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata are no mapping")
     except FileNotFoundError:
         fix = "Run the workflow again: it makes missing files."
         raise user_error(path, "the table does not exist", fix) from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         remake = "Delete it and run the workflow again."
         fix = remake if isinstance(path, Path) else PUBLISH_AGAIN
         raise user_error(path, f"not a readable table: {error}", fix) from None
@@ -115,7 +126,7 @@ def read_parquet(path: RawFile, needs: Sequence[str] = ()) -> pd.DataFrame:
         what = f"has no column {', '.join(missing)}; it is another kind of table"
         raise user_error(path, what, "Give the right table.")
     frame: pd.DataFrame = table.to_pandas()
-    frame.attrs = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    frame.attrs = metadata
     return frame
 
 

@@ -25,6 +25,7 @@ from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.runtime.atomic_files import make_folder, replacing
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
+from transferscope.stores.origin import check_tiles
 from transferscope.stores.parquet import read_tile_table
 from transferscope.stores.tile_store import TileStore
 
@@ -71,6 +72,7 @@ def draw_contact_sheets(
         Where store or table are missing or damaged.
     """
     store, table = TileStore(tiles), read_tile_table(tile_table)
+    check_tiles(tile_table, table, store, card.name)
     emptied(output)
     labels = table["labels"].map(split_labels)
     rows_of = {c: np.flatnonzero(labels.map(lambda row, c=c: c in row)) for c in card.labels}

@@ -39,6 +39,7 @@ from urllib3.util import Retry
 
 from transferscope.runtime.atomic_files import make_folder, move_into_place, replacing
 from transferscope.transport.checksums import Checksum
+from transferscope.transport.logins import HOW, LoginSession
 from transferscope.transport.patience import Patience
 
 CHUNK_BYTES = 1 << 15
@@ -113,8 +114,8 @@ Advance = Callable[[int], object]
 
 
 def new_session() -> requests.Session:
-    """Return an HTTP session with a user agent; use one per thread."""
-    session = requests.Session()
+    """Return an HTTP session with a user agent and the user's logins; use one per thread."""
+    session = LoginSession()
     session.headers["User-Agent"] = f"transferscope/{version('transferscope')}"
     # Compressed in transfer, a file would differ in length from its Content-Length.
     session.headers["Accept-Encoding"] = "identity"
@@ -244,6 +245,8 @@ class _Part:
             return response
         response.close()
         reason = f"the server answered {status} {response.reason}"
+        if status == requests.codes.unauthorized:
+            reason += f" ({HOW})"
         if status in RETRIED_STATUS:
             raise _TryFailedError(reason, answer=response.raw)
         raise DownloadError(self._wanted.url, reason)

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from transferscope.errors import SECRET_NAMES, masked, user_error
+from transferscope.errors import masked, secret_parameter, user_error
 
 AMAZON = "https://{bucket}.s3.amazonaws.com"
 # Schemes of addresses that are downloaded.
@@ -191,10 +191,8 @@ def secret_in(url: str) -> str | None:
     protocol = url.partition(MARK)[0].lower()
     if "@" in unquote(parts[0]) and protocol not in ("abfs", "abfss"):
         return 'holds a user or a token (before "@"), which belongs in the environment'
-    for part in re.split(r"[?#&;]", url)[1:]:
-        name = unquote(part.partition("=")[0])
-        if "=" in part and re.split(r"[-_.]", name.lower())[-1] in SECRET_NAMES:
-            return f"holds a secret ({name}), which belongs in the environment"
+    if name := secret_parameter(url):
+        return f"holds a secret ({name}), which belongs in the environment"
     return None
 
 

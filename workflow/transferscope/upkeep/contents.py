@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
     Raises
     ------
     UserError
-        If there are no results yet.
+        If there are no results yet, or some of them are links.
     """
     root = study.paths.root
     files = sorted(_files(study.paths, stores=stores))
@@ -118,9 +119,36 @@ def results(study: Study, prefix: str = "", *, stores: bool) -> list[Item]:
     listing = Listing.of(study.paths)
     sums = {path: listed.sha256 for path, listed in listing.files.items()}
     sums |= _recorded_sums(root) if stores else {}
+    linked = _linked(study.paths, {path for path in sums if path.exists()} - set(files))
+    if linked:
+        raise UserError(linked)
     return [
         Item(prefix + path.relative_to(root).as_posix(), path, sums.get(path)) for path in files
     ]
+
+
+def _linked(paths: StudyPaths, left_out: set[Path]) -> list[Problem]:
+    """Return the links that results are, or lie behind: links are not followed to be sent."""
+    parts: set[Path] = set()
+    for path in left_out:
+        within = [path, *path.parents]
+        within = within[: within.index(paths.root)]
+        parts |= {part for part in within if part.is_symlink()}
+    return [
+        Problem(
+            str(part),
+            "is a link, and what it leads to would be left out",
+            f"Put the copy in its place: {_in_place(part)}",
+        )
+        for part in sorted(parts)
+    ]
+
+
+def _in_place(link: Path) -> str:
+    """Return a command that puts what a link leads to in the place of the link."""
+    there, new = str(link.resolve()), f"{link}.copy"
+    copied = shlex.join(["cp", "-a", there, new])
+    return f"{copied} && {shlex.join(['rm', str(link)])} && {shlex.join(['mv', new, str(link)])}"
 
 
 def check_current(study: Study) -> None:

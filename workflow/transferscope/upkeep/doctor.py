@@ -141,11 +141,14 @@ def _locks(results: Path) -> Check:
 def _hub() -> Check:
     import requests
 
+    from transferscope.transport.download import new_session
+
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         fix = "Unset HF_HUB_OFFLINE to download weights."
         return Check("model hub", WARNING, "switched off by HF_HUB_OFFLINE", fix)
     try:
-        requests.head(HUB, timeout=HUB_SECONDS).raise_for_status()
+        with new_session() as session:
+            session.head(HUB, timeout=HUB_SECONDS).raise_for_status()
     except requests.RequestException as error:
         fix = "Backbones whose weights are on this machine still run; see proxies and firewalls."
         return Check("model hub", WARNING, f"{HUB}: {type(error).__name__}", fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 import tarfile
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from transferscope.runtime.checksum_list import CHECKSUMS, as_list, read_list
 from transferscope.study.study import Study
 from transferscope.upkeep.contents import Item, altered, check_current, descriptions, results
 
+SUFFIX = ".tar"
+# Programs that compress -> the first bytes of their files.
+COMPRESSED = {
+    "gzip": b"\x1f\x8b",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ\0",
+    "zstd": b"\x28\xb5\x2f\xfd",
+}
 NO_FILE = "is not a plain file"
 # Long names; the sizes of large files.
 PAX_KEYS = {"path", "size"}
@@ -42,6 +51,7 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     UserError
         If the study has no results yet, or the archive cannot be written.
     """
+    _check_place(study, archive)
     check_current(study)
     sums: dict[str, str] = {}
     problems: list[Problem] = []
@@ -71,6 +81,39 @@ def export(study: Study, archive: Path, *, stores: bool) -> int:
     return len(sums)
 
 
+def _check_place(study: Study, archive: Path) -> None:
+    """Refuse a name by which no archive is known, and a place that the next one would pack."""
+    if archive.suffix != SUFFIX:
+        fix = f"Name it {archive.with_suffix(SUFFIX)}, for instance."
+        raise UserError(Problem(str(archive), f"the name of an archive ends with {SUFFIX}", fix))
+    if archive.resolve().is_relative_to(study.paths.root.resolve()):
+        what = "lies in the results of the study, which are what is packed"
+        raise UserError(Problem(str(archive), what, "Write it elsewhere."))
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is an archive, by its name or by its first bytes.
+
+    Raises
+    ------
+    UserError
+        If it is a compressed one.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(tarfile.BLOCKSIZE)
+    except OSError:
+        start = b""
+    for program, mark in COMPRESSED.items():
+        if start.startswith(mark):
+            plain = str(path.with_suffix("")) if path.stem.endswith(SUFFIX) else f"{path}{SUFFIX}"
+            plain += SUFFIX if Path(plain).exists() else ""
+            fix = f"{program} -dc {shlex.quote(str(path))} > {shlex.quote(plain)}"
+            what = "is compressed, and archives of studies are not: nothing of it was checked"
+            raise UserError(Problem(str(path), what, f"Uncompress it first: {fix}"))
+    return path.suffix == SUFFIX or start[257:262] == b"ustar"
+
+
 def verify_archive(archive: Path) -> int:
     """Compare every file in an archive with its checksum, without unpacking it.
 
@@ -92,6 +135,9 @@ def verify_archive(archive: Path) -> int:
         what = f"holds no {CHECKSUMS}: it is truncated, or not an export of a study"
         raise UserError([Problem(str(archive), what, "Export the study again."), *problems])
     expected = read_list(listing)
+    if len(expected) != listing.count(b"\n") or "" in expected or not expected:
+        what = "has lines without a file, or a file twice" if expected else "is empty"
+        problems.append(Problem(f"{archive}, {CHECKSUMS}", what, "Export the study again."))
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             problems.append(Problem(f"{archive}, {name}", "is missing"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.config.paths import StudyPaths
-from transferscope.config.probed import backbone_of, correction_of
+from transferscope.config.probed import CORRECTED_BY, UNCORRECTED, Probed
 from transferscope.steps.plan import Plan
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import StoreReader
@@ -36,7 +36,7 @@ def differences(
             expected = _of_embeddings(manifest, tiles, plan)
         for key, value in expected.items():
             # Stores of older versions do not say everything.
-            found = reader.attributes.get(key, value)
+            found = reader.attributes.get(key, UNCORRECTED if key == CORRECTED_BY else value)
             if found != value:
                 yield manifest, f"its {key} is {found}, not {value}"
         if isinstance(reader, EmbeddingStore):
@@ -55,11 +55,8 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
 
 
 def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
-    representation = manifest.parent.name
-    backbone = backbone_of(representation)
-    expected: dict[str, Any] = {"backbone": backbone, "strategy": manifest.stem}
-    if correction_of(representation) is not None:
-        expected["representation"] = representation
+    probed = Probed(manifest.parents[1].name, manifest.parent.name, manifest.stem)
+    backbone, expected = probed.backbone, dict[str, Any](probed.origin)
     if tiles is not None:
         expected["tiles_sha256"] = tiles.content_sha256
     backbones = plan.study.backbones if plan is not None else {}

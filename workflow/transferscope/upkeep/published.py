@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.runtime.checksum_list import CHECKSUMS
+from transferscope.stores.manifest import store_of
 from transferscope.stores.reader import StoreReader
 from transferscope.transport.access import REQUESTS
 from transferscope.transport.publications import Publication
@@ -25,11 +27,14 @@ class Sound:
     ----------
     files, stores, blocks
         Numbers of each; files are those outside the stores.
+    others
+        Files in a folder that were not sent; they are not verified.
     """
 
     files: int
     stores: int
     blocks: int
+    others: list[str]
 
 
 def verify_published(place: str) -> Sound:
@@ -54,19 +59,33 @@ def verify_published(place: str) -> Sound:
         (name, reader_of(name)) for name, faults in zip(names, found, strict=True) if not faults
     ]
     manifests = [(name, kind) for name, kind in intact if kind is not None]
-    blocks = []
+    blocks, others = [], list[str]()
 
     def check_store(name: str, kind: type[StoreReader]) -> None:
         manifest = joined(place, name)
         reader = kind(manifest if is_url(place) else Path(manifest))
         blocks.append(reader.blocks)
         reader.check()
+        strange = reader.strange_files()
+        others.extend((store_of(Path(name)) / one).as_posix() for one in strange)
 
     for name, kind in manifests:
         problems += _problems(partial(check_store, name, kind))
     if problems:
         raise UserError(problems)
-    return Sound(len(names), len(manifests), sum(blocks))
+    stores = {store_of(Path(name)) for name, _ in manifests}
+    others += [] if is_url(place) else _others(Path(place), {CHECKSUMS, *names}, stores)
+    return Sound(len(names), len(manifests), sum(blocks), others)
+
+
+def _others(folder: Path, names: set[str], stores: set[Path]) -> list[str]:
+    """Return the files in a folder that its list does not name, and that are in no store."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return [
+        path.as_posix()
+        for path in paths
+        if path.as_posix() not in names and stores.isdisjoint(path.parents)
+    ]
 
 
 def _problems(check: Callable[[], object]) -> list[Problem]:

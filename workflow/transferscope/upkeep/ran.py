@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -93,7 +94,7 @@ def hold_results(paths: StudyPaths) -> None:
     Raises
     ------
     UserError
-        If another run holds it.
+        If another run holds it, or the lock is another user's.
     """
     lock, holder = FileLock(paths.root / ".run.lock"), paths.root / ".run"
     try:
@@ -105,12 +106,21 @@ def hold_results(paths: StudyPaths) -> None:
         what = f"another run writes these results ({who})"
         fix = "Wait until it has ended, then give the same command again."
         raise UserError(Problem(str(paths.root), what, fix)) from None
+    except PermissionError:
+        what = "another user's run has made this lock, and this user may not write it"
+        removal = shlex.join(["rm", "-f", lock.lock_file])
+        shared = shlex.join(["chmod", "g+w", lock.lock_file])
+        fix = f"As that user: {shared}; or, if no run is in progress: {removal}"
+        raise UserError(Problem(lock.lock_file, what, fix)) from None
     except (OSError, NotImplementedError) as error:
         message = "%s: the file system has no locks (%s): never start two runs there at once"
         logger.warning(message, paths.root, error)
         return
     _held.append(lock)
-    holder.write_text(f"{socket.gethostname()}, process {os.getpid()}, in {Path.cwd()}\n")
+    # Only for the message to another run; the file may be another user's.
+    with suppress(OSError):
+        holder.unlink(missing_ok=True)
+        holder.write_text(f"{socket.gethostname()}, process {os.getpid()}, in {Path.cwd()}\n")
 
 
 def read_record(paths: StudyPaths) -> RunRecord | None:
