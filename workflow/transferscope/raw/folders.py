@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferscope.raw.places import oddity_of
+
 ZARR = ".zarr"
 
 
@@ -52,7 +54,10 @@ def _walk(folder: Path, here: Path, walked: dict[str, str], found: FoundFiles) -
         if _is_folder(entry) and not entry.name.endswith(ZARR):
             inner.append(entry)
         elif not entry.name.startswith("."):
-            found.paths.append(here / entry.name)
+            if oddity := oddity_of(entry.path):
+                found.skipped.append(f'"{(here / entry.name).as_posix()}" is {oddity}')
+            else:
+                found.paths.append(here / entry.name)
     for entry in inner:
         path = here / entry.name
         if entry.is_symlink():

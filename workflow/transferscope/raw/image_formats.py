@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ import zarr
 from transferscope.errors import UserError
 from transferscope.raw.headers import MAKE_AGAIN, Header, Note, check_size, problem_with
 from transferscope.raw.jpeg_files import jpeg_header, read_jpeg
+from transferscope.raw.places import oddity_of
 from transferscope.raw.png_files import START, png_header, read_png
 from transferscope.raw.tiff_files import read_tiff, tiff_header
 from transferscope.raw.zarr_images import (
@@ -123,6 +125,8 @@ def kind_of(path: RawFile) -> str:
     """Return the format of a file by its first bytes; a folder is taken for an OME-Zarr."""
     if path.is_dir():
         return "ZARR"
+    if isinstance(path, Path) and (oddity := oddity_of(path)):
+        raise problem_with(path, f"is {oddity}, not a file", "Name a file.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -216,11 +220,21 @@ def _read_zarr(path: RawFile) -> Pixels:
     return pixels
 
 
+def _check_parts(folder: Path) -> None:
+    """Refuse a folder that holds anything but files and folders."""
+    for part in folder.rglob("*"):
+        mode, name = part.lstat().st_mode, part.relative_to(folder)
+        if stat.S_ISLNK(mode):
+            what = f"holds a symbolic link, {name}, which may lead anywhere"
+            raise problem_with(folder, what, "Copy what it points to in its place.")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise problem_with(folder, f"holds {oddity_of(part)}, {name}", "Remove it.")
+
+
 def _full_resolution(path: RawFile) -> _Image:
     """Return an NGFF multiscale image with its first level."""
-    if isinstance(path, Path) and (link := next(filter(Path.is_symlink, path.rglob("*")), None)):
-        what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
-        raise problem_with(path, what, "Copy what it points to in its place.")
+    if isinstance(path, Path):
+        _check_parts(path)
     store = path if isinstance(path, Path) else RemoteStore(path.url)
     group: Any = zarr.open_group(store, mode="r")
     attributes = dict(group.attrs)
