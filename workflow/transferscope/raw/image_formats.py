@@ -32,6 +32,7 @@ from transferscope.raw.zarr_images import (
     axes_of,
     check_levels,
     check_missing,
+    check_scales,
     lost_without_doubt,
     metadata_of,
     missing_chunks,
@@ -107,7 +108,7 @@ def _header(kind: str, path: RawFile, *, mask: bool) -> Header:
     if kind == "TIFF":
         return tiff_header(path, mask=mask)
     if kind == "ZARR":
-        return _zarr_header(path)
+        return _zarr_header(path, mask=mask)
     return png_header(path, mask=mask) if kind == "PNG" else jpeg_header(path)
 
 
@@ -194,8 +195,11 @@ class _Image:
         return missing_chunks(path, self.levels[0], self.array)
 
 
-def _zarr_header(path: RawFile) -> Header:
+def _zarr_header(path: RawFile, *, mask: bool) -> Header:
     image = _full_resolution(path)
+    if not mask and "image-label" in image.attributes:
+        raise problem_with(path, "says that it holds labels, not an image", "Name the image.")
+    check_scales(path, image.attributes["multiscales"][0])
     metadata = metadata_of(image.attributes, image.axes)
     shape = tuple(map(int, image.array.shape))
     header = Header(path, image.axes, shape, np.dtype(image.array.dtype), metadata=metadata)
@@ -231,12 +235,25 @@ def _check_parts(folder: Path) -> None:
             raise problem_with(folder, f"holds {oddity_of(part)}, {name}", "Remove it.")
 
 
+def _group(path: RawFile, store: Any) -> Any:
+    try:
+        # Consolidated metadata may be older than the arrays: on this machine, these are as near.
+        consolidated = False if isinstance(path, Path) else None
+        return zarr.open_group(store, mode="r", use_consolidated=consolidated)
+    except zarr.errors.GroupNotFoundError:
+        fix = "Name the image, such as `name.zarr/0`, or the file in the folder."
+        raise problem_with(path, "is a folder that holds no OME-Zarr", fix) from None
+    except zarr.errors.ContainsArrayError:
+        what = "is an array of Zarr that says nothing of its axes"
+        raise problem_with(path, what, "Name the OME-Zarr that holds it.") from None
+
+
 def _full_resolution(path: RawFile) -> _Image:
     """Return an NGFF multiscale image with its first level."""
     if isinstance(path, Path):
         _check_parts(path)
     store = path if isinstance(path, Path) else RemoteStore(path.url)
-    group: Any = zarr.open_group(store, mode="r")
+    group = _group(path, store)
     attributes = dict(group.attrs)
     attributes = attributes.get("ome", attributes)
     multiscales = attributes.get("multiscales")

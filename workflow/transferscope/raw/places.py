@@ -16,8 +16,10 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
 from transferscope.transport.files import RawFile, RemoteFile
 from transferscope.transport.listing import Entry, Listing, list_folders, measured_folders
-from transferscope.transport.urls import fault_of, is_below, is_url, joined, without_password
+from transferscope.transport.urls import MARK, fault_of, is_below, is_url, joined, without_password
 
+# Of two protocols for one place, one.
+SAME_PLACES = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}
 ODDITIES = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -116,7 +118,7 @@ class Places:
             return _identity(target)
         if target not in self._listing.entries:
             return None
-        return 0, self._numbers.setdefault(target, len(self._numbers))
+        return 0, self._numbers.setdefault(_one_protocol(target), len(self._numbers))
 
     def oddity(self, cell: str) -> str | None:
         """Return what a path of this machine names that is neither a file nor a folder."""
@@ -161,6 +163,12 @@ def absolute_path(path: Path) -> Path:
 def _inside(folder: str) -> str:
     """Return the text with which every path below a folder begins, and its own with a slash."""
     return folder.rstrip(os.sep) + os.sep
+
+
+def _one_protocol(url: str) -> str:
+    """Return a URL with the first of the protocols that name the same place."""
+    protocol, mark, rest = url.partition(MARK)
+    return f"{SAME_PLACES.get(protocol, protocol)}{mark}{rest}"
 
 
 def _parent(url: str) -> str:
