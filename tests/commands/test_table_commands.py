@@ -228,7 +228,7 @@ WORKBOOK = b"PK\x03\x04\x14\x00\x06\x00" + bytes(40)
         (b"SQLite format 3\0" + bytes(9), ".csv", "SQLite"),
         (b"II*\0" + bytes(9), ".csv", "image"),
         (b"\x80\x04\x95", ".csv", "pickle"),
-        (b'"tile_id,labels"\n"P1,er"\n', ".csv", "take these quotes away"),
+        (b'"tile_id,labels"\n"P1,er"\n', ".csv", "whole rows are in quotes"),
         (b"Plate 1,,,\n,,,\ntile_id,labels,a,b\nP1,er,,\n", ".csv", "remove the rows above it"),
         (b"# of 2020, by X\ntile_id,labels,a,b\nP1,er,,\n", ".csv", "remove the rows above it"),
         (b"", ".csv", "empty"),

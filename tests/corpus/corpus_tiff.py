@@ -596,3 +596,26 @@ def imagej_slices_labelled_after_files(folder: Path) -> Fields:
         for name, image in zip("ab", images, strict=True)
     ]
     return Fields(files, list(images))
+
+
+@case
+def tiff_whose_end_was_never_written(folder: Path) -> Fields:
+    image = noise(48, 48)
+    path = tiff(folder / "a.tif", image)
+    with tifffile.TiffFile(path) as file:
+        (offset,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    content = path.read_bytes()
+    kept = count // 2 + 11
+    path.write_bytes(content[: offset + kept] + bytes(count - kept) + content[offset + count :])
+    there = image.copy()
+    there.view("uint8").reshape(-1)[kept:] = 0
+    said = "the last 23 of 48 rows of channel nucleus are 0, .* may not be complete"
+    return read(path, there[None], message=said, channels=channels(1))
+
+
+@case
+def tiff_with_a_black_background(folder: Path) -> Fields:
+    image = np.zeros((48, 48), "uint16")
+    image[8:24, 8:24] = noise(16, 16)
+    path = tiff(folder / "a.tif", image)
+    return read(path, image[None], channels=channels(1))

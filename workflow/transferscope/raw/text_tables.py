@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.raw.table_text import Record, read_records
+from transferscope.raw.table_text import DELIMITERS, Record, read_records
 from transferscope.runtime.spelling import Likely, quoted, variants, visible
 from transferscope.transport.urls import MARK, secret_in, without_password
 
@@ -145,9 +145,11 @@ def _check_header(where: str, header: list[str]) -> Iterator[Problem]:
         title = len(header) > 2 and not any(header[1:])
         fix = NAMES_BELOW if title else "Name it, or remove it."
         yield Problem(where, what, fix)
-    if len(header) == 1 and re.search(r"\S[\s|:]+\S", header[0]):
+    if len(header) == 1 and re.search(r"\S[\s|:,;]+\S", header[0]):
         what = f"the header is one cell: {quoted(header[0])}"
-        yield Problem(where, what, ONE_CELL_FIX)
+        in_quotes = any(delimiter in header[0] for delimiter in DELIMITERS)
+        fix = "If whole rows are in quotes, take these away." if in_quotes else ONE_CELL_FIX
+        yield Problem(where, what, fix)
 
 
 def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Finding]:
@@ -197,8 +199,6 @@ def suggest_column(name: str, columns: Sequence[str]) -> str:
         return found
     for column in columns:
         parts = [part.strip() for part in re.split(r"[\t,;|]", column)]
-        if name in parts and len(columns) == 1:
-            return "Each row is one cell in quotes: take these quotes away."
         if name in parts:
             fix = "Put names that hold a delimiter in quotes, or write a first line such as sep=;"
             return f"The header was split otherwise: {quoted(column)} is one cell of it. {fix}"
