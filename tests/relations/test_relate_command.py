@@ -218,7 +218,7 @@ def test_a_numbered_export_at_an_address_is_read(folder):
     [
         ('a,b\n"x,1\ny,2\nz",3\n', "of several lines"),
         ('a\tb\n"x\t1\ny\t2\n', "never closed"),
-        ("a,b\nx,1\ny\n", "has 1 cell"),
+        ("a,b\nx,1\ny\n", 'has 1 cells, but the header has 2: "y"'),
         ("<!doctype html><p>a,b</p>", "web page"),
     ],
 )

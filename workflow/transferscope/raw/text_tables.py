@@ -172,8 +172,8 @@ def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Findin
             fix = f"{fix} {NAMES_BELOW}"
         line = f" (line {record.line})" if record.line != record.row else ""
         count = len(record.cells)
-        held = f"1 cell, {quoted(record.cells[0][:MOST_SHOWN])}" if count == 1 else f"{count} cells"
-        what = f"has {held}, but the header has {len(header)}{line}"
+        shown = f": {quoted(record.cells[0][:MOST_SHOWN])}" if count == 1 else ""
+        what = f"has {count} cells, but the header has {len(header)}{line}{shown}"
         yield Finding(record.row, "", "length", what, fix)
 
 

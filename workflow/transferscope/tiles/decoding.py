@@ -176,15 +176,14 @@ def black_end(image: Pixels, channels: Sequence[str]) -> str:
         black in other places, too.
     """
     for plane, name in zip(image, channels, strict=True):
-        bright = np.flatnonzero(plane.any(axis=1)) if not plane[-1].any() else []
-        if not len(bright):
+        if plane[-1].any() or not plane.any():
             continue
-        above = plane[: bright[-1]]  # without the row in which it ends
+        end = int(np.flatnonzero(plane.any(axis=1))[-1])
+        above = plane[:end]  # without the row in which it ends
         black = 1 - np.count_nonzero(above) / max(1, above.size)
         if above.size and black < RARELY:
-            last = len(plane) - 1 - int(bright[-1])
             return (
-                f"the last {last} of {len(plane)} rows of channel {name} are 0, but only "
-                f"{100 * black:.1f} % of the pixels above: the file may not be complete"
+                f"the last {len(plane) - 1 - end} of {len(plane)} rows of channel {name} are 0, "
+                f"but only {100 * black:.1f} % of the pixels above: the file may not be complete"
             )
     return ""
