@@ -14,7 +14,7 @@ from typer.testing import Result
 from factories import DATASET_CARD, STUDY, TRAINED, write_raw, write_study, write_yaml
 from table_commands import invoke, message
 from transferscope.errors import UserError
-from transferscope.runtime.spelling import Likely, difference, quoted, skeleton, variants
+from transferscope.runtime.spelling import Likely, difference, quoted, readings, skeleton, variants
 
 NAMES = st.text(st.sampled_from("ABCabgol 1279-éßαöÅ"), min_size=2, max_size=8).map(
     lambda name: " ".join(name.split())
@@ -43,6 +43,13 @@ WAYS = {
     "hyphen": lambda name, n: name.replace("-", "\u2010\u2011\u2212\u2013"[n % 4]),
     "another alphabet": lambda name, n: name.replace("A", "\u0410").replace("o", "\u043e"),
     "quotes": lambda name, n: f'{name}"',
+    "quotes around": lambda name, n: ("'{}'", "\u00ab{}\u00bb", "\u2018{}\u2019")[n % 3].format(
+        name
+    ),
+    "punctuation": lambda name, n: name + ".,:;"[n % 4],
+    "other digits": lambda name, n: name.replace("1", "\u0661").replace("7", "\uff17"),
+    "selector": lambda name, n: put_in(name, "\ufe0f\U000e0100\u2800"[n % 3], n),
+    "Greek capitals": lambda name, n: name.replace("A", "\u0391").replace("B", "\u0392"),
 }
 
 
@@ -50,7 +57,7 @@ WAYS = {
 @given(name=NAMES.filter(len), way=st.sampled_from(sorted(WAYS)), n=st.integers(0, 9))
 def test_what_reads_alike_has_one_skeleton(name: str, way: str, n: int) -> None:
     other = WAYS[way](name, n)
-    assert skeleton(name) == skeleton(other)
+    assert readings(name) & readings(other)
     if other != name:
         assert [spellings.names for spellings in variants([name, other, name])] == [[name, other]]
         assert difference(name, other)
@@ -60,6 +67,10 @@ def test_what_reads_alike_has_one_skeleton(name: str, way: str, n: int) -> None:
     ("first", "second"),
     [
         ("A1", "A2"),
+        ("v1.0", "v1.1"),
+        ("10", "1"),
+        ("A+", "A"),
+        ("TGF\u03b2", "TGFB"),
         ("P01", "P1"),
         ("A-1", "A_1"),
         ("Hsp70", "Hsp70'"),
@@ -77,6 +88,25 @@ def test_any_text_has_a_skeleton_and_is_offered_without_a_failure(first: str, se
     assert skeleton(skeleton(first)) == skeleton(first)
     Likely([first]).of(second)
     quoted(first)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("5'", "5\u2032"),
+        ("5'", "5\u00b4"),
+        ("H2A/B", "H2A\u2215B"),
+        ("1", "1.0"),
+        ("2", "2.00"),
+        ("TGF\u0392", "TGFB"),
+        ("TGF\u0392", "TGF\u03b2"),
+        ("\u0130zmir", "izmir"),
+        ('"A".', "A"),
+    ],
+)
+def test_signs_and_numbers_that_read_alike(first: str, second: str) -> None:
+    assert [list(one.names) for one in variants([first, second])] == [[first, second]]
+    assert difference(first, second)
 
 
 def study(folder: Path, column: str, names: dict[int, str], **changes: object) -> Path:
@@ -216,3 +246,31 @@ def test_a_line_break_is_no_part_of_a_name(
     path = study(tmp_path, column, {1: "P00\nx"})
     said = message(check(path, monkeypatch))
     assert f"row 3, column {column}: 'P00\\nx' holds a control character" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["nan"], "empty cells"),
+        (["None", "<NA>"], "empty cells"),
+        (['="01"'], "formulas"),
+        (["Gr\u00c3\u00bcn"], "wrong encoding"),
+        (["a\ufffdb"], "wrong encoding"),
+        (["Nano", "None1", "Gr\u00fcn", "a=b"], ""),
+    ],
+)
+def test_what_a_program_made_of_names_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], said: str
+) -> None:
+    path = study(tmp_path, "group", dict(enumerate(names)))
+    done = check(path, monkeypatch)
+    assert done.exit_code == 0, done.exception
+    found = [line for line in done.output.splitlines() if "groups look like" in line]
+    assert bool(found) == bool(said)
+    assert all(said in line for line in found)
+
+
+def test_a_perturbation_may_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = check(study(tmp_path, "perturbation", {0: "None", 1: "NA"}), monkeypatch)
+    assert done.exit_code == 0, done.exception
+    assert "look like" not in done.output

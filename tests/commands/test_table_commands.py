@@ -221,6 +221,16 @@ WORKBOOK = b"PK\x03\x04\x14\x00\x06\x00" + bytes(40)
         (b"tile_id|labels\nP1|er\n", ".csv", "header is one cell"),
         (b"tile_id labels\nP1 er\n", ".tsv", "header is one cell"),
         (b"a,b;c\n1,2;3\n4,5;6\n", ".txt", "separated by comma and by semicolon"),
+        (b'[{"tile_id": "P1"}]', ".tsv", "is JSON"),
+        (b'{"tile_id": "P1"}\n{"tile_id": "P2"}\n', ".csv", "is JSON"),
+        (b"\xef\xbb\xbf<table><tr><td>tile_id</td></tr></table>", ".csv", "web page"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(9), ".csv", "HDF5"),
+        (b"SQLite format 3\0" + bytes(9), ".csv", "SQLite"),
+        (b"II*\0" + bytes(9), ".csv", "image"),
+        (b"\x80\x04\x95", ".csv", "pickle"),
+        (b'"tile_id,labels"\n"P1,er"\n', ".csv", "whole rows are in quotes"),
+        (b"Plate 1,,,\n,,,\ntile_id,labels,a,b\nP1,er,,\n", ".csv", "remove the rows above it"),
+        (b"# of 2020, by X\ntile_id,labels,a,b\nP1,er,,\n", ".csv", "remove the rows above it"),
         (b"", ".csv", "empty"),
         (b",,\n,,\n", ".csv", "empty"),
         (b"sep=;\n", ".csv", "empty"),
@@ -341,3 +351,82 @@ def test_columns_that_read_as_one_are_warned_of(folder: Path) -> None:
 def test_labels_that_are_separated_like_columns_are_to_be_quoted(folder: Path) -> None:
     done, _ = read_with("hand labels", folder, b"tile_id;labels\nP1;er;golgi\n", ".csv")
     assert "Quote cells that hold the delimiter" in message(done)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@generated
+@given(at=st.integers(1, 4), times=st.integers(1, 2))
+def test_a_header_that_is_repeated_is_refused(
+    folder: Path, reader: str, at: int, times: int
+) -> None:
+    header, *rows = rows_of(reader)
+    rows = [*rows[:at], *[header] * times, *rows[at:]]
+    done, _ = read_with(reader, folder, text_of([header, *rows], "\t").encode(), ".tsv")
+    assert "repeats the header" in message(done)
+    assert re.search(rf"rows? {at + 2}\b", message(done))
+
+
+SECRET = "hunter2"
+URLS_WITH_SECRETS = st.sampled_from(
+    [
+        "https://me:{}@host/x",
+        "s3://bucket/x?X-Amz-Signature={}",
+        "https://host/x#access_token={}",
+        "https://{}@host/x",
+        "https://me:a/{}@host/x",
+    ]
+)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@generated
+@given(data=st.data(), url=URLS_WITH_SECRETS, before=st.sampled_from(["", "see "]))
+def test_no_secret_of_a_url_is_stored_or_printed(
+    folder: Path, reader: str, data: st.DataObject, url: str, before: str
+) -> None:
+    rows = rows_of(reader)
+    row = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.integers(0, len(rows[0])))  # one too many, too
+    cell = before + url.format(SECRET)
+    rows[row] = [*rows[row][:column], cell, *rows[row][column + 1 :]]
+    done, _ = read_with(reader, folder, text_of(rows, "\t").encode(), ".tsv")
+    assert "Take the secret out of the table" in message(done)
+    assert SECRET not in message(done) + done.output
+
+
+def test_other_urls_are_carried(folder: Path) -> None:
+    rows = rows_of("sample sheet")
+    for row, url in zip(rows[1:], ["https://doi.org/10.1/x", "mailto:a@b.org"], strict=False):
+        row[-1] = url
+    done, found = read_with("sample sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert done.exit_code == 0, done.exception
+    assert found == LABELS
+
+
+@pytest.mark.parametrize("text", ["er,golgi", "er|golgi", "['er', 'golgi']", "er / golgi"])
+def test_labels_that_are_joined_otherwise_are_told_how(folder: Path, text: str) -> None:
+    rows = rows_of("sample sheet")
+    rows[2][3] = text
+    done, _ = read_with("sample sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert 'Separate labels by ";": er;golgi.' in message(done)
+    rows = rows_of("labels of a sheet")
+    rows[2][1] = text
+    done, _ = read_with("labels of a sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert 'Separate labels by ";"' in done.output or "|" in text
+
+
+@pytest.mark.parametrize("text", ["nan", "NA", "None"])
+def test_labels_that_mean_nothing_are_no_class_in_silence(folder: Path, text: str) -> None:
+    rows = rows_of("sample sheet")
+    rows[2][3] = text
+    done, _ = read_with("sample sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert "Leave the cell empty" in message(done)
+
+
+FOVS = ["fov", "", "P1", "P3", "P4"]
+
+
+def test_a_field_is_of_one_group_where_its_name_is_that_of_a_row(folder: Path) -> None:
+    rows = [[*row, fov] for row, fov in zip(rows_of("sample sheet"), FOVS, strict=True)]
+    done, _ = read_with("sample sheet", folder, text_of(rows, "\t").encode(), ".tsv")
+    assert 'fov "P1" is of group' in message(done)

@@ -1,5 +1,6 @@
 """A key that is given twice is an error in whatever YAML is read, by whichever command."""
 
+import json
 import re
 from pathlib import Path
 
@@ -96,6 +97,37 @@ def test_what_another_program_reads_is_left_to_it(tmp_path: Path) -> None:
     path.write_text("a: [")
     check_keys(path)
     check_keys(tmp_path / "none.yaml")
+
+
+@generated
+@given(
+    names=st.lists(st.text("abcdef", min_size=1, max_size=5), min_size=1, max_size=6, unique=True),
+    again=st.integers(0, 5),
+    indent=st.sampled_from([None, 2, "\t"]),
+)
+def test_a_repeated_key_of_json_is_found_whatever_its_indentation(
+    tmp_path: Path, names: list[str], again: int, indent: int | str | None
+) -> None:
+    # Snakemake reads JSON as JSON, in which tabs are allowed, and takes the last of two keys.
+    text = json.dumps(dict.fromkeys(names, 1), indent=indent)
+    path = tmp_path / "study.json"
+    path.write_text(text)
+    check_keys(path)
+    key = names[again % len(names)]
+    path.write_text(text.rstrip("}\n") + f',"{key}": 2}}')
+    with pytest.raises(UserError, match=f"key {key}: the key is given twice"):
+        check_keys(path)
+
+
+@pytest.mark.parametrize("value", ["no", "1", "1.0", "null", "2001-01-01"])
+def test_a_label_that_yaml_takes_for_something_else_is_to_be_quoted(
+    tmp_path: Path, value: str
+) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(f"name: d\nsheet: s.tsv\nchannels: [nucleus]\nlabels: [er, {value}]\n")
+    done = CliRunner().invoke(app, f"splits --table {path} --splits s --card {path}".split())
+    assert "labels.1" in str(done.exception)
+    assert "Write it in quotes" in str(done.exception)
 
 
 @generated

@@ -287,3 +287,37 @@ def jpeg_turned(folder: Path) -> Fields:
     exif[274] = 8
     image.save(folder / "a.jpg", exif=exif, quality=95)
     return refused(folder / "a.jpg", "orientation 8", **ONE)
+
+
+def exif(orientation: int) -> bytes:
+    entry = struct.pack("<HHII", 274, 3, 1, orientation)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+
+
+@case
+def png_turned(folder: Path) -> Fields:
+    path = png(folder / "a.png", noise(32, 32, dtype="uint8"))
+    rewritten(path, {}, {b"IDAT": chunk(b"eXIf", exif(6))})
+    return refused(path, "turned or mirrored", channels=channels(1))
+
+
+@case
+def png_turned_as_its_end_says(folder: Path) -> Fields:
+    path = png(folder / "a.png", noise(32, 32, dtype="uint8"))
+    rewritten(path, {}, {b"IEND": chunk(b"eXIf", exif(3))})
+    return refused(path, "turned or mirrored", channels=channels(1))
+
+
+@case
+def png_upright_with_exif(folder: Path) -> Fields:
+    image = noise(32, 32, dtype="uint8")
+    path = png(folder / "a.png", image)
+    rewritten(path, {}, {b"IEND": chunk(b"eXIf", exif(1))})
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def jpeg_with_much_after_its_end(folder: Path) -> Fields:
+    content = jpeg(smooth(32, 32))
+    path = jpeg_file(folder / "a.jpg", content + bytes(200_000))
+    return read(path, decoded(content), channels=channels(1))

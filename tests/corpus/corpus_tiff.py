@@ -522,3 +522,100 @@ def tiff_of_twelve_bits_with_a_range(folder: Path) -> Fields:
     path = tiff(folder / "a.tif", image, extratags=[(281, 3, 1, 4095, True)])
     card = {"channels": channels(1), "intensity_range": {"nucleus": [0, 4095]}}
     return read(path, image[None], **card)
+
+
+def coded(folder: Path, compression: str) -> tuple[Path, Array, int, int]:
+    """Write a TIFF of one coded stream; return it, its image, and the stream's place and length."""
+    image = noise(48, 48)
+    path = tiff(folder / "a.tif", image, compression=compression)
+    with tifffile.TiffFile(path) as file:
+        (offset,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    return path, image, offset, count
+
+
+@case
+def tiff_jpeg_2000(folder: Path) -> Fields:
+    path, image, _, _ = coded(folder, "jpeg2000")
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_jpeg_2000_whose_second_half_is_zero(folder: Path) -> Fields:
+    path, _, offset, count = coded(folder, "jpeg2000")
+    content = path.read_bytes()
+    start, end = offset + count // 2, offset + count
+    path.write_bytes(content[:start] + bytes(end - start) + content[end:])
+    return refused(path, "parts of the JPEG 2000 in it are missing", channels=channels(1))
+
+
+@case
+def tiff_jpeg_xr(folder: Path) -> Fields:
+    path, image, _, _ = coded(folder, "jpegxr")
+    return read(path, image[None], channels=channels(1))
+
+
+@case
+def tiff_jpeg_xr_cut(folder: Path) -> Fields:
+    path, _, _, count = coded(folder, "jpegxr")
+    overwrite(path, "StripByteCounts", count * 9 // 10)
+    return refused(path, "parts of the JPEG XR in it are missing", channels=channels(1))
+
+
+@case
+def tiff_jpeg_xr_whose_end_is_zero(folder: Path) -> Fields:
+    path, _, offset, count = coded(folder, "jpegxr")
+    content = path.read_bytes()
+    start, end = offset + count * 9 // 10, offset + count
+    path.write_bytes(content[:start] + bytes(end - start) + content[end:])
+    return refused(path, "JPEG XR", channels=channels(1))
+
+
+def labelled(path: Path, image: Array, labels: list[str]) -> Path:
+    return tiff(path, image, imagej=True, metadata={"axes": "CYX", "Labels": labels})
+
+
+@case
+def imagej_slices_labelled_in_another_order(folder: Path) -> Fields:
+    path = labelled(folder / "a.tif", noise(2, 32, 32), ["c:1/2 - protein", "c:2/2 - nucleus"])
+    return refused(path, "names its channels protein, nucleus")
+
+
+@case
+def imagej_slices_labelled_in_another_order_in_one_field(folder: Path) -> Fields:
+    one = labelled(folder / "a.tif", noise(2, 32, 32), ["DAPI", "GFP"])
+    other = labelled(folder / "b.tif", noise(2, 32, 32) + 1, ["GFP", "DAPI"])
+    return Fields([[one], [other]], None, "b.tif: labels its channels GFP, DAPI")
+
+
+@case
+def imagej_slices_labelled_after_files(folder: Path) -> Fields:
+    images = noise(2, 32, 32), noise(2, 32, 32)[::-1].copy()
+    images[1][:] += 1
+    files = [
+        [labelled(folder / f"{name}.tif", image, [f"{name}_1.tif", f"{name}_2.tif"])]
+        for name, image in zip("ab", images, strict=True)
+    ]
+    return Fields(files, list(images))
+
+
+@case
+def tiff_whose_end_was_never_written(folder: Path) -> Fields:
+    image = noise(48, 48)
+    path = tiff(folder / "a.tif", image)
+    with tifffile.TiffFile(path) as file:
+        (offset,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    content = path.read_bytes()
+    kept = count // 2 + 11
+    path.write_bytes(content[: offset + kept] + bytes(count - kept) + content[offset + count :])
+    there = image.copy()
+    there.view("uint8").reshape(-1)[kept:] = 0
+    said = "the last 23 of 48 rows of channel nucleus are 0, .* may not be complete"
+    return read(path, there[None], message=said, channels=channels(1))
+
+
+@case
+def tiff_with_a_black_background(folder: Path) -> Fields:
+    image = np.zeros((48, 48), "uint16")
+    image[8:24, 8:24] = noise(16, 16)
+    path = tiff(folder / "a.tif", image)
+    return read(path, image[None], channels=channels(1))

@@ -340,3 +340,47 @@ def zarr_axes_called_height_and_width(folder: Path) -> Fields:
     image = noise(2, 32, 32)
     axes = [CYX[0], {"name": "height", **SPACE}, {"name": "width", **SPACE}]
     return read(write(folder / "a.zarr", [image], axes), image)
+
+
+@case
+def zarr_with_older_consolidated_metadata(folder: Path) -> Fields:
+    image = noise(2, 32, 32)
+    path = write(folder / "a.zarr", [image], CYX, version=2)
+    zarr.consolidate_metadata(path, zarr_format=2)
+    whole = path / ".zmetadata"
+    said = json.loads(whole.read_text())
+    said["metadata"]["0/.zarray"]["shape"] = [2, 16, 32]
+    whole.write_text(json.dumps(said))
+    return read(path, image)
+
+
+@case
+def zarr_levels_whose_scales_are_in_the_wrong_order(folder: Path) -> Fields:
+    image = noise(2, 32, 32)
+    levels = [
+        {"path": "0", "coordinateTransformations": [scaled(1, 2, 2)]},
+        {"path": "1", "coordinateTransformations": [scaled(1, 1, 1)]},
+    ]
+    path = write(folder / "a.zarr", [image, image], CYX, datasets=levels)
+    return refused(path, "levels are in the wrong order")
+
+
+@case
+def zarr_of_labels(folder: Path) -> Fields:
+    path = write(folder / "a.zarr", [noise(2, 32, 32)], CYX, attributes={"image-label": {}})
+    return refused(path, "holds labels, not an image")
+
+
+@case
+def folder_of_tiffs_for_an_image(folder: Path) -> Fields:
+    path = folder / "a"
+    path.mkdir()
+    (path / "x.tif").write_bytes(b"II*\0")
+    return refused(path, "a folder that holds no OME-Zarr")
+
+
+@case
+def zarr_array_alone(folder: Path) -> Fields:
+    path = folder / "a.zarr"
+    zarr.create_array(path, data=noise(2, 32, 32))
+    return refused(path, "says nothing of its axes")

@@ -317,7 +317,7 @@ def test_zarr_that_is_no_image(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     assert "no OME multiscale image" in refused([tmp_path / "a.zarr"], card())
     (tmp_path / "folder").mkdir()
-    assert "not a readable ZARR" in refused([tmp_path / "folder"], card())
+    assert "a folder that holds no OME-Zarr" in refused([tmp_path / "folder"], card())
     write_ome_zarr(tmp_path / "b.zarr", noise(2, 8, 8), "cyx", version=3)
     shutil.move(tmp_path / "b.zarr" / "0", tmp_path / "outside")
     text = (tmp_path / "b.zarr" / "zarr.json").read_text()

@@ -218,7 +218,7 @@ def test_missing_mask_is_reported_and_an_empty_one_is_not(folder: Path) -> None:
         (b"tile_id\tpath\tgroup\tlabels\na\ta.tif\tG\n", "has 3 cells, but the header has 4"),
         ("tile_id\tpath\tgroup\tlabels\na\ta.tif\tAKTÖ\t\n".encode("latin-1"), "not UTF-8"),
         (GOOD.encode("utf-16-le"), "not UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "is an image"),
         (b'tile_id\tpath\tgroup\tlabels\n"' + b"a" * (1 << 21) + b"\n", "not a valid table"),
     ],
 )

@@ -238,6 +238,21 @@ def test_a_numbered_export_at_an_address_is_read(folder):
         read_export(folder / "broken.csv", "mine.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('a,b\n"x,1\ny,2\nz",3\n', "of several lines"),
+        ('a\tb\n"x\t1\ny\t2\n', "never closed"),
+        ("a,b\nx,1\ny\n", 'has 1 cells, but the header has 2: "y"'),
+        ("<!doctype html><p>a,b</p>", "web page"),
+    ],
+)
+def test_no_pair_of_an_address_is_swallowed_by_a_quote(folder, text, said):
+    (folder / "pairs.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_source("pairs.csv", [])
+
+
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_shipped_cards_are_whole(path):
     found = read_model(path, RelationCard)

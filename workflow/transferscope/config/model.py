@@ -180,6 +180,9 @@ def _shortened(value: object) -> str:
 
 
 def _fix_for(error: Any) -> str:
+    given = error["input"]
+    if error["type"] == "string_type" and not isinstance(given, (dict, list)):
+        return "Write it in quotes: YAML reads no, on, 1 and 2001-01-01 as other things than text."
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return "Give a value that the key takes."
     choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]

@@ -65,7 +65,10 @@ def check_keys(path: Path) -> None:
         With every key that is given twice. What else is wrong, the other program says.
     """
     with suppress(OSError, yaml.YAMLError, *ODD_VALUES):
-        parse_yaml(path.read_text(encoding="utf-8"), path)
+        text = path.read_text(encoding="utf-8")
+        if text.lstrip().startswith("{"):  # JSON, which may be indented by tabs
+            text = text.replace("\t", " ")
+        parse_yaml(text, path)
 
 
 def _repeated(loader: Any, root: yaml.Node, path: Path) -> Iterator[Problem]:
@@ -98,7 +101,9 @@ def _repeated_here(
         value, line = _constructed(loader, key), key.start_mark.line + 1
         if value in first:
             name = f"{place}.{_name(key)}".lstrip(".")
-            what = f"the key is given twice, in line {first[value]} and in line {line}"
+            lines = f"in line {first[value]} and in line {line}"
+            lines = f"both times in line {line}" if line == first[value] else lines
+            what = f"the key is given twice, {lines}"
             yield Problem(f"{path}, line {line}, key {name}", what, "Keep one of them.")
         else:
             first[value] = line

@@ -132,6 +132,7 @@ class Uniformity:
     def __init__(self, sheet: SampleSheet, card: DatasetCard) -> None:
         self._sheet, self._card = sheet, card
         self._first: tuple[int, FieldHeader] | None = None
+        self._first_labelled: tuple[int, FieldHeader] | None = None
         self._first_named: tuple[int, FieldHeader] | None = None
         self._first_scaled: tuple[int, float] | None = None
         self._others: dict[str, Problem] = {}
@@ -151,6 +152,7 @@ class Uniformity:
                 )
                 self._differs(what, position, header, text, fix)
         self._compare_names(position, header)
+        self._compare_labels(position, header)
         self._compare_scale(position, header)
         for note in (note for file in header.files for note in file.metadata.notes):
             self._note(position, header, note)
@@ -183,6 +185,19 @@ class Uniformity:
             self._differs("order of channels", position, header, text, ONE_ORDER)
         else:
             self._note(position, header, Note("names of channels", text))
+
+    def _compare_labels(self, position: int, header: FieldHeader) -> None:
+        if not header.channel_labels:
+            return
+        self._first_labelled = self._first_labelled or (position, header)
+        first_position, first = self._first_labelled
+        if out_of_place(header.channel_labels, first.channel_labels):
+            text = (
+                f"labels its channels {', '.join(header.channel_labels)}, but "
+                f"{first.files[0].path} ({self._sheet.place(first_position)}) "
+                f"{', '.join(first.channel_labels)}"
+            )
+            self._differs("order of channels", position, header, text, ONE_ORDER)
 
     def _compare_scale(self, position: int, header: FieldHeader) -> None:
         for file in header.files:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferscope.raw.places import oddity_of
+
 ZARR = ".zarr"
 
 
@@ -85,7 +87,11 @@ def _walk(
         for entry in entries:
             path = here / entry.name
             if not _is_folder(entry) or entry.name.endswith(ZARR):
-                if not entry.name.startswith("."):
+                if entry.name.startswith("."):
+                    continue
+                if oddity := oddity_of(entry.path):
+                    found.skipped.append(f'"{path.as_posix()}" is {oddity}')
+                else:
                     found.paths.append(path)
             elif entry.name.startswith("."):
                 found.skipped.append(f'the folder "{path.as_posix()}" is hidden')

@@ -70,6 +70,9 @@ class Metadata:
         Positions of channels of which nothing is stored.
     bits
         Bits of its values, where they are stored in more; None: not stated.
+    channel_labels
+        What it calls its channels where that may be anything else, too, such as the names of
+        files: it counts where it is the name of another channel.
     """
 
     channel_names: tuple[str, ...] = ()
@@ -77,6 +80,7 @@ class Metadata:
     notes: tuple[Note, ...] = ()
     empty_channels: tuple[int, ...] = ()
     bits: int | None = None
+    channel_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

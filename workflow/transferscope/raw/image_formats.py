@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ import zarr
 from transferscope.errors import UserError
 from transferscope.raw.headers import MAKE_AGAIN, Header, Note, check_size, problem_with
 from transferscope.raw.jpeg_files import jpeg_header, read_jpeg
+from transferscope.raw.places import oddity_of
 from transferscope.raw.png_files import START, png_header, read_png
 from transferscope.raw.tiff_files import read_tiff, tiff_header
 from transferscope.raw.zarr_images import (
@@ -31,6 +33,7 @@ from transferscope.raw.zarr_images import (
     axes_of,
     check_levels,
     check_missing,
+    check_scales,
     lost_without_doubt,
     metadata_of,
     missing_chunks,
@@ -106,7 +109,7 @@ def _header(kind: str, path: RawFile, *, mask: bool) -> Header:
     if kind == "TIFF":
         return tiff_header(path, mask=mask)
     if kind == "ZARR":
-        return _zarr_header(path)
+        return _zarr_header(path, mask=mask)
     return png_header(path, mask=mask) if kind == "PNG" else jpeg_header(path)
 
 
@@ -124,6 +127,8 @@ def kind_of(path: RawFile) -> str:
     """Return the format of a file by its first bytes; a folder is taken for an OME-Zarr."""
     if path.is_dir():
         return "ZARR"
+    if isinstance(path, Path) and (oddity := oddity_of(path)):
+        raise problem_with(path, f"is {oddity}, not a file", "Name a file.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -194,8 +199,11 @@ class _Image:
         return missing_chunks(path, self.levels[0], self.array)
 
 
-def _zarr_header(path: RawFile) -> Header:
+def _zarr_header(path: RawFile, *, mask: bool) -> Header:
     image = _full_resolution(path)
+    if not mask and "image-label" in image.attributes:
+        raise problem_with(path, "says that it holds labels, not an image", "Name the image.")
+    check_scales(path, image.attributes["multiscales"][0])
     metadata = metadata_of(image.attributes, image.axes)
     shape = tuple(map(int, image.array.shape))
     header = Header(path, image.axes, shape, np.dtype(image.array.dtype), metadata=metadata)
@@ -220,13 +228,36 @@ def _read_zarr(path: RawFile) -> Pixels:
     return pixels
 
 
+def _check_parts(folder: Path) -> None:
+    """Refuse a folder that holds anything but files and folders."""
+    for part in folder.rglob("*"):
+        mode, name = part.lstat().st_mode, part.relative_to(folder)
+        if stat.S_ISLNK(mode):
+            what = f"holds a symbolic link, {name}, which may lead anywhere"
+            raise problem_with(folder, what, "Copy what it points to in its place.")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise problem_with(folder, f"holds {oddity_of(part)}, {name}", "Remove it.")
+
+
+def _group(path: RawFile, store: Any) -> Any:
+    try:
+        # Consolidated metadata may be older than the arrays: on this machine, these are as near.
+        consolidated = False if isinstance(path, Path) else None
+        return zarr.open_group(store, mode="r", use_consolidated=consolidated)
+    except zarr.errors.GroupNotFoundError:
+        fix = "Name the image, such as `name.zarr/0`, or the file in the folder."
+        raise problem_with(path, "is a folder that holds no OME-Zarr", fix) from None
+    except zarr.errors.ContainsArrayError:
+        what = "is an array of Zarr that says nothing of its axes"
+        raise problem_with(path, what, "Name the OME-Zarr that holds it.") from None
+
+
 def _full_resolution(path: RawFile) -> _Image:
     """Return an NGFF multiscale image with its first level."""
-    if isinstance(path, Path) and (link := next(filter(Path.is_symlink, path.rglob("*")), None)):
-        what = f"holds a symbolic link, {link.relative_to(path)}, which may lead anywhere"
-        raise problem_with(path, what, "Copy what it points to in its place.")
+    if isinstance(path, Path):
+        _check_parts(path)
     store = path if isinstance(path, Path) else RemoteStore(path.url)
-    group: Any = zarr.open_group(store, mode="r")
+    group = _group(path, store)
     attributes = dict(group.attrs)
     attributes = attributes.get("ome", attributes)
     multiscales = attributes.get("multiscales")

@@ -43,12 +43,15 @@ class FieldHeader:
         uint8 or uint16.
     channel_names
         Names that the files give their channels, in the card's order; empty where they do not.
+    channel_labels
+        What may be such names, see `Metadata`.
     """
 
     files: tuple[Header, ...]
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     channel_names: tuple[str, ...] = ()
+    channel_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_field_header(
         Naming the file, and the channel or axis that is wrong.
     """
     n_channels = None if one_file_per_channel else _channels_in_file(card)
-    headers, planes, names, problems = [], [], [], []
+    headers, planes, names, labels, problems = [], [], [], [], []
     for file in files:
         try:
             header = read_header(file)
@@ -95,13 +98,17 @@ def read_field_header(
         else:
             headers.append(header)
             planes.append((header.shape[axes.y], header.shape[axes.x]))
-            names += _names(header, axes, n_channels, card)
+            names += _names(header, axes, n_channels, card, header.metadata.channel_names)
+            labels += _names(header, axes, n_channels, card, header.metadata.channel_labels)
+    labels = labels if len(labels) == len(card.channels) else []
     if len(names) != len(card.channels) or not all(names):
         names = []
-    problems = problems or _differences(headers, planes, card) or _misplaced(headers, names, card)
+    problems = problems or _differences(headers, planes, card)
+    problems = problems or _misplaced(headers, names or labels, card)
     if problems:
         raise UserError(problems)
-    return FieldHeader(tuple(headers), planes[0], headers[0].dtype, tuple(names))
+    found = tuple(headers), planes[0], headers[0].dtype, tuple(names), tuple(labels)
+    return FieldHeader(*found)
 
 
 def decode_field(
@@ -190,10 +197,13 @@ def _check_stored(
 
 
 def _names(
-    header: Header, axes: _Arrangement, n_channels: int | None, card: DatasetCard
+    header: Header,
+    axes: _Arrangement,
+    n_channels: int | None,
+    card: DatasetCard,
+    names: Sequence[str],
 ) -> list[str]:
     """Return the names that a file gives its channels, without those that the card ignores."""
-    names = header.metadata.channel_names
     if len(names) != axes.n_channels:
         return []
     ignored = card.ignore_channels if n_channels is not None else []

@@ -43,9 +43,15 @@ FILLING = bytes(range(1, 252, 2)) * 2
 # Encoders may put a few zeros behind the last pixel.
 LAST_BYTES = 8
 LAST_ROWS = 16
+# More zeros at the end are no values.
+MOST_ZEROS = 16
 EXIF = b"Exif\x00\x00"
 ORIENTATION = 274
 MULTI_PICTURE = b"MPF\x00"
+
+
+# Of a coded stream, what it decodes to, and the decoder: whether all of it is there.
+Whole = Callable[[bytes, Pixels, Callable[[bytes], Pixels]], bool]
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ def jpeg_header(path: RawFile) -> Header:
         # Not the end of a small picture among the metadata: only what follows the scan counts.
         file.seek(max(frame.scan, size - TAIL_BYTES))
         if END_BYTES not in file.read():
-            raise problem_with(path, "the JPEG is cut short", MAKE_AGAIN)
+            file.seek(frame.scan)  # much may follow the end
+            if END_BYTES not in file.read():
+                raise problem_with(path, "the JPEG is cut short", MAKE_AGAIN)
     if frame.bits != 8 or frame.components not in (1, 3):
         what = f"is a JPEG with {frame.bits} bits and {frame.components} components"
         raise problem_with(path, what, "Save it as 8-bit grey or RGB.")
@@ -135,6 +143,30 @@ def is_whole(content: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) 
     tails = (FILLING[i : i + LAST_BYTES] for i in range(0, 4 * LAST_BYTES, LAST_BYTES))
     changed = (content[: end - LAST_BYTES] + tail + content[end:] for tail in tails)
     return any(not np.array_equal(pixels, decode(one)) for one in changed)
+
+
+def is_ended(content: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) -> bool:
+    """Return whether the end of a JPEG 2000 is there, which no other bytes of it look like.
+
+    Parameters
+    ----------
+    content, pixels, decode
+        As in `is_whole`.
+    """
+    return END_BYTES in content
+
+
+def is_filled(content: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) -> bool:
+    """Return whether bytes that are put behind a JPEG XR, or in place of its last zeros, are none.
+
+    Parameters
+    ----------
+    content, pixels, decode
+        As in `is_whole`.
+    """
+    data = content.rstrip(b"\0")
+    few_zeros = len(content) - len(data) < MOST_ZEROS
+    return np.array_equal(pixels, decode((content if few_zeros else data) + FILLING))
 
 
 def _coded(content: bytes) -> Iterator[tuple[int, int | None]]:
@@ -232,7 +264,7 @@ def _frame(path: RawFile, file: BinaryIO) -> _Frame:
         if marker[0] in FRAME_MARKERS:
             found = struct.unpack(">BHHB", file.read(6))
         elif marker[0] == APPLICATION_1 and file.read(len(EXIF)) == EXIF:
-            orientation = _orientation(file.read(max(0, length - 2 - len(EXIF))))
+            orientation = orientation_of(file.read(max(0, length - 2 - len(EXIF))))
         elif marker[0] == APPLICATION_2:
             pictures = pictures or file.read(len(MULTI_PICTURE)) == MULTI_PICTURE
         if marker[0] == SCAN and found is not None:
@@ -243,7 +275,7 @@ def _frame(path: RawFile, file: BinaryIO) -> _Frame:
     raise problem_with(path, "the JPEG is cut short: it has no pixels", MAKE_AGAIN)
 
 
-def _orientation(exif: bytes) -> int:
+def orientation_of(exif: bytes) -> int:
     """Return the orientation in Exif data, which are a TIFF; 1 where they do not say."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:

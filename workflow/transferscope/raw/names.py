@@ -14,15 +14,41 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
-from transferscope.runtime.spelling import quoted, skeleton, variants
+from transferscope.runtime.spelling import quoted, readings, variants
 
 MOST_NAMED = 10
 SHOWN = 3
+JOINTS = re.compile(r"[,|/+&\n]")
 MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 CONVERTED = re.compile(
     rf"^(?:\d{{1,2}}-(?:{MONTHS})(?:-\d{{2,4}})?|(?:{MONTHS})-\d{{1,4}}|\d(?:[.,]\d+)?E\+\d{{2,}}"
     r"|#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NULL!|NUM!))$",
     re.MULTILINE,
+)
+MISSING = ("nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "NaT", "None", "NULL", "null")
+EMPTY = "look like empty cells that a program filled in"
+MOJIBAKE = "\ufffd|[\u00c2\u00c3\u00ce\u00cf][\u0080-\u00bf]|\u00e2\u20ac"
+ODD_NAMES = (
+    (
+        CONVERTED,
+        "look like dates, numbers or errors that a spreadsheet program made",
+        "Compare them with the source: SEPT2 becomes 2-Sep, 1E5 becomes 1.00E+05.",
+    ),
+    (
+        re.compile(r"^=.*$", re.MULTILINE),
+        "look like formulas of a spreadsheet program",
+        'Save what the formula shows: ="01" is 01.',
+    ),
+    (
+        re.compile(rf"^(?:{'|'.join(map(re.escape, MISSING))})$", re.MULTILINE),
+        EMPTY,
+        "What is not known counts as one and the same here: fill in the name of each.",
+    ),
+    (
+        re.compile(rf"^.*(?:{MOJIBAKE}).*$", re.MULTILINE),
+        "look like text that was read in the wrong encoding",
+        "Write the table again from its source, as UTF-8.",
+    ),
 )
 # Columns whose names make identity: what it means where one is written in two ways.
 ROLES = {
@@ -57,7 +83,9 @@ def name_problems(table: pd.DataFrame, where: str) -> list[Problem]:
         counts = values.value_counts(sort=False)
         counts = counts[counts.index != ""]
 
-        found += _converted(counts, f"{where}, column {column}", role)
+        # A perturbation may be none.
+        given = counts.drop(list(MISSING), errors="ignore") if column == "perturbation" else counts
+        found += odd_names(given, f"{where}, column {column}", role)
 
         def about(name: str, values: pd.Series = values, counts: pd.Series = counts) -> str:
             first = values.index[values == name][0]
@@ -74,16 +102,47 @@ def name_problems(table: pd.DataFrame, where: str) -> list[Problem]:
     return found
 
 
-def _converted(counts: pd.Series, where: str, role: str) -> list[Problem]:
-    """Return a problem for names into which a spreadsheet program may have turned others."""
+def odd_names(counts: pd.Series, where: str, role: str, missing_fix: str = "") -> list[Problem]:
+    """Return the names into which a program may have turned others, or nothing.
+
+    Parameters
+    ----------
+    counts
+        Number of rows of each name.
+    where, role
+        Where they stand, and what they are: "groups".
+    missing_fix
+        What to do about those that mean nothing, if not the usual.
+    """
+    found = []
     # At once: a sheet may have a million ids.
-    odd = [name for name in CONVERTED.findall("\n".join(counts.index)) if name in counts]
-    if not odd:
-        return []
-    shown = ", ".join(f"{quoted(name)} ({counts[name]} rows)" for name in odd[:SHOWN])
-    what = f"{len(odd)} {role} look like dates, numbers or errors that a spreadsheet program made"
-    fix = "Compare them with the source: SEPT2 becomes 2-Sep, 1E5 becomes 1.00E+05."
-    return [Problem(where, f"{what}: {shown}", fix)]
+    text = "\n".join(counts.index)
+    for pattern, what, fix in ODD_NAMES:
+        # As whole names: a pattern may fit one line of a name that has several.
+        if odd := [name for name in dict.fromkeys(pattern.findall(text)) if name in counts]:
+            shown = ", ".join(f"{quoted(name)} ({counts[name]} rows)" for name in odd[:SHOWN])
+            how = missing_fix if missing_fix and what == EMPTY else fix
+            found.append(Problem(where, f"{len(odd)} {role} {what}: {shown}", how))
+    return found
+
+
+def parts_of(label: str, known: Collection[str]) -> list[str]:
+    """Return the labels that a text joins in another way than by `;`; empty: it does not.
+
+    Parameters
+    ----------
+    label
+        The text.
+    known
+        Labels, of which one must be among the parts.
+
+    Examples
+    --------
+    >>> parts_of("['er', 'golgi']", ["er", "golgi"]), parts_of("er/golgi", ["nucleus"])
+    (['er', 'golgi'], [])
+    """
+    parts = [part.strip(" '\"") for part in JOINTS.split(label.strip("[](){} "))]
+    return parts if len(parts) > 1 and not set(parts).isdisjoint(known) else []
 
 
 def class_problems(card: DatasetCard, where: str) -> list[Problem]:
@@ -116,15 +175,19 @@ def nearly_classes(
     where
         File of the labels.
     """
-    by_skeleton = {skeleton(name): name for name in classes}
+    by_reading = {reading: name for name in classes for reading in readings(name)}
+
+    def meant(name: str) -> str:
+        return next((by_reading[key] for key in readings(name) if key in by_reading), "")
+
     return [
         Problem(
             where,
-            f"the label {quoted(name)} ({count} rows) reads like the class {quoted(meant)}",
+            f"the label {quoted(name)} ({count} rows) reads like the class {quoted(meant(name))}",
             "Write both alike: labels that are no class are left out.",
         )
         for name, count in labels.items()
-        if name not in classes and (meant := by_skeleton.get(skeleton(name)))
+        if name not in classes and meant(name)
     ]
 
 

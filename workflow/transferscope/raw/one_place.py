@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from transferscope.raw.text_tables import Finding
 from transferscope.runtime.arrays import Pixels
+from transferscope.transport.urls import is_url
 
 Numbers = npt.NDArray[np.uint64]
 
@@ -110,8 +111,10 @@ class FilesSeen:
 def _is_one_file(first: str, second: str) -> bool:
     """Return whether two paths of one number mean one file.
 
-    Some network file systems give a number twice, or none.
+    Some network file systems give a number twice, or none. In an object store, URLs are numbered.
     """
+    if is_url(first):
+        return True
     ends = {os.path.realpath(path) for path in (first, second)} if first != second else {first}
     if len(ends) == 1:
         return True

@@ -8,6 +8,7 @@ card's `roots` or its `location`. Symbolic links are the user's own decision and
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -15,8 +16,16 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem
 from transferscope.transport.files import RawFile, RemoteFile
 from transferscope.transport.listing import Entry, Listing, list_folders, measured_folders
-from transferscope.transport.urls import fault_of, is_below, is_url, joined, without_password
+from transferscope.transport.urls import MARK, fault_of, is_below, is_url, joined, without_password
 
+# Of two protocols for one place, one.
+SAME_PLACES = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}
+ODDITIES = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 INSIDE_STORE = "Name a file of an object store, such as s3://bucket/plate/field.tif."
 
 
@@ -102,14 +111,18 @@ class Places:
     def identity(self, cell: str) -> tuple[int, int] | None:
         """Return the number of the file system and that of the file of a path.
 
-        Of an object store the first is 0. None: the file is not there.
+        Of an object store the first is 0. None: there is no file or folder.
         """
         target = self.target(cell)
         if not self.is_remote(cell):
             return _identity(target)
         if target not in self._listing.entries:
             return None
-        return 0, self._numbers.setdefault(target, len(self._numbers))
+        return 0, self._numbers.setdefault(_one_protocol(target), len(self._numbers))
+
+    def oddity(self, cell: str) -> str | None:
+        """Return what a path of this machine names that is neither a file nor a folder."""
+        return None if self.is_remote(cell) else oddity_of(self.target(cell))
 
     def neighbours(self, cell: str) -> list[str] | None:
         """Return the names next to a file that is not there; None: not even its folder is."""
@@ -152,6 +165,12 @@ def _inside(folder: str) -> str:
     return folder.rstrip(os.sep) + os.sep
 
 
+def _one_protocol(url: str) -> str:
+    """Return a URL with the first of the protocols that name the same place."""
+    protocol, mark, rest = url.partition(MARK)
+    return f"{SAME_PLACES.get(protocol, protocol)}{mark}{rest}"
+
+
 def _parent(url: str) -> str:
     return url.rpartition("/")[0]
 
@@ -161,4 +180,18 @@ def _identity(target: str) -> tuple[int, int] | None:
         found = os.stat(target)  # noqa: PTH116 (a million times: pathlib is slow)
     except (OSError, ValueError):  # such as a name that is too long for the file system
         return None
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        return None
     return found.st_dev, found.st_ino
+
+
+def oddity_of(path: str | Path) -> str | None:
+    """Return what a path names that is neither a file nor a folder; None: nothing of the kind.
+
+    To open one may wait for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return next((name for fits, name in ODDITIES if fits(mode)), None)

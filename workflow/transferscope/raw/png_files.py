@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,7 +11,15 @@ from typing import BinaryIO
 import imagecodecs
 import numpy as np
 
-from transferscope.raw.headers import MAKE_AGAIN, Header, check_size, plain_header, problem_with
+from transferscope.raw.headers import (
+    MAKE_AGAIN,
+    Header,
+    check_size,
+    plain_header,
+    problem_with,
+    turned,
+)
+from transferscope.raw.jpeg_files import orientation_of
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, size_of
 
@@ -19,6 +28,7 @@ END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # per colour type: grey, RGB, both with opacity
 PALETTE = 3
 WHOLE_BYTES = 8
+MOST_EXIF = 1 << 16
 
 
 def png_header(path: RawFile, *, mask: bool) -> Header:
@@ -43,6 +53,8 @@ def png_header(path: RawFile, *, mask: bool) -> Header:
         header = plain_header(path, (height, width), samples, dtype, alpha=samples % 2 == 0)
         check_size(header)
         for name, start in chunks:
+            if name == b"eXIf":
+                _check_upright(path, start)
             if name == b"acTL":
                 frames = int.from_bytes(start[:4], "big")
             if name == b"IDAT":  # what matters stands before the pixels
@@ -59,6 +71,11 @@ def png_header(path: RawFile, *, mask: bool) -> Header:
         what = f"holds {frames} images (an animated PNG)"
         raise problem_with(path, what, "Save one image per file.")
     return header
+
+
+def _check_upright(path: RawFile, exif: bytes) -> None:
+    if (orientation := orientation_of(exif)) != 1:
+        raise turned(path, orientation)
 
 
 def read_png(path: RawFile, samples: int) -> Pixels:
@@ -79,6 +96,10 @@ def read_png(path: RawFile, samples: int) -> Pixels:
         their places in it.
     """
     content = path.read_bytes()
+    if b"eXIf" in content:  # it may stand behind the pixels, too
+        for name, start in _chunks(path, io.BytesIO(content)):
+            if name == b"eXIf":
+                _check_upright(path, start)
     bits, colour = content[24], content[25]
     if colour == PALETTE:
         content = _without_palette(content)
@@ -109,7 +130,7 @@ def _ends(path: RawFile, file: BinaryIO) -> bool:
 
 
 def _chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (name, first bytes) of each chunk that is wholly there."""
+    """Yield (name, first bytes, of Exif data all) of each chunk that is wholly there."""
     size = size_of(path)
     file.seek(len(START))
     while len(head := file.read(8)) == 8:
@@ -117,5 +138,5 @@ def _chunks(path: RawFile, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         body = file.tell()
         if body + length + 4 > size:
             return
-        yield name, file.read(min(length, 16))
+        yield name, file.read(min(length, MOST_EXIF if name == b"eXIf" else 16))
         file.seek(body + length + 4)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +22,11 @@ import pandas as pd
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.raw.file_checks import first_problems
 from transferscope.raw.folders import files_below
-from transferscope.raw.names import WRITE_ALIKE, name_problems, warn
+from transferscope.raw.names import WRITE_ALIKE, name_problems, odd_names, parts_of, warn
 from transferscope.raw.places import absolute_path
 from transferscope.raw.sheets import (
     CHANNEL_PATH_PREFIX,
+    CONTROL,
     LABEL_SEPARATOR,
     RESERVED_COLUMNS,
     split_labels,
@@ -188,7 +190,8 @@ def build_sheet(
     outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
     classes = sorted({label for cell in found for label in split_labels(cell)})
-    warn([*name_problems(table.set_axis(table.index + 2), str(output)), *_alike(classes, labels)])
+    alike = [*name_problems(table.set_axis(table.index + 2), str(output)), *_alike(classes, labels)]
+    warn([*alike, *_odd_labels(found, labels)])
     write_atomically(output, table.to_csv(index=False, sep="\t", quoting=csv.QUOTE_MINIMAL))
     return BuiltSheet(
         path=output,
@@ -209,6 +212,20 @@ def _alike(classes: Sequence[str], labels: LabelTable | None) -> list[Problem]:
         Problem(where, f"the labels {spellings.describe()}", WRITE_ALIKE)
         for spellings in variants(classes)
     ]
+
+
+def _odd_labels(cells: Sequence[str], labels: LabelTable | None) -> Iterator[Problem]:
+    """Yield the labels that are likely none, several, or what a program made of others."""
+    if labels is None:
+        return
+    counts = Counter(label for cell in cells for label in split_labels(cell))
+    fix = "Name each that means no label by --unlabelled."
+    yield from odd_names(pd.Series(counts, dtype=int), str(labels.path), "labels", fix)
+    for label, count in counts.items():
+        if parts := parts_of(label, counts):
+            what = f"{count} images have the label {quoted(label)}, which holds others"
+            fix = f'Separate labels by ";": {LABEL_SEPARATOR.join(parts)}.'
+            yield Problem(str(labels.path), what, fix)
 
 
 def _compile(pattern: str, *, regex: bool) -> re.Pattern[str]:
@@ -400,6 +417,9 @@ def _read_labels(labels: LabelTable) -> dict[str, list[str]]:
         if not key:
             fix = "Fill it, or remove the row."
             findings.append(Finding(row, labels.key, "no key", "is empty", fix))
+        elif CONTROL.search(key):
+            what = f"{key!r} holds a control character"
+            findings.append(Finding(row, labels.key, "odd key", what, "Type it again."))
         values = [value.strip() for value in TABLE_LABEL_SEPARATORS.split(cell)]
         for value in values:
             if not value.isprintable():

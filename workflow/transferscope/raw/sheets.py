@@ -17,7 +17,7 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.raw.names import warn
+from transferscope.raw.names import MISSING, parts_of, warn
 from transferscope.raw.one_place import (
     Fields,
     FilesSeen,
@@ -245,14 +245,19 @@ def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
 
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
-    fov = table.get("fov", table["tile_id"])
     # Once per different cell: of a million tiles, few differ.
     tidy = {cell: LABEL_SEPARATOR.join(split_labels(cell)) for cell in table["labels"].unique()}
     return table.assign(
-        fov=fov.where(fov != "", table["tile_id"]),
+        fov=_fovs(table),
         batch=table.get("batch", ""),
         labels=table["labels"].map(tidy),
     )
+
+
+def _fovs(table: pd.DataFrame) -> pd.Series:
+    """Return the field of each row: the row's own where it names none."""
+    fov = table.get("fov", table["tile_id"])
+    return fov.where(fov != "", table["tile_id"])
 
 
 def _check_columns(path: Path, columns: list[str], card: DatasetCard, named: str) -> list[Problem]:
@@ -324,7 +329,8 @@ def _check_characters(table: pd.DataFrame) -> Iterator[Finding]:
 def _check_fovs(table: pd.DataFrame) -> Iterator[Finding]:
     groups = cells_of(table, "group")
     seen: dict[str, tuple[str, int]] = {}
-    for (row, fov), (_, group) in zip(cells_of(table, "fov"), groups, strict=False):
+    fovs = _fovs(table) if "fov" in table and "tile_id" in table else ()
+    for fov, (row, group) in zip(fovs, groups, strict=False):
         first_group, first_row = seen.setdefault(fov, (group, row))
         if fov and group != first_group:
             what = f'fov "{fov}" is of group "{group}", but of "{first_group}" in row {first_row}'
@@ -345,7 +351,7 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
     labels = split_labels(cell)
     for label in labels:
         if label not in card.labels:
-            meant = Likely(card.labels).of(label) or suggest(label, card.labels)
+            meant = _meant_label(label, card.labels)
             fix = f"{meant} Labels are listed in {named}."
             yield "unknown label", f"unknown label {quoted(label)}", fix
     for label in sorted({x for x in labels if labels.count(x) > 1}):
@@ -354,6 +360,14 @@ def _label_faults(cell: str, card: DatasetCard, named: str) -> Iterator[tuple[st
         what = f"has {len(labels)} labels, but the dataset is single-label"
         fix = f"Keep one, or set `task: multi-label` in {named}."
         yield "several labels", what, fix
+
+
+def _meant_label(label: str, known: Sequence[str]) -> str:
+    if label in MISSING:
+        return "Leave the cell empty where there is no label."
+    if set(parts := parts_of(label, known)) <= set(known) and parts:
+        return f'Separate labels by ";": {LABEL_SEPARATOR.join(parts)}.'
+    return Likely(known).of(label) or suggest(label, known)
 
 
 def _check_paths(
@@ -396,7 +410,9 @@ def _check_there(
     if failure := places.failure(cell):
         what = f"{failure.where}: {failure.what}"
         yield Finding(row, column, "unknown", what, failure.fix)
-    elif (identity := places.identity(cell)) is None:
+    elif (identity := places.identity(cell)) is None and (oddity := places.oddity(cell)):
+        yield Finding(row, column, "odd file", f'"{cell}" is {oddity}, not a file', NAME_FILE)
+    elif identity is None:
         shown = places.target(cell) if places.is_remote(cell) else cell
         what, fix = f'"{shown}" does not exist', partial(_nearest, places, cell)
         yield Finding(row, column, "no such file", what, fix)

@@ -30,10 +30,24 @@ MARKS = (
 )
 SAVE_AS_TEXT = "Open it in a spreadsheet program and save it as CSV UTF-8 or as tab-separated text."
 UNPACK = "Unpack it first."
+WRITE_AS_TEXT = "Write it as tab-separated text."
+NAME_TABLE = "Name the table."
+IMAGES = (b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
 NO_TABLE = (
     (b"PK\x03\x04", "is a workbook (.xlsx, .ods) or another ZIP archive", SAVE_AS_TEXT),
     (b"\xd0\xcf\x11\xe0", "is an old Excel workbook (.xls)", SAVE_AS_TEXT),
-    (b"PAR1", "is a Parquet file", "Write it as tab-separated text."),
+    (b"PAR1", "is a Parquet file", WRITE_AS_TEXT),
+    (b"ARROW1", "is an Arrow file", WRITE_AS_TEXT),
+    (b"FEA1", "is a Feather file", WRITE_AS_TEXT),
+    (b"\x89HDF", "is an HDF5 file", WRITE_AS_TEXT),
+    (b"SQLite format 3", "is a database of SQLite", WRITE_AS_TEXT),
+    (b"\x93NUMPY", "is an array of NumPy", WRITE_AS_TEXT),
+    (b"\x80\x04", "is a pickle of Python", WRITE_AS_TEXT),
+    (b"\x80\x05", "is a pickle of Python", WRITE_AS_TEXT),
+    (b"{\\rtf", "is formatted text (RTF)", SAVE_AS_TEXT),
+    (b"7z\xbc\xaf", "is a 7-Zip archive", UNPACK),
+    (b"Rar!", "is a RAR archive", UNPACK),
+    *((start, "is an image", NAME_TABLE) for start in IMAGES),
     (b"\x1f\x8b", "is compressed by gzip", UNPACK),
     (b"BZh", "is compressed by bzip2", UNPACK),
     (b"\xfd7zXZ", "is compressed by xz", UNPACK),
@@ -41,7 +55,10 @@ NO_TABLE = (
     (b"%PDF", "is a PDF", "Take the table from its source."),
     (b"version https://git-lfs", "is a pointer of Git LFS", "Run `git lfs pull`."),
 )
-WEB_PAGE = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
+WEB_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*<(?:!--|(?:!doctype|html|\?xml|head|body|table|div)\b)", re.IGNORECASE
+)
+JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]\s*[\"{\[]")
 SAVE_AS_UTF8 = "Save it as UTF-8 (in a spreadsheet program: Save as, CSV UTF-8)."
 QUOTES = 'Put the whole cell in quotes and double those within it: "5"" dish".'
 
@@ -113,6 +130,8 @@ def _text(path: Path, key: str) -> str:
     if WEB_PAGE.match(content):
         fix = "Download the table itself (on a code host: the raw file)."
         raise UserError(Problem(str(path), "is a web page, not a table", fix))
+    if JSON.match(content):
+        raise UserError(Problem(str(path), "is JSON, not a table", WRITE_AS_TEXT))
     return _decoded(path, content)
 
 

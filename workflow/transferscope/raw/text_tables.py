@@ -15,12 +15,21 @@ from pathlib import Path
 import pandas as pd
 
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.raw.table_text import Record, read_records
-from transferscope.runtime.spelling import quoted, variants, visible
+from transferscope.raw.table_text import DELIMITERS, Record, read_records
+from transferscope.runtime.spelling import Likely, quoted, variants, visible
+from transferscope.transport.urls import MARK, secret_in, without_password
 
 HEADER_ROW = 1
 MOST_ALIKE = 20
 MOST_ROWS_NAMED = 5
+MOST_SHOWN = 40
+NAMES_BELOW = "If the names are in a later row, remove the rows above it."
+REMOVE_ROW = "Remove the row."
+TAKE_SECRET_OUT = "Take the secret out of the table."
+ONE_CELL_FIX = (
+    "Separate columns by tabs, commas or semicolons, or name another delimiter in a first line, "
+    "such as sep=|"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +56,7 @@ class Finding:
     fix: str | Callable[[], str]
 
 
-def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
+def read_table(path: Path, key: str = "sheet", *, numbered: bool = False) -> pd.DataFrame:
     """Read a table.
 
     Parameters
@@ -56,6 +65,8 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
         A table, TSV or CSV.
     key
         Key of the dataset card, or option, that names it, for error messages.
+    numbered
+        The first column may number the rows, without a name; it is left out.
 
     Returns
     -------
@@ -69,6 +80,11 @@ def read_table(path: Path, key: str = "sheet") -> pd.DataFrame:
     """
     first, *rest = read_records(path, key)
     header, rows = _without_empty_columns(first.cells, rest)
+    if numbered and header[0] == "" and all(len(record.cells) == len(header) for record in rows):
+        header, rows = header[1:], [Record(r.row, r.line, r.cells[1:]) for r in rows]
+    # First and alone: other messages would print what they complain of.
+    if secrets := list(_secrets(header, rows)):
+        raise UserError(as_problems(path, secrets))
     if problems := _check_shape(path, header, rows):
         raise UserError(problems)
     for spellings in variants(header):
@@ -96,7 +112,23 @@ def _check_shape(path: Path, header: list[str], rows: Sequence[Record]) -> list[
     problems = list(_check_header(where, header))
     if not rows:
         problems.append(Problem(str(path), "the sheet has no rows", "Add one row per field."))
-    return problems + as_problems(path, _wrong_lengths(header, rows))
+    again = (
+        Finding(record.row, "", "header again", "repeats the header", REMOVE_ROW)
+        for record in rows
+        if record.cells == header
+    )
+    return problems + as_problems(path, [*_wrong_lengths(header, rows), *again])
+
+
+def _secrets(header: list[str], rows: Sequence[Record]) -> Iterator[Finding]:
+    """Yield cells with a URL that holds a password or another secret: tables are passed on."""
+    for record in (Record(HEADER_ROW, HEADER_ROW, header), *rows):
+        if MARK not in " ".join(record.cells):  # of a million rows, most
+            continue
+        for column, cell in enumerate(record.cells):
+            name = without_password(header[column]) if column < len(header) else ""
+            for fault in filter(None, map(secret_in, cell.split())):
+                yield Finding(record.row, name, "secret", f"a URL {fault}", TAKE_SECRET_OUT)
 
 
 def _check_header(where: str, header: list[str]) -> Iterator[Problem]:
@@ -109,16 +141,23 @@ def _check_header(where: str, header: list[str]) -> Iterator[Problem]:
             yield Problem(where, what, f'Type it again: "{" ".join(visible(name).split())}".')
     if "" in header:
         what = f"column {header.index('') + 1} has no name"
-        yield Problem(where, what, "Name it, or remove it.")
-    if len(header) == 1 and re.search(r"\S[\s|:]+\S", header[0]):
+        # As spreadsheet programs write a title above a table.
+        title = len(header) > 2 and not any(header[1:])
+        fix = NAMES_BELOW if title else "Name it, or remove it."
+        yield Problem(where, what, fix)
+    if len(header) == 1 and re.search(r"\S[\s|:,;]+\S", header[0]):
         what = f"the header is one cell: {quoted(header[0])}"
-        fix = "Separate columns by tabs, commas or semicolons, or name another delimiter in a"
-        yield Problem(where, what, f"{fix} first line, such as sep=|")
+        in_quotes = any(delimiter in header[0] for delimiter in DELIMITERS)
+        fix = "If whole rows are in quotes, take these away." if in_quotes else ONE_CELL_FIX
+        yield Problem(where, what, fix)
 
 
 def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Finding]:
     wrong = [record for record in rows if len(record.cells) != len(header)]
     one_more = len(wrong) == len(rows) and all(len(r.cells) == len(header) + 1 for r in wrong)
+    # Perhaps a title or a remark: all rows below it are longer, and alike.
+    alike = len(rows) > 1 and len({len(record.cells) for record in rows}) == 1
+    below_title = alike and len(rows[0].cells) > len(header) + 1
     for record in wrong:
         fix = "Quote cells that hold the delimiter; leave no cell out."
         if one_more and not any(r.cells[-1] for r in wrong):
@@ -127,8 +166,14 @@ def _wrong_lengths(header: list[str], rows: Sequence[Record]) -> Iterator[Findin
             fix = "Quote cells that hold the delimiter; if rows begin with row names, name those."
         elif len(record.cells) > len(header) and not any(record.cells[len(header) :]):
             fix = "Take the delimiter at the end off the row."
+        elif len(record.cells) == 1:
+            fix = "Write all cells of the row, or remove it."
+        elif below_title:
+            fix = f"{fix} {NAMES_BELOW}"
         line = f" (line {record.line})" if record.line != record.row else ""
-        what = f"has {len(record.cells)} cells, but the header has {len(header)}{line}"
+        count = len(record.cells)
+        shown = f": {quoted(record.cells[0][:MOST_SHOWN])}" if count == 1 else ""
+        what = f"has {count} cells, but the header has {len(header)}{line}{shown}"
         yield Finding(record.row, "", "length", what, fix)
 
 
@@ -150,8 +195,11 @@ def suggest_column(name: str, columns: Sequence[str]) -> str:
     by_lower_case = {column.lower(): column for column in columns}
     if name in by_lower_case:
         return f'Did you mean "{by_lower_case[name]}"?'
+    if found := Likely(columns).of(name):
+        return found
     for column in columns:
-        if name in [part.strip() for part in re.split(r"[\t,;|]", column)]:
+        parts = [part.strip() for part in re.split(r"[\t,;|]", column)]
+        if name in parts:
             fix = "Put names that hold a delimiter in quotes, or write a first line such as sep=;"
             return f"The header was split otherwise: {quoted(column)} is one cell of it. {fix}"
     return suggest(name, columns)

@@ -28,7 +28,7 @@ from transferscope.raw.headers import (
     problem_with,
     turned,
 )
-from transferscope.raw.jpeg_files import is_whole
+from transferscope.raw.jpeg_files import Whole, is_ended, is_filled, is_whole
 from transferscope.runtime.arrays import Pixels
 from transferscope.transport.files import RawFile, size_of
 
@@ -47,10 +47,17 @@ COLOURS = {
     32803: "the mosaic of a colour sensor",
 }
 SAVE_MASK = "Save it as PNG or TIFF, without losses."
-JPEG_COMPRESSIONS = {6, 7, 33007, 34892}
+JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
+# Formats within a TIFF whose decoders fill in what is missing, and how to tell that nothing is.
+STREAMS: dict[int, tuple[str, Whole]] = {
+    **dict.fromkeys(JPEG_COMPRESSIONS, ("JPEG", is_whole)),
+    **dict.fromkeys((33003, 33004, 33005, 34712), ("JPEG 2000", is_ended)),
+    **dict.fromkeys((22610, 34934), ("JPEG XR", is_filled)),
+}
 WHOLE_BYTES = 8
 RAMP_TOLERANCE = 0.02 * 65535
 ORIENTATION, PHOTOMETRIC, LARGEST_VALUE = 274, 262, 281
+SLICE_PLACE = re.compile(r"^(?:[ctz]:\d+/\d+[\s;,-]*)+")
 SIGNED_OFFSET = -32768.0
 # What tifffile complains of where it goes on with less than the file should hold.
 INCOMPLETE = re.compile(
@@ -118,8 +125,7 @@ def read_tiff(path: RawFile) -> Pixels:
     with _opened(path) as tiff:
         series = tiff.series[0]
         pixels: Pixels = series.asarray(maxworkers=1)
-        if series.keyframe.compression in JPEG_COMPRESSIONS:
-            _check_jpeg_parts(path, series)
+        _check_streams(path, series)
         return pixels
 
 
@@ -191,9 +197,12 @@ def _check_planes(path: RawFile, tiff: Any, series: Any) -> None:
         raise problem_with(path, what, "Export it as one whole file.")
 
 
-def _check_jpeg_parts(path: RawFile, series: Any) -> None:
-    """Check that all pixels of strips and tiles that are JPEGs are there; see `jpeg_files`."""
+def _check_streams(path: RawFile, series: Any) -> None:
+    """Check that strips and tiles in formats whose decoders fill in what is missing are whole."""
     keyframe = series.keyframe
+    name, is_whole = STREAMS.get(int(keyframe.compression), ("", None))
+    if is_whole is None:
+        return
     tables = {"jpegtables": keyframe.jpegtables, "jpegheader": keyframe.jpegheader}
 
     def decode(content: bytes | None, index: int) -> Pixels:
@@ -204,7 +213,7 @@ def _check_jpeg_parts(path: RawFile, series: Any) -> None:
         for content, index in segments:
             whole = partial(decode, index=index)
             if content is None or not is_whole(content, whole(content), whole):
-                what = "parts of the JPEG in it are missing or damaged"
+                what = f"parts of the {name} in it are missing or damaged"
                 raise problem_with(path, what, MAKE_AGAIN)
 
 
@@ -274,7 +283,21 @@ def _metadata(path: RawFile, tiff: Any, series: Any) -> Metadata:
     said = _imagej(tiff)
     notes += _calibration(path, said)
     size = _imagej_pixel_size(series.keyframe, said)
-    return Metadata(pixel_size_um=size, notes=tuple(notes))
+    labels = _slice_labels(said, str(series.axes), series.shape)
+    return Metadata(channel_labels=labels, pixel_size_um=size, notes=tuple(notes))
+
+
+def _slice_labels(said: dict[str, Any], axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return what the first slice of each channel is labelled; empty where not all are.
+
+    Slices are numbered with the channels first. A label may begin with the slice's place,
+    "c:1/2 - DAPI".
+    """
+    count = shape[axes.index("C")] if "C" in axes else 1
+    given = said.get("Labels") or ()
+    labels = given[:count] if not isinstance(given, str) and len(given) >= count else ()
+    names = tuple(SLICE_PLACE.sub("", str(label)).strip() for label in labels)
+    return names if all(names) else ()
 
 
 def _imagej(tiff: Any) -> dict[str, Any]:

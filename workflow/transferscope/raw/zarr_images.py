@@ -131,6 +131,31 @@ def check_levels(path: RawFile, shapes: Sequence[tuple[int, ...]]) -> None:
             raise problem_with(path, what, "Name the largest level first in `datasets`.")
 
 
+def check_scales(path: RawFile, scales: dict[str, Any]) -> None:
+    """Refuse levels of which a later one says that its pixels are smaller than the first's.
+
+    Parameters
+    ----------
+    path
+        The image.
+    scales
+        Its multiscale metadata.
+    """
+    stated = [scale for level in scales["datasets"] if (scale := _scale(level))]
+    for later in stated[1:]:
+        if len(later) == len(stated[0]) and math.prod(later) < math.prod(stated[0]):
+            sizes = f"the first has pixels of {stated[0]}, a later one of {later}"
+            what = f"its levels are in the wrong order: {sizes}"
+            raise problem_with(path, what, "Name the largest level first in `datasets`.")
+
+
+def _scale(level: dict[str, Any]) -> list[float]:
+    for step in level.get("coordinateTransformations") or []:
+        if step.get("type") == "scale":
+            return [float(value) for value in step.get("scale", ())]
+    return []
+
+
 def metadata_of(attributes: dict[str, Any], axes: str) -> Metadata:
     """Return what the attributes of an image say beyond its layout."""
     scales = attributes["multiscales"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from transferscope.runtime.arrays import Texts
 from transferscope.transport.cache import cached_file
 
 FOLDER = "resources/relations"
+ONE_LINE = "Close or remove the quote, and write one name per cell."
 TABLES = (".csv", ".tsv", ".txt")
 
 
@@ -107,8 +107,7 @@ def _table(located: Located[RelationCard]) -> tuple[Path, pd.DataFrame]:
 def read_export(path: Path, card: str) -> pd.DataFrame:
     """Read a table from an address, as text.
 
-    It is not written by hand, so that it is read as its program wrote it: it may, for instance,
-    number its rows in a column without a name.
+    It is written by a program, which may number its rows in a column without a name.
 
     Parameters
     ----------
@@ -117,22 +116,12 @@ def read_export(path: Path, card: str) -> pd.DataFrame:
     card
         The card that names it, for messages.
     """
-    separator = "," if "," in _header(path) else "\t"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, index_col=False
-            )
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise user_error(path, f"is not a table: {error}", f"Check `url:` in {card}.") from None
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    return table
-
-
-def _header(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline()
+        return read_table(path, "url", numbered=True)
+    except UserError as error:
+        first = error.problems[0]
+        fix = f"Check `url:` in {card}."
+        raise user_error(first.where, f"is not a table: {first.what}", fix) from None
 
 
 def _verify(path: Path, wanted: str, card: Path) -> None:
@@ -171,6 +160,11 @@ def _listed(name: str, path: Path, table: pd.DataFrame, columns: tuple[str, str]
         Finding(int(row), column, "empty", "has no name", "Write both names of the pair.")
         for column, cells in zip(columns, (first, second), strict=True)
         for row in table.index[cells == ""]
+    ]
+    findings += [
+        Finding(int(row), column, "odd", f"{cells.loc[row]!r} is of several lines", ONE_LINE)
+        for column, cells in zip(columns, (first, second), strict=True)
+        for row in table.index[cells.str.contains(r"[\r\n]")]
     ]
     if findings:
         raise UserError(as_problems(path, findings))

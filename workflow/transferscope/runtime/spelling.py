@@ -8,12 +8,24 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 # Letters of other alphabets that look like Latin ones, small or as capitals.
-LOOKALIKES = str.maketrans("авеѕіјкмнорстухοАВЕЅІЈКМНОРСТУХΟ", "abesijkmhopctyxoABESIJKMHOPCTYXO")
+LOOKALIKES = str.maketrans(
+    "авеѕіјкмнорстухһӏԁԛԝүοօıАВЕЅІЈКМНОРСТУХҮΟ", "abesijkmhopctyxhldqwyooiABESIJKMHOPCTYXYO"
+)
+# The small forms of these do not, so that each has two readings.
+GREEK = "letters of the Greek alphabet"
+GREEK_CAPITALS = str.maketrans("ΑΒΕΖΗΙΚΜΝΡΤΥΧ", "ABEZHIKMNPTYX")
 HYPHENS = {0x2212, 0x2043, 0x02D7}
 # Shown by no font, though not of a category that says so.
-FILLERS = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x3164, 0xFFA0}
-SELECTORS = range(0xFE00, 0xFE10)
-APOSTROPHES = str.maketrans("\u2018\u2019\u02bc\u201c\u201d", "'''\"\"")
+FILLERS = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x2800, 0x3164, 0xFFA0}
+SELECTORS = {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+# Signs for which there is one on every keyboard.
+SIGNS = str.maketrans(
+    "\u2018\u2019\u201b\u02bc\u02b9\u2032\u2035\u00b4\u0060\u201c\u201d\u201f\u2033"
+    "\u2215\u2044\u29f8\u2236\u02d0\u223c\u02dc\u2217\u22c5\u2219\u2022\u2027",
+    "'''''''''\"\"\"\"///::~~*\u00b7\u00b7\u00b7\u00b7",
+)
+# In pairs around a name.
+BRACKETS = ('""', "''", "\u00ab\u00bb", "\u2039\u203a")
 
 
 def visible(name: str) -> str:
@@ -35,10 +47,19 @@ def _is_invisible(character: str) -> bool:
 
 
 def _one_form(name: str) -> str:
-    """Return compatible characters as one, and all hyphens and quotes as the plain one."""
-    name = unicodedata.normalize("NFKC", name).translate(APOSTROPHES)
-    plain = ["-" if unicodedata.category(c) == "Pd" or ord(c) in HYPHENS else c for c in name]
-    return "".join(plain)
+    """Return compatible characters as one, and hyphens, quotes and digits as the plain ones."""
+    # Before the normal form, too: it would take an accent of its own for a space with one.
+    name = unicodedata.normalize("NFKC", name.translate(SIGNS)).translate(SIGNS)
+    return "".join(map(_plain, name))
+
+
+def _plain(character: str) -> str:
+    if character.isascii():
+        return character
+    if unicodedata.category(character) == "Pd" or ord(character) in HYPHENS:
+        return "-"
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)
 
 
 def _spaced(name: str) -> str:
@@ -46,11 +67,25 @@ def _spaced(name: str) -> str:
 
 
 def _unquoted(name: str) -> str:
-    return name.strip('" ')
+    name = name.strip('" ')
+    while len(name) > 2 and name[0] + name[-1] in BRACKETS:
+        name = name[1:-1].strip('" ')
+    return name
+
+
+def _without_end(name: str) -> str:
+    """Return a name without punctuation at its end, as where it is taken from a sentence."""
+    return name.rstrip(".,:; ") or name
+
+
+def _as_number(name: str) -> str:
+    """Return a whole number without the decimals that programs add to it."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", name)
 
 
 def _lower(name: str) -> str:
-    return name.casefold()
+    # The Turkish capital with a dot becomes a letter and a dot of its own.
+    return name.casefold().replace("i\u0307", "i")
 
 
 def _latin(name: str) -> str:
@@ -69,6 +104,7 @@ def _without_zeros(name: str) -> str:
     return re.sub(r"(?<![\d.])0+(?=\d)", "", name)
 
 
+PLAIN = re.compile(r"[\w -]+", re.ASCII)
 Normal = Callable[[str], str]
 # In this order. What a person does not see, or does not take for another name:
 ALIKE: dict[str, Normal] = {
@@ -77,6 +113,8 @@ ALIKE: dict[str, Normal] = {
     "letters of another alphabet": _latin,
     "spaces": _spaced,
     "quotes": _unquoted,
+    "punctuation at the end": _without_end,
+    "decimals": _as_number,
     "case": _lower,
 }
 # What may also be one name, written by two programs:
@@ -89,8 +127,12 @@ LIKELY: dict[str, Normal] = {
 
 
 def _normal(name: str, steps: Collection[Normal]) -> str:
-    for step in steps:
-        name = step(name)
+    """Return a name after all steps, repeated until none changes it: one may uncover another."""
+    before = ""
+    while name != before:
+        before = name
+        for step in steps:
+            name = step(name)
     return name
 
 
@@ -102,9 +144,20 @@ def skeleton(name: str) -> str:
     >>> skeleton("Golgi  Apparatus\u200b ") == skeleton("golgi apparatus")
     True
     """
-    if name.isascii() and '"' not in name and name.isprintable():
+    if PLAIN.fullmatch(name):  # of a million names, most
         return " ".join(name.lower().split())
     return _normal(name, ALIKE.values())
+
+
+def readings(name: str) -> set[str]:
+    """Return what a person may take for the name: two where Greek capitals look like Latin ones.
+
+    Examples
+    --------
+    >>> sorted(readings("TGF\u0392"))
+    ['tgfb', 'tgfβ']
+    """
+    return {skeleton(name), *(() if name.isascii() else [skeleton(name.translate(GREEK_CAPITALS))])}
 
 
 def difference(first: str, second: str) -> str:
@@ -116,7 +169,8 @@ def difference(first: str, second: str) -> str:
     'case and leading zeros'
     """
     if _normal(first, LIKELY.values()) != _normal(second, LIKELY.values()):
-        return ""
+        plain = [name.translate(GREEK_CAPITALS) for name in (first, second)]
+        return GREEK if plain != [first, second] and readings(first) & readings(second) else ""
     needed = []
     for name in LIKELY:
         others = [step for other, step in LIKELY.items() if other != name]
@@ -150,7 +204,9 @@ def variants(names: Collection[str]) -> list[Spellings]:
     first: dict[str, str] = {}
     alike: dict[str, list[str]] = {}
     for name in names:
-        seen = first.setdefault(skeleton(name), name)
+        keys = readings(name)
+        seen = next((first[key] for key in keys if key in first), name)
+        first.update(dict.fromkeys(keys, seen))
         if seen != name:  # of a million names, few
             same = alike.setdefault(seen, [seen])
             same += [] if name in same else [name]

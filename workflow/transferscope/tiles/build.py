@@ -138,18 +138,25 @@ def _fill(
     """Write the blocks that are missing, appending their log entries to `entries`."""
     writer = TileWriter(plan, store, log, entries)
     problems: list[Problem] = []
+    doubts: list[str] = []
     first = writer.entry.next_field
     counts = [len(planned.places) for planned in plan.fields]
     done = sum(counts[:first]) + writer.entry.next_tile
     with progress_bar(f"Tiles of {plan.card.name}", sum(counts), "tiles", initial=done) as bar:
         for index, decoded in decode_from(plan, first, workers):
             bar.update(counts[index])
+            if decoded.doubt:
+                place = plan.sheet.place(plan.fields[index].position)
+                doubts.append(f"{place}: {decoded.doubt}")
             found = [] if skip else problems_of(plan, index, decoded)
             for problem in found:
                 logger.error("%s", problem)
             problems += found
             if not problems:  # a row that is missing would move all that follow
                 writer.add(index, decoded)
+    if doubts:
+        more = f" (and {len(doubts) - 1:,} more fields)" if len(doubts) > 1 else ""
+        logger.warning("%s%s", doubts[0], more)
     if problems:
         raise UserError(problems)
     writer.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,6 +29,8 @@ from transferscope.transport.files import RawFile, in_memory
 
 # Fields on their way from an object store, undecoded; enough for many small files and few large.
 FIELDS_AHEAD = 8
+# Share of black pixels in an image whose background is not black.
+RARELY = 0.001
 CONSTANT = "every channel is constant"
 SKIP_FIX = "To go on without it, set `bad_tiles: skip` in the study."
 
@@ -67,11 +69,14 @@ class DecodedField:
         What is wrong with the whole field.
     prints
         `planes_print` of the field.
+    doubt
+        See `black_end`.
     """
 
     tiles: list[DecodedTile] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     prints: str = ""
+    doubt: str = ""
 
 
 def decode_from(plan: TilePlan, first: int, workers: int) -> Iterator[tuple[int, DecodedField]]:
@@ -140,7 +145,7 @@ def _decode(
         image = decode_field(files, plan.card, one_file_per_channel=sheet.one_file_per_channel)
     except UserError as error:
         return DecodedField(problems=in_row(sheet, planned.position, error))
-    prints = planes_print(image)
+    prints, doubt = planes_print(image), black_end(image, plan.card.channels)
     image = resample(image, resampled_shape(planned.shape, plan.card))
     whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
     for place in planned.places:
@@ -149,4 +154,36 @@ def _decode(
         quality = np.array([channel.values() for channel in measured])
         constant = all(channel.constant for channel in measured)
         tiles.append(DecodedTile(place, padded(part, place), quality, constant))
-    return DecodedField(tiles, prints=prints)
+    return DecodedField(tiles, prints=prints, doubt=doubt)
+
+
+def black_end(image: Pixels, channels: Sequence[str]) -> str:
+    """Return what looks as if a file without compression had not been written to its end.
+
+    Space for it may have been taken before, and is zero.
+
+    Parameters
+    ----------
+    image
+        A field, [C, H, W].
+    channels
+        Names of its channels.
+
+    Returns
+    -------
+    str
+        A sentence without a full stop; empty where the last row is not black, or the image is
+        black in other places, too.
+    """
+    for plane, name in zip(image, channels, strict=True):
+        if plane[-1].any() or not plane.any():
+            continue
+        end = int(np.flatnonzero(plane.any(axis=1))[-1])
+        above = plane[:end]  # without the row in which it ends
+        black = 1 - np.count_nonzero(above) / max(1, above.size)
+        if above.size and black < RARELY:
+            return (
+                f"the last {len(plane) - 1 - end} of {len(plane)} rows of channel {name} are 0, "
+                f"but only {100 * black:.1f} % of the pixels above: the file may not be complete"
+            )
+    return ""
