@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +46,7 @@ from transferscope.tiles.published import TABLE, PublishedTiles
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
 MAX_FILES_OPENED = 10_000
+logger = logging.getLogger(__name__)
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
@@ -93,9 +95,13 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     passed = passed or Passed()
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
     problems += _judged(study, _check_names(study))
+    if study.config.backbones and not study.image_datasets:
+        logger.warning("no dataset has images: the backbones of the study are not used")
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
-        if located.card.sheet is not None:
+        if located.card.source == "table":
+            problems += _check_given(study, located, scored=scored)
+        elif located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
         elif located.card.published is not None:
             problems += _check_published(study, located, scored=scored)
@@ -128,14 +134,15 @@ def _check_names(study: Study) -> list[Problem]:
     """Return the names that differ but read as one; sheets that cannot be read are passed over."""
     where = f"study {study.config.study}"
     problems = collisions(study.all_datasets, "datasets", where)
-    problems += collisions(study.backbones, "backbones", where)
+    sets = [name for each in study.datasets.values() for name in each.card.feature_sets]
+    problems += collisions([*study.backbones, *dict.fromkeys(sets)], "backbones", where)
     groups: dict[str, list[str]] = {}
     for name, located in study.all_datasets.items():
         problems += class_problems(located.card, str(located.path))
-        if located.card.sheet is not None:
+        if located.card.sheet is not None or located.card.table is not None:
             # What is wrong with the sheet itself is reported elsewhere.
             with suppress(UserError):
-                table = study.sheet(name).table
+                table = _rows(study, name)
                 problems += name_problems(table, str(study.sheet_of(name)))
                 groups[name] = table["group"].unique().tolist()
     # Elsewhere, groups of different datasets are not compared.
@@ -171,11 +178,27 @@ def _check_corrections(study: Study) -> list[Problem]:
 
 
 def _sheets(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the sheet of each evaluated dataset that has one; what is wrong is told elsewhere."""
+    """Yield the rows of each dataset with a sheet or table; what is wrong is told elsewhere."""
     for name, located in study.datasets.items():
-        if located.card.sheet is not None:
+        if located.card.sheet is not None or located.card.table is not None:
             with suppress(UserError):
-                yield name, study.sheet(name).table
+                yield name, _rows(study, name)
+
+
+def _rows(study: Study, name: str) -> pd.DataFrame:
+    return study.given(name).table if study.is_table(name) else study.sheet(name).table
+
+
+def _check_given(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
+    """Check a table of features, and say what of it is left out."""
+    name = located.card.name
+    try:
+        given = study.given(name)
+    except UserError as error:
+        return error.problems
+    for note in given.notes:
+        logger.warning("%s", note)
+    return _check_table(study, located, given.table, str(study.sheet_of(name)), scored=scored)
 
 
 def _check_dataset(
