@@ -40,7 +40,7 @@ def profiles(n_groups: int = 12, repeats: int = 4, seed: int = 0) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def write_card(folder: Path, table: pd.DataFrame, **changes: object) -> Path:
+def write_card(folder: Path, table: pd.DataFrame, /, **changes: object) -> Path:
     """Write a table and its card into a folder; return the card."""
     card = {**CARD, **changes}
     path = folder / str(card["table"])

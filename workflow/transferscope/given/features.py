@@ -208,9 +208,7 @@ def _no_numbers(cells: pd.Series[str], wrong: pd.Series[bool], name: str) -> Ite
 
 
 def _as_no_feature() -> str:
-    return (
-        f"Write numbers, or, if it is no feature, name it {METADATA_PREFIX}... or use `features:`."
-    )
+    return f"Write numbers. If it is no feature, name it {METADATA_PREFIX}..., or use `features:`."
 
 
 def _joined(matrices: Sequence[Matrix]) -> FeatureSet:

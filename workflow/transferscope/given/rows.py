@@ -26,6 +26,8 @@ from transferscope.raw.text_tables import as_problems, suggest_column
 USUAL = ("tile_id", "group", "labels", "fov", "batch", "perturbation", "control")
 FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
 NAMES_SHOWN = 3
+# What a column `control` says of rows that are none, in any case.
+NO = frozenset({"", "false", "no", "0", "nan", "none"})
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,10 @@ def _rows(file: TableFile, mapping: dict[str, str], features: set[str]) -> pd.Da
     if "tile_id" not in found:
         ids = file.ids or [f"row-{row}" for row in file.columns.index]
         found["tile_id"] = pd.Series(ids, index=file.columns.index, dtype=object)
+    if "group" in found and "control" in found:
+        # What is no treatment often has no name: controls of a kind are a group.
+        says = ~found["control"].str.casefold().isin(NO)
+        found["group"] = found["group"].where((found["group"] != "") | ~says, found["control"])
     found.setdefault("labels", pd.Series("", index=file.columns.index, dtype=object))
     taken = {*found, *mapping.values(), *features, *RESERVED_COLUMNS}
     for name in file.column_names:
