@@ -35,7 +35,8 @@ def test_roles_metadata_and_sets(tmp_path, name):
     else:
         found = read(tmp_path, table, table=name)
     rows = found.rows.table
-    assert list(rows) == ["tile_id", "group", "labels", "fov", "batch", "Metadata_Well"]
+    kept = [column for column in table if column.startswith("Metadata_")]
+    assert list(rows) == ["tile_id", "group", "labels", "fov", "batch", *kept]
     assert rows["group"].tolist() == table["Metadata_gene"].tolist()
     assert rows["batch"].tolist() == table["Metadata_Plate"].tolist()
     assert rows["tile_id"].is_unique

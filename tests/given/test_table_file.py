@@ -18,6 +18,9 @@ from transferscope.errors import UserError
 from transferscope.given.rows import read_given
 from transferscope.given.table_file import read_file
 
+# With warnings of anndata about pandas.
+OF_ANNDATA = pytest.mark.filterwarnings("ignore")
+
 
 def refused(path):
     with pytest.raises(UserError) as raised:
@@ -74,7 +77,10 @@ def test_anndata_that_is_not_installed_is_told(tmp_path, monkeypatch):
 
 @pytest.fixture
 def anndata():
-    return pytest.importorskip("anndata", reason="the extra anndata is not installed")
+    found = pytest.importorskip("anndata", reason="the extra anndata is not installed")
+    if hasattr(found.settings, "allow_write_nullable_strings"):
+        found.settings.allow_write_nullable_strings = True
+    return found
 
 
 @pytest.fixture
@@ -98,6 +104,7 @@ def annotated(anndata, tmp_path):
     return write
 
 
+@OF_ANNDATA
 @pytest.mark.parametrize("sparse", [False, True])
 def test_anndata(annotated, tmp_path, sparse):
     values = annotated(sparse)
@@ -121,6 +128,7 @@ def test_anndata(annotated, tmp_path, sparse):
         read({"map": "X_umap"})
 
 
+@OF_ANNDATA
 def test_anndata_without_x(annotated, tmp_path):
     annotated(X=None)
     file = read_file(tmp_path / "t.h5ad", "wells.yaml, key table")
@@ -128,6 +136,7 @@ def test_anndata_without_x(annotated, tmp_path):
     assert file.default == []
 
 
+@OF_ANNDATA
 def test_damaged_anndata(annotated, tmp_path):
     annotated()
     content = (tmp_path / "t.h5ad").read_bytes()

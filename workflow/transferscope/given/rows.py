@@ -205,10 +205,11 @@ def _rows(file: TableFile, mapping: dict[str, str], features: set[str]) -> pd.Da
         says = ~found["control"].str.casefold().isin(NO)
         found["group"] = found["group"].where((found["group"] != "") | ~says, found["control"])
     found.setdefault("labels", pd.Series("", index=file.columns.index, dtype=object))
-    taken = {*found, *mapping.values(), *features, *RESERVED_COLUMNS}
+    taken = {*found, *features, *RESERVED_COLUMNS}
     for name in file.column_names:
         cells = file.columns[name]
-        is_metadata = name.startswith(METADATA_PREFIX)
+        # What has a role keeps its own name, too: a study may name it by either.
+        is_metadata = name.startswith(METADATA_PREFIX) or name in mapping.values()
         if name not in taken and (is_metadata or not pd.api.types.is_numeric_dtype(cells)):
             found[name] = _texts(cells)
     return pd.DataFrame(found, index=file.columns.index)
