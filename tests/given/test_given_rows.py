@@ -101,7 +101,9 @@ def test_controls_of_a_kind_are_a_group(tmp_path):
     table["kind"] = ["negcon" if n % 4 == 0 else "" for n in range(len(table))]
     table.loc[table["kind"] == "negcon", ["Metadata_gene", "Metadata_class"]] = ""
     columns = {**CARD["columns"], "control": "kind"}
-    found = read(tmp_path, table, columns=columns).rows.table
+    given_rows = read(tmp_path, table, columns=columns).rows
+    found, [note] = given_rows.table, given_rows.notes
+    assert "12 controls without a group are those of their kind: negcon" in note
     assert set(found.loc[found["control"] == "negcon", "group"]) == {"negcon"}
     assert len(found) == len(table)
 

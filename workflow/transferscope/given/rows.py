@@ -112,7 +112,7 @@ def read_given(card: DatasetCard, card_path: Path, *, skip: bool = False) -> Giv
     except UserError as error:
         problems += error.problems
     features = {name for each in sets.values() for name in each.names}
-    table = _rows(file, mapping, features)
+    table, notes = _with_groups(_rows(file, mapping, features), str(file.path))
     left_out: dict[str, np.ndarray[Any, Any]] = {}
     if skip:
         left_out["has no group"] = (table["group"] == "").to_numpy()
@@ -132,7 +132,7 @@ def read_given(card: DatasetCard, card_path: Path, *, skip: bool = False) -> Giv
         problems.append(Problem(str(file.path), "has no usable row", "Check its values."))
     if problems:
         raise UserError(problems)
-    return _checked(table, sets, kept, left_out, file.path)
+    return _checked(table, sets, kept, left_out, file.path, notes)
 
 
 def _checked(
@@ -141,8 +141,9 @@ def _checked(
     kept: np.ndarray[Any, Any],
     left_out: dict[str, np.ndarray[Any, Any]],
     path: Path,
+    notes: list[str],
 ) -> Given:
-    varying, constant, notes = {}, {}, []
+    varying, constant = {}, {}
     for name, each in sets.items():
         varying[name], constant[name] = each.rows(kept).varying()
         if not varying[name].names:
@@ -200,10 +201,6 @@ def _rows(file: TableFile, mapping: dict[str, str], features: set[str]) -> pd.Da
     if "tile_id" not in found:
         ids = file.ids or [f"row-{row}" for row in file.columns.index]
         found["tile_id"] = pd.Series(ids, index=file.columns.index, dtype=object)
-    if "group" in found and "control" in found:
-        # What is no treatment often has no name: controls of a kind are a group.
-        says = ~found["control"].str.casefold().isin(NO)
-        found["group"] = found["group"].where((found["group"] != "") | ~says, found["control"])
     found.setdefault("labels", pd.Series("", index=file.columns.index, dtype=object))
     taken = {*found, *features, *RESERVED_COLUMNS}
     for name in file.column_names:
@@ -213,6 +210,19 @@ def _rows(file: TableFile, mapping: dict[str, str], features: set[str]) -> pd.Da
         if name not in taken and (is_metadata or not pd.api.types.is_numeric_dtype(cells)):
             found[name] = _texts(cells)
     return pd.DataFrame(found, index=file.columns.index)
+
+
+def _with_groups(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+    """Give controls without a group that of their kind: what is no treatment has no name."""
+    if "control" not in table:
+        return table, []
+    is_control = ~table["control"].str.casefold().isin(NO)
+    filled = (table["group"] == "") & is_control
+    if not filled.any():
+        return table, []
+    kinds = ", ".join(sorted(set(table["control"][filled]))[:NAMES_SHOWN])
+    note = f"{where}: {filled.sum()} controls without a group are those of their kind: {kinds}"
+    return table.assign(group=table["group"].mask(filled, table["control"])), [note]
 
 
 def _texts(cells: pd.Series[Any]) -> pd.Series[str]:
