@@ -1,5 +1,7 @@
 """The rows and features of a table: what is taken, what is left out, and what is refused."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,9 +74,33 @@ def test_a_column_of_lists_is_a_matrix(tmp_path):
     table["embedding"] = list(vectors)
     found = read(tmp_path, table, table="t.parquet", features={"dino": "embedding"})
     np.testing.assert_allclose(found.sets["dino"].values, vectors, rtol=1e-6)
+    table["embedding"] = [None if n == 3 else list(v) for n, v in enumerate(vectors)]
+    of_embedding = {"table": "t.parquet", "features": {"dino": "embedding"}}
+    problem, *_ = problems(tmp_path, table, **of_embedding)
+    assert "column embedding_0: 1 of 48 values are missing" in problem
+    found = read(tmp_path, table, skip=True, **of_embedding)
+    expected = np.delete(vectors, 3, axis=0)
+    np.testing.assert_allclose(found.sets["dino"].values, expected, rtol=1e-6)
     table["embedding"] = [list(v)[: 5 - n % 2] for n, v in enumerate(vectors)]
-    [problem] = problems(tmp_path, table, table="t.parquet", features={"dino": "embedding"})
-    assert "lists of 4 and 5 numbers" in problem
+    problem, *_ = problems(tmp_path, table, **of_embedding)
+    assert "column embedding" in problem
+    assert "is not a number" in problem
+
+
+def test_columns_that_hold_anything_are_no_features_unless_asked(tmp_path):
+    table = profiles()
+    rows = range(len(table))
+    table["contour"] = [list(range(n % 3)) for n in rows]
+    table["tags"] = [["a", "b"][: n % 3] for n in rows]
+    table["more"] = [{"a": n} for n in rows]
+    table["date"] = pd.Timestamp("2024-01-01")
+    table["share"] = [Decimal(n) / 7 for n in rows]
+    found = read(tmp_path, table, table="t.parquet", features=None)
+    assert {"contour", "tags", "more", "date"} < set(found.rows.table)
+    assert "share" in found.sets["features"].names
+    table["few"] = [None if n < 40 else n for n in rows]
+    found = read(tmp_path, table, table="t.parquet", features=None, skip=True)
+    assert "40 of 48 rows are skipped, 40 of them by few" in found.rows.notes[0]
 
 
 def test_numbers_of_parquet_become_names(tmp_path):

@@ -188,7 +188,8 @@ class _Numbers:
     def _number(self, name: str) -> pd.Series[float]:
         if name not in self._parsed:
             cells = self._file.columns[name]
-            texts = cells.where(~_missing(cells), None)
+            # As text, because cells may be lists.
+            texts = cells.map(str).where(~_missing(cells), None)
             self._parsed[name] = pd.to_numeric(texts, errors="coerce").astype(np.float64)
         return self._parsed[name]
 
@@ -198,7 +199,7 @@ def _is_text(cells: pd.Series[str]) -> bool:
 
 
 def _missing(cells: pd.Series[str]) -> pd.Series[bool]:
-    return cells.isna() | cells.astype(str).str.strip().str.lower().isin(MISSING)
+    return cells.isna() | cells.map(str).str.strip().str.lower().isin(MISSING)
 
 
 def _no_numbers(cells: pd.Series[str], wrong: pd.Series[bool], name: str) -> Iterator[Finding]:

@@ -160,11 +160,22 @@ def _checked(
         if found:
             skipped.append(Skipped(tile_id, int(row), "; ".join(found)))
     if skipped:
-        notes.append(f"{path}: {len(skipped)} of {len(table)} rows are skipped")
+        notes.append(f"{path}: {len(skipped)} of {len(table)} rows are skipped{_most_often(sets)}")
     widths = {name: len(each.names) for name, each in varying.items()}
     rows = with_defaults(table[kept])
     rows = rows[[*FIRST_COLUMNS, *(name for name in rows if name not in FIRST_COLUMNS)]]
     return Given(GivenRows(rows, widths, skipped, notes), varying, constant)
+
+
+def _most_often(sets: dict[str, FeatureSet]) -> str:
+    """Say which feature most of the values that are not finite belong to."""
+    counts = {
+        name: int(count)
+        for each in sets.values()
+        for name, count in zip(each.names, (~np.isfinite(each.values)).sum(axis=0), strict=True)
+    }
+    worst = max(counts, key=lambda name: counts[name])
+    return f", {counts[worst]} of them by {worst}" if counts[worst] else ""
 
 
 def _mapping(file: TableFile, card: DatasetCard, card_path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transferscope.errors import Problem, UserError, first_line, user_error
@@ -133,36 +134,39 @@ def _parquet(path: Path, where: str) -> TableFile:
             raise user_error(path, what, "Rename or remove one of them.")
         # An index without a name says nothing.
         kept = [name for name in names if not name.startswith(PANDAS_INDEX)]
-        lists = {name: table[name] for name in kept if _is_of_lists(table[name].type)}
+        lists = {name: table[name] for name in kept if _is_matrix(table[name])}
         plain = table.select([name for name in kept if name not in lists])
         columns = plain.to_pandas(ignore_metadata=True)
     except DAMAGE as error:
         raise _unreadable(path, error) from None
     columns.index = _numbers(len(columns))
-    matrices = {name: _of_lists(path, name, column) for name, column in lists.items()}
+    matrices = {name: _of_lists(name, column) for name, column in lists.items()}
     return TableFile(path, columns, matrices)
 
 
-def _is_of_lists(kind: pa.DataType) -> bool:
-    types = pa.types
+def _is_matrix(column: pa.ChunkedArray) -> bool:
+    kind, types = column.type, pa.types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(
-        is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+        is_list
+        and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+        and _width(column)
     )
 
 
-def _of_lists(path: Path, name: str, column: pa.ChunkedArray) -> Matrix:
+def _of_lists(name: str, column: pa.ChunkedArray) -> Matrix:
     """Return a column of lists of numbers as a matrix; a row without a list is missing."""
-    rows = column.to_pylist()
-    widths = {len(row) for row in rows if row is not None}
-    if len(widths) != 1:
-        what = f"has lists of {' and '.join(map(str, sorted(widths)[:3])) or 'no'} numbers"
-        fix = "Write lists of one length, or take the column out."
-        raise user_error(f"{path}, column {name}", what, fix)
-    [width] = widths
-    missing = [None] * width
-    values = np.array([missing if row is None else row for row in rows], dtype=np.float64)
-    return Matrix(to_float32(values), _numbered(name, width))
+    is_given = column.is_valid().to_numpy()
+    width = _width(column)
+    values = np.full((len(column), width), np.nan, dtype=np.float32)
+    values[is_given] = to_float32(pc.list_flatten(column.drop_null()).to_numpy()).reshape(-1, width)
+    return Matrix(values, _numbered(name, width))
+
+
+def _width(column: pa.ChunkedArray) -> int:
+    """Return the length of a column's lists; 0 if they differ, or hold nothing."""
+    widths = pc.unique(pc.list_value_length(column.drop_null())).to_pylist()
+    return int(widths[0]) if len(widths) == 1 else 0
 
 
 def _anndata(path: Path, where: str) -> TableFile:

@@ -15,9 +15,9 @@ from transferscope.steps.step import Job, Step, Wildcards, per_dataset
 # Copies of all features while the table is read: as read, as numbers, without constant ones.
 TABLE_COPIES = 6
 # Bytes per value of a table of text, as Python holds it.
-TEXT_BYTES = 60
+TEXT_BYTES = 120
 # Seconds per value of a table of text.
-READ_SECONDS = 2e-6
+READ_SECONDS = 5e-6
 
 
 class _GivenStep(Step):
