@@ -257,6 +257,11 @@ def test_all_is_reported_at_once(tmp_path):
     assert len(found) == 4, found
 
 
+def test_a_table_without_rows(tmp_path):
+    [problem] = problems(tmp_path, profiles().iloc[:0], table="t.parquet")
+    assert "has no usable row" in problem
+
+
 def test_skipping_every_row_is_no_dataset(tmp_path):
     found = problems(tmp_path, with_cell("Cells_0", "", range(48)), skip=True)
     assert any("has no usable row" in problem for problem in found)

@@ -128,6 +128,10 @@ WRONG = {
         {"backbones": ["cards/backbones/trained.yaml"]},
         "wells is a table of features, without images",
     ),
+    "fields of images for a table": (
+        {"aggregate": {"levels": ["fov"], "fields": {"wells": "cells"}}},
+        "wells and cells have no features in common",
+    ),
     "a table to train on": (
         {"datasets": ["cards/datasets/cells.yaml"], "training_datasets": ["wells.yaml"]},
         "wells is a table of features, without images",

@@ -218,6 +218,8 @@ def _rows(file: TableFile, mapping: dict[str, str], features: set[str]) -> pd.Da
         cells = file.columns[name]
         # What has a role keeps its own name, too: a study may name it by either.
         is_metadata = name.startswith(METADATA_PREFIX) or name in mapping.values()
+        # In AnnData, features are in matrices, and columns describe the rows.
+        is_metadata = is_metadata or file.ids is not None
         if name not in taken and (is_metadata or not pd.api.types.is_numeric_dtype(cells)):
             found[name] = _texts(cells)
     return pd.DataFrame(found, index=file.columns.index)

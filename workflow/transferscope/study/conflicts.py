@@ -66,12 +66,27 @@ def _about_tables(study: Study, where: str) -> Iterator[Problem]:
         if study.is_table(name):
             what = f"{name} {NO_IMAGES}, on which nothing can be trained"
             yield Problem(f"{where}, key training_datasets", what, "Remove it from the list.")
+    for cells, fields in study.config.aggregate.fields.items():
+        if (
+            cells in study.datasets
+            and fields in study.datasets
+            and not _alike(study, cells, fields)
+        ):
+            what = f"{cells} and {fields} have no features in common: one is a table"
+            fix = "Remove the pair, or give both the same images, or sets of features of one name."
+            yield Problem(f"{where}, key aggregate.fields", what, fix)
     if study.config.finetune.backbones and study.datasets and not study.image_datasets:
         what = f"none of the datasets has images to train on: {', '.join(study.datasets)}"
         yield Problem(f"{where}, key finetune.backbones", what, "Empty the list.")
     if study.config.figures.gallery and study.datasets and not study.image_datasets:
         what = f"none of the datasets has images to show: {', '.join(study.datasets)}"
         yield Problem(f"{where}, key figures.gallery", what, "Set it to 0.")
+
+
+def _alike(study: Study, *datasets: str) -> bool:
+    """Return whether two datasets are both of images, or share a set of features."""
+    first, second = (set(study.datasets[name].card.feature_sets) for name in datasets)
+    return first == second or bool(first & second)
 
 
 def _without_pixel_size(study: Study) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed, backbone_of, corrected_name
 from transferscope.config.study import StudyConfig
+from transferscope.errors import UserError
 from transferscope.given.rows import GivenRows, read_given
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
@@ -173,8 +174,14 @@ class Study:
         """
         if dataset not in self._given:
             located, skip = self.all_datasets[dataset], self.config.bad_tiles == "skip"
-            self._given[dataset] = read_given(located.card, located.path, skip=skip).rows
-        return self._given[dataset]
+            try:
+                self._given[dataset] = read_given(located.card, located.path, skip=skip).rows
+            except UserError as error:
+                self._given[dataset] = error
+        found = self._given[dataset]
+        if isinstance(found, UserError):
+            raise UserError(found.problems)
+        return found
 
     def raw_digest(self, dataset: str) -> str:
         """Return `raw_files.raw_digest` of such a dataset, including masks; computed once."""
@@ -189,7 +196,7 @@ class Study:
         return {}
 
     @cached_property
-    def _given(self) -> dict[str, GivenRows]:
+    def _given(self) -> dict[str, GivenRows | UserError]:
         return {}
 
     @cached_property
