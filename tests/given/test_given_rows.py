@@ -199,6 +199,9 @@ WRONG = {
         {"features": {"a": "Cell_*"}},
         'no column of profiles.csv fits "Cell_*"',
     ),
+    "an empty pattern": (profiles(), {"features": {"a": "deep_*|"}}, "has an empty pattern"),
+    "nothing but a mark": (profiles(), {"features": {"a": "!"}}, "has an empty pattern"),
+    "no pattern": (profiles(), {"features": {"a": ""}}, "has an empty pattern"),
     "a feature with a role": (
         profiles(),
         {"features": {"a": "Metadata_gene"}},
@@ -281,6 +284,7 @@ CARDS = {
     "sheet": ({"sheet": "a.tsv"}, "sheet: of images"),
     "tiles": ({"tiles": {"size": 64}}, "tiles: of images"),
     "no table": ({"table": None}, "needs `table`"),
+    "a URL": ({"table": "s3://bucket/t.parquet"}, "download the table"),
     "reserved": ({"columns": {"source": "a"}}, "filled by transferscope itself"),
     "name of a set": ({"features": {"a b": "c"}}, "features"),
     "empty column": ({"columns": {"group": ""}}, "columns"),
@@ -300,5 +304,7 @@ def test_a_card_of_images_has_channels_and_no_table():
     with pytest.raises(UserError) as raised:
         validate(images, DatasetCard, "cells.yaml")
     assert "key channels: required, but missing" in str(raised.value)
+    with pytest.raises(UserError, match="Then add `source: table`"):
+        validate({**images, "table": "t.csv"}, DatasetCard, "cells.yaml")
     with pytest.raises(UserError, match="add `source: table`"):
         validate({**images, "channels": ["a"], "table": "t.csv"}, DatasetCard, "cells.yaml")

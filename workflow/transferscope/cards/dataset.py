@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -221,7 +221,16 @@ class DatasetCard(Model):
     @classmethod
     def _are_named(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if not value and info.data.get("source") == "images":
+            if any(info.data.get(key) for key in ABOUT_TABLES):
+                raise ValueError("missing; is this a table of features? Then add `source: table`")
             raise PydanticCustomError("missing", "name at least one channel")
+        return value
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _is_here(cls, value: Any) -> Any:
+        if is_url(str(value)):
+            raise ValueError("is a URL: download the table, and give its path")
         return value
 
     @field_validator("columns")

@@ -82,7 +82,7 @@ def feature_sets(
     for name, text in (asked or {DEFAULT_SET: ""}).items():
         key = f"{where}, key features.{name}"
         try:
-            chosen = _matching(text, file, roles, key) if text else _default(file, roles, numbers)
+            chosen = _matching(text, file, roles, key) if asked else _default(file, roles, numbers)
             if not chosen:
                 raise UserError(_no_feature(file, asked, where))
             found[name] = _joined([numbers.of(column) for column in chosen])
@@ -106,6 +106,9 @@ def _no_feature(file: TableFile, asked: dict[str, str], where: str) -> Problem:
 def _matching(text: str, file: TableFile, roles: Collection[str], key: str) -> list[str]:
     """Return the columns and matrices that patterns name, in the order of the file."""
     parts = [part.strip() for part in text.split("|")]
+    if not all(part.removeprefix(WITHOUT).strip() for part in parts):
+        fix = "Give names or patterns, such as Cells_*|Nuclei_*."
+        raise UserError(Problem(key, f'"{text}" has an empty pattern', fix))
     wanted = [part for part in parts if not part.startswith(WITHOUT)]
     without = [part.removeprefix(WITHOUT).strip() for part in parts if part.startswith(WITHOUT)]
     known = [name for name in file.names if name not in roles]

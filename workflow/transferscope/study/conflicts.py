@@ -67,11 +67,8 @@ def _about_tables(study: Study, where: str) -> Iterator[Problem]:
             what = f"{name} {NO_IMAGES}, on which nothing can be trained"
             yield Problem(f"{where}, key training_datasets", what, "Remove it from the list.")
     for cells, fields in study.config.aggregate.fields.items():
-        if (
-            cells in study.datasets
-            and fields in study.datasets
-            and not _alike(study, cells, fields)
-        ):
+        known = {cells, fields} <= set(study.datasets)
+        if known and not _alike(study, cells, fields):
             what = f"{cells} and {fields} have no features in common: one is a table"
             fix = "Remove the pair, or give both the same images, or sets of features of one name."
             yield Problem(f"{where}, key aggregate.fields", what, fix)
