@@ -21,11 +21,13 @@ from transferscope.given.features import (
 from transferscope.given.table_file import TableFile, read_file
 from transferscope.raw.sheets import RESERVED_COLUMNS, row_findings, with_defaults
 from transferscope.raw.text_tables import as_problems, suggest_column
+from transferscope.runtime.arrays import Bools
 
 # Columns that are found by their usual names; the rest of a table is features or metadata.
 USUAL = ("tile_id", "group", "labels", "fov", "batch", "perturbation", "control")
 FIRST_COLUMNS = ["tile_id", "group", "labels", "fov", "batch"]
 NAMES_SHOWN = 3
+NO_GROUP, NOT_FINITE = "has no group", "has values that are missing or not finite"
 # What a column `control` says of rows that are none, in any case.
 NO = frozenset({"", "false", "no", "0", "nan", "none"})
 
@@ -113,15 +115,11 @@ def read_given(card: DatasetCard, card_path: Path, *, skip: bool = False) -> Giv
         problems += error.problems
     features = {name for each in sets.values() for name in each.names}
     table, notes = _with_groups(_rows(file, mapping, features), str(file.path))
-    left_out: dict[str, np.ndarray[Any, Any]] = {}
-    if skip:
-        left_out["has no group"] = (table["group"] == "").to_numpy()
-    finite = np.ones(len(table), dtype=bool)
-    for each in sets.values():
-        finite &= each.finite()
-    if skip:
-        left_out["has values that are missing or not finite"] = ~finite
-    kept = ~np.any([np.zeros(len(table), dtype=bool), *left_out.values()], axis=0)
+    everything = np.ones(len(table), dtype=bool)
+    finite = np.all([everything, *(each.finite() for each in sets.values())], axis=0)
+    faults = {NO_GROUP: (table["group"] == "").to_numpy(), NOT_FINITE: ~finite}
+    left_out = faults if skip else {}
+    kept = ~np.any([~everything, *left_out.values()], axis=0)
     # A row that is left out may say anything.
     findings = row_findings(table[kept], card, str(card_path))
     named = (replace(each, column=mapping.get(each.column, each.column)) for each in findings)
@@ -138,11 +136,18 @@ def read_given(card: DatasetCard, card_path: Path, *, skip: bool = False) -> Giv
 def _checked(
     table: pd.DataFrame,
     sets: dict[str, FeatureSet],
-    kept: np.ndarray[Any, Any],
-    left_out: dict[str, np.ndarray[Any, Any]],
+    kept: Bools,
+    left_out: dict[str, Bools],
     path: Path,
     notes: list[str],
 ) -> Given:
+    """Return the rows that are kept, with the features that vary in them.
+
+    Raises
+    ------
+    UserError
+        If no feature of a set varies.
+    """
     varying, constant = {}, {}
     for name, each in sets.items():
         varying[name], constant[name] = each.rows(kept).varying()
@@ -153,12 +158,10 @@ def _checked(
             shown = ", ".join(same[:NAMES_SHOWN]) + (", ..." if len(same) > NAMES_SHOWN else "")
             notes.append(f"{path}: {len(same)} constant features of {name} left out: {shown}")
     skipped = []
-    for row, tile_id, *reasons in zip(
-        table.index, table["tile_id"], *left_out.values(), strict=True
-    ):
-        found = [why for why, is_so in zip(left_out, reasons, strict=True) if is_so]
-        if found:
-            skipped.append(Skipped(tile_id, int(row), "; ".join(found)))
+    ids, numbers = table["tile_id"].tolist(), table.index.tolist()
+    for position in np.flatnonzero(~kept):
+        why = "; ".join(reason for reason, rows in left_out.items() if rows[position])
+        skipped.append(Skipped(ids[position], numbers[position], why))
     if skipped:
         notes.append(f"{path}: {len(skipped)} of {len(table)} rows are skipped{_most_often(sets)}")
     widths = {name: len(each.names) for name, each in varying.items()}
