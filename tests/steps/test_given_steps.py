@@ -55,9 +55,11 @@ def test_a_study_of_one_table_needs_no_backbone_and_no_tile(loaded, tmp_path):
         assert all(step.need(SimpleNamespace(**job)).mem_mb > 0 for job in step.planned)
 
 
-def test_images_and_tables_have_jobs_of_their_own(loaded, tmp_path):
+def test_images_and_tables_have_jobs_of_their_own(loaded, tmp_path, caplog):
     study = loaded(write_mixed_study(tmp_path, figures={"gallery": 2}))
-    preflight(study)
+    with caplog.at_level(logging.WARNING):
+        preflight(study)
+    assert "key figures.gallery: not for wells, without images" in caplog.text
     plan = Plan(study)
     of = {
         name: {job.get("dataset") for job in step.planned} - {None}

@@ -95,8 +95,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     passed = passed or Passed()
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
     problems += _judged(study, _check_names(study))
-    if study.config.backbones and not study.image_datasets:
-        logger.warning("no dataset has images: the backbones of the study are not used")
+    _warn_of_tables(study)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.source == "table":
@@ -120,6 +119,17 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
             problems += _check_tuning(study, representation, passed)
     if problems:
         raise UserError(problems)
+
+
+def _warn_of_tables(study: Study) -> None:
+    """Say what of a study is left out, because a dataset is a table without images."""
+    config, tables = study.config, [name for name in study.datasets if study.is_table(name)]
+    if config.backbones and not study.image_datasets:
+        logger.warning("no dataset has images: the backbones of the study are not used")
+    asked = {"figures.gallery": config.figures.gallery, "finetune": config.finetune.backbones}
+    for key, value in asked.items():
+        if value and tables:
+            logger.warning("key %s: not for %s, without images", key, ", ".join(tables))
 
 
 def _judged(study: Study, alike: list[Problem]) -> list[Problem]:
