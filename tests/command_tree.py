@@ -21,6 +21,7 @@ import torch
 import typer
 
 from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
+from given_tables import profiles, write_card
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.app import app, main
 from transferscope.commands.study import merged_config
@@ -181,7 +182,7 @@ def _invented(name: str, params: Any) -> list[str]:
 def _of_steps(folder: Path) -> dict[str, list[str]]:
     """Return the words of each step's first job, by command."""
     found: dict[str, list[str]] = {}
-    for name in ("study", "parts", "all"):
+    for name in ("study", "parts", "all", "given"):
         for step in plan(folder, name).steps.values():
             words = words_of(step, step.planned[0])
             key = next(
@@ -256,11 +257,16 @@ def write_everything(folder: Path) -> None:
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}
     write_yaml(folder / "parts.yaml", parts)
+    write_card(folder, profiles())
+    given = {**STUDY, **short, "datasets": ["wells.yaml"], "backbones": [], "figures": {}}
+    write_yaml(folder / "given.yaml", given)
     torch.save({"patch_embed.proj.weight": torch.ones(2, 2)}, folder / "weights.pth")
     before = Path.cwd()
     os.chdir(folder)
     try:
-        for step in plan(folder).steps.values():
+        tables = plan(folder, "given").steps
+        given_steps = [tables[name] for name in ("given_table", "given_features")]
+        for step in [*plan(folder).steps.values(), *given_steps]:
             for job in step.planned:
                 ended = run(words_of(step, job))
                 assert ended.code == 0, ended.err

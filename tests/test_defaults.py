@@ -13,7 +13,7 @@ from transferscope.config.study import StudyConfig
 from transferscope.errors import UserError
 from transferscope.study.defaults import DEFAULTS, defaults_text, merged, with_defaults
 
-REQUIRED = {"study": "s", "datasets": ["d"], "backbones": ["b"]}
+REQUIRED = {"study": "s", "datasets": ["d"]}
 STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "resources/studies").glob("*.yaml"))]
 
 

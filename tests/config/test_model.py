@@ -52,7 +52,7 @@ def test_numbers_that_yaml_parses_as_text_are_numbers(tmp_path):
 
 
 def test_all_mistakes_are_reported_at_once():
-    assert len(problems_of({"study": "a b", "backbones": [], "seeds": [1]})) == 4
+    assert len(problems_of({"study": "a b", "metrics": [], "seeds": [1]})) == 4
 
 
 def test_a_typo_inside_a_card_of_a_union_gets_a_suggestion():

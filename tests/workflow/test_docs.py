@@ -30,6 +30,7 @@ PAGES = [
     "ready-studies.md",
     "single-cells.md",
     "results.md",
+    "given-features.md",
     "known-biology.md",
     "label-by-hand.md",
     "fine-tune.md",

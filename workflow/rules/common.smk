@@ -20,7 +20,10 @@ from transferscope.upkeep.ran import hold_results, record
 from transferscope.upkeep.status import is_running
 
 # A run that ends with these (`--until`) needs no labels: they may be given by hand afterwards.
-BEFORE_SCORES = {"simulate", "fetch", "tiles", "cells", "published", "contact_sheets"}
+BEFORE_SCORES = {
+    *("simulate", "fetch", "tiles", "cells", "published", "contact_sheets"),
+    *("given_table", "given_features"),
+}
 
 
 # A new dict: as a module, this workflow is given the config of the other one, which must not change.

@@ -1,11 +1,12 @@
-"""Dataset cards: the meaning of the channels, labels and pixels of a sample sheet."""
+"""Dataset cards: the meaning of the channels, labels and pixels of a sample sheet, or a table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
@@ -15,6 +16,7 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.transport.urls import checked_url, is_url
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
+ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Task = Literal["multi-label", "single-label"]
 IMAGE_KEYS = (
     "channels",
@@ -26,6 +28,14 @@ IMAGE_KEYS = (
     "tiles",
     "simulate",
 )
+# Keys of a card of images that mean nothing for a table, and the other way round.
+ABOUT_IMAGES = (
+    *IMAGE_KEYS,
+    *("sheet", "roots", "location", "fetch", "published", "cells", "duplicates"),
+)
+ABOUT_TABLES = ("table", "columns", "features")
+# The set of features of a table whose card names none.
+DEFAULT_SET = "features"
 # Keys of `fetch` that affect the download, not the content of the files.
 DOWNLOAD_KEYS = {"downloads", "folder", "s3_endpoint"}
 
@@ -105,8 +115,41 @@ class DatasetCard(Model):
             "s3://bucket/studies/demo/tiles/cells.json. They are read from there."
         ),
     )
+    source: Literal["images", "table"] = Field(
+        "images", description="images, or table: features or embeddings that exist already."
+    )
+    table: Path | None = Field(
+        None,
+        description=(
+            "With `source: table`: the table, relative to the card, one row per tile, cell or "
+            "well: Parquet (.parquet), text (.csv, .tsv), or AnnData (.h5ad)."
+        ),
+    )
+    columns: dict[ColumnName, ColumnName] = Field(
+        default_factory=dict,
+        description=(
+            "With `source: table`: column of a sample sheet -> the column of `table` that holds "
+            "it, such as `group: Metadata_gene`. Columns that have the usual names (tile_id, "
+            "group, labels, fov, batch, perturbation, control) are found by themselves."
+        ),
+    )
+    features: dict[Name, str] = Field(
+        default_factory=dict,
+        description=(
+            "With `source: table`: name of a set of features -> its columns, by name or pattern, "
+            "such as `Cells_*|Nuclei_*|!*_Costes_*`, where ! leaves columns out; of AnnData, X or "
+            "a key of obsm. Each set is evaluated as a backbone is. Default: one set, features, "
+            "of all columns of numbers without a role whose name does not begin with Metadata_, "
+            "or X of AnnData."
+        ),
+    )
     channels: list[ChannelName] = Field(
-        min_length=1, description="What each channel shows, in the order of the file."
+        default_factory=list,
+        validate_default=True,
+        description=(
+            "What each channel shows, in the order of the file. Required, except with "
+            "`source: table`."
+        ),
     )
     ignore_channels: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=list,
@@ -174,6 +217,29 @@ class DatasetCard(Model):
         without_repeats
     )
 
+    @field_validator("channels")
+    @classmethod
+    def _are_named(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if not value and info.data.get("source") == "images":
+            if any(info.data.get(key) for key in ABOUT_TABLES):
+                raise ValueError("missing; is this a table of features? Then add `source: table`")
+            raise PydanticCustomError("missing", "name at least one channel")
+        return value
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _is_here(cls, value: Any) -> Any:
+        if is_url(str(value)):
+            raise ValueError("is a URL: download the table, and give its path")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, str]) -> dict[str, str]:
+        if filled := sorted({"source", "y", "x"} & set(value)):
+            raise ValueError(f"filled by transferscope itself: {', '.join(filled)}")
+        return value
+
     @field_validator("roots", "location", "published")
     @classmethod
     def _allowed(cls, value: list[str] | str | None) -> list[str] | str | None:
@@ -183,6 +249,12 @@ class DatasetCard(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetCard:
+        if self.source == "table":
+            self._check_table()
+            return self
+        if given := self.model_fields_set.intersection(ABOUT_TABLES):
+            named = ", ".join(sorted(given))
+            raise ValueError(f"{named}: add `source: table`, or take it out")
         n_in_file = len(self.channels) + len(self.ignore_channels)
         if beyond := [i for i in self.ignore_channels if i >= n_in_file]:
             raise ValueError(f"ignore_channels: {beyond} of a file of {n_in_file} channels")
@@ -206,6 +278,13 @@ class DatasetCard(Model):
             self._check_cells(self.cells)
         return self
 
+    def _check_table(self) -> None:
+        if given := self.model_fields_set.intersection(ABOUT_IMAGES):
+            named = ", ".join(sorted(given))
+            raise ValueError(f"{named}: of images, but a table has none: take it out")
+        if self.table is None:
+            raise ValueError("source: table needs `table`, the path of the table")
+
     def _check_published(self, manifest: str) -> None:
         if not manifest.endswith(".json") or manifest.split("/")[-2] != "tiles":
             raise ValueError("published names the manifest of a tile store, tiles/<dataset>.json")
@@ -224,6 +303,13 @@ class DatasetCard(Model):
         if unknown := [name for name in method.named_channels if name not in self.channels]:
             known = ", ".join(self.channels)
             raise ValueError(f"cells.segmentation names {unknown}, not among channels: {known}")
+
+    @property
+    def feature_sets(self) -> list[str]:
+        """Names of the sets of features of a table; none of a dataset of images."""
+        if self.source == "images":
+            return []
+        return list(self.features) or [DEFAULT_SET]
 
     @property
     def reads_masks(self) -> bool:

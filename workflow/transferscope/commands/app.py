@@ -17,6 +17,7 @@ from transferscope.commands import (
     backbone,
     data,
     embed,
+    given,
     label,
     probe,
     relate,
@@ -64,7 +65,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (data, embed, probe, results, relate):
+for steps in (data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")

@@ -125,7 +125,7 @@ def _change_lines(plan: Plan, config: Path, again: Sequence[Change]) -> Iterator
 
 def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
     datasets = [
-        [name, f"{f.n_fields:,}", f"{f.n_tiles:,}", " x ".join(map(str, f.tile_shape)), f.source]
+        [name, f"{f.n_fields:,}", f"{f.n_tiles:,}", _shape(f.tile_shape), f.source]
         for name, f in found.fields.items()
     ]
     embed = [
@@ -145,6 +145,10 @@ def _tables(found: Estimate) -> list[tuple[str, list[str], list[list[str]]]]:
         ("To fetch, about", ["", "size"], _sizes(found.downloads)),
         ("Jobs", ["", "number"], jobs),
     ]
+
+
+def _shape(tile: Sequence[int]) -> str:
+    return " x ".join(map(str, tile)) if any(tile) else "none"
 
 
 def _sizes(downloads: dict[str, int]) -> list[list[str]]:

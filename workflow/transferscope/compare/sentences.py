@@ -30,7 +30,7 @@ from transferscope.compare.wording import (
     strategy_phrase,
     times,
 )
-from transferscope.config.channel_strategies import FEATURES
+from transferscope.config.channel_strategies import FEATURES, GIVEN
 from transferscope.config.probed import correction_of, uncorrected
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR_METRICS
@@ -136,6 +136,8 @@ def runner_up(known: OfScheme) -> Iterator[str]:
 def handcrafted(known: OfScheme) -> Iterator[str]:
     """Compare the highest store with hand-crafted features."""
     found = matching(known.ranked, channels=FEATURES)
+    if found.empty and (known.ranked["channels"] == GIVEN).all():
+        return  # without images there are none
     if found.empty:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transferscope.config.channel_strategies import FEATURES
+from transferscope.config.channel_strategies import FEATURES, GIVEN
 from transferscope.config.modes import described, is_tuned, mode_of_head
 from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.score_table import (
@@ -74,7 +74,8 @@ class Store:
         return self.channels == FEATURES
 
     def __str__(self) -> str:
-        return self.backbone if self.is_handcrafted else f"{self.backbone} / {self.channels}"
+        in_one_way = self.channels in (FEATURES, GIVEN)
+        return self.backbone if in_one_way else f"{self.backbone} / {self.channels}"
 
 
 def head_of(row: Any) -> Head:

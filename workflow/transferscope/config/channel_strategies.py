@@ -18,6 +18,8 @@ ADAPT = "adapt"
 AGNOSTIC = "agnostic"
 # For hand-crafted features, which use all channels.
 FEATURES = "features"
+# For features that a table holds, of whatever images they were computed.
+GIVEN = "given"
 ONLY = "only-"
 
 # Strategies of a study, in addition to `only-<channel>`.
@@ -26,7 +28,7 @@ _CHANNEL = r"[a-z0-9][a-z0-9_-]*"
 REQUESTED = rf"^({'|'.join(STRATEGIES)}|{ONLY}{_CHANNEL})$"
 # Pattern in the paths of a study, where a random order has its seed in its name.
 WILDCARD = "|".join(
-    (rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}", REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES)
+    (rf"{MAP_RANDOM}-\d+|{ONLY}{_CHANNEL}", REPLICATE, MAP, MEAN, ADAPT, AGNOSTIC, FEATURES, GIVEN)
 )
 
 

@@ -47,10 +47,11 @@ class StudyConfig(Model):
     )
     datasets: list[CardRef] = Field(min_length=1, description="Dataset cards, by name or by path.")
     backbones: list[CardRef] = Field(
-        min_length=1,
+        [],
         description=(
             "Backbone cards, by name or by path; `name@output` selects one of the outputs. If one "
-            "is added, only that one is embedded and probed."
+            "is added, only that one is embedded and probed. Required, unless all datasets are "
+            "tables (`source: table`), whose features are evaluated as they are."
         ),
     )
     channel_strategies: list[Strategy] = Field(

@@ -167,8 +167,12 @@ def _downloads(study: Study, fields: dict[str, Fields], sizes: Sizes) -> dict[st
 
 def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: Rates) -> EmbedJob:
     fields = sizes.fields(dataset)
-    on_device = sizes.card(backbone).is_network
-    if on_device:
+    is_given = sizes.study.is_table(dataset)
+    on_device = not is_given and sizes.card(backbone).is_network
+    if is_given:
+        # They are only copied.
+        passes, width, seconds = 0, sizes.store(dataset, backbone, channels)[1], 0.0
+    elif on_device:
         cost, passes = sizes.cost(dataset, backbone, channels)
         width = passes * cost.width if cost else 0
         operations = cost.operations if cost else math.nan

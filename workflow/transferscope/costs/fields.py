@@ -98,6 +98,8 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
     """
     located, path = study.all_datasets[dataset], study.sheet_of(dataset)
     card = located.card
+    if study.is_table(dataset):
+        return _given(len(study.given(dataset).table))
     if card.simulate is not None:
         return _simulated(card, card.simulate)
     if card.published is not None:
@@ -114,6 +116,18 @@ def expected_fields(study: Study, dataset: str, *, online: bool = True) -> Field
             raise
         # The tile step names the file; the source gives the size of the others.
         return _to_fetch(card, card.fetch, located.path, path, online=online)
+
+
+def _given(n_rows: int) -> Fields:
+    return Fields(
+        n_fields=n_rows,
+        n_tiles=n_rows,
+        field_shape=(0, 0),
+        tile_shape=(0, 0, 0),
+        bytes_per_pixel=0,
+        pixel_size_um=None,
+        source="table of features",
+    )
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:

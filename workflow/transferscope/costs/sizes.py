@@ -13,11 +13,12 @@ from typing import Any
 
 from transferscope.cards import BackboneCard, NetworkCard
 from transferscope.channels.assignment import assign
+from transferscope.config.channel_strategies import GIVEN
 from transferscope.config.probed import Probed
 from transferscope.costs.fields import Fields, expected_fields
 from transferscope.costs.network_costs import HANDCRAFTED_WIDTH, KnownCosts, NetworkCost
 from transferscope.errors import UserError
-from transferscope.stores.manifest import TILES_FORMAT, Manifest
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT, Manifest
 from transferscope.study.study import Study
 
 # Assumed for a network whose size is unknown before it is fetched: a ViT-L/16 at 224 px.
@@ -95,12 +96,25 @@ class Sizes:
 
     def _tiles(self, dataset: str) -> tuple[int, tuple[int, ...]]:
         """Return the number and the shape of a dataset's tiles: as written, or else as expected."""
+        if self.study.is_table(dataset):
+            n_rows, _ = self._given(dataset, self.study.datasets[dataset].card.feature_sets[0])
+            return n_rows, (0, 0, 0)
         try:
             n_tiles, *shape = Manifest.read(self.study.paths.tiles(dataset), TILES_FORMAT).shape
             return n_tiles, tuple(shape)
         except UserError:
             found = self.fields(dataset)
             return found.n_tiles, found.tile_shape
+
+    def _given(self, dataset: str, name: str) -> tuple[int, int]:
+        """Return rows and columns of a set of given features: as written, or as in the table."""
+        try:
+            path = self.study.paths.embeddings(dataset, name, GIVEN)
+            n_rows, width = Manifest.read(path, EMBEDDINGS_FORMAT).shape
+        except UserError:
+            given = self.study.given(dataset)
+            return len(given.table), given.widths[name]
+        return n_rows, width
 
     def _known_cost(self, backbone: str) -> NetworkCost | None:
         """Return the cost of a network at its own input size; None: unknown."""
@@ -118,6 +132,8 @@ class Sizes:
 
     def _store(self, dataset: str, backbone: str, channels: str) -> tuple[int, int]:
         """Return the numbers of rows and columns of one output of a store."""
+        if self.study.is_table(dataset):
+            return self._given(dataset, backbone)
         n_tiles, _ = self.tiles(dataset)
         card = self.card(backbone)
         if not card.is_network:

@@ -36,6 +36,7 @@ STRATEGY_COLOURS = {
     "adapt": "#CC79A7",
     "agnostic": "#000000",
     "features": "#999999",
+    "given": "#8C6D31",
 }
 # In turn for single channels, whose names are not known beforehand.
 SINGLE_COLOURS = ["#56B4E9", "#F0E442", "#B07AA1", "#8C6D31", "#5F5F5F"]
@@ -47,6 +48,7 @@ STRATEGY_LABELS = {
     "adapt": "adapt (input weights fitted)",
     "agnostic": "agnostic (any channels)",
     "features": "hand-crafted features",
+    "given": "given features",
 }
 SCHEME_LABELS = {"group": "split by group", "image": "split by image"}
 SCHEME_COLOURS = {"group": "#0072B2", "image": "#E69F00"}

@@ -152,16 +152,12 @@ def read_sheet(path: Path, card: DatasetCard, card_path: Path | None = None) -> 
     named = str(card_path or "the card")
     seen = FilesSeen()
     findings = [
-        *_check_ids(table),
-        *_check_groups(table),
-        *_check_characters(table),
-        *_check_fovs(table),
-        *_check_labels(table, card, named),
+        *row_findings(table, card, named),
         *_check_paths(places, table, card, named, seen),
     ]
     if problems := _check_columns(path, columns, card, named) + as_problems(path, findings):
         raise UserError(problems)
-    sheet = SampleSheet(path, _with_defaults(table), file_columns(columns, card), places)
+    sheet = SampleSheet(path, with_defaults(table), file_columns(columns, card), places)
     pairs = seen.repeated(lambda use: places.target(sheet.cell(use)))
     report_repeats(sheet, card, pairs, "file")
     return sheet
@@ -244,7 +240,25 @@ def file_columns(columns: Sequence[str], card: DatasetCard) -> tuple[str, ...]:
     return tuple(f"{CHANNEL_PATH_PREFIX}{channel}" for channel in card.channels)
 
 
-def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
+def row_findings(table: pd.DataFrame, card: DatasetCard, named: str) -> Iterator[Finding]:
+    """Yield what is wrong with ids, groups, fields, batches and labels of rows.
+
+    Parameters
+    ----------
+    table
+        All columns str and stripped; the index has the numbers of the rows.
+    card, named
+        The dataset that it belongs to, and the file of its card.
+    """
+    yield from _check_ids(table)
+    yield from _check_groups(table)
+    yield from _check_characters(table)
+    yield from _check_fovs(table)
+    yield from _check_labels(table, card, named)
+
+
+def with_defaults(table: pd.DataFrame) -> pd.DataFrame:
+    """Return checked rows with tidy labels, and with `fov` and `batch` filled by defaults."""
     # Once per different cell: of a million tiles, few differ.
     tidy = {cell: LABEL_SEPARATOR.join(split_labels(cell)) for cell in table["labels"].unique()}
     return table.assign(

@@ -146,7 +146,7 @@ class Tiles(_DatasetStep):
     copies, seconds_per_byte = FIELD_COPIES, DECODE_SECONDS
 
     def makes(self, card: DatasetCard) -> bool:
-        return card.published is None and card.cells is None
+        return card.source == "images" and card.published is None and card.cells is None
 
     def inputs(self) -> dict[str, Any]:
         # What was fetched before counts by its content, which is part of `depends`.
@@ -344,6 +344,9 @@ class ContactSheets(_EvaluatedStep):
 
     name = "contact_sheets"
     options = ("tiles", "table", "card", "output=sheets")
+
+    def makes(self, card: DatasetCard) -> bool:
+        return card.source == "images"
 
     def inputs(self) -> dict[str, Any]:
         return {"tiles": self.paths.tiles(), "table": self.labelled_table()}

@@ -91,7 +91,8 @@ class _EmbeddingStep(BackboneStep):
 
     def stores(self) -> list[Job]:
         """Return the wildcards of every embedding store."""
-        stores = {(p.dataset, p.backbone, p.stored_channels): None for p in self.study.embedded()}
+        embedded = (p for p in self.study.embedded() if not self.study.is_table(p.dataset))
+        stores = {(p.dataset, p.backbone, p.stored_channels): None for p in embedded}
         names = ("dataset", "backbone", "channels")
         return [dict(zip(names, store, strict=True)) for store in stores]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
-from transferscope.steps import data, embed, probe, relate, results
+from transferscope.steps import data, embed, given, probe, relate, results
 from transferscope.steps.step import Step
 from transferscope.study.run_command import run_command
 from transferscope.study.study import Study
@@ -34,7 +34,7 @@ class Plan:
     def steps(self) -> dict[str, Step]:
         """The steps that the study has jobs for, by name."""
         study, sizes = self.study, self.sizes
-        kinds = [*data.STEPS, *embed.STEPS]
+        kinds = [*data.STEPS, *given.STEPS, *embed.STEPS]
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
         steps += [kind(study, sizes) for kind in (*probe.STEPS, *relate.STEPS, *results.STEPS)]

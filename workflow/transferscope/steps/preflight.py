@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -50,6 +51,7 @@ from transferscope.tiles.published import TABLE, PublishedTiles
 MAX_FILES_OPENED = 10_000
 # A wildcard of Snakemake, with or without a constraint.
 WILDCARD = re.compile(r"\{\s*\w+\s*(,.*)?\}")
+logger = logging.getLogger(__name__)
 CACHE = Path(".snakemake") / "transferscope" / "checked.json"
 
 
@@ -99,9 +101,12 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
     problems += _check_braces(study)
     problems += _judged(study, _check_names(study))
+    _warn_of_tables(study)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
-        if located.card.sheet is not None:
+        if located.card.source == "table":
+            problems += _check_given(study, located, scored=scored)
+        elif located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
         elif located.card.published is not None:
             problems += _check_published(study, located, scored=scored)
@@ -138,6 +143,17 @@ def _check_braces(study: Study) -> list[Problem]:
     return [Problem(str(path), what, fix) for path in files if WILDCARD.search(str(path))]
 
 
+def _warn_of_tables(study: Study) -> None:
+    """Say what of a study is left out, because a dataset is a table without images."""
+    config, tables = study.config, [name for name in study.datasets if study.is_table(name)]
+    if config.backbones and not study.image_datasets:
+        logger.warning("no dataset has images: the backbones of the study are not used")
+    asked = {"figures.gallery": config.figures.gallery, "finetune": config.finetune.backbones}
+    for key, value in asked.items():
+        if value and tables:
+            logger.warning("key %s: not for %s, without images", key, ", ".join(tables))
+
+
 def _judged(study: Study, alike: list[Problem]) -> list[Problem]:
     """Return names that read as one, if they stop the study; else warn of them."""
     if study.config.names == "strict":
@@ -150,14 +166,15 @@ def _check_names(study: Study) -> list[Problem]:
     """Return the names that differ but read as one; sheets that cannot be read are passed over."""
     where = f"study {study.config.study}"
     problems = collisions(study.all_datasets, "datasets", where)
-    problems += collisions(study.backbones, "backbones", where)
+    sets = [name for each in study.datasets.values() for name in each.card.feature_sets]
+    problems += collisions([*study.backbones, *dict.fromkeys(sets)], "backbones", where)
     groups: dict[str, list[str]] = {}
     for name, located in study.all_datasets.items():
         problems += class_problems(located.card, str(located.path))
-        if located.card.sheet is not None:
+        if located.card.sheet is not None or located.card.table is not None:
             # What is wrong with the sheet itself is reported elsewhere.
             with suppress(UserError):
-                table = study.sheet(name).table
+                table = _rows(study, name)
                 problems += name_problems(table, str(study.sheet_of(name)))
                 groups[name] = table["group"].unique().tolist()
     # Elsewhere, groups of different datasets are not compared.
@@ -195,11 +212,27 @@ def _check_corrections(study: Study) -> list[Problem]:
 
 
 def _sheets(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the sheet of each evaluated dataset that has one; what is wrong is told elsewhere."""
+    """Yield the rows of each dataset with a sheet or table; what is wrong is told elsewhere."""
     for name, located in study.datasets.items():
-        if located.card.sheet is not None:
+        if located.card.sheet is not None or located.card.table is not None:
             with suppress(UserError):
-                yield name, study.sheet(name).table
+                yield name, _rows(study, name)
+
+
+def _rows(study: Study, name: str) -> pd.DataFrame:
+    return study.given(name).table if study.is_table(name) else study.sheet(name).table
+
+
+def _check_given(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
+    """Check a table of features, and say what of it is left out."""
+    name = located.card.name
+    try:
+        given = study.given(name)
+    except UserError as error:
+        return error.problems
+    for note in given.notes:
+        logger.warning("%s", note)
+    return _check_table(study, located, given.table, str(study.sheet_of(name)), scored=scored)
 
 
 def _check_dataset(

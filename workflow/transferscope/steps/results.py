@@ -124,6 +124,8 @@ class Compare(_Comparison):
         """Return dataset -> store -> operations per tile, where they are known."""
         found: dict[str, dict[str, float]] = {}
         for p in self.study.probed():
+            if self.study.is_table(p.dataset):
+                continue
             store = f"{p.representation} / {family_of(p.channels)}"
             if not self.sizes.card(p.backbone).is_network:
                 found.setdefault(p.dataset, {})[p.representation] = 0
@@ -315,7 +317,7 @@ class Gallery(_EmbeddingFigure):
     )
 
     def jobs(self) -> Sequence[Job]:
-        return super().jobs() if self.config.figures.gallery else []
+        return per_dataset(self.study.image_datasets if self.config.figures.gallery else [])
 
     def inputs(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.study import Study
 
 MIN_CLASSES = 2
+NO_IMAGES = "is a table of features, without images"
 
 
 def conflicts(study: Study, where: str) -> list[Problem]:
@@ -25,6 +26,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         Name of the config file, for messages.
     """
     found = [
+        *_about_tables(study, where),
         *_unavailable(study, where),
         *_without_pixel_size(study),
         *_unknown_fields(study, where),
@@ -44,15 +46,48 @@ def _unavailable(study: Study, where: str) -> Iterator[Problem]:
         if output and output not in known:
             what = f'backbone "{backbone}" has no output "{output}"'
             yield Problem(f"{where}, key backbones", what, suggest(output, known))
-        for dataset in study.datasets:
+        for dataset in study.image_datasets:
             for strategy, reason in study.strategies(representation, dataset)[1].items():
                 what = f"{strategy} cannot be served by {backbone} on {dataset}: {reason}"
                 fix = "Remove one of the three from the study."
                 yield Problem(f"{where}, key channel_strategies", what, fix)
 
 
+def _about_tables(study: Study, where: str) -> Iterator[Problem]:
+    """Yield what a study asks of tables of features that needs images, and names given twice."""
+    if study.image_datasets and not study.config.backbones:
+        yield Problem(f"{where}, key backbones", "required, but missing", "Add `backbones:`.")
+    for name, located in study.datasets.items():
+        for given in located.card.feature_sets:
+            if given in study.backbones:
+                what = f'the set of features "{given}" of {name} has the name of a backbone'
+                yield Problem(f"{located.path}, key features", what, "Rename one of them.")
+    for name in study.training_datasets:
+        if study.is_table(name):
+            what = f"{name} {NO_IMAGES}, on which nothing can be trained"
+            yield Problem(f"{where}, key training_datasets", what, "Remove it from the list.")
+    for cells, fields in study.config.aggregate.fields.items():
+        known = {cells, fields} <= set(study.datasets)
+        if known and not _alike(study, cells, fields):
+            what = f"{cells} and {fields} have no features in common: one is a table"
+            fix = "Remove the pair, or give both the same images, or sets of features of one name."
+            yield Problem(f"{where}, key aggregate.fields", what, fix)
+    if study.config.finetune.backbones and study.datasets and not study.image_datasets:
+        what = f"none of the datasets has images to train on: {', '.join(study.datasets)}"
+        yield Problem(f"{where}, key finetune.backbones", what, "Empty the list.")
+    if study.config.figures.gallery and study.datasets and not study.image_datasets:
+        what = f"none of the datasets has images to show: {', '.join(study.datasets)}"
+        yield Problem(f"{where}, key figures.gallery", what, "Set it to 0.")
+
+
+def _alike(study: Study, *datasets: str) -> bool:
+    """Return whether two datasets are both of images, or share a set of features."""
+    first, second = (set(study.datasets[name].card.feature_sets) for name in datasets)
+    return first == second or bool(first & second)
+
+
 def _without_pixel_size(study: Study) -> Iterator[Problem]:
-    for dataset in study.datasets.values():
+    for dataset in study.image_datasets.values():
         for name, backbone in study.backbones.items():
             if backbone.card.needs_pixel_size and dataset.card.pixel_size_um is None:
                 what = f"is missing, but {name} resamples tiles to a pixel size (scale: physical)"
@@ -104,6 +139,9 @@ def _training_conflicts(study: Study, name: str) -> Iterator[Problem]:
         if dataset not in known:
             what = f'"{dataset}" is not a dataset of the study'
             yield Problem(f"{path}, key datasets", what, suggest(dataset, list(known)))
+        elif study.is_table(dataset):
+            what = f"{dataset} {NO_IMAGES}, on which nothing can be trained"
+            yield Problem(f"{path}, key datasets", what, "Remove it from the list.")
         elif not card.takes_any_channels:
             # No channel, or none that is imaged, fits a slot.
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +10,14 @@ from pathlib import Path
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
+from transferscope.config.channel_strategies import GIVEN
 from transferscope.config.correction import NONE
 from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed, backbone_of, corrected_name
 from transferscope.config.study import StudyConfig
+from transferscope.errors import UserError
+from transferscope.given.rows import GivenRows, read_given
 from transferscope.raw.masks import mask_columns
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
@@ -56,12 +59,24 @@ class Study:
         return {**self.datasets, **self.training_datasets}
 
     @cached_property
+    def image_datasets(self) -> dict[str, Located[DatasetCard]]:
+        """The datasets of `datasets` that have images, which the backbones embed."""
+        return {name: self.datasets[name] for name in self.datasets if not self.is_table(name)}
+
+    def is_table(self, dataset: str) -> bool:
+        """Return whether a dataset is a table of features, without images."""
+        return self.all_datasets[dataset].card.source == "table"
+
+    @cached_property
     def representations(self) -> list[str]:
-        """Everything that is evaluated: each of `uncorrected` by each correction of the config."""
+        """What is evaluated of images: each of `uncorrected` by each correction of the config."""
+        return self._corrected(self.uncorrected)
+
+    def _corrected(self, names: Sequence[str]) -> list[str]:
         methods = self.config.correction.methods
         return [
             name if method == NONE else corrected_name(name, method)
-            for name in self.uncorrected
+            for name in names
             for method in methods
         ]
 
@@ -106,7 +121,7 @@ class Study:
         According to the cards: `trained_on` of a backbone, `collections` of a dataset.
         """
         seen: dict[str, list[str]] = {}
-        for name, located in self.datasets.items():
+        for name, located in self.image_datasets.items():
             for representation in self.representations:
                 card = self.backbones[backbone_of(representation)].card
                 if card.needs_weights and set(located.card.collections) & set(card.trained_on):
@@ -130,6 +145,8 @@ class Study:
     def sheet_of(self, dataset: str) -> Path:
         """Return the path of a dataset's sample sheet: the user's, or that of generated data."""
         located = self.all_datasets[dataset]
+        if located.card.table is not None:
+            return located.path.parent / located.card.table
         if located.card.sheet is None:
             return self.paths.raw_sheet(dataset)
         return located.path.parent / located.card.sheet
@@ -147,6 +164,25 @@ class Study:
             self._sheets[dataset] = read_sheet(self.sheet_of(dataset), located.card, located.path)
         return self._sheets[dataset]
 
+    def given(self, dataset: str) -> GivenRows:
+        """Return the rows of a table of features; it is read once.
+
+        Raises
+        ------
+        UserError
+            With every problem of the table.
+        """
+        if dataset not in self._given:
+            located, skip = self.all_datasets[dataset], self.config.bad_tiles == "skip"
+            try:
+                self._given[dataset] = read_given(located.card, located.path, skip=skip).rows
+            except UserError as error:
+                self._given[dataset] = error
+        found = self._given[dataset]
+        if isinstance(found, UserError):
+            raise UserError(found.problems)
+        return found
+
     def raw_digest(self, dataset: str) -> str:
         """Return `raw_files.raw_digest` of such a dataset, including masks; computed once."""
         if dataset not in self._digests:
@@ -160,6 +196,10 @@ class Study:
         return {}
 
     @cached_property
+    def _given(self) -> dict[str, GivenRows | UserError]:
+        return {}
+
+    @cached_property
     def _digests(self) -> dict[str, str]:
         return {}
 
@@ -169,17 +209,17 @@ class Study:
 
     @cached_property
     def _probed(self) -> list[Probed]:
-        return self._stores_of(self.representations)
+        return self._stores_of(self._corrected)
 
     def embedded(self) -> list[Probed]:
         """Return everything of `probed` without a correction, whether that is evaluated or not."""
-        return self._stores_of(self.uncorrected)
+        return self._stores_of(list)
 
-    def _stores_of(self, representations: Sequence[str]) -> list[Probed]:
+    def _stores_of(self, corrected: Callable[[Sequence[str]], list[str]]) -> list[Probed]:
         return [
             Probed(dataset, representation, channels)
-            for dataset in self.datasets
-            for representation in representations
+            for dataset, located in self.datasets.items()
+            for representation in corrected(located.card.feature_sets or self.uncorrected)
             for channels in self.strategies(representation, dataset)[0]
         ]
 
@@ -188,6 +228,8 @@ class Study:
         settings, seeds = self.config.finetune, self.config.strategy_seeds
         chosen = []
         for probed in self.probed():
+            if self.is_table(probed.dataset):
+                continue
             card = self.backbones[probed.backbone].card
             channels = self.datasets[probed.dataset].card.channels
             served = strategies_for(card, settings.channels, channels, seeds)[0]
@@ -197,6 +239,8 @@ class Study:
 
     def strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         """Return the strategies of a representation on a dataset, and why others are impossible."""
+        if self.is_table(dataset):
+            return [GIVEN], {}
         card = self.backbones[backbone_of(representation)].card
         channels = self.datasets[dataset].card.channels
         config = self.config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferscope.config.channel_strategies import GIVEN
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError
 from transferscope.stores.conversion import convert
@@ -48,8 +49,11 @@ def convert_study(root: Path) -> Converted:
     found = manifests_in(root)
     for manifest, kind in found:
         try:
-            is_embedding = kind is EmbeddingStore
-            tiles = TileStore(paths.tiles(manifest.parents[1].name)) if is_embedding else None
+            of_tiles = paths.tiles(manifest.parents[1].name)
+            # Features that were given were made from no tiles.
+            is_given = manifest.stem == GIVEN and not of_tiles.exists()
+            is_embedding = kind is EmbeddingStore and not is_given
+            tiles = TileStore(of_tiles) if is_embedding else None
             if convert(manifest, kind, tiles):
                 converted.append(manifest)
         except UserError as error:
