@@ -18,6 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import cosines
 import embedding
 import growth
 import heads
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "embedding": embedding.run,
     "heads": heads.run,
     "neighbours": neighbours.run,
+    "cosines": cosines.run,
     "widths": widths.run,
     "tiles": tile_read.run,
     "store": store_read.run,

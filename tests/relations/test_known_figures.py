@@ -132,7 +132,7 @@ def test_replicates_of_cpjump1(cpjump1):
 
 
 def test_shuffled_rows_of_cpjump1_are_not_active(cpjump1):
-    """A third of the compounds, on each plate in other wells."""
+    """An eighth of the compounds, on each plate in other wells."""
     values, compounds, plates, controls, _ = cpjump1
     codes = Rows.of(plates, controls).codes
     chosen = set(sorted(set(compounds[~controls]))[::8])
