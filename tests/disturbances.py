@@ -17,7 +17,7 @@ from factories import environment, kill_group, run_command
 # Times are in them: records of how a run went, not results.
 # Checksums go with times of the raw files, which two copies do not share.
 RECORDS = ("logs/", "benchmarks/", "figures/training/", "checksums/", ".run")
-HISTORY = ".history.parquet"
+HISTORY = (".history.parquet", ".history.timing.parquet")
 VICTIMS = ("snakemake", "worker", "everything")
 STEP = "transferscope"
 
@@ -42,7 +42,7 @@ def results_of(root: Path) -> dict[str, bytes]:
         name: path.read_bytes()
         for name, path in files.items()
         if not name.startswith(RECORDS)
-        and not name.endswith((HISTORY, ".lock"))
+        and not name.endswith((*HISTORY, ".lock"))
         # The log of a tile store: times of the raw files, and measures to the last bit, which
         # depends on where in memory a field came to lie; the quality table rounds them.
         and path.parent.suffix != ".blocks"
@@ -53,7 +53,8 @@ def assert_equal_results(found: Path, expected: Path) -> None:
     """Assert that two folders of studies hold the same results, byte by byte."""
     ours, theirs = results_of(found), results_of(expected)
     assert sorted(ours) == sorted(theirs)
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    different = [name for name in ours if ours[name] != theirs[name]]
+    assert not different, different
 
 
 def run_killed(

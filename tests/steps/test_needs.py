@@ -88,7 +88,7 @@ def test_probes_need_their_matrix(needs_of):
 def test_steps_on_pixels_need_a_few_fields_whatever_their_number(needs_of, tmp_path):
     one_thread, many_threads = (
         needs_of(compute={"device": "cpu", "threads": n})["tiles"].need(wildcards())
-        for n in (1, 10_000)
+        for n in (1, 1024)
     )
     assert many_threads.mem_mb > one_thread.mem_mb
     cells = {"segmentation": {"method": "watershed"}, "crop": {"size": 24}}
