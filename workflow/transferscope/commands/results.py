@@ -29,7 +29,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 app = Typer()
-_NAME = re.compile(r"[\w.@-]+")
+_NAME = re.compile(r"[\w.@+-]+")
 
 
 def _probed(stores: str) -> list[Probed]:
