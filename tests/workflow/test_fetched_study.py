@@ -14,7 +14,7 @@ from opencell_bucket import PREFIX, annotation_table, simulated_bucket, write_fe
 
 pytestmark = pytest.mark.workflow
 N_PROTEINS, N_FIELDS = 16, 2
-SCORES = "results/tiny/scores/knn/opencell/handcrafted/agnostic.parquet"
+SCORES = "results/tiny/scores/knn/opencell/handcrafted/features.parquet"
 
 
 @pytest.fixture(scope="module")
