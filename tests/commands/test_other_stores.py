@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "backbones": [f"cards/backbones/{name}.yaml" for name in BACKBONES],
     }
     study["finetune"] = {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]}
-    for name in ("study", "parts", "all"):
+    for name in ("study", "parts", "all", "given"):
         write_yaml(folder / f"{name}.yaml", study)
     before = Path.cwd()
     os.chdir(folder)

@@ -219,7 +219,7 @@ def test_a_wrong_folder_and_a_wrong_bucket(store: ObjectStore, fields: tuple[Pat
         ("file:///etc/passwd", "protocol file"),
         ("memory://a.tif", "protocol memory"),
         ("simplecache::s3://plates/a.tif", "chains"),
-        ("s3://key:sec/ret@plates/a.tif", '"s3://***@plates/a.tif" may hold a password'),
+        ("s3://key:sec/ret@plates/a.tif", "a URL may hold a password"),
         ("/etc/passwd", "outside the folder"),
     ],
 )

@@ -12,6 +12,7 @@ import pandas as pd
 from transferscope.compare.tables import matching
 from transferscope.compare.wording import count, number, quoted, signed
 from transferscope.config.correction import NONE
+from transferscope.errors import first_line, user_error
 from transferscope.relations.table_names import (
     ALL_PAIRS,
     LABELS_ONLY,
@@ -39,16 +40,26 @@ class KnownPairTables:
 
     @classmethod
     def read(cls, folder: Path) -> KnownPairTables:
-        """Read the tables of one dataset."""
-        paths = (folder / f"{name}.csv" for name in ("recall", "differences"))
-        return cls(*(_headline(pd.read_csv(path)) for path in paths))
+        """Read the tables of one dataset.
+
+        Raises
+        ------
+        UserError
+            If one is missing or damaged.
+        """
+        return cls(*(_headline(folder / f"{name}.csv") for name in ("recall", "differences")))
 
 
-def _headline(table: pd.DataFrame) -> pd.DataFrame:
-    if "status" in table:
-        table = matching(table, status=SCORED)
-    found = matching(table, measure=TWO_SIDED, null=ALL_PAIRS)
-    chosen: pd.DataFrame = found[found["threshold"] == found["threshold"].head(1).max()]
+def _headline(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+        if "status" in table:
+            table = matching(table, status=SCORED)
+        found = matching(table, measure=TWO_SIDED, null=ALL_PAIRS)
+        chosen: pd.DataFrame = found[found["threshold"] == found["threshold"].head(1).max()]
+    except (OSError, ValueError, LookupError) as error:
+        what = f"cannot be read: {first_line(error)}"
+        raise user_error(path, what, "Relate the stores of this dataset first.") from None
     return chosen
 
 
