@@ -22,9 +22,9 @@ def run_command(*words: str, configs: Sequence[Path | str] = ()) -> str:
     configs
         The files of the study; none: the working folder's own.
     """
-    command = ["snakemake"]
+    command = ["snakemake", *words]
     if not any(Path(name).is_file() for name in SNAKEFILES):
         command += ["--snakefile", str(SHIPPED / SNAKEFILES[0])]
     if configs:
         command += ["--configfile", *map(str, configs)]
-    return shlex.join([*command, *words])
+    return shlex.join(command)
