@@ -40,6 +40,22 @@ DEFAULT_SET = "features"
 DOWNLOAD_KEYS = {"downloads", "folder", "s3_endpoint"}
 
 
+class ScreenSettings(Model):
+    """How the simulator lays out a perturbation screen."""
+
+    genes_per_complex: int = Field(3, ge=2, description="Genes whose effects are alike.")
+    n_plates: int = Field(8, ge=2, description="Plates; each gene is on `fovs_per_group` of them.")
+    controls_per_plate: int = Field(
+        12, ge=0, description="Wells of a plate without a perturbation."
+    )
+    plate_effects: float = Field(
+        1.0,
+        ge=0,
+        le=4,
+        description="Multiple of the differences between plates in light and camera; 0: none.",
+    )
+
+
 class SimulateSettings(Model):
     """How the built-in simulator makes the raw fields of a demo dataset."""
 
@@ -48,6 +64,26 @@ class SimulateSettings(Model):
     fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein.")
     fov_size: int = Field(128, ge=64, description="Side of a field in px.")
     seed: int = Field(0, ge=0, description="Seed of the whole dataset.")
+    screen: ScreenSettings | None = Field(
+        None,
+        description=(
+            "Make a perturbation screen: groups are genes, each on `fovs_per_group` of its plates. "
+            "Null: tagged proteins."
+        ),
+    )
+
+    @property
+    def n_fovs(self) -> int:
+        """Number of fields of view."""
+        screen = self.screen
+        controls = 0 if screen is None else screen.controls_per_plate * screen.n_plates
+        return self.n_groups * self.fovs_per_group + controls
+
+    @model_validator(mode="after")
+    def _enough_plates(self) -> SimulateSettings:
+        if self.screen is not None and self.screen.n_plates < self.fovs_per_group:
+            raise ValueError("screen.n_plates: at least as many as fovs_per_group")
+        return self
 
 
 class TileSettings(Model):

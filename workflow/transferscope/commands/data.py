@@ -50,18 +50,21 @@ def simulate(
     from transferscope.runtime.progress import progress_bar
     from transferscope.simulate import simulate_dataset
     from transferscope.simulate.dataset import ImpossibleSettingError
+    from transferscope.simulate.screen import Screen
 
     given = settings or json.dumps({"domain": domain, "seed": seed})
     chosen: SimulateSettings = settings_from_json(given, SimulateSettings)
-    total = chosen.n_groups * chosen.fovs_per_group
-    with progress_bar(f"simulate {chosen.domain}", total, "fields") as bar:
+    with progress_bar(f"simulate {chosen.domain}", chosen.n_fovs, "fields") as bar:
 
         def show(done: int, _: int) -> None:
             bar.update(done - bar.n)
 
-        fields = chosen.model_dump()
+        fields = chosen.model_dump(exclude={"screen"})
+        screen = None if chosen.screen is None else Screen(**chosen.screen.model_dump())
         try:
-            simulate_dataset(output=sheet.parent, workers=workers, progress=show, **fields)
+            simulate_dataset(
+                output=sheet.parent, workers=workers, progress=show, screen=screen, **fields
+            )
         except ImpossibleSettingError as error:
             fix = "Give a number in these bounds."
             raise UserError(Problem("--settings", str(error), fix)) from None

@@ -89,7 +89,8 @@ def relate(
     correction: Annotated[
         list[str] | None,
         Option(
-            help="none, center, standardise, sphere, tvn, harmony; may be repeated. Default: none."
+            help="none, center, scale, standardise, sphere, tvn or harmony; default: none; may be "
+            "repeated."
         ),
     ] = None,
     published: Annotated[

@@ -9,14 +9,16 @@ from pydantic import Field, field_validator
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.roles import RoleSettings
 
-CorrectionName = Literal["none", "center", "standardise", "sphere", "tvn", "harmony"]
+CorrectionName = Literal["none", "center", "scale", "standardise", "sphere", "tvn", "harmony"]
 NONE: CorrectionName = "none"
 HARMONY: CorrectionName = "harmony"
-ON_CONTROLS = ("standardise", "sphere", "tvn")
+SCALE: CorrectionName = "scale"
+ON_CONTROLS = ("scale", "standardise", "sphere", "tvn")
 METHODS = (
-    "none; center: the mean of each batch is subtracted; standardise: centred and scaled on the "
-    "controls of each batch; sphere: then whitened by all controls; tvn: then each batch whitened "
-    "by its own controls; harmony: principal components, mixed over batches by Harmony (an extra)."
+    "none; center: the mean of each batch is subtracted; scale: centred and scaled on the controls "
+    "of all batches together; standardise: on those of each batch; sphere: then whitened by all "
+    "controls; tvn: then each batch whitened by its own controls; harmony: principal components, "
+    "mixed over batches by Harmony (an extra)."
 )
 PUBLISHED = "Corrections exactly as published, without any limit for few controls."
 

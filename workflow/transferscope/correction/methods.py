@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.config.correction import HARMONY, CorrectionName
+from transferscope.config.correction import HARMONY, SCALE, CorrectionName
 from transferscope.correction.harmonising import harmonised
 from transferscope.correction.rows import Rows
 from transferscope.correction.standardising import (
@@ -60,8 +60,9 @@ def correct(
     rows
         Batches and controls.
     method
-        `none`; `center`: the mean of all rows of a batch is subtracted; `standardise`: centred and
-        scaled on the controls of each batch; `sphere`: then whitened by the controls of all
+        `none`; `center`: the mean of all rows of a batch is subtracted; `scale`: centred and scaled
+        on the controls of all batches together, which corrects for no batch; `standardise`: on
+        those of each batch; `sphere`: then whitened by the controls of all
         batches; `tvn`: then each batch is whitened by its own controls; `harmony`: principal
         components, mixed over batches.
     published
@@ -81,6 +82,8 @@ def correct(
         return _done(centred(values, rows), record, [])
     if method == HARMONY:
         return _done(harmonised(values, rows), record, [])
+    if method == SCALE:
+        rows = Rows.of(None, rows.controls)
     _require_controls(rows, method, values.shape[1], published=published)
     if published:
         return _done(_published(values, rows, method), record, [])

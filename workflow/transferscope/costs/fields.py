@@ -131,7 +131,7 @@ def _given(n_rows: int) -> Fields:
 
 
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
-    n_fields = settings.n_groups * settings.fovs_per_group
+    n_fields = settings.n_fovs
     side = settings.fov_size
     return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_PER_PIXEL, "simulated")
 

@@ -34,6 +34,10 @@ class Settings:
         Out-of-focus light relative to the domain's.
     brightest
         [2] brightest point of the illumination, as shares of the FOV's edges.
+    gain
+        Gain of the camera relative to the domain's.
+    offset
+        Counts of a dark pixel beyond the domain's.
     """
 
     exposure: float
@@ -41,18 +45,33 @@ class Settings:
     focus: float
     haze: float
     brightest: tuple[float, float]
+    gain: float = 1.0
+    offset: float = 0.0
 
 
-def draw_settings(seed: int, domain: str, batch: str, fov: str) -> Settings:
-    """Draw the settings of one FOV: a shift that its plate shares, and one of its own."""
+def draw_settings(
+    seed: int, domain: str, batch: str, fov: str, screened: float | None = None
+) -> Settings:
+    """Draw the settings of one FOV: a shift that its plate shares, and one of its own.
+
+    The plates of a screen differ by the settings of the camera, too, and by the given multiple of
+    what others do; 0: all of them are alike.
+    """
+    e = 1.0 if screened is None else screened
     plate, own = rng_for(seed, domain, "plate", batch), rng_for(seed, domain, "settings", fov)
     return Settings(
-        exposure=plate.lognormal(0, 0.2) * own.lognormal(0, 0.15),
-        background=plate.lognormal(0, 0.3) * own.lognormal(0, 0.2),
-        focus=plate.uniform(1.0, 1.25) * own.uniform(1.0, 1.35),
-        haze=plate.lognormal(0, 0.1) * own.lognormal(0, 0.25),
-        brightest=(plate.uniform(0.3, 0.7), plate.uniform(0.3, 0.7)),
+        exposure=plate.lognormal(0, e * 0.2) * own.lognormal(0, 0.15),
+        background=plate.lognormal(0, e * 0.3) * own.lognormal(0, 0.2),
+        focus=plate.uniform(1.0, 1 + e * 0.25) * own.uniform(1.0, 1.35),
+        haze=plate.lognormal(0, e * 0.1) * own.lognormal(0, 0.25),
+        brightest=(_around_centre(plate, e), _around_centre(plate, e)),
+        gain=1.0 if screened is None else plate.lognormal(0, e * 0.25),
+        offset=0.0 if screened is None else e * 60.0 * plate.exponential(),
     )
+
+
+def _around_centre(rng: Generator, effects: float) -> float:
+    return float(np.clip(rng.uniform(0.5 - effects * 0.2, 0.5 + effects * 0.2), 0, 1))
 
 
 def acquire(
@@ -83,7 +102,8 @@ def acquire(
     detected = rng.poisson(
         np.clip(expected * _illumination(pixels.shape[0], optics, settings), 0, None)
     )
-    counts = optics.offset + optics.gain * detected + rng.normal(0, optics.read_noise, pixels.shape)
+    read = rng.normal(0, optics.read_noise, pixels.shape)
+    counts = optics.offset + settings.offset + optics.gain * settings.gain * detected + read
     return np.asarray(np.clip(np.rint(counts), 0, UINT16_MAX), dtype=np.uint16)
 
 

@@ -19,6 +19,7 @@ from transferscope.runtime.worker_processes import process_pool
 from .domains import DOMAINS, Domain
 from .fov import fov_name, simulate_fov
 from .proteins import Protein, draw_proteins
+from .screen import Screen, Well, draw_wells
 
 SHEET = "samples.tsv"
 IMAGES, MASKS = "images", "masks"
@@ -35,15 +36,18 @@ class ImpossibleSettingError(ValueError):
 
 @dataclass(frozen=True)
 class _Job:
-    """All FOVs of one protein: large enough a piece to be worth sending to a process."""
+    """All FOVs of one group: large enough a piece to be worth sending to a process.
+
+    `fovs` holds, for each, what its cells look like, its number, and further cells of its row.
+    """
 
     domain: Domain
-    protein: Protein
-    n_fovs: int
+    fovs: list[tuple[Protein, int, dict[str, str]]]
     fov_size: int
     seed: int
     output: Path
     masks: bool
+    screened: float | None
 
 
 def simulate_dataset(
@@ -56,6 +60,7 @@ def simulate_dataset(
     workers: int | None = None,
     masks: bool = False,
     progress: Progress | None = None,
+    screen: Screen | None = None,
 ) -> Path:
     """Write the raw FOVs and the sample sheet of a simulated study.
 
@@ -84,6 +89,9 @@ def simulate_dataset(
         Whether to write the instance masks of the cells, too, and their ``mask`` column.
     progress
         Called as ``progress(done, total)``, in FOVs, in this process.
+    screen
+        Make a perturbation screen: groups are genes, each on ``fovs_per_group`` of its plates, and
+        the wells of controls are one more group.
 
     Returns
     -------
@@ -105,17 +113,25 @@ def simulate_dataset(
     _check("fov_size", edge, SMALLEST_FOV, LARGEST_FOV)
     _check("seed", seed, 0, 2**63 - 1)
     _check("workers", workers, 1, 1024)
-    proteins = draw_proteins(chosen, n_groups, seed)
+    groups: list[list[tuple[Protein, int, dict[str, str]]]]
+    if screen is None:
+        proteins = draw_proteins(chosen, n_groups, seed)
+        groups = [[(protein, index, {}) for index in range(n_fovs)] for protein in proteins]
+    else:
+        groups = _groups_of(draw_wells(chosen, screen, n_groups, n_fovs, seed))
     output = Path(output)
     make_folder(output / IMAGES)
     if masks:
         make_folder(output / MASKS)
     sheet = output / SHEET
     sheet.unlink(missing_ok=True)  # from here on the folder is incomplete, and says so
-    jobs = [_Job(chosen, protein, n_fovs, edge, seed, output, masks) for protein in proteins]
-    for done, _ in enumerate(_run(jobs, workers), start=1):
+    screened = None if screen is None else screen.plate_effects
+    jobs = [_Job(chosen, fovs, edge, seed, output, masks, screened) for fovs in groups]
+    done, total = 0, sum(map(len, groups))
+    for n_written in _run(jobs, workers):
+        done += n_written
         if progress is not None:
-            progress(done * n_fovs, len(jobs) * n_fovs)
+            progress(done, total)
     rows = [row for job in jobs for row in _rows(job)]
     with replacing(sheet) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
@@ -140,15 +156,21 @@ def _check(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value}: set it to a whole number from {low} to {high}")
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
-    """Do the jobs, yielding once for each that is done."""
+def _groups_of(wells: list[Well]) -> list[list[tuple[Protein, int, dict[str, str]]]]:
+    """Return the wells of each gene, and of the controls."""
+    found: dict[str, list[tuple[Protein, int, dict[str, str]]]] = {}
+    for well in wells:
+        found.setdefault(well.name, []).append((well.cells, well.index, well.columns))
+    return list(found.values())
+
+
+def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
+    """Do the jobs, yielding the number of FOVs of each that is done."""
     if min(workers, len(jobs)) == 1:
-        for job in jobs:
-            _write_protein(job)
-            yield
+        yield from map(_write_group, jobs)
         return
     with process_pool(min(workers, len(jobs))) as pool:
-        futures = [pool.submit(_write_protein, job) for job in jobs]
+        futures = [pool.submit(_write_group, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -156,11 +178,11 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
             pool.shutdown(cancel_futures=True)
 
 
-def _write_protein(job: _Job) -> None:
-    """Simulate and write all FOVs of one protein."""
-    for index in range(job.n_fovs):
-        image, mask = simulate_fov(job.domain, job.protein, index, job.fov_size, job.seed)
-        name = fov_name(job.protein, index)
+def _write_group(job: _Job) -> int:
+    """Simulate and write all FOVs of one group; return their number."""
+    for protein, index, _ in job.fovs:
+        image, mask = simulate_fov(job.domain, protein, index, job.fov_size, job.seed, job.screened)
+        name = fov_name(protein, index)
         paths = _image_paths(job.domain, name)
         planes = [image] if len(paths) == 1 else list(image)
         images = dict(zip(paths.values(), planes, strict=True))
@@ -168,6 +190,7 @@ def _write_protein(job: _Job) -> None:
             images[_mask_path(name)] = mask
         for path, plane in images.items():
             _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
+    return len(job.fovs)
 
 
 def _image_paths(domain: Domain, name: str) -> dict[str, str]:
@@ -183,17 +206,18 @@ def _mask_path(name: str) -> str:
 
 
 def _rows(job: _Job) -> Iterator[dict[str, str]]:
-    """Yield the sheet's rows for one protein."""
-    for index in range(job.n_fovs):
-        name = fov_name(job.protein, index)
+    """Yield the sheet's rows for one group."""
+    for protein, index, more in job.fovs:
+        name = fov_name(protein, index)
         mask = {"mask": _mask_path(name)} if job.masks else {}
         yield {
             "tile_id": name,
             **_image_paths(job.domain, name),
-            "group": job.protein.name,
-            "labels": ";".join(job.protein.labels),
-            "batch": job.protein.batch,
+            "group": protein.name,
+            "labels": ";".join(protein.labels),
+            "batch": protein.batch,
             "fov": name,
+            **more,
             **mask,
         }
 

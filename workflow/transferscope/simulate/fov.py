@@ -27,7 +27,12 @@ def fov_name(protein: Protein, index: int) -> str:
 
 
 def simulate_fov(
-    domain: Domain, protein: Protein, index: int, fov_size: int, seed: int
+    domain: Domain,
+    protein: Protein,
+    index: int,
+    fov_size: int,
+    seed: int,
+    screened: float | None = None,
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
     """Simulate one FOV.
 
@@ -43,6 +48,8 @@ def simulate_fov(
         Edge of the FOV in pixels.
     seed
         Seed of the data set.
+    screened
+        See `camera.draw_settings`.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def simulate_fov(
         protein.confluence,
         protein.nucleus_scale,
     )
-    settings = draw_settings(seed, domain.name, protein.batch, name)
+    settings = draw_settings(seed, domain.name, protein.batch, name, screened)
     planes = []
     for channel in domain.channels:
         light = _light(channel, scene, protein, stream)

@@ -85,7 +85,7 @@ class Simulate(_DatasetStep):
     def settings(self, wildcards: Wildcards) -> str:
         """Return the simulator's settings as JSON."""
         settings = self._card(wildcards.dataset).simulate
-        return settings.model_dump_json() if settings else ""
+        return settings.model_dump_json(exclude_none=True) if settings else ""
 
     @property
     def threads(self) -> int:
@@ -169,7 +169,7 @@ class Tiles(_DatasetStep):
 
     def _simulated(self, wildcards: Wildcards) -> str:
         settings = self._card(wildcards.dataset).simulate
-        return settings.model_dump_json() if settings else ""
+        return settings.model_dump_json(exclude_none=True) if settings else ""
 
     def given(self, wildcards: Wildcards) -> list[Path]:
         has_sheet = self._card(wildcards.dataset).sheet is not None
