@@ -64,6 +64,18 @@ def test_targets_add_a_table(study_of):
             {"sources": ["pairs.csv"], "roles": {"perturbation": "grup"}},
             'the column "grup" is missing',
         ),
+        (
+            {"sources": ["pairs.csv"], "roles": {"batch": "plat"}},
+            'the column "plat" is missing',
+        ),
+        (
+            {"sources": ["pairs.csv"], "roles": {"control": "kind"}},
+            'the column "kind" is missing',
+        ),
+        (
+            {"sources": ["pairs.csv"], "roles": {"position": "place"}},
+            'the column "place" is missing',
+        ),
         ({"roles": {"control_values": ["a"]}}, "`control_values` needs `control`"),
         ({"sources": ["pairs.csv"], "corrections": ["tvn"]}, "no negative controls, which tvn"),
         ({"sources": ["pairs.csv", "pairs.csv"]}, "named twice: pairs.csv"),

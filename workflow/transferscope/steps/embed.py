@@ -238,7 +238,7 @@ class Embed(_EmbeddingStep):
         return [text for path in parts for text in ("--part", str(path))]
 
 
-class Correct(BackboneStep):
+class Correct(Step):
     """Correct a store for batches, for one output and channel strategy."""
 
     name = "correct"
@@ -274,10 +274,6 @@ class Correct(BackboneStep):
     @property
     def threads(self) -> int:
         return self.config.compute.probe_threads
-
-    @property
-    def uses_gpus(self) -> bool:
-        return False
 
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a job: copies of a matrix in float64, and its covariance."""

@@ -191,7 +191,8 @@ def _check_relations(study: Study) -> list[Problem]:
             problems += error.problems
     for name, table in _sheets(study):
         if settings.sources:
-            wanted = [*settings.columns, roles_in(table, study.config.roles).perturbation]
+            roles = study.config.roles
+            wanted = [*settings.columns, *roles.named(), roles_in(table, roles).perturbation]
             wanted = list(dict.fromkeys(wanted))
             problems += missing_columns(study.sheet_of(name), list(table.columns), wanted)
     return problems
