@@ -327,6 +327,27 @@ def test_intervals_cover_where_entities_are_shared(kind, shared):
     assert 0.90 <= covered / runs <= 0.985
 
 
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.1, 0.4])
+@pytest.mark.parametrize("kind", ["sparse", "random"])
+def test_maps_that_differ_in_few_pairs_are_not_told_apart(kind, share):
+    rng = np.random.default_rng(6)
+    n, runs, claimed = 120, 400, 0
+    weights = draw_entities(n, 200, 0)
+    for _ in range(runs):
+        pairs = pairs_of(*_network(rng, kind, n), n)
+        gained = (rng.random(len(pairs)) < share) * rng.choice([-1.0, 1.0], len(pairs))
+        [found] = intervals(gained[:, None], pairs, weights, 0.95)
+        claimed += not found.low <= 0 <= found.high
+    assert claimed / runs <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_no_pair_recalled_is_not_known_to_be_none():
+    pairs = pairs_of(range(0, 60, 2), range(1, 60, 2), 60)
+    [none] = intervals(np.zeros((30, 1)), pairs, draw_entities(60, 100, 0), 0.95, if_equal=1)
+    assert none.value == 0
+    assert 0.05 < none.high < 0.15
+
+
 def test_few_pairs_have_no_interval():
     vectors = np.random.default_rng(0).normal(size=(30, 8))
     row = row_of(scored(vectors, pairs_of([0, 1], [1, 2], 30)), measure=TWO_SIDED)

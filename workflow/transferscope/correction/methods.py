@@ -61,10 +61,10 @@ def correct(
         Batches and controls.
     method
         `none`; `center`: the mean of all rows of a batch is subtracted; `scale`: centred and scaled
-        on the controls of all batches together, which corrects for no batch; `standardise`: on
-        those of each batch; `sphere`: then whitened by the controls of all
-        batches; `tvn`: then each batch is whitened by its own controls; `harmony`: principal
-        components, mixed over batches.
+        on the controls of all batches together, so that no batch is corrected; `standardise`: on
+        those of each batch; `sphere`: then whitened by the controls of all batches; `tvn`: then
+        each batch is whitened by its own controls; `harmony`: principal components, mixed over
+        batches.
     published
         Follow EFAAR_benchmarking step by step: nothing is moderated or limited.
 
@@ -105,12 +105,12 @@ def _safe(values: Floats, rows: Rows, method: str, record: dict[str, Any]) -> Co
             f"{len(without)} of {len(rows.names)} batches have no control (first {without[0]}): "
             "centred and scaled on the controls of all batches"
         )
-    if scaled.n_constant:
+    if scaled.n_without_scale:
         notes.append(
-            f"{scaled.n_constant} features do not vary within the controls of any batch: "
-            "scaled by all rows"
+            f"{scaled.n_without_scale} of {values.shape[1]} features have one value in most "
+            "controls, which therefore cannot scale them: left out"
         )
-    record |= {"trust_in_batches": scaled.trust, "n_constant": scaled.n_constant}
+    record |= {"trust_in_batches": scaled.trust, "n_without_scale": scaled.n_without_scale}
     record["prior_df"] = None if np.isinf(scaled.prior) else scaled.prior
     if method in ("sphere", "tvn"):
         matrix, shrinkage = shrunk_whitening(values[rows.controls])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from transferscope.correction.rows import Rows
 from transferscope.correction.variances import (
+    ROUNDING,
     batch_shares,
     moderated_batches,
     moderated_features,
 )
 from transferscope.runtime.arrays import Bools, Floats
+
+# Share of the controls above which one value that they have in common leaves a feature no scale.
+MOST_EQUAL = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,14 @@ class Standardised:
         Mean share of a batch's own mean in its centre: 0 where batches do not differ.
     prior
         Prior degrees of freedom of the batches' variances; infinite if they do not differ.
-    n_constant
-        Number of features without variance within the controls.
+    n_without_scale
+        Number of features that were left out (set to 0), as most controls have one value of them.
     """
 
     values: Floats
     trust: float
     prior: float
-    n_constant: int
+    n_without_scale: int
 
 
 def centred(values: Floats, rows: Rows) -> Floats:
@@ -46,9 +50,19 @@ def standardised(values: Floats, rows: Rows) -> Standardised:
     """Centre and scale each batch on its controls, as far as they can tell it from the others.
 
     Means and variances of the controls of one batch are moderated by those of all batches: with few
-    controls, or none, the latter count; with many, those of the batch. Features without variance
-    within the controls are scaled by their standard deviation over all rows.
+    controls, or none, the latter count; with many, those of the batch.
+
+    Features that have one value in most controls, such as those that a network rarely shows, would
+    be divided by the spread of the few other controls, and outweigh everything else: they are left
+    out. Where all features are like that, they are kept, and those that controls do not vary in are
+    scaled by their standard deviation over all rows.
     """
+    without = _without_scale(values[rows.controls])
+    if without.any() and not without.all():
+        some = standardised(values[:, ~without], rows)
+        result = np.zeros_like(values)
+        result[:, ~without] = some.values
+        return replace(some, values=result, n_without_scale=int(without.sum()))
     counts = rows.n_controls
     means = rows.batch_means(values, of_controls=True)
     overall = np.nanmean(means, axis=0)
@@ -65,7 +79,16 @@ def standardised(values: Floats, rows: Rows) -> Standardised:
     centres = overall + shares * (means - overall)
     scaled = (values - centres[rows.codes]) / np.sqrt(variances)[rows.codes]
     trust = float(shares[counts > 0].mean()) if (counts > 0).any() else 0.0
-    return Standardised(scaled, trust, prior, int(constant.sum()))
+    return Standardised(scaled, trust, prior, 0)
+
+
+def _without_scale(controls: Floats) -> Bools:
+    """Return whether most controls have one value of a feature, bool [D], of controls [n, D]."""
+    n = len(controls)
+    ordered = np.sort(controls, axis=0)
+    # Of n sorted values, equal ones that are more than a share lie that far apart.
+    apart = int(MOST_EQUAL * n)
+    return np.asarray((ordered[apart:] == ordered[: n - apart]).any(axis=0))
 
 
 def published_standardised(values: Floats, rows: Rows) -> Floats:
@@ -92,7 +115,7 @@ def _pooled(sums: Floats, df: int, values: Floats) -> tuple[Floats, Bools]:
     spread = values.var(axis=0)
     found = sums / max(df, 1)
     # What remains of a constant after rounding is no variance.
-    constant = found <= 1e-12 * np.maximum(spread, np.finfo(float).tiny)
+    constant = found <= ROUNDING * np.maximum(spread, np.finfo(float).tiny)
     if df > 0 and not constant.all():
         found[~constant] = moderated_features(found[~constant], df)
     found[constant] = np.where(spread[constant] > 0, spread[constant], 1)

@@ -16,6 +16,8 @@ from transferscope.runtime.arrays import Bools, Floats, Integers
 LEAST_EXCESS = 2e-3
 # Weight of the mean over all features in the size of batch effects, in batches.
 PRIOR_BATCHES = 20
+# Variances below this share of the others are a constant's after rounding.
+ROUNDING = 1e-12
 # Least degrees of freedom with which a batch's variances tell of their spread.
 LEAST_DF = 3
 
@@ -88,9 +90,12 @@ def moderated_batches(variances: Floats, df: Integers, pooled: Floats) -> tuple[
     known = df >= LEAST_DF
     prior = np.inf
     if known.sum() > 1:
-        logs = np.log(np.maximum(variances[known] / pooled, np.finfo(float).tiny))
-        excess = float(logs.var(axis=0, ddof=1).mean() - polygamma(1, df[known] / 2).mean())
-        prior = prior_df(excess)
+        relative = variances[known] / pooled
+        # A feature that does not vary in some batch tells nothing of how variances vary.
+        logs = np.log(relative[:, (relative > ROUNDING).all(axis=0)])
+        if logs.size:
+            excess = float(logs.var(axis=0, ddof=1).mean() - polygamma(1, df[known] / 2).mean())
+            prior = prior_df(excess)
     usable = np.where((df > 0)[:, None], variances, 0.0)
     return moderated(usable, df[:, None].astype(np.float64), pooled, prior), prior
 

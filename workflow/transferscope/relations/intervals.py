@@ -6,6 +6,11 @@ the ratio of the dyadic-robust standard error (Aronow, Samii and Assenova, 2015,
 doi:10.1093/pan/mpv018) to the bootstrap's expected one. If few entities have most pairs, they are
 further scaled to the width of Student's t with as many degrees of freedom as entities would be with
 equally many pairs each, less one. The same draws serve every map, so that differences are paired.
+
+Few pairs that deviate, such as three of 240 on which two maps disagree, make the draws skewed and
+tell little of how many there are. An interval is therefore at least as wide as the normal one with
+one more pair that deviates as much as any, as adjusted intervals for paired proportions are
+(Agresti and Min, 2005, doi:10.1002/sim.1781).
 """
 
 from __future__ import annotations
@@ -40,7 +45,9 @@ def draw_entities(n_entities: int, draws: int, seed: int) -> Floats32:
     return rng.multinomial(n_entities, shares, size=draws).astype(np.float32)
 
 
-def intervals(values: Floats, pairs: KnownPairs, weights: Floats32, level: float) -> list[Interval]:
+def intervals(
+    values: Floats, pairs: KnownPairs, weights: Floats32, level: float, *, if_equal: float = 0.0
+) -> list[Interval]:
     """Return the mean of each column over the pairs, with its interval.
 
     Parameters
@@ -53,18 +60,30 @@ def intervals(values: Floats, pairs: KnownPairs, weights: Floats32, level: float
         Draws of entities, from `draw_entities`.
     level
         Level of the intervals.
+    if_equal
+        How far from the others one more pair may be where all pairs have the same value: 1 for a
+        recall, as none of 30 pairs does not mean none at all; 0 for differences, as two equal maps
+        do not differ.
     """
     means = values.mean(axis=0)
     if len(pairs) < LEAST_PAIRS:
         return [Interval(float(mean), np.nan, np.nan) for mean in means]
     drawn = _drawn_means(values, pairs, weights)
-    deviations = (drawn - means) * _scales(values - means, pairs, level)
+    own, shared = _sums_of_squares(values - means, pairs)
+    # The robust sum may fall below that of independent pairs where entities differ less than by
+    # chance; that of independent pairs is the least.
+    robust = np.maximum(shared - own, own)
+    bootstrap = shared + own
+    ratio = np.divide(robust, bootstrap, out=np.ones_like(own), where=bootstrap > 0)
     tail = (1 - level) / 2
-    low, high = np.quantile(deviations, [tail, 1 - tail], axis=0)
-    return [
-        Interval(float(mean), float(mean + a), float(mean + b))
-        for mean, a, b in zip(means, low, high, strict=True)
-    ]
+    quantiles = np.quantile((drawn - means) * np.sqrt(ratio), [tail, 1 - tail], axis=0)
+    largest = ((values - means) ** 2).max(axis=0)
+    one_more = np.where(largest > 0, largest, if_equal**2)
+    least = float(-ndtri(tail)) * np.sqrt(robust + one_more) / len(pairs)
+    widening = _few_entities(pairs, level)
+    low = means + widening * np.minimum(quantiles[0], -least)
+    high = means + widening * np.maximum(quantiles[1], least)
+    return [Interval(*map(float, each)) for each in zip(means, low, high, strict=True)]
 
 
 def _drawn_means(values: Floats, pairs: KnownPairs, weights: Floats32) -> Floats:
@@ -80,22 +99,13 @@ def _drawn_means(values: Floats, pairs: KnownPairs, weights: Floats32) -> Floats
     return np.concatenate(parts)
 
 
-def _scales(deviations: Floats, pairs: KnownPairs, level: float) -> Floats:
-    """Return what the bootstrap's deviations of each column are multiplied by.
-
-    The robust variance may fall below that of independent pairs, or below zero, where entities
-    differ less than by chance; that of independent pairs is the least.
-    """
-    own = (deviations**2).sum(axis=0)
+def _sums_of_squares(deviations: Floats, pairs: KnownPairs) -> tuple[Floats, Floats]:
+    """Return the sums of squares over pairs, and of the sums over each entity's pairs, [M] each."""
     n_entities = int(pairs.second.max()) + 1
     sums = np.zeros((n_entities, deviations.shape[1]))
     np.add.at(sums, pairs.first, deviations)
     np.add.at(sums, pairs.second, deviations)
-    shared = (sums**2).sum(axis=0)
-    robust = np.maximum(shared - own, own)
-    bootstrap = shared + own
-    ratio = np.divide(robust, bootstrap, out=np.ones_like(own), where=bootstrap > 0)
-    return np.asarray(np.sqrt(ratio) * _few_entities(pairs, level))
+    return (deviations**2).sum(axis=0), (sums**2).sum(axis=0)
 
 
 def _few_entities(pairs: KnownPairs, level: float) -> float:

@@ -184,7 +184,7 @@ def _add_source(
     wanted = measures(counts, known, settings.thresholds)
     values = np.stack([measure.by_step[steps] for measure in wanted], axis=1)
     found.values[kind] = (wanted, pairs, values)
-    with_intervals = intervals(values, pairs, weights, settings.level)
+    with_intervals = intervals(values, pairs, weights, settings.level, if_equal=1)
     low = high = p = np.full(len(wanted), np.nan)
     # Permuted pairs leave their stratum, so there is no such null within strata.
     if settings.permutations and members is None:

@@ -27,7 +27,7 @@ PHENOTYPES = {
     "sparse": 8,
 }
 FEATURES = 9
-MAIN_EFFECT, OTHER_EFFECTS, OWN_EFFECTS = 1.6, 0.6, 0.3
+MAIN_EFFECT, OTHER_EFFECTS, OWN_EFFECTS = 1.8, 0.9, 0.3
 REPORTER = (("vesicles", 1.0), ("er", 0.5))
 CONTROL = "control"
 
@@ -123,8 +123,8 @@ def draw_wells(
     control = _cells(domain, CONTROL, (), np.zeros(FEATURES))
     placed: list[tuple[Protein, int, int]] = []
     for cells in genes:
-        own = rng_for(seed, domain.name, "plates", cells.name).permutation(len(plates))
-        placed += [(cells, n, int(plate)) for n, plate in enumerate(np.sort(own[:n_replicates]))]
+        library = int(rng_for(seed, domain.name, "library", cells.name).integers(len(plates) // n_replicates))
+        placed += [(cells, n, library * n_replicates + n) for n in range(n_replicates)]
     for copy in range(screen.controls_per_plate):
         placed += [(control, copy * len(plates) + n, n) for n in range(len(plates))]
     counts = np.bincount([plate for *_, plate in placed], minlength=len(plates))
