@@ -44,14 +44,16 @@ class ScreenSettings(Model):
     """How the simulator lays out a perturbation screen."""
 
     genes_per_complex: int = Field(3, ge=2, description="Genes whose effects are alike.")
-    n_plates: int = Field(8, ge=2, description="Plates; each gene is on `fovs_per_group` of them.")
+    n_plates: int = Field(
+        12, ge=2, description="Plates, a multiple of `fovs_per_group`, which each gene is on."
+    )
     controls_per_plate: int = Field(
-        12, ge=0, description="Wells of a plate without a perturbation."
+        16, ge=0, description="Wells of a plate without a perturbation."
     )
     plate_effects: float = Field(
         1.0,
         ge=0,
-        le=4,
+        le=10,
         description="Multiple of the differences between plates in light and camera; 0: none.",
     )
 
@@ -81,8 +83,8 @@ class SimulateSettings(Model):
 
     @model_validator(mode="after")
     def _enough_plates(self) -> SimulateSettings:
-        if self.screen is not None and self.screen.n_plates < self.fovs_per_group:
-            raise ValueError("screen.n_plates: at least as many as fovs_per_group")
+        if self.screen is not None and self.screen.n_plates % self.fovs_per_group:
+            raise ValueError("screen.n_plates: give a multiple of fovs_per_group")
         return self
 
 

@@ -102,33 +102,45 @@ def _highest(source: str, tables: KnownPairTables) -> str:
 def _against_first(source: str, tables: KnownPairTables) -> Iterator[str]:
     """Compare the maps of the user with the first, each with the same correction as that."""
     rows = matching(tables.differences, source=source)
-    rows = rows[(rows["correction"] == rows["reference_correction"]) & ~rows["map"].isin([RANDOM])]
-    rows = rows[rows["map"] != LABELS_ONLY]
-    if rows.empty:
-        return
+    rows = rows[~rows["map"].isin([RANDOM, LABELS_ONLY]) & (rows["map"] != rows["reference"])]
+    for correction in dict.fromkeys(rows["correction"]):
+        yield _others(source, matching(rows, correction=correction))
+
+
+def _others(source: str, rows: pd.DataFrame) -> str:
+    """Say which maps recall more than the reference, in one correction."""
     above = rows[rows["low"] > 0].sort_values("difference", ascending=False)
     named = "; ".join(f"{quoted(row['map'])} {_gap(row)}" for row in above.to_dict("records")[:3])
-    yield (
-        f"{quoted(source)}: of {count(len(rows), 'other map')}, {len(above)} recall more than "
-        f"{quoted(rows.iloc[0]['reference'])}, and {int((rows['high'] < 0).sum())} less, each "
-        f"tested alone{f': {named}' if named else ''}."
+    first = rows.iloc[0]
+    return (
+        f"{quoted(source)}: of {count(len(rows), 'other map')}{_corrected(first)}, {len(above)} "
+        f"recall more than {quoted(first['reference'])}, and {int((rows['high'] < 0).sum())} "
+        f"less, each tested alone{f': {named}' if named else ''}."
     )
 
 
 def _by_correction(source: str, tables: KnownPairTables) -> Iterator[str]:
-    """Say what each correction changes in the first map."""
+    """Say what each correction changes in every map."""
     rows = matching(tables.differences, source=source)
-    rows = rows[(rows["map"] == rows["reference"]) & (rows["reference_correction"] == NONE)]
+    rows = rows[rows["map"] == rows["reference"]]
     for row in rows.to_dict("records"):
+        before = row["reference_correction"]
+        than = "" if before == NONE else f" compared with {quoted(before)}"
+        what = f"correction by {quoted(row['correction'])}"
+        if row["correction"] == NONE:
+            what = "no correction"
         yield (
-            f"{quoted(source)}: correction by {quoted(row['correction'])} changes the recall of "
-            f"{quoted(row['map'])} by {_gap(row)}."
+            f"{quoted(source)}: {what}{than} changes the recall of {quoted(row['map'])} by "
+            f"{_gap(row)}."
         )
 
 
 def _name(row: Any) -> str:
-    corrected = "" if row["correction"] == NONE else f" corrected by {quoted(row['correction'])}"
-    return f"{quoted(row['map'])}{corrected}"
+    return f"{quoted(row['map'])}{_corrected(row)}"
+
+
+def _corrected(row: Any) -> str:
+    return "" if row["correction"] == NONE else f" corrected by {quoted(row['correction'])}"
 
 
 def _value(row: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,8 @@ def recall(
     Parameters
     ----------
     maps
-        Maps of the same entities, in the same order; the first is the reference of the differences.
+        Maps of the same entities, in the same order. Each is compared with the first map in the
+        same correction, and with itself in the first correction.
     sources
         Known pairs among these entities.
     settings
@@ -109,12 +110,12 @@ def recall(
     UserError
         If the maps have different entities.
     """
-    reference, *others = maps
-    names = maps[reference].names
-    for other in others:
-        if maps[other].names != names:
-            what = f"has other entities than {reference[0]}"
-            raise user_error(other[0], what, "Choose the entities that all maps have.")
+    first = next(iter(maps))
+    names = maps[first].names
+    for name, entities in maps.items():
+        if entities.names != names:
+            what = f"has other entities than {first[0]}"
+            raise user_error(name[0], what, "Choose the entities that all maps have.")
     weights = draw_entities(max(len(names), 1), settings.draws, settings.seed)
     found = {name: _of_map(entities, sources, settings, weights) for name, entities in maps.items()}
     table = [
@@ -131,14 +132,26 @@ def recall(
             "reference_correction": reference[1],
             **row,
         }
-        for other in others
-        for mine, first in zip(found[other], found[reference], strict=True)
-        for row in _differences(mine, first, settings, weights)
+        for other, reference in _compared(list(maps))
+        for mine, its in zip(found[other], found[reference], strict=True)
+        for row in _differences(mine, its, settings, weights)
     ]
     return (
         pd.DataFrame(table, columns=RECALL_COLUMNS),
         pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
     )
+
+
+def _compared(names: Sequence[MapName]) -> Iterator[tuple[MapName, MapName]]:
+    """Yield each map with every one that it is compared with."""
+    first_map, first_correction = names[0]
+    for name, correction in names:
+        if name != first_map:
+            same = first_map, correction
+            yield (name, correction), same if same in names else names[0]
+        before = name, first_correction
+        if correction != first_correction and before in names:
+            yield (name, correction), before
 
 
 def _of_map(

@@ -65,12 +65,13 @@ def draw_settings(
         focus=plate.uniform(1.0, 1 + e * 0.25) * own.uniform(1.0, 1.35),
         haze=plate.lognormal(0, e * 0.1) * own.lognormal(0, 0.25),
         brightest=(_around_centre(plate, e), _around_centre(plate, e)),
-        gain=1.0 if screened is None else plate.lognormal(0, e * 0.25),
-        offset=0.0 if screened is None else e * 60.0 * plate.exponential(),
+        gain=1.0 if screened is None else plate.lognormal(0, e * 0.06),
+        offset=0.0 if screened is None else e * 25.0 * plate.exponential(),
     )
 
 
 def _around_centre(rng: Generator, effects: float) -> float:
+    """Draw a share of the FOV's edge, at most the given multiple of a fifth from its centre."""
     return float(np.clip(rng.uniform(0.5 - effects * 0.2, 0.5 + effects * 0.2), 0, 1))
 
 

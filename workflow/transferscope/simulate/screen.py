@@ -1,7 +1,9 @@
 """A perturbation screen: one reporter, whose looks the genes of a complex change together.
 
-Every plate holds some of the genes and some controls, in wells drawn anew. The classes are what a
-complex changes most.
+Genes are distributed over libraries; a library is on as many plates as a gene has replicates, and
+every plate holds controls, too, in wells drawn anew. Genes of one complex are therefore mostly on
+other plates, and what differs between plates makes genes of one library look alike. The classes are
+what a complex changes most.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Screen:
     genes_per_complex
         Genes whose effects are alike.
     n_plates
-        Plates. Each gene is on some of them only, so that genes differ by their plates, too.
+        Plates, a multiple of the replicates of a gene.
     controls_per_plate
         Wells of a plate without a perturbation.
     plate_effects
@@ -50,8 +52,8 @@ class Screen:
     """
 
     genes_per_complex: int = 3
-    n_plates: int = 8
-    controls_per_plate: int = 12
+    n_plates: int = 12
+    controls_per_plate: int = 16
     plate_effects: float = 1.0
 
 
@@ -114,16 +116,17 @@ def draw_wells(
     Raises
     ------
     ValueError
-        If there are fewer plates than replicates of a gene.
+        If the plates are no multiple of the replicates.
     """
-    if n_replicates > screen.n_plates:
-        raise ValueError(f"{n_replicates} replicates need as many plates, not {screen.n_plates}")
+    if screen.n_plates % n_replicates:
+        raise ValueError(f"{screen.n_plates} plates are no multiple of {n_replicates} replicates")
     plates = [f"plate{number + 1:02d}" for number in range(screen.n_plates)]
     genes = [_gene(domain, screen, index, seed) for index in range(n_genes)]
     control = _cells(domain, CONTROL, (), np.zeros(FEATURES))
     placed: list[tuple[Protein, int, int]] = []
-    for cells in genes:
-        library = int(rng_for(seed, domain.name, "library", cells.name).integers(len(plates) // n_replicates))
+    n_libraries = len(plates) // n_replicates
+    libraries = rng_for(seed, domain.name, "libraries").permutation(n_genes) % n_libraries
+    for cells, library in zip(genes, libraries.tolist(), strict=True):
         placed += [(cells, n, library * n_replicates + n) for n in range(n_replicates)]
     for copy in range(screen.controls_per_plate):
         placed += [(control, copy * len(plates) + n, n) for n in range(len(plates))]
