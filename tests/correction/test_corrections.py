@@ -153,6 +153,30 @@ def test_any_screen_stays_finite(seed, n_batches, n_controls, size, method, kind
         assert typical < 20 * max(reference, 1e-6)
 
 
+@pytest.mark.parametrize("method", ["standardise", "sphere", "tvn"])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.4])
+def test_features_that_few_controls_show_do_not_outweigh_the_others(method, share):
+    one = screen(0, 120, offset=0.3, noise_rank=0)
+    rng = np.random.default_rng(0)
+    rare = rng.normal(size=(len(one.values), 8))
+    rare[one.rows.controls[:, None] & (rng.random(rare.shape) > share)] = 0
+    both = np.hstack([one.values, rare]).astype(np.float32)
+    done = correct(both, one.rows, method)
+    assert "8 of 72 features have one value in most controls" in " ".join(done.notes)
+    assert one.retrieval(done.embeddings) > one.retrieval(both) + 0.05
+
+
+def test_scaling_corrects_no_batch():
+    one = screen(0, 120, offset=0.3)
+    scaled = correct(one.values.astype(np.float32), one.rows, "scale").embeddings
+    controls = one.rows.controls
+    assert np.allclose(scaled[controls].mean(axis=0), 0, atol=1e-5)
+    again = (one.values - one.values[controls].mean(axis=0)) / one.values[controls].std(axis=0)
+    cosines = (scaled * again).sum(axis=1)
+    cosines /= np.linalg.norm(scaled, axis=1) * np.linalg.norm(again, axis=1)
+    assert cosines.min() > 0.999
+
+
 def test_equal_variances_are_pooled_and_different_ones_kept():
     rng = np.random.default_rng(0)
     equal = rng.normal(size=(11, 500)).var(axis=0, ddof=1)

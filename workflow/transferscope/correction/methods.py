@@ -105,12 +105,12 @@ def _safe(values: Floats, rows: Rows, method: str, record: dict[str, Any]) -> Co
             f"{len(without)} of {len(rows.names)} batches have no control (first {without[0]}): "
             "centred and scaled on the controls of all batches"
         )
-    if scaled.n_without_scale:
+    if scaled.n_unscaled:
         notes.append(
-            f"{scaled.n_without_scale} of {values.shape[1]} features have one value in most "
-            "controls, which therefore cannot scale them: left out"
+            f"{scaled.n_unscaled} of {values.shape[1]} features have one value in most controls: "
+            "scaled by all rows"
         )
-    record |= {"trust_in_batches": scaled.trust, "n_without_scale": scaled.n_without_scale}
+    record |= {"trust_in_batches": scaled.trust, "n_unscaled": scaled.n_unscaled}
     record["prior_df"] = None if np.isinf(scaled.prior) else scaled.prior
     if method in ("sphere", "tvn"):
         matrix, shrinkage = shrunk_whitening(values[rows.controls])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from transferscope.runtime.arrays import Bools, Floats
 
 # Share of the controls above which one value that they have in common leaves a feature no scale.
 MOST_EQUAL = 0.5
+# Relative difference of values that differ by rounding alone.
+EQUAL = 1e-7
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Standardised:
         Mean share of a batch's own mean in its centre: 0 where batches do not differ.
     prior
         Prior degrees of freedom of the batches' variances; infinite if they do not differ.
-    n_without_scale
-        Number of features that were left out (set to 0), as most controls have one value of them.
+    n_unscaled
+        Number of features of which most controls have one value.
     """
 
     values: Floats
     trust: float
     prior: float
-    n_without_scale: int
+    n_unscaled: int
 
 
 def centred(values: Floats, rows: Rows) -> Floats:
@@ -50,19 +53,11 @@ def standardised(values: Floats, rows: Rows) -> Standardised:
     """Centre and scale each batch on its controls, as far as they can tell it from the others.
 
     Means and variances of the controls of one batch are moderated by those of all batches: with few
-    controls, or none, the latter count; with many, those of the batch.
-
-    Features that have one value in most controls, such as those that a network rarely shows, would
-    be divided by the spread of the few other controls, and outweigh everything else: they are left
-    out. Where all features are like that, they are kept, and those that controls do not vary in are
-    scaled by their standard deviation over all rows.
+    controls, or none, the latter count; with many, those of the batch. Features that have one value
+    in most controls, such as those of structures that are rare there, would be divided by the
+    spread of a few controls and outweigh all others: they are scaled by their standard deviation
+    over all rows.
     """
-    without = _without_scale(values[rows.controls])
-    if without.any() and not without.all():
-        some = standardised(values[:, ~without], rows)
-        result = np.zeros_like(values)
-        result[:, ~without] = some.values
-        return replace(some, values=result, n_without_scale=int(without.sum()))
     counts = rows.n_controls
     means = rows.batch_means(values, of_controls=True)
     overall = np.nanmean(means, axis=0)
@@ -72,23 +67,32 @@ def standardised(values: Floats, rows: Rows) -> Standardised:
     for batch in range(len(counts)):
         own = values[rows.controls & rows.of_batch(batch)] - means[batch]
         sums[batch] = (own**2).sum(axis=0)
-    pooled, constant = _pooled(sums.sum(axis=0), int(df.sum()), values)
-    variances, prior = moderated_batches(sums / np.maximum(df, 1)[:, None], df, pooled)
-    variances[:, constant] = pooled[constant]
+    total, spread = sums.sum(axis=0), values.var(axis=0)
+    within_batches = total <= ROUNDING * max(int(df.sum()), 1) * np.maximum(spread, TINY)
+    unscaled = within_batches | _mostly_equal(values[rows.controls])
+    pooled = _pooled(total, int(df.sum()), spread, unscaled)
+    variances, prior = np.tile(pooled, (len(counts), 1)), np.inf
+    if not unscaled.all():
+        known = sums[:, ~unscaled] / np.maximum(df, 1)[:, None]
+        variances[:, ~unscaled], prior = moderated_batches(known, df, pooled[~unscaled])
     shares = batch_shares(means, counts, pooled)
     centres = overall + shares * (means - overall)
     scaled = (values - centres[rows.codes]) / np.sqrt(variances)[rows.codes]
     trust = float(shares[counts > 0].mean()) if (counts > 0).any() else 0.0
-    return Standardised(scaled, trust, prior, 0)
+    return Standardised(scaled, trust, prior, int(unscaled.sum()))
 
 
-def _without_scale(controls: Floats) -> Bools:
-    """Return whether most controls have one value of a feature, bool [D], of controls [n, D]."""
+def _mostly_equal(controls: Floats) -> Bools:
+    """Return whether most controls have one value of a feature, bool [D], of controls [n, D].
+
+    Values that differ by rounding alone are equal.
+    """
     n = len(controls)
     ordered = np.sort(controls, axis=0)
     # Of n sorted values, equal ones that are more than a share lie that far apart.
-    apart = int(MOST_EQUAL * n)
-    return np.asarray((ordered[apart:] == ordered[: n - apart]).any(axis=0))
+    apart = min(int(MOST_EQUAL * n), n - 1)
+    gaps = ordered[apart:] - ordered[: n - apart]
+    return np.asarray((gaps <= EQUAL * np.abs(ordered[apart:])).any(axis=0))
 
 
 def published_standardised(values: Floats, rows: Rows) -> Floats:
@@ -110,13 +114,10 @@ def on_controls(values: Floats, controls: Bools) -> Floats:
     return np.asarray((values - centre) / np.where(scale > 0, scale, 1))
 
 
-def _pooled(sums: Floats, df: int, values: Floats) -> tuple[Floats, Bools]:
-    """Return positive variances within batches, [D], and whether a feature is constant there."""
-    spread = values.var(axis=0)
+def _pooled(sums: Floats, df: int, spread: Floats, unscaled: Bools) -> Floats:
+    """Return positive variances within batches, [D]; over all rows for unscaled features."""
     found = sums / max(df, 1)
-    # What remains of a constant after rounding is no variance.
-    constant = found <= ROUNDING * np.maximum(spread, np.finfo(float).tiny)
-    if df > 0 and not constant.all():
-        found[~constant] = moderated_features(found[~constant], df)
-    found[constant] = np.where(spread[constant] > 0, spread[constant], 1)
-    return found, np.asarray(constant)
+    if df > 0 and not unscaled.all():
+        found[~unscaled] = moderated_features(found[~unscaled], df)
+    found[unscaled] = np.where(spread[unscaled] > 0, spread[unscaled], 1)
+    return found
