@@ -12,6 +12,8 @@ from transferscope.steps.plan import Plan
 from transferscope.steps.preflight import preflight
 from transferscope.study.loading import load_study
 
+TABLES = ("recall", "differences", "new_pairs", "similarity", "activity")
+
 
 @pytest.fixture
 def study_of(tmp_path, repository, monkeypatch):
@@ -40,8 +42,9 @@ def test_all_stores_of_a_dataset_are_related_on_the_same_draws(study_of):
     assert len({name for name, *_ in stores}) == len(stores)
     assert {path for _, path, *_ in stores} == set(map(str, step.manifests(job)))
     files = {path.name for path in step.files()}
-    tables = {"recall.csv", "differences.csv", "new_pairs.csv", "activity.csv", "record.json"}
-    assert files == {*tables, "recall.svg", "recall.png"}
+    tables = {f"{name}.csv" for name in TABLES}
+    figures = {f"{name}.{end}" for name in ("recall", "complexes") for end in ("svg", "png")}
+    assert files == {*tables, *figures, "record.json"}
     read = {path.name for path in step.files_read()}
     assert {"pairs.csv", "humap.yaml", "cells.tiles.parquet"} <= read
     words = shlex.split(str(step.arguments(job, SimpleNamespace(table="t"), SimpleNamespace(), 1)))

@@ -128,6 +128,7 @@ def relate(
     from transferscope.config.model import validate
     from transferscope.config.relations import RelationSettings
     from transferscope.config.roles import RoleSettings
+    from transferscope.figures.complexes import draw_complexes
     from transferscope.figures.recall import draw_recall
     from transferscope.figures.style import EXTENSIONS, save, style
     from transferscope.relations.maps import Roles, read_map
@@ -165,8 +166,11 @@ def relate(
     related = run(read, sources, settings, references=references)
     related.write(output)
     with style():
-        figure = draw_recall(related.tables["recall"])
-        save(figure, [output / f"recall{extension}" for extension in EXTENSIONS], DPI)
+        for name, figure in (
+            ("recall", draw_recall(related.tables["recall"])),
+            ("complexes", draw_complexes(related.tables["similarity"])),
+        ):
+            save(figure, [output / f"{name}{extension}" for extension in EXTENSIONS], DPI)
     print_table(SHOWN, _rows(related.tables["recall"]), left=SHOWN[:4], width=120)
     for sentence in related.sentences:
         print(sentence)

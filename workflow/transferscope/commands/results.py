@@ -25,6 +25,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.config.roles import RoleSettings
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
@@ -199,3 +200,19 @@ def gallery(
 
     best = best_store(study_folder.comparison("chosen"), stores, study_folder)
     draw_gallery(best, tiles, table, card.card, knn, settings, output)
+
+
+@app.command()
+def new_pairs(
+    relations: Annotated[Path, Option(help="Folder that `relate` has written for a dataset.")],
+    tiles: ManifestIn,
+    table: TableIn,
+    card: CardIn,
+    output: Outputs,
+    roles: Annotated[RoleSettings, settings_option(RoleSettings)],
+    settings: FigureOption,
+) -> None:
+    """Draw the most similar pairs that no source has."""
+    from transferscope.figures.new_pairs import draw_new_pairs
+
+    draw_new_pairs(relations, tiles, table, card.card, roles, settings, output)

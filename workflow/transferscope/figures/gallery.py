@@ -214,7 +214,7 @@ def _draw(
     )
     limits = display_limits(store, card)
     for row, axes in enumerate(grid):
-        _show(axes[0], store, limits, int(shown.tiles[row]))
+        show_tile(axes[0], store, limits, int(shown.tiles[row]))
         name = label_of(_classes(tiles, shown.tiles[row]), 16)
         text = f"{name}\n{shown.right[row].sum()} of {k} right"
         axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
@@ -222,7 +222,7 @@ def _draw(
         for cell, neighbour, is_right in zip(
             axes[2:], shown.neighbours[row], shown.right[row], strict=True
         ):
-            _show(cell, store, limits, int(neighbour))
+            show_tile(cell, store, limits, int(neighbour))
             _frame(cell, bool(is_right), _classes(tiles, neighbour))
     if pixel_size := store.attributes.get("pixel_size_um"):
         add_scale_bar(grid[0, 0], float(pixel_size), store.array.shape[-1])
@@ -235,14 +235,18 @@ def _draw(
 
 
 def _footnote(count: int, k: int, channels: list[str], knn: KnnSettings) -> str:
-    colours = ", ".join(f"{_COLOUR_NAMES[c]}: {n}" for n, c in drawn_channels(channels).items())
     return (
         f"{count} tiles drawn at random, the classes in turn, those with the most right neighbours "
         f"first; each with its {k} nearest ({knn.metrics[0]}) among {EXCLUDED[knn.exclude]}. "
         "Solid blue frame: shares a class with the tile; dashed orange frame: shares none, its "
-        f"class is named below it. No split is involved. Colours: {colours}; all tiles are scaled "
-        "alike."
+        f"class is named below it. No split is involved. Colours: {colours_in_words(channels)}; "
+        "all tiles are scaled alike."
     )
+
+
+def colours_in_words(channels: list[str]) -> str:
+    """Say in which colour each channel is drawn."""
+    return ", ".join(f"{_COLOUR_NAMES[c]}: {n}" for n, c in drawn_channels(channels).items())
 
 
 _COLOUR_NAMES = {
@@ -257,7 +261,8 @@ def _classes(tiles: LabelledTiles, row: int) -> str:
     return ", ".join(np.array(tiles.classes)[tiles.matrix[row]])
 
 
-def _show(axes: Axes, store: TileStore, limits: npt.NDArray[np.float64], row: int) -> None:
+def show_tile(axes: Axes, store: TileStore, limits: npt.NDArray[np.float64], row: int) -> None:
+    """Draw a tile of a store in colours, without axes."""
     image = composite(shrunk(store.read(row, row + 1)[0]), limits, store.channels)
     axes.imshow((image * 255).round().astype(np.uint8), interpolation="nearest")
     axes.set_xticks([])

@@ -25,6 +25,8 @@ from transferscope.runtime.arrays import Floats, Floats32
 from transferscope.runtime.seeds import derive_rng
 
 VALUES_AT_ONCE = 1 << 24
+# Squares of deviations below this are due to rounding.
+ROUNDING = 1e-20
 # With fewer pairs, how much they vary is unknown.
 LEAST_PAIRS = 5
 
@@ -78,7 +80,7 @@ def intervals(
     tail = (1 - level) / 2
     quantiles = np.quantile((drawn - means) * np.sqrt(ratio), [tail, 1 - tail], axis=0)
     largest = ((values - means) ** 2).max(axis=0)
-    one_more = np.where(largest > 0, largest, if_equal**2)
+    one_more = np.where(largest > ROUNDING, largest, if_equal**2)
     least = float(-ndtri(tail)) * np.sqrt(robust + one_more) / len(pairs)
     widening = _few_entities(pairs, level)
     low = means + widening * np.minimum(quantiles[0], -least)

@@ -17,6 +17,9 @@ from transferscope.config.relations import RelationSettings
 from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.errors import user_error
+from transferscope.relations.best import best_map
+from transferscope.relations.complexes import COLUMNS as SIMILARITY_COLUMNS
+from transferscope.relations.complexes import similarities
 from transferscope.relations.entities import Entities, aggregated
 from transferscope.relations.maps import RowMap
 from transferscope.relations.new_pairs import new_pairs
@@ -49,8 +52,8 @@ class Related:
     Parameters
     ----------
     tables
-        By name of the file: `recall`, `differences`, `new_pairs`, `activity`, which is empty
-        without controls, and with targets `consistency`.
+        By name of the file: `recall`, `differences`, `new_pairs`, `similarity`, `activity`, which
+        is empty without controls, and with targets `consistency`.
     record
         Plain data: rows and pairs left out, and what the corrections did.
     sentences
@@ -121,6 +124,7 @@ def relate(
     table, differences = recall(scored, known, settings)
     tables = {"recall": table, "differences": differences}
     tables["new_pairs"] = _new_pairs(chosen, known, settings.min_entities)
+    tables["similarity"] = _similarity(chosen, known, table)
     tables["activity"] = _joined(replicates, [*REPLICATE_COLUMNS, ONE_POSITION])
     if targets:
         tables["consistency"] = pd.concat(targets, ignore_index=True)
@@ -222,6 +226,22 @@ def _new_pairs(
         if len(entities.names) >= least
     ]
     return _joined(tables, ["entity1", "entity2", "cosine"])
+
+
+def _similarity(
+    maps: dict[MapName, Entities], known: Sequence[KnownPairs], recalled: pd.DataFrame
+) -> pd.DataFrame:
+    """Return cosines within and between complexes of each source, in the map that recalls most."""
+    tables = []
+    for pairs in known:
+        if (name := best_map(recalled, pairs.source)) is None:
+            continue
+        table = _named(name, similarities(maps[name], pairs))
+        table.insert(0, "source", pairs.source)
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame(columns=["source", "map", "correction", *SIMILARITY_COLUMNS])
+    return pd.concat(tables, ignore_index=True)
 
 
 def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

@@ -16,8 +16,8 @@ from transferscope.relations import VERSION
 from transferscope.relations.sources import source_files
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 
-CAPTION = "transferscope/figures/recall.rst"
-TABLES = ("recall", "differences", "new_pairs", "activity")
+FIGURES = ("recall", "complexes")
+TABLES = ("recall", "differences", "new_pairs", "similarity", "activity")
 # Seconds per entity, map and source: permutations and draws of pairs, measured on one core.
 SECONDS = 0.01
 
@@ -43,14 +43,17 @@ class Relate(Step):
 
     def outputs(self) -> dict[str, Any]:
         tables = [self.paths.relations(name=f"{table}.csv") for table in self.tables]
-        svg, png = (self.paths.relations(name=f"recall.{ending}") for ending in ("svg", "png"))
-        labels = {"dataset": "{dataset}"}
-        return {
+        found: dict[str, Any] = {
             "tables": tables,
             "record": self.paths.relations(name="record.json"),
-            "svg": Shown(svg, CAPTION, "Known biology", labels=labels),
-            "png": png,
         }
+        for figure in FIGURES:
+            svg, png = (self.paths.relations(name=f"{figure}.{end}") for end in ("svg", "png"))
+            caption = f"transferscope/figures/{figure}.rst"
+            labels = {"dataset": "{dataset}", "figure": figure}
+            found[f"{figure}_svg"] = Shown(svg, caption, "Known biology", labels=labels)
+            found[f"{figure}_png"] = png
+        return found
 
     @property
     def tables(self) -> list[str]:

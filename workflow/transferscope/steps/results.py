@@ -335,6 +335,48 @@ class Gallery(_EmbeddingFigure):
         return {**super().params(), "knn": self.config.knn.model_dump_json()}
 
 
+class NewPairs(_EmbeddingFigure):
+    """Draw the most similar pairs of a dataset that no source has."""
+
+    name = "new_pairs"
+    options = (
+        "relations",
+        "tiles",
+        "table",
+        "card",
+        "roles",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        related = self.config.relations.sources
+        return per_dataset(self.study.image_datasets if related else [])
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "tables": [self.paths.relations(name=f"{t}.csv") for t in ("recall", "new_pairs")],
+            "tiles": self.paths.tiles(),
+            "table": self.labelled_table(),
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        place = "new_pairs/{dataset}"
+        return figure_files(self, place, "new_pairs", "Known biology", dataset="{dataset}")
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "card": self.dataset_card,
+            "relations": lambda wildcards: self.paths.relations(wildcards.dataset),
+            "roles": self.config.roles.model_dump_json(),
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(TORCH_MB + 2 * TABLES_MB, 60)
+
+
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -397,4 +439,11 @@ def nested(probed: Iterable[Probed]) -> str:
     return json.dumps(found, separators=(",", ":"))
 
 
-STEPS: tuple[type[Step], ...] = (Compare, Aggregation, EmbeddingMaps, Gallery, TrainingCurves)
+STEPS: tuple[type[Step], ...] = (
+    Compare,
+    Aggregation,
+    EmbeddingMaps,
+    Gallery,
+    NewPairs,
+    TrainingCurves,
+)
