@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from transferscope.figures.style import (
@@ -50,7 +51,7 @@ def draw_complexes(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> object:
+def _panel(axes: Axes, table: pd.DataFrame) -> AxesImage:
     """Draw the matrix of one source."""
     groups = dict(zip(table["entity1"], table["group1"], strict=True))
     groups |= dict(zip(table["entity2"], table["group2"], strict=True))
