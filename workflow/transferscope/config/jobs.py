@@ -125,6 +125,7 @@ class Pretraining(Model):
     )
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
+    cell: Name | None = Field(None, description="Which cell of the card's grid is trained.")
 
 
 class Comparison(CompareSettings):
