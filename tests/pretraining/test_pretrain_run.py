@@ -13,10 +13,12 @@ from factories import TRAINED, run_command, write_yaml
 from transferscope.backbones.embed import embed
 from transferscope.backbones.trained import TrainedManifest, history_of, trained_card, weights_of
 from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import Located, cell_of
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.jobs import Pretraining
 from transferscope.config.model import validate
 from transferscope.errors import UserError
+from transferscope.pretraining.operations import operations_per_image
 from transferscope.pretraining.run import pretrain
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -163,5 +165,9 @@ def test_a_cell_of_a_grid_is_trained_by_its_name(tmp_path):
     manifest = tmp_path / "cell.json"
     words = ["transferscope", "pretrain", "--backbone", str(path), "--manifest", str(manifest)]
     run_command([*words, "--settings", settings.model_dump_json()], tmp_path)
-    assert TrainedManifest.read(manifest).backbone == "grid_width96_seed0"
+    found = TrainedManifest.read(manifest)
+    assert found.backbone == "grid_width96_seed0"
+    assert found.parameters == sum(w.numel() for w in load_file(weights_of(manifest)).values())
+    cell = cell_of(Located(validate(own, BackboneCard, "grid.yaml"), path), found.backbone).card
+    assert found.operations == found.images * operations_per_image(cell)
     assert load_file(weights_of(manifest))["cls_token"].shape[-1] == 96

@@ -141,9 +141,10 @@ class TrainCard(ArchitectureBase):
         return {cell.name: (cell, self._of(cell)) for cell in found}
 
     def _of(self, cell: Cell) -> TrainCard:
-        values, arguments, rates = cell.values, dict(self.arguments), {}
+        values, rates = cell.values, {}
+        arguments: dict[str, Any] = dict(self.arguments)
         if "width" in values and self.grid is not None and self.grid.rate == "inverse-width":
-            share = self.arguments["embed_dim"] / values["width"]  # type: ignore[operator]
+            share = arguments["embed_dim"] / values["width"]
             given = self.optimiser.model_dump(include={"learning_rate", "final_learning_rate"})
             rates = {key: share * rate for key, rate in given.items()}
         changes = {
@@ -183,10 +184,11 @@ def _wrong(card: TrainCard) -> Iterator[tuple[str, str, str]]:
     if grid.n_cells > grid.most_cells:
         what = f"{grid.n_cells:,} trainings, more than `most_cells` ({grid.most_cells:,})"
         yield "grid", what, f"Give fewer values, or write `most_cells: {grid.n_cells}`."
-    for axis, key in (("steps", card.steps), ("fraction", card.data_fraction % 1 or None)):
-        if getattr(grid, axis) and key is not None:
-            name = "steps" if axis == "steps" else "data_fraction"
-            yield f"grid.{axis}", f"is also given by the key `{name}`", "Leave one of them out."
+    if grid.steps and card.steps is not None:
+        yield "grid.steps", "is also given by the key `steps`", "Leave one of them out."
+    if grid.fraction and card.data_fraction < 1:
+        what = "is also given by the key `data_fraction`"
+        yield "grid.fraction", what, "Leave one of them out."
     if grid.architecture and (grid.width or grid.depth or grid.patch):
         what = "each architecture has its own width, depth and patch"
         yield "grid.architecture", what, "Put them in two cards."

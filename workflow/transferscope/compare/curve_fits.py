@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import fdtrc
 
 from transferscope.runtime.arrays import Floats
@@ -177,10 +178,10 @@ class _Family:
         least = squares[rows, chosen]
         return values, np.where(np.isfinite(least), error, np.inf), least, own[:, 0]
 
-    def _allowed(self, coefficients: Floats) -> Floats:
+    def _allowed(self, coefficients: Floats) -> npt.NDArray[np.bool_]:
         """Return which curves rise, to a limit that a score can have."""
-        allowed: Floats = (coefficients[..., 1] > 0) & (coefficients[..., 0] <= self.top)
-        return allowed
+        allowed: npt.NDArray[np.bool_] = coefficients[..., 1] > 0
+        return allowed & (coefficients[..., 0] <= self.top)
 
 
 def fit_curve(

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from transferscope.backbones.networks import network_without_values
 from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
 from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH, grid_problems
@@ -25,6 +26,7 @@ from transferscope.pretraining.methods.fit import check_trained
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnMonitor
+from transferscope.pretraining.operations import operations_per_image
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.fingerprint import fingerprint
@@ -91,6 +93,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             epochs=card.epochs if card.steps is None else _passes(n_steps, batches),
             steps=n_steps,
             images=n_steps * batches.batch_size,
+            **(_axes(card, batches, n_steps) if settings.cell else {}),
         ).write(manifest)
         _checkpoint_of(manifest).unlink(missing_ok=True)
 
@@ -129,6 +132,16 @@ def _train(
     train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
+
+
+def _axes(card: TrainCard, batches: Batches, n_steps: int) -> dict[str, Any]:
+    """Return what curves over a grid are drawn against, in addition to the data."""
+    weights = network_without_values(card).parameters()
+    each = operations_per_image(card, batches.n_groups)
+    return {
+        "parameters": sum(weight.numel() for weight in weights),
+        "operations": float(each * n_steps * batches.batch_size),
+    }
 
 
 def _n_steps(card: TrainCard, batches: Batches) -> int:
