@@ -159,6 +159,14 @@ def training_curves(
     draw_training(manifest, settings, output)
 
 
+@app.command("grid-curves")
+def grid_curves(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
+    """Draw how scores grow over the grids of a study, from the tables of the comparison."""
+    from transferscope.figures.grid_curves import draw_grid_curves
+
+    draw_grid_curves(study_folder.comparison("grid_curves").parent, settings, output)
+
+
 @app.command("embedding-maps")
 def embedding_maps(
     study_folder: StudyFolder,

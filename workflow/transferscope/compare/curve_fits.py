@@ -14,11 +14,11 @@ Resampling three repeats instead covers the truth in four fifths of the cases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import fdtrc
+from scipy.special import fdtrc, stdtrit
 
 from transferscope.runtime.arrays import Floats
 
@@ -77,6 +77,23 @@ class Repeats:
         squares = float(((values - means[index]) ** 2).sum())
         deviation = float(np.sqrt(squares / freedom)) if freedom else float("nan")
         return cls(places, means, counts, deviation, freedom)
+
+    def pooled(self, others: Sequence[Repeats]) -> Repeats:
+        """Return the same with the deviation of all of several curves, this one among them."""
+        freedom = sum(each.freedom for each in others)
+        known = [each for each in others if each.freedom]
+        squares = sum(each.freedom * each.deviation**2 for each in known)
+        deviation = float(np.sqrt(squares / freedom)) if freedom else float("nan")
+        return replace(self, deviation=deviation, freedom=freedom)
+
+    def rise(self, confidence: float) -> tuple[float, float, float]:
+        """Return how much higher the largest size scores than the smallest, with its bounds."""
+        found = float(self.means[-1] - self.means[0])
+        if not self.freedom:
+            return found, float("nan"), float("nan")
+        error = self.deviation * float(np.sqrt(1 / self.counts[0] + 1 / self.counts[-1]))
+        reach = float(stdtrit(self.freedom, (1 + confidence) / 2)) * error
+        return found, found - reach, found + reach
 
     @property
     def span(self) -> float:

@@ -128,6 +128,14 @@ class Pretraining(Model):
     cell: Name | None = Field(None, description="Which cell of the card's grid is trained.")
 
 
+class TrainedCell(Model):
+    """A backbone that is a cell of a grid, for the step `transferscope compare`."""
+
+    grid: Name = Field(description="Name of the card with the grid.")
+    values: dict[str, str | int | float] = Field(description="Axis -> value, with the seed.")
+    trained: Path = Field(description="Manifest of its training.")
+
+
 class Comparison(CompareSettings):
     """Settings of the step `transferscope compare`."""
 
@@ -148,3 +156,4 @@ class Comparison(CompareSettings):
             "tile, 0 without a network; stores of unknown cost are left out."
         ),
     )
+    cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")

@@ -47,9 +47,13 @@ def operations_per_image(card: TrainCard, n_groups: int = 0) -> int:
         return _dino(network, objective, size, channels)
     if isinstance(objective, UnetMaeSettings):
         return _unet(network, objective, size, channels)
-    head = 2 * int(network.num_features) * n_groups
     forward, first = forward_operations(network, size, channels)
+    head = 2 * _width(network) * n_groups
     return PASSES * (forward + head) - first
+
+
+def _width(network: Any) -> int:
+    return int(network.num_features)
 
 
 def forward_operations(network: Any, size: int, channels: int) -> tuple[int, int]:
