@@ -2,9 +2,9 @@
 
 Four families are fitted by least squares to the mean scores at each size: a constant, log-linear
 growth, a line, and a power law with an offset, c - a x^-b with a > 0, 0 < b < 3 and c at most the
-largest possible score. The family with the least leave-one-size-out error is chosen. Where even
-that family is refuted by the spread of the repeats, or where there are two sizes only, none is
-drawn: the means are joined, and nothing is predicted.
+largest possible score. Families that the spread of the repeats refutes are out; of the others, the
+one with the least leave-one-size-out error is chosen. Where all are out, or where there are two
+sizes only, none is drawn: the means are joined, and nothing is predicted.
 
 Bands are by a parametric bootstrap: the mean at each size is drawn from a t distribution with the
 pooled deviation and the pooled degrees of freedom of the repeats, and fit and choice are repeated.
@@ -27,7 +27,9 @@ CONSTANT, LOG_LINEAR, LINE, POWER, JOINED = "constant", "log-linear", "line", "p
 LEAST_SIZES = {CONSTANT: 2, LOG_LINEAR: 3, LINE: 3, POWER: 5}
 PARAMETERS = {CONSTANT: 1, LOG_LINEAR: 2, LINE: 2, POWER: 3}
 # Exponents that are tried, below 3; between two of them the curves hardly differ.
-EXPONENTS = np.geomspace(0.05, 2.95, 28)
+EXPONENTS = np.geomspace(0.05, 2.95, 64)
+# Of the weight of a size in its own fitted value, what is left.
+LEAST_REST = 1e-9
 # An asymptote is told from this many sizes on, and over this span.
 ASYMPTOTE_SIZES, ASYMPTOTE_SPAN = 5, 30.0
 # No curve goes further beyond the largest size than this factor.
@@ -150,7 +152,10 @@ class _Family:
         self.at_places = self._design(places, sizes)  # [k, p, c]
         self.solve = np.linalg.pinv(self.design)  # [k, c, m]
         hat = np.einsum("kmc,kcn->kmn", self.design, self.solve)
-        self.rest = 1 - np.einsum("kmm->km", hat)  # [k, m]
+        rest = 1 - np.einsum("kmm->km", hat)  # [k, m]
+        # Without such a size, the curve is not determined.
+        self.needed = rest < LEAST_REST
+        self.rest = np.where(self.needed, 1.0, rest)
 
     def _design(self, x: Floats, sizes: Floats) -> Floats:
         one = np.ones_like(x)
@@ -178,12 +183,13 @@ class _Family:
         left_out = residuals / self.rest
         if self.name != POWER:
             values = np.einsum("pc,dc->dp", self.at_places[0], coefficients[:, 0])
-            error = (left_out[:, 0] ** 2).mean(axis=-1)
+            error = (left_out[:, 0] ** 2).mean(axis=-1) + (np.inf if self.needed.any() else 0.0)
             return values, error, squares[:, 0], coefficients[:, 0, 0]
         # Without one size, by the identity for leaving out an observation.
         without = squares[..., None] - residuals * left_out
         shifted = coefficients[:, :, None] - np.einsum("kcm,dkm->dkmc", self.solve, left_out)
-        without = np.where(self._allowed(shifted), without, np.inf)
+        allowed = self._allowed(shifted) & ~self.needed
+        without = np.where(allowed, without, np.inf)
         best = without.argmin(axis=1)
         error = (np.take_along_axis(left_out, best[:, None], axis=1)[:, 0] ** 2).mean(axis=-1)
         error = np.where(np.isfinite(without.min(axis=1)).all(axis=-1), error, np.inf)
@@ -237,12 +243,14 @@ def fit_curve(
     ]
     noise = rng.standard_t(max(repeats.freedom, 1), size=(draws, len(sizes)))
     noise = noise * (repeats.deviation if repeats.freedom else 0.0) / np.sqrt(repeats.counts)
+    errors = _chosen(families, repeats.means[None]).errors
+    families = [family for family in families if not _is_refuted(repeats, family)]
     observed = _chosen(families, repeats.means[None])
-    ratio, level = _lack_of_fit(repeats, observed.family, observed.squares)
-    if level < REFUTED:
+    ratio, _ = _lack_of_fit(repeats, observed.family, observed.squares)
+    if not families:
         drawn = repeats.means + noise
         low, high = _bounds(drawn, confidence, repeats.freedom)
-        return Curve(JOINED, sizes, repeats.means, low, high, None, None, observed.errors)
+        return Curve(JOINED, sizes, repeats.means, low, high, None, None, errors)
     found = _chosen(families, repeats.means + ratio * noise)
     low, high = _bounds(found.values[:, :-1], confidence, repeats.freedom)
     values = observed.values[0, :-1]
@@ -255,11 +263,11 @@ def fit_curve(
         observed.family,
         places,
         values,
-        np.fmin(low, values),
-        np.fmax(high, values),
+        np.minimum(low, values),
+        np.maximum(high, values),
         _gain(families, repeats, observed, noise, confidence),
         asymptote,
-        observed.errors,
+        errors,
     )
 
 
@@ -280,9 +288,7 @@ def _gain(
     lows, highs = [gain], [gain]
     for family in families:
         _, _, squares, _ = family.fit(repeats.means[None])
-        ratio, level = _lack_of_fit(repeats, family.name, squares)
-        if level < REFUTED or not np.isfinite(squares[0]):
-            continue
+        ratio, _ = _lack_of_fit(repeats, family.name, squares)
         values, _, squares, _ = family.fit(repeats.means + ratio * noise)
         drawn = (values[:, -1] - values[:, last])[np.isfinite(squares)]
         _, low, high = _three(gain, drawn, confidence, repeats.freedom)
@@ -323,6 +329,13 @@ def _chosen(families: Sequence[_Family], means: Floats) -> _Choice:
     named = {f.name: float(np.sqrt(e[0])) for f, e in zip(families, errors, strict=True)}
     first = families[int(best[0])].name
     return _Choice(first, values, squares, np.where(is_power, limits, np.nan), named)
+
+
+def _is_refuted(repeats: Repeats, family: _Family) -> bool:
+    """Return whether the means are further from the best curve than the repeats allow."""
+    _, _, squares, _ = family.fit(repeats.means[None])
+    _, level = _lack_of_fit(repeats, family.name, squares)
+    return not np.isfinite(squares[0]) or level < REFUTED
 
 
 def _lack_of_fit(repeats: Repeats, family: str, squares: Floats) -> tuple[float, float]:

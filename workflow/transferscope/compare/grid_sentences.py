@@ -99,7 +99,8 @@ def _described(curve: Any) -> Iterator[str]:
     if curve["family"] == JOINED:
         yield "None of the fitted curves agrees with the repeats, and nothing is predicted."
         return
-    yield FAMILIES[curve["family"]]
+    if curve["rise_low"] > 0 or curve["rise_high"] < 0 or curve["family"] == CONSTANT:
+        yield FAMILIES[curve["family"]]
     if not pd.isna(curve["gain_low"]):
         yield f"Twice the largest would change it by {_three(curve, 'gain')}."
     if not pd.isna(curve["asymptote"]):
