@@ -95,7 +95,7 @@ def simulate(kind: str, n_sizes: int, n_seeds: int, n_curves: int) -> dict[str, 
 def table_of(found: list[dict[str, Any]]) -> str:
     """Return the table for the documentation, as Markdown."""
     lines = [
-        "| truth | sizes | trainings each | truth in the band | no curve drawn | gain in its interval |",
+        "| truth | sizes | trainings each | in the band | no curve drawn | gain in its interval |",
         "|---|---|---|---|---|---|",
     ]
     for row in found:

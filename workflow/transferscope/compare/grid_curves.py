@@ -102,8 +102,14 @@ def grid_tables(
         told: dict[str, Any] = {str(column): value for column, value in row.items()}
         rows.append({**told, "grid": cell.grid, "store": store, **sizes[name]})
     columns = [*FAMILY, "is_headline", "backbone", "seed", "values", *MOVED_BY, "score"]
-    cells = pd.DataFrame(rows, columns=columns).sort_values([*FAMILY, "backbone"], kind="stable")
-    cells = cells.reset_index(drop=True)
+    cells = pd.DataFrame(rows, columns=columns)
+    # The head that stands for all stores first, and cells as the grid has them.
+    cells["headline"], cells["place"] = (
+        ~cells["is_headline"].astype(bool),
+        cells["backbone"].map({name: place for place, name in enumerate(settings.cells)}),
+    )
+    order = ["dataset", "scheme", "headline", "measure", "grid", "store", "place"]
+    cells = cells.sort_values(order, kind="stable", ignore_index=True)[columns]
     curves: list[dict[str, Any]] = []
     bands: list[pd.DataFrame] = []
     for key, family in cells.groupby(FAMILY, sort=False):

@@ -17,7 +17,7 @@ from transferscope.compare.curve_fits import (
     LOG_LINEAR,
     POWER,
 )
-from transferscope.compare.grid_curves import GridTables
+from transferscope.compare.grid_curves import FAMILY, GridTables
 from transferscope.compare.tables import matching
 from transferscope.compare.wording import count, number, percent, quoted, signed
 
@@ -54,17 +54,18 @@ def amount(axis: str, value: float) -> str:
 
 def grids_in_short(tables: GridTables, dataset: str, confidence: float) -> Iterator[str]:
     """Say of the first curves of the head that stands for all stores what growing is worth."""
-    curves = matching(tables.curves, dataset=dataset, is_headline=True).to_dict("records")
+    said = _said(tables, dataset)
+    curves = matching(said, is_headline=True).to_dict("records")
     for curve in curves[:CURVES_IN_SHORT]:
         yield _growth(curve, confidence)
-    more = int((tables.curves["dataset"] == dataset).sum()) - len(curves[:CURVES_IN_SHORT])
+    more = len(said) - len(curves[:CURVES_IN_SHORT])
     if more:
         yield f"{count(more, 'more curve')}: see `details.md` and `compare/grid_curves.csv`."
 
 
 def grids_at_length(tables: GridTables, dataset: str, confidence: float) -> Iterator[str]:
     """Say the same of every curve, with what describes it and what may be expected of it."""
-    curves = matching(tables.curves, dataset=dataset)
+    curves = _said(tables, dataset)
     for curve in curves.to_dict("records"):
         yield " ".join([_growth(curve, confidence), *_described(curve)])
     if len(curves):
@@ -72,6 +73,16 @@ def grids_at_length(tables: GridTables, dataset: str, confidence: float) -> Iter
             "Intervals and bands of these curves are about training again, with the spread of "
             "repeats pooled over all cells of a grid; the test groups are the same for all cells."
         )
+
+
+def _said(tables: GridTables, dataset: str) -> pd.DataFrame:
+    """Return the curves of a dataset, without those over operations that say the same again."""
+    curves = matching(tables.curves, dataset=dataset)
+    keys = [*FAMILY, "held", "n_sizes"]
+    weights = curves.loc[curves["axis"] == "parameters", keys].apply(tuple, axis=1)
+    again = curves[keys].apply(tuple, axis=1).isin(set(weights)) if len(weights) else False
+    found: pd.DataFrame = curves[~((curves["axis"] == "operations") & again)]
+    return found
 
 
 def _growth(curve: Any, confidence: float) -> str:

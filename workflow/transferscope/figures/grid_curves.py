@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -96,6 +97,8 @@ def draw(tables: GridTables) -> Figure:
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))
     for panel, axis in zip(grid[-1], axes_shown, strict=True):
         panel.set_xlabel(LABELS[axis])
+        own = curves[curves["axis"] == axis]
+        _ticks(panel, own["smallest"].min(), own["largest"].max(), int(own["n_sizes"].max()))
     handles = [legend_key(label_of(name, 34, 3), **look) for name, look in looks.items()]
     legend_on_the_right(grid[0, -1], handles[:MOST_CURVES], "Same for a curve")
     annotate(
@@ -109,13 +112,36 @@ def draw(tables: GridTables) -> Figure:
     return figure
 
 
+def _ticks(axes: Axes, smallest: float, largest: float, n_sizes: int) -> None:
+    """Label a log axis with a few numbers; math text is off, which powers of ten would need."""
+    n_ticks = min(4, max(2, n_sizes))
+    places = np.geomspace(smallest, largest, n_ticks)
+    axes.set_xticks(places, [short(place) for place in places])
+    axes.minorticks_off()
+
+
+def short(value: float) -> str:
+    """Return a number with two digits and the letter of its thousands.
+
+    Examples
+    --------
+    >>> short(64), short(12_288), short(3.2e13)
+    ('64', '12k', '32T')
+    """
+    for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{float(f'{value / factor:.2g}'):g}{letter}"
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def _name(curve: Any) -> str:
     return f"{curve['store']}, {curve['held']}" if curve["held"] else str(curve["store"])
 
 
 def _looks(curves: pd.DataFrame) -> dict[str, dict[str, Any]]:
     names = dict.fromkeys(_name(curve) for curve in curves.to_dict("records"))
-    looks = zip(cycle(OKABE_ITO), cycle(MARKERS), strict=False)
+    # Seven colours and six markers, so that 42 curves differ in one or both.
+    looks = zip(cycle(OKABE_ITO), cycle(MARKERS[:-1]), strict=False)
     return {
         name: {"color": colour, "marker": marker, "markersize": 4}
         for name, (colour, marker) in zip(names, looks, strict=False)
