@@ -29,7 +29,7 @@ from transferscope.runtime.seeds import derive_rng
 SIZES, SEEDS = (5, 6, 8), (2, 3, 5)
 SPAN = 100.0
 TRUTHS = ("power law", "flat", "log-linear", "logistic")
-DRAWS, PLACES = 400, 15
+DRAWS, PLACES = 200, 9
 # Of a band, as the issue of coverage is put: two standard errors of the simulation on either side.
 LOWEST, HIGHEST = 0.90, 0.97
 # Lets a truth that a band touches count as inside.

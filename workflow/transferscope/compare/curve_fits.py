@@ -168,8 +168,17 @@ class _Family:
         powers = -((x[None] / sizes[0]) ** -EXPONENTS[:, None])
         return np.stack([np.broadcast_to(one, powers.shape), powers], axis=-1)
 
-    def fit(self, means: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def fit(
+        self, means: Floats, *, leave_out: bool = True
+    ) -> tuple[Floats, Floats, Floats, Floats]:
         """Fit draws of the means, [d, m].
+
+        Parameters
+        ----------
+        means
+            The draws.
+        leave_out
+            Whether leave-one-out errors are wanted; else they are zero.
 
         Returns
         -------
@@ -185,14 +194,7 @@ class _Family:
             values = np.einsum("pc,dc->dp", self.at_places[0], coefficients[:, 0])
             error = (left_out[:, 0] ** 2).mean(axis=-1) + (np.inf if self.needed.any() else 0.0)
             return values, error, squares[:, 0], coefficients[:, 0, 0]
-        # Without one size, by the identity for leaving out an observation.
-        without = squares[..., None] - residuals * left_out
-        shifted = coefficients[:, :, None] - np.einsum("kcm,dkm->dkmc", self.solve, left_out)
-        allowed = self._allowed(shifted) & ~self.needed
-        without = np.where(allowed, without, np.inf)
-        best = without.argmin(axis=1)
-        error = (np.take_along_axis(left_out, best[:, None], axis=1)[:, 0] ** 2).mean(axis=-1)
-        error = np.where(np.isfinite(without.min(axis=1)).all(axis=-1), error, np.inf)
+        error = self._power_errors(coefficients, residuals) if leave_out else squares[:, 0] * 0
         squares = np.where(self._allowed(coefficients), squares, np.inf)
         chosen = squares.argmin(axis=1)
         rows = np.arange(len(means))
@@ -200,6 +202,21 @@ class _Family:
         values = np.einsum("dpc,dc->dp", self.at_places[chosen], own)
         least = squares[rows, chosen]
         return values, np.where(np.isfinite(least), error, np.inf), least, own[:, 0]
+
+    def _power_errors(self, coefficients: Floats, residuals: Floats) -> Floats:
+        """Return leave-one-out errors [d]: without each size, another exponent may be the best."""
+        left_out = residuals / self.rest
+        squares = (residuals**2).sum(axis=-1)
+        # Without one size, by the identity for leaving out an observation.
+        without = squares[..., None] - residuals * left_out
+        shifted = coefficients[:, :, None] - np.einsum("kcm,dkm->dkmc", self.solve, left_out)
+        allowed = self._allowed(shifted) & ~self.needed
+        without = np.where(allowed, without, np.inf)
+        best = without.argmin(axis=1)
+        error = (np.take_along_axis(left_out, best[:, None], axis=1)[:, 0] ** 2).mean(axis=-1)
+        known = np.isfinite(without.min(axis=1)).all(axis=-1)
+        found: Floats = np.where(known, error, np.inf)
+        return found
 
     def _allowed(self, coefficients: Floats) -> npt.NDArray[np.bool_]:
         """Return which curves rise, to a limit that a score can have."""
@@ -287,9 +304,9 @@ def _gain(
     gain = float(observed.values[0, -1] - observed.values[0, last])
     lows, highs = [gain], [gain]
     for family in families:
-        _, _, squares, _ = family.fit(repeats.means[None])
+        _, _, squares, _ = family.fit(repeats.means[None], leave_out=False)
         ratio, _ = _lack_of_fit(repeats, family.name, squares)
-        values, _, squares, _ = family.fit(repeats.means + ratio * noise)
+        values, _, squares, _ = family.fit(repeats.means + ratio * noise, leave_out=False)
         drawn = (values[:, -1] - values[:, last])[np.isfinite(squares)]
         _, low, high = _three(gain, drawn, confidence, repeats.freedom)
         lows, highs = [*lows, low], [*highs, high]
@@ -333,7 +350,7 @@ def _chosen(families: Sequence[_Family], means: Floats) -> _Choice:
 
 def _is_refuted(repeats: Repeats, family: _Family) -> bool:
     """Return whether the means are further from the best curve than the repeats allow."""
-    _, _, squares, _ = family.fit(repeats.means[None])
+    _, _, squares, _ = family.fit(repeats.means[None], leave_out=False)
     _, level = _lack_of_fit(repeats, family.name, squares)
     return not np.isfinite(squares[0]) or level < REFUTED
 
