@@ -22,7 +22,7 @@ def score_of(values):
 def grid_study(folder, score=score_of, grid=None, *, recalled=None):
     """Write the manifests of a grid; return the tables of its curves and the settings."""
     grid = grid or GridSettings(width=WIDTHS, fraction=FRACTIONS, seeds=SEEDS)
-    rng, cells, rows = np.random.default_rng(0), {}, []
+    rng, cells, manifests, rows = np.random.default_rng(0), {}, {}, []
     for values in grid.combinations(0):
         cell = Cell("mae", values)
         n_tiles = round(1000 * values.get("fraction", 1)) + values["seed"]
@@ -41,7 +41,8 @@ def grid_study(folder, score=score_of, grid=None, *, recalled=None):
             operations=1e6 * values.get("width", 64) ** 2 * values.get("steps", 100),
         )
         trained.write(path)
-        cells[cell.name] = TrainedCell(grid="mae", values=values, trained=path)
+        cells[cell.name] = TrainedCell(grid="mae", values=values)
+        manifests[cell.name] = path
         for head, k, shift in (("logreg", pd.NA, 0), ("knn", 1, -0.2), ("knn", 5, -0.1)):
             mean = score(values) + shift + NOISE * rng.standard_normal()
             rows.append([f"{cell.name}@cls", head, k, mean])
@@ -54,4 +55,4 @@ def grid_study(folder, score=score_of, grid=None, *, recalled=None):
         [["cells", "group", "logreg", pd.NA]], columns=["dataset", "scheme", "head", "k"]
     ).astype({"k": "Int64"})
     settings = Comparison(cells=cells, bootstrap=200)
-    return grid_tables(summary, chosen, settings, recalled or {}), settings
+    return grid_tables(summary, chosen, settings, manifests, recalled or {}), settings

@@ -112,7 +112,8 @@ def compare(
     folder = paths.comparison("scores").parent
     texts = paths.summary_csv, paths.summary_md
     relations = {name: paths.relations(name) for name in related or []}
-    run(scores, predictions, settings, folder, *texts, halves, relations)
+    trained = {name: paths.trained(name) for name in settings.cells}
+    run(scores, predictions, settings, folder, *texts, halves, relations, trained)
 
 
 @app.command()

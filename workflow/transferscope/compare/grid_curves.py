@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ def grid_tables(
     summary: pd.DataFrame,
     chosen: pd.DataFrame,
     settings: Comparison,
+    trained: Mapping[str, Path],
     recalled: Mapping[str, KnownPairTables],
 ) -> GridTables:
     """Fit the curves of all grids.
@@ -80,6 +82,8 @@ def grid_tables(
         As `compare` writes them.
     settings
         Metric, coverage, draws, and the cells.
+    trained
+        Cell -> manifest of its training.
     recalled
         Dataset -> its recall of known pairs.
 
@@ -88,7 +92,7 @@ def grid_tables(
     UserError
         If the manifest of a training cannot be read.
     """
-    sizes = {name: _sizes(cell) for name, cell in settings.cells.items()}
+    sizes = {name: _sizes(cell, trained[name]) for name, cell in settings.cells.items()}
     scores = [_of_heads(summary, chosen, settings.metric), _of_pairs(recalled, chosen)]
     scored = pd.concat(scores, ignore_index=True)
     backbones = scored["representation"].map(backbone_of)
@@ -140,9 +144,9 @@ CURVE_COLUMNS = [
 ]
 
 
-def _sizes(cell: TrainedCell) -> dict[str, Any]:
+def _sizes(cell: TrainedCell, manifest: Path) -> dict[str, Any]:
     """Return where a cell lies on each axis, as its training recorded it."""
-    trained = TrainedManifest.read(cell.trained)
+    trained = TrainedManifest.read(manifest)
     return {
         "seed": int(cell.values[SEED]),
         "values": json.dumps({k: v for k, v in cell.values.items() if k != SEED}),

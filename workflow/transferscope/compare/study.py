@@ -106,6 +106,7 @@ def compare(
     summary_md: Path,
     half_paths: Sequence[Path] = (),
     relations: Mapping[str, Path] | None = None,
+    trained: Mapping[str, Path] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -130,6 +131,8 @@ def compare(
         Tables of scores in halves of the groups. Where there are none, errors are larger.
     relations
         Dataset -> folder of its recall of known pairs, where that was asked for.
+    trained
+        Backbone -> manifest of its training, of the cells of grids.
 
     Raises
     ------
@@ -190,7 +193,7 @@ def compare(
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     recalled = {name: KnownPairTables.read(path) for name, path in (relations or {}).items()}
-    grids = _grids(summary, tables["chosen"], settings, recalled)
+    grids = _grids(summary, tables["chosen"], settings, trained or {}, recalled)
     for name, table in ({} if grids is None else grids.named()).items():
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
@@ -205,11 +208,12 @@ def _grids(
     summary: pd.DataFrame,
     chosen: pd.DataFrame,
     settings: CompareSettings,
+    trained: Mapping[str, Path],
     recalled: Mapping[str, KnownPairTables],
 ) -> GridTables | None:
     if not isinstance(settings, Comparison) or not settings.cells:
         return None
-    return grid_tables(summary, chosen, settings, recalled)
+    return grid_tables(summary, chosen, settings, trained, recalled)
 
 
 def _operations(settings: CompareSettings) -> Mapping[str, Mapping[str, float]]:

@@ -133,7 +133,6 @@ class TrainedCell(Model):
 
     grid: Name = Field(description="Name of the card with the grid.")
     values: dict[str, str | int | float] = Field(description="Axis -> value, with the seed.")
-    trained: Path = Field(description="Manifest of its training.")
 
 
 class Comparison(CompareSettings):

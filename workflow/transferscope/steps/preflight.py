@@ -124,7 +124,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         for representation in study.tuned_representations:
             problems += _check_tuning(study, representation, passed)
     if problems:
-        raise UserError(problems)
+        # The cells of a grid share what is wrong with their card.
+        raise UserError(list(dict.fromkeys(problems)))
 
 
 def _check_braces(study: Study) -> list[Problem]:

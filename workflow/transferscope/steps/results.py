@@ -130,10 +130,7 @@ class Compare(_Comparison):
             may_have_seen=self.study.may_have_seen(),
             controls=self.study.controls(),
             operations=self.operations(),
-            cells={
-                name: TrainedCell(**asdict(cell), trained=self.paths.trained(name))
-                for name, cell in self.study.cells.items()
-            },
+            cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
         )
 
     def operations(self) -> dict[str, dict[str, float]]:
