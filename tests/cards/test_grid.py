@@ -15,6 +15,7 @@ from transferscope.config.model import validate
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.study.loading import load_study
+from transferscope.upkeep.contents import descriptions
 
 PATH = Path("grid.yaml")
 
@@ -132,6 +133,12 @@ def test_a_study_names_the_card_once_and_gets_all_cells(study_of):
         {"width": [48]}, ["cards/backbones/grid.yaml", "cards/backbones/grid.yaml@mean"]
     )
     assert twice.uncorrected == ["grid_width48_seed0", "grid_width48_seed0@mean"]
+
+
+def test_an_archive_holds_the_card_of_a_grid_once(study_of):
+    study = study_of({"width": [48, 96]})
+    names = [item.name for item in descriptions(study) if "backbones" in item.name]
+    assert names == ["cards/backbones/grid.yaml"]
 
 
 def test_a_cell_is_named_wherever_a_card_is_given():
