@@ -72,7 +72,7 @@ def test_sentences_say_how_much_and_whether_it_is_shown(tables):
     assert "`mae@cls / map` (fraction 0.01), logistic regression: from 0.012 M weights" in short[0]
     assert short[-1] == "10 more curves: see `details.md` and `compare/grid_curves.csv`."
     text = "\n".join(grids_at_length(tables, "cells", 0.95))
-    assert "more is shown to be better. It is best described as growing with the logarithm" in text
+    assert "more is shown to be better. It is best described as changing with the logarithm" in text
     assert "Twice the largest would change it by +0.0" in text
     assert "no difference is shown" in text
     assert "the test groups are the same for all cells" in text

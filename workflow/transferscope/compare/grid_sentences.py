@@ -31,7 +31,7 @@ NOUNS = {
 }
 FAMILIES = {
     CONSTANT: "No curve predicts a size that is left out better than a constant does.",
-    LOG_LINEAR: "It is best described as growing with the logarithm of the size.",
+    LOG_LINEAR: "It is best described as changing with the logarithm of the size.",
     LINE: "No curve describes it better than a straight line.",
     POWER: "It is best described by a power law that levels off.",
 }
