@@ -58,10 +58,12 @@ def test_a_power_law_is_the_one_of_least_squares():
     found = fit_curve(repeats, RNG(0))
     best, _ = curve_fit(truth, sizes, repeats.means, p0=(0.8, 0.5, 0.5))
     assert found.family == POWER
-    assert found.values == pytest.approx(truth(found.places, *best), abs=5e-4)
+    # Exponents are tried one by one: the nearest one is within the standard error of a mean.
+    error = 0.005 / np.sqrt(5)
+    assert found.values == pytest.approx(truth(found.places, *best), abs=error)
     assert found.asymptote[0] == pytest.approx(best[0], abs=0.01)
     assert found.asymptote[1] < 0.85 < found.asymptote[2]
-    assert found.gain[0] == pytest.approx(truth(2048, *best) - truth(1024, *best), abs=5e-4)
+    assert found.gain[0] == pytest.approx(truth(2048, *best) - truth(1024, *best), abs=error)
 
 
 @pytest.mark.parametrize(
