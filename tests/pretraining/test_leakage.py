@@ -1,5 +1,7 @@
 """Groups that are tested in any dataset are read in none."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from transferscope.config.jobs import (
 from transferscope.errors import UserError
 from transferscope.pretraining.leakage import (
     confirmed,
+    fraction_of,
     groups_left_out,
     groups_tested,
     numbered,
@@ -139,3 +142,13 @@ def test_what_depends_on_names_is_confirmed_by_names(tmp_path):
 
 def test_the_same_group_in_two_datasets_is_one():
     assert numbered(np.array(["b", "a", "b"])) == {"a": 0, "b": 1}
+
+
+def test_fractions_of_groups_are_nested_and_drawn_by_the_seed():
+    groups = [f"g{n % 40:02d}" for n in range(120)]
+    parts = [fraction_of(groups, share, 0, "cells") for share in (0.02, 0.1, 0.25, 0.5, 1.0)]
+    assert [len(part) for part in parts] == [1, 4, 10, 20, 40]
+    assert all(small < large for small, large in itertools.pairwise(parts))
+    assert fraction_of(groups, 0.25, 0, "cells") == parts[2]
+    assert fraction_of(groups, 0.25, 1, "cells") != parts[2]
+    assert len(fraction_of([f"g{n}" for n in range(100)], 0.07, 0, "cells")) == 7

@@ -9,14 +9,16 @@ import torch
 from safetensors.torch import load_file
 from test_pretraining_data import write_source
 
-from factories import TRAINED
+from factories import TRAINED, run_command, write_yaml
 from transferscope.backbones.embed import embed
 from transferscope.backbones.trained import TrainedManifest, history_of, trained_card, weights_of
 from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import Located, cell_of
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.jobs import Pretraining
 from transferscope.config.model import validate
 from transferscope.errors import UserError
+from transferscope.pretraining.operations import operations_per_image
 from transferscope.pretraining.run import pretrain
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -137,3 +139,35 @@ def test_a_collapse_stops_the_job_with_its_reason_and_keeps_the_checkpoint(tmp_p
     state = torch.load(tmp_path / "own.checkpoint.pt", weights_only=True)
     assert state["done"] == 4 * 3 - 1
     assert not (tmp_path / "own.json").exists()
+
+
+def test_a_fraction_is_trained_for_as_many_steps_on_whole_groups(tmp_path):
+    """Eight groups of three tiles: a fraction of them fills batches of the same size."""
+    settings, found = settings_of(tmp_path), {}
+    for fraction in (0.25, 1.0):
+        own, path = card(tmp_path, steps=5, data_fraction=fraction)
+        manifest = tmp_path / f"{fraction}.json"
+        pretrain(own, path, settings, manifest)
+        found[fraction] = TrainedManifest.read(manifest)
+        assert len(read_parquet(history_of(manifest))) == 5
+    assert [each.images for each in found.values()] == [40, 40]
+    seen = [each.datasets["cells"] for each in found.values()]
+    assert [(each["n_tiles"], each["n_groups"]) for each in seen] == [(6, 2), (24, 8)]
+    assert [each.epochs for each in found.values()] == [7, 2]
+
+
+def test_a_cell_of_a_grid_is_trained_by_its_name(tmp_path):
+    grid = {"width": [48, 96]}
+    path = tmp_path / "grid.yaml"
+    own = {**TRAINED, "name": "grid", "slots": SLOTS, "steps": 2, "grid": grid}
+    write_yaml(path, own)
+    settings = settings_of(tmp_path, cell="grid_width96_seed0")
+    manifest = tmp_path / "cell.json"
+    words = ["transferscope", "pretrain", "--backbone", str(path), "--manifest", str(manifest)]
+    run_command([*words, "--settings", settings.model_dump_json()], tmp_path)
+    found = TrainedManifest.read(manifest)
+    assert found.backbone == "grid_width96_seed0"
+    assert found.parameters == sum(w.numel() for w in load_file(weights_of(manifest)).values())
+    cell = cell_of(Located(validate(own, BackboneCard, "grid.yaml"), path), found.backbone).card
+    assert found.operations == found.images * operations_per_image(cell)
+    assert load_file(weights_of(manifest))["cls_token"].shape[-1] == 96

@@ -49,3 +49,15 @@ def test_weights_balance_what_is_drawn():
 def test_fewer_rows_than_processes_are_refused():
     with pytest.raises(ValueError, match="too few"):
         BatchOrder(1, 8, seed=0, world_size=2)
+
+
+def test_whole_batches_show_few_rows_several_times_and_each_equally_often():
+    order = BatchOrder(5, 8, 0, whole_batches=True)
+    assert (order.batch_size, order.steps_an_epoch) == (8, 1)
+    counts = np.bincount(np.concatenate([order.rows(step) for step in range(200)]), minlength=5)
+    assert counts.sum() == 1600
+    assert counts.max() - counts.min() <= 60
+    assert len(set(order.rows(3)[:5])) == 5
+    # Where there are enough rows, it changes nothing.
+    usual, whole = BatchOrder(20, 8, 0), BatchOrder(20, 8, 0, whole_batches=True)
+    assert all((usual.rows(s) == whole.rows(s)).all() for s in range(6))

@@ -26,6 +26,7 @@ PAGES = [
     "add-a-dataset.md",
     "add-a-backbone.md",
     "train-a-backbone.md",
+    "scaling.md",
     "channel-strategies.md",
     "ready-studies.md",
     "single-cells.md",

@@ -16,6 +16,9 @@ from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.json_text import parse_json
 from transferscope.stores.origin import check_origin
 
+# What only the manifests of cells say: those of other trainings are the same as ever.
+OF_CELLS = ("parameters", "operations")
+
 
 @dataclass(frozen=True)
 class TrainedManifest:
@@ -36,6 +39,8 @@ class TrainedManifest:
         The division whose test groups were not seen; None: all were.
     epochs, steps, images
         Passes over all tiles, steps, and images seen (each time that it was).
+    parameters, operations
+        Of a cell of a grid: weights of the backbone, and floating-point operations of its training.
     """
 
     backbone: str
@@ -47,10 +52,13 @@ class TrainedManifest:
     epochs: int
     steps: int
     images: int
+    parameters: int | None = None
+    operations: float | None = None
 
     def write(self, path: Path) -> None:
         """Write the manifest by rename; equal content gives equal bytes."""
-        write_atomically(path, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        known = {key: value for key, value in asdict(self).items() if key not in OF_CELLS or value}
+        write_atomically(path, json.dumps(known, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> TrainedManifest:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from transferscope.cards.train import grid_problems
 from transferscope.config.model import read_model
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
@@ -70,6 +71,29 @@ def find_card(
         what = f'unknown {kind.removesuffix("s")} "{name}"'
         raise UserError(Problem(where, what, suggest(name, _known_cards(folder, roots))))
     return Located(read_model(path, model), path)
+
+
+def cell_of(located: Located[Any], name: str | None) -> Located[Any]:
+    """Return one cell of a card with a grid, or the card itself if it has none.
+
+    Raises
+    ------
+    UserError
+        If the card has no such cell, or a grid of which no cell is named.
+    """
+    card, path = located.card, located.path
+    grid = card.grid if card.trained_here else None
+    if grid is None and name is None:
+        return located
+    if grid is None:
+        raise UserError(Problem(str(path), f'has no cell "{name}": no `grid`', "Name no cell."))
+    if problems := grid_problems(card, path):
+        raise UserError(problems)
+    cells = card.cells()
+    if name not in cells:
+        what = f'has no cell "{name}"' if name else f"is a grid of {len(cells)} backbones"
+        raise UserError(Problem(f"{path}, key grid", what, suggest(name or "", list(cells))))
+    return Located(cells[name][1], path)
 
 
 def naming_problems(

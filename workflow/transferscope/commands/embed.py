@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Option, Typer
 
 from transferscope.cards import BackboneCard
-from transferscope.cards.lookup import Located
+from transferscope.cards.lookup import Located, cell_of
 from transferscope.commands.options import (
     BackboneIn,
     ManifestIn,
@@ -33,10 +33,15 @@ TrainedWeights = Annotated[
 StrategyName = Annotated[
     str, Option(parser=strategy_name, help="Channel strategy, such as map-random-0.")
 ]
+CellName = Annotated[
+    str | None, Option("--cell", help="Which backbone of the card's grid, if it has one.")
+]
 ComputeOption = Annotated[ComputeSettings, settings_option(ComputeSettings)]
 
 
-def loadable(backbone: Located[BackboneCard], weights: Path | None) -> tuple[Any, Path]:
+def loadable(
+    backbone: Located[BackboneCard], weights: Path | None, cell: str | None = None
+) -> tuple[Any, Path]:
     """Return the card from which a backbone is loaded, and the path of that card.
 
     Parameters
@@ -45,9 +50,12 @@ def loadable(backbone: Located[BackboneCard], weights: Path | None) -> tuple[Any
         The card that a study names.
     weights
         Manifest of the training, for a backbone that is trained in the study.
+    cell
+        Which backbone of the card's grid, if it has one.
     """
     from transferscope.backbones.trained import trained_card
 
+    backbone = cell_of(backbone, cell)
     if weights is not None:
         if not backbone.card.trained_here:
             what = f"{backbone.card.name} is not trained in a study: its card names its weights"
@@ -64,11 +72,12 @@ def embed(
     manifest: ManifestOut,
     settings: ComputeOption,
     weights: TrainedWeights = None,
+    cell: CellName = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
 
-    card, path = loadable(backbone, weights)
+    card, path = loadable(backbone, weights, cell)
     rows = settings.block_rows
     run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows)
 
@@ -105,6 +114,7 @@ def embed_part(
     output: Annotated[Path, file_out("Record to write when the part is done (.json).")],
     settings: ComputeOption,
     weights: TrainedWeights = None,
+    cell: CellName = None,
 ) -> None:
     """Fill one part of an embedding store; the first job creates the store."""
     from transferscope.backbones.embed import StoreFilling
@@ -113,7 +123,7 @@ def embed_part(
     if part >= parts:
         what = f"there is no part {part} of {parts}: they are numbered from 0"
         raise UserError(Problem("--part", what, f"Give a number from 0 to {parts - 1}."))
-    card, path = loadable(backbone, weights)
+    card, path = loadable(backbone, weights, cell)
     job = StoreFilling.of(tiles, card, channels, manifest, settings, path, settings.block_rows)
     fill_part(job, part, parts, output)
 
@@ -141,5 +151,5 @@ def pretrain(
     """Train a backbone on tiles of the study, or resume a training that was interrupted."""
     from transferscope.pretraining.run import pretrain as run
 
-    card: Any = backbone.card  # with `source: train`
+    card: Any = cell_of(backbone, settings.cell).card  # with `source: train`
     run(card, backbone.path, settings, manifest)

@@ -9,7 +9,7 @@ from typer import Argument, Option, Typer
 
 from transferscope.cards import DatasetCard
 from transferscope.cards.lookup import Located
-from transferscope.commands.embed import ComputeOption, TrainedWeights, loadable
+from transferscope.commands.embed import CellName, ComputeOption, TrainedWeights, loadable
 from transferscope.commands.options import (
     BackboneIn,
     CardIn,
@@ -88,6 +88,7 @@ def finetune(
     settings: Annotated[FinetuneProbe, settings_option(FinetuneProbe)],
     compute: ComputeOption,
     weights: TrainedWeights = None,
+    cell: CellName = None,
 ) -> None:
     """Fine-tune a backbone with labels on all folds, seeds and fractions, and test it."""
     from transferscope.config.modes import mode_of_head
@@ -101,7 +102,7 @@ def finetune(
         raise UserError(Problem("--head", str(error), fix)) from None
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, compute.threads)
-    tuned = Tuned(*loadable(backbone, weights), mode, tiles)
+    tuned = Tuned(*loadable(backbone, weights, cell), mode, tiles)
     run(tuned, data, settings, compute, scores, predictions, losses)
 
 

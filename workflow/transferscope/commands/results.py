@@ -113,7 +113,8 @@ def compare(
     folder = paths.comparison("scores").parent
     texts = paths.summary_csv, paths.summary_md
     relations = {name: paths.relations(name) for name in related or []}
-    run(scores, predictions, settings, folder, *texts, halves, relations)
+    trained = {name: paths.trained(name) for name in settings.cells}
+    run(scores, predictions, settings, folder, *texts, halves, relations, trained)
 
 
 @app.command()
@@ -158,6 +159,14 @@ def training_curves(
     from transferscope.figures.training import draw_training
 
     draw_training(manifest, settings, output)
+
+
+@app.command("grid-curves")
+def grid_curves(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
+    """Draw how scores grow over the grids of a study, from the tables of the comparison."""
+    from transferscope.figures.grid_curves import draw_grid_curves
+
+    draw_grid_curves(study_folder.comparison("grid_curves").parent, settings, output)
 
 
 @app.command("embedding-maps")

@@ -19,6 +19,7 @@ from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
+from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
@@ -105,12 +106,14 @@ def compare(
     summary_md: Path,
     half_paths: Sequence[Path] = (),
     relations: Mapping[str, Path] | None = None,
+    trained: Mapping[str, Path] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
     Writes `scores`, `differences`, `leaderboard` and `across_datasets` (also as CSV), `chosen`,
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
-    summary as a table and in sentences, with all details next to it.
+    summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
+    `grid_curves` and `grid_bands`.
 
     Parameters
     ----------
@@ -128,6 +131,8 @@ def compare(
         Tables of scores in halves of the groups. Where there are none, errors are larger.
     relations
         Dataset -> folder of its recall of known pairs, where that was asked for.
+    trained
+        Backbone -> manifest of its training, of the cells of grids.
 
     Raises
     ------
@@ -188,11 +193,27 @@ def compare(
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     recalled = {name: KnownPairTables.read(path) for name, path in (relations or {}).items()}
-    texts = describe(summary, tables, settings, recalled)
+    grids = _grids(summary, tables["chosen"], settings, trained or {}, recalled)
+    for name, table in ({} if grids is None else grids.named()).items():
+        write_parquet(rounded(table), folder / f"{name}.parquet", {})
+        write_csv(table, folder / f"{name}.csv")
+    texts = describe(summary, tables, settings, recalled, grids)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")
     write_atomically(summary_md.with_suffix(".html"), page)
+
+
+def _grids(
+    summary: pd.DataFrame,
+    chosen: pd.DataFrame,
+    settings: CompareSettings,
+    trained: Mapping[str, Path],
+    recalled: Mapping[str, KnownPairTables],
+) -> GridTables | None:
+    if not isinstance(settings, Comparison) or not settings.cells:
+        return None
+    return grid_tables(summary, chosen, settings, trained, recalled)
 
 
 def _operations(settings: CompareSettings) -> Mapping[str, Mapping[str, float]]:

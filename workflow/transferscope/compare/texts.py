@@ -10,6 +10,8 @@ import pandas as pd
 
 from transferscope.compare import sentences
 from transferscope.compare.evidence import Evidence, OfScheme, evidence_of, of_store
+from transferscope.compare.grid_curves import GridTables
+from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
 from transferscope.compare.known_pairs import (
     KnownPairTables,
     known_pairs,
@@ -72,6 +74,7 @@ def describe(
     tables: Mapping[str, pd.DataFrame],
     settings: CompareSettings,
     recalled: Mapping[str, KnownPairTables],
+    grids: GridTables | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -86,11 +89,15 @@ def describe(
         Metric, coverage and draws.
     recalled
         Recall of known pairs by dataset, where it was asked for.
+    grids
+        Curves over the grids of the study, if it has any.
     """
     datasets = sorted(summary["dataset"].unique())
     found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
     in_short = _recalled(recalled, known_pairs_in_short)
     at_length = _recalled(recalled, known_pairs)
+    in_short += _grown(datasets, grids, settings, grids_in_short)
+    at_length += _grown(datasets, grids, settings, grids_at_length)
     return Texts(
         _summary(found, settings, in_short), _details(found, summary, tables, settings, at_length)
     )
@@ -104,6 +111,22 @@ def _recalled(
     lines: list[str] = []
     for name, tables in recalled.items():
         lines += ["", f"## {quoted(name)}, known pairs", "", *_bullets(sentences_of(tables))]
+    return lines
+
+
+def _grown(
+    datasets: Sequence[str],
+    grids: GridTables | None,
+    settings: CompareSettings,
+    sentences_of: Callable[[GridTables, str, float], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what larger backbones and more images are worth."""
+    lines: list[str] = []
+    if grids is None:
+        return lines
+    for name in datasets:
+        if said := list(sentences_of(grids, name, settings.confidence)):
+            lines += ["", f"## {quoted(name)}, sizes of backbones and data", "", *_bullets(said)]
     return lines
 
 

@@ -125,6 +125,14 @@ class Pretraining(Model):
     )
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
+    cell: Name | None = Field(None, description="Which cell of the card's grid is trained.")
+
+
+class TrainedCell(Model):
+    """A backbone that is a cell of a grid, for the step `transferscope compare`."""
+
+    grid: Name = Field(description="Name of the card with the grid.")
+    values: dict[str, str | int | float] = Field(description="Axis -> value, with the seed.")
 
 
 class Comparison(CompareSettings):
@@ -147,3 +155,4 @@ class Comparison(CompareSettings):
             "tile, 0 without a network; stores of unknown cost are left out."
         ),
     )
+    cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")

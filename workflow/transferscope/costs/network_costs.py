@@ -19,6 +19,8 @@ CACHE = Path(".snakemake") / "transferscope" / "costs.json"
 # Hand-crafted features: seconds per tile and channel on one core, measured on the demo study.
 HANDCRAFTED_SECONDS = 0.03
 HANDCRAFTED_WIDTH = 200
+# Keys of a card in which equal networks may differ, as the cells of a grid do.
+NOT_OF_THE_NETWORK = ("seed", "data_fraction", "steps", "epochs", "grid", "optimiser")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class NetworkCost:
 
 def training_operations(card: TrainCard, cost: NetworkCost, n_tiles: int) -> float:
     """Return the floating-point operations of a whole training."""
-    return card.objective.passes * cost.operations * card.epochs * n_tiles
+    n_images = card.epochs * n_tiles if card.steps is None else card.steps * card.batch_size
+    return card.objective.passes * cost.operations * n_images
 
 
 class KnownCosts(JsonCache):
@@ -71,5 +74,5 @@ class KnownCosts(JsonCache):
 
 
 def _key(card: NetworkCard, card_path: Path) -> str:
-    network = card.model_dump(mode="json", exclude={*PROSE, "name"})
+    network = card.model_dump(mode="json", exclude={*PROSE, "name", *NOT_OF_THE_NETWORK})
     return fingerprint([TIMM_VERSION, network, stamp(card, card_path)])

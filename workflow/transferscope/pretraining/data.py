@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transferscope.config.jobs import Pretraining, TrainingSource
 from transferscope.errors import Problem, UserError
-from transferscope.pretraining.leakage import groups_left_out, numbered, visible_rows
+from transferscope.pretraining.leakage import fraction_of, groups_left_out, numbered, visible_rows
 from transferscope.pretraining.methods.base import Batch
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.manifest import digest_of_ids
@@ -54,7 +54,12 @@ class TrainingDataset:
 
     @classmethod
     def read(
-        cls, source: TrainingSource, left_out: Collection[str], least: int = 1
+        cls,
+        source: TrainingSource,
+        left_out: Collection[str],
+        least: int = 1,
+        fraction: float = 1.0,
+        seed: int = 0,
     ) -> TrainingDataset:
         """Read a dataset, without the groups that are left out.
 
@@ -66,6 +71,8 @@ class TrainingDataset:
             Names of groups.
         least
             Tiles that have to remain.
+        fraction, seed
+            Fraction of the remaining groups, and seed of the order in which they are taken.
 
         Raises
         ------
@@ -76,6 +83,10 @@ class TrainingDataset:
         store = TileStore(source.tiles)
         check_tiles(source.table, table, store, source.dataset)
         rows = visible_rows(table, left_out)
+        if fraction < 1:
+            groups = table["group"].iloc[rows]
+            taken = fraction_of(groups.tolist(), fraction, seed, source.dataset)
+            rows = rows[groups.isin(taken).to_numpy()]
         if len(rows) < least:
             what = f"{len(rows)} tiles are left to train on, once the test groups are left out"
             raise UserError(Problem(str(source.tiles), what, "Set exclude_test_groups to false."))
@@ -109,8 +120,17 @@ class TrainingDataset:
         }
 
 
-def training_datasets(settings: Pretraining) -> list[TrainingDataset]:
+def training_datasets(
+    settings: Pretraining, fraction: float = 1.0, seed: int = 0
+) -> list[TrainingDataset]:
     """Read the datasets of a training, all without the test groups of all evaluated datasets.
+
+    Parameters
+    ----------
+    settings
+        The datasets, and what is evaluated.
+    fraction, seed
+        Fraction of the groups of each dataset, and seed of the order in which they are taken.
 
     Raises
     ------
@@ -118,7 +138,9 @@ def training_datasets(settings: Pretraining) -> list[TrainingDataset]:
         Where a table cannot be read, store and table do not agree, or nothing is left.
     """
     left_out, least = groups_left_out(settings), settings.training.processes
-    return [TrainingDataset.read(source, left_out, least) for source in settings.sources]
+    return [
+        TrainingDataset.read(source, left_out, least, fraction, seed) for source in settings.sources
+    ]
 
 
 class Batches:
@@ -136,6 +158,8 @@ class Batches:
         This process, and how many there are.
     device
         Where batches go.
+    whole_batches
+        See `BatchOrder`.
     """
 
     def __init__(
@@ -147,10 +171,18 @@ class Batches:
         rank: int,
         world_size: int,
         device: torch.device,
+        whole_batches: bool = False,
     ) -> None:
         self.datasets = list(datasets)
         self._orders = [
-            BatchOrder(len(each.tiles), batch_size, seed, rank=rank, world_size=world_size)
+            BatchOrder(
+                len(each.tiles),
+                batch_size,
+                seed,
+                rank=rank,
+                world_size=world_size,
+                whole_batches=whole_batches,
+            )
             for each in datasets
         ]
         self._seed, self._device = seed, device

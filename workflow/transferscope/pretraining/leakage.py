@@ -7,7 +7,8 @@ of two species differ in nothing but their case.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 
 from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName, Pretraining
 from transferscope.probes.splits import TEST, read_splits
+from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import read_tile_table
 
 IntArray = npt.NDArray[np.int64]
@@ -75,6 +77,25 @@ def visible_rows(table: pd.DataFrame, left_out: Collection[str]) -> IntArray:
     """
     hidden = table["group"].isin(left_out)
     return np.flatnonzero(~(hidden | table["fov"].isin(table.loc[hidden, "fov"])))
+
+
+def fraction_of(groups: Sequence[str], fraction: float, seed: int, dataset: str) -> set[str]:
+    """Return a fraction of the groups; a smaller one is part of a larger one.
+
+    Parameters
+    ----------
+    groups
+        Names of the groups, each once or more.
+    fraction
+        Of the groups, rounded up.
+    seed, dataset
+        Of the order in which groups are taken, which depends on nothing else.
+    """
+    names = sorted(set(groups))
+    order = derive_rng(seed, "data fraction", dataset).permutation(len(names))
+    # A product such as 0.07 * 100 is slightly more than the number that is meant.
+    n_taken = math.ceil(round(fraction * len(names), 9))
+    return {names[place] for place in order[:n_taken]}
 
 
 def confirmed(leakage: Leakage, table: Path, splits: Path) -> Leakage:

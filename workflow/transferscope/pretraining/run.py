@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from transferscope.backbones.networks import network_without_values
 from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
 from transferscope.cards import BackboneCard, TrainCard
-from transferscope.cards.train import REFERENCE_BATCH
+from transferscope.cards.train import REFERENCE_BATCH, grid_problems
 from transferscope.checkpoints.sources import file_sha256
 from transferscope.config.jobs import Pretraining
 from transferscope.config.training import OptimiserSettings
@@ -25,6 +26,7 @@ from transferscope.pretraining.methods.fit import check_trained
 from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnMonitor
+from transferscope.pretraining.operations import operations_per_image
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.fingerprint import fingerprint
@@ -58,10 +60,10 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
     if not card.trained_here:
         what = f"{card.name} is not trained here (source: {card.source})"
         raise UserError(Problem(str(card_path), what, "Give a card of `source: train`."))
-    if problems := check_trained(card, card_path):
+    if problems := grid_problems(card, card_path) or check_trained(card, card_path):
         raise UserError(problems)
     fabric = training_fabric(settings.compute, settings.training.processes)
-    datasets = training_datasets(settings)
+    datasets = training_datasets(settings, card.data_fraction, card.seed)
     batches = Batches(
         datasets,
         card.batch_size,
@@ -69,9 +71,10 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         device=fabric.device,
+        whole_batches=card.steps is not None,
     )
     digest = _fingerprint(card, datasets, fabric)
-    n_steps = card.epochs * batches.steps_an_epoch
+    n_steps = _n_steps(card, batches)
     try:
         if _made_before(manifest, digest):
             logger.info("%s has been trained before: nothing is left to do", card.name)
@@ -87,9 +90,10 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
             weights_sha256=file_sha256(weights_of(manifest)),
             datasets={each.name: each.seen() for each in datasets},
             held_out=None if settings.held_out is None else settings.held_out.model_dump(),
-            epochs=card.epochs,
+            epochs=card.epochs if card.steps is None else _passes(n_steps, batches),
             steps=n_steps,
             images=n_steps * batches.batch_size,
+            **(_axes(card, batches, n_steps) if settings.cell else {}),
         ).write(manifest)
         _checkpoint_of(manifest).unlink(missing_ok=True)
 
@@ -112,7 +116,7 @@ def _train(
         n_groups=batches.n_groups,
         n_datasets=len(batches.datasets),
     )
-    n_steps = card.epochs * batches.steps_an_epoch
+    n_steps = _n_steps(card, batches)
     task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
     plan = TrainingPlan(
         name=card.name,
@@ -128,6 +132,26 @@ def _train(
     train(task, _scaled_to_batch(card, batches.batch_size), plan, fabric)
     if fabric.is_global_zero:
         _save(method.encoder, weights_of(manifest), digest)
+
+
+def _axes(card: TrainCard, batches: Batches, n_steps: int) -> dict[str, Any]:
+    """Return what curves over a grid are drawn against, in addition to the data."""
+    weights = network_without_values(card).parameters()
+    each = operations_per_image(card, batches.n_groups)
+    return {
+        "parameters": sum(weight.numel() for weight in weights),
+        "operations": float(each * n_steps * batches.batch_size),
+    }
+
+
+def _n_steps(card: TrainCard, batches: Batches) -> int:
+    return card.steps or card.epochs * batches.steps_an_epoch
+
+
+def _passes(n_steps: int, batches: Batches) -> int:
+    """Return the passes over all tiles, at least one."""
+    n_tiles = sum(len(each.tiles) for each in batches.datasets)
+    return max(1, round(n_steps * batches.batch_size / n_tiles))
 
 
 def _checkpoint_of(manifest: Path) -> Path:

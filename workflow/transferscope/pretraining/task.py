@@ -57,7 +57,7 @@ class PretrainingTask:
 
     def at_epoch_end(self, epoch: int) -> dict[str, float]:
         """Measure, in some epochs, and stop where the network has collapsed."""
-        n_epochs = self.n_steps // self.batches.steps_an_epoch
+        n_epochs = -(-self.n_steps // self.batches.steps_an_epoch)
         if (n_epochs - epoch - 1) % -(-n_epochs // MEASUREMENTS):
             return {}
         measured = self.method.watch()

@@ -70,7 +70,9 @@ class BackboneStep(Step):
         return [self.paths.trained(name)] if name in self.study.trained else []
 
     def _weights_arguments(self, wildcards: Wildcards) -> list[str]:
-        return [text for path in self._trained(wildcards) for text in ("--weights", str(path))]
+        words = [text for path in self._trained(wildcards) for text in ("--weights", str(path))]
+        name = backbone_of(wildcards)
+        return [*words, "--cell", name] if name in self.study.cells else words
 
     @property
     def threads(self) -> int:
@@ -352,9 +354,11 @@ class Pretrain(BackboneStep):
             held_out=self.study.held_out(self.study.trained[wildcards.backbone]),
             compute=self.config.compute,
             training=self.config.training,
+            cell=wildcards.backbone if wildcards.backbone in self.study.cells else None,
         )
         # Left out where it is empty: a training that ended before it existed is not out of date.
         unused = {} if settings.also_evaluated else {"also_evaluated": True}
+        unused |= {} if settings.cell else {"cell": True}
         return settings.model_dump_json(exclude={"compute": {"jobs_per_store"}, **unused})
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:

@@ -124,7 +124,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         for representation in study.tuned_representations:
             problems += _check_tuning(study, representation, passed)
     if problems:
-        raise UserError(problems)
+        # The cells of a grid share what is wrong with their card.
+        raise UserError(list(dict.fromkeys(problems)))
 
 
 def _check_braces(study: Study) -> list[Problem]:
@@ -358,8 +359,9 @@ def _check_backbone(
 
         return checks.check_backbone(card, located.path)
 
-    found = [TIMM_VERSION, card.fingerprint(), stamp(card, located.path)]
-    digest = fingerprint(["backbone", *found])
+    # Most cells of a grid are the same network with other data.
+    own = card.network_fingerprint() if card.trained_here else card.fingerprint()
+    digest = fingerprint(["backbone", TIMM_VERSION, own, stamp(card, located.path)])
     problems = passed.once(digest, check)
     if not problems:
         costs.learn(card, located.path, lambda: find_cost(card, located.path))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transferscope.config.channel_strategies import family_of, single_channel
-from transferscope.config.jobs import Comparison
+from transferscope.config.jobs import Comparison, TrainedCell
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
@@ -35,6 +36,7 @@ TABLES = (
 )
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
+GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -85,7 +87,9 @@ class Compare(_Comparison):
                 ("halves", self.paths.halves, frozen),
             )
         }
-        return of_probes | ({"recalled": recalled} if recalled else {})
+        cells = [self.paths.trained(name) for name in self.study.cells]
+        given = {"recalled": recalled, "cells": cells}
+        return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
         """Return the datasets whose stores are related to known pairs."""
@@ -93,7 +97,7 @@ class Compare(_Comparison):
 
     def outputs(self) -> dict[str, Any]:
         return {
-            "tables": [self.paths.comparison(table) for table in TABLES],
+            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_grids()]],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
             "details": self.paths.details_md,
@@ -101,13 +105,21 @@ class Compare(_Comparison):
         }
 
     def companions(self, job: Job) -> list[Path]:
-        return [self.paths.comparison(table).with_suffix(".csv") for table in CSV_TABLES]
+        tables = [*CSV_TABLES, *self.of_grids()]
+        return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
+
+    def of_grids(self) -> Sequence[str]:
+        """Return the names of the tables of grids, if the study has any."""
+        return GRID_TABLES if self.study.cells else ()
 
     def params(self) -> dict[str, Any]:
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            "settings": self.settings().model_dump_json(),
+            # Left out where it is empty: a comparison without grids is not out of date.
+            "settings": self.settings().model_dump_json(
+                exclude=None if self.study.cells else {"cells"}
+            ),
             "more": self.evaluated_arguments(),
         }
 
@@ -118,6 +130,7 @@ class Compare(_Comparison):
             may_have_seen=self.study.may_have_seen(),
             controls=self.study.controls(),
             operations=self.operations(),
+            cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
         )
 
     def operations(self) -> dict[str, dict[str, float]]:
@@ -377,6 +390,28 @@ class NewPairs(_EmbeddingFigure):
         return Need.of(TORCH_MB + 2 * TABLES_MB, 60)
 
 
+class GridCurves(_Drawing):
+    """Draw how scores grow over the grids of the study."""
+
+    name = "grid_curves"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.cells else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tables": [self.paths.comparison(table) for table in GRID_TABLES]}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="sizes")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -445,5 +480,6 @@ STEPS: tuple[type[Step], ...] = (
     EmbeddingMaps,
     Gallery,
     NewPairs,
+    GridCurves,
     TrainingCurves,
 )

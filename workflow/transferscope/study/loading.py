@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transferscope.cards import BackboneCard, DatasetCard
+from transferscope.cards.grid import Cell
 from transferscope.cards.lookup import Located, find_card, naming_problems
+from transferscope.cards.train import grid_problems
 from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
@@ -37,17 +39,19 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
     problems: list[Problem] = []
     datasets = _read_cards(parsed, "datasets", DatasetCard, roots, where, problems)
     only_trained = _read_cards(parsed, "training_datasets", DatasetCard, roots, where, problems)
-    backbones = _read_cards(parsed, "backbones", BackboneCard, roots, where, problems)
-    representations = {ref: _representation(ref, found.card) for ref, found in backbones}
+    given = _read_cards(parsed, "backbones", BackboneCard, roots, where, problems)
+    backbones, cells = _expanded(given, where, problems)
+    representations = [(ref, _representation(ref, found.card)) for ref, found in backbones]
     study = Study(
         config=parsed,
         datasets={located.card.name: located for _, located in datasets},
         backbones={located.card.name: located for _, located in backbones},
-        uncorrected=list(representations.values()),
+        uncorrected=[name for _, name in representations],
         tuned_representations=[
-            name for ref, name in representations.items() if ref in parsed.finetune.backbones
+            name for ref, name in representations if ref in parsed.finetune.backbones
         ],
         training_datasets={located.card.name: located for _, located in only_trained},
+        cells=cells,
     )
     try:
         wanted_probes(parsed, where)
@@ -57,6 +61,31 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
     if problems:
         raise UserError(problems)
     return study
+
+
+def _expanded(
+    given: Sequence[tuple[str, Located[Any]]], where: str, problems: list[Problem]
+) -> tuple[list[tuple[str, Located[Any]]], dict[str, Cell]]:
+    """Return the backbones with each grid replaced by its cells, and what each cell is."""
+    found: list[tuple[str, Located[Any]]] = []
+    cells: dict[str, Cell] = {}
+    names = {located.card.name: located.path for _, located in given}
+    for ref, located in given:
+        if not located.card.trained_here:
+            found.append((ref, located))
+            continue
+        wrong = grid_problems(located.card, located.path)
+        problems += [each for each in wrong if each not in problems]
+        if wrong or located.card.grid is None:
+            found += [] if wrong else [(ref, located)]
+            continue
+        for name, (cell, card) in located.card.cells().items():
+            if name in names:
+                what = f'"{name}" is a backbone, and a cell of the grid {located.path}'
+                problems.append(Problem(f"{where}, key backbones", what, "Rename one of them."))
+            cells[name] = cell
+            found.append((ref, Located(card, located.path)))
+    return found, cells
 
 
 def _representation(ref: str, card: BackboneCard) -> str:

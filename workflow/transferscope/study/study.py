@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
+from transferscope.cards.grid import Cell
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
 from transferscope.config.channel_strategies import GIVEN
@@ -39,6 +40,8 @@ class Study:
         Those that are fine-tuned.
     training_datasets
         Cards of the datasets that are used for training only.
+    cells
+        Backbone -> which cell of a grid it is, for those that one card stands for.
     """
 
     config: StudyConfig
@@ -47,6 +50,7 @@ class Study:
     uncorrected: Sequence[str]
     tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
+    cells: Mapping[str, Cell] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> StudyPaths:

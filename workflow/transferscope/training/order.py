@@ -29,9 +29,12 @@ class BatchOrder:
         Seed of the permutations.
     rank, world_size
         This process, and how many there are; each takes a separate part of a batch.
+    whole_batches
+        Show each row several times per epoch where there are fewer rows than a batch has, so that
+        all batches are of one size.
     weights
         [n_rows], how often each row is drawn in proportion to the others, with replacement; None:
-        each row once per epoch.
+        each row once per epoch. Not together with `whole_batches`.
     """
 
     def __init__(
@@ -42,13 +45,16 @@ class BatchOrder:
         *,
         rank: int = 0,
         world_size: int = 1,
+        whole_batches: bool = False,
         weights: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
         if n_rows < world_size:
             raise ValueError(f"{n_rows} rows are too few for {world_size} processes")
         self.n_rows = n_rows
-        self.batch_size = min(batch_size, n_rows) // world_size * world_size or world_size
-        self.steps_an_epoch = n_rows // self.batch_size
+        self._repeats = -(-batch_size // n_rows) if whole_batches else 1
+        shown = self._repeats * n_rows
+        self.batch_size = min(batch_size, shown) // world_size * world_size or world_size
+        self.steps_an_epoch = shown // self.batch_size
         self._seed = seed
         self._share = self.batch_size // world_size
         self._start = rank * self._share
@@ -67,5 +73,6 @@ class BatchOrder:
     def _drawn(self, epoch: int) -> IntArray:
         rng = derive_rng(self._seed, "order", epoch)
         if self._chances is None:
-            return rng.permutation(self.n_rows)
+            orders = [rng.permutation(self.n_rows) for _ in range(self._repeats)]
+            return np.concatenate(orders)
         return rng.choice(self.n_rows, self.n_rows, p=self._chances)

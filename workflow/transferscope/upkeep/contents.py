@@ -84,7 +84,11 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 def descriptions(study: Study) -> list[Item]:
     """Return config, cards and versions; versions are those of the run, if it has recorded them."""
     cards = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
-    cards |= {f"backbones/{name}": card.path for name, card in sorted(study.backbones.items())}
+    # The cells of a grid share one card.
+    named = {
+        name: study.cells[name].grid if name in study.cells else name for name in study.backbones
+    }
+    cards |= {f"backbones/{named[name]}": study.backbones[name].path for name in sorted(named)}
     ran = study.paths.versions
     versions = ran.read_bytes() if ran.exists() else versions_text(Plan(study).versions).encode()
     return [

@@ -1,0 +1,131 @@
+"""Grids: one card of a training that stands for many, which differ in size, data or seed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from transferscope.config.model import Model, without_repeats
+from transferscope.config.names import Name
+from transferscope.config.vocabulary import Fraction
+
+Count = Annotated[int, Field(ge=1)]
+# Axes in the order of the names of cells; seeds come last.
+AXES = ("architecture", "width", "depth", "patch", "fraction", "steps")
+# Of transformers, as timm names their arguments.
+ARGUMENTS = {"depth": "depth", "patch": "patch_size"}
+SEED = "seed"
+
+
+class GridSettings(Model):
+    """Values of which every combination is trained, as a backbone of its own.
+
+    A cell is named after the card and its own values, such as `mae_width64_fraction0.25_seed0`.
+    A value more adds its cells, and trains no other again.
+    """
+
+    architecture: list[Name] = Field([], description="timm models of one family, such as resnet18.")
+    width: list[Count] = Field(
+        [],
+        description=(
+            "Features per token of a transformer. The card gives the network that its learning "
+            "rate is for, `arguments: {embed_dim, num_heads}`; the width per head stays the same."
+        ),
+    )
+    depth: list[Count] = Field([], description="Blocks of a transformer.")
+    patch: list[Count] = Field([], description="Side of a patch in px.")
+    fraction: list[Fraction] = Field(
+        [],
+        description=(
+            "Fractions of the groups that are trained on; nested: a smaller one is part of a "
+            "larger one. Needs `steps`, so that all are trained for equally long."
+        ),
+    )
+    steps: list[Count] = Field([], description="Numbers of steps.")
+    seeds: int = Field(
+        1, ge=1, description="Trainings per combination, with `seed`, `seed` + 1 and so on."
+    )
+    rate: Literal["inverse-width", "same"] = Field(
+        "inverse-width",
+        description=(
+            "inverse-width: the learning rate falls as `arguments.embed_dim` / width; same: it is "
+            "the card's at every width."
+        ),
+    )
+    most_cells: int = Field(
+        200, ge=1, description="More cells than this are refused: raise it if they are meant."
+    )
+
+    _unique = field_validator(*AXES)(without_repeats)
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The axes with values, in the order of `AXES`."""
+        return {axis: values for axis in AXES if (values := getattr(self, axis))}
+
+    @property
+    def n_cells(self) -> int:
+        """Number of trainings."""
+        return self.seeds * math.prod(map(len, self.axes.values()))
+
+    def combinations(self, first_seed: int) -> Iterator[dict[str, Any]]:
+        """Yield the values of each cell, by axis, with its seed."""
+        axes = {**self.axes, SEED: range(first_seed, first_seed + self.seeds)}
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell of a grid differs in.
+
+    Parameters
+    ----------
+    grid
+        Name of the card with the grid.
+    values
+        Axis -> value, with the seed.
+    """
+
+    grid: str
+    values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the backbone.
+
+        Examples
+        --------
+        >>> Cell("mae", {"width": 64, "fraction": 0.25, "seed": 0}).name
+        'mae_width64_fraction0.25_seed0'
+        """
+        return "_".join([self.grid, *(f"{axis}{_text(v)}" for axis, v in self.values.items())])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def arguments_of(values: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a cell's network.
+
+    Parameters
+    ----------
+    values
+        Of the cell, by axis.
+    arguments
+        Of the card: with a width, `embed_dim` and `num_heads`.
+    """
+    found = {name: values[axis] for axis, name in ARGUMENTS.items() if axis in values}
+    if "width" in values:
+        per_head = arguments["embed_dim"] // arguments["num_heads"]
+        found |= {"embed_dim": values["width"], "num_heads": values["width"] // per_head}
+    return {**arguments, **found}
