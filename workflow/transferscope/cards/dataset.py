@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
+from transferscope.cards.masks import MaskSettings
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import ChannelName, CollectionName, Name
 from transferscope.runtime.fingerprint import fingerprint
@@ -31,7 +32,7 @@ IMAGE_KEYS = (
 # Keys of a card of images that mean nothing for a table, and the other way round.
 ABOUT_IMAGES = (
     *IMAGE_KEYS,
-    *("sheet", "roots", "location", "fetch", "published", "cells", "duplicates"),
+    *("sheet", "roots", "location", "fetch", "published", "cells", "masks", "duplicates"),
 )
 ABOUT_TABLES = ("table", "columns", "features")
 # The set of features of a table whose card names none.
@@ -194,6 +195,14 @@ class DatasetCard(Model):
         None,
         description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
+    masks: MaskSettings | None = Field(
+        None,
+        description=(
+            "What the values in the masks of the sheet's column `mask` mean, which segmentation "
+            "learns and is scored on. Null: the dataset has no masks, or only those that `cells` "
+            "are cut from."
+        ),
+    )
     duplicates: Literal["stop", "warn"] = Field(
         "stop",
         description=(
@@ -276,6 +285,8 @@ class DatasetCard(Model):
             raise ValueError("tiles.pixel_size_um needs pixel_size_um, to know the scale")
         if self.cells is not None:
             self._check_cells(self.cells)
+        if self.masks is not None:
+            self._check_masks()
         return self
 
     def _check_table(self) -> None:
@@ -303,6 +314,12 @@ class DatasetCard(Model):
         if unknown := [name for name in method.named_channels if name not in self.channels]:
             known = ", ".join(self.channels)
             raise ValueError(f"cells.segmentation names {unknown}, not among channels: {known}")
+
+    def _check_masks(self) -> None:
+        if self.cells is not None:
+            raise ValueError("masks: of whole fields, not of `cells`: use a card without them")
+        if self.sheet is None and self.simulate is None:
+            raise ValueError("masks needs a `sheet` with the column `mask`")
 
     @property
     def feature_sets(self) -> list[str]:
