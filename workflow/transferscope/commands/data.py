@@ -175,6 +175,21 @@ def cells(
     )
 
 
+@app.command()
+def targets(
+    sheet: SheetIn,
+    card: CardIn,
+    tiles: ManifestIn,
+    manifest: ManifestOut,
+    table: Annotated[Path, file_out("Table of the masks of the tiles to write (.csv).")],
+    workers: Workers = 2,
+) -> None:
+    """Decode the masks of a dataset, and write those of its tiles to a store."""
+    from transferscope.targets.build import make_targets
+
+    make_targets(sheet, card.card, tiles, manifest=manifest, table=table, workers=workers)
+
+
 @app.command("contact-sheets")
 def contact_sheets(
     tiles: ManifestIn,

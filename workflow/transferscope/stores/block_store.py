@@ -594,6 +594,12 @@ def attributes_of(place: Path | str) -> dict[str, Any]:
         return {}
 
 
+def main_array(store: Path) -> str:
+    """Return the name of the array of a store that holds its rows."""
+    name: str = attributes_of(store)[PARTS][0]
+    return name
+
+
 def blocks_done(path: Path) -> tuple[int, int] | None:
     """Return the number of finished blocks and of all blocks; None if the path is no store."""
     try:
