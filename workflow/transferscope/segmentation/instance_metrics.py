@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from transferscope.probes.metrics import ratio
 from transferscope.runtime.arrays import Floats, Indices, Integers, Pixels
+from transferscope.segmentation.label_maps import numbered
 
 # Above a half, no object has two partners: matching needs no optimisation.
 UNIQUE_IOU = 0.5
@@ -136,25 +136,14 @@ def overlaps_of(predicted: Pixels, true: Pixels) -> Overlaps:
     """
     if predicted.shape != true.shape or predicted.ndim != 2:
         raise ValueError(f"{predicted.shape} and {true.shape} are not the same [H, W]")
-    for labels in (predicted, true):
-        if labels.dtype.kind not in "bui" or (labels.size and labels.min() < 0):
-            raise ValueError("the numbers of objects are not integers that are at least 0")
-    in_both = (predicted != 0) & (true != 0)
-    of_true, true_sizes = _counted(true, in_both)
-    of_predicted, predicted_sizes = _counted(predicted, in_both)
-    n_predicted = len(predicted_sizes)
-    pairs, pixels = np.unique(of_true * n_predicted + of_predicted, return_counts=True)
+    of_true, of_predicted = numbered(true), numbered(predicted)
+    n_predicted = int(of_predicted.max(initial=0))
+    in_both = (of_predicted > 0) & (of_true > 0)
+    codes = (of_true[in_both] - 1).astype(np.int64) * n_predicted + (of_predicted[in_both] - 1)
+    pairs, pixels = np.unique(codes, return_counts=True)
     first, second = np.divmod(pairs, max(n_predicted, 1))
-    return Overlaps(first, second, pixels.astype(np.int64), true_sizes, predicted_sizes)
-
-
-def _counted(labels: Pixels, chosen: Pixels) -> tuple[Indices, Integers]:
-    """Return each chosen pixel's object, counted from 0, and the pixels of each object."""
-    inside = labels != 0
-    # By hashing: sorting the pixels would take several times as long.
-    objects, numbers = pd.factorize(labels[inside], sort=True)
-    sizes = np.bincount(objects, minlength=len(numbers)).astype(np.int64)
-    return objects[chosen[inside]], sizes
+    sizes = [np.bincount(objects.ravel(), minlength=1)[1:] for objects in (of_true, of_predicted)]
+    return Overlaps(first, second, pixels, *sizes)
 
 
 def f1_of_objects(found: Overlaps, threshold: float) -> float:
