@@ -145,7 +145,7 @@ class Study:
     @cached_property
     def with_targets(self) -> list[str]:
         """The datasets of `datasets` whose masks become targets: of a study that segments."""
-        if getattr(self.config, "segmentation", None) is None:
+        if self.config.segmentation is None:
             return []
         return [name for name, located in self.datasets.items() if located.card.masks is not None]
 
@@ -254,6 +254,15 @@ class Study:
             if probed.representation in self.tuned_representations and probed.channels in served:
                 chosen.append(probed)
         return chosen
+
+    def segmented(self) -> list[Probed]:
+        """Return what decoders are trained on: networks, once each, on datasets with masks."""
+        found: dict[tuple[str, str, str], Probed] = {}
+        for p in self.embedded():
+            if p.dataset in self.with_targets and self.backbones[p.backbone].card.is_network:
+                # All outputs of a backbone are read from the same maps.
+                found[p.dataset, p.backbone, p.channels] = Probed(p.dataset, p.backbone, p.channels)
+        return list(found.values())
 
     def strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         """Return the strategies of a representation on a dataset, and why others are impossible."""
