@@ -44,11 +44,21 @@ DOWNLOAD_KEYS = {"downloads", "folder", "s3_endpoint"}
 class SimulateSettings(Model):
     """How the built-in simulator makes the raw fields of a demo dataset."""
 
-    domain: Literal["opencell", "hpa"] = Field(description="Dataset whose images are simulated.")
-    n_groups: int = Field(64, ge=12, description="Number of proteins.")
-    fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein.")
+    domain: Literal["opencell", "hpa", "glands", "glands-other-lab"] = Field(
+        description=(
+            "What is simulated: fluorescence of tagged proteins (opencell, hpa), or stained glands "
+            "with masks, of two labs."
+        )
+    )
+    n_groups: int = Field(64, ge=12, description="Number of proteins, or of specimens.")
+    fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein or specimen.")
     fov_size: int = Field(128, ge=64, description="Side of a field in px.")
     seed: int = Field(0, ge=0, description="Seed of the whole dataset.")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks are written, too."""
+        return self.domain.startswith("glands")
 
 
 class TileSettings(Model):
@@ -320,6 +330,8 @@ class DatasetCard(Model):
             raise ValueError("masks: of whole fields, not of `cells`: use a card without them")
         if self.sheet is None and self.simulate is None:
             raise ValueError("masks needs a `sheet` with the column `mask`")
+        if self.simulate is not None and not self.simulate.has_masks:
+            raise ValueError("masks: the simulator writes those of glands only: take it out")
 
     @property
     def feature_sets(self) -> list[str]:

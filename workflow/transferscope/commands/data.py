@@ -42,7 +42,9 @@ Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in paral
 def simulate(
     sheet: Annotated[Path, file_out("Sample sheet to write; the images are written next to it.")],
     settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
-    domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
+    domain: Annotated[
+        str, Option(help="opencell, hpa, glands or glands-other-lab; unless given in --settings.")
+    ] = "",
     seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
     workers: Annotated[int, Option(min=1, max=1024, help="Processes.")] = 1,
 ) -> None:
