@@ -134,7 +134,7 @@ def _convolved(maps: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
         padding=side // 2,
         groups=n_decoders,
     )
-    return found.unflatten(1, (n_decoders, n_out))
+    return found.view(len(found), n_decoders, n_out, *found.shape[-2:])
 
 
 def _doubled(maps: Tensor) -> Tensor:
@@ -147,4 +147,4 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     flat = functional.interpolate(maps.flatten(1, 2), tuple(size), mode="bilinear")
-    return flat.unflatten(1, maps.shape[1:3])
+    return flat.view(*maps.shape[:3], *flat.shape[-2:])

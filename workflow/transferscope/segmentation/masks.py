@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,11 +96,11 @@ def _classes_of(masks: Values, kind: str) -> Values:
     return np.where(found == IGNORE, UNKNOWN, found).astype(np.uint16)
 
 
-def _shares_of(values: Values, n_classes: int, size: Sequence[int]) -> tuple[Values, Values]:
+def _shares_of(values: Values, n_classes: int, size: tuple[int, int]) -> tuple[Values, Values]:
     known = values != UNKNOWN
     classes = [values == n for n in range(1, n_classes + 1)]
     stacked = torch.from_numpy(np.stack([known, *classes], axis=1)).float()
-    pooled = functional.adaptive_avg_pool2d(stacked, tuple(size))
+    pooled = functional.adaptive_avg_pool2d(stacked, size)
     # Of the part of a pixel that is known.
     pooled[:, 1:] /= pooled[:, :1].clamp(min=1e-6)
     rounded = (pooled * FULL).round().to(torch.uint8).numpy()

@@ -35,20 +35,19 @@ from transferscope.segmentation.table_names import (
     JACCARD,
     POOLED_DICE,
     POOLED_JACCARD,
-    STEPS,
     TASK,
-    VALIDATION_LOSS,
 )
 
 
 def predicted_classes(logits: Floats32) -> Values:
     """Return the class of each pixel, [H, W], of logits [K, H, W]; 0 is background."""
-    if len(logits) == 1:
-        return (logits[0] > 0).astype(np.int64)
-    return logits.argmax(axis=0)
+    is_one = len(logits) == 1
+    return np.asarray(logits[0] > 0 if is_one else logits.argmax(axis=0), dtype=np.int64)
 
 
-def tile_rows(predicted: Values, true: Values, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def tile_rows(
+    predicted: Values, true: Values, classes: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     """Yield the scores of one tile, one row per class.
 
     Parameters
@@ -166,5 +165,3 @@ def score_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     types = dict.fromkeys(SCORE_COLUMNS, "str") | {"k": "Int64"}
     types |= dict.fromkeys(["fold", "seed", *SIZES], "int64")
     return table.astype(types | dict.fromkeys(["fraction", "value", VALIDATION_SCORE], "float64"))
-
-
