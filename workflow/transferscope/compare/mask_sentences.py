@@ -31,7 +31,7 @@ def masks_in_short(dataset: str, tables: MaskTables, settings: CompareSettings) 
     if decoders := scores_by_decoder(dataset, tables):
         yield decoders
     ranked = _at_full(scores).sort_values("value", ascending=False, kind="stable")
-    best = Store(*ranked.iloc[0][["backbone", "channels"]])
+    best = Store(str(ranked.iloc[0]["backbone"]), str(ranked.iloc[0]["channels"]))
     limits = _of(dataset, decoder, tables.limits)
     with_best = [row for row in limits.to_dict("records") if best in _pair(row)]
     for row in with_best[:PAIRS_IN_SHORT]:
@@ -55,8 +55,9 @@ def mask_table(dataset: str, tables: MaskTables) -> list[str]:
     sizes = [matching(scores, fraction=f)["n_train_groups"].mean() for f in fractions]
     header = " | ".join(["store", "decoder", *(f"{n:.0f} groups" for n in sizes), "floor"])
     lines = [f"| {header} |", "|---" * (len(fractions) + 3) + "|"]
-    for (decoder, *store), rows in scores.groupby(["head", "backbone", "channels"], sort=True):
-        cells = [str(quoted(Store(*store))).replace("|", "\\|"), decoder]
+    for _, rows in scores.groupby(["head", "backbone", "channels"], sort=True):
+        store, decoder = store_name(rows.iloc[0]), str(rows["head"].iloc[0])
+        cells = [store.replace("|", "\\|"), decoder]
         for fraction in fractions:
             at = matching(rows, fraction=fraction)
             cells.append(_value(at.iloc[0]) if len(at) else "-")

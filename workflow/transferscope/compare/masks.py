@@ -142,8 +142,8 @@ def compare_masks(
 
 
 def _read_images(scores: Path, images: Path) -> pd.DataFrame:
-    store = read_parquet(scores, STORE)[STORE].iloc[0]
-    return read_parquet(images, IMAGE_COLUMNS).assign(**store.to_dict())
+    store = read_parquet(scores, STORE).iloc[0]
+    return read_parquet(images, IMAGE_COLUMNS).assign(**{name: store[name] for name in STORE})
 
 
 def judge(
@@ -256,8 +256,9 @@ class _Decoder:
             own = matching(self.scores, **store.columns)
             pooled = own[own["metric"].isin([POOLED_DICE, POOLED_JACCARD])]
             keys = ["fraction", "metric", "class"]
-            for (fraction, metric, name), value in pooled.groupby(keys)["value"].mean().items():
-                rows.append(self._row(own, store, fraction, metric, name, value))
+            for row in pooled.groupby(keys)["value"].mean().reset_index().to_dict("records"):
+                named = (row[key] for key in [*keys, "value"])
+                rows.append(self._row(own, store, *named))
         table = pd.DataFrame(rows, columns=SCORE_COLUMNS)
         return table.astype(dict.fromkeys(["ci_low", "ci_high"], "float64"))
 

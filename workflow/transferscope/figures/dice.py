@@ -65,7 +65,11 @@ def draw_dice(
 def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
     datasets, decoders = (sorted(shown[column].unique()) for column in ("dataset", "head"))
     figure, grid = new_grid(
-        3.2 + 3.7 * len(decoders), 1.7 + 3.3 * len(datasets), len(datasets), len(decoders)
+        3.2 + 3.7 * len(decoders),
+        1.7 + 3.3 * len(datasets),
+        len(datasets),
+        len(decoders),
+        sharey="row",
     )
     for panels, dataset in zip(grid, datasets, strict=True):
         own = matching(shown, dataset=dataset)
@@ -76,6 +80,8 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
             _panel(axes, matching(own, head=decoder), looks)
             axes.set_title(f"{label_of(dataset, 40, 1)}, {decoder}")
         panels[0].set_ylabel("Dice coefficient (0 to 1)")
+        lowest = float(np.nanmin([*own["floor"], *own["mean"]]))
+        panels[0].set_ylim(max(0.0, lowest - 0.1), 1)
         _legend(panels[-1], looks, len(ranked))
     annotate(
         figure,
@@ -95,8 +101,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
     draw_curves(axes, rows, "n_train_groups", looks)
     axes.axhline(float(rows["floor"].mean()), color=GREY, linestyle=DASHES, linewidth=1)
     ticks_at(axes, rows["n_train_groups"].round().tolist())
-    lowest = float(np.nanmin([*rows["floor"], *rows["mean"]]))
-    axes.set_ylim(max(0.0, lowest - 0.1), 1)
     axes.grid()
     axes.set_xlabel("Training groups (mean per fold)")
 
