@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import imagecodecs
+import numpy as np
 import pytest
 import torch
 import typer
@@ -50,10 +52,13 @@ VALUES = {
     "card": "cards/datasets/cells.yaml",
     "labels": "raw/samples.tsv:tile_id:labels",
     "tflops": "1",
+    "true": "mask.png",
+    "predicted": "mask.png",
 }
 OUTPUTS = {
     "export": "made/study.tar",
     "label": "made/page.html",
+    "masks compare": "made/masks.csv",
     "schemas": "made/schemas",
     "strategies": "made/strategies.png",
     "backbone card": "made/card.yaml",
@@ -260,6 +265,7 @@ def write_everything(folder: Path) -> None:
     write_card(folder, profiles())
     given = {**STUDY, **short, "datasets": ["wells.yaml"], "backbones": [], "figures": {}}
     write_yaml(folder / "given.yaml", given)
+    (folder / "mask.png").write_bytes(imagecodecs.png_encode(np.eye(8, dtype=np.uint8)))
     torch.save({"patch_embed.proj.weight": torch.ones(2, 2)}, folder / "weights.pth")
     before = Path.cwd()
     os.chdir(folder)
