@@ -32,6 +32,7 @@ PAGES = [
     "results.md",
     "given-features.md",
     "known-biology.md",
+    "compare-masks.md",
     "label-by-hand.md",
     "fine-tune.md",
     "look-after-a-study.md",

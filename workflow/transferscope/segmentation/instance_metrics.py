@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from transferscope.probes.metrics import ratio
-from transferscope.runtime.arrays import Floats, Indices, Integers, Pixels
+from transferscope.runtime.arrays import Bools, Floats, Indices, Integers, Pixels
 from transferscope.segmentation.label_maps import numbered
 
 # Above a half, no object has two partners: matching needs no optimisation.
@@ -189,20 +189,36 @@ def aggregated_jaccard_plus(found: Overlaps) -> float:
     As AJI, but with the one-to-one assignment whose sum of IoU is largest (Graham et al. 2019,
     doi:10.1016/j.media.2019.101563); of equally good ones, that with the larger overlap.
     """
-    if not len(found.pixels):
-        return _aggregated(found, np.zeros(0, dtype=np.intp))
-    n_true, n_predicted = len(found.true_sizes), len(found.predicted_sizes)
-    gain = found.iou + TIE_WEIGHT * found.pixels / found.pixels.sum()
+    # Objects that overlap one another alone are a pair in any case: the solver sees the rest.
+    degrees = [np.bincount(objects)[objects] for objects in (found.true, found.predicted)]
+    contested = np.flatnonzero(np.maximum(*degrees) > 1)
+    chosen = np.maximum(*degrees) == 1
+    chosen[contested] = _best_assignment(
+        found.true[contested],
+        found.predicted[contested],
+        found.iou[contested],
+        found.pixels[contested],
+    )
+    return _aggregated(found, np.flatnonzero(chosen))
+
+
+def _best_assignment(true: Indices, predicted: Indices, iou: Floats, pixels: Integers) -> Bools:
+    """Return which pairs are in the one-to-one assignment with the largest sum of IoU, [pairs]."""
+    if not len(iou):
+        return np.zeros(0, dtype=bool)
+    (rows, row), (columns, column) = (
+        np.unique(objects, return_inverse=True) for objects in (true, predicted)
+    )
+    gain = iou + TIE_WEIGHT * pixels / pixels.sum()
     # A column of its own per true object, for no partner: so a full assignment always exists.
-    alone = np.arange(n_true)
-    rows = np.concatenate([found.true, alone])
-    columns = np.concatenate([found.predicted, n_predicted + alone])
-    costs = np.concatenate([2 - gain, np.full(n_true, 2.0)])
-    table = coo_array((costs, (rows, columns)), shape=(n_true, n_predicted + n_true))
-    row, column = min_weight_full_bipartite_matching(table.tocsr())
-    partner = np.empty(n_true, dtype=np.intp)
-    partner[row] = column
-    return _aggregated(found, np.flatnonzero(partner[found.true] == found.predicted))
+    alone = np.arange(len(rows))
+    costs = np.concatenate([2 - gain, np.full(len(rows), 2.0)])
+    places = (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone]))
+    table = coo_array((costs, places), shape=(len(rows), len(columns) + len(rows)))
+    partner = np.empty(len(rows), dtype=np.intp)
+    assigned, its = min_weight_full_bipartite_matching(table.tocsr())
+    partner[assigned] = its
+    return np.asarray(partner[row] == column)
 
 
 def _aggregated(found: Overlaps, pairs: Indices) -> float:
