@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from tiny_masks import COMPUTE, squares, write_mask_job
+
 from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.readout import Backbone
 from transferscope.channels.assignment import assign

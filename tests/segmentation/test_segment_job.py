@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from tiny_masks import SIZE, squares, write_mask_job
+
 from transferscope.errors import UserError
 from transferscope.segmentation.semantic_metrics import dice, mean_over_groups
 from transferscope.segmentation.table_names import ALL_FOREGROUND, STEPS, VALIDATION_LOSS

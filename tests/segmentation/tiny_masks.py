@@ -1,4 +1,4 @@
-"""A small dataset of tiles with masks, its divisions and a backbone, as a segmentation job reads it."""
+"""A small dataset of tiles with masks, its divisions and a backbone, for segmentation jobs."""
 
 from dataclasses import dataclass
 from pathlib import Path
