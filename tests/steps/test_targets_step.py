@@ -142,6 +142,20 @@ def test_a_sheet_without_masks_stops_a_study_that_segments_it(folder, repository
         preflight(study_of(folder, repository), Passed(folder / "checked.json"))
 
 
+def test_what_masks_mean_may_change_and_the_drawn_images_stay(folder, repository):
+    config = {**STUDY, "results": str(folder / "results"), "datasets": ["glands-demo"]}
+    study = load_study(config, [folder, repository], "study.yaml")
+    object.__setattr__(study.config, "segmentation", {})
+    steps, job = Plan(study).steps, {"dataset": "glands-demo"}
+    assert study.paths.raw_sheet("glands-demo") in steps["tiles"].made_again(job)
+    assert steps["targets"].made_again(job) == [
+        study.paths.targets("glands-demo"),
+        study.paths.target_table("glands-demo"),
+    ]
+    # Masks are drawn with the images, and decoded from where these are.
+    assert study.paths.raw_sheet("glands-demo") in steps["targets"].read_by(job)
+
+
 def test_the_need_grows_with_the_fields(folder, repository):
     job = SimpleNamespace(dataset="cells")
     small = Plan(study_of(folder, repository)).steps["targets"].need(job)

@@ -310,6 +310,10 @@ class Targets(Tiles):
     def companions(self, job: Job) -> list[Path]:
         return [self.paths.targets(job["dataset"]).with_suffix(".blocks")]
 
+    def made_again(self, job: Job) -> list[Path]:
+        # Images that were drawn stay: their tiles are made from them, too.
+        return self.files_of(job)
+
     def depends(self, wildcards: Wildcards) -> str:
         """Return a digest of what the targets depend on in addition to the tiles."""
         card = self._card(wildcards.dataset)
