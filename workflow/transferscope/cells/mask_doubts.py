@@ -79,7 +79,7 @@ def _pieces(segmented: SegmentedField, noun: str) -> Iterator[str]:
     start = np.searchsorted(pieces.ravel()[order], np.arange(1, count + 1))
     cell = segmented.cells.ravel()[order[start]].astype(np.int64)
     areas = np.diff(start, append=pieces.size)
-    boxes = [_ends(place[order], start) for place in np.indices(pieces.shape).reshape(2, -1)]
+    boxes = [_ends(place, start) for place in np.divmod(order, pieces.shape[1])]
     largest = np.zeros(segmented.count + 1, np.int64)
     by_area = np.lexsort((-np.arange(count), areas))
     largest[cell[by_area]] = by_area
