@@ -142,11 +142,26 @@ def test_a_sheet_without_masks_stops_a_study_that_segments_it(folder, repository
         preflight(study_of(folder, repository), Passed(folder / "checked.json"))
 
 
+def test_what_masks_mean_may_change_and_the_drawn_images_stay(folder, repository):
+    config = {**STUDY, "results": str(folder / "results"), "datasets": ["glands-demo"]}
+    study = load_study(config, [folder, repository], "study.yaml")
+    object.__setattr__(study.config, "segmentation", {})
+    steps, job = Plan(study).steps, {"dataset": "glands-demo"}
+    assert study.paths.raw_sheet("glands-demo") in steps["tiles"].made_again(job)
+    assert steps["targets"].made_again(job) == [
+        study.paths.targets("glands-demo"),
+        study.paths.target_table("glands-demo"),
+    ]
+    # Masks are drawn with the images, and decoded from where these are.
+    assert study.paths.raw_sheet("glands-demo") in steps["targets"].read_by(job)
+
+
 def test_the_need_grows_with_the_fields(folder, repository):
     job = SimpleNamespace(dataset="cells")
     small = Plan(study_of(folder, repository)).steps["targets"].need(job)
     for path in sorted((folder / "raw").glob("*_[01].tif")):
         tifffile.imwrite(path, np.ones((2, 3000, 3000), np.uint16), metadata={"axes": "CYX"})
     large = Plan(study_of(folder, repository)).steps["targets"].need(job)
-    # Five copies of a mask in 32 bit, and two masks that wait.
-    assert large.mem_mb - small.mem_mb == pytest.approx(7 * 4 * 3000**2 / 2**20, abs=60)
+    # Five copies of a mask in 32 bit, two masks that wait, and a part that is looked at.
+    expected = (7 * 4 * 3000**2 + 100 * 2048**2) / 2**20
+    assert large.mem_mb - small.mem_mb == pytest.approx(expected, abs=60)

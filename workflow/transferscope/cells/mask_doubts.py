@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cells.segmentation.segmented import SegmentedField
-from transferscope.runtime.arrays import Integers, Labels
+from transferscope.runtime.arrays import Indices, Integers, Labels
 
 # Pieces of a cell that count, as a share of its largest one: smaller ones are specks.
 PIECE = 0.05
@@ -75,46 +74,50 @@ def _pieces(segmented: SegmentedField, noun: str) -> Iterator[str]:
     pieces, count = label(segmented.cells, connectivity=2, return_num=True)
     if count == segmented.count:
         return
-    owner = np.zeros(count + 1, np.int64)
-    owner[pieces.ravel()] = segmented.cells.ravel()
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    boxes = ndimage.find_objects(pieces)
-    width = float(np.sqrt(np.median(areas[1:])))
-    of_cell = _grouped(owner)
-    apart = {}
-    for cell, own in of_cell.items():
-        largest = max(own, key=lambda piece: int(areas[piece]))
-        own = [p for p in own if areas[p] >= max(2, PIECE * areas[largest])]
-        gap = max((_gap(boxes[largest - 1], boxes[p - 1]) for p in own), default=0)
-        if gap > FAR * width:
-            apart[cell] = len(own), gap
-    if not apart:
+    # Of each piece: its cell, area and box. Of noise there are as many as pixels.
+    order = np.argsort(pieces, axis=None, kind="stable")
+    start = np.searchsorted(pieces.ravel()[order], np.arange(1, count + 1))
+    cell = segmented.cells.ravel()[order[start]].astype(np.int64)
+    areas = np.diff(start, append=pieces.size)
+    boxes = [_ends(place, start) for place in np.divmod(order, pieces.shape[1])]
+    largest = np.zeros(segmented.count + 1, np.int64)
+    by_area = np.lexsort((-np.arange(count), areas))
+    largest[cell[by_area]] = by_area
+    counted = areas >= np.maximum(2, PIECE * areas[largest[cell]])
+    gaps = np.zeros(count, np.int64)
+    for low, high in boxes:
+        beside = np.maximum(low - high[largest[cell]], low[largest[cell]] - high)
+        gaps = np.maximum(gaps, beside)
+    gap = np.zeros(segmented.count + 1, np.int64)
+    np.maximum.at(gap, cell[counted], gaps[counted])
+    width = float(np.sqrt(np.median(areas)))
+    apart = gap > FAR * width
+    if not apart.any():
         return
-    cell, (n, gap) = max(apart.items(), key=lambda item: item[1][1])
+    worst = int(gap.argmax())
+    n = int((counted & (cell == worst)).sum())
     text = (
-        f"{len(apart):,} of {segmented.count:,} {noun} are in pieces far apart (number "
-        f"{segmented.numbers[cell - 1]}: {n} pieces, up to {gap} px apart)"
+        f"{apart.sum():,} of {segmented.count:,} {noun} are in pieces far apart (number "
+        f"{segmented.numbers[worst - 1]}: {n} pieces, up to {gap[worst]} px apart)"
     )
-    if len(apart) > MOST * segmented.count or int(segmented.numbers.max()) == 255:
+    if apart.sum() > MOST * segmented.count or int(segmented.numbers.max()) == 255:
         text += ": are its numbers classes, or cut to 8 bits?"
     yield text
 
 
-def _grouped(owner: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return cell -> its pieces, of cells with several."""
-    counts = np.bincount(owner[1:])
-    several = set(np.flatnonzero(counts > 1).tolist()) - {0}
-    found: dict[int, list[int]] = {cell: [] for cell in several}
-    for piece, cell in enumerate(owner.tolist()):
-        if cell in several and piece:
-            found[cell].append(piece)
-    return found
+def _ends(places: Integers, start: Indices) -> tuple[Integers, Integers]:
+    """Return the first place of each piece along an axis, and the one after its last.
 
-
-def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> int:
-    """Return the distance in px between two boxes, along the axis in which it is larger."""
-    both = zip(one, other, strict=True)
-    return int(max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in both))
+    Parameters
+    ----------
+    places
+        Places of the pixels along the axis, piece by piece.
+    start
+        Where each piece begins.
+    """
+    used = places[start[0] :]
+    own = start - start[0]
+    return np.minimum.reduceat(used, own), np.maximum.reduceat(used, own) + 1
 
 
 def _holes(segmented: SegmentedField, noun: str) -> Iterator[str]:

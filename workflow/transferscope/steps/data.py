@@ -25,6 +25,8 @@ CELLPOSE_MB = 6_000
 FIELD_COPIES, CELL_COPIES = 6, 12
 # The same of a mask, of which each copy has 32 bit: as read, as targets, resampled, cut.
 MASK_COPIES, MASK_BYTES = 5, 4
+# Bytes per pixel in which the objects of a mask are looked at for doubts.
+DOUBT_BYTES = 100
 # Fields from an object store that wait in memory for a worker.
 FETCHED_FIELDS = FIELDS_AHEAD + ITEMS_AHEAD
 # Seconds per byte of raw pixels, some ten times of what was measured on local disks.
@@ -304,11 +306,17 @@ class Targets(Tiles):
         found = self.sizes.fields(wildcards.dataset)
         mask_bytes = MASK_BYTES * math.prod(found.field_shape)
         memory = IMAGES_MB + (MASK_COPIES * self.threads + ITEMS_AHEAD) * mask_bytes / MIB
+        looked_at = math.prod(min(side, targets.LOOKED_AT) for side in found.field_shape)
+        memory += self.threads * DOUBT_BYTES * looked_at / MIB
         seconds = DECODE_SECONDS * mask_bytes * found.n_fields
         return Need.of(memory + table_mb(found.n_tiles, base=0), seconds)
 
     def companions(self, job: Job) -> list[Path]:
         return [self.paths.targets(job["dataset"]).with_suffix(".blocks")]
+
+    def made_again(self, job: Job) -> list[Path]:
+        # Images that were drawn stay: their tiles are made from them, too.
+        return self.files_of(job)
 
     def depends(self, wildcards: Wildcards) -> str:
         """Return a digest of what the targets depend on in addition to the tiles."""

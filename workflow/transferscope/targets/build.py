@@ -28,7 +28,7 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import TARGETS_FORMAT, store_of
 from transferscope.stores.target_store import IGNORE, TargetStore
-from transferscope.targets import VERSION
+from transferscope.targets import LOOKED_AT, VERSION
 from transferscope.targets.plan import MaskedField, TargetPlan, make_target_plan
 from transferscope.targets.tables import doubts, target_table, write_target_table
 from transferscope.targets.values import target_values
@@ -37,8 +37,6 @@ from transferscope.tiles.store import drop_outdated, rows_per_block
 from transferscope.tiles.tiling import nearest, padded, resampled_shape, visible_part
 
 UNKNOWN = np.array([IGNORE], np.uint32)
-# Side in px of what is looked at for doubts, which take more memory than the mask.
-LOOKED_AT = 4096
 LEAVE_OUT = "To go on without it, leave its cell in the column mask empty."
 
 logger = logging.getLogger(__name__)
