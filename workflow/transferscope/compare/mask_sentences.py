@@ -146,7 +146,8 @@ def _limit(row: Any, gains: pd.DataFrame, settings: CompareSettings) -> str:
     else:
         text = f"The gain of {named} is shown up to {_groups(row['up_to'])}"
     end = f"{row['high']:.0f}" + (" or more" if row["high"] == row["largest"] else "")
-    level = f"{100 * settings.confidence:g} % interval of that number: {row['low']:.0f} to {end}"
+    bounds = end if row["low"] == row["high"] else f"{row['low']:.0f} to {end}"
+    level = f"{100 * settings.confidence:g} % interval of that number: {bounds}"
     corrected = f"corrected for {count(int(own['n_comparisons'].max()), 'comparison')}"
     later = own[own["shown"] & (own["n_train_groups"] > row["up_to"])]
     also = ""
