@@ -164,6 +164,17 @@ def test_random_orders_of_channels_are_one_store():
     assert tables.gains.empty
 
 
+def test_one_backbone_alone_is_told_without_a_gain(tmp_path):
+    scores, images = simulated_tables({"a": (0.5, 0.6, 0.7)})
+    own = tmp_path / "a.parquet", tmp_path / "a.predictions.parquet"
+    write_parquet(scores, own[0], {})
+    write_parquet(images.drop(columns=["backbone", "channels", "dataset"]), own[1], {})
+    compare_masks([own], SETTINGS, tmp_path)
+    tables = MaskTables.read(tmp_path)
+    assert len(list(masks_in_short("glands", tables, SETTINGS))) == 1
+    assert len(list(masks_at_length("glands", tables, SETTINGS))) == 1
+
+
 def test_tables_are_written_and_read(tmp_path):
     scores, images = simulated_tables(SMALL_ONLY)
     paths = []
