@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from transferscope.runtime.worker_processes import process_pool
 
 from .domains import DOMAINS, Domain
 from .fov import fov_name, simulate_fov
+from .histology import Specimen, draw_specimens, image_name, simulate_glands
+from .labs import LABS, Lab
 from .proteins import Protein, draw_proteins
 
 SHEET = "samples.tsv"
@@ -33,9 +36,19 @@ class ImpossibleSettingError(ValueError):
     """A number that is out of bounds."""
 
 
+class _Job(Protocol):
+    """All FOVs of one group: large enough a piece to be worth sending to a process."""
+
+    def write(self) -> None:
+        """Simulate and write them."""
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+
+
 @dataclass(frozen=True)
-class _Job:
-    """All FOVs of one protein: large enough a piece to be worth sending to a process."""
+class _ProteinJob:
+    """The FOVs of one protein."""
 
     domain: Domain
     protein: Protein
@@ -44,6 +57,68 @@ class _Job:
     seed: int
     output: Path
     masks: bool
+
+    def write(self) -> None:
+        """Simulate and write them."""
+        for index in range(self.n_fovs):
+            image, mask = simulate_fov(self.domain, self.protein, index, self.fov_size, self.seed)
+            name = fov_name(self.protein, index)
+            paths = _image_paths(self.domain, name)
+            planes = [image] if len(paths) == 1 else list(image)
+            images = dict(zip(paths.values(), planes, strict=True))
+            if self.masks:
+                images[_mask_path(name)] = mask
+            for path, plane in images.items():
+                _write_tiff(self.output / path, plane, self.domain.optics.pixel_size_um)
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+        for index in range(self.n_fovs):
+            name = fov_name(self.protein, index)
+            mask = {"mask": _mask_path(name)} if self.masks else {}
+            yield {
+                "tile_id": name,
+                **_image_paths(self.domain, name),
+                "group": self.protein.name,
+                "labels": ";".join(self.protein.labels),
+                "batch": self.protein.batch,
+                "fov": name,
+                **mask,
+            }
+
+
+@dataclass(frozen=True)
+class _SpecimenJob:
+    """The stained images of one specimen, with the masks of their glands."""
+
+    lab: Lab
+    specimen: Specimen
+    n_fovs: int
+    fov_size: int
+    seed: int
+    output: Path
+
+    def write(self) -> None:
+        """Simulate and write them."""
+        for index in range(self.n_fovs):
+            image, mask = simulate_glands(self.lab, self.specimen, index, self.fov_size, self.seed)
+            name = image_name(self.specimen, index)
+            for path, pixels in ((_image_path(name), image), (_mask_path(name), mask)):
+                _write_tiff(self.output / path, pixels, self.lab.pixel_size_um)
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+        for index in range(self.n_fovs):
+            name = image_name(self.specimen, index)
+            yield {
+                "tile_id": name,
+                "path": _image_path(name),
+                "group": self.specimen.name,
+                "labels": self.specimen.grade,
+                "batch": self.specimen.batch,
+                "fov": name,
+                "mask": _mask_path(name),
+            }
 
 
 def simulate_dataset(
@@ -66,13 +141,14 @@ def simulate_dataset(
     Parameters
     ----------
     domain
-        ``opencell`` (one two-channel file per FOV) or ``hpa`` (four one-channel files per FOV).
+        ``opencell`` (one two-channel file per FOV), ``hpa`` (four one-channel files per FOV),
+        ``glands`` or ``glands-other-lab`` (one RGB file and one mask per image).
     output
         Folder for the files; made where it is missing.
     n_groups
-        Number of proteins; the domain's default where None.
+        Number of proteins, or specimens; the domain's default where None.
     fovs_per_group
-        FOVs of each protein; the domain's default where None.
+        FOVs of each; the domain's default where None.
     fov_size
         Edge of a FOV in pixels; the domain's default where None.
     seed
@@ -81,7 +157,8 @@ def simulate_dataset(
         Processes; all available cores where None, and no extra process where 1. More than one are
         spawned, so a script calls this under ``if __name__ == "__main__"``.
     masks
-        Whether to write the instance masks of the cells, too, and their ``mask`` column.
+        Whether to write the instance masks of the cells, too, and their ``mask`` column. Those of
+        glands are always written.
     progress
         Called as ``progress(done, total)``, in FOVs, in this process.
 
@@ -105,18 +182,17 @@ def simulate_dataset(
     _check("fov_size", edge, SMALLEST_FOV, LARGEST_FOV)
     _check("seed", seed, 0, 2**63 - 1)
     _check("workers", workers, 1, 1024)
-    proteins = draw_proteins(chosen, n_groups, seed)
     output = Path(output)
+    jobs = _jobs(chosen, n_groups, n_fovs, edge, seed, output, masks=masks)
     make_folder(output / IMAGES)
-    if masks:
+    if masks or isinstance(chosen, Lab):
         make_folder(output / MASKS)
     sheet = output / SHEET
     sheet.unlink(missing_ok=True)  # from here on the folder is incomplete, and says so
-    jobs = [_Job(chosen, protein, n_fovs, edge, seed, output, masks) for protein in proteins]
     for done, _ in enumerate(_run(jobs, workers), start=1):
         if progress is not None:
             progress(done * n_fovs, len(jobs) * n_fovs)
-    rows = [row for job in jobs for row in _rows(job)]
+    rows = [row for job in jobs for row in job.rows()]
     with replacing(sheet) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     return sheet
@@ -129,10 +205,32 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _domain(name: str) -> Domain:
-    if name not in DOMAINS:
-        raise ValueError(f"unknown domain {name!r}: choose one of {', '.join(DOMAINS)}")
-    return DOMAINS[name]
+def _domain(name: str) -> Domain | Lab:
+    known: dict[str, Domain | Lab] = {**DOMAINS, **LABS}
+    if name not in known:
+        raise ValueError(f"unknown domain {name!r}: choose one of {', '.join(known)}")
+    return known[name]
+
+
+def _jobs(
+    chosen: Domain | Lab,
+    n_groups: int,
+    n_fovs: int,
+    edge: int,
+    seed: int,
+    output: Path,
+    *,
+    masks: bool,
+) -> Sequence[_Job]:
+    if isinstance(chosen, Lab):
+        return [
+            _SpecimenJob(chosen, specimen, n_fovs, edge, seed, output)
+            for specimen in draw_specimens(chosen, n_groups, seed)
+        ]
+    return [
+        _ProteinJob(chosen, protein, n_fovs, edge, seed, output, masks)
+        for protein in draw_proteins(chosen, n_groups, seed)
+    ]
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
@@ -140,15 +238,15 @@ def _check(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value}: set it to a whole number from {low} to {high}")
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
     """Do the jobs, yielding once for each that is done."""
     if min(workers, len(jobs)) == 1:
         for job in jobs:
-            _write_protein(job)
+            job.write()
             yield
         return
     with process_pool(min(workers, len(jobs))) as pool:
-        futures = [pool.submit(_write_protein, job) for job in jobs]
+        futures = [pool.submit(_write, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -156,59 +254,41 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
             pool.shutdown(cancel_futures=True)
 
 
-def _write_protein(job: _Job) -> None:
-    """Simulate and write all FOVs of one protein."""
-    for index in range(job.n_fovs):
-        image, mask = simulate_fov(job.domain, job.protein, index, job.fov_size, job.seed)
-        name = fov_name(job.protein, index)
-        paths = _image_paths(job.domain, name)
-        planes = [image] if len(paths) == 1 else list(image)
-        images = dict(zip(paths.values(), planes, strict=True))
-        if job.masks:
-            images[_mask_path(name)] = mask
-        for path, plane in images.items():
-            _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
+def _write(job: _Job) -> None:
+    job.write()
 
 
 def _image_paths(domain: Domain, name: str) -> dict[str, str]:
     """Return the files of a FOV by the sheet's column, relative to the sheet."""
     if not domain.suffixes:
-        return {"path": f"{IMAGES}/{name}.tif"}
+        return {"path": _image_path(name)}
     pairs = zip(domain.channels, domain.suffixes, strict=True)
     return {f"path_{channel}": f"{IMAGES}/{name}_{suffix}.tif" for channel, suffix in pairs}
+
+
+def _image_path(name: str) -> str:
+    return f"{IMAGES}/{name}.tif"
 
 
 def _mask_path(name: str) -> str:
     return f"{MASKS}/{name}_mask.tif"
 
 
-def _rows(job: _Job) -> Iterator[dict[str, str]]:
-    """Yield the sheet's rows for one protein."""
-    for index in range(job.n_fovs):
-        name = fov_name(job.protein, index)
-        mask = {"mask": _mask_path(name)} if job.masks else {}
-        yield {
-            "tile_id": name,
-            **_image_paths(job.domain, name),
-            "group": job.protein.name,
-            "labels": ";".join(job.protein.labels),
-            "batch": job.protein.batch,
-            "fov": name,
-            **mask,
-        }
+def _write_tiff(path: Path, image: npt.NDArray[Any], pixel_size_um: float) -> None:
+    """Write a TIFF in place at once; it holds the pixel size and no time of day.
 
-
-def _write_tiff(path: Path, image: npt.NDArray[np.uint16], pixel_size_um: float) -> None:
-    """Write a TIFF in place at once; it holds the pixel size and no time of day."""
+    An image in three samples, last, is red, green and blue.
+    """
+    is_rgb = image.dtype == np.uint8
     per_cm = UM_PER_CM / pixel_size_um
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
             image,
-            photometric="minisblack",
+            photometric="rgb" if is_rgb else "minisblack",
             compression="zlib",
             resolution=(per_cm, per_cm),
             resolutionunit="CENTIMETER",
-            metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
+            metadata={"axes": "YXS" if is_rgb else "CYX" if image.ndim == 3 else "YX"},
             software=False,
         )

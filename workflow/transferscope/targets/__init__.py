@@ -1,0 +1,4 @@
+"""From the masks of fields to the target store: what segmentation learns and is scored on."""
+
+# Raised when the results of its step change, so that its jobs run again.
+VERSION = 1
