@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.metrics import f1_score, jaccard_score
 
+from transferscope.cells.outlines import outlines
 from transferscope.segmentation.semantic_metrics import (
     boundary_f1,
     count_all_foreground,
@@ -18,7 +19,6 @@ from transferscope.segmentation.semantic_metrics import (
     jaccard,
     jaccard_of_counts,
     mean_over_groups,
-    outline,
     pooled_dice,
     pooled_jaccard,
 )
@@ -118,7 +118,7 @@ def slow_boundary_f1(predicted, true, tolerance):
 )
 def test_outlines_equal_plain_loops(masks, tolerance):
     predicted, true = masks
-    np.testing.assert_array_equal(outline(true), slow_outline(true))
+    np.testing.assert_array_equal(outlines(true), slow_outline(true))
     found = boundary_f1(predicted[None], true[None], tolerance)[0]
     assert found == pytest.approx(slow_boundary_f1(predicted, true, tolerance), nan_ok=True)
 

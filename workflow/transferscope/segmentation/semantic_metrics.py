@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from transferscope.cells.outlines import outlines
 from transferscope.probes.metrics import mean_of_defined, ratio
 from transferscope.runtime.arrays import Bools, Floats, Integers, Mask, Pixels, Values
 
@@ -146,34 +147,8 @@ def boundary_f1(predicted: Pixels, true: Pixels, tolerance_px: float = TOLERANCE
         Where the shapes differ.
     """
     _check_shapes(predicted, true)
-    pairs = zip(map(outline, predicted), map(outline, true), strict=True)
+    pairs = zip(map(outlines, predicted), map(outlines, true), strict=True)
     return np.array([_outline_f1(*pair, tolerance_px) for pair in pairs], dtype=np.float64)
-
-
-def outline(mask: Pixels) -> Mask:
-    """Return the pixels of objects that have a side in common with something else, bool [H, W].
-
-    The edge of the image is not an outline: what is beyond it is not known.
-
-    Parameters
-    ----------
-    mask
-        Bool, or the number of each pixel's object; [H, W].
-    """
-    found = np.zeros(mask.shape, dtype=bool)
-    for axis in (0, 1):
-        here, next_to_it = _shifted(mask, axis)
-        differs = here != next_to_it
-        for side in _shifted(found, axis):
-            side |= differs
-    found &= mask != 0
-    return found
-
-
-def _shifted(pixels: Pixels, axis: int) -> tuple[Pixels, Pixels]:
-    """Return views of all pixels but the last along an axis, and of all but the first."""
-    along = np.moveaxis(pixels, axis, 0)
-    return along[:-1], along[1:]
 
 
 def _outline_f1(predicted: Mask, true: Mask, tolerance_px: float) -> float:
