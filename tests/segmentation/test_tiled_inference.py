@@ -42,7 +42,9 @@ def covers(draw):
     size = draw(st.integers(1, 24))
     margin = draw(st.integers(0, (size - 1) // 2))
     fade = draw(st.integers(0, size - 2 * margin - 1))
-    return Windows(size, margin, fade, draw(st.booleans()))
+    other = size + draw(st.integers(0, 9))
+    sides = draw(st.permutations([size, other]))
+    return Windows(tuple(sides), margin, fade, draw(st.booleans()))
 
 
 @settings(max_examples=100, deadline=None)
@@ -58,9 +60,9 @@ def test_each_pixel_is_covered_once_whatever_the_sizes(windows, height, width, b
     found = tiled(field, predict, windows, batch_size=batch_size)
     np.testing.assert_allclose(found, 2 * field, rtol=1e-5)
     sides = {shape[2:] for shape in seen}
-    expected = (windows.size, windows.size)
+    expected = windows.size
     if not windows.fixed:
-        expected = min(height, windows.size), min(width, windows.size)
+        expected = min(height, expected[0]), min(width, expected[1])
     assert sides == {expected}
     assert max(shape[0] for shape in seen) <= batch_size
 
@@ -72,8 +74,8 @@ def test_each_pixel_is_covered_once_whatever_the_sizes(windows, height, width, b
 def test_a_convolutional_network_gives_the_same_as_on_the_whole_field(
     height, width, size, margin, fade
 ):
-    windows = Windows(size, 3 + margin if size > 2 * (3 + margin) else 3, 0)
-    windows = Windows(size, windows.margin, min(fade, windows.stride - 1))
+    margin = 3 + margin if size > 2 * (3 + margin) else 3
+    windows = Windows((size, size), margin, min(fade, size - 2 * margin - 1))
     field = np.random.default_rng(1).normal(size=(2, height, width)).astype(np.float32)
     predict = network()
     found = tiled(field, predict, windows, n_out=3)
@@ -83,7 +85,7 @@ def test_a_convolutional_network_gives_the_same_as_on_the_whole_field(
 def test_a_margin_below_the_receptive_field_shows():
     field = np.random.default_rng(1).normal(size=(2, 50, 50)).astype(np.float32)
     predict = network()
-    found = tiled(field, predict, Windows(20, 0), n_out=3)
+    found = tiled(field, predict, Windows((20, 20), 0), n_out=3)
     assert np.abs(found - predict(field[None])[0]).max() > 1e-3
 
 
@@ -95,7 +97,7 @@ def test_a_small_field_is_mirrored_for_windows_of_fixed_size():
         batches.append(batch)
         return batch
 
-    np.testing.assert_array_equal(tiled(field, predict, Windows(4, 1, fixed=True)), field)
+    np.testing.assert_array_equal(tiled(field, predict, Windows((4, 4), 1, fixed=True)), field)
     expected = [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
     assert batches[0][0, 0].tolist() == expected
 
@@ -108,7 +110,7 @@ def test_windows_that_disagree_fade_into_one_another():
     steps = {}
     for fade in (0, 8):
         numbers = iter(range(100))
-        row = tiled(field, predict, Windows(32, 4, fade))[0, 16]
+        row = tiled(field, predict, Windows((32, 32), 4, fade))[0, 16]
         steps[fade] = np.abs(np.diff(row)).max()
     assert steps[0] == 1
     assert steps[8] < 0.2, "half a period of a squared sine over 8 px"
@@ -121,7 +123,7 @@ def test_zarr_and_files_are_written_like_arrays(tmp_path):
         tmp_path / "a.zarr", shape=field.shape, chunks=(1, 16, 16), dtype="float32"
     )
     for output in (on_disk, stored):
-        predict_field(reader(field), lambda batch: batch, output, Windows(16, 2, 4))
+        predict_field(reader(field), lambda batch: batch, output, Windows((16, 16), 2, 4))
         np.testing.assert_allclose(output[:], field, atol=1e-6)
 
 
@@ -133,7 +135,9 @@ def test_memory_does_not_grow_with_the_height(tmp_path):
             return np.ones((1, rows.stop - rows.start, columns.stop - columns.start), np.float32)
 
         tracemalloc.start()
-        predict_field(read, lambda batch: np.repeat(batch, 2, axis=1), output, Windows(64, 8, 8))
+        predict_field(
+            read, lambda batch: np.repeat(batch, 2, axis=1), output, Windows((64, 64), 8, 8)
+        )
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         np.testing.assert_allclose(output, 1, rtol=1e-6)
@@ -147,6 +151,6 @@ def test_memory_does_not_grow_with_the_height(tmp_path):
 def test_impossible_windows_and_predictions_are_refused():
     for bad in [(8, 4, 0), (8, 2, 4), (8, -1, 0), (0, 0, 0), (8, 0, -1)]:
         with pytest.raises(ValueError, match="nothing is left"):
-            Windows(*bad)
+            Windows((bad[0], 9), *bad[1:])
     with pytest.raises(ValueError, match="predicted"):
-        tiled(np.zeros((1, 9, 9)), lambda batch: batch[:, :, 1:], Windows(8, 1))
+        tiled(np.zeros((1, 9, 9)), lambda batch: batch[:, :, 1:], Windows((8, 8), 1))

@@ -50,54 +50,54 @@ class Windows:
         Where nothing of a window is left.
     """
 
-    size: int
+    size: tuple[int, int]
     margin: int
     fade: int = 0
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.margin, self.fade) < 0 or self.stride < 1:
-            what = f"{self.size} px less 2 margins of {self.margin} and a fade of {self.fade}"
+        side = min(self.size)
+        if min(self.margin, self.fade) < 0 or self._stride(side) < 1:
+            what = f"{side} px less 2 margins of {self.margin} and a fade of {self.fade}"
             raise ValueError(f"nothing is left of a window of {what}")
 
-    @property
-    def stride(self) -> int:
-        """Distance of windows in px."""
-        return self.size - 2 * self.margin - self.fade
+    def _stride(self, size: int) -> int:
+        return size - 2 * self.margin - self.fade
 
-    def along(self, length: int) -> Axis:
+    def along(self, axis: int, length: int) -> Axis:
         """Return the windows along an axis of the field.
 
         Parameters
         ----------
+        axis
+            0: down; 1: to the right.
         length
             Of the axis, in px.
         """
-        if length <= self.size:
-            size = self.size if self.fixed else length
+        size = self.size[axis]
+        if length <= size:
+            size = size if self.fixed else length
             return Axis([0], size, np.ones((1, size), np.float32))
         # The last window is moved back to the edge.
-        starts = [*range(0, length - self.size, self.stride), length - self.size]
-        weights = np.stack([self._weights(start, length) for start in starts])
+        starts = [*range(0, length - size, self._stride(size)), length - size]
+        weights = [self._weights(size, start == 0, start + size == length) for start in starts]
         total = np.zeros(length)
         for start, own in zip(starts, weights, strict=True):
-            total[start : start + self.size] += own
+            total[start : start + size] += own
         shares = [
-            own / total[start : start + self.size]
-            for start, own in zip(starts, weights, strict=True)
+            own / total[start : start + size] for start, own in zip(starts, weights, strict=True)
         ]
-        return Axis(starts, self.size, np.stack(shares).astype(np.float32))
+        return Axis(starts, size, np.stack(shares).astype(np.float32))
 
-    def _weights(self, start: int, length: int) -> Floats:
+    def _weights(self, size: int, is_first: bool, is_last: bool) -> Floats:
         """Return the weight of each pixel of a window, [size], up to the sum over windows."""
-        ramp = np.ones(self.size)
+        ramp = np.ones(size)
         ramp[: self.margin] = 0
         # Half a period of a squared sine, never 0 nor 1.
         phase = (np.arange(self.fade) + 0.5) / max(self.fade, 1)
         ramp[self.margin : self.margin + self.fade] = np.sin(np.pi / 2 * phase) ** 2
-        at_start = np.ones(self.size) if start == 0 else ramp
-        at_end = np.ones(self.size) if start + self.size == length else ramp[::-1]
-        return np.asarray(at_start * at_end)
+        flat = np.ones(size)
+        return (flat if is_first else ramp) * (flat if is_last else ramp[::-1])
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def predict_field(
         Where a prediction has not the shape of the windows.
     """
     n_out, height, width = output.shape
-    rows, columns = windows.along(height), windows.along(width)
+    rows, columns = windows.along(0, height), windows.along(1, width)
     band = np.zeros((n_out, rows.size, max(width, columns.size)), np.float32)
     ends = [*rows.starts[1:], height]
     for top, end, vertical in zip(rows.starts, ends, rows.shares, strict=True):
