@@ -35,6 +35,8 @@ from transferscope.study.loading import load_study
 PATHS = {"PATH", "FILE", "STUDY", "NAME..."}
 # Options that are text to the command line, and paths to the command.
 PATH_NAMES = {"to", "dataset", "backbone", "labels"}
+# Ready cards of the study that has a job for every step.
+DEMOS = ("opencell-demo", "glands-demo")
 # What commands that are no step of a study are given.
 VALUES = {
     "what": "study.yaml",
@@ -254,10 +256,11 @@ def write_everything(folder: Path) -> None:
     everything = {
         **STUDY,
         **short,
-        "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), "opencell-demo"],
+        "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), *DEMOS],
         "backbones": ["cards/backbones/tiny.yaml", "cards/backbones/trained.yaml"],
         "aggregate": {"levels": ["fov"]},
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
+        "segmentation": {"decoders": ["linear"], "steps": 1},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

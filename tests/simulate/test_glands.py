@@ -138,7 +138,7 @@ def sharpness(name):
 def diameter(name):
     """Return the median diameter in px of benign glands that the border does not cut."""
     areas = []
-    for grade, _, mask in images(name, 24):
+    for grade, _, mask in images(name, 16):
         inside = np.delete(np.bincount(mask.ravel()), 0)
         cut = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         if grade == "benign":

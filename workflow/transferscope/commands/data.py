@@ -183,13 +183,15 @@ def targets(
     card: CardIn,
     tiles: ManifestIn,
     manifest: ManifestOut,
-    table: Annotated[Path, file_out("Table of the masks of the tiles to write (.csv).")],
+    counts: Annotated[
+        Path, file_out("Table to write, of what the mask of each tile shows (.csv).")
+    ],
     workers: Workers = 2,
 ) -> None:
     """Decode the masks of a dataset, and write those of its tiles to a store."""
     from transferscope.targets.build import make_targets
 
-    make_targets(sheet, card.card, tiles, manifest=manifest, table=table, workers=workers)
+    make_targets(sheet, card.card, tiles, manifest=manifest, table=counts, workers=workers)
 
 
 @app.command("contact-sheets")

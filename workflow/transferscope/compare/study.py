@@ -22,6 +22,7 @@ from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
+from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
 from transferscope.compare.plateau import enough_from
@@ -105,6 +106,8 @@ def compare(
     summary_md: Path,
     half_paths: Sequence[Path] = (),
     relations: Mapping[str, Path] | None = None,
+    *,
+    segmented: bool = False,
 ) -> None:
     """Compare all stores of a study.
 
@@ -128,6 +131,8 @@ def compare(
         Tables of scores in halves of the groups. Where there are none, errors are larger.
     relations
         Dataset -> folder of its recall of known pairs, where that was asked for.
+    segmented
+        Whether `folder` has the tables of `compare_masks`, which are told, too.
 
     Raises
     ------
@@ -188,7 +193,8 @@ def compare(
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     recalled = {name: KnownPairTables.read(path) for name, path in (relations or {}).items()}
-    texts = describe(summary, tables, settings, recalled)
+    masks = MaskTables.read(folder) if segmented else None
+    texts = describe(summary, tables, settings, recalled, masks)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -26,3 +26,5 @@ IMAGE_COLUMNS = [
     "true",
     "known",
 ]
+# Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
+MASK_SCORES, MASK_GAINS, MASK_LIMITS = MASK_TABLES = ("masks", "mask_gains", "mask_limits")

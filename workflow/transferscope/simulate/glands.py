@@ -18,8 +18,8 @@ RADIUS_UM = 31.0
 LEAST_AREA_UM2 = 60.0
 # Points of the grid side by side that hold a gland together.
 NECK = 5
-# Between glands that do not press against each other.
-GAP_UM = 9.0
+# Between glands that do not fuse, and as far as those reach that do.
+GAP_UM, FUSING_UM = 9.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,15 @@ def grow_glands(
     step_um
         Grid spacing in um.
     fusing
-        Share of the glands that press against a neighbour.
+        Share of the glands that grow together with the nearest one.
     """
     radius = RADIUS_UM / step_um
     centres = _centres(rng, shape, 2 * radius + GAP_UM / step_um)
-    radii = radius * rng.lognormal(-0.04, tissue.spread, len(centres))
-    # Where two that fuse meet, they press each other flat.
-    radii *= np.where(rng.random(len(centres)) < fusing, 1.35, 1.0)
+    radii = radius * rng.lognormal(0, tissue.spread, len(centres))
     outlines = _outlines(rng, radii, tissue)
     label = whole(_assigned(centres, outlines, shape), LEAST_AREA_UM2 / step_um**2)
-    label = _parted(rng, label, fusing, GAP_UM / step_um)
+    label = whole(_parted(label, GAP_UM / step_um), 1, NECK)
+    label = _fused(rng, label, fusing, FUSING_UM / step_um)
     depth = floats(ndimage.distance_transform_edt(_interior(label))) * np.float32(step_um)
     away = floats(ndimage.distance_transform_edt(label == 0)) * np.float32(step_um)
     wall = tissue.wall_um * rng.lognormal(0, 0.12, label.max() + 1)
@@ -188,24 +187,57 @@ def whole(label: Labels, least: float, neck: int = 1) -> Labels:
     kept = np.zeros_like(label)
     count = 0
     for index in range(1, label.max() + 1):
-        own = ndimage.binary_opening(label == index, np.ones((neck, neck)))
+        if not (label == index).any():
+            continue
+        around = _around(label == index, neck)
+        own = ndimage.binary_opening(label[around] == index, np.ones((neck, neck)))
         parts, n = ndimage.label(own)
         sizes = np.bincount(parts.ravel())[1:]
         if n and sizes.max() >= least:
             count += 1
-            kept[parts == sizes.argmax() + 1] = count
+            kept[around][parts == sizes.argmax() + 1] = count
     return kept
 
 
-def _parted(rng: Generator, label: Labels, fusing: float, gap: float) -> Labels:
-    """Let stroma grow between glands that touch, except between a share of them."""
+def _parted(label: Labels, gap: float) -> Labels:
+    """Let stroma grow between glands that touch."""
     parted = label.copy()
     for index in range(1, label.max() + 1):
-        if rng.random() >= fusing:
-            others = (label > 0) & (label != index)
-            if others.any():
-                parted[(ndimage.distance_transform_edt(~others) < gap) & (label == index)] = 0
-    return whole(parted, 1, NECK)
+        around = _around(label == index, gap)
+        own = label[around] == index
+        others = (label[around] > 0) & ~own
+        if others.any():
+            near = ndimage.distance_transform_edt(~others) < gap / 2
+            parted[around][own & near] = 0
+    return parted
+
+
+def _around(own: npt.NDArray[np.bool_], margin: float) -> tuple[slice, slice]:
+    """Return the part of a grid with a gland, and what is as near to it as a margin."""
+    more = int(np.ceil(margin)) + 1
+    rows, columns = (np.flatnonzero(own.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(max(0, rows[0] - more), rows[-1] + more + 1),
+        slice(max(0, columns[0] - more), columns[-1] + more + 1),
+    )
+
+
+def _fused(rng: Generator, label: Labels, fusing: float, reach: float) -> Labels:
+    """Let a share of the glands grow together with the nearest one, and stay two."""
+    fused = label.copy()
+    for index in (1 + np.flatnonzero(rng.random(label.max()) < fusing)).tolist():
+        around = _around(label == index, 3 * reach)
+        there = label[around]
+        own = ndimage.distance_transform_edt(there != index)
+        others = (there > 0) & (there != index)
+        gap = own[others].min(initial=np.inf)
+        if gap < 2 * reach:
+            other = int(there[others & (own == gap)][0])
+            away = ndimage.distance_transform_edt(there != other)
+            # An ellipse between the two, divided where it is as near to one as to the other.
+            between = (there == 0) & (own + away < gap + reach)
+            fused[around][between] = np.where(own <= away, index, other)[between]
+    return whole(fused, 1)
 
 
 def _interior(label: Labels) -> npt.NDArray[np.bool_]:

@@ -32,7 +32,7 @@ class Lab:
     white
         Grey value of glass without tissue, in red, green and blue.
     fusing
-        Share of the glands that press against a neighbour, by grade.
+        Share of the glands that grow together with the nearest one, by grade.
     n_groups, fovs_per_group, fov_size
         Default size: specimens, images per specimen, pixels along an image's edge.
     """

@@ -285,7 +285,7 @@ class Targets(Tiles):
 
     name = "targets"
     version = targets.VERSION
-    options = ("sheet", "card", "tiles", "manifest", "table", "workers=threads")
+    options = ("sheet", "card", "tiles", "manifest", "counts", "workers=threads")
 
     def jobs(self) -> Sequence[Job]:
         return per_dataset(self.study.with_targets)
@@ -294,7 +294,7 @@ class Targets(Tiles):
         return {"tiles": self.paths.tiles(), "given": self.given_sheet}
 
     def outputs(self) -> dict[str, Any]:
-        return {"manifest": self.paths.targets(), "table": self.paths.target_table()}
+        return {"manifest": self.paths.targets(), "counts": self.paths.target_table()}
 
     def params(self) -> dict[str, Any]:
         return {"sheet": self.sheet, "card": self.dataset_card, "depends": self.depends}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import segmentation
+from transferscope.config.compute import RAW_BYTES
 from transferscope.config.jobs import Leakage, SegmentationProbe
 from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.costs.needs import (
@@ -15,7 +16,6 @@ from transferscope.costs.needs import (
     FLOAT_BYTES,
     GPU_RATE,
     MIB,
-    RAW_BYTES,
     Need,
     network_mb,
     network_rate,
@@ -118,7 +118,7 @@ class Segment(BackboneStep):
         cost = found or UNKNOWN_COST
         values = passes * cost.width * (side / STRIDE) ** 2
         pixels = math.prod(shape[1:])
-        memory = network_mb(config) + TOGETHER_MB + table_mb(n_tiles, base=0)
+        memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
         memory += FLOAT_BYTES * cost.parameters / MIB
         memory += n_tiles * (values * MASK_BYTES + pixels * 3 * MASK_BYTES) / MIB
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
