@@ -118,6 +118,9 @@ def predict(
     decoder: Annotated[
         Literal["linear", "conv", "unet"], Option(help="linear, conv or unet; see `segmentation`.")
     ] = "conv",
+    steps: Annotated[
+        int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")
+    ] = 400,
     weights: TrainedWeights = None,
     margin: Annotated[
         int | None,
@@ -130,6 +133,7 @@ def predict(
     format: Annotated[Literal["png", "tiff"], Option(help="png, or tiff: OME-TIFF.")] = "png",
 ) -> None:
     """Train a decoder on all masks of a dataset, and write the masks of whole fields."""
+    from transferscope.config.segmentation import SegmentationSettings
     from transferscope.raw.sheets import read_sheet
     from transferscope.runtime.devices import allotted_device
     from transferscope.runtime.progress import progress_bar
@@ -155,11 +159,12 @@ def predict(
     if problems := check_fields(fields, described, store.array.dtype):
         raise UserError(problems)
     network = loadable(backbone, weights)
+    settings = SegmentationSettings(decoders=[decoder], steps=steps)
     allotted = allotted_device(compute.device)
     try:
         source = LabelledTiles(described, tiles, targets, table)
         trained = train_predictor(
-            source, *network, channels, decoder, compute, allotted.device, output
+            source, *network, channels, settings, compute, allotted.device, output
         )
         with progress_bar(f"masks of {described.name}", len(fields), "fields") as bar:
             for position, name in enumerate(names):

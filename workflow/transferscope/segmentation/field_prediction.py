@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from transferscope.backbones.precision import choose_precision
 from transferscope.cards import DatasetCard, MaskSettings, NetworkCard
-from transferscope.cells.segmentation.provided import connected
 from transferscope.config.compute import ComputeSettings
-from transferscope.config.segmentation import SCHEME, DecoderName, SegmentationSettings
+from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.errors import Problem, UserError
 from transferscope.finetuning.network import open_backbone
 from transferscope.probes.evaluation import Division
@@ -23,16 +24,17 @@ from transferscope.probes.head_training import reduced_precision
 from transferscope.raw.file_checks import first_problems, scan_headers
 from transferscope.raw.images import FieldHeader, decode_field
 from transferscope.raw.sheets import SampleSheet
-from transferscope.runtime.arrays import Floats32, Integers, Pixels, Values
+from transferscope.runtime.arrays import Floats32, Integers, Mask, Masks, Pixels, Values
 from transferscope.runtime.seeds import derive_rng
 from transferscope.segmentation.decoder_training import MapProblem, Trained, train_decoders
 from transferscope.segmentation.decoders import Decoder, resized
 from transferscope.segmentation.features import MapReader, compute_maps
-from transferscope.segmentation.masks import TrueMasks
-from transferscope.segmentation.tiled_inference import Windows, predict_field
+from transferscope.segmentation.instances import instance_maps, instances_of
+from transferscope.segmentation.masks import FULL, TrueMasks
+from transferscope.segmentation.tiled_inference import Output, Windows, predict_field
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table
-from transferscope.stores.target_store import TargetStore
+from transferscope.stores.target_store import IGNORE, TargetStore
 from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.contact_sheets import file_name
 from transferscope.tiles.tiling import nearest, resample, resampled_shape
@@ -45,6 +47,9 @@ MARGIN, FADE = 1 / 8, 1 / 4
 # Windows at once: a field may be large, and so are its maps.
 WINDOWS = 8
 WHITE = 255
+HALF = 0.5
+# Of objects: smaller ones are specks, and maps are noisy.
+MIN_PIXELS, SMOOTHING_PX = 4, 1.0
 
 
 @dataclass(frozen=True)
@@ -66,46 +71,54 @@ class LabelledTiles:
 
 
 class MaskPredictor:
-    """Probabilities of classes, of raw windows of the size of the tiles.
+    """Probabilities of classes or maps, of raw windows of the size of the tiles.
 
     Parameters
     ----------
     read
         The backbone, fed with raw tiles.
-    decoder, trained
-        Its decoder, trained on one division.
+    decoder
+        Kind of the decoders.
+    trained
+        Decoders, each alone in its training, whose outputs are put next to one another.
     device
         Where they lie.
     """
 
     def __init__(
-        self, read: MapReader, decoder: Decoder, trained: Trained, device: torch.device
+        self, read: MapReader, decoder: Decoder, trained: Sequence[Trained], device: torch.device
     ) -> None:
         self._read, self._decoder, self._trained = read, decoder, trained
         self._device = device
+
+    @property
+    def n_out(self) -> int:
+        """Probabilities per pixel."""
+        return len(self._trained) * self._decoder.n_out
 
     @torch.inference_mode()
     def __call__(self, raw: Pixels) -> Floats32:
         """Return probabilities [B, K, H, W] of raw windows [B, C, H, W].
 
-        Of one class, K is 1; of several, the first is the background.
+        Of a decoder for one class, there is one; for several, the first is the background.
         """
         levels = self._read(torch.from_numpy(raw))
-        scale = self._trained.scale
+        found = [self._probabilities(levels, one, raw.shape[-2:]) for one in self._trained]
+        return torch.cat(found, dim=1).cpu().numpy()
+
+    def _probabilities(
+        self, levels: Sequence[Tensor], trained: Trained, size: tuple[int, ...]
+    ) -> Tensor:
         inputs = [
             (levels[number][:, None] - mean[:, :, None, None]) / deviation[:, :, None, None]
             for number, mean, deviation in zip(
-                self._decoder.used, scale.means, scale.deviations, strict=True
+                self._decoder.used, trained.scale.means, trained.scale.deviations, strict=True
             )
         ]
         with reduced_precision(self._device):
-            logits = self._decoder(inputs, self._trained.layers)
-        logits = resized(logits.float(), raw.shape[-2:])[:, 0]
-        return _probabilities(logits).cpu().numpy()
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+            logits = self._decoder(inputs, trained.layers)
+        logits = resized(logits.float(), size)[:, 0]
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -116,20 +129,11 @@ class TrainedPredictor:
     ----------
     predict
         See `MaskPredictor`.
-    n_out
-        Probabilities per pixel.
-    size
-        Height and width of its windows in px.
-    dtype
-        Type of the raw tiles.
     summary
-        A sentence on the training.
+        What was trained on, and the loss on the rest.
     """
 
     predict: MaskPredictor
-    n_out: int
-    size: tuple[int, int]
-    dtype: np.dtype[Any]
     summary: str
 
 
@@ -138,7 +142,7 @@ def train_predictor(
     card: NetworkCard,
     card_path: Path,
     channels: str,
-    decoder_name: DecoderName,
+    settings: SegmentationSettings,
     compute: ComputeSettings,
     device: torch.device,
     folder: Path,
@@ -151,8 +155,8 @@ def train_predictor(
         The dataset.
     card, card_path, channels
         The backbone, its file, and the channel strategy.
-    decoder_name
-        Kind of decoder.
+    settings
+        Of the training; of its decoders the first is trained.
     compute, device
         How and where networks run.
     folder
@@ -173,26 +177,68 @@ def train_predictor(
     read = MapReader(backbone, tile_input)
     batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
     maps = compute_maps(TrainingTiles.open(source.tiles, rows), read, batch_size, folder)
-    settings = SegmentationSettings(decoders=[decoder_name])
-    masks = TrueMasks.read(targets, rows, settings.size)
+    learned = learned_masks(targets, rows, settings)
     decoder = Decoder(
-        decoder_name,
+        settings.decoders[0],
         tuple(level.shape[1] for level in maps.levels),
         tuple(level.shape[-1] for level in maps.levels),
         tuple(maps.strides),
-        masks.n_out,
+        learned[0][0].n_out,
     )
     if not decoder.is_possible:
         what = f"unet needs maps of several resolutions, and {card.name} has one"
         raise UserError(Problem("--decoder", what, "Take conv, or a convolutional network."))
-    problem = MapProblem(maps, masks, decoder, settings, device)
-    [trained] = train_decoders(problem, [division], ("masks predict", source.card.name))
-    summary = f"trained on {len(division.train):,} tiles, {int(trained.steps[0])} steps"
+    trained: list[Trained] = []
+    for number, (masks, how) in enumerate(learned):
+        problem = MapProblem(maps, masks, decoder, how, device)
+        names = ("masks predict", source.card.name, number)
+        trained += train_decoders(problem, [division], names)
+    summary = f"trained on {len(division.train):,} tiles"
     if len(division.validation):
-        of_rest = f"{trained.losses[0]:.3f} on {len(division.validation):,} others"
-        summary += f"; loss {of_rest}"
-    predictor = MaskPredictor(read, decoder, trained, device)
-    return TrainedPredictor(predictor, masks.n_out, store.tile_size, store.array.dtype, summary)
+        losses = ", ".join(f"{one.losses[0]:.3f}" for one in trained)
+        summary += f", loss on {len(division.validation):,} others {losses}"
+    return TrainedPredictor(MaskPredictor(read, decoder, trained, device), summary)
+
+
+def learned_masks(
+    targets: TargetStore, rows: Integers, settings: SegmentationSettings
+) -> list[tuple[TrueMasks, SegmentationSettings]]:
+    """Return what decoders learn: one of classes, or of objects one for each of `MAPS`.
+
+    Parameters
+    ----------
+    targets, rows
+        The masks, and the tiles that have one.
+    settings
+        Of the training; centre and depth, which are no areas, are learned by cross-entropy alone.
+    """
+    masks = TrueMasks.read(targets, rows, settings.size)
+    if targets.kind != "instances":
+        return [(masks, settings)]
+    by_entropy = settings.model_copy(update={"loss": "ce"})
+    shares = np.empty((len(rows), 2, *masks.known.shape[1:]), np.uint8)
+    known = np.empty_like(masks.known)
+    for place, row in enumerate(rows):
+        [labels] = targets.read(np.array([row]))
+        whole = np.where(_goes_on(labels), 0, labels)
+        maps = np.stack([whole == labels, *instance_maps(whole)[1:]]).astype(np.float32)
+        reduced = functional.adaptive_avg_pool2d(torch.from_numpy(maps), known.shape[1:])
+        reduced = (reduced * FULL).round().to(torch.uint8)
+        known[place], shares[place] = reduced[0].numpy(), reduced[1:].numpy()
+    return [
+        (masks, settings),
+        *(
+            (replace(masks, shares=shares[:, [number]], known=known), by_entropy)
+            for number in range(shares.shape[1])
+        ),
+    ]
+
+
+def _goes_on(labels: Masks) -> Mask:
+    """Return the pixels of objects that the edge of the tile may cut, and of what is unknown."""
+    edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    cut = np.unique(np.concatenate([*edges, [IGNORE]]))
+    return np.isin(labels, cut[cut > 0])
 
 
 def _opened(source: LabelledTiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:
@@ -296,16 +342,26 @@ def mask_names(sheet: SampleSheet, suffix: str) -> list[str]:
 
 
 class _Classes:
-    """Takes probabilities, [K, H, W], and keeps the class of each pixel, uint8 or uint16 [H, W]."""
+    """Takes probabilities, [K, H, W], and keeps the class of each pixel, uint16 [H, W]."""
 
     def __init__(self, n_out: int, shape: tuple[int, int]) -> None:
         self.shape = (n_out, *shape)
         self.classes = np.zeros(shape, np.uint16)
 
     def __setitem__(self, where: Any, values: Values) -> None:
-        _, rows, columns = where
-        found = values[0] > 0.5 if len(values) == 1 else values.argmax(axis=0)
-        self.classes[rows, columns] = found
+        found = values[0] > HALF if len(values) == 1 else values.argmax(axis=0)
+        self.classes[where[1:]] = found
+
+
+class _Maps:
+    """Takes maps of 0 to 1, [K, H, W], and keeps them as shares of `FULL`, uint8."""
+
+    def __init__(self, n_out: int, shape: tuple[int, int]) -> None:
+        self.shape = (n_out, *shape)
+        self.maps = np.zeros(self.shape, np.uint8)
+
+    def __setitem__(self, where: Any, values: Values) -> None:
+        self.maps[where] = np.rint(values * FULL)
 
 
 def field_mask(
@@ -332,30 +388,37 @@ def field_mask(
     Returns
     -------
     ndarray
-        [H, W] uint8, uint16 or uint32: 255 in the foreground of `binary`, connected pieces
-        numbered from 1 for `instances`, values of the card for `classes`.
+        [H, W] uint8, uint16 or uint32: 255 in the foreground of `binary`, numbers of objects for
+        `instances`, values of the card for `classes`.
 
     Raises
     ------
     UserError
         Where the field cannot be read.
     """
-    raw = decode_field(sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel)
-    shape: tuple[int, int] = raw.shape[1:]
-    field = resample(raw, resampled_shape(shape, card))
-    found = _Classes(trained.n_out, field.shape[1:])
-    predict_field(
-        lambda rows, columns: field[:, rows, columns], trained.predict, found, windows, WINDOWS
-    )
-    return _as_in(masks, nearest(found.classes, shape))
+    files = sheet.files(position)
+    raw = decode_field(files, card, one_file_per_channel=sheet.one_file_per_channel)
+    height, width = raw.shape[1:]
+    field = resample(raw, resampled_shape((height, width), card))
+    size = field.shape[1], field.shape[2]
 
+    def fill(output: Output) -> None:
+        predict_field(
+            lambda rows, columns: field[:, rows, columns],
+            trained.predict,
+            output,
+            windows,
+            WINDOWS,
+        )
 
-def _as_in(settings: MaskSettings, classes: Pixels) -> Pixels:
-    """Return classes, [H, W], as the values that masks of a dataset have."""
-    if settings.kind == "instances":
-        values = connected(classes > 0)
+    if masks.kind == "instances":
+        maps = _Maps(trained.predict.n_out, size)
+        fill(maps)
+        found = instances_of(maps.maps / np.float32(FULL), MIN_PIXELS, SMOOTHING_PX)
     else:
-        known = [*settings.classes] if settings.kind == "classes" else [WHITE]
-        values = np.array([0, *known])[classes]
-    largest = int(values.max(initial=0))
-    return values.astype(np.min_scalar_type(max(largest, 1)))
+        classes = _Classes(trained.predict.n_out, size)
+        fill(classes)
+        known = [*masks.classes] if masks.kind == "classes" else [WHITE]
+        found = np.array([0, *known])[classes.classes]
+    mask = nearest(found, (height, width))
+    return mask.astype(np.min_scalar_type(max(1, int(mask.max(initial=0)))))
