@@ -179,6 +179,39 @@ def test_numbers_that_look_like_white_are_doubted(tmp_path, caplog):
     assert "set `masks.kind: binary` in the card" in caplog.text
 
 
+def test_numbers_that_are_classes_or_cut_to_8_bits_are_doubted(tmp_path, caplog):
+    squares = np.zeros((96, 96), np.uint16)
+    for number in range(12 * 12):
+        y, x = divmod(number, 12)
+        squares[8 * y : 8 * y + 5, 8 * x : 8 * x + 5] = number + 1
+    of_two = np.where(squares > 0, squares % 2 + 1, 0).astype(np.uint8)
+    made(tmp_path / "classes", [of_two, of_two.T], card())
+    assert "samples.tsv, row 2: the mask " in caplog.text
+    assert "2 of 2 objects are in pieces far apart" in caplog.text
+    assert "are its numbers classes, or cut to 8 bits? (and 1 more masks)" in caplog.text
+    caplog.clear()
+    made(tmp_path / "right", [squares, squares.T], card())
+    made(tmp_path / "as-classes", [of_two], card("classes", classes={1: "a", 2: "b"}))
+    assert "odd" not in caplog.text
+
+
+def test_masks_stay_in_place_when_fields_are_resampled(tmp_path):
+    """Of a field and its mask in other pixels, each object lies where its light does."""
+    y, x = np.mgrid[:90, :70]
+    disc = (np.hypot(y - 31, x - 42) < 17).astype(np.uint16)
+    for size_um, size in ((0.5, 50), (2.0, 30), (0.8, 40)):
+        described = card("binary", tiles={"pixel_size_um": size_um, "size": size})
+        folder = tmp_path / str(size_um)
+        sheet = write_fields(folder, [disc * 255])
+        tifffile.imwrite(folder / "f0.tif", disc * 40_000 + 500)
+        tiles = build_tiles(sheet, described, skip=True)
+        targets = every_row(TargetStore(build_targets(sheet, described, tiles)))
+        light = TileStore(tiles).read(0, len(targets))[:, 0] > 20_000
+        known = targets != IGNORE
+        assert ((targets == 1) == light)[known].mean() > 0.985
+        assert (targets == 1).any()
+
+
 # What is wrong is said with file and row, all of it at once. ----------------------------------
 
 

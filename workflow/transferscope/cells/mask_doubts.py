@@ -22,16 +22,18 @@ FEWEST_CELLS = 10
 MOST = 0.5
 
 
-def mask_doubts(segmented: SegmentedField) -> list[str]:
+def mask_doubts(segmented: SegmentedField, noun: str = "cells") -> list[str]:
     """Return what is odd about the cells of a mask, each with its numbers.
 
     Parameters
     ----------
     segmented
         The cells, with the numbers that they have in the mask.
+    noun
+        What they are called.
     """
     doubts = (_single_pixels, _background, _nuclei_elsewhere, _pieces, _holes)
-    return [text for doubt in doubts for text in doubt(segmented)]
+    return [text for doubt in doubts for text in doubt(segmented, noun)]
 
 
 def _areas(segmented: SegmentedField) -> Integers:
@@ -39,16 +41,16 @@ def _areas(segmented: SegmentedField) -> Integers:
     return np.bincount(segmented.cells.ravel(), minlength=segmented.count + 1)[1:]
 
 
-def _single_pixels(segmented: SegmentedField) -> Iterator[str]:
+def _single_pixels(segmented: SegmentedField, noun: str) -> Iterator[str]:
     single = int((_areas(segmented) == 1).sum())
     if segmented.count >= FEWEST_CELLS and single > MOST * segmented.count:
         yield (
-            f"{single:,} of {segmented.count:,} cells are a single pixel: the mask may be an "
+            f"{single:,} of {segmented.count:,} {noun} are a single pixel: the mask may be an "
             "image, or scaled with interpolation"
         )
 
 
-def _background(segmented: SegmentedField) -> Iterator[str]:
+def _background(segmented: SegmentedField, _: str) -> Iterator[str]:
     """Say that one cell of many covers most of the field."""
     areas = _areas(segmented)
     if segmented.count >= FEWEST_CELLS and areas.max() > MOST * segmented.cells.size:
@@ -59,15 +61,15 @@ def _background(segmented: SegmentedField) -> Iterator[str]:
         )
 
 
-def _nuclei_elsewhere(segmented: SegmentedField) -> Iterator[str]:
+def _nuclei_elsewhere(segmented: SegmentedField, noun: str) -> Iterator[str]:
     if segmented.nuclei is None or not segmented.nuclei.any():
         return
     inside = float((segmented.cells[segmented.nuclei] > 0).mean())
     if inside < MOST:
-        yield f"only {inside:.0%} of the nuclei lie in cells: are both masks of this field?"
+        yield f"only {inside:.0%} of the nuclei lie in {noun}: are both masks of this field?"
 
 
-def _pieces(segmented: SegmentedField) -> Iterator[str]:
+def _pieces(segmented: SegmentedField, noun: str) -> Iterator[str]:
     from skimage.measure import label
 
     pieces, count = label(segmented.cells, connectivity=2, return_num=True)
@@ -90,7 +92,7 @@ def _pieces(segmented: SegmentedField) -> Iterator[str]:
         return
     cell, (n, gap) = max(apart.items(), key=lambda item: item[1][1])
     text = (
-        f"{len(apart):,} of {segmented.count:,} cells are in pieces far apart (number "
+        f"{len(apart):,} of {segmented.count:,} {noun} are in pieces far apart (number "
         f"{segmented.numbers[cell - 1]}: {n} pieces, up to {gap} px apart)"
     )
     if len(apart) > MOST * segmented.count or int(segmented.numbers.max()) == 255:
@@ -115,14 +117,14 @@ def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> int:
     return int(max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in both))
 
 
-def _holes(segmented: SegmentedField) -> Iterator[str]:
+def _holes(segmented: SegmentedField, noun: str) -> Iterator[str]:
     holes = hole_areas(segmented.cells, segmented.count)
     share = holes / np.maximum(1, holes + _areas(segmented))
     odd = np.flatnonzero(share >= HOLES)
     if len(odd):
         worst = int(odd[share[odd].argmax()])
         yield (
-            f"{len(odd):,} of {segmented.count:,} cells have holes (number "
+            f"{len(odd):,} of {segmented.count:,} {noun} have holes (number "
             f"{segmented.numbers[worst]}: {share[worst]:.0%} of it)"
         )
 

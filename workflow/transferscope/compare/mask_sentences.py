@@ -14,6 +14,9 @@ from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import SEEN_IN_TRAINING
 from transferscope.segmentation.table_names import DICE
 
+# With fewer trainings than this, their spread is hardly known: simulated studies without any gain
+# showed one too often.
+FEW_TRAININGS = 6
 # In the summary, which stays on one page.
 PAIRS_IN_SHORT = 3
 
@@ -76,6 +79,12 @@ def mask_warnings(tables: MaskTables) -> Iterator[tuple[str, str]]:
                 f"segmentation by {decoder} on {store_name(row)} is not shown to be above the "
                 f"floor, which calls every pixel foreground: Dice {_value(row)}, floor "
                 f"{number(row['floor'])}.",
+            )
+        if (n_trainings := int(full["n_trainings"].min())) < FEW_TRAININGS:
+            yield (
+                dataset,
+                f"decoders were trained on {count(n_trainings, 'division')}, so that little is "
+                "known of how much trainings differ; more `splits.seeds` make gains surer.",
             )
         for row in full[full[SEEN_IN_TRAINING] != "no"].to_dict("records"):
             what = row[SEEN_IN_TRAINING]

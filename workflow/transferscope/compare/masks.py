@@ -2,24 +2,24 @@
 
 Two questions: how high is the Dice coefficient with so many training groups, and up to how many is
 the gain of one backbone over another significant. All backbones of a dataset share draws of test
-groups and of seeds, whose divisions train other decoders.
+groups and of trainings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.tables import Store, matching, rounded, write_csv
-from transferscope.compare.uncertainty import Inflation, interval, variances
+from transferscope.compare.uncertainty import Inflation, variances
 from transferscope.config.channel_strategies import family_of
 from transferscope.config.results import CompareSettings
 from transferscope.probes.metrics import mean_of_defined, ratio
@@ -52,7 +52,7 @@ SCORE_COLUMNS = [
     "floor",
     "validation_loss",
     "n_groups",
-    "n_seeds",
+    "n_trainings",
     SEEN_IN_TRAINING,
 ]
 PAIR = ["first_backbone", "first_channels", "second_backbone", "second_channels"]
@@ -95,23 +95,76 @@ class MaskTables:
 
 
 @dataclass(frozen=True)
-class _Draws:
-    """Weights of groups [1 + draws, G] and of seeds [1 + draws, R]; row 0 is the sample itself."""
+class Drawn:
+    """A score, or a difference, under draws of groups and of trainings.
+
+    Parameters
+    ----------
+    draws
+        [1 + draws, ...]; row 0 is the sample. They are spread as an estimate from other groups and
+        other training sets would be.
+    df
+        Degrees of freedom of their standard deviation, [...].
+    """
+
+    draws: Floats
+    df: Floats
+
+    @property
+    def errors(self) -> Floats:
+        """Standard errors, [...]."""
+        return np.asarray(np.sqrt(variances(self.draws)))
+
+    def interval(self, confidence: float) -> tuple[Floats, Floats]:
+        """Return the bounds of t intervals, [...] each."""
+        reach = stdtrit(self.df, (1 + confidence) / 2) * self.errors
+        return self.draws[0] - reach, self.draws[0] + reach
+
+    @classmethod
+    def stacked(cls, each: Sequence[Drawn]) -> Drawn:
+        """Return several of [1 + draws, F] as one of [1 + draws, P, F]."""
+        return cls(np.stack([one.draws for one in each], 1), np.stack([one.df for one in each]))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of groups [1 + draws, G] and of trainings [1 + draws, C]; row 0 is all ones.
+
+    A training is one seed and fold: of a seed, each group is tested by one of them.
+    """
 
     groups: Floats
-    seeds: Floats
-    inflation: Inflation
+    trainings: Floats
 
-    def mean(self, values: Floats) -> Floats:
-        """Return the weighted mean over seeds and groups, [1 + draws, F], of values [F, R, G]."""
-        defined = np.isfinite(values)
-        filled = np.where(defined, values, 0.0)
-        shape = len(self.groups), len(values)
-        total, weight = np.zeros(shape), np.zeros(shape)
-        for number, of_seed in enumerate(self.seeds.T):
-            total += of_seed[:, None] * (self.groups @ filled[:, number].T)
-            weight += of_seed[:, None] * (self.groups @ defined[:, number].T)
-        return ratio(total, weight)
+    def drawn(self, values: Floats) -> Drawn:
+        """Return the mean of values [F, C, G] under all draws; NaN: not tested there.
+
+        Errors of groups and of trainings are drawn apart, and added. Those of groups are enlarged
+        as where nothing is trained in halves of the groups: training sets share groups, so that
+        the spread between trainings alone is too small. Degrees of freedom are Satterthwaite's.
+        """
+        n_trainings, n_groups = values.shape[1:]
+        of_groups = _weighted_mean(self.groups, values.transpose(0, 2, 1))
+        enlarged = Inflation.without_halves(n_groups)
+        spread = np.sqrt(enlarged.factor) * (of_groups - of_groups[0])
+        draws, parts = of_groups[0] + spread, [(spread, enlarged.df)]
+        if n_trainings > 1:
+            of_trainings = _weighted_mean(self.trainings, values)
+            # A bootstrap of C has a variance of (C - 1) / C of that of the mean.
+            spread = np.sqrt(n_trainings / (n_trainings - 1)) * (of_trainings - of_trainings[0])
+            draws = draws + spread
+            parts.append((spread, n_trainings - 1))
+        squares = [(variances(spread), df) for spread, df in parts]
+        total = sum(square for square, _ in squares)
+        noise = sum(square**2 / df for square, df in squares)
+        return Drawn(draws, np.where(total > 0, ratio(total**2, np.asarray(noise)), enlarged.df))
+
+
+def _weighted_mean(weights: Floats, values: Floats) -> Floats:
+    """Return the mean of values [F, N, ...] that are defined, weighted over N, [1 + draws, F]."""
+    defined = np.isfinite(values)
+    sums = np.where(defined, values, 0.0).sum(axis=2)
+    return ratio(weights @ sums.T, weights @ defined.sum(axis=2).T.astype(float))
 
 
 def compare_masks(
@@ -163,10 +216,9 @@ def judge(
     Notes
     -----
     The unit is the group: the mean over its tiles of each class, and then over the classes, for
-    each seed. Draws are of groups and, independently, of seeds. As no decoder is trained in halves
-    of the groups, variances are enlarged as those of fine-tuning are. In each dataset and decoder,
-    p-values of all pairs of backbones with the same channel strategy at all fractions are one
-    family, corrected after Holm (1979).
+    each seed. Draws are of groups and of trainings; see `Weights.drawn`. In each dataset and
+    decoder, p-values of all pairs of backbones with the same channel strategy at all fractions are
+    one family, corrected after Holm (1979).
     """
     scores, images = (
         table.assign(channels=table["channels"].map(family_of)) for table in (scores, images)
@@ -202,7 +254,8 @@ class _Decoder:
         self.images, self.scores, self.floor = images, scores, floor
         self.settings = settings
         self.fractions = sorted(images["fraction"].unique())
-        self.seeds = sorted(images["seed"].unique())
+        trainings = images[["seed", "fold"]].drop_duplicates()
+        self.trainings = sorted(trainings.itertuples(index=False, name=None))
         self.groups = sorted(images["group"].unique())
         self.classes = list(dict.fromkeys(images["class"]))
         pairs = images[["backbone", "channels"]].drop_duplicates()
@@ -210,10 +263,9 @@ class _Decoder:
         counts = scores.groupby("fraction")["n_train_groups"].mean()
         self.n_train_groups = counts.reindex(self.fractions).to_numpy(dtype=float)
         n_draws, seed = settings.bootstrap, settings.seed
-        self.draws = _Draws(
+        self.weights = Weights(
             draw_weights(len(self.groups), n_draws, seed, dataset).astype(float),
-            draw_weights(len(self.seeds), n_draws, seed, dataset, "seeds").astype(float),
-            Inflation.without_halves(len(self.groups)),
+            draw_weights(len(self.trainings), n_draws, seed, dataset, "trainings").astype(float),
         )
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -226,31 +278,28 @@ class _Decoder:
                 named[""] = mean_of_defined(of_classes, axis=0)
                 found |= {(store, metric, name): values for name, values in named.items()}
         dice = {store: found[store, DICE, ""] for store in self.stores}
-        drawn = {key: self.draws.mean(values) for key, values in found.items()}
+        drawn = {key: self.weights.drawn(values) for key, values in found.items()}
         return (self._scores(drawn), *self._gains(dice))
 
     def _of_groups(self, store: Store, metric: str) -> Floats:
-        """Return the mean over the tiles of each group, [classes, F, R, G]."""
+        """Return the mean over the tiles of each group, [classes, F, C, G]; NaN: not tested."""
         own = matching(self.images, **store.columns)
-        keys = ["class", "fraction", "seed", "group"]
-        # NaN: a class that neither mask has.
+        keys = ["class", "fraction", "seed", "fold", "group"]
+        # NaN also of a class that neither mask has.
         means = own.groupby(keys)[metric].mean()
-        index = pd.MultiIndex.from_product(
-            [self.classes, self.fractions, self.seeds, self.groups], names=keys
-        )
-        shape = tuple(map(len, (self.classes, self.fractions, self.seeds, self.groups)))
+        places = product(self.classes, self.fractions, self.trainings, self.groups)
+        index = pd.MultiIndex.from_tuples([(c, f, *t, g) for c, f, t, g in places], names=keys)
+        shape = tuple(map(len, (self.classes, self.fractions, self.trainings, self.groups)))
         return means.reindex(index).to_numpy(dtype=float).reshape(shape)
 
-    def _scores(self, found: Mapping[tuple[Store, str, str], Floats]) -> pd.DataFrame:
+    def _scores(self, found: Mapping[tuple[Store, str, str], Drawn]) -> pd.DataFrame:
         rows = []
-        for (store, metric, name), draws in found.items():
+        for (store, metric, name), drawn in found.items():
             own = matching(self.scores, **store.columns)
-            reach = interval(
-                draws[0], variances(draws), self.draws.inflation, self.settings.confidence, 0, 1
-            )
+            low, high = np.clip(drawn.interval(self.settings.confidence), 0, 1)
             for number, fraction in enumerate(self.fractions):
-                bounds = {"ci_low": reach[0][number], "ci_high": reach[1][number]}
-                value = draws[0, number]
+                bounds = {"ci_low": low[number], "ci_high": high[number]}
+                value = drawn.draws[0, number]
                 rows.append(self._row(own, store, fraction, metric, name, value) | bounds)
         for store in self.stores:
             own = matching(self.scores, **store.columns)
@@ -278,23 +327,27 @@ class _Decoder:
             "floor": float(matching(floor, **{"class": name})["value"].mean()),
             "validation_loss": float(matching(at, metric=VALIDATION_LOSS)["value"].mean()),
             "n_groups": len(self.groups),
-            "n_seeds": len(self.seeds),
+            "n_trainings": len(self.trainings),
             SEEN_IN_TRAINING: at[SEEN_IN_TRAINING].iloc[0] if len(at) else "no",
         }
 
     def _gains(self, dice: Mapping[Store, Floats]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return gains and limits, of the Dice coefficient of each group and seed, [F, R, G]."""
+        """Return gains and limits, of Dice coefficients [F, C, G]."""
         pairs = [
             pair for pair in combinations(self.stores, 2) if pair[0].channels == pair[1].channels
         ]
         if not pairs:
             return pd.DataFrame(columns=GAIN_COLUMNS), pd.DataFrame(columns=LIMIT_COLUMNS)
-        draws = np.stack([self.draws.mean(dice[a] - dice[b]) for a, b in pairs], axis=1)
+        each = [self.weights.drawn(dice[a] - dice[b]) for a, b in pairs]
         # The first of a pair is the one that is ahead with the fewest groups.
-        signs = np.where(draws[0, :, 0] < 0, -1, 1)
-        pairs = [pair if sign > 0 else pair[::-1] for pair, sign in zip(pairs, signs, strict=True)]
-        draws *= signs[:, None]
-        found = significance(draws, self.draws.inflation, self.settings.confidence)
+        behind = [drawn.draws[0, 0] < 0 for drawn in each]
+        pairs = [pair[::-1] if swap else pair for pair, swap in zip(pairs, behind, strict=True)]
+        each = [
+            replace(drawn, draws=-drawn.draws) if swap else drawn
+            for drawn, swap in zip(each, behind, strict=True)
+        ]
+        drawn = Drawn.stacked(each)
+        found = significance(drawn, self.settings.confidence)
         gains, limits = [], []
         for number, pair in enumerate(pairs):
             names = {**self.names, **_pair_columns(pair)}
@@ -302,7 +355,7 @@ class _Decoder:
                 columns = {
                     "fraction": fraction,
                     "n_train_groups": self.n_train_groups[at],
-                    "difference": draws[0, number, at],
+                    "difference": drawn.draws[0, number, at],
                     "ci_low": found.low[number, at],
                     "ci_high": found.high[number, at],
                     "p_value": found.p[number, at],
@@ -364,28 +417,24 @@ class Significance:
     shown: Bools
 
 
-def significance(draws: Floats, inflation: Inflation, confidence: float) -> Significance:
+def significance(drawn: Drawn, confidence: float) -> Significance:
     """Test gains, in the sample and in each draw.
 
     Parameters
     ----------
-    draws
-        Gains, [1 + draws, P, F]; row 0 is the sample.
-    inflation
-        Of their bootstrapped variances. Draws are spread by as much around the sample's value.
+    drawn
+        Gains, [1 + draws, P, F].
     confidence
         Of intervals; 1 - confidence is the level of the family.
     """
-    bootstrapped = variances(draws)
-    errors = inflation.errors(bootstrapped)
-    low, high = interval(draws[0], bootstrapped, inflation, confidence)
-    spread = draws[0] + np.sqrt(inflation.factor) * (draws - draws[0])
-    known = errors > 1e-12
+    errors, (low, high) = drawn.errors, drawn.interval(confidence)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(known, spread / errors, np.where(np.isfinite(errors), 0.0, np.nan))
-    p = np.asarray(2 * stdtr(inflation.df, -np.abs(t)))
+        t = drawn.draws / errors
+    # Two equal stores have no difference in any draw.
+    t = np.where(errors > 1e-12, t, np.where(np.isfinite(errors), 0.0, np.nan))
+    p = np.asarray(2 * stdtr(drawn.df, -np.abs(t)))
     adjusted = holm(p.reshape(len(p), -1)).reshape(p.shape)
-    shown = (adjusted < 1 - confidence) & (spread > 0)
+    shown = (adjusted < 1 - confidence) & (drawn.draws > 0)
     return Significance(low, high, p[0], adjusted[0], shown)
 
 

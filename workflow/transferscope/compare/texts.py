@@ -58,7 +58,7 @@ MASKS_READ = (
     "decoders on a frozen backbone; test groups are those that no decoder has seen. A gain is "
     "*shown* where its p-value, corrected (Holm) for all pairs and numbers of groups of a decoder, "
     "is below the level; up to a number of groups means there and at all smaller ones. The "
-    "interval of that number repeats the rule in every draw of groups and seeds."
+    "interval of that number repeats the rule in every draw of groups and trainings."
 )
 # The summary stays on one page: with more datasets it has their table and warnings only.
 DATASETS_IN_SENTENCES = 3

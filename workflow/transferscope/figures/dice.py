@@ -88,8 +88,9 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
         "Masks predicted from frozen backbones, against the number of training groups",
         "Points: means over the tiles of a group, then over groups, folds and seeds; fractions "
         f"are nested, whole groups. Bands: {percent(compared.confidence)} intervals over groups "
-        f"and seeds ({compared.bootstrap:,} draws; n = {int(shown['n_groups'].max()):,} groups at "
-        "most). Dashed: every pixel called foreground.",
+        f"and trainings ({compared.bootstrap:,} draws; at most {int(shown['n_groups'].max()):,} "
+        f"groups and {int(shown['n_trainings'].max()):,} trainings). Dashed: every pixel called "
+        "foreground.",
     )
     return figure
 

@@ -36,11 +36,11 @@ def mask_losses(logits: Tensor, shares: Tensor, known: Tensor, name: LossName) -
         likely = logs[:, :, 1:].exp()
         background = (1 - shares.sum(dim=2, keepdim=True)).clamp(min=0)
         entropy = -(torch.cat([background, shares], dim=2) * logs).sum(dim=2)
-    losses = torch.zeros(logits.shape[1], device=logits.device)
-    if "ce" in name:
+    losses, parts = torch.zeros(logits.shape[1], device=logits.device), name.split("+")
+    if "ce" in parts:
         total = known.sum(dim=(0, 2, 3)).clamp(min=1)
         losses = losses + (entropy * known).sum(dim=(0, 2, 3)) / total
-    if "dice" in name:
+    if "dice" in parts:
         losses = losses + 1 - _soft_dice(likely, shares, known)
     return losses
 

@@ -7,12 +7,15 @@ where their tiles were cut, and written block by block.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from transferscope.cards import DatasetCard
+from transferscope.cells.mask_doubts import mask_doubts
+from transferscope.cells.segmentation.segmented import counted
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems, in_row
 from transferscope.raw.masks import CELL_MASK, mask_file, read_mask
@@ -34,6 +37,8 @@ from transferscope.tiles.store import drop_outdated, rows_per_block
 from transferscope.tiles.tiling import nearest, padded, resampled_shape, visible_part
 
 UNKNOWN = np.array([IGNORE], np.uint32)
+# Side in px of what is looked at for doubts, which take more memory than the mask.
+LOOKED_AT = 4096
 LEAVE_OUT = "To go on without it, leave its cell in the column mask empty."
 
 logger = logging.getLogger(__name__)
@@ -120,6 +125,7 @@ def _fill(plan: TargetPlan, store: BlockStore, workers: int) -> None:
         if not missing.isdisjoint(range(field.start // rows, -(-field.stop // rows)))
     ]
     problems: list[Problem] = []
+    odd: list[str] = []
     block = np.empty((rows, *plan.tiles.tile_size), np.uint32)
     with progress_bar(f"Masks of {plan.card.name}", len(needed), "fields") as bar:
         for field, found in ordered_map(partial(_decode, plan), needed, workers):
@@ -127,30 +133,58 @@ def _fill(plan: TargetPlan, store: BlockStore, workers: int) -> None:
             if isinstance(found, UserError):
                 problems += in_row(plan.sheet, field.planned.position, found)
                 continue
-            for row, values in enumerate(found, start=field.start):
+            if found.doubts:
+                odd.append(f"{plan.sheet.place(field.planned.position)}: {found.doubts}")
+            for row, values in enumerate(found.targets, start=field.start):
                 number, within = divmod(row, rows)
                 block[within] = values
                 is_last = within == rows - 1 or row == store.rows - 1
                 if is_last and number in missing and not problems:
                     store.write_block(number, block[: within + 1])
+    if odd:
+        more = f" (and {len(odd) - 1:,} more masks)" if len(odd) > 1 else ""
+        logger.warning("%s%s", odd[0], more)
     if problems:
         named = [Problem(p.where, p.what, f"{p.fix} {LEAVE_OUT}".strip()) for p in problems]
         raise UserError(first_problems(named, str(plan.sheet.path), "masks have problems"))
 
 
-def _decode(plan: TargetPlan, field: MaskedField) -> Masks | UserError:
-    """Return the targets of a field's tiles, [tiles, H, W], or what is wrong with its mask."""
+@dataclass(frozen=True)
+class _Decoded:
+    """The targets of a field's tiles.
+
+    Parameters
+    ----------
+    targets
+        [tiles, H, W].
+    doubts
+        What is odd about the mask, as a sentence; empty: nothing.
+    """
+
+    targets: Masks
+    doubts: str = ""
+
+
+def _decode(plan: TargetPlan, field: MaskedField) -> _Decoded | UserError:
+    """Return the targets of a field's tiles, or what is wrong with its mask."""
     planned = field.planned
     out = np.full((len(field.places), *plan.tiles.tile_size), IGNORE, np.uint32)
     if not field.has_mask:
-        return out
+        return _Decoded(out)
     file = mask_file(plan.sheet, planned.position, CELL_MASK)
     try:
         mask = target_values(read_mask(file, planned.shape), plan.settings, file)
     except UserError as error:
         return error
+    odd = _doubts(mask) if plan.settings.kind == "instances" else ""
     mask = nearest(mask, resampled_shape(planned.shape, plan.card))
     for row, place in enumerate(field.places):
         # What is outside the field is black in the tile, and unknown in its target.
         out[row] = padded(visible_part(mask[None], place), place, fill=UNKNOWN)[0]
-    return out
+    return _Decoded(out, f"the mask {file} is odd: {odd}" if odd else "")
+
+
+def _doubts(mask: Masks) -> str:
+    """Return what is odd about the objects of a mask; of a large one, of its corner."""
+    corner = mask[:LOOKED_AT, :LOOKED_AT]
+    return "; ".join(mask_doubts(counted(np.where(corner == IGNORE, 0, corner)), "objects"))
