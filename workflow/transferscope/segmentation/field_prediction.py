@@ -29,7 +29,7 @@ from transferscope.runtime.seeds import derive_rng
 from transferscope.segmentation.decoder_training import MapProblem, Trained, train_decoders
 from transferscope.segmentation.decoders import Decoder, resized
 from transferscope.segmentation.features import MapReader, compute_maps
-from transferscope.segmentation.instances import instance_maps, instances_of
+from transferscope.segmentation.instances import instance_maps, instances_in_blocks
 from transferscope.segmentation.masks import FULL, TrueMasks
 from transferscope.segmentation.tiled_inference import Output, Windows, predict_field
 from transferscope.stores.origin import FIX, check_origin, check_tiles
@@ -48,8 +48,8 @@ MARGIN, FADE = 1 / 8, 1 / 4
 WINDOWS = 8
 WHITE = 255
 HALF = 0.5
-# Of objects: smaller ones are specks, and maps are noisy.
-MIN_PIXELS, SMOOTHING_PX = 4, 1.0
+# Smaller objects are specks.
+MIN_PIXELS = 4
 
 
 @dataclass(frozen=True)
@@ -414,7 +414,7 @@ def field_mask(
     if masks.kind == "instances":
         maps = _Maps(trained.predict.n_out, size)
         fill(maps)
-        found = instances_of(maps.maps / np.float32(FULL), MIN_PIXELS, SMOOTHING_PX)
+        found = instances_in_blocks(maps.maps, MIN_PIXELS)
     else:
         classes = _Classes(trained.predict.n_out, size)
         fill(classes)
