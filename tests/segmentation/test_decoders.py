@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from transferscope.segmentation.decoders import Decoder, resized
 
-LEVELS = {"widths": (5, 7, 9), "sides": (16, 8, 4), "strides": (4.0, 8.0, 16.0)}
+LEVELS = {"widths": (5, 7, 9), "sides": (16, 8, 4), "strides": (8.0, 16.0, 32.0)}
 
 
 def maps(n_tiles: int, n_decoders: int, decoder: Decoder) -> list[torch.Tensor]:
@@ -58,7 +58,7 @@ def test_linear_is_one_layer_on_joined_maps():
 
 
 def test_conv_doubles_the_resolution_twice():
-    decoder = Decoder("conv", (6,), (4,), (8.0,), 1)
+    decoder = Decoder("conv", (6,), (4,), (16.0,), 1)
     found = decoder(maps(1, 2, decoder), decoder.initial([0, 1]))
     assert found.shape == (1, 2, 1, 16, 16)
 
@@ -67,7 +67,7 @@ def test_unet_ends_at_the_finest_map_and_needs_several():
     decoder = Decoder("unet", n_out=4, **LEVELS)
     assert decoder.is_possible
     assert decoder(maps(1, 2, decoder), decoder.initial([0, 1])).shape == (1, 2, 4, 16, 16)
-    assert not Decoder("unet", (6,), (4,), (8.0,), 1).is_possible
+    assert not Decoder("unet", (6,), (4,), (16.0,), 1).is_possible
 
 
 def test_resizing_is_that_of_torch():

@@ -155,9 +155,9 @@ class Weights:
             draws = draws + spread
             parts.append((spread, n_trainings - 1))
         squares = [(variances(spread), df) for spread, df in parts]
-        total = sum(square for square, _ in squares)
-        noise = sum(square**2 / df for square, df in squares)
-        return Drawn(draws, np.where(total > 0, ratio(total**2, np.asarray(noise)), enlarged.df))
+        total = np.sum([square for square, _ in squares], axis=0)
+        noise = np.sum([square**2 / df for square, df in squares], axis=0)
+        return Drawn(draws, np.where(total > 0, ratio(total**2, noise), enlarged.df))
 
 
 def _weighted_mean(weights: Floats, values: Floats) -> Floats:

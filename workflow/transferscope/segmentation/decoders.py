@@ -20,8 +20,9 @@ from transferscope.config.segmentation import DecoderName
 WIDTH = 64
 # Of the last layers of `unet`, at the resolution of the finest map.
 FINE_WIDTH = 32
-# `linear` and `conv` join the maps of a convolutional network from this stride in px on.
-JOINED_STRIDE = 8
+# `linear` and `conv` join the maps of a convolutional network from this stride in px on: that of
+# most transformers, whose maps are then as fine.
+JOINED_STRIDE = 16
 Layers = list[tuple[Tensor, Tensor]]
 
 

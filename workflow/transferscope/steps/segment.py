@@ -10,31 +10,25 @@ from typing import Any
 from transferscope import segmentation
 from transferscope.config.compute import RAW_BYTES
 from transferscope.config.jobs import Leakage, SegmentationProbe
-from transferscope.config.segmentation import SCHEME, SegmentationSettings
+from transferscope.config.segmentation import SegmentationSettings
 from transferscope.costs.needs import (
-    CORE_RATE,
     FLOAT_BYTES,
-    GPU_RATE,
     MIB,
     Need,
     network_mb,
     network_rate,
-    on_gpu,
     table_mb,
 )
+from transferscope.costs.segmenting import decoder_operations, map_values
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.embed import BackboneStep
 from transferscope.steps.step import Job, Wildcards
 
 SEGMENT = "segment"
-# Values that a decoder multiplies per feature of a map: the 3x3 convolution to 64 features at twice
-# the resolution, and the passes of its training.
-PRODUCTS, TRAINING_PASSES = 2 * 9 * 64 * 4, 3
 # Memory of what is trained together, and of the loss at the size of the masks.
 TOGETHER_MB = 2_500
-# Maps of a backbone, in features of its last layer at a stride of 16 px.
-STRIDE = 16
-MASK_BYTES = 2
+# Of a value of a map or of a pixel of a mask, which is also kept in a smaller size.
+MAP_BYTES, MASK_BYTES = 2, 6
 
 
 class Segment(BackboneStep):
@@ -116,25 +110,14 @@ class Segment(BackboneStep):
         side = self.sizes.card(wildcards.backbone).input_size
         found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
         cost = found or UNKNOWN_COST
-        values = passes * cost.width * (side / STRIDE) ** 2
-        pixels = math.prod(shape[1:])
+        values = map_values(passes * cost.width, side)
         memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
         memory += FLOAT_BYTES * cost.parameters / MIB
-        memory += n_tiles * (values * MASK_BYTES + pixels * 3 * MASK_BYTES) / MIB
+        memory += n_tiles * (values * MAP_BYTES + math.prod(shape[1:]) * MASK_BYTES) / MIB
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
-        seconds = n_tiles * passes * cost.operations / network_rate(config)
-        rate = GPU_RATE if on_gpu(config) else config.compute.threads * CORE_RATE
-        shown = settings.steps * settings.batch_size * TRAINING_PASSES
-        shown += settings.steps / settings.check_every * n_tiles * config.splits.validation
-        each = shown * values * PRODUCTS / rate
-        return Need.of(memory, seconds + each * self.n_decoders())
-
-    def n_decoders(self) -> int:
-        """Return the trainings of a job."""
-        splits, settings = self.config.splits, self.chosen
-        divisions = splits.folds[SCHEME] * len(settings.seeds or splits.seeds)
-        fractions = len(settings.fractions or splits.fractions)
-        return divisions * fractions * len(settings.decoders)
+        operations = float(n_tiles * passes * cost.operations)
+        operations += decoder_operations(settings, config.splits, n_tiles, values)
+        return Need.of(memory, operations / network_rate(config))
 
 
 STEPS: tuple[type[BackboneStep], ...] = (Segment,)
