@@ -119,6 +119,7 @@ def test_masks_of_fields_of_any_size_are_written(place, monkeypatch):
         ({"margin": 16}, "nothing is left of a window"),
         ({"sheet": "odd.tsv"}, "odd.tsv, row 2: .*float32"),
         ({"sheet": "bytes.tsv"}, "holds uint8 values, but the tiles uint16"),
+        ({"sheet": "over.tsv"}, "over.png is a file of the sheet, and would be lost"),
         ({"sheet": "twice.tsv"}, '"a_b" and "a b" would both be written to a_b.png'),
     ],
 )
@@ -126,9 +127,12 @@ def test_what_cannot_be_predicted_is_a_sentence(place, monkeypatch, changes, mes
     monkeypatch.chdir(place)
     tifffile.imwrite("odd.tif", np.ones((40, 40), np.float32))
     tifffile.imwrite("bytes.tif", np.ones((40, 40), np.uint8))
+    (place / "out").mkdir(exist_ok=True)
+    (place / "out/over.png").write_bytes(imagecodecs.png_encode(np.ones((9, 9), np.uint16)))
     for sheet, rows in {
         "odd": [("a", "odd.tif")],
         "bytes": [("a", "bytes.tif")],
+        "over": [("over", "out/over.png")],
         "twice": [("a b", "new0.tif"), ("a_b", "new1.tif")],
     }.items():
         lines = [f"{name}\t{path}\tg\ta" for name, path in rows]

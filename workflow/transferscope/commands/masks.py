@@ -141,7 +141,7 @@ def predict(
         LabelledTiles,
         check_fields,
         field_mask,
-        mask_names,
+        mask_paths,
         train_predictor,
         windows_of,
     )
@@ -155,7 +155,7 @@ def predict(
     fields = read_sheet(sheet, described, card.path)
     store = TileStore(tiles)
     windows = windows_of(store.tile_size, margin, fade)
-    names = mask_names(fields, ".png" if format == "png" else ".ome.tif")
+    paths = mask_paths(fields, output, ".png" if format == "png" else ".ome.tif")
     if problems := check_fields(fields, described, store.array.dtype):
         raise UserError(problems)
     network = loadable(backbone, weights)
@@ -167,13 +167,13 @@ def predict(
             source, *network, channels, settings, compute, allotted.device, output
         )
         with progress_bar(f"masks of {described.name}", len(fields), "fields") as bar:
-            for position, name in enumerate(names):
+            for position, path in enumerate(paths):
                 mask = field_mask(trained, windows, fields, described, described.masks, position)
-                write_mask(output / name, mask, described.pixel_size_um)
+                write_mask(path, mask, described.pixel_size_um)
                 bar.update()
     finally:
         allotted.release()
-    print(f"wrote {len(names):,} masks to {output}; {trained.summary}")
+    print(f"wrote {len(paths):,} masks to {output}; {trained.summary}")
 
 
 def _print(table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import reduced_precision
 from transferscope.raw.file_checks import first_problems, scan_headers
 from transferscope.raw.images import FieldHeader, decode_field
+from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK
 from transferscope.raw.sheets import SampleSheet
 from transferscope.runtime.arrays import Floats32, Integers, Mask, Masks, Pixels, Values
 from transferscope.runtime.seeds import derive_rng
@@ -47,6 +49,8 @@ MARGIN, FADE = 1 / 8, 1 / 4
 # Windows at once: a field may be large, and so are its maps.
 WINDOWS = 8
 WHITE = 255
+# Columns of a sheet that name masks.
+MASKS = (CELL_MASK, NUCLEUS_MASK)
 HALF = 0.5
 # Smaller objects are specks.
 MIN_PIXELS = 4
@@ -314,31 +318,39 @@ def windows_of(size: tuple[int, int], margin: int | None, fade: int | None) -> W
         raise UserError(Problem("--margin", str(error), fix)) from None
 
 
-def mask_names(sheet: SampleSheet, suffix: str) -> list[str]:
-    """Return the name of each field's mask, from its tile id.
+def mask_paths(sheet: SampleSheet, folder: Path, suffix: str) -> list[Path]:
+    """Return where the mask of each field is written, named after its tile id.
 
     Parameters
     ----------
     sheet
         The fields.
+    folder
+        Where masks go.
     suffix
         `.png` or `.ome.tif`.
 
     Raises
     ------
     UserError
-        Where two ids give one name.
+        Where two ids give one name, or a mask would be written over a file of the sheet.
     """
+    names = [file_name(tile_id, "field") + suffix for tile_id in sheet.tile_ids]
+    columns = [*sheet.file_columns, *(name for name in MASKS if name in sheet.table)]
+    cells = {cell for column in columns for cell in sheet.table[column] if cell}
+    named = {os.path.realpath(sheet.places.target(cell)) for cell in cells}
     first: dict[str, str] = {}
     problems = []
-    for position, tile_id in enumerate(sheet.tile_ids):
-        name = file_name(tile_id, "field") + suffix
+    for position, (tile_id, name) in enumerate(zip(sheet.tile_ids, names, strict=True)):
         if (other := first.setdefault(name.casefold(), tile_id)) != tile_id:
             what = f'"{tile_id}" and "{other}" would both be written to {name}'
             problems.append(Problem(sheet.place(position), what, "Give them other tile ids."))
+        elif os.path.realpath(folder / name) in named:
+            what = f"{folder / name} is a file of the sheet, and would be lost"
+            problems.append(Problem(sheet.place(position), what, "Give another --output."))
     if problems:
-        raise UserError(first_problems(problems, str(sheet.path), "names are given twice"))
-    return [file_name(tile_id, "field") + suffix for tile_id in sheet.tile_ids]
+        raise UserError(first_problems(problems, str(sheet.path), "masks have no place"))
+    return [folder / name for name in names]
 
 
 class _Classes:
