@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferscope.segmentation.instance_metrics import instance_scores
-from transferscope.segmentation.instances import instance_maps, instances_of
+from transferscope.segmentation.instances import instance_maps, instances_in_blocks, instances_of
 
 PITCH = 24
 
@@ -122,5 +122,23 @@ def test_noise_on_the_maps_changes_little():
     for number, middle in enumerate([(16, 16), (16, 41), (46, 20), (44, 46)], start=1):
         labels[ellipse(labels.shape, middle, (13, 12), 0.3) & (labels == 0)] = number
     maps = instance_maps(labels) + 0.1 * rng.normal(size=(3, *labels.shape))
-    found = instances_of(maps, min_pixels=20, smoothing_px=1)
+    found = instances_of(maps, min_pixels=20)
     assert instance_scores(found, labels).pq > 0.9
+
+
+@settings(max_examples=20, deadline=None)
+@given(separate_objects(), st.integers(10, 60))
+def test_a_field_in_blocks_is_the_whole_field(labels, block):
+    maps = np.round(instance_maps(labels) * 255).astype(np.uint8)
+    whole = instances_of(maps / np.float32(255))
+    found = instances_in_blocks(maps, block=block, margin=20)
+    pairs = set(zip(found.ravel().tolist(), whole.ravel().tolist(), strict=True))
+    assert len(pairs) == found.max() + 1 == whole.max() + 1
+
+
+def test_small_objects_are_left_out_of_blocks_too():
+    labels = np.zeros((50, 50), int)
+    labels[5:15, 5:15], labels[30:32, 30:32] = 1, 2
+    maps = (instance_maps(labels) * 255).astype(np.uint8)
+    assert instances_in_blocks(maps, 5, block=16, margin=20).max() == 1
+    assert instances_in_blocks(np.zeros_like(maps), 5).max() == 0

@@ -1,4 +1,4 @@
-"""`transferscope masks compare`: how well masks from anywhere agree with true ones."""
+"""`transferscope masks`: masks from anywhere against true ones; masks of whole fields."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option, Typer
 
+from transferscope.commands.embed import ComputeOption, TrainedWeights, loadable
 from transferscope.commands.options import (
+    BackboneIn,
+    CardIn,
+    ManifestIn,
+    TableIn,
+    file_in,
     file_or_folder_argument,
     file_out,
+    folder_out,
     given_files,
     print_table,
+    strategy_name,
 )
-from transferscope.errors import UserError, escaped
+from transferscope.errors import Problem, UserError, escaped
 
 if TYPE_CHECKING:
     import pandas as pd
 
-app = Typer(no_args_is_help=True, help="Compare masks, whatever made them.")
+app = Typer(
+    no_args_is_help=True, help="Compare masks, whatever made them; predict those of whole fields."
+)
 MOST_ROWS = 50
 # Headings of the printed tables, by column.
 TABLES = {
@@ -48,7 +58,7 @@ WIDTH = 75
 
 @app.callback()
 def _masks() -> None:
-    """Compare masks, whatever made them."""
+    """Compare masks, whatever made them; predict those of whole fields."""
 
 
 @app.command()
@@ -92,6 +102,78 @@ def compare(
     if output is not None:
         write_atomically(output, guarded(found.table).to_csv(index=False, float_format="%.6g"))
         print(f"wrote {output}")
+
+
+@app.command()
+def predict(
+    sheet: Annotated[Path, file_in("Sample sheet of the fields to predict, of any size.")],
+    card: CardIn,
+    tiles: ManifestIn,
+    targets: Annotated[Path, file_in("Manifest of the target store (.json) to learn from.")],
+    table: TableIn,
+    backbone: BackboneIn,
+    output: Annotated[Path, folder_out("Folder to write one mask per field into.")],
+    compute: ComputeOption,
+    channels: Annotated[str, Option(parser=strategy_name, help="Channel strategy.")] = "map",
+    decoder: Annotated[
+        Literal["linear", "conv", "unet"], Option(help="linear, conv or unet; see `segmentation`.")
+    ] = "conv",
+    steps: Annotated[
+        int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")
+    ] = 400,
+    weights: TrainedWeights = None,
+    margin: Annotated[
+        int | None,
+        Option(help="Pixels on each side of a window that are not used. Default: an eighth."),
+    ] = None,
+    fade: Annotated[
+        int | None,
+        Option(help="Pixels over which windows fade into one another. Default: a quarter."),
+    ] = None,
+    format: Annotated[Literal["png", "tiff"], Option(help="png, or tiff: OME-TIFF.")] = "png",
+) -> None:
+    """Train a decoder on all masks of a dataset, and write the masks of whole fields."""
+    from transferscope.config.segmentation import SegmentationSettings
+    from transferscope.raw.sheets import read_sheet
+    from transferscope.runtime.devices import allotted_device
+    from transferscope.runtime.progress import progress_bar
+    from transferscope.segmentation.field_prediction import (
+        LabelledTiles,
+        check_fields,
+        field_mask,
+        mask_paths,
+        train_predictor,
+        windows_of,
+    )
+    from transferscope.segmentation.mask_files import write_mask
+    from transferscope.stores.tile_store import TileStore
+
+    described = card.card
+    if described.masks is None:
+        fix = "Say there what the values of the masks mean."
+        raise UserError(Problem(str(card.path), "has no `masks`", fix))
+    fields = read_sheet(sheet, described, card.path)
+    store = TileStore(tiles)
+    windows = windows_of(store.tile_size, margin, fade)
+    paths = mask_paths(fields, output, ".png" if format == "png" else ".ome.tif")
+    if problems := check_fields(fields, described, store.array.dtype):
+        raise UserError(problems)
+    network = loadable(backbone, weights)
+    settings = SegmentationSettings(decoders=[decoder], steps=steps)
+    allotted = allotted_device(compute.device)
+    try:
+        source = LabelledTiles(described, tiles, targets, table)
+        trained = train_predictor(
+            source, *network, channels, settings, compute, allotted.device, output
+        )
+        with progress_bar(f"masks of {described.name}", len(fields), "fields") as bar:
+            for position, path in enumerate(paths):
+                mask = field_mask(trained, windows, fields, described, described.masks, position)
+                write_mask(path, mask, described.pixel_size_um)
+                bar.update()
+    finally:
+        allotted.release()
+    print(f"wrote {len(paths):,} masks to {output}; {trained.summary}")
 
 
 def _print(table: pd.DataFrame) -> None:

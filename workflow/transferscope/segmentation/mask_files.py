@@ -1,4 +1,4 @@
-"""Pairs of mask files to compare: of two files, or of two folders with files of equal names."""
+"""Mask files: pairs of them to compare, of two files or of two folders, and writing them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
+from tifffile import TiffWriter
+
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems
 from transferscope.raw.folders import ZARR, files_below
 from transferscope.raw.image_formats import MASK_TYPES, read_header
 from transferscope.raw.masks import read_mask
 from transferscope.runtime.arrays import Pixels
+from transferscope.runtime.atomic_files import replacing
 
 # JPEG is refused, with a reason, when it is read.
 SUFFIXES = (".png", ".tif", ".tiff", ZARR, ".jpg", ".jpeg")
 # Second suffixes that belong to the first.
 INNER = (".ome",)
 NAMES_SHOWN = 5
+# 16 bits.
+LARGEST_PNG_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,39 @@ def read_pair(pair: MaskPair) -> tuple[Pixels, Pixels]:
     """
     shape = _shape_of(pair.true)
     return read_mask(pair.predicted, shape), read_mask(pair.true, shape)
+
+
+def write_mask(path: Path, mask: Pixels, pixel_size_um: float | None) -> None:
+    """Write a mask as PNG, or as OME-TIFF.
+
+    Parameters
+    ----------
+    path
+        File to write; its suffix says which of them, `.png` or `.ome.tif`.
+    mask
+        [H, W], unsigned integers.
+    pixel_size_um
+        Pixel size that the OME-TIFF states; None: none.
+
+    Raises
+    ------
+    UserError
+        Where PNG cannot hold the values, or the disk fails.
+    """
+    if path.suffix == ".png" and mask.dtype.itemsize > LARGEST_PNG_BYTES:
+        what = f"values up to {int(mask.max()):,} do not fit into a PNG"
+        raise UserError(Problem(str(path), what, "Give --format tiff."))
+    with replacing(path) as temporary:
+        if path.suffix == ".png":
+            temporary.write_bytes(imagecodecs.png_encode(mask))
+            return
+        size = (
+            {}
+            if pixel_size_um is None
+            else {"PhysicalSizeX": pixel_size_um, "PhysicalSizeY": pixel_size_um}
+        )
+        with TiffWriter(temporary, ome=True) as file:
+            file.write(mask, compression="zlib", metadata={"axes": "YX", **size})
 
 
 def _faults(pair: MaskPair) -> Iterator[Problem]:
