@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import imagecodecs
+import numpy as np
 import pytest
 import torch
 import typer
@@ -33,6 +35,8 @@ from transferscope.study.loading import load_study
 PATHS = {"PATH", "FILE", "STUDY", "NAME..."}
 # Options that are text to the command line, and paths to the command.
 PATH_NAMES = {"to", "dataset", "backbone", "labels"}
+# Ready cards of the study that has a job for every step.
+DEMOS = ("opencell-demo", "glands-demo")
 # What commands that are no step of a study are given.
 VALUES = {
     "what": "study.yaml",
@@ -50,10 +54,13 @@ VALUES = {
     "card": "cards/datasets/cells.yaml",
     "labels": "raw/samples.tsv:tile_id:labels",
     "tflops": "1",
+    "true": "mask.png",
+    "predicted": "mask.png",
 }
 OUTPUTS = {
     "export": "made/study.tar",
     "label": "made/page.html",
+    "masks compare": "made/masks.csv",
     "schemas": "made/schemas",
     "strategies": "made/strategies.png",
     "backbone card": "made/card.yaml",
@@ -249,10 +256,11 @@ def write_everything(folder: Path) -> None:
     everything = {
         **STUDY,
         **short,
-        "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), "opencell-demo"],
+        "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), *DEMOS],
         "backbones": ["cards/backbones/tiny.yaml", "cards/backbones/trained.yaml"],
         "aggregate": {"levels": ["fov"]},
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
+        "segmentation": {"decoders": ["linear"], "steps": 1},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}
@@ -260,6 +268,7 @@ def write_everything(folder: Path) -> None:
     write_card(folder, profiles())
     given = {**STUDY, **short, "datasets": ["wells.yaml"], "backbones": [], "figures": {}}
     write_yaml(folder / "given.yaml", given)
+    (folder / "mask.png").write_bytes(imagecodecs.png_encode(np.eye(8, dtype=np.uint8)))
     torch.save({"patch_embed.proj.weight": torch.ones(2, 2)}, folder / "weights.pth")
     before = Path.cwd()
     os.chdir(folder)

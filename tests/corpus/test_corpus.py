@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import re
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from typer.testing import CliRunner
 
 from transferscope.commands.app import app
 from transferscope.errors import UserError
+from transferscope.stores.block_store import BlockStore
+from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.tile_store import TileStore
 
 for module in sorted(Path(__file__).parent.glob("corpus_*.py")):
@@ -84,6 +90,43 @@ def assert_weights(made: Weights) -> None:
         assert "every weight of the encoder is matched" not in shown
 
 
+@cache
+def tile_of_a_field() -> Path:
+    """Return the manifest of a tile store of one field, named as those of the masks."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    shape, ids = (1, 1, 48, 48), ["t"]
+    store = BlockStore.open_or_create(
+        folder / "tiles.zarr", format=TILES_FORMAT, array="images", fingerprint="tiles",
+        shape=shape, dtype="uint16", block_rows=1, ids=ids,
+        attributes={"channels": ["nucleus"], "intensity_range": [[0, 1]]},
+    )  # fmt: skip
+    store.write_block(0, np.ones(shape, np.uint16))
+    store.finish(folder / "tiles.json")
+    return folder / "tiles.json"
+
+
+def assert_targets(made: Mask, folder: Path, card: dict[str, Any]) -> None:
+    """Check that what cells are not cut from is not learned from, either, and the same odd."""
+    described = {**card, "masks": {"kind": "instances"}}
+    (folder / "card.yaml").write_text(yaml.safe_dump(described))
+    arguments = {
+        "sheet": "samples.tsv", "card": "card.yaml", "tiles": tile_of_a_field(),
+        "manifest": "out/targets.json", "counts": "out/targets.csv",
+    }  # fmt: skip
+    words = [f"--{name}={folder / path}" for name, path in arguments.items()]
+    printed, message = command("targets", *words)
+    if made.cells is None and made.message != "empty":
+        assert re.search(made.message, message), message or "nothing was refused"
+        assert made.file.name in message
+        return
+    assert message == ""
+    if made.message == "empty":
+        assert "show no foreground" in printed
+    elif made.message:
+        assert re.search(made.message.replace("cells", "objects"), printed)
+
+
 def assert_mask(made: Mask, folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(1, 4000, (48, 48)).astype(np.uint16)
     tifffile.imwrite(folder / "field.tif", pixels)
@@ -102,8 +145,10 @@ def assert_mask(made: Mask, folder: Path) -> None:
     if made.cells is None:
         assert re.search(made.message, message), message or "nothing was refused"
         assert made.file.name in message
+        assert_targets(made, folder, card)
         return
     assert message == ""
+    assert_targets(made, folder, card)
     found = pd.read_csv(table).iloc[0]
     assert found["cells"] == made.cells
     assert_logged(made.message, printed)

@@ -105,6 +105,8 @@ def test_plates_have_to_fit_the_replicates():
         SimulateSettings.model_validate(
             {"domain": "opencell", "fovs_per_group": 3, "screen": {"n_plates": 8}}
         )
+    with pytest.raises(ValueError, match="screen: only of cells"):
+        SimulateSettings.model_validate({"domain": "glands", "screen": {}})
     with pytest.raises(ValueError, match="8 plates are no multiple of 3 replicates"):
         draw_wells(DOMAINS["opencell"], Screen(n_plates=8), 4, 3, 0)
 

@@ -87,6 +87,17 @@ def test_colours_are_by_meaning_and_scaled() -> None:
     np.testing.assert_allclose(shown[0], [(0, 0, 0), BLUE, BLUE], atol=1e-6)
 
 
+def test_a_colour_image_is_drawn_in_its_own_colours() -> None:
+    channels = ["red", "green", "blue"]
+    tile = np.random.default_rng(0).integers(0, 256, (3, 5, 4)).astype(np.uint8)
+    shown = composite(tile, np.array([[0.0, 255.0]] * 3), channels)
+    np.testing.assert_allclose(shown, np.moveaxis(tile, 0, -1) / 255, atol=1e-6)
+    order = [2, 0, 1]
+    others = [channels[i] for i in order]
+    again = composite(tile[order], np.array([[0.0, 255.0]] * 3), others)
+    np.testing.assert_allclose(again, shown)
+
+
 @pytest.mark.parametrize(("width", "bar"), [(120, 20), (60, 20), (59, 10), (4, 1), (2.9, 0.5)])
 def test_scale_bars_are_round(width: float, bar: float) -> None:
     assert bar_length_um(width) == pytest.approx(bar)

@@ -10,11 +10,13 @@ from typer.testing import CliRunner
 
 from factories import write_study
 from object_store import BUCKET, ObjectStore
+from target_stores import write_targets
 from tile_stores import copy_tiles
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.app import app
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
+from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
@@ -77,6 +79,17 @@ def test_what_is_published(store: ObjectStore, study: Study, place: str) -> None
     published = TileStore(f"{done.place}/tiles/cells.json")
     assert published.tile_ids[3] == "tile3"
     np.testing.assert_array_equal(published.read(0, N_TILES), tiles())
+
+
+def test_masks_are_published_with_their_tiles(study: Study, place: str) -> None:
+    masks = tiles()[:, 0].astype(np.uint32)
+    ids = [f"tile{i}" for i in range(N_TILES)]
+    write_targets(study.paths.targets("cells"), masks, ids=ids)
+    done = publish(study, place, 4)
+    assert verify_published(done.place).stores == 2
+    published = TargetStore(f"{done.place}/targets/cells.json")
+    rows = np.array([30, 2, 3])
+    np.testing.assert_array_equal(published.read(rows), masks[rows])
 
 
 def test_again_nothing_is_sent_but_what_has_changed(study: Study, place: str) -> None:

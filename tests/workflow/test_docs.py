@@ -33,6 +33,8 @@ PAGES = [
     "results.md",
     "given-features.md",
     "known-biology.md",
+    "compare-masks.md",
+    "segment.md",
     "label-by-hand.md",
     "fine-tune.md",
     "look-after-a-study.md",

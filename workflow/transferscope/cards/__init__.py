@@ -31,6 +31,7 @@ from transferscope.cards.fetch import (
     HpaFetch,
     OpenCellFetch,
 )
+from transferscope.cards.masks import MaskSettings
 from transferscope.cards.network import Normalization, Output, Slot
 from transferscope.cards.train import HeldOut, TrainCard
 from transferscope.config.names import Name
@@ -50,6 +51,7 @@ __all__ = [
     "HpaFetch",
     "HubCard",
     "LayoutName",
+    "MaskSettings",
     "Name",
     "NetworkCard",
     "Normalization",

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from transferscope.cards.cells import CellSettings
 from transferscope.cards.fetch import FetchSettings, HpaFetch
+from transferscope.cards.masks import MaskSettings
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import ChannelName, CollectionName, Name
 from transferscope.runtime.fingerprint import fingerprint
@@ -31,7 +32,7 @@ IMAGE_KEYS = (
 # Keys of a card of images that mean nothing for a table, and the other way round.
 ABOUT_IMAGES = (
     *IMAGE_KEYS,
-    *("sheet", "roots", "location", "fetch", "published", "cells", "duplicates"),
+    *("sheet", "roots", "location", "fetch", "published", "cells", "masks", "duplicates"),
 )
 ABOUT_TABLES = ("table", "columns", "features")
 # The set of features of a table whose card names none.
@@ -61,9 +62,14 @@ class ScreenSettings(Model):
 class SimulateSettings(Model):
     """How the built-in simulator makes the raw fields of a demo dataset."""
 
-    domain: Literal["opencell", "hpa"] = Field(description="Dataset whose images are simulated.")
-    n_groups: int = Field(64, ge=12, description="Number of proteins.")
-    fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein.")
+    domain: Literal["opencell", "hpa", "glands", "glands-other-lab"] = Field(
+        description=(
+            "What is simulated: fluorescence of tagged proteins (opencell, hpa), or stained glands "
+            "with masks, of two labs."
+        )
+    )
+    n_groups: int = Field(64, ge=12, description="Number of proteins, or of specimens.")
+    fovs_per_group: int = Field(4, ge=1, description="Fields of view per protein or specimen.")
     fov_size: int = Field(128, ge=64, description="Side of a field in px.")
     seed: int = Field(0, ge=0, description="Seed of the whole dataset.")
     screen: ScreenSettings | None = Field(
@@ -82,10 +88,17 @@ class SimulateSettings(Model):
         return self.n_groups * self.fovs_per_group + controls
 
     @model_validator(mode="after")
-    def _enough_plates(self) -> SimulateSettings:
+    def _screen_fits(self) -> SimulateSettings:
+        if self.screen is not None and self.domain not in ("opencell", "hpa"):
+            raise ValueError("screen: only of cells, by domain opencell or hpa")
         if self.screen is not None and self.screen.n_plates % self.fovs_per_group:
             raise ValueError("screen.n_plates: give a multiple of fovs_per_group")
         return self
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks are written, too."""
+        return self.domain.startswith("glands")
 
 
 class TileSettings(Model):
@@ -232,6 +245,14 @@ class DatasetCard(Model):
         None,
         description="Cut each field into single cells, one tile per cell. Null: tiles show fields.",
     )
+    masks: MaskSettings | None = Field(
+        None,
+        description=(
+            "What the values in the masks of the sheet's column `mask` mean, which segmentation "
+            "learns and is scored on. Null: the dataset has no masks, or only those that `cells` "
+            "are cut from."
+        ),
+    )
     duplicates: Literal["stop", "warn"] = Field(
         "stop",
         description=(
@@ -314,6 +335,8 @@ class DatasetCard(Model):
             raise ValueError("tiles.pixel_size_um needs pixel_size_um, to know the scale")
         if self.cells is not None:
             self._check_cells(self.cells)
+        if self.masks is not None:
+            self._check_masks()
         return self
 
     def _check_table(self) -> None:
@@ -341,6 +364,14 @@ class DatasetCard(Model):
         if unknown := [name for name in method.named_channels if name not in self.channels]:
             known = ", ".join(self.channels)
             raise ValueError(f"cells.segmentation names {unknown}, not among channels: {known}")
+
+    def _check_masks(self) -> None:
+        if self.cells is not None:
+            raise ValueError("masks: of whole fields, not of `cells`: use a card without them")
+        if self.sheet is None and self.simulate is None:
+            raise ValueError("masks needs a `sheet` with the column `mask`")
+        if self.simulate is not None and not self.simulate.has_masks:
+            raise ValueError("masks: the simulator writes those of glands only: take it out")
 
     @property
     def feature_sets(self) -> list[str]:

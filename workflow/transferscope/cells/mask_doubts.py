@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from transferscope.cells.segmentation.segmented import SegmentedField
-from transferscope.runtime.arrays import Integers, Labels
+from transferscope.runtime.arrays import Indices, Integers, Labels
 
 # Pieces of a cell that count, as a share of its largest one: smaller ones are specks.
 PIECE = 0.05
@@ -22,16 +21,18 @@ FEWEST_CELLS = 10
 MOST = 0.5
 
 
-def mask_doubts(segmented: SegmentedField) -> list[str]:
+def mask_doubts(segmented: SegmentedField, noun: str = "cells") -> list[str]:
     """Return what is odd about the cells of a mask, each with its numbers.
 
     Parameters
     ----------
     segmented
         The cells, with the numbers that they have in the mask.
+    noun
+        What they are called.
     """
     doubts = (_single_pixels, _background, _nuclei_elsewhere, _pieces, _holes)
-    return [text for doubt in doubts for text in doubt(segmented)]
+    return [text for doubt in doubts for text in doubt(segmented, noun)]
 
 
 def _areas(segmented: SegmentedField) -> Integers:
@@ -39,16 +40,16 @@ def _areas(segmented: SegmentedField) -> Integers:
     return np.bincount(segmented.cells.ravel(), minlength=segmented.count + 1)[1:]
 
 
-def _single_pixels(segmented: SegmentedField) -> Iterator[str]:
+def _single_pixels(segmented: SegmentedField, noun: str) -> Iterator[str]:
     single = int((_areas(segmented) == 1).sum())
     if segmented.count >= FEWEST_CELLS and single > MOST * segmented.count:
         yield (
-            f"{single:,} of {segmented.count:,} cells are a single pixel: the mask may be an "
+            f"{single:,} of {segmented.count:,} {noun} are a single pixel: the mask may be an "
             "image, or scaled with interpolation"
         )
 
 
-def _background(segmented: SegmentedField) -> Iterator[str]:
+def _background(segmented: SegmentedField, _: str) -> Iterator[str]:
     """Say that one cell of many covers most of the field."""
     areas = _areas(segmented)
     if segmented.count >= FEWEST_CELLS and areas.max() > MOST * segmented.cells.size:
@@ -59,70 +60,74 @@ def _background(segmented: SegmentedField) -> Iterator[str]:
         )
 
 
-def _nuclei_elsewhere(segmented: SegmentedField) -> Iterator[str]:
+def _nuclei_elsewhere(segmented: SegmentedField, noun: str) -> Iterator[str]:
     if segmented.nuclei is None or not segmented.nuclei.any():
         return
     inside = float((segmented.cells[segmented.nuclei] > 0).mean())
     if inside < MOST:
-        yield f"only {inside:.0%} of the nuclei lie in cells: are both masks of this field?"
+        yield f"only {inside:.0%} of the nuclei lie in {noun}: are both masks of this field?"
 
 
-def _pieces(segmented: SegmentedField) -> Iterator[str]:
+def _pieces(segmented: SegmentedField, noun: str) -> Iterator[str]:
     from skimage.measure import label
 
     pieces, count = label(segmented.cells, connectivity=2, return_num=True)
     if count == segmented.count:
         return
-    owner = np.zeros(count + 1, np.int64)
-    owner[pieces.ravel()] = segmented.cells.ravel()
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    boxes = ndimage.find_objects(pieces)
-    width = float(np.sqrt(np.median(areas[1:])))
-    of_cell = _grouped(owner)
-    apart = {}
-    for cell, own in of_cell.items():
-        largest = max(own, key=lambda piece: int(areas[piece]))
-        own = [p for p in own if areas[p] >= max(2, PIECE * areas[largest])]
-        gap = max((_gap(boxes[largest - 1], boxes[p - 1]) for p in own), default=0)
-        if gap > FAR * width:
-            apart[cell] = len(own), gap
-    if not apart:
+    # Of each piece: its cell, area and box. Of noise there are as many as pixels.
+    order = np.argsort(pieces, axis=None, kind="stable")
+    start = np.searchsorted(pieces.ravel()[order], np.arange(1, count + 1))
+    cell = segmented.cells.ravel()[order[start]].astype(np.int64)
+    areas = np.diff(start, append=pieces.size)
+    boxes = [_ends(place, start) for place in np.divmod(order, pieces.shape[1])]
+    largest = np.zeros(segmented.count + 1, np.int64)
+    by_area = np.lexsort((-np.arange(count), areas))
+    largest[cell[by_area]] = by_area
+    counted = areas >= np.maximum(2, PIECE * areas[largest[cell]])
+    gaps = np.zeros(count, np.int64)
+    for low, high in boxes:
+        beside = np.maximum(low - high[largest[cell]], low[largest[cell]] - high)
+        gaps = np.maximum(gaps, beside)
+    gap = np.zeros(segmented.count + 1, np.int64)
+    np.maximum.at(gap, cell[counted], gaps[counted])
+    width = float(np.sqrt(np.median(areas)))
+    apart = gap > FAR * width
+    if not apart.any():
         return
-    cell, (n, gap) = max(apart.items(), key=lambda item: item[1][1])
+    worst = int(gap.argmax())
+    n = int((counted & (cell == worst)).sum())
     text = (
-        f"{len(apart):,} of {segmented.count:,} cells are in pieces far apart (number "
-        f"{segmented.numbers[cell - 1]}: {n} pieces, up to {gap} px apart)"
+        f"{apart.sum():,} of {segmented.count:,} {noun} are in pieces far apart (number "
+        f"{segmented.numbers[worst - 1]}: {n} pieces, up to {gap[worst]} px apart)"
     )
-    if len(apart) > MOST * segmented.count or int(segmented.numbers.max()) == 255:
+    if apart.sum() > MOST * segmented.count or int(segmented.numbers.max()) == 255:
         text += ": are its numbers classes, or cut to 8 bits?"
     yield text
 
 
-def _grouped(owner: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return cell -> its pieces, of cells with several."""
-    counts = np.bincount(owner[1:])
-    several = set(np.flatnonzero(counts > 1).tolist()) - {0}
-    found: dict[int, list[int]] = {cell: [] for cell in several}
-    for piece, cell in enumerate(owner.tolist()):
-        if cell in several and piece:
-            found[cell].append(piece)
-    return found
+def _ends(places: Integers, start: Indices) -> tuple[Integers, Integers]:
+    """Return the first place of each piece along an axis, and the one after its last.
+
+    Parameters
+    ----------
+    places
+        Places of the pixels along the axis, piece by piece.
+    start
+        Where each piece begins.
+    """
+    used = places[start[0] :]
+    own = start - start[0]
+    return np.minimum.reduceat(used, own), np.maximum.reduceat(used, own) + 1
 
 
-def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> int:
-    """Return the distance in px between two boxes, along the axis in which it is larger."""
-    both = zip(one, other, strict=True)
-    return int(max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in both))
-
-
-def _holes(segmented: SegmentedField) -> Iterator[str]:
+def _holes(segmented: SegmentedField, noun: str) -> Iterator[str]:
     holes = hole_areas(segmented.cells, segmented.count)
     share = holes / np.maximum(1, holes + _areas(segmented))
     odd = np.flatnonzero(share >= HOLES)
     if len(odd):
         worst = int(odd[share[odd].argmax()])
         yield (
-            f"{len(odd):,} of {segmented.count:,} cells have holes (number "
+            f"{len(odd):,} of {segmented.count:,} {noun} have holes (number "
             f"{segmented.numbers[worst]}: {share[worst]:.0%} of it)"
         )
 

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from transferscope.cells.field import decode
 from transferscope.cells.measures import knows_nuclei
+from transferscope.cells.outlines import outlines
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
-from transferscope.runtime.arrays import Mask, Pixels
+from transferscope.runtime.arrays import Pixels
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.tiles.contact_sheets import (
@@ -77,23 +78,6 @@ def draw_overlays(
             figures.append(path)
             bar.update()
     return figures
-
-
-def outlines(labels: Pixels) -> Mask:
-    """Return the pixels of objects that touch a pixel of another number, or the background.
-
-    Parameters
-    ----------
-    labels
-        [H, W].
-    """
-    edge = np.zeros(labels.shape, np.bool_)
-    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return edge & (labels > 0)
 
 
 def _overlay(plan: CellPlan, folder: RecordFolder, position: int) -> tuple[Colours, str]:

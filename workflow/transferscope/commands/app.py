@@ -19,6 +19,7 @@ from transferscope.commands import (
     embed,
     given,
     label,
+    masks,
     probe,
     relate,
     results,
@@ -69,6 +70,7 @@ for steps in (data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
+app.add_typer(masks.app, name="masks")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")
 upkeep.mount(app)

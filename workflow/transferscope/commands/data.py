@@ -42,7 +42,9 @@ Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in paral
 def simulate(
     sheet: Annotated[Path, file_out("Sample sheet to write; the images are written next to it.")],
     settings: Annotated[str, Option(help="Settings of this step as JSON.")] = "",
-    domain: Annotated[str, Option(help="opencell or hpa; unless given in --settings.")] = "",
+    domain: Annotated[
+        str, Option(help="opencell, hpa, glands or glands-other-lab; unless given in --settings.")
+    ] = "",
     seed: Annotated[int, Option(help="Seed of the dataset.")] = 0,
     workers: Annotated[int, Option(min=1, max=1024, help="Processes.")] = 1,
 ) -> None:
@@ -176,6 +178,23 @@ def cells(
         bad_tiles=bad_tiles,
         workers=workers,
     )
+
+
+@app.command()
+def targets(
+    sheet: SheetIn,
+    card: CardIn,
+    tiles: ManifestIn,
+    manifest: ManifestOut,
+    counts: Annotated[
+        Path, file_out("Table to write, of what the mask of each tile shows (.csv).")
+    ],
+    workers: Workers = 2,
+) -> None:
+    """Decode the masks of a dataset, and write those of its tiles to a store."""
+    from transferscope.targets.build import make_targets
+
+    make_targets(sheet, card.card, tiles, manifest=manifest, table=counts, workers=workers)
 
 
 @app.command("contact-sheets")

@@ -201,6 +201,18 @@ def folder_argument(about: str, metavar: str) -> Any:
     return Argument(parser=_paths(folder_problem), metavar=metavar, help=about)
 
 
+def file_or_folder_argument(about: str, metavar: str) -> Any:
+    """Return an argument for a file, or a folder of files, to read."""
+
+    def check(path: Path) -> Problem | None:
+        with suppress(OSError, ValueError):  # said below
+            if path.is_dir():
+                return folder_problem(path)
+        return file_problem(path)
+
+    return Argument(parser=_paths(check), metavar=metavar, help=about)
+
+
 ManifestIn = Annotated[Path, file_in("Manifest (.json) of the store to read.")]
 ManifestOut = Annotated[Path, file_out("Manifest to write; the store is written next to it.")]
 CardIn = Annotated[Located[DatasetCard], _card(DatasetCard, "Dataset")]

@@ -21,7 +21,13 @@ from transferscope.commands.options import (
     settings_option,
     strategy_name,
 )
-from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Probe, ProbeJob
+from transferscope.config.jobs import (
+    AggregateProbe,
+    FinetuneProbe,
+    Probe,
+    ProbeJob,
+    SegmentationProbe,
+)
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -104,6 +110,30 @@ def finetune(
     data = _probe_data(store, table, splits, card, settings, compute.threads)
     tuned = Tuned(*loadable(backbone, weights, cell), mode, tiles)
     run(tuned, data, settings, compute, scores, predictions, losses)
+
+
+@app.command()
+def segment(
+    tiles: ManifestIn,
+    targets: Annotated[Path, file_in("Manifest of the target store (.json).")],
+    backbone: BackboneIn,
+    channels: Annotated[str, Option(parser=strategy_name, help="Channel strategy.")],
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: Annotated[Path, file_out("Table of the scores of each tile to write (.parquet).")],
+    settings: Annotated[SegmentationProbe, settings_option(SegmentationProbe)],
+    compute: ComputeOption,
+    weights: TrainedWeights = None,
+) -> None:
+    """Train decoders of masks on a frozen backbone on all folds, seeds and fractions, and test."""
+    from transferscope.segmentation.run import MaskFiles
+    from transferscope.segmentation.run import segment as run
+
+    files = MaskFiles(card.card.name, tiles, targets, table, splits)
+    network = loadable(backbone, weights)
+    run(*network, channels, files, settings, compute, scores, predictions)
 
 
 @app.command()

@@ -95,6 +95,9 @@ def compare(
     related: Annotated[
         list[str] | None, Option(help="A dataset whose stores were related; once per dataset.")
     ] = None,
+    segmented: Annotated[
+        bool, Option("--segmented", help="Also tell what `segment-compare` has found.")
+    ] = False,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare.study import compare as run
@@ -114,7 +117,36 @@ def compare(
     texts = paths.summary_csv, paths.summary_md
     relations = {name: paths.relations(name) for name in related or []}
     trained = {name: paths.trained(name) for name in settings.cells}
-    run(scores, predictions, settings, folder, *texts, halves, relations, trained)
+    run(
+        scores,
+        predictions,
+        settings,
+        folder,
+        *texts,
+        halves,
+        relations,
+        trained,
+        segmented=segmented,
+    )
+
+
+@app.command("segment-compare")
+def segment_compare(
+    study_folder: StudyFolder,
+    stores: StoresIn,
+    output: Outputs,
+    compared: CompareOption,
+    settings: FigureOption,
+) -> None:
+    """Compare backbones by the masks that decoders predict: tables with intervals, and a figure."""
+    from transferscope.compare.masks import compare_masks
+    from transferscope.figures.dice import draw_dice
+
+    names = [("segment", p.dataset, p.representation, p.channels) for p in stores]
+    tables = [(study_folder.scores(*n), study_folder.predictions(*n)) for n in names]
+    folder = study_folder.comparison("masks").parent
+    compare_masks(tables, compared, folder)
+    draw_dice(folder, compared, settings, output)
 
 
 @app.command()

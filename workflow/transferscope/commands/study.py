@@ -175,6 +175,9 @@ def _totals(plan: Plan, found: Estimate) -> Iterator[str]:
     yield f"Probes: at most {_hours(found.head_hours)} of one core; they run in parallel."
     if n_jobs := found.jobs.get("finetune", 0):
         yield f"Fine-tuning: at most {_hours(found.tuning_hours)}, in {n_jobs:,} jobs."
+    if n_jobs := found.jobs.get("segment", 0):
+        hours = _hours(found.segmentation_hours)
+        yield f"Decoders of masks: at most {hours} on the device, in {n_jobs:,} jobs."
     tiles, stores = size_text(found.tile_bytes), size_text(found.store_bytes)
     yield f"Disk: {tiles} of tiles and at most {stores} of embeddings."
     yield f"Results will be in {plan.paths.root}."

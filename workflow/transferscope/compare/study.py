@@ -23,6 +23,7 @@ from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
+from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
 from transferscope.compare.plateau import enough_from
@@ -107,6 +108,8 @@ def compare(
     half_paths: Sequence[Path] = (),
     relations: Mapping[str, Path] | None = None,
     trained: Mapping[str, Path] | None = None,
+    *,
+    segmented: bool = False,
 ) -> None:
     """Compare all stores of a study.
 
@@ -133,6 +136,8 @@ def compare(
         Dataset -> folder of its recall of known pairs, where that was asked for.
     trained
         Backbone -> manifest of its training, of the cells of grids.
+    segmented
+        Whether `folder` has the tables of `compare_masks`, which are told, too.
 
     Raises
     ------
@@ -197,7 +202,8 @@ def compare(
     for name, table in ({} if grids is None else grids.named()).items():
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
-    texts = describe(summary, tables, settings, recalled, grids)
+    masks = MaskTables.read(folder) if segmented else None
+    texts = describe(summary, tables, settings, recalled, grids, masks)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -17,6 +17,14 @@ from transferscope.compare.known_pairs import (
     known_pairs,
     known_pairs_in_short,
 )
+from transferscope.compare.mask_sentences import (
+    datasets_of,
+    mask_table,
+    mask_warnings,
+    masks_at_length,
+    masks_in_short,
+)
+from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.selection import CHOSEN_BY
 from transferscope.compare.tables import Store, head_of
@@ -47,6 +55,13 @@ ABOVE_FLOOR = {
     "undecided": "undecided",
 }
 SHORT_NAMES = {"image": "image (optimistic)"}
+MASKS_READ = (
+    "Dice coefficients are means over the tiles of a group, then over groups, folds and seeds, of "
+    "decoders on a frozen backbone; test groups are those that no decoder has seen. A gain is "
+    "*shown* where its p-value, corrected (Holm) for all pairs and numbers of groups of a decoder, "
+    "is below the level; up to a number of groups means there and at all smaller ones. The "
+    "interval of that number repeats the rule in every draw of groups and trainings."
+)
 # The summary stays on one page: with more datasets it has their table and warnings only.
 DATASETS_IN_SENTENCES = 3
 STORES_NAMED = 6
@@ -75,6 +90,7 @@ def describe(
     settings: CompareSettings,
     recalled: Mapping[str, KnownPairTables],
     grids: GridTables | None = None,
+    masks: MaskTables | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -91,6 +107,8 @@ def describe(
         Recall of known pairs by dataset, where it was asked for.
     grids
         Curves over the grids of the study, if it has any.
+    masks
+        What decoders segment, where that was asked for.
     """
     datasets = sorted(summary["dataset"].unique())
     found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
@@ -98,9 +116,23 @@ def describe(
     at_length = _recalled(recalled, known_pairs)
     in_short += _grown(datasets, grids, settings, grids_in_short)
     at_length += _grown(datasets, grids, settings, grids_at_length)
+    warned: dict[str, list[str]] = {}
+    if masks is not None:
+        for name in datasets_of(masks):
+            in_short += _section(name, masks_in_short(name, masks, settings))
+            at_length += _section(name, masks_at_length(name, masks, settings))
+            at_length += ["", *mask_table(name, masks), "", MASKS_READ]
+        for name, warning in mask_warnings(masks):
+            warned.setdefault(name, []).append(warning)
     return Texts(
-        _summary(found, settings, in_short), _details(found, summary, tables, settings, at_length)
+        _summary(found, settings, in_short, warned),
+        _details(found, summary, tables, settings, at_length),
     )
+
+
+def _section(dataset: str, sentences_of: Iterable[str]) -> list[str]:
+    """Return a section on the segmentation of a dataset."""
+    return ["", f"## {quoted(dataset)}, segmentation", "", *_bullets(sentences_of)]
 
 
 def _recalled(
@@ -131,7 +163,10 @@ def _grown(
 
 
 def _summary(
-    found: Mapping[str, Evidence | None], settings: CompareSettings, recalled: Sequence[str]
+    found: Mapping[str, Evidence | None],
+    settings: CompareSettings,
+    recalled: Sequence[str],
+    warned: Mapping[str, Sequence[str]],
 ) -> str:
     known = [evidence for evidence in found.values() if evidence]
     parts = ["# What the comparison shows", "", *_in_short(known)]
@@ -144,7 +179,7 @@ def _summary(
                     parts += ["", *_bullets(_of_scheme_in_short(scheme)), ""]
     # Sections end with an empty line here, and begin with one in the details.
     parts += [*recalled[1:], ""] if recalled else []
-    parts += ["## Warnings", "", *_bullets(_warnings(found) or ["None."]), ""]
+    parts += ["## Warnings", "", *_bullets(_warnings(found, warned) or ["None."]), ""]
     return "\n".join([*parts, "## How to read it", "", _how_to_read_in_short(settings)]) + "\n"
 
 
@@ -223,13 +258,16 @@ def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
         yield from sentences.gap_of_the_highest(known.all)
 
 
-def _warnings(found: Mapping[str, Evidence | None]) -> list[str]:
+def _warnings(
+    found: Mapping[str, Evidence | None], further: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Return each warning once, after the names of the datasets that it is about."""
     about: dict[str, list[str]] = {}
     for name, evidence in found.items():
         warnings = ["Only the floor was run, so that there is nothing to compare."]
         if evidence is not None:
             warnings = [*sentences.warnings(evidence), *evidence.seen]
+        warnings += further.get(name, [])
         for warning in warnings:
             about.setdefault(warning, []).append(quoted(name))
     return [f"{', '.join(names)}: {warning}" for warning, names in about.items()]

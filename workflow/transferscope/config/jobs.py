@@ -20,6 +20,7 @@ from transferscope.config.probes import (
     SplitSettings,
 )
 from transferscope.config.results import CompareSettings
+from transferscope.config.segmentation import SegmentationSettings
 from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
 
 
@@ -91,6 +92,14 @@ class FinetuneProbe(Probe):
 
     settings: FinetuneSettings = FinetuneSettings()
     heads: HeadSettings = HeadSettings()
+
+
+class SegmentationProbe(Model):
+    """Settings of the step `transferscope segment`, except the compute settings."""
+
+    settings: SegmentationSettings = SegmentationSettings()
+    fractions: list[Fraction] = SplitSettings().fractions
+    leakage: LeakageByName | Leakage = Leakage()
 
 
 class TrainingSource(Model):

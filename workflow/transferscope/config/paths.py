@@ -58,6 +58,14 @@ class StudyPaths:
         """Table of the fields that were skipped, and why."""
         return self.root / "tiles" / f"{dataset}.skipped.tsv"
 
+    def targets(self, dataset: str = "{dataset}") -> Path:
+        """Manifest of a target store, the masks of the tiles; see `store_of` for the store."""
+        return self.root / "targets" / f"{dataset}.json"
+
+    def target_table(self, dataset: str = "{dataset}") -> Path:
+        """Table of what the mask of each tile shows."""
+        return self.root / "targets" / f"{dataset}.tiles.csv"
+
     def plausibility(self, dataset: str = "{dataset}") -> Path:
         """Table of the plausibility of each field's segmentation, for a cell dataset."""
         return self.root / "cells" / f"{dataset}.plausibility.csv"

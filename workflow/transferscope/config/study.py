@@ -25,6 +25,7 @@ from transferscope.config.probes import (
 from transferscope.config.relations import StudyRelations
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
+from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
 
 
@@ -107,6 +108,13 @@ class StudyConfig(Model):
     aggregate: AggregateSettings = AggregateSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     relations: StudyRelations = StudyRelations()
+    segmentation: SegmentationSettings | None = Field(
+        None,
+        description=(
+            "Decoders that segment the datasets with masks, on frozen backbones. Null: none; {}: "
+            "the defaults. See docs/segment.md."
+        ),
+    )
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -164,4 +172,24 @@ class StudyConfig(Model):
                 if value not in values:
                     shown = ", ".join(map(str, values))
                     raise ValueError(f"finetune.{key}: {value} is not among the study's: {shown}")
+        return self
+
+    @model_validator(mode="after")
+    def _segmentation_is_divided(self) -> StudyConfig:
+        """Check that segmentation asks for divisions that the study makes."""
+        if self.segmentation is None:
+            return self
+        if SCHEME not in self.splits.schemes:
+            raise ValueError(f"segmentation: needs {SCHEME} among splits.schemes")
+        known: dict[str, list[Any]] = {
+            "fractions": self.splits.fractions,
+            "seeds": self.splits.seeds,
+        }
+        for key, values in known.items():
+            for value in getattr(self.segmentation, key) or []:
+                if value not in values:
+                    shown = ", ".join(map(str, values))
+                    raise ValueError(
+                        f"segmentation.{key}: {value} is not among the study's: {shown}"
+                    )
         return self

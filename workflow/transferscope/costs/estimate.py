@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from transferscope.costs.fields import Fields
 from transferscope.costs.needs import FLOAT_BYTES
@@ -16,7 +17,8 @@ from transferscope.costs.network_costs import (
     training_operations,
 )
 from transferscope.costs.rates import Rates
-from transferscope.costs.sizes import Sizes, find_cost
+from transferscope.costs.segmenting import decoder_operations, map_values
+from transferscope.costs.sizes import UNKNOWN_COST, Sizes, find_cost
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
@@ -80,6 +82,8 @@ class Estimate:
         Hours on the device of all trainings, one after the other.
     tuning_hours
         Hours on the device of all fine-tuning, at most.
+    segmentation_hours
+        Hours on the device of all decoders of masks, at most.
     """
 
     jobs: dict[str, int]
@@ -90,6 +94,7 @@ class Estimate:
     rates: Rates
     training_hours: float = 0.0
     tuning_hours: float = 0.0
+    segmentation_hours: float = 0.0
 
     @property
     def device_hours(self) -> float:
@@ -139,6 +144,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         downloads=_downloads(study, fields, sizes),
         head_hours=_probe_hours(study, sizes, rates),
         tuning_hours=_tuning_hours(study, embed),
+        segmentation_hours=_segmentation_hours(study, sizes, rates),
         rates=rates,
         training_hours=_training_hours(study, sizes, rates),
     )
@@ -212,3 +218,18 @@ def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
     return sum(
         passes * hours_of[p.dataset, p.backbone, p.stored_channels] for p in study.fine_tuned()
     )
+
+
+def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
+    """Return the hours of all decoders of masks, with the maps that they read."""
+    settings, operations = study.config.segmentation, 0.0
+    if settings is None:
+        return operations
+    for p in study.segmented():
+        found, passes = sizes.cost(p.dataset, p.backbone, p.channels)
+        cost, n_tiles = found or UNKNOWN_COST, sizes.fields(p.dataset).n_tiles
+        card: Any = sizes.card(p.backbone)
+        values = map_values(passes * cost.width, card.input_size)
+        operations += n_tiles * passes * cost.operations
+        operations += decoder_operations(settings, study.config.splits, n_tiles, values)
+    return operations / rates.embedding / 3600

@@ -133,7 +133,8 @@ def _given(n_rows: int) -> Fields:
 def _simulated(card: DatasetCard, settings: SimulateSettings) -> Fields:
     n_fields = settings.n_fovs
     side = settings.fov_size
-    return _tiled(card, n_fields, (side, side), SIMULATED_BYTES_PER_PIXEL, "simulated")
+    bytes_per_pixel = 1 if settings.has_masks else SIMULATED_BYTES_PER_PIXEL
+    return _tiled(card, n_fields, (side, side), bytes_per_pixel, "simulated")
 
 
 def _published(card: DatasetCard, manifest: str) -> Fields:

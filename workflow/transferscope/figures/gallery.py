@@ -225,7 +225,7 @@ def _draw(
             show_tile(cell, store, limits, int(neighbour))
             _frame(cell, bool(is_right), _classes(tiles, neighbour))
     if pixel_size := store.attributes.get("pixel_size_um"):
-        add_scale_bar(grid[0, 0], float(pixel_size), store.array.shape[-1])
+        add_scale_bar(grid[0, 0], float(pixel_size), store)
     grid[0, 0].set_title("Tile", fontsize=8.5, fontweight="bold")
     grid[0, 2].set_title("Nearest first", fontsize=8.5, fontweight="bold")
     share = float(shown.right.mean())
@@ -254,6 +254,9 @@ _COLOUR_NAMES = {
     (0.0, 0.45, 1.0): "blue",
     (1.0, 0.8, 0.0): "yellow",
     (0.9, 0.35, 0.7): "purple",
+    (1.0, 0.0, 0.0): "red",
+    (0.0, 1.0, 0.0): "green",
+    (0.0, 0.0, 1.0): "blue",
 }
 
 

@@ -60,6 +60,7 @@ class TileInput:
         self.passes = [p for p in assignment.passes if channel in (None, p.channel)]
         self.averages = strategy == MEAN
         self.device = device
+        self.input_size = card.input_size
         self._intensity_range = intensity_range
         n_inputs = assignment.n_inputs
         normalization = normalization_for(assignment, card.normalization)

@@ -149,7 +149,7 @@ def initial_layers(
     return weights, biases
 
 
-class _AdamW:
+class StackedAdamW:
     """AdamW on parameters of many heads [H, ...], from which heads can be removed.
 
     Uses the functional form, because `torch.optim.AdamW` imports the compiler, which takes seconds.
@@ -233,7 +233,7 @@ class _Training:
         weights, biases = initial_layers(heads, widths, kind, device)
         self.weights, self.biases = weights, biases
         self.best = HeadBatch(scalers, [w.clone() for w in weights], [b.clone() for b in biases])
-        self.optimizer = _AdamW([*weights, *biases], settings.weight_decay)
+        self.optimizer = StackedAdamW([*weights, *biases], settings.weight_decay)
         self.best_loss = torch.full((len(heads),), torch.inf, device=device)
         self.best_epoch = torch.zeros(len(heads), dtype=torch.int64, device=device)
         self.positions = torch.arange(len(heads), device=device)

@@ -1,8 +1,8 @@
-"""Masks of a field's cells: header checks before a run, and reading them as integers [H, W]."""
+"""Masks of fields: header checks before a run, and reading them as integers [H, W]."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -47,18 +47,41 @@ def check_mask_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
     return [
         Problem(f"{sheet.path}, row {row}, column {column}", *fault)
         for column in mask_columns(sheet, card)
-        for row, *fault in _faults(sheet, column)
+        for row, *fault in _faults(sheet, column, needed=True)
     ]
 
 
-def _faults(sheet: SampleSheet, column: str) -> Iterator[tuple[int, str, str]]:
+def check_target_cells(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
+    """Return what is wrong with the masks to learn from, without opening any file.
+
+    Parameters
+    ----------
+    sheet
+        A sheet that has passed `read_sheet`.
+    card
+        A dataset with `masks`. Some fields may have none.
+    """
+    fix = 'Add the column "mask" with the path of each mask, or take `masks` out of the card.'
+    if CELL_MASK not in sheet.table:
+        what = 'the column "mask" is missing, but the card has `masks`'
+        return [Problem(str(sheet.path), what, fix)]
+    if not sheet.table[CELL_MASK].any():
+        return [Problem(f"{sheet.path}, column {CELL_MASK}", "names no mask in any row", fix)]
+    return [
+        Problem(f"{sheet.path}, row {row}, column {CELL_MASK}", *fault)
+        for row, *fault in _faults(sheet, CELL_MASK, needed=False)
+    ]
+
+
+def _faults(sheet: SampleSheet, column: str, *, needed: bool) -> Iterator[tuple[int, str, str]]:
     """Yield row, problem and fix of rows without a mask, and of one mask for two fields."""
     place = sheet.places.identity
     images = {place(cell) for name in sheet.file_columns for cell in sheet.table[name]}
     first: dict[tuple[int, int] | None, int] = {}
     for row, cell in cells_of(sheet.table, column):
         if not cell:
-            yield row, "is empty", "Name the mask, or remove the row."
+            if needed:
+                yield row, "is empty", "Name the mask, or remove the row."
         elif place(cell) in images:
             what = f'"{cell}" is a raw image of this sheet, not a mask'
             yield row, what, "Name the mask of the field."
@@ -68,21 +91,25 @@ def _faults(sheet: SampleSheet, column: str) -> Iterator[tuple[int, str, str]]:
 
 
 def check_masks(
-    sheet: SampleSheet, card: DatasetCard, position: int, shape: tuple[int, int]
+    sheet: SampleSheet, columns: Sequence[str], position: int, shape: tuple[int, int]
 ) -> list[Problem]:
     """Return what the headers of a field's masks show to be wrong.
 
     Parameters
     ----------
-    sheet, card
+    sheet
         The dataset.
+    columns
+        Columns of the masks; a cell that is empty is passed over.
     position
         Position of the field in the sheet, from 0.
     shape
         Height and width of the field in px.
     """
     problems: list[Problem] = []
-    for column in mask_columns(sheet, card):
+    for column in columns:
+        if not sheet.table[column].iloc[position]:
+            continue
         try:
             _checked_header(mask_file(sheet, position, column), shape)
         except UserError as error:
@@ -90,21 +117,23 @@ def check_masks(
     return problems
 
 
-def check_all_masks(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
+def check_all_masks(sheet: SampleSheet, card: DatasetCard, columns: Sequence[str]) -> list[Problem]:
     """Return what the headers of all masks show to be wrong; fields that are bad are passed over.
 
     Parameters
     ----------
     sheet, card
-        A dataset that has passed `check_mask_cells`.
+        A dataset that has passed `check_mask_cells`, or `check_target_cells`.
+    columns
+        Columns of the masks.
     """
-    if not mask_columns(sheet, card):
+    if not columns:
         return []
     found = [
         problem
         for position, header in scan_headers(sheet, card, range(len(sheet)))
         if isinstance(header, FieldHeader)
-        for problem in check_masks(sheet, card, position, header.shape)
+        for problem in check_masks(sheet, columns, position, header.shape)
     ]
     return first_problems(found, str(sheet.path), "masks have problems")
 
@@ -137,7 +166,7 @@ def read_mask(path: RawFile, shape: tuple[int, int]) -> Pixels:
     header = _checked_header(in_memory(path), shape)
     mask = read_pixels(header).reshape(shape)
     if mask.dtype.kind == "i" and mask.min() < 0:
-        raise problem_with(path, "holds negative values", "Number cells from 1, with 0 elsewhere.")
+        raise problem_with(path, "holds negative values", "Number them from 1, with 0 elsewhere.")
     if header.inverted and len(np.unique(mask)) <= TWO_VALUES:
         what = "says that 0 is white (MinIsWhite): its cells may be either of its two values"
         raise problem_with(path, what, "Save it with black as 0, and cells in white.")

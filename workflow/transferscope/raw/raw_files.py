@@ -25,10 +25,15 @@ def raw_digest(sheet: SampleSheet, more_columns: Sequence[str] = ()) -> str:
     more_columns
         Further columns that name files, such as masks.
     """
-    cells = sheet.table[[*sheet.file_columns, *more_columns]].to_numpy().ravel()
+    return files_digest(sheet, [*sheet.file_columns, *more_columns])
+
+
+def files_digest(sheet: SampleSheet, columns: Sequence[str]) -> str:
+    """Return the same over the files of some columns; cells may be empty."""
+    cells = sheet.table[list(columns)].to_numpy().ravel()
     folder = str(sheet.path.parent)
     places = sheet.places
-    return fingerprint([_stamp(places, folder, cell) for cell in cells])
+    return fingerprint([_stamp(places, folder, cell) if cell else "" for cell in cells])
 
 
 def _stamp(places: Places, folder: str, cell: str) -> tuple[str, int, int | str]:

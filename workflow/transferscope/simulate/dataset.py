@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,10 @@ from transferscope.runtime.worker_processes import process_pool
 
 from .domains import DOMAINS, Domain
 from .fov import fov_name, simulate_fov
+from .histology import Specimen, draw_specimens, image_name, simulate_glands
+from .labs import LABS, Lab
 from .proteins import Protein, draw_proteins
-from .screen import Screen, Well, draw_wells
+from .screen import Screen, draw_wells
 
 SHEET = "samples.tsv"
 IMAGES, MASKS = "images", "masks"
@@ -34,20 +37,98 @@ class ImpossibleSettingError(ValueError):
     """A number that is out of bounds."""
 
 
-@dataclass(frozen=True)
-class _Job:
-    """All FOVs of one group: large enough a piece to be worth sending to a process.
+# What the cells of a FOV look like, its number in its group, and further cells of its row.
+Fov = tuple[Protein, int, dict[str, str]]
 
-    `fovs` holds, for each, what its cells look like, its number, and further cells of its row.
-    """
+
+class _Job(Protocol):
+    """All FOVs of one group: large enough a piece to be worth sending to a process."""
+
+    def write(self) -> int:
+        """Simulate and write them; return their number."""
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+
+
+@dataclass(frozen=True)
+class _ProteinJob:
+    """The FOVs of one protein, or of one gene of a screen."""
 
     domain: Domain
-    fovs: list[tuple[Protein, int, dict[str, str]]]
+    fovs: list[Fov]
     fov_size: int
     seed: int
     output: Path
     masks: bool
     screened: float | None
+
+    def write(self) -> int:
+        """Simulate and write them; return their number."""
+        for protein, index, _ in self.fovs:
+            image, mask = simulate_fov(
+                self.domain, protein, index, self.fov_size, self.seed, self.screened
+            )
+            name = fov_name(protein, index)
+            paths = _image_paths(self.domain, name)
+            planes = [image] if len(paths) == 1 else list(image)
+            images = dict(zip(paths.values(), planes, strict=True))
+            if self.masks:
+                images[_mask_path(name)] = mask
+            for path, plane in images.items():
+                _write_tiff(self.output / path, plane, self.domain.optics.pixel_size_um)
+        return len(self.fovs)
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+        for protein, index, more in self.fovs:
+            name = fov_name(protein, index)
+            mask = {"mask": _mask_path(name)} if self.masks else {}
+            yield {
+                "tile_id": name,
+                **_image_paths(self.domain, name),
+                "group": protein.name,
+                "labels": ";".join(protein.labels),
+                "batch": protein.batch,
+                "fov": name,
+                **more,
+                **mask,
+            }
+
+
+@dataclass(frozen=True)
+class _SpecimenJob:
+    """The stained images of one specimen, with the masks of their glands."""
+
+    lab: Lab
+    specimen: Specimen
+    n_fovs: int
+    fov_size: int
+    seed: int
+    output: Path
+
+    def write(self) -> int:
+        """Simulate and write them; return their number."""
+        for index in range(self.n_fovs):
+            image, mask = simulate_glands(self.lab, self.specimen, index, self.fov_size, self.seed)
+            name = image_name(self.specimen, index)
+            for path, pixels in ((_image_path(name), image), (_mask_path(name), mask)):
+                _write_tiff(self.output / path, pixels, self.lab.pixel_size_um)
+        return self.n_fovs
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """Yield their rows of the sheet."""
+        for index in range(self.n_fovs):
+            name = image_name(self.specimen, index)
+            yield {
+                "tile_id": name,
+                "path": _image_path(name),
+                "group": self.specimen.name,
+                "labels": self.specimen.grade,
+                "batch": self.specimen.batch,
+                "fov": name,
+                "mask": _mask_path(name),
+            }
 
 
 def simulate_dataset(
@@ -71,13 +152,14 @@ def simulate_dataset(
     Parameters
     ----------
     domain
-        ``opencell`` (one two-channel file per FOV) or ``hpa`` (four one-channel files per FOV).
+        ``opencell`` (one two-channel file per FOV), ``hpa`` (four one-channel files per FOV),
+        ``glands`` or ``glands-other-lab`` (one RGB file and one mask per image).
     output
         Folder for the files; made where it is missing.
     n_groups
-        Number of proteins; the domain's default where None.
+        Number of proteins, or specimens; the domain's default where None.
     fovs_per_group
-        FOVs of each protein; the domain's default where None.
+        FOVs of each; the domain's default where None.
     fov_size
         Edge of a FOV in pixels; the domain's default where None.
     seed
@@ -86,12 +168,13 @@ def simulate_dataset(
         Processes; all available cores where None, and no extra process where 1. More than one are
         spawned, so a script calls this under ``if __name__ == "__main__"``.
     masks
-        Whether to write the instance masks of the cells, too, and their ``mask`` column.
+        Whether to write the instance masks of the cells, too, and their ``mask`` column. Those of
+        glands are always written.
     progress
         Called as ``progress(done, total)``, in FOVs, in this process.
     screen
-        Make a perturbation screen: groups are genes, each on ``fovs_per_group`` of its plates, and
-        the wells of controls are one more group.
+        Make a perturbation screen of cells: groups are genes, each on ``fovs_per_group`` of its
+        plates, and the wells of controls are one more group.
 
     Returns
     -------
@@ -113,26 +196,26 @@ def simulate_dataset(
     _check("fov_size", edge, SMALLEST_FOV, LARGEST_FOV)
     _check("seed", seed, 0, 2**63 - 1)
     _check("workers", workers, 1, 1024)
-    groups: list[list[tuple[Protein, int, dict[str, str]]]]
-    if screen is None:
-        proteins = draw_proteins(chosen, n_groups, seed)
-        groups = [[(protein, index, {}) for index in range(n_fovs)] for protein in proteins]
-    else:
-        groups = _groups_of(draw_wells(chosen, screen, n_groups, n_fovs, seed))
     output = Path(output)
+    jobs: Sequence[_Job]
+    if isinstance(chosen, Lab):
+        specimens = draw_specimens(chosen, n_groups, seed)
+        jobs = [_SpecimenJob(chosen, each, n_fovs, edge, seed, output) for each in specimens]
+    else:
+        groups = _groups(chosen, n_groups, n_fovs, seed, screen)
+        effects = None if screen is None else screen.plate_effects
+        jobs = [_ProteinJob(chosen, fovs, edge, seed, output, masks, effects) for fovs in groups]
     make_folder(output / IMAGES)
-    if masks:
+    if masks or isinstance(chosen, Lab):
         make_folder(output / MASKS)
     sheet = output / SHEET
     sheet.unlink(missing_ok=True)  # from here on the folder is incomplete, and says so
-    screened = None if screen is None else screen.plate_effects
-    jobs = [_Job(chosen, fovs, edge, seed, output, masks, screened) for fovs in groups]
-    done, total = 0, sum(map(len, groups))
+    done, controls = 0, 0 if screen is None else screen.controls_per_plate * screen.n_plates
     for n_written in _run(jobs, workers):
         done += n_written
         if progress is not None:
-            progress(done, total)
-    rows = [row for job in jobs for row in _rows(job)]
+            progress(done, n_groups * n_fovs + controls)
+    rows = [row for job in jobs for row in job.rows()]
     with replacing(sheet) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     return sheet
@@ -145,10 +228,24 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _domain(name: str) -> Domain:
-    if name not in DOMAINS:
-        raise ValueError(f"unknown domain {name!r}: choose one of {', '.join(DOMAINS)}")
-    return DOMAINS[name]
+def _domain(name: str) -> Domain | Lab:
+    known: dict[str, Domain | Lab] = {**DOMAINS, **LABS}
+    if name not in known:
+        raise ValueError(f"unknown domain {name!r}: choose one of {', '.join(known)}")
+    return known[name]
+
+
+def _groups(
+    domain: Domain, n_groups: int, n_fovs: int, seed: int, screen: Screen | None
+) -> list[list[Fov]]:
+    """Return the FOVs of each protein; of a screen, those of each gene and of the controls."""
+    if screen is None:
+        proteins = draw_proteins(domain, n_groups, seed)
+        return [[(protein, index, {}) for index in range(n_fovs)] for protein in proteins]
+    found: dict[str, list[Fov]] = {}
+    for well in draw_wells(domain, screen, n_groups, n_fovs, seed):
+        found.setdefault(well.name, []).append((well.cells, well.index, well.columns))
+    return list(found.values())
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
@@ -156,21 +253,13 @@ def _check(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value}: set it to a whole number from {low} to {high}")
 
 
-def _groups_of(wells: list[Well]) -> list[list[tuple[Protein, int, dict[str, str]]]]:
-    """Return the wells of each gene, and of the controls."""
-    found: dict[str, list[tuple[Protein, int, dict[str, str]]]] = {}
-    for well in wells:
-        found.setdefault(well.name, []).append((well.cells, well.index, well.columns))
-    return list(found.values())
-
-
-def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[int]:
     """Do the jobs, yielding the number of FOVs of each that is done."""
     if min(workers, len(jobs)) == 1:
-        yield from map(_write_group, jobs)
+        yield from map(_write, jobs)
         return
     with process_pool(min(workers, len(jobs))) as pool:
-        futures = [pool.submit(_write_group, job) for job in jobs]
+        futures = [pool.submit(_write, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -178,61 +267,41 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
             pool.shutdown(cancel_futures=True)
 
 
-def _write_group(job: _Job) -> int:
-    """Simulate and write all FOVs of one group; return their number."""
-    for protein, index, _ in job.fovs:
-        image, mask = simulate_fov(job.domain, protein, index, job.fov_size, job.seed, job.screened)
-        name = fov_name(protein, index)
-        paths = _image_paths(job.domain, name)
-        planes = [image] if len(paths) == 1 else list(image)
-        images = dict(zip(paths.values(), planes, strict=True))
-        if job.masks:
-            images[_mask_path(name)] = mask
-        for path, plane in images.items():
-            _write_tiff(job.output / path, plane, job.domain.optics.pixel_size_um)
-    return len(job.fovs)
+def _write(job: _Job) -> int:
+    return job.write()
 
 
 def _image_paths(domain: Domain, name: str) -> dict[str, str]:
     """Return the files of a FOV by the sheet's column, relative to the sheet."""
     if not domain.suffixes:
-        return {"path": f"{IMAGES}/{name}.tif"}
+        return {"path": _image_path(name)}
     pairs = zip(domain.channels, domain.suffixes, strict=True)
     return {f"path_{channel}": f"{IMAGES}/{name}_{suffix}.tif" for channel, suffix in pairs}
+
+
+def _image_path(name: str) -> str:
+    return f"{IMAGES}/{name}.tif"
 
 
 def _mask_path(name: str) -> str:
     return f"{MASKS}/{name}_mask.tif"
 
 
-def _rows(job: _Job) -> Iterator[dict[str, str]]:
-    """Yield the sheet's rows for one group."""
-    for protein, index, more in job.fovs:
-        name = fov_name(protein, index)
-        mask = {"mask": _mask_path(name)} if job.masks else {}
-        yield {
-            "tile_id": name,
-            **_image_paths(job.domain, name),
-            "group": protein.name,
-            "labels": ";".join(protein.labels),
-            "batch": protein.batch,
-            "fov": name,
-            **more,
-            **mask,
-        }
+def _write_tiff(path: Path, image: npt.NDArray[Any], pixel_size_um: float) -> None:
+    """Write a TIFF in place at once; it holds the pixel size and no time of day.
 
-
-def _write_tiff(path: Path, image: npt.NDArray[np.uint16], pixel_size_um: float) -> None:
-    """Write a TIFF in place at once; it holds the pixel size and no time of day."""
+    An image in three samples, last, is red, green and blue.
+    """
+    is_rgb = image.dtype == np.uint8
     per_cm = UM_PER_CM / pixel_size_um
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
             image,
-            photometric="minisblack",
+            photometric="rgb" if is_rgb else "minisblack",
             compression="zlib",
             resolution=(per_cm, per_cm),
             resolutionunit="CENTIMETER",
-            metadata={"axes": "CYX" if image.ndim == 3 else "YX"},
+            metadata={"axes": "YXS" if is_rgb else "CYX" if image.ndim == 3 else "YX"},
             software=False,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transferscope import cells, tiles
+from transferscope import cells, targets, tiles
 from transferscope.cards import DatasetCard
 from transferscope.config.paths import StudyPaths
 from transferscope.costs.needs import IMAGES_MB, MIB, Need, table_mb
@@ -22,6 +23,10 @@ from transferscope.tiles.published import published_digest
 CELLPOSE_MB = 6_000
 # Raw bytes of a field that a worker holds: as read, in floating point, resampled, measured.
 FIELD_COPIES, CELL_COPIES = 6, 12
+# The same of a mask, of which each copy has 32 bit: as read, as targets, resampled, cut.
+MASK_COPIES, MASK_BYTES = 5, 4
+# Bytes per pixel in which the objects of a mask are looked at for doubts.
+DOUBT_BYTES = 100
 # Fields from an object store that wait in memory for a worker.
 FETCHED_FIELDS = FIELDS_AHEAD + ITEMS_AHEAD
 # Seconds per byte of raw pixels, some ten times of what was measured on local disks.
@@ -277,6 +282,50 @@ class Cells(Tiles):
         return fingerprint([super().depends(wildcards), overlays])
 
 
+class Targets(Tiles):
+    """Decode masks once, into a store in the order of the tiles."""
+
+    name = "targets"
+    version = targets.VERSION
+    options = ("sheet", "card", "tiles", "manifest", "counts", "workers=threads")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_dataset(self.study.with_targets)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tiles": self.paths.tiles(), "given": self.given_sheet}
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.targets(), "counts": self.paths.target_table()}
+
+    def params(self) -> dict[str, Any]:
+        return {"sheet": self.sheet, "card": self.dataset_card, "depends": self.depends}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of decoding: a few copies of a mask per worker, and those that wait."""
+        found = self.sizes.fields(wildcards.dataset)
+        mask_bytes = MASK_BYTES * math.prod(found.field_shape)
+        memory = IMAGES_MB + (MASK_COPIES * self.threads + ITEMS_AHEAD) * mask_bytes / MIB
+        looked_at = math.prod(min(side, targets.LOOKED_AT) for side in found.field_shape)
+        memory += self.threads * DOUBT_BYTES * looked_at / MIB
+        seconds = DECODE_SECONDS * mask_bytes * found.n_fields
+        return Need.of(memory + table_mb(found.n_tiles, base=0), seconds)
+
+    def companions(self, job: Job) -> list[Path]:
+        return [self.paths.targets(job["dataset"]).with_suffix(".blocks")]
+
+    def made_again(self, job: Job) -> list[Path]:
+        # Images that were drawn stay: their tiles are made from them, too.
+        return self.files_of(job)
+
+    def depends(self, wildcards: Wildcards) -> str:
+        """Return a digest of what the targets depend on in addition to the tiles."""
+        card = self._card(wildcards.dataset)
+        meant = card.masks.model_dump(mode="json") if card.masks is not None else None
+        files = self.study.mask_digest(card.name) if card.sheet is not None else ""
+        return fingerprint([meant, files])
+
+
 class Published(_DatasetStep):
     """Take tiles that were published."""
 
@@ -394,6 +443,7 @@ STEPS: tuple[type[Step], ...] = (
     Fetch,
     Tiles,
     Cells,
+    Targets,
     Published,
     Relabel,
     ContactSheets,

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
-from transferscope.steps import data, embed, given, probe, relate, results
+from transferscope.steps import data, embed, given, probe, relate, results, segment
 from transferscope.steps.step import Step
 from transferscope.study.run_command import run_command
 from transferscope.study.study import Study
@@ -37,7 +37,8 @@ class Plan:
         kinds = [*data.STEPS, *given.STEPS, *embed.STEPS]
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
-        steps += [kind(study, sizes) for kind in (*probe.STEPS, *relate.STEPS, *results.STEPS)]
+        last = (*probe.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
+        steps += [kind(study, sizes) for kind in last]
         steps += results.figure_steps(study, sizes)
         return {step.name: step for step in steps if step.planned}
 

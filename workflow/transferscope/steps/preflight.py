@@ -31,7 +31,13 @@ from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
 from transferscope.raw.file_checks import check_files
-from transferscope.raw.masks import check_all_masks, check_mask_cells
+from transferscope.raw.masks import (
+    CELL_MASK,
+    check_all_masks,
+    check_mask_cells,
+    check_target_cells,
+    mask_columns,
+)
 from transferscope.raw.names import (
     class_problems,
     collisions,
@@ -108,6 +114,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
             problems += _check_given(study, located, scored=scored)
         elif located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
+            problems += _check_targets(study, located, passed)
         elif located.card.published is not None:
             problems += _check_published(study, located, scored=scored)
         else:
@@ -255,8 +262,24 @@ def _check_dataset(
     problems += passed.once(digest, lambda: check_files(sheet, located.card, MAX_FILES_OPENED))
     if wrong_cells:
         return problems
+    columns = mask_columns(sheet, located.card)
     digest = fingerprint(["masks", digest])
-    return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card))
+    return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card, columns))
+
+
+def _check_targets(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
+    """Check the masks that a study learns to segment, as far as headers show."""
+    name, card = located.card.name, located.card
+    if name not in study.with_targets:
+        return []
+    try:
+        sheet = study.sheet(name)
+    except UserError:  # reported elsewhere
+        return []
+    if problems := check_target_cells(sheet, card):
+        return problems
+    digest = fingerprint(["targets", study.raw_digest(name), study.mask_digest(name)])
+    return passed.once(digest, lambda: check_all_masks(sheet, card, [CELL_MASK]))
 
 
 def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:

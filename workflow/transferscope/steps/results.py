@@ -16,7 +16,9 @@ from transferscope.costs.sizes import Sizes
 from transferscope.figures.registry import FIGURES, ComparisonFigure
 from transferscope.probes.registry import wanted_probes
 from transferscope.probes.variants import scored_at_levels
+from transferscope.segmentation.table_names import MASK_TABLES
 from transferscope.steps.probe import tuned_heads
+from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.study.study import Study
 
@@ -88,7 +90,7 @@ class Compare(_Comparison):
             )
         }
         cells = [self.paths.trained(name) for name in self.study.cells]
-        given = {"recalled": recalled, "cells": cells}
+        given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
@@ -165,7 +167,54 @@ class Compare(_Comparison):
         if heads := tuned_heads(self.study):
             words += ["--tuned", nested(self.study.fine_tuned())]
             words += [text for head in heads for text in ("--tuned-head", head)]
-        return words + [text for name in self.related() for text in ("--related", name)]
+        words += [text for name in self.related() for text in ("--related", name)]
+        return words + ["--segmented"] * bool(mask_tables(self))
+
+
+class SegmentCompare(_Comparison):
+    """Compare backbones by the masks that decoders predict."""
+
+    name = "segment_compare"
+    options = (
+        "study_folder=folder",
+        "stores",
+        "compared",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.segmented() else []
+
+    def inputs(self) -> dict[str, Any]:
+        stores = [
+            (SEGMENT, p.dataset, p.representation, p.channels) for p in self.study.segmented()
+        ]
+        return {
+            "scores": [self.paths.scores(*store) for store in stores],
+            "predictions": [self.paths.predictions(*store) for store in stores],
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        figure = figure_files(self, "dice", "dice", "Segmentation", figure="dice")
+        return {"tables": mask_tables(self), **figure}
+
+    def companions(self, job: Job) -> list[Path]:
+        return [path.with_suffix(".csv") for path in mask_tables(self)]
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "folder": self.paths.root,
+            "stores": nested(self.study.segmented()),
+            "compared": self.config.compare.model_dump_json(),
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+
+def mask_tables(step: Step) -> list[Path]:
+    """Return the tables of the comparison of masks; none of a study that does not segment."""
+    return [step.paths.comparison(name) for name in MASK_TABLES if step.study.segmented()]
 
 
 class Aggregation(_Comparison):
@@ -475,6 +524,7 @@ def nested(probed: Iterable[Probed]) -> str:
 
 
 STEPS: tuple[type[Step], ...] = (
+    SegmentCompare,
     Compare,
     Aggregation,
     EmbeddingMaps,

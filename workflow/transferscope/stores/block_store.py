@@ -45,6 +45,8 @@ from transferscope.stores.file_sums import (
 from transferscope.stores.manifest import (
     EMBEDDINGS_FORMAT,
     FORMAT_VERSION,
+    TARGETS_FORMAT,
+    TILED_FORMATS,
     TILES_FORMAT,
     Manifest,
     digest_of_ids,
@@ -68,6 +70,7 @@ TILE_SUM_BYTES = SHA256_BYTES + END_BYTES
 # Names of the dimensions of the main array, as xarray needs them.
 DIMENSIONS = {
     TILES_FORMAT: ("tile", "channel", "y", "x"),
+    TARGETS_FORMAT: ("tile", "y", "x"),
     EMBEDDINGS_FORMAT: ("tile", "column"),
 }
 BLOCK_DIMENSIONS = {
@@ -189,7 +192,7 @@ class BlockStore:
         UserError
             If a newer version has written it.
         """
-        parts = [TILE_SUMS] if format == TILES_FORMAT else []
+        parts = [TILE_SUMS] if format in TILED_FORMATS else []
         parts += ["source"] if recipe is not None else []
         final = {
             **attributes,
@@ -535,7 +538,7 @@ def _layout(
 ) -> dict[str, Any]:
     """Return how the main array is divided and encoded: see docs/store-format.md."""
     sum_ = Crc32cCodec()
-    if format == TILES_FORMAT:
+    if format in TILED_FORMATS:
         codec = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
         chunks, shards = (1, *shape[1:]), (block_rows, *shape[1:])
         return {"chunks": chunks, "shards": shards, "compressors": [codec, sum_]}
@@ -591,6 +594,12 @@ def attributes_of(place: Path | str) -> dict[str, Any]:
         return {}
 
 
+def main_array(store: Path) -> str:
+    """Return the name of the array of a store that holds its rows."""
+    name: str = attributes_of(store)[PARTS][0]
+    return name
+
+
 def blocks_done(path: Path) -> tuple[int, int] | None:
     """Return the number of finished blocks and of all blocks; None if the path is no store."""
     try:
@@ -612,6 +621,8 @@ def _labels(attributes: Mapping[str, Any]) -> dict[str, tuple[str, list[str]]]:
     """Return name -> dimension and names along it, of the channels or of the columns."""
     if attributes["format"] == TILES_FORMAT:
         return {"channel": ("channel", list(attributes.get("channels", [])))}
+    if attributes["format"] == TARGETS_FORMAT:
+        return {}
     columns = attributes.get("columns", [])
     widths = [c["stop"] - c["start"] for c in columns]
     return {

@@ -42,7 +42,10 @@ def folder_during_conversion(store: Path, kind: str) -> Path:
 FORMAT_VERSION = 2
 UPDATE = "Update transferscope."
 TILES_FORMAT = "transferscope.tiles"
+TARGETS_FORMAT = "transferscope.targets"
 EMBEDDINGS_FORMAT = "transferscope.embeddings"
+# One row is one chunk; the chunks of a block are in one file.
+TILED_FORMATS = (TILES_FORMAT, TARGETS_FORMAT)
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
@@ -57,7 +60,7 @@ class Manifest:
     Parameters
     ----------
     format
-        `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
+        `TILES_FORMAT`, `TARGETS_FORMAT` or `EMBEDDINGS_FORMAT`.
     fingerprint
         sha256 of everything that the content depends on.
     shape
@@ -65,8 +68,8 @@ class Manifest:
     ids_sha256
         `digest_of_ids` of the tile ids.
     content_sha256
-        Identity of the values, whatever files they are in: of a tile store, sha256 of the tiles'
-        sha256; of an embedding store, sha256 of its data files' sha256.
+        Identity of the values, whatever files they are in: of a tile or target store, sha256 of
+        the tiles' sha256; of an embedding store, sha256 of its data files' sha256.
     version
         Version of the store's layout.
     digests_sha256
@@ -114,7 +117,7 @@ class Manifest:
         path
             The file, or the URL of a published one.
         expected_format
-            `TILES_FORMAT` or `EMBEDDINGS_FORMAT`.
+            `TILES_FORMAT`, `TARGETS_FORMAT` or `EMBEDDINGS_FORMAT`.
 
         Raises
         ------

@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.runtime.arrays import Floats32, Values
-from transferscope.stores.block_store import TILE_SUM_BYTES, keys_of_block
-from transferscope.stores.chunk_files import DamagedChunkError, Shard, plain_chunk
 from transferscope.stores.file_sums import SHA256_BYTES
 from transferscope.stores.manifest import TILES_FORMAT
-from transferscope.stores.reader import StoreReader
+from transferscope.stores.row_store import RowStore
 from transferscope.stores.version_1 import TileSums
 from transferscope.transport.whole_blocks import WholeBlocks
 
 
-class TileStore(StoreReader):
+class TileStore(RowStore):
     """A finished tile store: raw tiles [N, C, H, W].
 
     Parameters
@@ -37,7 +35,6 @@ class TileStore(StoreReader):
 
     def __init__(self, manifest: Path | str) -> None:
         super().__init__(manifest)
-        self._sums_read: dict[int, Values] = {}
         verified = self._old_sums is None
         self._blocks = WholeBlocks(self.values, self.block, self.block_rows, len(self), verified)
 
@@ -104,29 +101,6 @@ class TileStore(StoreReader):
             of_blocks = np.concatenate([self._sums(block) for block in blocks])
             sums = of_blocks[start - base : stop - base, :SHA256_BYTES]
         return hashlib.sha256(sums.tobytes()).digest()
-
-    def _sums(self, block: int) -> Values:
-        """Return the sha256 of each tile of a block and the last bytes of its chunk."""
-        if block not in self._sums_read:
-            first, last = self._rows_of(block)
-            name, expected = list(self._files_of(block).items())[-1]
-            shape = self.block_rows, TILE_SUM_BYTES
-            try:
-                content = self._content(name)
-                # What comes from elsewhere is held against its sha256, and not its end alone.
-                if self.is_remote and not expected.fits(content):
-                    raise DamagedChunkError(0)
-                found = plain_chunk(content, expected, np.dtype("u1"), shape)
-            except (DamagedChunkError, FileNotFoundError):
-                raise self.damaged_block(block) from None
-            self._sums_read[block] = found[: last - first]
-        return self._sums_read[block]
-
-    def _decode(self, block: int, first: int, columns: slice, out: Values) -> None:
-        (name,) = keys_of_block(self.array, block)
-        ends = self._sums(block)[first : first + len(out), SHA256_BYTES:]
-        with Shard.opened(Path(self.path) / name, self.block_rows) as shard:
-            shard.read(first, first + len(out), ends, out)
 
     @cached_property
     def _old_tile_sums(self) -> TileSums:

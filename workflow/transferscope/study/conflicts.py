@@ -32,6 +32,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_unknown_fields(study, where),
         *_not_trainable(study, where),
         *_too_few_classes(study),
+        *_nothing_to_segment(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -115,6 +116,18 @@ def _not_trainable(study: Study, where: str) -> Iterator[Problem]:
         if not card.is_network:
             what = f"{card.name} has no trainable weights"
             yield Problem(place, what, "Remove it from the list.")
+
+
+def _nothing_to_segment(study: Study, where: str) -> Iterator[Problem]:
+    if study.config.segmentation is None or not study.datasets:
+        return
+    if not study.with_targets:
+        what = f"none of the datasets says what masks mean: {', '.join(study.datasets)}"
+        fix = "Add `masks:` to a dataset card, or take `segmentation:` out of the study."
+        yield Problem(f"{where}, key segmentation", what, fix)
+    elif study.backbones and not any(b.card.is_network for b in study.backbones.values()):
+        what = f"none of the backbones is a network: {', '.join(study.backbones)}"
+        yield Problem(f"{where}, key segmentation", what, "Add a backbone that is one.")
 
 
 def _too_few_classes(study: Study) -> Iterator[Problem]:

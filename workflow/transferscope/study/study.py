@@ -19,8 +19,8 @@ from transferscope.config.probed import Probed, backbone_of, corrected_name
 from transferscope.config.study import StudyConfig
 from transferscope.errors import UserError
 from transferscope.given.rows import GivenRows, read_given
-from transferscope.raw.masks import mask_columns
-from transferscope.raw.raw_files import raw_digest
+from transferscope.raw.masks import CELL_MASK, mask_columns
+from transferscope.raw.raw_files import files_digest, raw_digest
 from transferscope.raw.sheets import SampleSheet, read_sheet
 
 
@@ -146,6 +146,13 @@ class Study:
         pairs = [{cells, fields} for cells, fields in self.config.aggregate.fields.items()]
         return {dataset}.union(*(pair for pair in pairs if dataset in pair))
 
+    @cached_property
+    def with_targets(self) -> list[str]:
+        """The datasets of `datasets` whose masks become targets: of a study that segments."""
+        if self.config.segmentation is None:
+            return []
+        return [name for name, located in self.datasets.items() if located.card.masks is not None]
+
     def sheet_of(self, dataset: str) -> Path:
         """Return the path of a dataset's sample sheet: the user's, or that of generated data."""
         located = self.all_datasets[dataset]
@@ -195,6 +202,17 @@ class Study:
             self._digests[dataset] = raw_digest(sheet, columns)
         return self._digests[dataset]
 
+    def mask_digest(self, dataset: str) -> str:
+        """Return a digest of the masks of a dataset with a sheet, that changes with the files.
+
+        Raises
+        ------
+        UserError
+            With every problem of the sheet.
+        """
+        sheet = self.sheet(dataset)
+        return files_digest(sheet, [CELL_MASK] if CELL_MASK in sheet.table else [])
+
     @cached_property
     def _sheets(self) -> dict[str, SampleSheet]:
         return {}
@@ -240,6 +258,15 @@ class Study:
             if probed.representation in self.tuned_representations and probed.channels in served:
                 chosen.append(probed)
         return chosen
+
+    def segmented(self) -> list[Probed]:
+        """Return what decoders are trained on: networks, once each, on datasets with masks."""
+        found: dict[tuple[str, str, str], Probed] = {}
+        for p in self.embedded():
+            if p.dataset in self.with_targets and self.backbones[p.backbone].card.is_network:
+                # All outputs of a backbone are read from the same maps.
+                found[p.dataset, p.backbone, p.channels] = Probed(p.dataset, p.backbone, p.channels)
+        return list(found.values())
 
     def strategies(self, representation: str, dataset: str) -> tuple[list[str], dict[str, str]]:
         """Return the strategies of a representation on a dataset, and why others are impossible."""

@@ -2,14 +2,15 @@
 
 Colours can be told apart with every common colour vision: nucleus blue, protein yellow, a third
 channel reddish purple, after Okabe and Ito (Wong, Nature Methods 8, 441, 2011). Further channels
-are not drawn. All tiles of a dataset are scaled alike, so that brightness can be compared.
+are not drawn. Red, green and blue of a colour image are drawn as they are. All tiles of a dataset
+are scaled alike, so that brightness can be compared.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ SAMPLED_TILES = 64
 DRAWN_PERCENTILES = (0.5, 99.8)
 BLUE, YELLOW, PURPLE = (0.0, 0.45, 1.0), (1.0, 0.8, 0.0), (0.9, 0.35, 0.7)
 PREFERRED_COLOURS = {"nucleus": BLUE, "protein": YELLOW}
+TRUE_COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 Colour = tuple[float, float, float]  # red, green and blue, 0 to 1
 BAR_STEPS = (1, 2, 5)
 UNLABELLED = "unlabelled"
@@ -139,10 +141,17 @@ def drawn_channels(channels: list[str]) -> dict[str, Colour]:
     """Return the colour of each channel that is drawn; a single channel is grey."""
     if len(channels) == 1:
         return {channels[0]: (1.0, 1.0, 1.0)}
+    if in_true_colours(channels):
+        return dict(TRUE_COLOURS)
     chosen = {name: PREFERRED_COLOURS[name] for name in channels if name in PREFERRED_COLOURS}
     free = [c for c in (YELLOW, BLUE, PURPLE) if c not in chosen.values()]
     others = [name for name in channels if name not in chosen]
     return {**chosen, **dict(zip(others, free, strict=False))}
+
+
+def in_true_colours(channels: Sequence[str]) -> bool:
+    """Return whether channels are those of a colour image, such as a stained section."""
+    return set(TRUE_COLOURS) <= set(channels)
 
 
 def bar_length_um(width_um: float) -> float:
@@ -166,8 +175,11 @@ def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     store
         The tiles.
     card
-        The dataset, whose `intensity_range` counts where it names a channel.
+        The dataset, whose `intensity_range` counts where it names a channel. A colour image
+        without one is scaled to its type: percentiles would change the colours.
     """
+    if in_true_colours(store.channels):
+        return store.intensity_range.astype(np.float64)
     rows = np.linspace(0, len(store) - 1, min(SAMPLED_TILES, len(store))).astype(int)
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
@@ -191,7 +203,7 @@ def _draw(name: str, table: pd.DataFrame, store: TileStore, limits: Floats) -> F
         cell.imshow(shown, interpolation="nearest")
         cell.set_title(str(table["group"].iloc[position])[:24], fontsize=6, pad=2)
     if pixel_size := store.attributes.get("pixel_size_um"):
-        add_scale_bar(axes[0], float(pixel_size), store.array.shape[-1])
+        add_scale_bar(axes[0], float(pixel_size), store)
     groups = table["group"].nunique()
     top = 1 - 0.5 / figure.get_figheight()
     figure.suptitle(f"{name}: {len(table)} tiles, {groups} groups", fontsize=10, y=0.995)
@@ -211,14 +223,17 @@ def shrunk(tile: Pixels) -> Pixels:
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
 
 
-def add_scale_bar(axes: Any, pixel_size_um: float, width_px: int) -> None:
+def add_scale_bar(axes: Any, pixel_size_um: float, store: TileStore) -> None:
     """Draw a scale bar of a round length into an axes that shows a tile."""
+    width_px = store.tile_size[1]
+    # Fluorescence is dark between cells, a stained section is bright.
+    colour = "black" if in_true_colours(store.channels) else "white"
     length_um = bar_length_um(pixel_size_um * width_px)
     share = length_um / (pixel_size_um * width_px)
-    line = {"color": "white", "linewidth": 2, "solid_capstyle": "butt"}
+    line = {"color": colour, "linewidth": 2, "solid_capstyle": "butt"}
     axes.plot([0.05, 0.05 + share], [0.05, 0.05], transform=axes.transAxes, **line)
     at = (0.05 + share / 2, 0.08)
-    text = {"color": "white", "fontsize": 6, "ha": "center", "va": "bottom"}
+    text = {"color": colour, "fontsize": 6, "ha": "center", "va": "bottom"}
     axes.text(*at, f"{length_um:g} µm", transform=axes.transAxes, **text)
 
 

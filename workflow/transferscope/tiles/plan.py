@@ -14,7 +14,7 @@ from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import Uniformity, scan_headers
 from transferscope.raw.images import FieldHeader
-from transferscope.raw.masks import check_masks
+from transferscope.raw.masks import check_masks, mask_columns
 from transferscope.raw.sheets import SampleSheet
 from transferscope.tiles.blocks import Skipped
 from transferscope.tiles.tiling import TilePlace, plan_tiles
@@ -143,12 +143,13 @@ def good_headers(
         At the end, where headers are bad (unless skipped), fields differ in type or size, or none
         is left.
     """
+    columns = mask_columns(sheet, card) if masks else []
     problems: list[Problem] = []
     uniformity = Uniformity(sheet, card)
     for position, header in scan_headers(sheet, card, range(len(sheet))):
         if isinstance(header, list):
             found = header
-        elif not (found := check_masks(sheet, card, position, header.shape) if masks else []):
+        elif not (found := check_masks(sheet, columns, position, header.shape)):
             uniformity.add(position, header)
             yield position, header
             continue

@@ -44,6 +44,11 @@ def intensity_range(card: DatasetCard, dtype: np.dtype[Any]) -> list[list[float]
     ]
 
 
+def rows_per_block(tile_bytes: int, n_tiles: int) -> int:
+    """Return how many tiles of a size are written at a time."""
+    return int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, n_tiles)))
+
+
 def open_tile_store(
     manifest: Path,
     card: DatasetCard,
@@ -73,8 +78,7 @@ def open_tile_store(
     made_from
         Digest of what the tiles are made from.
     """
-    tile_bytes = int(np.prod(tile_shape)) * dtype.itemsize
-    block_rows = int(np.clip(BLOCK_BYTES // tile_bytes, 1, min(MOST_BLOCK_ROWS, len(ids))))
+    block_rows = rows_per_block(int(np.prod(tile_shape)) * dtype.itemsize, len(ids))
     path = store_of(manifest)
     if attributes_of(path).get("fingerprint") == made_from:
         convert_folder(path, ARRAY)

@@ -107,6 +107,32 @@ def resample(field: Pixels, shape: tuple[int, int]) -> Pixels:
     return np.asarray(resized[0].round().clamp(0, top).numpy(), field.dtype)
 
 
+def nearest(plane: Pixels, shape: tuple[int, int]) -> Pixels:
+    """Resample a mask to another size: each pixel takes the value of the nearest one.
+
+    Numbers of objects and classes have no averages. The centres of pixels lie as in `resample`.
+
+    Parameters
+    ----------
+    plane
+        [H, W], of any type.
+    shape
+        Height and width to give it.
+
+    Returns
+    -------
+    ndarray
+        [*shape], in the type of the mask.
+    """
+    if plane.shape == shape:
+        return plane
+    y, x = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
+        for new, old in zip(shape, plane.shape, strict=True)
+    )
+    return np.asarray(plane[y[:, None], x])
+
+
 def limit_torch_threads() -> None:
     """Let each worker resample on one core; torch would take all cores for each."""
     import torch

@@ -11,6 +11,7 @@ from transferscope.config.probed import CORRECTED_BY, UNCORRECTED, Probed
 from transferscope.steps.plan import Plan
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import StoreReader
+from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
 
 
@@ -31,6 +32,8 @@ def differences(
     for manifest, reader in readers.items():
         if isinstance(reader, TileStore):
             expected = _of_tiles(manifest, reader, plan)
+        elif isinstance(reader, TargetStore):
+            expected = _of_targets(manifest, readers.get(paths.tiles(manifest.stem)), plan)
         else:
             tiles = readers.get(paths.tiles(manifest.parents[1].name))
             expected = _of_embeddings(manifest, tiles, plan)
@@ -51,6 +54,17 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
     datasets = plan.study.all_datasets if plan is not None else {}
     if manifest.stem in datasets:
         expected["channels"] = datasets[manifest.stem].card.channels
+    return expected
+
+
+def _of_targets(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
+    expected: dict[str, Any] = {"dataset": manifest.stem}
+    if tiles is not None:
+        expected["tiles_sha256"] = tiles.content_sha256
+    datasets = plan.study.all_datasets if plan is not None else {}
+    masks = datasets[manifest.stem].card.masks if manifest.stem in datasets else None
+    if masks is not None:
+        expected |= {"kind": masks.kind, "classes": list(masks.names)}
     return expected
 
 

@@ -8,11 +8,13 @@ from pathlib import Path, PurePosixPath
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import store_of
 from transferscope.stores.reader import StoreReader
+from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
 
 # Pattern of the manifests in a study's folder -> what reads their stores.
 READERS: dict[str, type[StoreReader]] = {
     "tiles/*.json": TileStore,
+    "targets/*.json": TargetStore,
     "embeddings/*/*/*.json": EmbeddingStore,
 }
 

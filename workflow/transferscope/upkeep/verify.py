@@ -15,8 +15,7 @@ from transferscope.errors import Problem, UnreachableError, UserError, first_lin
 from transferscope.runtime.atomic_files import remove_durably
 from transferscope.steps.freshness import CUT_SHORT, outdated_jobs
 from transferscope.steps.plan import Plan
-from transferscope.stores.block_store import BlockStore, attributes_of
-from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.block_store import BlockStore, attributes_of, main_array
 from transferscope.stores.manifest import UPDATE, Manifest, store_of
 from transferscope.stores.parquet import read_parquet
 from transferscope.stores.reader import FINISH_CONVERSION, StoreReader
@@ -186,8 +185,7 @@ def repair(found: list[Fault]) -> list[Fault]:
             # The next run converts the store, without this block.
             (store / "done" / "c" / str(fault.block)).unlink(missing_ok=True)
         elif fault.block is not None and store.is_dir():
-            reader = TileStore if fault.file.parent.name == "tiles" else EmbeddingStore
-            BlockStore(store, reader.array_name).forget(fault.block)
+            BlockStore(store, main_array(store)).forget(fault.block)
     for fault in faults:
         # Last: without the manifest, the next run fills the blocks whose flags are missing.
         for path in (fault.file, *fault.outputs):

@@ -1,0 +1,159 @@
+"""A segmentation job: what it scores, and that test groups decide nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_masks import SIZE, squares, write_mask_job
+
+from transferscope.errors import UserError
+from transferscope.segmentation.semantic_metrics import dice, mean_over_groups
+from transferscope.segmentation.table_names import ALL_FOREGROUND, STEPS, VALIDATION_LOSS
+
+TRAINING = [VALIDATION_LOSS, STEPS]
+
+
+def dice_of(scores, head, fraction=1.0):
+    named = scores.query("metric == 'dice' and `class` == ''")
+    return named[(named["head"] == head) & (named["fraction"] == fraction)]["value"].mean()
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    images, masks = squares()
+    job = write_mask_job(tmp_path_factory.mktemp("masks"), images, masks)
+    return (*job.run(decoders=["linear", "conv"]), masks)
+
+
+def test_bright_squares_are_learned_and_floors_stand_next_to_them(learned):
+    scores, images, masks = learned
+    assert dice_of(scores, "conv") > 0.9
+    assert dice_of(scores, "linear") > dice_of(scores, ALL_FOREGROUND) + 0.1
+    floor = dice(np.ones(masks.shape, bool), masks > 0)
+    groups = np.arange(len(masks)) // 2
+    one = images.query("head == 'conv' and fraction == 1.0").sort_values("row")
+    np.testing.assert_allclose(one["floor_dice"], floor[one["row"]])
+    first = one.query("fold == 0")
+    wanted = mean_over_groups(floor[first["row"]], groups[first["row"]])
+    found = scores.query("metric == 'dice' and `class` == 'object' and fold == 0 and fraction == 1")
+    assert found[found["head"] == ALL_FOREGROUND]["value"].iloc[0] == pytest.approx(wanted)
+
+
+def test_every_tile_is_tested_once_by_each_decoder_and_fraction(learned):
+    scores, images, _ = learned
+    for _, own in images.groupby(["head", "fraction"]):
+        assert sorted(own["row"]) == list(range(24))
+    sizes = scores.groupby("fraction")["n_train_groups"].unique()
+    assert max(sizes[0.5]) < min(sizes[1.0])
+
+
+def test_scores_are_means_of_groups_of_the_tiles(learned):
+    scores, images, _ = learned
+    keys = ["head", "seed", "fold", "fraction"]
+    of_groups = images.groupby([*keys, "group"])["dice"].mean().groupby(keys).mean()
+    found = scores.query("metric == 'dice' and `class` == 'object'")
+    found = found[found["head"] != ALL_FOREGROUND].set_index(keys)["value"]
+    pd.testing.assert_series_equal(
+        found.sort_index(), of_groups.sort_index(), check_names=False, rtol=1e-12
+    )
+
+
+def test_it_gives_the_same_numbers_again_and_fewer_together(tmp_path, learned, monkeypatch):
+    job = write_mask_job(tmp_path, *squares())
+    again = job.run(decoders=["linear", "conv"])
+    for table, before in zip(again, learned[:2], strict=True):
+        pd.testing.assert_frame_equal(table, before)
+    monkeypatch.setattr("transferscope.segmentation.decoder_training.TOGETHER_BYTES", 1)
+    alone, _ = job.run(decoders=["linear", "conv"])
+    np.testing.assert_allclose(alone["value"], again[0]["value"], atol=0.02)
+
+
+def test_masks_and_images_of_test_groups_change_nothing_before_they_are_scored(tmp_path):
+    images, masks = squares()
+    scores, tiles = write_mask_job(tmp_path / "before", images, masks).run(decoders=["conv"])
+    # Planted in all tiles that the first fold tests: their masks inverted, their images of noise.
+    planted = tiles.query("fold == 0")["row"].unique()
+    other_masks, other_images = masks.copy(), images.copy()
+    other_masks[planted] = 1 - masks[planted]
+    noise = np.random.default_rng(1).integers(0, 4000, images[planted].shape)
+    other_images[planted] = noise
+    of_masks = write_mask_job(tmp_path / "masks", images, other_masks).run(decoders=["conv"])
+    of_images = write_mask_job(tmp_path / "images", other_images, masks).run(decoders=["conv"])
+    first = "fold == 0 and metric in @TRAINING"
+    before = scores.query(first)["value"].to_numpy()
+    assert len(before) == 4
+    for changed, _ in (of_masks, of_images):
+        np.testing.assert_array_equal(changed.query(first)["value"], before)
+    # What is predicted is the same, too; only what it is compared with differs.
+    was, now = (table.query("fold == 0") for table in (tiles, of_masks[1]))
+    assert (was["predicted"].to_numpy() == now["predicted"].to_numpy()).all()
+    assert now["dice"].mean() < was["dice"].mean() - 0.3
+
+
+def test_tiles_without_a_mask_are_neither_trained_on_nor_scored(tmp_path):
+    images, masks = squares()
+    masks[4:7] = np.iinfo(np.uint32).max
+    job = write_mask_job(tmp_path, images, masks, without_mask=((4, 7),))
+    scores, tiles = job.run(fractions=(1.0,), decoders=["linear"], steps=2)
+    assert sorted(tiles["row"]) == [row for row in range(24) if not 4 <= row < 7]
+    assert scores.groupby("fold")["n_test"].first().sum() == 21
+
+
+def test_unknown_pixels_are_not_scored(tmp_path):
+    images, masks = squares()
+    masks[:, :8] = np.iinfo(np.uint32).max
+    job = write_mask_job(tmp_path, images, masks)
+    _, tiles = job.run(fractions=(1.0,), decoders=["linear"], steps=2)
+    assert set(tiles["known"]) == {SIZE * (SIZE - 8)}
+    assert (tiles["true"] == (masks == 1).sum(axis=(1, 2))[tiles["row"]]).all()
+
+
+def test_classes_are_scored_one_by_one(tmp_path):
+    images, masks = squares()
+    masks[::2] *= 2
+    images[::2, 0] //= 2
+    job = write_mask_job(tmp_path, images, masks, kind="classes", classes=("gland", "stroma"))
+    scores, tiles = job.run(fractions=(1.0,), decoders=["conv"], steps=80)
+    assert set(tiles["class"]) == {"gland", "stroma"}
+    own = scores.query("head == 'conv' and metric == 'dice' and fold == 0").set_index("class")
+    both = own.loc[["gland", "stroma"], "value"]
+    assert own.loc["", "value"] == pytest.approx(both.mean())
+    assert both.min() > 0.5
+    # A class that neither mask has is not counted.
+    assert tiles["dice"].isna().any()
+
+
+def test_ids_of_objects_are_foreground_as_one(tmp_path):
+    images, masks = squares()
+    ids = masks * np.arange(1, 25, dtype=np.uint32)[:, None, None]
+    found = [
+        write_mask_job(tmp_path / kind, images, given, kind=kind)
+        .run(fractions=(1.0,), decoders=["linear"], steps=4)[0]
+        .drop(columns="dataset")
+        for kind, given in (("binary", masks), ("instances", ids))
+    ]
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_a_unet_is_left_out_where_there_is_one_map(tmp_path, caplog):
+    job = write_mask_job(tmp_path, *squares())
+    scores, _ = job.run(fractions=(1.0,), decoders=["unet", "linear"], steps=2)
+    assert set(scores["head"]) == {"linear", ALL_FOREGROUND}
+    assert "tiny: unet needs maps of several resolutions" in caplog.text
+
+
+def test_a_dataset_without_usable_masks_is_refused(tmp_path):
+    images, masks = squares()
+    job = write_mask_job(tmp_path, images, masks, without_mask=((0, 24),))
+    with pytest.raises(UserError, match="no division has tiles with a mask"):
+        job.run()
+
+
+def test_targets_of_other_tiles_are_refused(tmp_path):
+    job = write_mask_job(tmp_path, *squares())
+    images, _ = squares(1, 22)
+    other = write_mask_job(tmp_path / "other", images, squares(1, 22)[1])
+    mixed = type(job.files)("cells", job.files.tiles, other.files.targets, *(
+        (job.files.table, job.files.splits)
+    ))  # fmt: skip
+    with pytest.raises(UserError, match="is of other tiles than"):
+        type(job)(tmp_path, job.card, job.card_path, mixed).run()

@@ -1,0 +1,103 @@
+"""The steps of segmentation: opt-in, one job per backbone and strategy, checked before a run."""
+
+import json
+import shlex
+from types import SimpleNamespace
+
+import pytest
+
+from factories import STUDY, TINY_NETWORK, write_yaml
+from transferscope.config.jobs import SegmentationProbe
+from transferscope.errors import UserError
+from transferscope.steps.plan import Plan
+from transferscope.study.loading import load_study
+
+STEPS = {"targets", "segment", "segment_compare"}
+
+
+@pytest.fixture
+def study_of(tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    slots = [{"name": name} for name in ("red", "green", "blue")]
+    write_yaml(tmp_path / "tiny.yaml", {"name": "tiny", **TINY_NETWORK, "slots": slots})
+
+    def make(segmentation=None, **changes):
+        config = {
+            **STUDY,
+            "datasets": ["glands-demo"],
+            "backbones": ["tiny.yaml", "tiny.yaml@mean", "handcrafted"],
+            "splits": {**STUDY["splits"], "seeds": [0, 1]},
+            "segmentation": segmentation,
+            **changes,
+        }
+        return load_study(config, [tmp_path, repository / "resources", repository], "study.yaml")
+
+    return make
+
+
+def test_without_the_key_there_is_no_step_and_nothing_else_changes(study_of):
+    plan = Plan(study_of())
+    assert not STEPS & set(plan.steps)
+    with_it = Plan(study_of({}))
+    assert set(with_it.steps) > STEPS
+    for name, step in plan.steps.items():
+        other = with_it.steps[name]
+        assert step.planned == other.planned
+        if name != "compare":
+            assert step.parameters(step.planned[0]) == other.parameters(step.planned[0])
+    assert "--segmented" in with_it.steps["compare"].params()["more"]
+    assert "--segmented" not in plan.steps["compare"].params()["more"]
+
+
+def test_outputs_of_a_backbone_share_a_job_and_features_by_hand_have_none(study_of):
+    step = Plan(study_of({})).steps["segment"]
+    jobs = [(job["backbone"], job["channels"]) for job in step.planned]
+    assert jobs == [("tiny", "replicate"), ("tiny", "map")]
+
+
+def test_a_job_is_told_what_the_study_asks_for(study_of):
+    asked = {"decoders": ["conv"], "fractions": [1.0], "seeds": [1], "steps": 7}
+    plan = Plan(study_of(asked))
+    step = plan.steps["segment"]
+    job = step.planned[0]
+    wildcards = SimpleNamespace(**job)
+    read = {path.name for path in step.read_by(job)}
+    assert read == {"glands-demo.json", "glands-demo.tiles.parquet", "glands-demo.parquet"}
+    files = {"tiles": "t", "targets": "m", "table": "a", "splits": "s"}
+    outputs = SimpleNamespace(scores="o", predictions="p")
+    words = shlex.split(str(step.arguments(wildcards, SimpleNamespace(**files), outputs, 1)))
+    settings = words[words.index("--settings") + 1]
+    probe = SegmentationProbe.model_validate(json.loads(settings))
+    assert probe.settings.model_dump(include=set(asked)) == asked
+    assert words[words.index("--channels") + 1] == "replicate"
+    assert step.need(wildcards).mem_mb > 1000
+
+
+def test_more_decoders_take_more_time(study_of):
+    needs = []
+    for decoders in (["linear"], ["linear", "conv", "unet"]):
+        step = Plan(study_of({"decoders": decoders, "steps": 100_000})).steps["segment"]
+        needs.append(step.need(SimpleNamespace(**step.planned[0])).minutes)
+    assert needs[1] > 2 * needs[0]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "changes", "text"),
+    [
+        ({}, {"datasets": ["opencell-demo"]}, "none of the datasets says what masks mean"),
+        ({}, {"backbones": ["handcrafted"]}, "none of the backbones is a network"),
+        ({"fractions": [0.3]}, {}, "segmentation.fractions: 0.3 is not among the study's"),
+        ({"seeds": [7]}, {}, "segmentation.seeds: 7 is not among the study's"),
+        ({"decoders": []}, {}, "at least 1 item"),
+        ({"decoders": ["unetr"]}, {}, "decoders"),
+        (
+            {},
+            {"splits": {**STUDY["splits"], "schemes": ["image"]}},
+            "segmentation: needs group among splits.schemes",
+        ),
+    ],
+)
+def test_what_cannot_be_segmented_is_told_before_a_run(study_of, segmentation, changes, text):
+    with pytest.raises(UserError) as caught:
+        study_of(segmentation, **changes)
+    assert text in str(caught.value)

@@ -1,0 +1,53 @@
+"""The cost of decoders of masks, in floating-point operations."""
+
+from __future__ import annotations
+
+from transferscope.config.probes import SplitSettings
+from transferscope.config.segmentation import SCHEME, DecoderName, SegmentationSettings
+
+# Operations per value of the maps in one forward pass: `linear` multiplies each with one weight;
+# the first 3x3 convolution of `conv` has 64 features at twice the resolution; `unet` has fewer at
+# four times the resolution, of narrower maps.
+OPERATIONS: dict[DecoderName, int] = {"linear": 2, "conv": 2 * 9 * 64 * 4, "unet": 2 * 9 * 64 * 4}
+# A step costs as much as three forward passes.
+TRAINING_PASSES = 3
+# Maps of a backbone have about the features of its output, at this stride in px.
+STRIDE = 16
+
+
+def map_values(width: int, input_size: int) -> float:
+    """Return the number of values in the maps of a tile, about.
+
+    Parameters
+    ----------
+    width
+        Features of a backbone's output, over all passes.
+    input_size
+        Side of its input in px.
+    """
+    return float(width * (input_size / STRIDE) ** 2)
+
+
+def decoder_operations(
+    settings: SegmentationSettings, splits: SplitSettings, n_tiles: int, values: float
+) -> float:
+    """Return the operations of all decoders of one store, at most: early stopping is ignored.
+
+    Parameters
+    ----------
+    settings, splits
+        Of the study.
+    n_tiles
+        Tiles of the dataset.
+    values
+        From `map_values`.
+    """
+    folds = splits.folds[SCHEME]
+    total = 0.0
+    for fraction in settings.fractions or splits.fractions:
+        checks = settings.steps / settings.check_every
+        validation = splits.validation * fraction * (1 - 1 / folds) * n_tiles
+        shown = TRAINING_PASSES * settings.steps * settings.batch_size
+        total += shown + checks * validation + n_tiles / folds
+    trainings = folds * len(settings.seeds or splits.seeds)
+    return total * trainings * values * sum(OPERATIONS[name] for name in settings.decoders)

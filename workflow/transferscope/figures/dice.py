@@ -1,0 +1,118 @@
+"""Curves: how the Dice coefficient of predicted masks grows with the number of training groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transferscope.compare.masks import MaskTables
+from transferscope.compare.tables import matching
+from transferscope.compare.wording import percent
+from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.figures.curves import Looks, draw_curves, highlighted, ticks_at
+from transferscope.figures.results import with_labels
+from transferscope.figures.style import (
+    DASHES,
+    GREY,
+    PALE,
+    annotate,
+    check_outputs,
+    label_of,
+    legend_key,
+    legend_on_the_right,
+    new_grid,
+    save,
+    style,
+)
+from transferscope.segmentation.table_names import DICE
+
+FLOOR_KEY = "floor: all foreground"
+
+
+def draw_dice(
+    folder: Path, compared: CompareSettings, settings: FigureSettings, outputs: Sequence[Path]
+) -> None:
+    """Draw the curves of all datasets (rows) and decoders (columns).
+
+    Parameters
+    ----------
+    folder
+        Where `compare_masks` wrote its tables.
+    compared
+        Coverage and draws.
+    settings
+        Resolution.
+    outputs
+        Files to write, `.svg` or `.png`.
+
+    Raises
+    ------
+    UserError
+        If a table cannot be read or a format is not known.
+    """
+    check_outputs(outputs)
+    scores = MaskTables.read(folder).scores
+    shown = matching(scores, metric=DICE, **{"class": ""}).rename(columns={"value": "mean"})
+    with style():
+        save(_draw(with_labels(shown), compared), outputs, settings.dpi)
+
+
+def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
+    datasets, decoders = (sorted(shown[column].unique()) for column in ("dataset", "head"))
+    figure, grid = new_grid(
+        3.2 + 3.7 * len(decoders),
+        1.7 + 3.3 * len(datasets),
+        len(datasets),
+        len(decoders),
+        sharey="row",
+    )
+    for panels, dataset in zip(grid, datasets, strict=True):
+        own = matching(shown, dataset=dataset)
+        full = matching(own, fraction=own["fraction"].max())
+        ranked = full.sort_values("mean", ascending=False, kind="stable").drop_duplicates("store")
+        looks = highlighted(ranked)
+        for axes, decoder in zip(panels, decoders, strict=True):
+            _panel(axes, matching(own, head=decoder), looks)
+            axes.set_title(f"{label_of(dataset, 40, 1)}, {decoder}")
+        panels[0].set_ylabel("Dice coefficient (0 to 1)")
+        lowest = float(np.nanmin([*own["floor"], *own["mean"]]))
+        panels[0].set_ylim(max(0.0, lowest - 0.1), 1)
+        _legend(panels[-1], looks, len(ranked))
+    annotate(
+        figure,
+        "Masks predicted from frozen backbones, against the number of training groups",
+        "Points: means over the tiles of a group, then over groups, folds and seeds; fractions "
+        f"are nested, whole groups. Bands: {percent(compared.confidence)} intervals over groups "
+        f"and trainings ({compared.bootstrap:,} draws; at most {int(shown['n_groups'].max()):,} "
+        f"groups and {int(shown['n_trainings'].max()):,} trainings). Dashed: every pixel called "
+        "foreground.",
+    )
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
+    if rows.empty:
+        axes.set_axis_off()
+        return
+    draw_curves(axes, rows, "n_train_groups", looks)
+    axes.axhline(float(rows["floor"].mean()), color=GREY, linestyle=DASHES, linewidth=1)
+    ticks_at(axes, rows["n_train_groups"].round().tolist())
+    axes.grid()
+    axes.set_xlabel("Training groups (mean per fold)")
+
+
+def _legend(axes: Axes, looks: Looks, n_stores: int) -> None:
+    handles = [
+        legend_key(label_of(store, 30), color=colour, marker=marker)
+        for store, (colour, marker) in looks.items()
+    ]
+    if n_others := n_stores - len(looks):
+        others = f"{n_others} other {'store' if n_others == 1 else 'stores'} (no band)"
+        handles.append(legend_key(others, color=PALE))
+    handles.append(legend_key(FLOOR_KEY, color=GREY, linestyle=DASHES))
+    legend_on_the_right(axes, handles, "Stores, best first")

@@ -1,0 +1,107 @@
+"""True masks of tiles, as decoders are trained on them and scored by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from transferscope.runtime.arrays import Integers, Values
+from transferscope.stores.target_store import IGNORE, TargetStore
+
+# Tiles that are read at once.
+READ_TILES = 64
+# Shares of a pixel are kept in a byte.
+FULL = 255
+# Value of an unknown pixel of `TrueMasks.values`.
+UNKNOWN = 2**16 - 1
+
+
+@dataclass(frozen=True)
+class TrueMasks:
+    """Masks of some tiles.
+
+    Parameters
+    ----------
+    rows
+        Rows of the store, int64 [n], ascending.
+    classes
+        Names of the classes of the foreground.
+    values
+        Class of each pixel, uint16 [n, H, W]: 0 is background, `UNKNOWN` unknown.
+    shares
+        Share of each pixel of the training size that each class takes, uint8 [n, classes, s, s].
+    known
+        Share of it of which the truth is known, uint8 [n, s, s].
+    """
+
+    rows: Integers
+    classes: tuple[str, ...]
+    values: Values
+    shares: Values
+    known: Values
+
+    @classmethod
+    def read(cls, store: TargetStore, rows: Integers, size: int | None) -> TrueMasks:
+        """Read masks.
+
+        Parameters
+        ----------
+        store
+            The targets.
+        rows
+            Rows that are read, and no other, ascending.
+        size
+            Longest side at which masks are compared in training; None: that of the tiles.
+        """
+        n_classes, shape = len(store.classes), store.tile_size
+        small = _reduced(shape, size)
+        values = np.empty((len(rows), *shape), np.uint16)
+        shares = np.empty((len(rows), n_classes, *small), np.uint8)
+        known = np.empty((len(rows), *small), np.uint8)
+        for start in range(0, len(rows), READ_TILES):
+            part = slice(start, start + READ_TILES)
+            values[part] = _classes_of(store.read(rows[part]), store.kind)
+            shares[part], known[part] = _shares_of(values[part], n_classes, small)
+        return cls(rows, store.classes, values, shares, known)
+
+    @property
+    def n_out(self) -> int:
+        """Logits per pixel: of one class one, of several one more for the background."""
+        return 1 if len(self.classes) == 1 else 1 + len(self.classes)
+
+    def batch(self, rows: Integers, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return shares [..., classes, s, s] and known [..., s, s] of some rows, float32."""
+        places = np.searchsorted(self.rows, rows)
+        found = (torch.from_numpy(part[places]) for part in (self.shares, self.known))
+        shares, known = (part.to(device).float() / FULL for part in found)
+        return shares, known
+
+
+def _reduced(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
+    """Return height and width of masks in training, with the same ratio of sides."""
+    longest = max(shape)
+    if size is None or size >= longest:
+        return shape
+    height, width = (max(1, round(side * size / longest)) for side in shape)
+    return height, width
+
+
+def _classes_of(masks: Values, kind: str) -> Values:
+    """Return the class of each pixel, uint16, of masks as a target store holds them."""
+    found = masks if kind == "classes" else np.where(masks == IGNORE, masks, masks > 0)
+    return np.where(found == IGNORE, UNKNOWN, found).astype(np.uint16)
+
+
+def _shares_of(values: Values, n_classes: int, size: tuple[int, int]) -> tuple[Values, Values]:
+    known = values != UNKNOWN
+    classes = [values == n for n in range(1, n_classes + 1)]
+    stacked = torch.from_numpy(np.stack([known, *classes], axis=1)).float()
+    pooled = functional.adaptive_avg_pool2d(stacked, size)
+    # Of the part of a pixel that is known.
+    pooled[:, 1:] /= pooled[:, :1].clamp(min=1e-6)
+    rounded = (pooled * FULL).round().to(torch.uint8).numpy()
+    return rounded[:, 1:], rounded[:, 0]

@@ -1,0 +1,281 @@
+"""A segmentation job: decoders on one frozen backbone, on all divisions of a dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from transferscope.backbones.precision import choose_precision
+from transferscope.cards import NetworkCard
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.jobs import Leakage, SegmentationProbe
+from transferscope.config.segmentation import SCHEME, DecoderName
+from transferscope.errors import Problem, UserError
+from transferscope.finetuning.network import open_backbone
+from transferscope.pretraining.leakage import confirmed
+from transferscope.probes.evaluation import (
+    Division,
+    division_columns,
+    evaluated_part,
+    read_divisions,
+)
+from transferscope.probes.splits import read_splits
+from transferscope.runtime.arrays import Bools, Integers, Texts
+from transferscope.runtime.devices import allotted_device
+from transferscope.runtime.progress import progress_bar
+from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
+from transferscope.segmentation.decoders import Decoder
+from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
+from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.scores import (
+    image_table,
+    predicted_classes,
+    score_rows,
+    score_table,
+    tile_rows,
+)
+from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS
+from transferscope.stores.origin import FIX, check_origin, check_tiles
+from transferscope.stores.parquet import read_tile_table, write_parquet
+from transferscope.stores.target_store import TargetStore
+from transferscope.stores.tile_store import TileStore
+from transferscope.training.tiles import TrainingTiles
+
+logger = logging.getLogger(__name__)
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Files of a dataset with masks.
+
+    Parameters
+    ----------
+    dataset
+        Its name.
+    tiles, targets
+        Manifests of its tile store and its target store.
+    table, splits
+        Tile table and split table.
+    """
+
+    dataset: str
+    tiles: Path
+    targets: Path
+    table: Path
+    splits: Path
+
+
+def segment(
+    card: NetworkCard,
+    card_path: Path,
+    channels: str,
+    files: MaskFiles,
+    probe: SegmentationProbe,
+    compute: ComputeSettings,
+    scores: Path,
+    images: Path,
+) -> None:
+    """Train decoders on the maps of a frozen backbone, score them, and write both tables.
+
+    Parameters
+    ----------
+    card, card_path, channels
+        The backbone, its file, and the channel strategy.
+    files
+        The dataset.
+    probe
+        Settings.
+    compute
+        Device, number format and threads.
+    scores, images
+        Tables to write: scores of divisions, and of each test tile.
+
+    Raises
+    ------
+    UserError
+        If files do not belong together, no tile has a mask, or the backbone has no maps.
+    """
+    if not card.is_network:
+        what = f"{card.name} is no network, and has no feature maps"
+        raise UserError(Problem(str(card_path), what, "Give the card of a network."))
+    torch.set_num_threads(compute.threads)
+    allotted = allotted_device(compute.device)
+    try:
+        job = _Job.open(card, card_path, channels, files, probe, compute, allotted.device, scores)
+        of_images, of_divisions = job.run()
+    finally:
+        allotted.release()
+    described = {"classes": list(job.masks.classes), "task": TASK}
+    write_parquet(image_table(of_images), images, described)
+    write_parquet(score_table(of_divisions), scores, described)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that the decoders of a backbone share."""
+
+    identity: dict[str, str]
+    probe: SegmentationProbe
+    leakage: Leakage
+    divisions: list[Division]
+    tile_ids: Texts
+    groups: Texts
+    maps: FeatureMaps
+    masks: TrueMasks
+    device: torch.device
+
+    @classmethod
+    def open(
+        cls,
+        card: NetworkCard,
+        card_path: Path,
+        channels: str,
+        files: MaskFiles,
+        probe: SegmentationProbe,
+        compute: ComputeSettings,
+        device: torch.device,
+        scores: Path,
+    ) -> _Job:
+        store, targets, table = _opened(files)
+        leakage = confirmed(probe.leakage, files.table, files.splits)
+        made = read_splits(files.splits, table)
+        check_origin(files.splits, made.attrs, {"dataset": files.dataset})
+        fractions = probe.settings.fractions or probe.fractions
+        divided = read_divisions(evaluated_part(made, leakage), fractions)
+        divisions = list(_usable(divided, targets.has_mask, probe))
+        if not divisions:
+            what = "no division has tiles with a mask to train on and to test"
+            fix = "Give masks of more groups, or more folds or groups that are labelled."
+            raise UserError(Problem(str(files.targets), what, fix))
+        rows = np.unique(np.concatenate([_rows_of(division) for division in divisions]))
+        # Maps are made once: there is no hurry that would be worth another number.
+        precision = "fp32" if compute.precision == "auto" else compute.precision
+        backbone, source = open_backbone(
+            store,
+            card,
+            card_path,
+            channels,
+            None,
+            choose_precision(device, precision),
+            None,
+            device,
+        )
+        tiles = TrainingTiles.open(files.tiles, rows)
+        batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
+        maps = compute_maps(tiles, MapReader(backbone, source), batch_size, scores.parent)
+        return cls(
+            identity={"dataset": files.dataset, "backbone": card.name, "channels": channels},
+            probe=probe,
+            leakage=leakage,
+            divisions=divisions,
+            tile_ids=np.asarray(store.tile_ids, dtype=object),
+            groups=np.asarray(table["group"].astype(str), dtype=object),
+            maps=maps,
+            masks=TrueMasks.read(targets, rows, probe.settings.size),
+            device=device,
+        )
+
+    def run(self) -> tuple[Rows, Rows]:
+        """Train and score all decoders; return the rows of both tables."""
+        of_images: Rows = []
+        of_divisions: Rows = []
+        wanted = [self._decoder(name) for name in self.probe.settings.decoders]
+        possible = [decoder for decoder in wanted if decoder.is_possible]
+        for decoder in wanted:
+            if not decoder.is_possible:
+                text = "%s: %s needs maps of several resolutions, and there is one: left out"
+                logger.warning(text, self.identity["backbone"], decoder.name)
+        title = "{dataset}: {backbone}, {channels}".format(**self.identity)
+        with progress_bar(title, len(possible) * len(self.divisions), "decoders") as bar:
+            for decoder in possible:
+                for images, divisions in self._evaluated(decoder):
+                    of_images += images
+                    of_divisions += divisions
+                    bar.update()
+        return of_images, of_divisions
+
+    def _decoder(self, name: DecoderName) -> Decoder:
+        levels = self.maps.levels
+        return Decoder(
+            name,
+            tuple(level.shape[1] for level in levels),
+            tuple(level.shape[-1] for level in levels),
+            tuple(self.maps.strides),
+            self.masks.n_out,
+        )
+
+    def _evaluated(self, decoder: Decoder) -> Iterator[tuple[Rows, Rows]]:
+        """Yield the rows of both tables of each division."""
+        problem = MapProblem(self.maps, self.masks, decoder, self.probe.settings, self.device)
+        names = ("segmentation", self.identity["dataset"])
+        for trained in train_decoders(problem, self.divisions, names):
+            rows_of: list[Rows] = [[] for _ in trained.divisions]
+            tested = [division.test for division in trained.divisions]
+            for number, row, logits in predict(problem, trained, tested):
+                place = int(self.masks.rows.searchsorted(row))
+                named = {
+                    "head": decoder.name,
+                    **division_columns(trained.divisions[number]),
+                    "row": row,
+                    "tile_id": self.tile_ids[row],
+                    "group": self.groups[row],
+                }
+                found = predicted_classes(logits), self.masks.values[place], self.masks.classes
+                rows_of[number] += [{**named, **scored} for scored in tile_rows(*found)]
+            kept = zip(trained.losses, trained.steps, strict=True)
+            for division, rows, (loss, step) in zip(trained.divisions, rows_of, kept, strict=True):
+                training = {VALIDATION_LOSS: float(loss), STEPS: float(step)}
+                told = training, self.identity, self.groups, self.leakage
+                of_division = score_rows(image_table(rows), division, decoder.name, *told)
+                yield rows, list(of_division)
+
+
+def _opened(files: MaskFiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:
+    """Open stores and table of a dataset, and check that they belong together."""
+    store, targets = TileStore(files.tiles), TargetStore.open(files.targets)
+    table = read_tile_table(files.table)
+    check_tiles(files.table, table, store, files.dataset)
+    made_from = {"dataset": files.dataset, "tiles_sha256": store.content_sha256}
+    check_origin(files.targets, targets.attributes, made_from)
+    if targets.tile_ids != store.tile_ids or targets.tile_size != store.tile_size:
+        raise UserError(Problem(str(files.targets), f"is of other tiles than {store.path}", FIX))
+    return store, targets, table
+
+
+def _usable(
+    divisions: Sequence[Division], has_mask: Bools, probe: SegmentationProbe
+) -> Iterator[Division]:
+    """Yield the divisions that are asked for, with the tiles that have masks."""
+    for division in divisions:
+        seeds = probe.settings.seeds
+        if division.scheme != SCHEME or (seeds is not None and division.seed not in seeds):
+            continue
+        kept = has_mask[division.train]
+        found = replace(
+            division,
+            train=division.train[kept],
+            train_shares=division.train_shares[kept],
+            validation=_with_mask(division.validation, has_mask),
+            test=_with_mask(division.test, has_mask),
+        )
+        if len(found.train) and len(found.test):
+            yield found
+        else:
+            names = ", ".join(f"{k} {v}" for k, v in division_columns(division).items())
+            logger.warning("no tile with a mask to train on or to test: left out: %s", names)
+
+
+def _with_mask(rows: Integers, has_mask: Bools) -> Integers:
+    return rows[has_mask[rows]]
+
+
+def _rows_of(division: Division) -> Integers:
+    return np.concatenate([division.train, division.validation, division.test])

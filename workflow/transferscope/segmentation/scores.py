@@ -1,0 +1,167 @@
+"""Scores of predicted masks: per tile and class, and per division as rows of the score table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from transferscope.config.jobs import Leakage
+from transferscope.probes.evaluation import Division, division_columns
+from transferscope.probes.metrics import mean_of_defined
+from transferscope.probes.score_table import (
+    SCORE_COLUMNS,
+    SEEN_IN_TRAINING,
+    SIZES,
+    VALIDATION_SCORE,
+)
+from transferscope.runtime.arrays import Floats32, Mask, Texts, Values
+from transferscope.segmentation.masks import UNKNOWN
+from transferscope.segmentation.semantic_metrics import (
+    PixelCounts,
+    count_pixels,
+    dice_of_counts,
+    jaccard_of_counts,
+    mean_over_groups,
+    pooled_dice,
+    pooled_jaccard,
+)
+from transferscope.segmentation.table_names import (
+    ALL_FOREGROUND,
+    DICE,
+    IMAGE_COLUMNS,
+    JACCARD,
+    POOLED_DICE,
+    POOLED_JACCARD,
+    TASK,
+)
+
+
+def predicted_classes(logits: Floats32) -> Values:
+    """Return the class of each pixel, [H, W], of logits [K, H, W]; 0 is background."""
+    is_one = len(logits) == 1
+    return np.asarray(logits[0] > 0 if is_one else logits.argmax(axis=0), dtype=np.int64)
+
+
+def tile_rows(
+    predicted: Values, true: Values, classes: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """Yield the scores of one tile, one row per class.
+
+    Parameters
+    ----------
+    predicted
+        Class of each pixel, [H, W].
+    true
+        The same, or `UNKNOWN`: such pixels count nowhere.
+    classes
+        Names of the classes 1, 2, ...
+    """
+    known = true != UNKNOWN
+    for number, name in enumerate(classes, 1):
+        is_true = true == number
+        own = _counts((predicted == number) & known, is_true)
+        floor = _counts(known, is_true)
+        yield {
+            "class": name,
+            DICE: float(dice_of_counts(own)[0]),
+            JACCARD: float(jaccard_of_counts(own)[0]),
+            "floor_dice": float(dice_of_counts(floor)[0]),
+            "floor_jaccard": float(jaccard_of_counts(floor)[0]),
+            "overlap": int(own.overlap[0]),
+            "predicted": int(own.predicted[0]),
+            "true": int(own.true[0]),
+            "known": int(known.sum()),
+        }
+
+
+def _counts(predicted: Mask, true: Mask) -> PixelCounts:
+    return count_pixels(predicted[None], true[None])
+
+
+def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table of the tiles' scores, columns `IMAGE_COLUMNS`."""
+    table = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
+    texts = dict.fromkeys(["head", "scheme", "tile_id", "group", "class"], "str")
+    numbers = ["seed", "fold", "row", "overlap", "predicted", "true", "known"]
+    return table.astype({**texts, **dict.fromkeys(numbers, "int64")})
+
+
+def score_rows(
+    images: pd.DataFrame,
+    division: Division,
+    head: str,
+    training: Mapping[str, float],
+    identity: Mapping[str, str],
+    groups: Texts,
+    leakage: Leakage,
+) -> Iterator[dict[str, Any]]:
+    """Yield the scores of one decoder on one division, and those of the floor.
+
+    Parameters
+    ----------
+    images
+        Its part of the table of tiles.
+    division
+        Its rows.
+    head
+        Name of the decoder.
+    training
+        `VALIDATION_LOSS` and `STEPS` of its training.
+    identity
+        Values of the columns `STORE`.
+    groups
+        Group of each row of the tile store.
+    leakage
+        What the backbone saw of the dataset.
+    """
+    numbers = (
+        len(division.train),
+        len(set(groups[division.train])),
+        len(division.validation),
+        len(division.test),
+    )
+    shared = {
+        **identity,
+        "task": TASK,
+        "k": None,
+        **division_columns(division),
+        VALIDATION_SCORE: np.nan,
+        **dict(zip(SIZES, numbers, strict=True)),
+        SEEN_IN_TRAINING: leakage.seen_in_training,
+    }
+    found = [(head, *row) for row in _values(images, "")]
+    found += [(ALL_FOREGROUND, *row) for row in _values(images, "floor_")]
+    found += [(head, metric, "", value) for metric, value in training.items()]
+    for name, metric, of_class, value in found:
+        yield {**shared, "head": name, "metric": metric, "class": of_class, "value": value}
+
+
+def _values(images: pd.DataFrame, prefix: str) -> Iterator[tuple[str, str, float]]:
+    """Yield metric, class and value: of each class, and of the mean over the classes."""
+    of_classes: dict[str, list[float]] = {}
+    for name, part in images.groupby("class", sort=False):
+        groups = part["group"].to_numpy()
+        predicted = part["known"] if prefix else part["predicted"]
+        overlap = part["true"] if prefix else part["overlap"]
+        counts = PixelCounts(overlap.to_numpy(), predicted.to_numpy(), part["true"].to_numpy())
+        values = {
+            metric: mean_over_groups(part[f"{prefix}{metric}"].to_numpy(), groups)
+            for metric in (DICE, JACCARD)
+        }
+        values |= {POOLED_DICE: pooled_dice(counts), POOLED_JACCARD: pooled_jaccard(counts)}
+        for metric, value in values.items():
+            of_classes.setdefault(metric, []).append(value)
+            yield metric, str(name), value
+    for metric, each in of_classes.items():
+        yield metric, "", float(mean_of_defined(np.array(each)))
+
+
+def score_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the tidy table of scores, columns `SCORE_COLUMNS`."""
+    table = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    types = dict.fromkeys(SCORE_COLUMNS, "str") | {"k": "Int64"}
+    types |= dict.fromkeys(["fold", "seed", *SIZES], "int64")
+    return table.astype(types | dict.fromkeys(["fraction", "value", VALIDATION_SCORE], "float64"))

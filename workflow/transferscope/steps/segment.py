@@ -1,0 +1,123 @@
+"""The steps that train decoders of masks, and compare them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transferscope import segmentation
+from transferscope.config.compute import RAW_BYTES
+from transferscope.config.jobs import Leakage, SegmentationProbe
+from transferscope.config.segmentation import SegmentationSettings
+from transferscope.costs.needs import (
+    FLOAT_BYTES,
+    MIB,
+    Need,
+    network_mb,
+    network_rate,
+    table_mb,
+)
+from transferscope.costs.segmenting import decoder_operations, map_values
+from transferscope.costs.sizes import UNKNOWN_COST
+from transferscope.steps.embed import BackboneStep
+from transferscope.steps.step import Job, Wildcards
+
+SEGMENT = "segment"
+# Memory of what is trained together, and of the loss at the size of the masks.
+TOGETHER_MB = 2_500
+# Of a value of a map or of a pixel of a mask, which is also kept in a smaller size.
+MAP_BYTES, MASK_BYTES = 2, 6
+
+
+class Segment(BackboneStep):
+    """Train decoders of masks on frozen backbones, on the divisions of the heads."""
+
+    name = SEGMENT
+    version = segmentation.VERSION
+    wildcards = ("dataset", "backbone", "channels")
+    options = (
+        "tiles",
+        "targets",
+        "backbone",
+        "channels",
+        "table",
+        "splits",
+        "card",
+        "settings",
+        "compute",
+        "scores",
+        "predictions",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return [
+            {"dataset": p.dataset, "backbone": p.backbone, "channels": p.channels}
+            for p in self.study.segmented()
+        ]
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "tiles": self.paths.tiles(),
+            "targets": self.paths.targets(),
+            "weights": self.trained_weights(),
+            "table": self.labelled_table(),
+            "splits": self.paths.splits(),
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        place = "{dataset}", "{backbone}", "{channels}"
+        return {
+            "scores": self.paths.scores(SEGMENT, *place),
+            "predictions": self.paths.predictions(SEGMENT, *place),
+        }
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "backbone": self.backbone_card,
+            "depends": self.backbone_digest,
+            "more": self.weights_arguments(),
+            "card": self.dataset_card,
+            "settings": self.settings,
+            "compute": self.config.compute.model_dump_json(
+                include={"device", "precision", "threads"}
+            ),
+        }
+
+    @property
+    def chosen(self) -> SegmentationSettings:
+        """Settings of the study, whose segmentation is on if there are jobs."""
+        return self.config.segmentation or SegmentationSettings()
+
+    def dataset_card(self, wildcards: Wildcards) -> Path:
+        """Return the path of a dataset's card."""
+        return self.study.all_datasets[wildcards.dataset].path
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        leakage = Leakage()
+        if self.study.trained:
+            leakage = self.study.leakage(wildcards.backbone, wildcards.dataset)
+        settings, fractions = self.chosen, self.config.splits.fractions
+        probe = SegmentationProbe(settings=settings, fractions=fractions, leakage=leakage)
+        return probe.model_dump_json()
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: maps and masks in memory, and the steps of its decoders."""
+        dataset, settings, config = wildcards.dataset, self.chosen, self.config
+        n_tiles, shape = self.sizes.tiles(dataset)
+        side = self.sizes.card(wildcards.backbone).input_size
+        found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
+        cost = found or UNKNOWN_COST
+        values = map_values(passes * cost.width, side)
+        memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
+        memory += FLOAT_BYTES * cost.parameters / MIB
+        memory += n_tiles * (values * MAP_BYTES + math.prod(shape[1:]) * MASK_BYTES) / MIB
+        memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
+        operations = float(n_tiles * passes * cost.operations)
+        operations += decoder_operations(settings, config.splits, n_tiles, values)
+        return Need.of(memory, operations / network_rate(config))
+
+
+STEPS: tuple[type[BackboneStep], ...] = (Segment,)
