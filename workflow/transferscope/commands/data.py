@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 SheetIn = Annotated[Path, file_in("Sample sheet (TSV or CSV), one row per field.")]
 QualityOut = Annotated[Path, file_out("Quality table to write (.csv).")]
 SkippedOut = Annotated[Path, file_out("Table of skipped fields to write (.tsv).")]
+Quality = Annotated[Literal["warn", "stop"], Option(help="warn or stop, at doubtful pixels.")]
 BadFields = Annotated[Literal["stop", "skip"], Option(help="stop or skip, at an unusable field.")]
 Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in parallel.")]
 
@@ -92,6 +93,7 @@ def tiles(
     quality: QualityOut,
     skipped: SkippedOut,
     bad_tiles: BadFields = "stop",
+    look: Quality = "warn",
     workers: Workers = 2,
 ) -> None:
     """Decode the raw fields and write a tile store."""
@@ -105,6 +107,7 @@ def tiles(
         quality=quality,
         skipped=skipped,
         bad_tiles=bad_tiles,
+        look=look,
         workers=workers,
     )
 
@@ -156,6 +159,7 @@ def cells(
     plausibility: Annotated[Path, file_out("Table of segmentation plausibility to write (.csv).")],
     overlays: Annotated[Path, folder_out("Folder to draw the cells' outlines into.")],
     bad_tiles: BadFields = "stop",
+    look: Quality = "warn",
     workers: Workers = 2,
 ) -> None:
     """Segment the raw fields, and cut one tile per cell into a tile store."""
@@ -171,6 +175,7 @@ def cells(
         plausibility=plausibility,
         overlays=overlays,
         bad_tiles=bad_tiles,
+        look=look,
         workers=workers,
     )
 

@@ -96,6 +96,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
+    from transferscope.compare.images import looked_at
     from transferscope.compare.study import compare as run
 
     paths = study_folder
@@ -112,7 +113,8 @@ def compare(
     folder = paths.comparison("scores").parent
     texts = paths.summary_csv, paths.summary_md
     relations = {name: paths.relations(name) for name in related or []}
-    run(scores, predictions, settings, folder, *texts, halves, relations)
+    looked = {name: looked_at(paths, name) for name in dict.fromkeys(p.dataset for p in stores)}
+    run(scores, predictions, settings, folder, *texts, halves, relations, looked)
 
 
 @app.command()

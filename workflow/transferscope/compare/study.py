@@ -17,6 +17,7 @@ from transferscope.compare.contests import Contest, Rules, Side
 from transferscope.compare.datasets import across_datasets
 from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
+from transferscope.compare.evidence import LookedAt
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.halves import HalfScores, read_halves
@@ -105,6 +106,7 @@ def compare(
     summary_md: Path,
     half_paths: Sequence[Path] = (),
     relations: Mapping[str, Path] | None = None,
+    looked: Mapping[str, LookedAt] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -128,6 +130,8 @@ def compare(
         Tables of scores in halves of the groups. Where there are none, errors are larger.
     relations
         Dataset -> folder of its recall of known pairs, where that was asked for.
+    looked
+        What was found out about the images of each dataset.
 
     Raises
     ------
@@ -188,7 +192,7 @@ def compare(
         write_csv(tables[name], folder / f"{name}.csv")
     write_csv(summary.drop(columns="point"), summary_csv)
     recalled = {name: KnownPairTables.read(path) for name, path in (relations or {}).items()}
-    texts = describe(summary, tables, settings, recalled)
+    texts = describe(summary, tables, settings, recalled, looked)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.compare import sentences
-from transferscope.compare.evidence import Evidence, OfScheme, evidence_of, of_store
+from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
 from transferscope.compare.known_pairs import (
     KnownPairTables,
     known_pairs,
@@ -72,6 +72,7 @@ def describe(
     tables: Mapping[str, pd.DataFrame],
     settings: CompareSettings,
     recalled: Mapping[str, KnownPairTables],
+    looked: Mapping[str, LookedAt] | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -86,9 +87,14 @@ def describe(
         Metric, coverage and draws.
     recalled
         Recall of known pairs by dataset, where it was asked for.
+    looked
+        What was found out about the images of each dataset.
     """
     datasets = sorted(summary["dataset"].unique())
-    found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
+    images = looked or {}
+    found = {
+        name: evidence_of(name, summary, tables, settings, images.get(name)) for name in datasets
+    }
     in_short = _recalled(recalled, known_pairs_in_short)
     at_length = _recalled(recalled, known_pairs)
     return Texts(
@@ -157,6 +163,7 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
         _line(evidence.of_scheme(scheme))
         for evidence in found
         for scheme in evidence.chosen["scheme"]
+        if not evidence.of_scheme(scheme).is_repetition
     ]
     if not lines:
         return []

@@ -68,7 +68,7 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 6
+    version = 7
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
@@ -85,6 +85,9 @@ class Compare(_Comparison):
                 ("halves", self.paths.halves, frozen),
             )
         }
+        made = [self.paths.tiles(name) for name in self.study.image_datasets]
+        tables = list(map(self.paths.tile_table, self.study.datasets))
+        of_probes |= {"tiles": made, "tile_tables": tables}
         return of_probes | ({"recalled": recalled} if recalled else {})
 
     def related(self) -> list[str]:
