@@ -20,6 +20,7 @@ from transferscope.commands.options import (
     file_out,
     folder_argument,
     folder_out,
+    raw_channels,
     same_path,
     settings_from_json,
     settings_option,
@@ -238,6 +239,9 @@ def sheet(
         Path | None,
         file_out("Sheet to write. Default: samples.tsv in the folder."),
     ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the sheet if it is there, with its labels.")
+    ] = False,
 ) -> None:
     """Write a sample sheet from a folder and a file-name pattern."""
     from transferscope.raw.sheet_builder import LabelTable, build_sheet
@@ -250,12 +254,15 @@ def sheet(
     if table is not None and same_path(table.path, written):
         fix = "Give another --output."
         raise UserError(Problem(str(written), "is the table of labels, and would be lost", fix))
+    if (written.exists() or written.is_symlink()) and not overwrite:
+        fix = "Move it away, give another --output, or add --overwrite: labels in it are lost."
+        raise UserError(Problem(str(written), "is there already, and is not replaced", fix))
     built = build_sheet(
         folder,
         pattern or regex or "",
         written,
         regex=pattern is None,
-        channel_names=_channel_names(channel) if channel else None,
+        channel_names=raw_channels(channel) if channel else None,
         labels=table,
     )
     for text in built.skipped:
@@ -267,11 +274,3 @@ def sheet(
     for key, values in (("channels", built.channels), ("labels", built.labels), ("roots", roots)):
         if values:
             logger.info("for the dataset card:  %s", flow_yaml(key, values))
-
-
-def _channel_names(pairs: list[str]) -> dict[str, str]:
-    for pair in pairs:
-        if pair.count("=") != 1:
-            fix = "Write it as --channel red=microtubules."
-            raise UserError(Problem("--channel", f'"{pair}" names no raw name and channel', fix))
-    return dict(pair.split("=") for pair in pairs)
