@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class FoundLabels:
 
 
 def find_labels(
-    tables: Sequence[Path], keys: Sequence[Sequence[str]], named: dict[str, Sequence[str]]
+    tables: Sequence[Path], keys: Sequence[Sequence[str]], named: Mapping[str, Sequence[str]]
 ) -> FoundLabels | None:
     """Return the table and columns that name most images and have classes; None: there is none.
 

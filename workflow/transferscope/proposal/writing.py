@@ -162,7 +162,7 @@ def _card(proposal: Proposal, name: str, sheet: Path, built: BuiltSheet) -> Data
 def _add_masks(proposal: Proposal, sheet: Path) -> list[str]:
     """Add the masks of the fields to the sheet, if each has one; return the columns."""
     table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False)
-    files = [c for c in table if c == "path" or c.startswith("path_")]
+    files = [c for c in map(str, table) if c == "path" or c.startswith("path_")]
     fields = [[Path(cell) for cell in row] for row in table[files].to_numpy().tolist()]
     found = match_masks(proposal.folder.masks, fields, table["group"].tolist())
     if not found or set(found) & set(table):

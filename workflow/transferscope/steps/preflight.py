@@ -319,7 +319,8 @@ def _check_table(
         problems = _check_labels(study, located, table, where)
     else:
         problems = label_problems(table, located.card, where)
-    if {"group", "image"} <= set(study.config.splits.schemes) and one_image_per_group(table):
+    both = scored and {"group", "image"} <= set(study.config.splits.schemes)
+    if both and one_image_per_group(table):
         problems += judge([SAME_SPLITS], where, study.config.quality)
     knn = study.config.knn
     return problems + (exclusion_problems(table, knn.exclude, where) if knn.k else [])

@@ -86,8 +86,8 @@ class Compare(_Comparison):
             )
         }
         made = [self.paths.tiles(name) for name in self.study.image_datasets]
-        tables = list(map(self.paths.tile_table, self.study.datasets))
-        of_probes |= {"tiles": made, "tile_tables": tables}
+        described = list(map(self.paths.tile_table, self.study.datasets))
+        of_probes |= {"tiles": made, "tile_tables": described}
         return of_probes | ({"recalled": recalled} if recalled else {})
 
     def related(self) -> list[str]:
