@@ -78,7 +78,8 @@ def find_labels(
             continue
         for column in table:
             given = set(table[column]) - {""}
-            own = [[value] for value in named[column]] if column in named else keys
+            part = named.get(str(column))
+            own = keys if part is None else [[value] for value in part]
             matches = sum(not given.isdisjoint(each) for each in own)
             if matches < max(1, FEWEST_MATCHES * len(own)) or (best and matches <= best.n_matches):
                 continue
