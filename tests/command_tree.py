@@ -65,6 +65,7 @@ OUTPUTS = {
     "strategies": "made/strategies.png",
     "backbone card": "made/card.yaml",
     "sheet": "made/samples.tsv",
+    "init": "made",
 }
 
 
@@ -181,6 +182,8 @@ def _invented(name: str, params: Any) -> list[str]:
         if given.name == "output":
             value = OUTPUTS.get(name, "made/output")
         words += [value] if given.param_type_name == "argument" else [given.opts[0], value]
+    if name == "init":
+        words += ["--yes", "--output", OUTPUTS[name]]
     if name == "sheet":
         words += ["--pattern", VALUES["pattern"], "--output", OUTPUTS[name]]
     return words

@@ -78,7 +78,17 @@ def _sheet(folder: Path, table: Path) -> tuple[Result, dict[str, str]]:
     out = folder / "built.tsv"
     named = f"{table}:key:labels"
     done = invoke(
-        *("sheet", folder, "--pattern", "{group}.tif", "--labels", named, "--output", out)
+        *(
+            "sheet",
+            folder,
+            "--pattern",
+            "{group}.tif",
+            "--labels",
+            named,
+            "--output",
+            out,
+            "--overwrite",
+        )
     )
     return done, {} if done.exit_code else _labels(_plain(out))
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from comparison_data import Study, make_tiles, write_study
+from transferscope.compare.evidence import LookedAt
 from transferscope.compare.study import compare
 from transferscope.config.jobs import Comparison
 
@@ -132,3 +133,17 @@ def test_without_costs_nothing_is_called_cheap(texts):
     for text in texts:
         assert "computation" not in text
         assert "cheaper" not in text
+
+
+def test_doubts_are_in_the_summary_and_one_image_per_group_is_not_discussed(tmp_path):
+    study = write_study(tmp_path, make_tiles(), STORES[:2])
+    doubt = "The intensity range of protein, [0, 50], does not fit the images."
+    files = tmp_path / "compare", tmp_path / "summary.csv", tmp_path / "summary.md"
+    looked = {"cells": LookedAt([doubt], one_image_per_group=True)}
+    compare(study.scores, study.predictions, Comparison(bootstrap=200), *files, looked=looked)
+    summary, details = files[2].read_text(), (tmp_path / "details.md").read_text()
+    assert f"* `cells`: {doubt}" in summary
+    assert doubt in details
+    assert "Each group has one image" in summary
+    assert "when split by image" not in summary + details
+    assert "| image (optimistic) |" not in summary

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from transferscope.cards.cells import CellSettings
@@ -18,6 +27,27 @@ from transferscope.transport.urls import checked_url, is_url
 
 Label = Annotated[str, Field(min_length=1, pattern=r"^[^;]*$")]
 ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+AUTO = "auto"
+
+
+def _auto_or_numbers(value: Any, numbers: Any) -> Any:
+    """Take `auto`; else what a dictionary is: a union would report each mistake twice."""
+    return value if value == AUTO else numbers(value)
+
+
+IntensityRange = Annotated[
+    dict[ChannelName, tuple[float, float]],
+    WrapValidator(_auto_or_numbers),
+    PlainSerializer(lambda value: value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                TypeAdapter(dict[ChannelName, tuple[float, float]]).json_schema(),
+                {"const": AUTO, "type": "string"},
+            ]
+        }
+    ),
+]
 Task = Literal["multi-label", "single-label"]
 IMAGE_KEYS = (
     "channels",
@@ -217,11 +247,13 @@ class DatasetCard(Model):
         ),
     )
     pixel_size_um: float | None = Field(None, gt=0, description="Pixel size in um. Null: unknown.")
-    intensity_range: dict[ChannelName, tuple[float, float]] = Field(
+    intensity_range: IntensityRange = Field(
         default_factory=dict,
         description=(
             "Raw values of black and white, per channel. Default: the range of the integer type. "
-            "Never estimated from the data, so that no test tile leaks."
+            "They are never estimated from the data, so that no test tile leaks, unless this is "
+            "`auto`: percentiles 0.1 and 99.9 of each channel over all tiles, but of no label. "
+            "The summary then says that pixels of test tiles were seen."
         ),
     )
     z_projection: Literal["max", "mean"] = Field("max", description="How z-stacks are projected.")
@@ -326,9 +358,9 @@ class DatasetCard(Model):
             raise ValueError("location says where the files of a `sheet` are: give both")
         if isinstance(self.fetch, HpaFetch) and set(self.fetch.colours) != set(self.channels):
             raise ValueError("fetch.colours must name each of `channels`, and nothing else")
-        if unknown := sorted(set(self.intensity_range) - set(self.channels)):
+        if unknown := sorted(set(self.given_ranges) - set(self.channels)):
             raise ValueError(f"intensity_range names no channel of this dataset: {unknown}")
-        for channel, (low, high) in self.intensity_range.items():
+        for channel, (low, high) in self.given_ranges.items():
             if not low < high:
                 raise ValueError(f"intensity_range of {channel}: {low} is not below {high}")
         if self.tiles.pixel_size_um is not None and self.pixel_size_um is None:
@@ -372,6 +404,16 @@ class DatasetCard(Model):
             raise ValueError("masks needs a `sheet` with the column `mask`")
         if self.simulate is not None and not self.simulate.has_masks:
             raise ValueError("masks: the simulator writes those of glands only: take it out")
+
+    @property
+    def given_ranges(self) -> dict[str, tuple[float, float]]:
+        """Black and white of the channels for which the card has numbers."""
+        return {} if self.ranges_from_tiles else self.intensity_range
+
+    @property
+    def ranges_from_tiles(self) -> bool:
+        """Whether black and white are percentiles over all tiles."""
+        return not isinstance(self.intensity_range, dict)
 
     @property
     def feature_sets(self) -> list[str]:

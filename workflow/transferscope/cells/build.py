@@ -12,6 +12,8 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from transferscope.cards import DatasetCard
 from transferscope.cells import VERSION
 from transferscope.cells.cutting import cut_blocks
@@ -36,6 +38,7 @@ from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import store_of
 from transferscope.tiles.blocks import BlockLog, Skipped
 from transferscope.tiles.decoding import SKIP_FIX
+from transferscope.tiles.finishing import look_at_tiles
 from transferscope.tiles.plan import skip_field, skip_tile
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import write_skipped
@@ -54,6 +57,7 @@ def make_cells(
     plausibility: Path,
     overlays: Path,
     bad_tiles: str = "stop",
+    look: str = "warn",
     workers: int = 2,
 ) -> None:
     """Segment the fields of a cell dataset and cut one tile per cell.
@@ -79,6 +83,8 @@ def make_cells(
     bad_tiles
         What to do about an unusable field or mask: `stop` (all of them are named at the end) or
         `skip`. A field in which no cell is found is left out in both cases, and said to be.
+    look
+        What to do about doubtful pixels, see `doubts_about`: `warn` or `stop`.
     workers
         Fields at a time.
 
@@ -121,6 +127,8 @@ def make_cells(
     draw_overlays(plan, folder, positions, overlays, workers)
     if left_out:
         logger.warning("%d fields were left out: see %s", len(left_out), skipped)
+    measured = np.concatenate([folder.read(position).quality for position in with_cells])
+    look_at_tiles(store, card, measured, f"the tiles of {card.name}", look)
     store.finish(manifest)
 
 

@@ -18,6 +18,7 @@ from transferscope.commands import (
     data,
     embed,
     given,
+    init,
     label,
     masks,
     probe,
@@ -66,7 +67,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (data, given, embed, probe, results, relate):
+for steps in (init, data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")

@@ -20,6 +20,7 @@ from transferscope.commands.options import (
     file_out,
     folder_argument,
     folder_out,
+    raw_channels,
     same_path,
     settings_from_json,
     settings_option,
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 SheetIn = Annotated[Path, file_in("Sample sheet (TSV or CSV), one row per field.")]
 QualityOut = Annotated[Path, file_out("Quality table to write (.csv).")]
 SkippedOut = Annotated[Path, file_out("Table of skipped fields to write (.tsv).")]
+Quality = Annotated[Literal["warn", "stop"], Option(help="warn or stop, at doubtful pixels.")]
 BadFields = Annotated[Literal["stop", "skip"], Option(help="stop or skip, at an unusable field.")]
 Workers = Annotated[int, Option(min=1, max=1024, help="Fields processed in parallel.")]
 
@@ -97,6 +99,7 @@ def tiles(
     quality: QualityOut,
     skipped: SkippedOut,
     bad_tiles: BadFields = "stop",
+    look: Quality = "warn",
     workers: Workers = 2,
 ) -> None:
     """Decode the raw fields and write a tile store."""
@@ -110,6 +113,7 @@ def tiles(
         quality=quality,
         skipped=skipped,
         bad_tiles=bad_tiles,
+        look=look,
         workers=workers,
     )
 
@@ -161,6 +165,7 @@ def cells(
     plausibility: Annotated[Path, file_out("Table of segmentation plausibility to write (.csv).")],
     overlays: Annotated[Path, folder_out("Folder to draw the cells' outlines into.")],
     bad_tiles: BadFields = "stop",
+    look: Quality = "warn",
     workers: Workers = 2,
 ) -> None:
     """Segment the raw fields, and cut one tile per cell into a tile store."""
@@ -176,6 +181,7 @@ def cells(
         plausibility=plausibility,
         overlays=overlays,
         bad_tiles=bad_tiles,
+        look=look,
         workers=workers,
     )
 
@@ -255,6 +261,9 @@ def sheet(
         Path | None,
         file_out("Sheet to write. Default: samples.tsv in the folder."),
     ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the sheet if it is there, with its labels.")
+    ] = False,
 ) -> None:
     """Write a sample sheet from a folder and a file-name pattern."""
     from transferscope.raw.sheet_builder import LabelTable, build_sheet
@@ -267,12 +276,15 @@ def sheet(
     if table is not None and same_path(table.path, written):
         fix = "Give another --output."
         raise UserError(Problem(str(written), "is the table of labels, and would be lost", fix))
+    if (written.exists() or written.is_symlink()) and not overwrite:
+        fix = "Move it away, give another --output, or add --overwrite: labels in it are lost."
+        raise UserError(Problem(str(written), "is there already, and is not replaced", fix))
     built = build_sheet(
         folder,
         pattern or regex or "",
         written,
         regex=pattern is None,
-        channel_names=_channel_names(channel) if channel else None,
+        channel_names=raw_channels(channel) if channel else None,
         labels=table,
     )
     for text in built.skipped:
@@ -284,11 +296,3 @@ def sheet(
     for key, values in (("channels", built.channels), ("labels", built.labels), ("roots", roots)):
         if values:
             logger.info("for the dataset card:  %s", flow_yaml(key, values))
-
-
-def _channel_names(pairs: list[str]) -> dict[str, str]:
-    for pair in pairs:
-        if pair.count("=") != 1:
-            fix = "Write it as --channel red=microtubules."
-            raise UserError(Problem("--channel", f'"{pair}" names no raw name and channel', fix))
-    return dict(pair.split("=") for pair in pairs)

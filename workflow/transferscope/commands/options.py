@@ -71,6 +71,25 @@ def _card(model: Any, what: str) -> Any:
     return Option(parser=read, metavar="PATH", help=f"{what} card (.yaml).")
 
 
+def raw_channels(pairs: Sequence[str]) -> dict[str, str]:
+    """Return raw name -> channel of texts such as `red=microtubules`.
+
+    Raises
+    ------
+    UserError
+        Where one has another form, or two raw names would be one channel.
+    """
+    for pair in pairs:
+        if pair.count("=") != 1:
+            fix = "Write it as --channel red=microtubules."
+            raise UserError(Problem("--channel", f'"{pair}" names no raw name and channel', fix))
+    named = [pair.split("=")[1] for pair in pairs]
+    if twice := next((channel for channel in named if named.count(channel) > 1), None):
+        what = f'two raw names are given to the channel "{twice}"'
+        raise UserError(Problem("--channel", what, "Give each a name of its own."))
+    return dict(pair.split("=") for pair in pairs)
+
+
 def settings_option(kind: Any) -> Any:
     """Return an option that takes settings of one kind as JSON."""
     about = "Settings of this step as JSON; keys that are left out have their defaults."

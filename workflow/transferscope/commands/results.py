@@ -100,6 +100,7 @@ def compare(
     ] = False,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
+    from transferscope.compare.images import looked_at
     from transferscope.compare.study import compare as run
 
     paths = study_folder
@@ -116,6 +117,7 @@ def compare(
     folder = paths.comparison("scores").parent
     texts = paths.summary_csv, paths.summary_md
     relations = {name: paths.relations(name) for name in related or []}
+    looked = {name: looked_at(paths, name) for name in dict.fromkeys(p.dataset for p in stores)}
     trained = {name: paths.trained(name) for name in settings.cells}
     run(
         scores,
@@ -127,6 +129,7 @@ def compare(
         relations,
         trained,
         segmented=segmented,
+        looked=looked,
     )
 
 

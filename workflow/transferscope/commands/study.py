@@ -49,7 +49,7 @@ def check(
     from transferscope.probes.exclusion import exclusion_warnings
     from transferscope.steps.freshness import described, outdated_jobs
     from transferscope.steps.plan import Plan
-    from transferscope.steps.preflight import preflight
+    from transferscope.steps.preflight import preflight, why_not_scored
     from transferscope.study.loading import load_study
     from transferscope.upkeep.status import is_running
 
@@ -58,6 +58,7 @@ def check(
     plan = Plan(study)
     compute = study.config.compute
     warnings = exclusion_warnings(study.config.knn, study.config.splits.schemes)
+    warnings += why_not_scored(study)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
     outdated = described(outdated_jobs(plan, is_running))

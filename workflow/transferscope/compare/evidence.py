@@ -18,6 +18,22 @@ from transferscope.probes.score_table import FLOOR
 
 
 @dataclass(frozen=True)
+class LookedAt:
+    """What was found out about the images of a dataset.
+
+    Parameters
+    ----------
+    doubts
+        What is doubtful about their pixels, in sentences.
+    one_image_per_group
+        Whether the split by image is one by group, too.
+    """
+
+    doubts: Sequence[str] = ()
+    one_image_per_group: bool = False
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Results of one dataset, with the chosen head.
 
@@ -45,6 +61,8 @@ class Evidence:
         Representations of networks with random weights.
     seen
         What backbones saw of the dataset in training, in sentences.
+    looked
+        What was found out about its images before any backbone saw them.
     """
 
     dataset: str
@@ -58,6 +76,7 @@ class Evidence:
     settings: CompareSettings
     controls: Sequence[str]
     seen: Sequence[str]
+    looked: LookedAt
 
     def of_scheme(self, scheme: str) -> OfScheme:
         """Return the results of one split scheme."""
@@ -92,6 +111,11 @@ class OfScheme:
     def is_secondary(self) -> bool:
         """Whether the split by group, which is the estimate for new groups, says more."""
         return self.scheme != "group" and "group" in set(self.all.chosen["scheme"])
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether this split is one by group, too, and says nothing new."""
+        return self.is_secondary and self.all.looked.one_image_per_group
 
     @property
     def best(self) -> Any:
@@ -143,6 +167,7 @@ def evidence_of(
     summary: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     settings: CompareSettings,
+    looked: LookedAt | None = None,
 ) -> Evidence | None:
     """Return the results of one dataset; None: only the floor was run.
 
@@ -156,6 +181,8 @@ def evidence_of(
         As `compare` writes them.
     settings
         Metric and coverage.
+    looked
+        What was found out about its images, if anything.
     """
     best = matching(tables["chosen"], dataset=dataset)
     if best.empty:
@@ -174,6 +201,7 @@ def evidence_of(
         settings=settings,
         controls=settings.controls if isinstance(settings, Comparison) else [],
         seen=training_notes(summary, dataset, settings),
+        looked=looked or LookedAt(),
     )
 
 

@@ -43,6 +43,11 @@ CLASSES_NAMED = 4
 PAIRS_NAMED = 3
 FEW_DATASETS = 5
 
+ONE_IMAGE = (
+    "Each group has one image, so that the split by image is one by group, too: that their scores "
+    "differ says nothing."
+)
+
 
 def across_datasets(
     pairs: pd.DataFrame, summary: pd.DataFrame, settings: CompareSettings
@@ -370,7 +375,7 @@ def gap_of_the_highest(evidence: Evidence) -> Iterator[str]:
     """Say by how much the highest store by group changes when split by image."""
     known = evidence.of_scheme("image")
     gaps = known.gaps("scheme")
-    if gaps.empty:
+    if gaps.empty or known.is_repetition:
         return
     best = matching(evidence.chosen, scheme="group").iloc[0]
     row = of_store(gaps, best, "first_")
@@ -413,6 +418,9 @@ def split_gap(evidence: Evidence) -> Iterator[str]:
     gaps = evidence.of_scheme("image").gaps("scheme")
     if gaps.empty:
         return
+    if evidence.of_scheme("image").is_repetition:
+        yield ONE_IMAGE
+        return
     yield from gap_of_the_highest(evidence)
     if len(gaps) > 1:
         yield (
@@ -441,6 +449,9 @@ def split_gap(evidence: Evidence) -> Iterator[str]:
 def warnings(evidence: Evidence) -> Iterator[str]:
     """Say what makes the results less sure than they look."""
     metric = METRIC_NAMES[evidence.settings.metric]
+    yield from evidence.looked.doubts
+    if evidence.looked.one_image_per_group and "image" in set(evidence.chosen["scheme"]):
+        yield ONE_IMAGE
     if (n_repeats := int(evidence.chosen["n_repeats"].min())) < ENOUGH_REPEATS:
         yield (
             f"The splits were made {times(n_repeats)}; made {times(ENOUGH_REPEATS)} "
@@ -448,6 +459,8 @@ def warnings(evidence: Evidence) -> Iterator[str]:
         )
     for scheme in evidence.chosen["scheme"]:
         known = evidence.of_scheme(scheme)
+        if known.is_repetition:
+            continue
         best = known.best
         where = f"By {scheme}, {store_name(best)}"
         if best["mean"] >= SUSPICIOUS:

@@ -17,6 +17,7 @@ from transferscope.compare.contests import Contest, Rules, Side
 from transferscope.compare.datasets import across_datasets
 from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
+from transferscope.compare.evidence import LookedAt
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
@@ -110,6 +111,7 @@ def compare(
     trained: Mapping[str, Path] | None = None,
     *,
     segmented: bool = False,
+    looked: Mapping[str, LookedAt] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -138,6 +140,8 @@ def compare(
         Backbone -> manifest of its training, of the cells of grids.
     segmented
         Whether `folder` has the tables of `compare_masks`, which are told, too.
+    looked
+        What was found out about the images of each dataset.
 
     Raises
     ------
@@ -203,7 +207,7 @@ def compare(
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
     masks = MaskTables.read(folder) if segmented else None
-    texts = describe(summary, tables, settings, recalled, grids, masks)
+    texts = describe(summary, tables, settings, recalled, grids, masks, looked)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.compare import sentences
-from transferscope.compare.evidence import Evidence, OfScheme, evidence_of, of_store
+from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
 from transferscope.compare.grid_curves import GridTables
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
 from transferscope.compare.known_pairs import (
@@ -91,6 +91,7 @@ def describe(
     recalled: Mapping[str, KnownPairTables],
     grids: GridTables | None = None,
     masks: MaskTables | None = None,
+    looked: Mapping[str, LookedAt] | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -109,9 +110,14 @@ def describe(
         Curves over the grids of the study, if it has any.
     masks
         What decoders segment, where that was asked for.
+    looked
+        What was found out about the images of each dataset.
     """
     datasets = sorted(summary["dataset"].unique())
-    found = {name: evidence_of(name, summary, tables, settings) for name in datasets}
+    images = looked or {}
+    found = {
+        name: evidence_of(name, summary, tables, settings, images.get(name)) for name in datasets
+    }
     in_short = _recalled(recalled, known_pairs_in_short)
     at_length = _recalled(recalled, known_pairs)
     in_short += _grown(datasets, grids, settings, grids_in_short)
@@ -215,6 +221,7 @@ def _in_short(found: Sequence[Evidence]) -> list[str]:
         _line(evidence.of_scheme(scheme))
         for evidence in found
         for scheme in evidence.chosen["scheme"]
+        if not evidence.of_scheme(scheme).is_repetition
     ]
     if not lines:
         return []

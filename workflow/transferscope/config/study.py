@@ -82,6 +82,13 @@ class StudyConfig(Model):
             "evaluation. They need no labels (`labels: []` in the card)."
         ),
     )
+    scored: bool = Field(
+        True,
+        description=(
+            "Whether stores are scored and compared. false: only tiles, embeddings and maps are "
+            "made, as where there are no labels yet, or too few groups."
+        ),
+    )
     bad_tiles: Literal["stop", "skip"] = Field(
         "stop", description="At an unreadable, constant or NaN field: stop, or skip and list it."
     )
@@ -91,6 +98,14 @@ class StudyConfig(Model):
             "At names that differ but read as one (case, spaces, invisible characters, Unicode "
             "forms), of groups, classes, batches, fields, ids, datasets or backbones: warn, or "
             "strict: stop."
+        ),
+    )
+    quality: Literal["warn", "stop"] = Field(
+        "warn",
+        description=(
+            "At pixels that cannot show what they should: saturated, nearly black or constant "
+            "channels, an intensity range that fits no image, pictures with merged colours, one "
+            "image per group with a split by image: warn (also in the summary), or stop."
         ),
     )
     roles: RoleSettings = RoleSettings()

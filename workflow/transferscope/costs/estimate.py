@@ -202,7 +202,7 @@ def _probe_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
     """Return the core hours of all probes of frozen embeddings."""
     config, seconds = study.config, 0.0
     probes = wanted_probes(config)
-    for probed in study.probed():
+    for probed in study.probed() if config.scored else ():
         n_classes = len(study.datasets[probed.dataset].card.labels)
         _, width = sizes.probed(probed)
         n_tiles = sizes.fields(probed.dataset).n_tiles

@@ -57,6 +57,17 @@ class _Units:
         return len(self.labels)
 
 
+def one_image_per_group(table: pd.DataFrame) -> bool:
+    """Return whether no group has several fields: the split by image is then one by group.
+
+    Parameters
+    ----------
+    table
+        Tile table or sample sheet: `group` and `fov`.
+    """
+    return bool(table.groupby("group")["fov"].nunique().max() == 1)
+
+
 def _units(tiles: LabelledTiles, scheme: Scheme, rows: Integers) -> _Units:
     names = tiles.groups if scheme == "group" else tiles.fovs
     codes, distinct = pd.factorize(names[rows], sort=True)

@@ -221,7 +221,8 @@ class Uniformity:
     def _compare_bits(self, position: int, header: FieldHeader) -> None:
         bits = next((file.metadata.bits for file in header.files if file.metadata.bits), None)
         card = self._card
-        unset = [name for name in card.channels if name not in card.intensity_range]
+        unset = [name for name in card.channels if name not in card.given_ranges]
+        unset = [] if card.ranges_from_tiles else unset
         if bits is not None and bits < 8 * header.dtype.itemsize and unset:
             white = np.iinfo(header.dtype).max
             text = (

@@ -109,6 +109,8 @@ class BuiltSheet:
         The folder of the images, where the card must name it in `roots`; else None.
     skipped
         Linked or unreadable folders that were left out, and why.
+    unmatched
+        What fits nothing in the table of labels, and is in none.
     """
 
     path: Path
@@ -119,6 +121,23 @@ class BuiltSheet:
     n_unused: int
     root: Path | None
     skipped: list[str]
+    unmatched: Unmatched
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """What fits nothing on the other side, where labels were looked up.
+
+    Parameters
+    ----------
+    keys
+        Keys of the table that fit no image.
+    images
+        Images that no key fits, by what they were looked up as.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -185,7 +204,9 @@ def build_sheet(
     raw = sorted({m["channel"] for _, m in matches} if "channel" in matcher.groupindex else ())
     channels = _check_channels(rows, raw, channel_names, folder) if raw else []
     _check_ids(rows, folder)
-    found = _look_up(rows, labels) if labels else [""] * len(rows)
+    found, unmatched = [""] * len(rows), Unmatched()
+    if labels:
+        found, unmatched = _look_up(rows, labels)
     absolute = absolute_path(folder)
     outside = not absolute.is_relative_to(absolute_path(output.parent))
     table = _table(rows, found, channels, folder, output)
@@ -202,6 +223,7 @@ def build_sheet(
         n_unused=len(paths) - sum(len(row.files) for row in rows),
         root=absolute if outside else None,
         skipped=below.skipped,
+        unmatched=unmatched,
     )
 
 
@@ -345,7 +367,7 @@ def _check_ids(rows: Sequence[_Row], folder: Path) -> None:
         raise UserError(problems[:SHOWN])
 
 
-def _look_up(rows: Sequence[_Row], labels: LabelTable) -> list[str]:
+def _look_up(rows: Sequence[_Row], labels: LabelTable) -> tuple[list[str], Unmatched]:
     """Return the labels cell of each row; what fits nothing on either side is said."""
     known = _read_labels(labels)
     keys = [_keys(row, labels.key) for row in rows]
@@ -366,7 +388,8 @@ def _look_up(rows: Sequence[_Row], labels: LabelTable) -> list[str]:
     if without:
         text = _unmatched("images have no key", without, Likely(unused))
         logger.warning("%s: %s", labels.path, text)
-    return [LABEL_SEPARATOR.join(known[fits[0]]) if fits else "" for fits in fitting]
+    cells = [LABEL_SEPARATOR.join(known[fits[0]]) if fits else "" for fits in fitting]
+    return cells, Unmatched(unused, without)
 
 
 def _unmatched(what: str, names: Sequence[str], likely: Likely) -> str:

@@ -162,11 +162,14 @@ class Tiles(_DatasetStep):
         return _tile_files(self.paths)
 
     def params(self) -> dict[str, Any]:
+        # Named where it stops a study only: tiles of before stay as they are.
+        look = {"more": ["--look", "stop"]} if self.config.quality == "stop" else {}
         return {
             "sheet": self.sheet,
             "card": self.dataset_card,
             "bad_tiles": self.config.bad_tiles,
             "depends": self.depends,
+            **look,
         }
 
     def depends_on(self) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class Plan:
         """The steps that the study has jobs for, by name."""
         study, sizes = self.study, self.sizes
         kinds = [*data.STEPS, *given.STEPS, *embed.STEPS]
+        if not study.config.scored:
+            kinds = [kind for kind in kinds if kind is not data.Splits]
+            made = [kind(study, sizes) for kind in (*kinds, results.EmbeddingMaps)]
+            return {step.name: step for step in made if step.planned}
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
         last = (*probe.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
@@ -91,10 +95,13 @@ class Plan:
             return (
                 f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
             )
-        lines = [
+        scores = [
             ("What won, on one page", paths.summary_md),
             ("All that was compared", paths.details_md),
             ("All scores with intervals", paths.summary_csv),
+        ]
+        lines = [
+            *(scores if self.config.scored else ()),
             ("Figures (SVG and PNG)", paths.root / "figures"),
             ("Embedding stores (Zarr)", paths.root / "embeddings"),
             ("Logs, one per job", paths.root / "logs"),

@@ -30,6 +30,7 @@ from transferscope.labelling.label_table import (
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
+from transferscope.probes.splits import one_image_per_group
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import (
     CELL_MASK,
@@ -50,11 +51,18 @@ from transferscope.relations.sources import source_files
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.study import Study
+from transferscope.tiles.doubts import DOUBTS_VERSION, judge
+from transferscope.tiles.looking import look_at_fields
 from transferscope.tiles.published import TABLE, PublishedTiles
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
 MAX_FILES_OPENED = 10_000
+SAME_SPLITS = Problem(
+    "",
+    "each group has one image, so that the split by image is one by group, too",
+    "Set `splits: {schemes: [group]}` in the study: their difference says nothing.",
+)
 # A wildcard of Snakemake, with or without a constraint.
 WILDCARD = re.compile(r"\{\s*\w+\s*(,.*)?\}")
 logger = logging.getLogger(__name__)
@@ -104,6 +112,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         With every problem found, each with file, row or key, and fix.
     """
     passed = passed or Passed()
+    scored = scored and study.config.scored
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
     problems += _check_braces(study)
     problems += _judged(study, _check_names(study))
@@ -133,6 +142,25 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     if problems:
         # The cells of a grid share what is wrong with their card.
         raise UserError(list(dict.fromkeys(problems)))
+
+
+def why_not_scored(study: Study) -> list[str]:
+    """Return why each dataset of a study cannot be scored, where it makes no scores.
+
+    Parameters
+    ----------
+    study
+        A study that has passed `preflight`.
+    """
+    if study.config.scored:
+        return []
+    reasons = []
+    for name, table in _sheets(study):
+        card = study.datasets[name].card
+        found = splits.check_splits(table, card, study.config.splits, str(study.sheet_of(name)))
+        why = f"{found[0].what}" if found else "labels and groups suffice: remove `scored: false`"
+        reasons.append(f"Nothing of {name} is scored (`scored: false`): {why}.")
+    return reasons
 
 
 def _check_braces(study: Study) -> list[Problem]:
@@ -255,16 +283,17 @@ def _check_dataset(
     problems = _check_table(study, located, sheet.table, str(path), scored=scored)
     wrong_cells = check_mask_cells(sheet, located.card)
     problems += wrong_cells
-    if study.config.bad_tiles == "skip":
-        return problems
     raw = study.raw_digest(located.card.name)
     digest = fingerprint(["files", raw, located.card.image_fingerprint()])
+    if study.config.bad_tiles == "skip":
+        return problems or _check_pixels(study, located, passed, digest)
     problems += passed.once(digest, lambda: check_files(sheet, located.card, MAX_FILES_OPENED))
     if wrong_cells:
         return problems
     columns = mask_columns(sheet, located.card)
-    digest = fingerprint(["masks", digest])
-    return problems + passed.once(digest, lambda: check_all_masks(sheet, located.card, columns))
+    masks = fingerprint(["masks", digest])
+    problems += passed.once(masks, lambda: check_all_masks(sheet, located.card, columns))
+    return problems or _check_pixels(study, located, passed, digest)
 
 
 def _check_targets(study: Study, located: Located[DatasetCard], passed: Passed) -> list[Problem]:
@@ -280,6 +309,16 @@ def _check_targets(study: Study, located: Located[DatasetCard], passed: Passed) 
         return problems
     digest = fingerprint(["targets", study.raw_digest(name), study.mask_digest(name)])
     return passed.once(digest, lambda: check_all_masks(sheet, card, [CELL_MASK]))
+
+
+def _check_pixels(
+    study: Study, located: Located[DatasetCard], passed: Passed, files: str
+) -> list[Problem]:
+    """Look at some fields, and say what cannot be right about them."""
+    card, sheet = located.card, study.sheet(located.card.name)
+    digest = fingerprint(["pixels", DOUBTS_VERSION, files])
+    doubts = passed.once(digest, lambda: look_at_fields(sheet, card))
+    return judge(doubts, str(located.path), study.config.quality)
 
 
 def _check_published(study: Study, located: Located[DatasetCard], *, scored: bool) -> list[Problem]:
@@ -304,6 +343,9 @@ def _check_table(
         problems = _check_labels(study, located, table, where)
     else:
         problems = label_problems(table, located.card, where)
+    both = scored and {"group", "image"} <= set(study.config.splits.schemes)
+    if both and one_image_per_group(table):
+        problems += judge([SAME_SPLITS], where, study.config.quality)
     knn = study.config.knn
     return problems + (exclusion_problems(table, knn.exclude, where) if knn.k else [])
 

@@ -72,7 +72,7 @@ class Compare(_Comparison):
     """Compare all scores: summary, paired differences, sentences."""
 
     name = "compare"
-    version = 6
+    version = 7
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
@@ -89,6 +89,9 @@ class Compare(_Comparison):
                 ("halves", self.paths.halves, frozen),
             )
         }
+        made = [self.paths.tiles(name) for name in self.study.image_datasets]
+        described = list(map(self.paths.tile_table, self.study.datasets))
+        of_probes |= {"tiles": made, "tile_tables": described}
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
         return of_probes | {name: paths for name, paths in given.items() if paths}

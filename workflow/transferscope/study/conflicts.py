@@ -26,6 +26,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         Name of the config file, for messages.
     """
     found = [
+        *_without_scores(study, where),
         *_about_tables(study, where),
         *_unavailable(study, where),
         *_without_pixel_size(study),
@@ -37,6 +38,22 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_trained_on_twice(study, where),
     ]
     return list(dict.fromkeys(found))
+
+
+def _without_scores(study: Study, where: str) -> Iterator[Problem]:
+    """Yield what a study asks for that needs scores, although it has none."""
+    config = study.config
+    asked = {
+        "finetune.backbones": config.finetune.backbones,
+        "aggregate.levels": config.aggregate.levels,
+        "relations.sources": config.relations.sources,
+        "figures.gallery": config.figures.gallery,
+        "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
+    }
+    for key, value in asked.items():
+        if value and not config.scored:
+            what = "needs scores or their splits, but `scored: false` makes none"
+            yield Problem(f"{where}, key {key}", what, "Leave it out, or remove `scored: false`.")
 
 
 def _unavailable(study: Study, where: str) -> Iterator[Problem]:
@@ -131,10 +148,13 @@ def _nothing_to_segment(study: Study, where: str) -> Iterator[Problem]:
 
 
 def _too_few_classes(study: Study) -> Iterator[Problem]:
-    for dataset in study.datasets.values():
+    for dataset in study.datasets.values() if study.config.scored else ():
         if len(dataset.card.labels) < MIN_CLASSES:
             what = "fewer than two classes: there is nothing to evaluate"
-            fix = "List the classes, or name the dataset under `training_datasets` of the config."
+            fix = (
+                "List the classes, set `scored: false` in the config for tiles, embeddings and "
+                "maps alone, or name the dataset under its `training_datasets`."
+            )
             yield Problem(f"{dataset.path}, key labels", what, fix)
 
 

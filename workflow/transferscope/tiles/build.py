@@ -27,6 +27,7 @@ from transferscope.stores.parquet import write_parquet
 from transferscope.tiles import VERSION
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import SKIP_FIX, decode_from, problems_of
+from transferscope.tiles.finishing import look_at_tiles
 from transferscope.tiles.plan import TilePlan, make_plan
 from transferscope.tiles.store import drop_outdated, open_tile_store
 from transferscope.tiles.tables import FIRST_COLUMNS, quality_table, write_quality, write_skipped
@@ -44,6 +45,7 @@ def make_tiles(
     quality: Path,
     skipped: Path,
     bad_tiles: str = "stop",
+    look: str = "warn",
     workers: int = 2,
 ) -> None:
     """Decode the raw fields of a dataset into a tile store, and describe its tiles.
@@ -65,6 +67,8 @@ def make_tiles(
     bad_tiles
         What to do about an unusable field or a tile that is constant in every channel: `stop`
         (all of them are named at the end) or `skip`.
+    look
+        What to do about doubtful pixels, see `doubts_about`: `warn` or `stop`.
     workers
         Fields decoded at a time.
 
@@ -72,7 +76,7 @@ def make_tiles(
     ------
     UserError
         With every problem of the sheet, the headers or the pixels, and its file and row; at the
-        end, where fields of several groups have the same pixels.
+        end, where fields of several groups have the same pixels, or pixels are doubtful.
     """
     skip = bad_tiles == "skip"
     sheet = read_sheet(sheet_path, card)
@@ -92,6 +96,8 @@ def make_tiles(
     write_skipped(left_out, skipped)
     if left_out:
         logger.warning("%d fields or tiles were left out: see %s", len(left_out), skipped)
+    measured = np.array([tile.quality for tile in tiles])
+    look_at_tiles(store, card, measured, f"the tiles of {card.name}", look)
     store.finish(manifest)
 
 

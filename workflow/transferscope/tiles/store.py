@@ -39,7 +39,7 @@ def intensity_range(card: DatasetCard, dtype: np.dtype[Any]) -> list[list[float]
     """Return [C][2]: the card's range of each channel, or else that of the integer type."""
     whole = (0.0, float(np.iinfo(dtype).max))
     return [
-        [float(value) for value in card.intensity_range.get(channel, whole)]
+        [float(value) for value in card.given_ranges.get(channel, whole)]
         for channel in card.channels
     ]
 
