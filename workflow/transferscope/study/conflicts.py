@@ -47,6 +47,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "finetune.backbones": config.finetune.backbones,
         "aggregate.levels": config.aggregate.levels,
         "relations.sources": config.relations.sources,
+        "segmentation": config.segmentation,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }
