@@ -145,7 +145,7 @@ def _draw(
         text = f"cosine {pair['cosine']:.2f}"
         axes[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7.5, color=BLACK)
     if pixel_size := store.attributes.get("pixel_size_um"):
-        add_scale_bar(grid[0, 0], float(pixel_size), store.array.shape[-1])
+        add_scale_bar(grid[0, 0], float(pixel_size), store)
     corrected = "" if best[1] == "none" else f", {best[1]}"
     annotate(
         figure,
