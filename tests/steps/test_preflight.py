@@ -214,3 +214,23 @@ def test_a_mode_that_a_backbone_cannot_serve_is_refused(folder, repository):
 def test_fine_tuning_that_cannot_be_paired_is_refused_at_once(folder, repository, changes, message):
     with pytest.raises(UserError, match=message):
         finetune(folder, repository, **changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("relations.sources", {"relations": {"sources": ["pairs.csv"]}}),
+        ("segmentation", {"segmentation": {}}),
+        ("figures.gallery", {"figures": {"gallery": 2}}),
+        ("aggregate.levels", {"aggregate": {"levels": ["fov"]}}),
+        (
+            "finetune.backbones",
+            {"finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]}},
+        ),
+    ],
+)
+def test_a_study_without_scores_asks_for_nothing_that_needs_them(folder, repository, key, asked):
+    with pytest.raises(UserError) as caught:
+        load(folder, repository, scored=False, **asked)
+    told = [problem for problem in caught.value.problems if "`scored: false`" in problem.what]
+    assert [problem.where for problem in told] == [f"study.yaml, key {key}"]
