@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
         ("random", "none"): noisy(100),
     }
     first, second = (np.array([NAMES[pair[side]] for pair in PAIRS]) for side in (0, 1))
-    sources = [pairs_among(name, first, second, NAMES) for name in ("a", "b", "c", "d")]
+    sources = [pairs_among(name, first, second, NAMES) for name in ("a", "NA", "c", "d")]
     tables = recall(maps, sources, RelationSettings(permutations=50, draws=200))
     made = tmp_path_factory.mktemp("relations")
     for name, table in zip(("recall", "differences"), tables, strict=True):

@@ -52,7 +52,8 @@ class KnownPairTables:
 
 def _headline(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        # A source may be named NA.
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
         if "status" in table:
             table = matching(table, status=SCORED)
         found = matching(table, measure=TWO_SIDED, null=ALL_PAIRS)
