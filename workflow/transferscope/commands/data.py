@@ -12,8 +12,12 @@ from typer import Option, Typer
 from transferscope.cards import SimulateSettings
 from transferscope.commands.options import (
     CardIn,
+    LabelsIn,
     ManifestIn,
     ManifestOut,
+    NoLabelsIn,
+    PatternIn,
+    RawChannelsIn,
     TableIn,
     TableOut,
     file_in,
@@ -237,26 +241,14 @@ def splits(
 @app.command()
 def sheet(
     folder: Annotated[Path, folder_argument("Folder of the images.", "FOLDER")],
-    pattern: Annotated[
-        str | None,
-        Option(help="Pattern of the file names, such as '{group}_{fov}.tif'."),
-    ] = None,
+    pattern: PatternIn = None,
     regex: Annotated[
         str | None,
         Option(help="Regular expression with named groups, instead of --pattern."),
     ] = None,
-    channel: Annotated[
-        list[str] | None,
-        Option(help="raw=channel: what a raw channel name shows; may be repeated."),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        Option(help="table.csv:key_column:label_column: table to look up labels in."),
-    ] = None,
-    unlabelled: Annotated[
-        list[str] | None,
-        Option(help="A label that means no label, such as Unknown; may be repeated."),
-    ] = None,
+    channel: RawChannelsIn = None,
+    labels: LabelsIn = None,
+    unlabelled: NoLabelsIn = None,
     output: Annotated[
         Path | None,
         file_out("Sheet to write. Default: samples.tsv in the folder."),

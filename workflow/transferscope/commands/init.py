@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option, Typer
 
-from transferscope.commands.options import folder_argument, folder_out, raw_channels
+from transferscope.commands.options import (
+    LabelsIn,
+    NoLabelsIn,
+    PatternIn,
+    RawChannelsIn,
+    folder_argument,
+    folder_out,
+    raw_channels,
+)
 from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -30,24 +38,13 @@ GROUPS_SHOWN = 8
 def init(
     folder: Annotated[Path, folder_argument("Folder of the images.", "FOLDER")],
     name: Annotated[str, Option(help="Name of dataset and study. Default: the folder's.")] = "",
-    pattern: Annotated[
-        str | None, Option(help="Pattern of the file names, such as '{group}_{fov}.tif'.")
-    ] = None,
-    channel: Annotated[
-        list[str] | None,
-        Option(help="raw=channel: what a raw channel name shows; may be repeated."),
-    ] = None,
+    pattern: PatternIn = None,
+    channel: RawChannelsIn = None,
     channels: Annotated[
         str, Option(help="Names of the channels of multi-channel files, joined by commas.")
     ] = "",
-    labels: Annotated[
-        str | None,
-        Option(help="table.csv:key_column:label_column: table to look up labels in."),
-    ] = None,
-    unlabelled: Annotated[
-        list[str] | None,
-        Option(help="A label that means no label, such as Unknown; may be repeated."),
-    ] = None,
+    labels: LabelsIn = None,
+    unlabelled: NoLabelsIn = None,
     yes: Annotated[bool, Option("--yes", help="Accept what is proposed, without asking.")] = False,
     output: Annotated[Path, folder_out("Folder to write into. Default: this one.")] = Path(),
 ) -> None:

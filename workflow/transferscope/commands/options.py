@@ -239,6 +239,21 @@ BackboneIn = Annotated[Located[BackboneCard], _card(BackboneCard, "Backbone")]
 TableIn = Annotated[Path, file_in("Tile table (.parquet).")]
 TableOut = Annotated[Path, file_out("Tile table to write (.parquet).")]
 ConfigIn = Annotated[Path, file_argument("Study config (.yaml).", "CONFIG")]
+PatternIn = Annotated[
+    str | None, Option(help="Pattern of the file names, such as '{group}_{fov}.tif'.")
+]
+RawChannelsIn = Annotated[
+    list[str] | None,
+    Option(help="raw=channel: what a raw channel name shows; may be repeated."),
+]
+LabelsIn = Annotated[
+    str | None,
+    Option(help="table.csv:key_column:label_column: table to look up labels in."),
+]
+NoLabelsIn = Annotated[
+    list[str] | None,
+    Option(help="A label that means no label, such as Unknown; may be repeated."),
+]
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
 
 

@@ -19,7 +19,6 @@ from transferscope.raw.text_tables import read_table
 
 TABLES = (".csv", ".tsv", ".tab", ".txt")
 WORKBOOK = ".xlsx"
-LARGEST_TABLE = 64 << 20
 # Share of the images that a table of labels has to name.
 FEWEST_MATCHES = 0.3
 MOST_CLASSES = 50
@@ -48,11 +47,6 @@ class FoundLabels:
 
     table: LabelTable
     n_matches: int
-
-    @property
-    def spec(self) -> str:
-        """The table as `--labels` takes it."""
-        return f"{self.table.path}:{self.table.key}:{self.table.label}"
 
 
 def find_labels(
@@ -100,17 +94,16 @@ def as_text_table(path: Path) -> str:
 
 
 def _label_column(table: pd.DataFrame, key: str) -> str | None:
-    """Return the column that most likely holds the labels."""
-    ranked: list[tuple[int, str]] = []
+    """Return the first column with classes whose name says that it holds labels.
+
+    A column that merely repeats, such as a plate, is no label.
+    """
     for column in map(str, table):
+        if column == key or not LABEL_COLUMNS.search(column) or NO_LABEL_COLUMN.search(column):
+            continue
         values = [value for value in table[column] if value and not NO_LABEL.fullmatch(value)]
         classes = {part.strip() for value in values for part in TABLE_LABEL_SEPARATORS.split(value)}
         is_number = all(re.fullmatch(r"[-+.\d]+", value) for value in classes)
-        if column == key or not 2 <= len(classes) <= MOST_CLASSES or is_number:
-            continue
-        is_named = LABEL_COLUMNS.search(column) and not NO_LABEL_COLUMN.search(column)
-        if is_named or len(classes) * 2 <= len(values):
-            ranked.append((2 if is_named else 1, column))
-    named = [column for rank, column in ranked if rank == 2]
-    # A column that merely repeats, such as a plate, is no label: only one whose name says so.
-    return named[0] if named else None
+        if 2 <= len(classes) <= MOST_CLASSES and not is_number:
+            return column
+    return None
