@@ -108,7 +108,10 @@ def test_inspect_reports_a_file_that_no_network_takes(tmp_path: Path) -> None:
     state = vit_state(depth=3)
     del state["blocks.1.mlp.fc2.weight"]
     path = save(state, tmp_path / "w.pth")
-    assert "missing: blocks.1.mlp.fc2.weight" in run("inspect", path)
+    for shown in ([], ["--json"]):
+        done = CliRunner().invoke(app, ["backbone", "inspect", str(path), *shown])
+        assert "missing: blocks.1.mlp.fc2.weight" in done.stdout
+        assert done.exit_code == 1
     with pytest.raises(UserError, match=r"missing: blocks\.1\.mlp\.fc2\.weight"):
         run("card", path, "--output", tmp_path / "card.yaml")
     assert not (tmp_path / "card.yaml").exists()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Exit, Option, Typer
 
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import card_roots, locate_card
@@ -107,12 +107,16 @@ def inspect(
     heads: Heads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the contents of a checkpoint file, without running any code in it."""
+    """Show the contents of a checkpoint file, without running any code in it.
+
+    Exits with 1 where no network takes the weights.
+    """
     found = _inspected(file, layout, state_key, architecture, heads)
     if as_json:
         print_json(found.as_dict())
     else:
         _show(_rows(found))
+    raise Exit(0 if found.problem is None else 1)
 
 
 @app.command()
