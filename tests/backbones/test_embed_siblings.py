@@ -13,9 +13,11 @@ import pytest
 from tile_stores import BF16, SETTINGS, card, write_tiles
 from transferscope.backbones.embed import OnePass, embed
 from transferscope.backbones.embed_parts import fill_part, finish_store
+from transferscope.backbones.filled import request_of
 from transferscope.backbones.filling import StoreFilling
 from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.readout import Backbone
+from transferscope.cards import FileCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import UserError
 from transferscope.stores.block_store import BlockStore
@@ -92,11 +94,64 @@ def test_the_first_job_fills_the_stores_of_all_as_jobs_of_their_own_would(
 ) -> None:
     job(tiles, tmp_path / "pass", first, settings)
     assert [p.name for p in (tmp_path / "pass").glob("*.json")] == [f"{first}.json"]
-    monkeypatch.setattr(NetworkEmbedder, "_batch", None)
+    # The others build no network.
+    monkeypatch.setattr(StoreFilling, "of", None)
     for strategy in STRATEGIES:
-        job(tiles, tmp_path / "pass", strategy, settings)
+        if strategy != first:
+            job(tiles, tmp_path / "pass", strategy, settings)
     monkeypatch.undo()
     assert files_of(tmp_path / "pass") == separately(tiles, tmp_path / "alone", settings)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["embeddings/c/0/0", "zarr.json", "tile_id/c/0", "done/c/1", "digest/c/0/0/0"]
+)
+def test_a_store_that_was_damaged_since_is_looked_at_by_its_job(
+    tiles: Path, tmp_path: Path, damaged: str
+) -> None:
+    two = STRATEGIES[:2]
+    job(tiles, tmp_path / "pass", "replicate", strategies=two)
+    file = tmp_path / "pass/map.zarr" / damaged
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    job(tiles, tmp_path / "pass", "map", strategies=two)
+    job(tiles, tmp_path / "alone", "map", strategies=())
+    found = files_of(tmp_path / "pass")
+    assert {p: c for p, c in found.items() if p.parts[0].startswith("map")} == files_of(
+        tmp_path / "alone"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"outputs": [{"name": "cls"}]}, {"normalization": {"kind": "self"}}]
+)
+def test_a_store_that_was_filled_from_another_card_is_made_anew(
+    tiles: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    two = STRATEGIES[:2]
+    job(tiles, tmp_path / "pass", "replicate", strategies=two)
+    job(tiles, tmp_path / "pass", "map", strategies=two, **changes)
+    job(tiles, tmp_path / "alone", "map", strategies=(), **changes)
+    one, other = (manifest_of(tmp_path / where, "map") for where in ("pass", "alone"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_weights_in_a_file_are_known_by_their_sum(tiles: Path, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    checkpoint = FileCard(
+        source="file", weights=file.name, layout="timm",
+        **card().model_dump(exclude={"source", "pretrained", "seed"}, exclude_unset=True),
+    )  # fmt: skip
+    known = []
+    for content in (b"one", b"other", b"one"):
+        file.write_bytes(content)
+        known.append(request_of(tiles, checkpoint, tmp_path / "card.yaml", SETTINGS, 16))
+    assert known[0] == known[2] != known[1]
+    file.unlink()
+    assert request_of(tiles, checkpoint, tmp_path / "card.yaml", SETTINGS, 16) is None
+    assert request_of(tiles, card(pretrained=True), CARD_PATH, SETTINGS, 16) is None
+    assert request_of(tiles, card(), CARD_PATH, BF16, 16) != known[0]
 
 
 def test_each_tile_is_read_and_resized_once(

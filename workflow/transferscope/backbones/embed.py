@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from transferscope.backbones.embedder import Embeddings, Rows, Tiles
+from transferscope.backbones.filled import finish_filled, request_of, write_note
 from transferscope.backbones.filling import StoreFilling
 from transferscope.cards import BackboneCard
 from transferscope.config.compute import READ_BUFFERS, ComputeSettings, rows_per_read
@@ -30,7 +31,7 @@ from transferscope.runtime.claims import Claims
 from transferscope.runtime.locks import exclusive
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT, Manifest, manifest_of
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, Manifest, manifest_of, store_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +80,18 @@ def embed(
     UserError
         Where tiles, card, weights or channels do not fit, or an embedding is not finite.
     """
-    job = StoreFilling.of(tiles, card, strategy, manifest, settings, card_path, block_rows)
+    path = card_path or Path(f"{card.name}.yaml")
+    request = request_of(tiles, card, path, settings, block_rows) if also else None
+    if request is not None:
+        with starting(store_of(manifest)):
+            if finish_filled(manifest, strategy, request):
+                return
+    job = StoreFilling.of(tiles, card, strategy, manifest, settings, path, block_rows)
     with OnePass(job, also) as filling:
         filling.start()
         filling.fill()
+        if request is not None:
+            filling.note(request)
         filling.finish(manifest)
 
 
@@ -293,6 +302,13 @@ class OnePass:
             return span, source.read(span.start, span.stop, out=buffer[: span.stop - span.start])
 
         yield from prefetched(read, enumerate(spans), READ_BUFFERS - 1)
+
+    def note(self, request: str) -> None:
+        """Note of the other stores which are filled, and as what: see `filled`."""
+        for part in self._parts[1:]:
+            with starting(part.job.store_path):
+                if not part.store.missing() and not manifest_of(part.job.store_path).exists():
+                    write_note(part.store, part.job.description, request)
 
     def finish(self, manifest: Path) -> None:
         """Write the manifest of this job's store."""

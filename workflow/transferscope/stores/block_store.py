@@ -455,7 +455,7 @@ class BlockStore:
             ids_sha256=digest_of_ids(read_ids(self.group)),
             content_sha256=content,
             digests_sha256=hashlib.sha256(digests.tobytes()).hexdigest(),
-            files=self._other_files(),
+            files=self.other_files(),
         )
         described.write(manifest)
         return described
@@ -468,7 +468,7 @@ class BlockStore:
             sums = digests[:, : len(keys_of_block(self.array, 0)), :SHA256_BYTES]
         return hashlib.sha256(sums.tobytes()).hexdigest()
 
-    def _other_files(self) -> dict[str, str]:
+    def other_files(self) -> dict[str, str]:
         """Return the sha256 of each file that belongs to no block, by name."""
         of_blocks = tuple(f"{name}/c/" for name in ("digest", "done", *self._parts))
         names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
