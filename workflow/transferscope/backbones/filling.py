@@ -206,9 +206,9 @@ def _embedder_for(
 
     card = card_for_tiles(card, card_path, source.tile_size, source.pixel_size_um)
     assignment = assign(strategy, source.channels, card.named_slots)
-    return NetworkEmbedder(
-        card, card_path, source.channels, source.intensity_range, assignment, settings
-    )
+    tiles = source.channels, source.intensity_range
+    shape = source.manifest.shape[1:]
+    return NetworkEmbedder(card, card_path, *tiles, assignment, settings, tile_shape=shape)
 
 
 def measured_tiles(n_tiles: int) -> int:

@@ -64,6 +64,8 @@ class NetworkEmbedder(Embedder):
         Which channel goes into which slot, in which passes.
     settings
         Device, number format, batch size, threads.
+    tile_shape
+        Shape of a raw tile [C, H, W], which limits the batches on a GPU; empty: small.
     sibling
         An embedder with the same card, channels and settings, and another assignment, whose
         device and networks it uses; None: none.
@@ -77,6 +79,7 @@ class NetworkEmbedder(Embedder):
         intensity_range: npt.NDArray[np.float32],
         assignment: Assignment,
         settings: ComputeSettings,
+        tile_shape: Sequence[int] = (),
         sibling: NetworkEmbedder | None = None,
     ) -> None:
         if sibling is None and (problems := check_backbone(card, card_path)):
@@ -91,7 +94,9 @@ class NetworkEmbedder(Embedder):
         )
         self.device, self._copies = self._shared.device, self._shared.copies
         self._networks, self._cores = self._shared.networks, self._shared.cores
-        self.batch_size = settings.images_per_batch(on_gpu=self.device.type != "cpu")
+        self.batch_size = settings.images_per_batch(
+            on_gpu=self.device.type != "cpu", tile_shape=tile_shape
+        )
         n_inputs = assignment.n_inputs
         self._n_adapted = n_inputs if assignment.strategy == ADAPT else None
         self.backbone = self._networks.get(self._n_adapted)
@@ -116,9 +121,8 @@ class NetworkEmbedder(Embedder):
             Where the backbone cannot serve that strategy.
         """
         assignment = assign(strategy, self._tiles[0], self.card.named_slots)
-        return NetworkEmbedder(
-            self.card, self.card_path, *self._tiles, assignment, self.settings, self
-        )
+        given = self.card, self.card_path, *self._tiles
+        return NetworkEmbedder(*given, assignment, self.settings, sibling=self)
 
     def identity(self) -> dict[str, Any]:
         """Return what the values depend on besides the tiles."""

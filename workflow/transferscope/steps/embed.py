@@ -14,6 +14,7 @@ from transferscope.config.channel_strategies import ADAPT
 from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
+from transferscope.config.study import StudyConfig
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
@@ -154,10 +155,16 @@ class _EmbeddingStep(BackboneStep):
         images = config.compute.images_per_batch(on_gpu=False)
         batch = images * len(card.named_slots) * card.input_size**2
         memory = network_mb(config) + block_mb(config, passes * cost.width)
-        read = rows_per_read(config.compute.images_per_batch(on_gpu=on_gpu(config)), shape)
-        memory += READ_BUFFERS * read * math.prod(shape) * RAW_BYTES / MIB
+        size = config.compute.images_per_batch(on_gpu=on_gpu(config), tile_shape=shape)
+        memory += READ_BUFFERS * _buffer(rows_per_read(size, shape), shape, config) / MIB
         memory += FLOAT_BYTES * (weights * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         return Need.of(memory, n_tiles * passes * cost.operations / network_rate(config))
+
+
+def _buffer(rows: int, shape: Sequence[int], config: StudyConfig) -> int:
+    """Return the bytes of a buffer of tiles; torch rounds pinned ones up to a power of two."""
+    size = rows * math.prod(shape) * RAW_BYTES
+    return 1 << (size - 1).bit_length() if on_gpu(config) else size
 
 
 class EmbedPart(_EmbeddingStep):
