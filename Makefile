@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 SHELL := /bin/bash
 
-.PHONY: help install demo test test-fast lint format lock schemas docs bench slurm-packages clean
+.PHONY: help install demo test test-fast lint format lock schemas docs bench bench-gpu slurm-packages clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ docs: $(INSTALLED)  ## Build the documentation's site into site/; a warning is a
 
 bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
 	$(BIN)/python benchmarks/run.py --output docs/performance.md
+
+bench-gpu: $(INSTALLED)  ## Measure embedding on a GPU; prints tables, or that there is no GPU
+	$(BIN)/python benchmarks/gpu.py
 
 slurm-packages:  ## Install Debian's Slurm, for the tests of the Slurm profile; needs root
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! command -v slurmctld > /dev/null; then \

@@ -23,6 +23,7 @@ from memory import NETWORK, peak_of
 from results import Part, Row, Table
 
 from transferscope.backbones import embed as embedding
+from transferscope.backbones import filling
 from transferscope.cards import DatasetCard, HandcraftedCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.paths import StudyPaths
@@ -231,7 +232,7 @@ def fill_tiles(folder: Path) -> None:
 
 def fill_embeddings(folder: Path) -> None:
     paths = StudyPaths(folder / "study")
-    embedding._embedder_for = lambda *_: NoNetwork()
+    filling._embedder_for = lambda *_: NoNetwork()
     embedding.embed(
         paths.tiles("data0"),
         HandcraftedCard(name="none", source="handcrafted"),

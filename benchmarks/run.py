@@ -24,6 +24,7 @@ import growth
 import heads
 import memory
 import neighbours
+import one_pass
 import store_read
 import tile_read
 import widths
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "cosines": cosines.run,
     "widths": widths.run,
     "tiles": tile_read.run,
+    "strategies": one_pass.run,
     "store": store_read.run,
     "training": training.run,
     "finetuning": finetuning.run,

@@ -23,8 +23,9 @@ from timing import Timed, in_turns, ratio
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from transferscope.backbones.embed import StoreFilling
+from transferscope.backbones.embed import OnePass
 from transferscope.backbones.embedder import Embedder, Tiles, decision
+from transferscope.backbones.filling import StoreFilling
 from transferscope.backbones.preprocessing import Preprocessor
 from transferscope.cards import DatasetCard, Normalization
 from transferscope.config.compute import ComputeSettings
@@ -65,7 +66,7 @@ class NoNetwork(Embedder):
     def start(self, decision: dict[str, Any]) -> None:
         pass
 
-    def __call__(self, tiles: Tiles) -> Any:
+    def __call__(self, tiles: Tiles, siblings: Sequence[Embedder] = ()) -> Any:
         return tiles[:, 0, 0, :8].astype(np.float32)
 
     def close(self) -> None:
@@ -76,7 +77,7 @@ def run(folder: Path) -> Part:
     torch.set_num_threads(1)
     fields = [tifffile.imread(path) for path in write_fields(folder, FIELDS, None)]
     manifest = folder / "tiles.json"
-    _write(manifest, fields)
+    write_store(manifest, fields)
     store = TileStore(manifest)
     with portable_codecs():
         images = zarr.open_group(folder / "plain.zarr", mode="w").create_array(
@@ -148,7 +149,7 @@ def _resize_row(timed: dict[str, Timed], count: int) -> Row:
     )
 
 
-def _write(manifest: Path, fields: Sequence[Tiles]) -> None:
+def write_store(manifest: Path, fields: Sequence[Tiles]) -> None:
     store = open_tile_store(
         manifest,
         DatasetCard.model_validate(CARD),
@@ -173,10 +174,10 @@ def _filled(store: TileStore, folder: Path, core_seconds: list[float]) -> Timed:
     """Fill a new store; return the seconds that takes, and add its core seconds to a list."""
     path = folder / f"{time.perf_counter_ns()}.zarr"
     job = StoreFilling(store, NoNetwork(), path, SETTINGS, TILES, "bench")
-    filling = job.start()
-    missing = filling.missing()
-    start, core = time.perf_counter(), time.process_time()
-    job.fill(filling, missing)
+    with OnePass(job) as filling:
+        filling.start()
+        start, core = time.perf_counter(), time.process_time()
+        filling.fill()
     core_seconds.append(time.process_time() - core)
     return Timed([time.perf_counter() - start])
 

@@ -1,6 +1,7 @@
 """The order of copies and computations, with streams that only take notes: no GPU is needed."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,6 @@ class Stream:
         self.events += 1
         return Event(self.notes, f"{self.name} {self.events}")
 
-    def wait_event(self, event: Event) -> None:
-        self.notes.append(f"{self.name} waits for {event.name}")
-
     def wait_stream(self, other: "Stream") -> None:
         self.notes.append(f"{self.name} waits for {other.name}")
 
@@ -38,9 +36,16 @@ class Stream:
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
+
+    @contextmanager
+    def used(device: torch.device) -> Iterator[None]:
+        found.append(f"on {device}")
+        yield
+
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream(found, "copies"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream(found, "network"))
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "device", used)
 
     def record(tensor: torch.Tensor, stream: Stream) -> None:
         found.append(f"kept for {stream.name}")
@@ -49,7 +54,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_the_network_waits_for_the_copy_and_copies_for_the_network_of_two_before(
+def test_the_network_waits_for_the_copy_and_the_host_for_the_network_of_two_before(
     notes: list[str],
 ) -> None:
     copies = DeviceCopies(CPU)
@@ -58,7 +63,7 @@ def test_the_network_waits_for_the_copy_and_copies_for_the_network_of_two_before
         assert torch.equal(copies.copied(batch), batch)
         copies.computed()
     each = ["network waits for copies", "kept for network"]
-    assert notes == [*each, *each, "copies waits for network 1", *each]
+    assert notes == [*each, *each, "host waits for network 1", *each]
 
 
 def test_the_host_waits_for_the_copies_of_the_buffer_that_it_overwrites_and_no_other(
@@ -72,4 +77,4 @@ def test_the_host_waits_for_the_copies_of_the_buffer_that_it_overwrites_and_no_o
     copies.taken(buffers[1])
     copies.wait(buffers[0])
     copies.wait(buffers[0])
-    assert notes == ["host waits for copies 1"]
+    assert notes == ["on cpu", "host waits for copies 1"]

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
-from transferscope.backbones import embed as embedding
-from transferscope.backbones import network_embedder, readout
-from transferscope.backbones.embed import embed, measured_tiles, prefetched
+from transferscope.backbones import filling, network_embedder, readout
+from transferscope.backbones.embed import embed, prefetched
 from transferscope.backbones.embedder import storage_dtype
+from transferscope.backbones.filling import measured_tiles
 from transferscope.backbones.neighbours import nearest
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
@@ -273,7 +273,7 @@ def test_what_is_measured_costs_one_tile_in_a_hundred(
         "__call__",
         lambda self, raw: rows.append(len(raw)) or call(self, raw),
     )
-    monkeypatch.setattr(embedding, "PART_TILES", 12)
+    monkeypatch.setattr(filling, "PART_TILES", 12)
     settings = BF16.model_copy(update={"batch_size": 40})
     embedded(write_tiles(tmp_path), strategy="map", settings=settings)
     # The guard in both formats, then the sample in parts in both, then all tiles, by block.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tile_stores import BF16, SETTINGS, card, copy_tiles, write_tiles
-from transferscope.backbones.embed import StoreFilling, embed
+from transferscope.backbones.embed import embed
 from transferscope.backbones.embed_parts import blocks_of, fill_part, finish_store
+from transferscope.backbones.filling import StoreFilling
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import UserError
 from transferscope.stores.block_store import BlockStore

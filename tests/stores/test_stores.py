@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import zarr
 
 from transferscope.errors import UserError
 from transferscope.runtime.atomic_files import write_atomically
+from transferscope.stores import chunk_files
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT
@@ -348,3 +350,9 @@ def test_names_of_channels_and_outputs_lie_along_their_dimensions(manifest):
     assert list(group["output"][:]) == ["cls", "cls", "mean", "cls", "cls", "mean"]
     assert list(group["channel"][:]) == ["nucleus"] * 3 + ["protein"] * 3
     assert group["channel"].metadata.dimension_names == ("column",)
+
+
+def test_no_more_threads_decode_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, threads in ((1, 1), (3, 3), (256, 16)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
+        assert chunk_files._threads() == threads

@@ -195,3 +195,15 @@ def test_going_back_to_the_labels_of_the_sheet_divides_and_probes_again(copied_s
     # The figures of single datasets were not made from the labels given by hand.
     expected = {"splits", "heads", "knn", *COMPARISON} - {"embedding_maps"}
     assert set(planned_jobs(folder)) == expected
+
+
+def test_another_strategy_leaves_every_finished_store_as_it_is(copied_study):
+    folder = copied_study()
+    stores = folder / "results"
+    before = {p: p.stat().st_mtime_ns for p in stores.rglob("embeddings/**/*") if p.is_file()}
+    change_study(folder, channel_strategies=[*STUDY["channel_strategies"], "adapt"])
+    run_snakemake(folder, "--until", "embed")
+    assert (stores / f"{STUDY['study']}/embeddings/cells/tiny/adapt.json").exists()
+    changed = {p for p, time in before.items() if p.stat().st_mtime_ns != time}
+    assert {p for p in changed if not p.name.startswith(".")} == set()
+    assert "embed" not in planned_jobs(folder)

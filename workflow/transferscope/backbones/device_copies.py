@@ -16,7 +16,7 @@ BATCHES_AHEAD = 2
 
 
 class DeviceCopies:
-    """Copies batches to a CUDA device on a stream of their own; the host waits for no computation.
+    """Copies batches to a CUDA device on a stream of their own, a few batches ahead of the network.
 
     Parameters
     ----------
@@ -39,9 +39,10 @@ class DeviceCopies:
 
     def copied(self, batch: Tensor) -> Tensor:
         """Return a batch on the device, as soon as the network may use it there."""
-        # Without this the host would fill the device with batches that wait for the network.
+        # The host waits itself: were it only the stream, the memory of each further batch would be
+        # taken at once, and the device be filled with batches that wait for the network.
         if len(self._computed) == BATCHES_AHEAD:
-            self._copying.wait_event(self._computed[0])
+            self._computed[0].synchronize()
         with torch.cuda.stream(self._copying):
             on_device = batch.to(self._device, non_blocking=True)
         self._computing.wait_stream(self._copying)
@@ -60,4 +61,6 @@ class DeviceCopies:
         """Return when a buffer may be overwritten: all copies of what was in it are done."""
         event = self._taken.pop(buffer.ctypes.data, None)
         if event is not None:
-            event.synchronize()
+            # Reader threads call this, and a thread's device is the first one until it says else.
+            with torch.cuda.device(self._device):
+                event.synchronize()

@@ -1,48 +1,42 @@
-"""The embedding step: every tile of a store through one backbone, into an embedding store.
+"""The embedding step: every tile of a store through one backbone, into its embedding stores.
 
-The store is filled block by block. What was decided at its start (number format, assignment) is
-written into it, so that a killed job resumes exactly as it began.
+Each channel strategy has a store, a job and a manifest of its own. Of these siblings, the job that
+comes first reads, checks and resizes each tile once and fills the blocks of all of them; the others
+find their blocks there, check them and write their manifests. Jobs that run at the same time claim
+each block of each store, so that none is computed or written twice.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from transferscope.backbones import VERSION
-from transferscope.backbones.embedder import Embedder, Embeddings, Rows, Tiles
-from transferscope.backbones.scale import card_for_tiles
+from transferscope.backbones.embedder import Embeddings, Rows, Tiles
+from transferscope.backbones.filled import finish_filled, request_of, write_note
+from transferscope.backbones.filling import StoreFilling
 from transferscope.cards import BackboneCard
-from transferscope.channels.assignment import assign
 from transferscope.config.compute import READ_BUFFERS, ComputeSettings, rows_per_read
-from transferscope.errors import Problem, UserError
-from transferscope.runtime.fingerprint import fingerprint
+from transferscope.errors import UserError
+from transferscope.runtime.claims import Claims
+from transferscope.runtime.locks import exclusive
 from transferscope.runtime.progress import progress_bar
-from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore, attributes_of
-from transferscope.stores.conversion import convert_folder
-from transferscope.stores.manifest import EMBEDDINGS_FORMAT, refuse_newer, store_of
-from transferscope.stores.tile_store import TileStore
+from transferscope.stores.block_store import EMBEDDING_BLOCK_ROWS, BlockStore
+from transferscope.stores.manifest import EMBEDDINGS_FORMAT, Manifest, manifest_of, store_of
 
 logger = logging.getLogger(__name__)
 
-ARRAY = "embeddings"
-# Tiles on which the number format is tried out, spread evenly over the dataset.
-SAMPLE_TILES = 8
-# Tiles on which it is measured what a reduced format does to neighbours: one in `MEASURED_OF`.
-LEAST_MEASURED, MOST_MEASURED, MEASURED_OF = 32, 256, 100
-# Of these, how many are in memory at once.
-PART_TILES = 32
-# Attribute of the store with the result.
-NEIGHBOURS_KEPT = "neighbours_kept"
-SHOWN_IDS = 10
+# Number of a block, its first row, and the row behind its last.
+Block = tuple[int, int, int]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,6 +51,7 @@ def embed(
     *,
     card_path: Path | None = None,
     block_rows: int = EMBEDDING_BLOCK_ROWS,
+    also: Mapping[str, Path] | None = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy.
 
@@ -76,274 +71,283 @@ def embed(
         File of the card, to which the path of its weights is relative; None: the working folder.
     block_rows
         Rows that a killed job may lose.
+    also
+        Other channel strategies and the manifests that jobs of their own write: blocks of their
+        stores are filled, too, where they are missing.
 
     Raises
     ------
     UserError
         Where tiles, card, weights or channels do not fit, or an embedding is not finite.
     """
-    job = StoreFilling.of(tiles, card, strategy, manifest, settings, card_path, block_rows)
-    try:
-        store = job.start()
-        job.fill(store, store.missing())
-    finally:
-        job.close()
-    store.finish(manifest)
+    path = card_path or Path(f"{card.name}.yaml")
+    request = request_of(tiles, card, path, settings, block_rows) if also else None
+    if request is not None:
+        with starting(store_of(manifest)):
+            if finish_filled(manifest, strategy, request):
+                return
+    job = StoreFilling.of(tiles, card, strategy, manifest, settings, path, block_rows)
+    with OnePass(job, also) as filling:
+        filling.start()
+        filling.fill()
+        if request is not None:
+            filling.note(request)
+        filling.finish(manifest)
 
 
-@dataclass(frozen=True)
-class StoreFilling:
-    """Everything needed to fill one embedding store.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One store that is being filled.
 
     Parameters
     ----------
-    source
-        The tiles.
-    embedder
-        What turns them into rows.
-    store_path
-        Folder of the embedding store.
-    settings
-        Device, number format, batch size and threads.
-    block_rows
-        Rows per block.
-    description
-        For progress bar and log.
+    job
+        What fills it.
+    store
+        The store.
+    claims
+        The blocks that this process writes.
     """
 
-    source: TileStore
-    embedder: Embedder
-    store_path: Path
-    settings: ComputeSettings
-    block_rows: int
-    description: str
+    job: StoreFilling
+    store: BlockStore
+    claims: Claims
 
-    @classmethod
-    def of(
-        cls,
-        tiles: Path,
-        card: BackboneCard,
-        strategy: str,
-        manifest: Path,
-        settings: ComputeSettings,
-        card_path: Path | None,
-        block_rows: int,
-    ) -> StoreFilling:
-        """Read the tiles' store and build the network; the arguments are those of `embed`."""
-        source = TileStore(tiles)
-        path = card_path or Path(f"{card.name}.yaml")
-        embedder = _embedder_for(card, path, source, strategy, settings)
-        description = f"{tiles.stem}: {card.name}, {strategy}"
-        return cls(source, embedder, store_of(manifest), settings, block_rows, description)
+    @property
+    def width(self) -> int:
+        """Columns of the store."""
+        return int(self.store.array.shape[1])
 
-    def start(self, own: range | None = None) -> BlockStore:
-        """Open the store to resume it, or create it, and start the embedder as it was.
+    def claimed(self, block: int, *, wait: bool = False) -> bool:
+        """Claim a block that is missing; return whether it is, and no other process has it."""
+        if not self.claims.take(block, wait=wait):
+            return False
+        if self.store.is_done(block):
+            self.claims.release(block)
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tiles that are read at once, rows [start, stop), and what becomes of them.
+
+    Parameters
+    ----------
+    start, stop
+        The rows.
+    block
+        The block that they belong to, with its rows.
+    parts
+        The stores in which the block is missing, the job's own first.
+    """
+
+    start: int
+    stop: int
+    block: Block
+    parts: tuple[Part, ...]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the block ends with them."""
+        return self.stop == self.block[2]
+
+
+class OnePass:
+    """Fills a store, and those of its siblings that want the same tiles.
+
+    Parameters
+    ----------
+    own
+        What fills the store of this job; closed at the end.
+    also
+        Other strategies -> their manifests.
+    """
+
+    def __init__(self, own: StoreFilling, also: Mapping[str, Path] | None = None) -> None:
+        self.own = own
+        self._also = dict(also or {})
+        self._parts: list[Part] = []
+        self._blocks: range | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        for part in self._parts:
+            part.claims.close()
+        self.own.close()
+
+    def start(self, blocks: range | None = None) -> None:
+        """Open the stores to resume them, or create them.
 
         Parameters
         ----------
-        own
+        blocks
             The blocks that this job fills, where several share the store; None: all.
         """
-        found = attributes_of(self.store_path) if self.store_path.exists() else {}
-        refuse_newer(self.store_path, found.get("version"))
-        if found.get("recipe") == self.recipe and _is_whole(found.get("decision"), found):
-            convert_folder(self.store_path, ARRAY, self.source)
-            decision = found["decision"]
-        else:
-            decision = self.embedder.decide(_sample(self.source))
-            parts = _parts(self.source, measured_tiles(len(self.source)))
-            decision[NEIGHBOURS_KEPT] = self.embedder.kept(decision, parts)
-        self.embedder.start(decision)
-        return self._open(decision, own)
+        self._blocks = blocks
+        with starting(self.own.store_path):
+            self._parts = [_part(self.own, blocks)]
+        if self._missing():
+            self._start_siblings(blocks)
+        self.own.embedder.release_others([part.job.embedder for part in self._parts[1:]])
 
-    @property
-    def recipe(self) -> str:
-        """Digest of what an embedding depends on besides its tile."""
-        return fingerprint(
-            {
-                "intensity_range": self.source.intensity_range.tolist(),
-                "precision": self.settings.precision,
-                "protocol": VERSION,
-                "columns": self.embedder.columns(),
-                **self.embedder.identity(),
-            }
-        )
+    def _start_siblings(self, blocks: range | None) -> None:
+        """Open the stores of other strategies that are not finished; their own jobs tell faults."""
+        for strategy, manifest in self._also.items():
+            try:
+                sibling = self.own.sibling(strategy, manifest)
+                if sibling is None:
+                    continue
+                with starting(sibling.store_path):
+                    part = None if _is_finished(sibling) else _part(sibling, blocks)
+                if part is not None and self._missing_in(part):
+                    self._parts.append(part)
+            except UserError as error:
+                logger.info("%s is left to its own job: %s", strategy, error.problems[0].what)
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of what the store depends on."""
-        tiles = self.source.manifest
-        return fingerprint([self.recipe, tiles.content_sha256, tiles.ids_sha256])
+    def _missing(self) -> list[Block]:
+        """Return what this job's own store lacks."""
+        return self._missing_in(self._parts[0])
 
-    def _open(self, decision: dict[str, Any], own: range | None) -> BlockStore:
-        source, columns = self.source, self.embedder.columns()
-        widths = {c["stop"] - c["start"] for c in columns}
-        total, n_tiles = columns[-1]["stop"], len(source)
-        return BlockStore.open_or_create(
-            self.store_path,
-            format=EMBEDDINGS_FORMAT,
-            array=ARRAY,
-            fingerprint=self.fingerprint,
-            shape=(n_tiles, total),
-            dtype=decision["dtype"],
-            block_rows=self.block_rows,
-            width=widths.pop() if len(widths) == 1 else None,
-            ids=source.tile_ids,
-            attributes={
-                "columns": columns,
-                "requested_precision": self.settings.precision,
-                "protocol": VERSION,
-                "tiles_sha256": source.manifest.content_sha256,
-                "tile_size": list(source.tile_size),
-                "tile_pixel_size_um": source.pixel_size_um,
-                # Published tiles have the name of another study's dataset.
-                **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
-                **self.embedder.attributes(),
-                **decision,
-                "decision": decision,
-            },
-            recipe=self.recipe,
-            source=source,
-            own=own,
-        )
+    def _missing_in(self, part: Part) -> list[Block]:
+        blocks = self._blocks
+        return [one for one in part.store.missing() if blocks is None or one[0] in blocks]
 
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks of the store."""
-        return -(-len(self.source) // self.block_rows)
-
-    def fill(self, store: BlockStore, missing: Sequence[tuple[int, int, int]]) -> None:
-        """Embed blocks that are missing, each given by number, start row and stop row."""
+    def fill(self) -> None:
+        """Embed the blocks that are missing in the store of this job; of its siblings the same."""
+        missing = self._missing()
         if not missing:
             return
-        source, sizes = self.source, [stop - start for _, start, stop in missing]
+        own, store = self.own, self._parts[0].store
         if done := store.rows - sum(stop - start for _, start, stop in store.missing()):
-            logger.info("%s: going on after %d of %d tiles", self.description, done, store.rows)
-        step = rows_per_read(self.embedder.batch_size, source.manifest.shape[1:])
-        spans = [
-            (block, first, min(first + step, stop), stop)
-            for block, start, stop in missing
-            for first in range(start, stop, step)
-        ]
-        parts: list[Rows] = []
-        with progress_bar(self.description, sum(sizes), "images") as bar:
-            most = max(last - first for _, first, last, _ in spans)
-            reads = self._reads([(first, last) for _, first, last, _ in spans], most)
-            for (block, first, last, stop), raw in zip(spans, reads, strict=True):
-                parts.append(self.embedder(raw))
-                bar.update(last - first)
-                if last == stop:
-                    values = _checked(self.embedder.collected(parts), store, source, block)
-                    start = store.blocks()[block][1]
-                    store.write_block(block, values, source.source_of(start, stop))
-                    parts = []
+            logger.info("%s: going on after %d of %d tiles", own.description, done, store.rows)
+        if names := ", ".join(part.job.description for part in self._parts[1:]):
+            logger.info("%s: in the same pass %s", own.description, names)
+        total = sum(stop - start for _, start, stop in missing)
+        with progress_bar(own.description, total, "images") as bar:
+            self._fill(missing, bar.update)
+            # What other jobs had claimed; nobody waits while others may wait for blocks of theirs.
+            for one in self._missing():
+                self._fill([one], bar.update, wait=True)
 
-    def _reads(self, places: Sequence[tuple[int, int]], most_rows: int) -> Iterator[Tiles]:
-        """Yield the tiles of each place (start, stop), valid until the next; read ahead."""
-        source, embedder = self.source, self.embedder
+    def _fill(
+        self, missing: Sequence[Block], told: Callable[[int], Any], *, wait: bool = False
+    ) -> None:
+        """Embed those of some blocks that no other job has; with `wait`, when it has ended."""
+        embedder = self.own.embedder
+        step = rows_per_read(embedder.batch_size, self.own.source.manifest.shape[1:])
+        computed: list[Rows] = []
+        for span, raw in self._reads(self._spans(missing, step, wait=wait), step):
+            siblings = [part.job.embedder for part in span.parts[1:]]
+            computed.append(embedder(raw, siblings) if siblings else embedder(raw))
+            told(span.stop - span.start)
+            if span.is_last:
+                self._write(span, embedder.collected(computed))
+                computed = []
+
+    def _spans(self, missing: Sequence[Block], step: int, *, wait: bool) -> Iterator[Span]:
+        """Claim one block after the other, and yield what has to be read of it."""
+        own, *siblings = self._parts
+        for block, start, stop in missing:
+            if not own.claimed(block, wait=wait):
+                continue
+            parts = (own, *(part for part in siblings if part.claimed(block)))
+            for first in range(start, stop, step):
+                last = min(first + step, stop)
+                yield Span(first, last, (block, start, stop), parts)
+
+    def _write(self, span: Span, values: Embeddings) -> None:
+        """Write a block into each of its stores, that of this job last.
+
+        A job that is killed in between finds the block missing, and writes what is missing still.
+        """
+        block, start, stop = span.block
+        source = self.own.source.source_of(start, stop)
+        own, *siblings = span.parts
+        widths = [part.width for part in span.parts]
+        columns = dict(zip(span.parts, np.split(values, np.cumsum(widths)[:-1], 1), strict=True))
+        for part in siblings:
+            if part not in self._parts:
+                continue  # it has failed already
+            try:
+                self._write_part(part, block, columns[part], source)
+            except UserError as error:
+                logger.info("%s is left to its own job: %s", part.job.description, error)
+                self._parts.remove(part)
+                part.claims.close()
+        self._write_part(own, block, columns[own], source)
+
+    def _write_part(self, part: Part, block: int, values: Embeddings, source: bytes) -> None:
+        part.store.write_block(block, part.job.checked(values, part.store, block), source)
+        part.claims.release(block)
+
+    def _reads(self, spans: Iterable[Span], most_rows: int) -> Iterator[tuple[Span, Tiles]]:
+        """Yield the tiles of each span, valid until the next; read ahead."""
+        source, embedder = self.own.source, self.own.embedder
         if source.reads_in_turn:
-            yield from prefetched(lambda place: source.read(*place), places)
+            yield from prefetched(lambda span: (span, source.read(span.start, span.stop)), spans)
             return
+        most_rows = min(most_rows, len(source), self.own.block_rows)
         shape = (most_rows, *source.manifest.shape[1:])
         buffers = [embedder.buffer(shape, source.array.dtype) for _ in range(READ_BUFFERS)]
 
-        def read(number: int) -> Tiles:
-            (start, stop), buffer = places[number], buffers[number % READ_BUFFERS]
+        def read(numbered: tuple[int, Span]) -> tuple[Span, Tiles]:
+            number, span = numbered
+            buffer = buffers[number % READ_BUFFERS]
             embedder.wait(buffer)
-            return source.read(start, stop, out=buffer[: stop - start])
+            return span, source.read(span.start, span.stop, out=buffer[: span.stop - span.start])
 
-        yield from prefetched(read, range(len(places)), READ_BUFFERS - 1)
+        yield from prefetched(read, enumerate(spans), READ_BUFFERS - 1)
 
-    def close(self) -> None:
-        """Release what the embedder took."""
-        self.embedder.close()
+    def note(self, request: str) -> None:
+        """Note of the other stores which are filled, and as what: see `filled`."""
+        for part in self._parts[1:]:
+            with starting(part.job.store_path):
+                if not part.store.missing() and not manifest_of(part.job.store_path).exists():
+                    write_note(part.store, part.job.description, request)
 
-
-def _embedder_for(
-    card: BackboneCard,
-    card_path: Path,
-    source: TileStore,
-    strategy: str,
-    settings: ComputeSettings,
-) -> Embedder:
-    if not card.is_network:
-        from transferscope.backbones.handcrafted import HandcraftedEmbedder
-
-        return HandcraftedEmbedder(card, source.channels, source.intensity_range, settings.threads)
-    from transferscope.backbones.network_embedder import NetworkEmbedder
-
-    card = card_for_tiles(card, card_path, source.tile_size, source.pixel_size_um)
-    assignment = assign(strategy, source.channels, card.named_slots)
-    return NetworkEmbedder(
-        card, card_path, source.channels, source.intensity_range, assignment, settings
-    )
+    def finish(self, manifest: Path) -> None:
+        """Write the manifest of this job's store."""
+        with starting(self.own.store_path):
+            self._parts[0].store.finish(manifest)
 
 
-def measured_tiles(n_tiles: int) -> int:
-    """Return the number of tiles on which the effect of the number format is measured.
-
-    One tile in a hundred, in both formats, costs little; in small stores, that time is little.
-
-    Examples
-    --------
-    >>> [measured_tiles(n) for n in (10, 500, 10_000, 1_000_000)]
-    [10, 32, 100, 256]
-    """
-    return min(n_tiles, MOST_MEASURED, max(LEAST_MEASURED, n_tiles // MEASURED_OF))
+def _part(job: StoreFilling, blocks: range | None) -> Part:
+    """Open the store of a job; its lock is held."""
+    path = job.store_path
+    return Part(job, job.start(blocks), Claims(path.with_name(f".{path.name}.claims")))
 
 
-def _is_whole(decision: Any, found: dict[str, Any]) -> bool:
-    """Return whether a decision in a store's attributes is undamaged: they hold it twice."""
-    return isinstance(decision, dict) and all(
-        found.get(key, value) == value for key, value in decision.items()
-    )
-
-
-def _sample(source: TileStore) -> Tiles:
-    """Return a few tiles, spread evenly over the store: neighbours are of one field."""
-    return next(_parts(source, SAMPLE_TILES))
-
-
-def _parts(source: TileStore, n_tiles: int) -> Iterator[Tiles]:
-    """Yield tiles spread evenly over the store, `PART_TILES` at a time."""
-    rows = np.unique(np.linspace(0, len(source) - 1, n_tiles).round().astype(int))
-    for start in range(0, len(rows), PART_TILES):
-        part = rows[start : start + PART_TILES]
-        yield np.concatenate([source.read(int(row), int(row) + 1) for row in part])
+def _is_finished(job: StoreFilling) -> bool:
+    """Return whether a store has been finished, as the job would do it, or by something unknown."""
+    manifest = manifest_of(job.store_path)
+    if not manifest.exists():
+        return False
+    try:
+        return Manifest.read(manifest, EMBEDDINGS_FORMAT).fingerprint == job.fingerprint
+    except UserError:
+        return True
 
 
 def prefetched(
-    read: Callable[[Item], Result], items: Sequence[Item], ahead: int = 1
+    read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 1
 ) -> Iterator[Result]:
     """Yield `read(item)` for each item in order, while threads read the next `ahead` ones."""
+    coming: deque[Any] = deque()
+    given = iter(items)
     with ThreadPoolExecutor(ahead, thread_name_prefix="reader") as reader:
-        coming = deque(reader.submit(read, item) for item in items[:ahead])
-        for item in items[ahead:]:
-            ready = coming.popleft()
-            coming.append(reader.submit(read, item))
-            yield ready.result()
+        coming.extend(reader.submit(read, item) for item in itertools.islice(given, ahead))
         while coming:
-            yield coming.popleft().result()
+            ready = coming.popleft()
+            coming.extend(reader.submit(read, item) for item in itertools.islice(given, 1))
+            yield ready.result()
 
 
-def _checked(
-    values: Embeddings, store: BlockStore, source: TileStore, block: int
-) -> npt.NDArray[Any]:
-    """Return a block in the type of the store, if every value is finite there."""
-    with np.errstate(over="ignore"):
-        rounded = values.astype(store.array.dtype)
-    bad = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
-    if not bad.size:
-        return rounded
-    start = store.blocks()[block][1]
-    ids = [source.tile_ids[start + row] for row in bad]
-    shown = ", ".join(ids[:SHOWN_IDS])
-    if len(ids) > SHOWN_IDS:
-        shown += f" and {len(ids) - SHOWN_IDS} more"
-    if np.isfinite(values).all():
-        what = f"embeddings are too large for {store.array.dtype}: {shown}"
-        fix = "Look at these tiles: their embeddings are far larger than those of the others."
-    else:
-        what = f"embeddings are not finite: {shown}"
-        fix = "Look at these tiles; if they are in order, set compute.precision to fp32."
-    raise UserError(Problem(str(store.path), what, fix))
+def starting(store: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a store, whose blocks are looked through, or whose manifest is written."""
+    lock = store.with_name(f".{store.name}.lock")
+    return exclusive(lock, "another job of the same store is starting or ending")

@@ -9,14 +9,14 @@ the same, byte for byte, as one that a single job fills.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transferscope.backbones.embed import ARRAY, StoreFilling
+from transferscope.backbones.embed import OnePass, starting
+from transferscope.backbones.filling import ARRAY, StoreFilling
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.atomic_files import write_atomically
 from transferscope.runtime.json_text import parse_json
-from transferscope.runtime.locks import exclusive
 from transferscope.stores.block_store import UNREADABLE, BlockStore, attributes_of
 from transferscope.stores.manifest import refuse_newer, store_of
 
@@ -32,7 +32,13 @@ def blocks_of(part: int, n_parts: int, n_blocks: int) -> range:
     return range(part * n_blocks // n_parts, (part + 1) * n_blocks // n_parts)
 
 
-def fill_part(job: StoreFilling, part: int, n_parts: int, output: Path) -> None:
+def fill_part(
+    job: StoreFilling,
+    part: int,
+    n_parts: int,
+    output: Path,
+    also: Mapping[str, Path] | None = None,
+) -> None:
     """Fill the blocks of one part that are missing; the first job makes the store.
 
     Parameters
@@ -43,20 +49,17 @@ def fill_part(job: StoreFilling, part: int, n_parts: int, output: Path) -> None:
         Number of the part, from 0, and how many parts there are.
     output
         JSON to write when its blocks are done.
+    also
+        As for `embed.embed`: the same blocks of other strategies.
 
     Raises
     ------
     UserError
         As `embed.embed`.
     """
-    lock = job.store_path.with_name(f".{job.store_path.name}.lock")
-    try:
-        own = blocks_of(part, n_parts, job.n_blocks)
-        with exclusive(lock, "another part of the same store is being started"):
-            store = job.start(own)
-        job.fill(store, [block for block in store.missing() if block[0] in own])
-    finally:
-        job.close()
+    with OnePass(job, also) as filling:
+        filling.start(blocks_of(part, n_parts, job.n_blocks))
+        filling.fill()
     write_atomically(output, json.dumps({"fingerprint": job.fingerprint}) + "\n")
 
 
@@ -103,7 +106,8 @@ def finish_store(manifest: Path, notes: Sequence[Path]) -> None:
             if set(blocks_of(part, len(notes), n_blocks)) & set(missing)
         ]
         raise _again(path, what, again)
-    store.finish(manifest)
+    with starting(path):
+        store.finish(manifest)
 
 
 def _fingerprint_of(note: Path) -> str | None:

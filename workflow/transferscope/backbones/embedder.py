@@ -56,8 +56,19 @@ class Embedder(Protocol):
     def start(self, decision: dict[str, Any]) -> None:
         """Prepare for `__call__`, as decided."""
 
-    def __call__(self, tiles: Tiles) -> Rows:
-        """Return one row per tile, for `collected`; it may still be computed."""
+    def sibling(self, strategy: str) -> Embedder | None:
+        """Return one for another channel strategy that shares device and networks; None: none."""
+        return None
+
+    def release_others(self, siblings: Sequence[Embedder] = ()) -> None:
+        """Free what neither this embedder nor its siblings use any more, once all have started."""
+        return None  # noqa: RET501
+
+    def __call__(self, tiles: Tiles, siblings: Sequence[Embedder] = ()) -> Rows:
+        """Return one row per tile, for `collected`; it may still be computed.
+
+        The columns of `siblings`, which share device and networks with it, follow its own.
+        """
 
     def collected(self, parts: Sequence[Rows]) -> Embeddings:
         """Return the rows of several calls, [N, D]."""

@@ -305,7 +305,7 @@ class HandcraftedEmbedder(Embedder):
         if self.threads > 1:
             self._pool = process_pool(self.threads)
 
-    def __call__(self, tiles: Tiles) -> Embeddings:
+    def __call__(self, tiles: Tiles, siblings: Sequence[Embedder] = ()) -> Embeddings:
         """Return features [N, D] of raw tiles [N, C, H, W]."""
         shared = (self.channels, self.intensity_range, self.card)
         if self._pool is None or len(tiles) <= TILES_PER_TASK:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,11 @@ from transferscope.backbones.preprocessing import Preprocessor, normalization_fo
 from transferscope.backbones.readout import Backbone, in_precision, output_widths
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
-from transferscope.channels.assignment import Assignment, column_layout
+from transferscope.channels.assignment import Assignment, Pass, assign, column_layout
 from transferscope.config.channel_strategies import ADAPT
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.devices import allotted_device
+from transferscope.runtime.devices import AllottedDevice, allotted_device
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,11 @@ class NetworkEmbedder(Embedder):
         Which channel goes into which slot, in which passes.
     settings
         Device, number format, batch size, threads.
+    tile_shape
+        Shape of a raw tile [C, H, W], which limits the batches on a GPU; empty: small.
+    sibling
+        An embedder with the same card, channels and settings, and another assignment, whose
+        device and networks it uses; None: none.
     """
 
     def __init__(
@@ -72,35 +79,50 @@ class NetworkEmbedder(Embedder):
         intensity_range: npt.NDArray[np.float32],
         assignment: Assignment,
         settings: ComputeSettings,
+        tile_shape: Sequence[int] = (),
+        sibling: NetworkEmbedder | None = None,
     ) -> None:
-        if problems := check_backbone(card, card_path):
+        if sibling is None and (problems := check_backbone(card, card_path)):
             raise UserError(problems)
         self.card = card
+        self.card_path = card_path
         self.assignment = assignment
         self.settings = settings
-        self._allotted = allotted_device(settings.device)
-        self.device = self._allotted.device
-        self._copies = DeviceCopies(self.device) if self.device.type == "cuda" else None
-        self.batch_size = settings.images_per_batch(on_gpu=self.device.type != "cpu")
-        self._cores = ThreadPoolExecutor(
-            settings.threads, initializer=torch.set_num_threads, initargs=(1,)
+        self._owns_device = sibling is None
+        self._shared: Shared = (
+            Shared.of(card, card_path, settings) if sibling is None else sibling._shared
+        )
+        self.device, self._copies = self._shared.device, self._shared.copies
+        self._networks, self._cores = self._shared.networks, self._shared.cores
+        self.batch_size = settings.images_per_batch(
+            on_gpu=self.device.type != "cpu", tile_shape=tile_shape
         )
         n_inputs = assignment.n_inputs
-        n_adapted = n_inputs if assignment.strategy == ADAPT else None
-        self.reference = build_backbone(card, card_path, n_adapted)
-        self.weights_sha256 = weights_sha256(self.reference)
-        self.widths = output_widths(self.reference, n_inputs, card.input_size)
-        self.reference.to(self.device)
-        self.backbone = self.reference
+        self._n_adapted = n_inputs if assignment.strategy == ADAPT else None
+        self.backbone = self._networks.get(self._n_adapted)
+        self.weights_sha256 = self._networks.weights_sha256(self._n_adapted)
+        self.widths = output_widths(self.backbone, n_inputs, card.input_size)
         self.normalization = normalization_for(assignment, card.normalization)
+        self._tiles = channels, intensity_range
         self.preprocessor = Preprocessor(
-            channels,
-            intensity_range,
+            *self._tiles,
             card.input_size,
             self.normalization,
             n_inputs,
             self.device,
         )
+
+    def sibling(self, strategy: str) -> NetworkEmbedder:
+        """Return one for another channel strategy that shares device and networks.
+
+        Raises
+        ------
+        UserError
+            Where the backbone cannot serve that strategy.
+        """
+        assignment = assign(strategy, self._tiles[0], self.card.named_slots)
+        given = self.card, self.card_path, *self._tiles
+        return NetworkEmbedder(*given, assignment, self.settings, sibling=self)
 
     def identity(self) -> dict[str, Any]:
         """Return what the values depend on besides the tiles."""
@@ -166,7 +188,7 @@ class NetworkEmbedder(Embedder):
         """Return how many tiles of a sample keep their neighbours in the formats decided."""
         if decision["precision"] == "fp32":
             return []
-        full, reduced = self.reference, self._in(decision["precision"])
+        full, reduced = self._in("fp32"), self._in(decision["precision"])
         batch_size = self.batch_size
         wanted: list[Embeddings] = []
         found: list[Embeddings] = []
@@ -186,16 +208,28 @@ class NetworkEmbedder(Embedder):
     def start(self, decision: dict[str, Any]) -> None:
         """Put the network into the number format that was decided."""
         self.backbone = self._in(decision["precision"])
-        # Only one copy of the weights is needed from here on.
-        self.reference = self.backbone
 
-    def __call__(self, tiles: Tiles) -> Rows:
-        """Return embeddings [N, D] of raw tiles [N, C, H, W], on the device."""
+    def release_others(self, siblings: Sequence[Embedder] = ()) -> None:
+        """Free the networks that neither this embedder nor its siblings use from here on."""
+        self._networks.keep([own.backbone for own in (self, *_networks_of(siblings))])
+
+    def __call__(self, tiles: Tiles, siblings: Sequence[Embedder] = ()) -> Rows:
+        """Return embeddings of raw tiles [N, C, H, W], on the device.
+
+        Parameters
+        ----------
+        tiles
+            The tiles; they are resized once.
+        siblings
+            Embedders whose columns follow, [N, D + D' + ...]. What is fed to a network by
+            several of them passes it once.
+        """
+        batch = partial(self._batch, siblings=siblings) if siblings else self._batch
         host = torch.from_numpy(np.ascontiguousarray(tiles))
         if self.device.type == "cpu":
             parts = torch.split(host, min(self.batch_size, IMAGES_PER_CORE))
-            return torch.cat(list(self._cores.map(self._batch, parts)))
-        found = torch.cat(self._batches_on_gpu(host))
+            return torch.cat(list(self._cores.map(batch, parts)))
+        found = torch.cat(self._batches_on_gpu(host, batch))
         if self._copies is not None:
             self._copies.taken(tiles)
         return found
@@ -214,12 +248,17 @@ class NetworkEmbedder(Embedder):
             self._copies.wait(buffer)
 
     def close(self) -> None:
-        """Stop the worker threads, and release the device."""
+        """Stop the worker threads, and release the device; a sibling leaves both as they are."""
+        if not self._owns_device:
+            return
         self._cores.shutdown()
-        self._allotted.release()
+        self._shared.allotted.release()
         torch.set_num_threads(self.settings.threads)
 
-    def _batches_on_gpu(self, host: Tensor) -> list[Tensor]:
+    def _batches_on_gpu(
+        self, host: Tensor, compute: Callable[[Tensor], Tensor] | None = None
+    ) -> list[Tensor]:
+        compute = compute or self._batch
         found: list[Tensor] = []
         done, copies = 0, self._copies
         if copies is not None and not host.is_pinned():
@@ -227,7 +266,7 @@ class NetworkEmbedder(Embedder):
         while done < len(host):
             batch = host[done : done + self.batch_size]
             try:
-                found.append(self._batch(batch if copies is None else copies.copied(batch)))
+                found.append(compute(batch if copies is None else copies.copied(batch)))
             except torch.cuda.OutOfMemoryError:
                 self._halve_batch()
                 continue
@@ -245,18 +284,112 @@ class NetworkEmbedder(Embedder):
         logger.warning("out of GPU memory: going on with a batch of %d", self.batch_size)
 
     @torch.inference_mode()
-    def _batch(self, raw: Tensor) -> Tensor:
+    def _batch(self, raw: Tensor, siblings: Sequence[Embedder] = ()) -> Tensor:
         """Return embeddings [B, D] on the device, from raw tiles on the host."""
+        # Strategies differ in mean and deviation at most, which `resize` does not use.
         resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
+        found: dict[Hashable, list[Tensor]] = {}
         parts = []
-        for one in self.assignment.passes:
-            parts += self.backbone(self.preprocessor.fill(resized, one), one.filled)
+        for own in (self, *_networks_of(siblings)):
+            for one in own.assignment.passes:
+                fed = own.fed(one)
+                if fed not in found:
+                    filled = own.preprocessor.fill(resized, one)
+                    found[fed] = own.backbone(filled, one.filled)
+                parts += found[fed]
         return torch.cat(parts, dim=1)
 
+    def fed(self, one: Pass) -> Hashable:
+        """Return what tells a pass from any other: the network, and what goes into each slot."""
+        values = (tuple(self.normalization.mean), tuple(self.normalization.std))
+        return id(self.backbone), tuple(one.slots.values()), values
+
     def _in(self, precision: Precision) -> Backbone:
-        full = precision == "fp32"
-        return self.reference if full else in_precision(self.reference, DTYPES[precision])
+        return self._networks.get(self._n_adapted, precision)
 
     def _embed_in(self, precision: Precision, tiles: Tiles) -> Embeddings:
         self.backbone = self._in(precision)
         return self.collected([self(tiles)])
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the embedders of all strategies of a backbone use together.
+
+    Parameters
+    ----------
+    allotted
+        The device.
+    copies
+        What copies batches to a GPU; None: there is none.
+    cores
+        Threads that each compute on one core.
+    networks
+        The networks.
+    """
+
+    allotted: AllottedDevice
+    copies: DeviceCopies | None
+    cores: ThreadPoolExecutor
+    networks: Networks
+
+    @classmethod
+    def of(cls, card: NetworkCard, card_path: Path, settings: ComputeSettings) -> Shared:
+        """Reserve the device, and build no network yet."""
+        allotted = allotted_device(settings.device)
+        return cls(
+            allotted,
+            DeviceCopies(allotted.device) if allotted.device.type == "cuda" else None,
+            ThreadPoolExecutor(settings.threads, initializer=torch.set_num_threads, initargs=(1,)),
+            Networks(card, card_path, allotted.device),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self.allotted.device
+
+
+class Networks:
+    """The networks of one backbone: with its input weights and adapted ones, in several formats.
+
+    Parameters
+    ----------
+    card, card_path
+        The backbone and its file.
+    device
+        Where they lie.
+    """
+
+    def __init__(self, card: NetworkCard, card_path: Path, device: torch.device) -> None:
+        self._card, self._card_path, self._device = card, card_path, device
+        self._found: dict[tuple[int | None, Precision], Backbone] = {}
+        self._sums: dict[int | None, str] = {}
+
+    def get(self, n_adapted: int | None, precision: Precision = "fp32") -> Backbone:
+        """Return a network, its input weights adapted to so many channels, if to any."""
+        key = (n_adapted, precision)
+        if key not in self._found:
+            self._found[key] = self._built(n_adapted, precision)
+        return self._found[key]
+
+    def _built(self, n_adapted: int | None, precision: Precision) -> Backbone:
+        if precision != "fp32":
+            return in_precision(self.get(n_adapted), DTYPES[precision])
+        built = build_backbone(self._card, self._card_path, n_adapted)
+        self._sums[n_adapted] = weights_sha256(built)
+        built.to(self._device)
+        return built
+
+    def weights_sha256(self, n_adapted: int | None) -> str:
+        """Return the digest of the weights of a network that has been built."""
+        return self._sums[n_adapted]
+
+    def keep(self, used: Sequence[Backbone]) -> None:
+        """Forget all networks except these."""
+        kept = set(map(id, used))
+        self._found = {key: found for key, found in self._found.items() if id(found) in kept}
+
+
+def _networks_of(siblings: Sequence[Embedder]) -> list[NetworkEmbedder]:
+    return [one for one in siblings if isinstance(one, NetworkEmbedder)]

@@ -104,8 +104,11 @@ class Preprocessor:
         """
         if self.normalization.intensity == "joint":
             fed = [i for i, c in enumerate(self.channels) if c in one.slots.values()]
-            used = resized[:, fed]
-            resized = _between(resized, used.amin((1, 2, 3), True), used.amax((1, 2, 3), True))
+            # One by one: a list as an index would be copied to the device each time.
+            used = [resized[:, i] for i in fed]
+            low = torch.stack([one.amin((1, 2)) for one in used]).amin(0)[:, None, None, None]
+            high = torch.stack([one.amax((1, 2)) for one in used]).amax(0)[:, None, None, None]
+            resized = _between(resized, low, high)
         batch, _, height, width = resized.shape
         filled = resized.new_zeros((batch, len(one.slots), height, width))
         for slot, channel in enumerate(one.slots.values()):

@@ -58,7 +58,8 @@ class Backbone(nn.Module):
     def _outputs(self, images: Tensor, filled: Sequence[int] | None) -> list[Tensor]:
         chosen: dict[str, Any] = {}
         if filled is not None and getattr(self.network, "leaves_out_empty_slots", False):
-            images, chosen = images[:, list(filled)], {"channels": filled}
+            images = torch.stack([images[:, slot] for slot in filled], dim=1)
+            chosen = {"channels": filled}
         last, inner = self._features(images, chosen)
         found = [
             self._pooled(o, last)

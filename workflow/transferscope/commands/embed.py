@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from transferscope.commands.options import (
     TableIn,
     file_in,
     file_out,
+    same_path,
     settings_option,
     strategy_name,
 )
@@ -24,8 +26,11 @@ from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import Pretraining
 from transferscope.config.probed import Probed
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.plain_files import name_problem, output_problem
 
 app = Typer()
+
+ALSO_FIX = "Write it as --also map=embeddings/map.json."
 
 TrainedWeights = Annotated[
     Path | None, file_in("Manifest of a backbone that was trained in the study.")
@@ -35,6 +40,16 @@ StrategyName = Annotated[
 ]
 CellName = Annotated[
     str | None, Option("--cell", help="Which backbone of the card's grid, if it has one.")
+]
+Siblings = Annotated[
+    list[str] | None,
+    Option(
+        "--also",
+        help=(
+            "STRATEGY=PATH, a channel strategy whose job writes that manifest (.json): the tiles "
+            "are read for its store, too, where that is not finished; may be repeated."
+        ),
+    ),
 ]
 ComputeOption = Annotated[ComputeSettings, settings_option(ComputeSettings)]
 
@@ -64,6 +79,47 @@ def loadable(
     return backbone.card, backbone.path
 
 
+def siblings_of(given: Sequence[str] | None, strategy: str, manifest: Path) -> dict[str, Path]:
+    """Return strategy -> manifest of the stores that are filled in the same pass.
+
+    Parameters
+    ----------
+    given
+        Texts such as ``map=results/map.json``.
+    strategy, manifest
+        What the command itself embeds.
+
+    Raises
+    ------
+    UserError
+        With every text that names no store of its own.
+    """
+    found: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for text in given or ():
+        name, _, path = text.partition("=")
+        try:
+            found[name] = _sibling(name, path, {**found, strategy: manifest})
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _sibling(name: str, path: str, others: Mapping[str, Path]) -> Path:
+    """Return the manifest of one such store, if it is none of the others."""
+    strategy_name(name)
+    if problem := name_problem(path) or output_problem(Path(path)):
+        raise UserError(problem)
+    if Path(path).suffix != ".json":
+        raise UserError(Problem("--also", f'"{path}" is no manifest (.json)', ALSO_FIX))
+    if name in others or any(same_path(Path(path), one) for one in others.values()):
+        what = f'"{name}={path}" is a store that is given already'
+        raise UserError(Problem("--also", what, "Give each strategy once, with its own path."))
+    return Path(path)
+
+
 @app.command()
 def embed(
     tiles: ManifestIn,
@@ -73,13 +129,15 @@ def embed(
     settings: ComputeOption,
     weights: TrainedWeights = None,
     cell: CellName = None,
+    also: Siblings = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy."""
     from transferscope.backbones.embed import embed as run
 
+    siblings = siblings_of(also, channels, manifest)
     card, path = loadable(backbone, weights, cell)
     rows = settings.block_rows
-    run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows)
+    run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows, also=siblings)
 
 
 @app.command()
@@ -115,17 +173,19 @@ def embed_part(
     settings: ComputeOption,
     weights: TrainedWeights = None,
     cell: CellName = None,
+    also: Siblings = None,
 ) -> None:
     """Fill one part of an embedding store; the first job creates the store."""
-    from transferscope.backbones.embed import StoreFilling
     from transferscope.backbones.embed_parts import fill_part
+    from transferscope.backbones.filling import StoreFilling
 
     if part >= parts:
         what = f"there is no part {part} of {parts}: they are numbered from 0"
         raise UserError(Problem("--part", what, f"Give a number from 0 to {parts - 1}."))
+    siblings = siblings_of(also, channels, manifest)
     card, path = loadable(backbone, weights, cell)
     job = StoreFilling.of(tiles, card, channels, manifest, settings, path, settings.block_rows)
-    fill_part(job, part, parts, output)
+    fill_part(job, part, parts, output, siblings)
 
 
 @app.command("embed-finish")

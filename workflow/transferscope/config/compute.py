@@ -15,6 +15,8 @@ from transferscope.config.model import Model
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
 # Tiles that are read at once; one such part is computed, while the others are read.
 READ_BYTES, RAW_BYTES = 64 * 2**20, 2
+# Raw tiles of a batch on a GPU, where they are converted to float32 several times as large.
+BATCH_BYTES = 512 * 2**20
 READ_BUFFERS = 3
 
 
@@ -38,8 +40,8 @@ class ComputeSettings(Model):
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_IMAGES)] = Field(
         "auto",
         description=(
-            f"Images per forward pass. auto: {BATCH_ON_CPU}, on a GPU {BATCH_ON_GPU}; halved where "
-            "its memory is too small."
+            f"Images per forward pass. auto: {BATCH_ON_CPU}, on a GPU {BATCH_ON_GPU}, or fewer "
+            "where tiles are large; halved where its memory is too small."
         ),
     )
     block_rows: int = Field(
@@ -71,11 +73,29 @@ class ComputeSettings(Model):
         ),
     )
 
-    def images_per_batch(self, *, on_gpu: bool) -> int:
-        """Return the images per forward pass."""
-        if self.batch_size == "auto":
-            return BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
-        return self.batch_size
+    def images_per_batch(self, *, on_gpu: bool, tile_shape: Sequence[int] = ()) -> int:
+        """Return the images per forward pass.
+
+        Parameters
+        ----------
+        on_gpu
+            Whether they go to a GPU.
+        tile_shape
+            Shape of a raw tile that is resized there; empty: small.
+
+        Examples
+        --------
+        >>> auto = ComputeSettings()
+        >>> tiles = [(2, 600, 600), (4, 2048, 2048)]
+        >>> [auto.images_per_batch(on_gpu=True, tile_shape=shape) for shape in tiles]
+        [256, 16]
+        """
+        if self.batch_size != "auto":
+            return self.batch_size
+        if not on_gpu:
+            return BATCH_ON_CPU
+        fitting = max(1, BATCH_BYTES // (RAW_BYTES * max(1, math.prod(tile_shape))))
+        return int(min(BATCH_ON_GPU, 2 ** (fitting.bit_length() - 1)))
 
 
 def rows_per_read(batch_size: int, tile_shape: Sequence[int]) -> int:

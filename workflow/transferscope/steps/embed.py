@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, correction, pretraining
 from transferscope.backbones.trained import history_of, weights_of
+from transferscope.config.channel_strategies import ADAPT
 from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
+from transferscope.config.study import StudyConfig
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     IMAGES_MB,
@@ -113,24 +116,55 @@ class _EmbeddingStep(BackboneStep):
             "settings": self.config.compute.model_dump_json(exclude={"jobs_per_store"}),
         }
 
+    @cached_property
+    def _strategies(self) -> dict[tuple[str, str], list[str]]:
+        """(Dataset, backbone) -> the channel strategies that have a store, in the same pass."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for store in self.stores():
+            found.setdefault((store["dataset"], store["backbone"]), []).append(store["channels"])
+        return found
+
+    def siblings(self, wildcards: Wildcards) -> list[str]:
+        """Return the other strategies whose stores are filled in the same pass over the tiles."""
+        strategies = self._strategies.get((wildcards.dataset, wildcards.backbone), [])
+        return [channels for channels in strategies if channels != wildcards.channels]
+
+    def unrecorded(self, wildcards: Wildcards) -> list[str]:
+        # How the work is divided changes no embedding: another strategy makes nothing again.
+        dataset, backbone = wildcards.dataset, wildcards.backbone
+        manifests = {
+            c: self.paths.embeddings(dataset, backbone, c) for c in self.siblings(wildcards)
+        }
+        return [word for name, path in manifests.items() for word in ("--also", f"{name}={path}")]
+
     def whole(self, wildcards: Wildcards) -> Need:
-        """Return the need of a whole store: weights, a batch, a few reads and a block."""
+        """Return the need of a pass: weights, a batch, a few reads, and a block of each store."""
         dataset, config = wildcards.dataset, self.config
         card = self.sizes.card(wildcards.backbone)
         n_tiles, shape = self.sizes.tiles(dataset)
         if not card.is_network:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / self.threads
             return Need.of(IMAGES_MB + block_mb(config, HANDCRAFTED_WIDTH), seconds)
-        found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
-        cost = found or UNKNOWN_COST
+        strategies = [wildcards.channels, *self.siblings(wildcards)]
+        costs = [self.sizes.cost(dataset, wildcards.backbone, one) for one in strategies]
+        cost = costs[0][0] or UNKNOWN_COST
+        passes = sum(n for _, n in costs)
+        # Adapted input weights are those of another network.
+        weights = WEIGHT_COPIES * len({channels == ADAPT for channels in strategies})
         # On a GPU the activations are not in the memory that a scheduler counts.
         images = config.compute.images_per_batch(on_gpu=False)
         batch = images * len(card.named_slots) * card.input_size**2
         memory = network_mb(config) + block_mb(config, passes * cost.width)
-        read = rows_per_read(config.compute.images_per_batch(on_gpu=on_gpu(config)), shape)
-        memory += READ_BUFFERS * read * math.prod(shape) * RAW_BYTES / MIB
-        memory += FLOAT_BYTES * (WEIGHT_COPIES * cost.parameters + ACTIVATION_COPIES * batch) / MIB
+        size = config.compute.images_per_batch(on_gpu=on_gpu(config), tile_shape=shape)
+        memory += READ_BUFFERS * _buffer(rows_per_read(size, shape), shape, config) / MIB
+        memory += FLOAT_BYTES * (weights * cost.parameters + ACTIVATION_COPIES * batch) / MIB
         return Need.of(memory, n_tiles * passes * cost.operations / network_rate(config))
+
+
+def _buffer(rows: int, shape: Sequence[int], config: StudyConfig) -> int:
+    """Return the bytes of a buffer of tiles; torch rounds pinned ones up to a power of two."""
+    size = rows * math.prod(shape) * RAW_BYTES
+    return 1 << (size - 1).bit_length() if on_gpu(config) else size
 
 
 class EmbedPart(_EmbeddingStep):

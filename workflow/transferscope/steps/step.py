@@ -137,6 +137,10 @@ class Step:
         """Return settings of a job, and digests of what else makes it run again."""
         return {}
 
+    def unrecorded(self, wildcards: Wildcards) -> list[str]:
+        """Return arguments of a job's command on which its results do not depend."""
+        return []
+
     def need(self, wildcards: Wildcards) -> Need:
         """Return the memory and time of a job."""
         raise NotImplementedError
@@ -354,6 +358,7 @@ class Arguments:
             words += [f"--{name.replace('_', '-')}", str(self._value(key or name, params))]
         # Options that only some jobs have.
         words += _found(params.get("more", []), self.wildcards)
+        words += self.step.unrecorded(self.wildcards)
         return shlex.join(words)
 
     def _recording(self) -> list[str]:

@@ -304,7 +304,7 @@ class BlockStore:
             sound = pool.map(self._is_sound, blocks)
             return [block for block, is_sound in zip(blocks, sound, strict=True) if not is_sound]
 
-    def _is_done(self, block: int) -> bool:
+    def is_done(self, block: int) -> bool:
         """Return whether a block is called done."""
         (flag,) = keys_of_block(self._done, block)
         try:
@@ -314,7 +314,7 @@ class BlockStore:
 
     def _is_sound(self, block: int) -> bool:
         """Return whether a block is what was written, or is not called done."""
-        if not self._is_done(block):
+        if not self.is_done(block):
             return True
         (sums,), keys = keys_of_block(self._digests, block), self._keys(block)
         try:
@@ -342,7 +342,7 @@ class BlockStore:
         kept = {
             block
             for block, start, stop in self.blocks()
-            if self._is_done(block)
+            if self.is_done(block)
             and stop == min(start + self.block_rows, rows)
             and sources[block].tobytes() == source.source_of(start, stop)
         }
@@ -369,7 +369,7 @@ class BlockStore:
 
     def missing(self) -> list[tuple[int, int, int]]:
         """Return (block, start row, stop row) of the blocks that are not done."""
-        return [block for block in self.blocks() if not self._is_done(block[0])]
+        return [block for block in self.blocks() if not self.is_done(block[0])]
 
     def _read(self, name: str) -> Values:
         """Return an array of the store as it is now, read by the fast codecs."""
@@ -455,7 +455,7 @@ class BlockStore:
             ids_sha256=digest_of_ids(read_ids(self.group)),
             content_sha256=content,
             digests_sha256=hashlib.sha256(digests.tobytes()).hexdigest(),
-            files=self._other_files(),
+            files=self.other_files(),
         )
         described.write(manifest)
         return described
@@ -468,7 +468,7 @@ class BlockStore:
             sums = digests[:, : len(keys_of_block(self.array, 0)), :SHA256_BYTES]
         return hashlib.sha256(sums.tobytes()).hexdigest()
 
-    def _other_files(self) -> dict[str, str]:
+    def other_files(self) -> dict[str, str]:
         """Return the sha256 of each file that belongs to no block, by name."""
         of_blocks = tuple(f"{name}/c/" for name in ("digest", "done", *self._parts))
         names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())

@@ -162,8 +162,7 @@ def in_parallel(work: Callable[[int, int], None], count: int, n_bytes: int) -> N
     n_bytes
         Size of the result.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    n_parts = min(cores or 1, MOST_THREADS, count, n_bytes // BYTES_PER_THREAD)
+    n_parts = min(_threads(), count, n_bytes // BYTES_PER_THREAD)
     if n_parts < 2:
         work(0, count)
         return
@@ -176,4 +175,10 @@ def in_parallel(work: Callable[[int, int], None], count: int, n_bytes: int) -> N
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """Return the threads of this process; those of its parent are lost in a fork."""
-    return ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="decoder")
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="decoder")
+
+
+def _threads() -> int:
+    """Return how many threads decode: one per core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, MOST_THREADS)
