@@ -118,7 +118,9 @@ def test_the_demo_and_ready_studies_are_found_anywhere(installed: Path, tmp_path
     said = transferscope(installed, tmp_path, "demo", "-n", "--quiet", "rules")
     assert "wrote demo.yaml" in said.stderr
     assert (tmp_path / "demo.yaml").read_text() == (REPOSITORY / "config.yaml").read_text()
-    (tmp_path / "demo.yaml").write_text("study: mine\ndatasets: [opencell-demo]\n")
+    (tmp_path / "demo.yaml").write_text(
+        "study: mine\ndatasets: [opencell-demo]\nbackbones: [handcrafted]\n"
+    )
     said = transferscope(installed, tmp_path, "demo", "--", "-n")
     assert "results/mine/" in said.stdout + said.stderr, "what a user has changed is kept"
     assert not (tmp_path / "results/mine").exists()

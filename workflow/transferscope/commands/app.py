@@ -22,6 +22,7 @@ from transferscope.commands import (
     label,
     masks,
     panels,
+    predict,
     probe,
     relate,
     results,
@@ -70,7 +71,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (init, run, data, given, embed, probe, results, relate):
+for steps in (init, run, predict, data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
