@@ -31,6 +31,7 @@ PAGES = [
     "ready-studies.md",
     "single-cells.md",
     "results.md",
+    "predict.md",
     "given-features.md",
     "known-biology.md",
     "compare-masks.md",

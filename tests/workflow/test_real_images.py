@@ -1,13 +1,16 @@
 """The main job on real microscopy images."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
 import tifffile
 import zarr
 from PIL import Image
 
-from factories import STUDY, run_snakemake, write_yaml
+from factories import STUDY, run_command, run_snakemake, write_yaml
 from real_cells import cell_sheet
 
 pytestmark = pytest.mark.workflow
@@ -15,8 +18,8 @@ LABELS = ["CytoplasmicGFP", "NuclearGFP", "NoGFP"]
 
 
 @pytest.fixture(scope="module")
-def bbbc013(shared_data, tmp_path_factory):
-    """Run the three human labels of 794 real cells; return the summary."""
+def cells_study(shared_data, tmp_path_factory):
+    """Run the three human labels of 794 real cells; return the folder."""
     folder = tmp_path_factory.mktemp("bbbc013")
     crops = shared_data / "bbbc013/crops"
     cell_sheet(shared_data).to_csv(folder / "samples.tsv", sep="\t", index=False)
@@ -48,9 +51,14 @@ def bbbc013(shared_data, tmp_path_factory):
         "compute": {"device": "cpu", "threads": 2},
     }
     write_yaml(folder / "study.yaml", study)
-    summary = "results/tiny/summary.csv"
-    run_snakemake(folder, summary)
-    return pd.read_csv(folder / summary, keep_default_na=False)
+    run_snakemake(folder, "results/tiny/summary.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bbbc013(cells_study):
+    """Return the summary."""
+    return pd.read_csv(cells_study / "results/tiny/summary.csv", keep_default_na=False)
 
 
 def best(summary, scheme, heads):
@@ -75,6 +83,40 @@ def test_the_floor_and_the_split_by_plate_row_are_reported(bbbc013):
     assert best(bbbc013, "image", ["floor"]) == pytest.approx(1 / 3, abs=0.1)
     across_rows = best(bbbc013, "group", ["linear", "logreg", "mlp", "knn"])
     assert 0.33 < across_rows < best(bbbc013, "image", ["linear", "logreg", "mlp", "knn"])
+
+
+def test_the_unlabelled_cells_get_labels(cells_study):
+    words = ["transferscope", "predict", "study.yaml", "--all", "--json"]
+    files = ["--output", "labels.csv", "--save-head", "head.safetensors"]
+    said = json.loads(run_command([*words, *files], cells_study).stdout)
+    assert said["difference"] == 0, "the heads of the folds say what they said in the study"
+    assert said["n_tiles"] == 198
+    assert 0 < said["error_low"] <= said["error"] <= said["error_high"] < 1
+    table = pd.read_csv(cells_study / "labels.csv", keep_default_na=False)
+    new = table[table["said_by"] == "deployed"]
+    assert len(new) == 596
+    assert set(new["given"]) == {""}
+    assert set(new["predicted"]) <= set(LABELS)
+    known = table[table["said_by"] == "out of fold"]
+    assert (known["given"] != known["predicted"]).mean() == pytest.approx(said["error"])
+    # The head as it was kept, on the store that it knows by its digest.
+    store = "results/tiny/embeddings/bbbc013"
+    about = json.loads(read_about(cells_study / "head.safetensors"))
+    manifest = f"{store}/{about['representation'].partition('@')[0]}/{about['channels']}.json"
+    kept = ["--head", "head.safetensors", "--embeddings", manifest]
+    words = ["transferscope", "predict", "study.yaml", *kept]
+    run_command(
+        [*words, "--table", "results/tiny/tiles/bbbc013.tiles.parquet", "--output", "again.csv"],
+        cells_study,
+    )
+    again = pd.read_csv(cells_study / "again.csv", keep_default_na=False).set_index("tile_id")
+    same = again.loc[new["tile_id"], "predicted"].to_numpy() == new["predicted"].to_numpy()
+    assert same.all()
+
+
+def read_about(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()["transferscope"]
 
 
 def write_hpa_fov(data, folder):

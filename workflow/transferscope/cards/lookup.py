@@ -11,10 +11,9 @@ from transferscope.cards.train import grid_problems
 from transferscope.config.model import read_model
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.runtime.shipped import SHIPPED
 
 Card = TypeVar("Card")
-# The checkout that holds this package, with its cards and the workflow.
-SHIPPED = Path(__file__).resolve().parents[3]
 CARD_SUFFIXES = (".yaml", ".yml")
 
 
@@ -138,5 +137,5 @@ def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
 
 
 def card_roots() -> Sequence[Path]:
-    """Return the folders to look up cards in: the working folder, then the checkout."""
+    """Return the folders to look up cards in: the working folder, then that of the package."""
     return [Path(), SHIPPED]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
-from typer import Context, Option, Typer
+from typer import Context, Exit, Option, Typer
 
 from transferscope.commands import (
     backbone,
@@ -21,9 +21,12 @@ from transferscope.commands import (
     init,
     label,
     masks,
+    panels,
+    predict,
     probe,
     relate,
     results,
+    run,
     strategies,
     study,
     upkeep,
@@ -60,6 +63,7 @@ def _end(_: object, results: Path | None, record: str | None, **__: object) -> N
 
 app = Typer(
     name="transferscope",
+    cls=panels.Grouped,
     result_callback=_end,
     no_args_is_help=True,
     add_completion=False,
@@ -67,7 +71,7 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (init, data, given, embed, probe, results, relate):
+for steps in (init, run, predict, data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
 app.add_typer(label.app, name="label")
@@ -75,6 +79,14 @@ app.add_typer(masks.app, name="masks")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")
 upkeep.mount(app)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from transferscope import __version__
+
+        print(f"transferscope {__version__}")
+        raise Exit
 
 
 class _Tee:
@@ -106,6 +118,10 @@ def _global_options(
     log: Annotated[
         Path | None, file_out("Also write messages, progress and errors to this file.")
     ] = None,
+    version: Annotated[
+        bool,
+        Option("--version", is_eager=True, callback=_say_version, help="Say which version it is."),
+    ] = False,
     results: Annotated[
         Path | None, Option(hidden=True, help="Folder of the study whose job this is.")
     ] = None,
@@ -209,3 +225,6 @@ def schemas(
     write_schemas(output)
     if defaults is not None:
         write_atomically(defaults, defaults_text())
+
+
+panels.group(app)

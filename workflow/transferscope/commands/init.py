@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from transferscope.commands.options import (
     raw_channels,
 )
 from transferscope.errors import Problem, UserError
+from transferscope.study.run_command import run_command
 
 if TYPE_CHECKING:
     from transferscope.proposal.folder import Folder
@@ -156,5 +158,5 @@ def _report(written: Written, outputs: Outputs) -> None:
         text = "nothing can be scored yet: %s; the study makes tiles, embeddings and maps"
         logger.warning(text, written.why_not_scored)
     typer.echo(f"\nLook at {outputs.overview} first. Then:")
-    typer.echo(f"  transferscope study check {outputs.study}")
-    typer.echo(f"  snakemake --cores 2 --configfile {outputs.study}")
+    typer.echo(f"  {shlex.join(['transferscope', 'study', 'check', str(outputs.study)])}")
+    typer.echo(f"  {run_command('--cores', '2', configs=[outputs.study])}")

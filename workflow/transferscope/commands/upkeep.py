@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option, Typer
 
-from transferscope.cards.lookup import SHIPPED, card_roots
+from transferscope.cards.lookup import card_roots
 from transferscope.commands.options import (
     BASE_CONFIG,
     AsJson,
@@ -29,6 +29,7 @@ from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem, odd_files
+from transferscope.runtime.shipped import SNAKEFILE
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
@@ -254,7 +255,7 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     from transferscope.upkeep.status import status as run
 
     _paths(config)  # Says what is wrong with the file in fewer words than Snakemake.
-    summary = snakemake_summary(SHIPPED / "Snakefile", ["--configfile", str(config)])
+    summary = snakemake_summary(SNAKEFILE, ["--configfile", str(config)])
     found = run(summary)
     if as_json:
         print_json(found.as_plain())

@@ -112,11 +112,14 @@ class HeadBatch:
         Of the H heads.
     weights, biases
         Per layer, [H, in, out] and [H, 1, out], with ReLU in between.
+    best_epochs
+        The epoch that each head's weights are of, int64 [H]; None: trained without epochs.
     """
 
     scalers: Scalers
     weights: list[torch.Tensor]
     biases: list[torch.Tensor]
+    best_epochs: torch.Tensor | None = None
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits [H, B, C] of embeddings [H, B, D]; no dropout."""
@@ -126,7 +129,8 @@ class HeadBatch:
         """Return one of the heads, as a batch of one."""
         one = [index]
         weights, biases = ([p[one] for p in ps] for ps in (self.weights, self.biases))
-        return HeadBatch(self.scalers.select(one), weights, biases)
+        epochs = None if self.best_epochs is None else self.best_epochs[one]
+        return HeadBatch(self.scalers.select(one), weights, biases, epochs)
 
     def scores(self, index: int, rows: torch.Tensor, problem: HeadProblem) -> Floats32:
         """Return the class probabilities of one head on some rows, [n, C] float32."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +75,7 @@ def fit_networks(
     kind: str,
     settings: HeadSettings,
     on_epoch: Callable[[int], object] = lambda _: None,
+    stop_after: int | None = None,
 ) -> HeadBatch:
     """Train one chunk of heads with AdamW, a cosine schedule and early stopping.
 
@@ -94,16 +96,18 @@ def fit_networks(
         Epochs, patience, learning rate and so on.
     on_epoch
         Called after each epoch with the number of heads trained in it.
+    stop_after
+        Epochs after which to stop, on the schedule of all; None: all of them.
     """
     widths = [problem.embeddings.shape[1], *hidden, problem.n_classes]
     training = _Training(problem, heads, scalers, widths, kind, settings)
-    for epoch in range(settings.epochs):
+    for epoch in range(stop_after or settings.epochs):
         training.run_epoch(epoch)
         training.keep_best(epoch)
         on_epoch(len(training.heads))
         if not training.drop_stopped(epoch):
             break
-    return training.best
+    return replace(training.best, best_epochs=training.best_epoch)
 
 
 class _Head:

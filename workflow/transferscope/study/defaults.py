@@ -13,9 +13,8 @@ from pydantic.fields import FieldInfo
 
 from transferscope.config.model import Model, read_yaml
 from transferscope.config.study import StudyConfig
+from transferscope.runtime.shipped import DEFAULTS
 
-# Edits of this file affect both Snakemake and the commands.
-DEFAULTS = Path(__file__).resolve().parents[2] / "defaults.yaml"
 WIDTH = 100
 HEAD = """\
 The default of every key of a study. Generated from the models by `make schemas`: to change a
