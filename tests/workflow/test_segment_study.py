@@ -27,7 +27,7 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
         "splits": {**STUDY["splits"], "schemes": ["group"], "fractions": [0.5, 1.0]},
         "heads": {"kinds": ["logreg"]},
         "knn": {"k": []},
-        "segmentation": {"decoders": ["linear", "unet"], "steps": 20, "size": 32},
+        "segmentation": {"decoders": ["linear", "unet"], "steps": 20, "size": 32, "objects": True},
     }
     write_yaml(tmp_path / "study.yaml", study)
     run_snakemake(tmp_path, "--until", "compare")
@@ -44,4 +44,7 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
         assert "Decoder linear, all training labels" in text
         assert "interval of that number" in text
     assert "| `lite / map` | unet |" in details
+    # Twenty steps find no glands, but where none is found there is a score.
+    assert "Single objects, decoder linear" in summary
+    assert len(pd.read_csv(made / "compare/object_gains.csv")) == 2
     assert (made / "figures/dice.svg").exists()

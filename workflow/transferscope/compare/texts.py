@@ -19,6 +19,7 @@ from transferscope.compare.known_pairs import (
 )
 from transferscope.compare.mask_sentences import (
     datasets_of,
+    has_objects,
     mask_table,
     mask_warnings,
     masks_at_length,
@@ -39,6 +40,7 @@ from transferscope.compare.wording import (
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
+from transferscope.segmentation.table_names import PQ
 
 RANDOM_ORDERS = (
     "`map-random` stands for all random orders of the channels that were run: its scores are "
@@ -61,6 +63,10 @@ MASKS_READ = (
     "*shown* where its p-value, corrected (Holm) for all pairs and numbers of groups of a decoder, "
     "is below the level; up to a number of groups means there and at all smaller ones. The "
     "interval of that number repeats the rule in every draw of groups and trainings."
+)
+OBJECTS_READ = (
+    "This table is of panoptic quality (PQ), the share of objects found (F1 at an IoU of .5) times "
+    "the mean IoU of those found, averaged in the same way."
 )
 # The summary stays on one page: with more datasets it has their table and warnings only.
 DATASETS_IN_SENTENCES = 3
@@ -128,6 +134,8 @@ def describe(
             in_short += _section(name, masks_in_short(name, masks, settings))
             at_length += _section(name, masks_at_length(name, masks, settings))
             at_length += ["", *mask_table(name, masks), "", MASKS_READ]
+            if has_objects(name, masks):
+                at_length += ["", *mask_table(name, masks, PQ), "", OBJECTS_READ]
         for name, warning in mask_warnings(masks):
             warned.setdefault(name, []).append(warning)
     return Texts(

@@ -69,4 +69,13 @@ class SegmentationSettings(Model):
         ),
     )
 
+    objects: bool = Field(
+        False,
+        description=(
+            "Of masks of `kind: instances`, also find the single objects: decoders learn nearness "
+            "to the centre and depth next to foreground, a watershed cuts the objects out, and "
+            "they are scored by PQ, AJI and F1. Other masks are segmented as without it."
+        ),
+    )
+
     _unique = field_validator("decoders", "fractions", "seeds")(without_repeats)

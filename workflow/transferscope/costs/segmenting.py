@@ -11,6 +11,8 @@ from transferscope.config.segmentation import SCHEME, DecoderName, SegmentationS
 OPERATIONS: dict[DecoderName, int] = {"linear": 2, "conv": 2 * 9 * 64 * 4, "unet": 2 * 9 * 64 * 4}
 # A step costs as much as three forward passes.
 TRAINING_PASSES = 3
+# Of the watershed of one pixel of one predicted mask, on one core.
+WATERSHED_SECONDS = 1e-6
 # Maps of a backbone have about the features of its output, at this stride in px.
 STRIDE = 16
 
@@ -51,3 +53,20 @@ def decoder_operations(
         total += shown + checks * validation + n_tiles / folds
     trainings = folds * len(settings.seeds or splits.seeds)
     return total * trainings * values * sum(OPERATIONS[name] for name in settings.decoders)
+
+
+def object_seconds(
+    settings: SegmentationSettings, splits: SplitSettings, n_tiles: int, pixels: int
+) -> float:
+    """Return the seconds in which the single objects of all test tiles of one store are found.
+
+    Parameters
+    ----------
+    settings, splits
+        Of the study.
+    n_tiles, pixels
+        Tiles of the dataset, and pixels of each.
+    """
+    fractions = len(settings.fractions or splits.fractions)
+    tested = n_tiles * len(settings.seeds or splits.seeds) * fractions * len(settings.decoders)
+    return WATERSHED_SECONDS * tested * pixels

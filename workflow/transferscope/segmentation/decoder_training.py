@@ -20,6 +20,7 @@ from transferscope.segmentation.decoders import Decoder, Layers, resized
 from transferscope.segmentation.features import FeatureMaps
 from transferscope.segmentation.losses import mask_losses
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.object_maps import map_losses
 
 # Memory of the values that decoders trained together hold for the backward pass.
 TOGETHER_BYTES = 2**30
@@ -110,20 +111,30 @@ class MapProblem:
 
     def losses(self, rows: Integers, layers: Layers, scale: Scale) -> Tensor:
         """Return the loss of each decoder, [M], on batches of tiles [B, M]."""
-        logits, shares, known = self._compared(rows, layers, scale)
-        return mask_losses(logits, shares, known, self.settings.loss)
+        return self._losses(*self._compared(rows, layers, scale))
 
     def tile_losses(self, rows: Integers, layers: Layers, scale: Scale) -> Tensor:
         """Return the loss of each tile, [B, M], as if it were a batch of its own."""
         parts = (part.flatten(0, 1)[None] for part in self._compared(rows, layers, scale))
-        logits, shares, known = parts
-        return mask_losses(logits, shares, known, self.settings.loss).view(rows.shape)
+        return self._losses(*parts).view(rows.shape)
 
     def _compared(self, rows: Integers, layers: Layers, scale: Scale) -> tuple[Tensor, ...]:
-        """Return logits, shares and known of tiles [B, M], at the size of training."""
+        """Return logits, shares and known of tiles [B, M], at the size of training.
+
+        With single objects, their maps and where these are known follow.
+        """
         shares, known = self.masks.batch(rows, self.device)
         logits = resized(self.logits(rows, layers, scale).float(), shares.shape[-2:])
-        return logits, shares, known
+        if self.masks.objects is None:
+            return logits, shares, known
+        return logits, shares, known, *self.masks.object_batch(rows, self.device)
+
+    def _losses(self, logits: Tensor, shares: Tensor, known: Tensor, *objects: Tensor) -> Tensor:
+        """Return the losses of tensors [B, M, ...] of `_compared`, [M]."""
+        if not objects:
+            return mask_losses(logits, shares, known, self.settings.loss)
+        foreground = mask_losses(logits[:, :, :1], shares, known, self.settings.loss)
+        return foreground + map_losses(logits[:, :, 1:], *objects)
 
     @property
     def together(self) -> int:

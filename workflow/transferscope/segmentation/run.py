@@ -27,15 +27,17 @@ from transferscope.probes.evaluation import (
     read_divisions,
 )
 from transferscope.probes.splits import read_splits
-from transferscope.runtime.arrays import Bools, Integers, Texts
+from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
 from transferscope.runtime.devices import allotted_device
 from transferscope.runtime.progress import progress_bar
 from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
 from transferscope.segmentation.decoders import Decoder
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
-from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.masks import UNKNOWN, TrueMasks
+from transferscope.segmentation.object_maps import predicted_objects
 from transferscope.segmentation.scores import (
     image_table,
+    object_scores,
     predicted_classes,
     score_rows,
     score_table,
@@ -179,7 +181,9 @@ class _Job:
             tile_ids=np.asarray(store.tile_ids, dtype=object),
             groups=np.asarray(table["group"].astype(str), dtype=object),
             maps=maps,
-            masks=TrueMasks.read(targets, rows, probe.settings.size),
+            masks=TrueMasks.read(
+                targets, rows, probe.settings.size, objects=probe.settings.objects
+            ),
             device=device,
         )
 
@@ -228,14 +232,24 @@ class _Job:
                     "tile_id": self.tile_ids[row],
                     "group": self.groups[row],
                 }
-                found = predicted_classes(logits), self.masks.values[place], self.masks.classes
-                rows_of[number] += [{**named, **scored} for scored in tile_rows(*found)]
+                rows_of[number] += [{**named, **scored} for scored in self._scored(place, logits)]
             kept = zip(trained.losses, trained.steps, strict=True)
             for division, rows, (loss, step) in zip(trained.divisions, rows_of, kept, strict=True):
                 training = {VALIDATION_LOSS: float(loss), STEPS: float(step)}
                 told = training, self.identity, self.groups, self.leakage
                 of_division = score_rows(image_table(rows), division, decoder.name, *told)
                 yield rows, list(of_division)
+
+    def _scored(self, place: int, logits: Floats32) -> Iterator[dict[str, Any]]:
+        """Yield the scores of the logits of a tile, for each class."""
+        masks, objects, of_objects = self.masks, self.masks.objects, dict[str, float]()
+        if objects is not None:
+            known = masks.values[place] != UNKNOWN
+            found = predicted_objects(logits)
+            of_objects = object_scores(found, objects.labels[place], known)
+            logits = logits[:1]
+        for scored in tile_rows(predicted_classes(logits), masks.values[place], masks.classes):
+            yield scored | of_objects
 
 
 def _opened(files: MaskFiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:

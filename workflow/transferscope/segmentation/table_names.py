@@ -6,6 +6,15 @@ from __future__ import annotations
 ALL_FOREGROUND = "all-foreground"
 DICE, JACCARD = "dice", "jaccard"
 POOLED_DICE, POOLED_JACCARD = "pooled_dice", "pooled_jaccard"
+# Of single objects, where they are found.
+PQ, AJI, F1 = "pq", "aji", "f1_50"
+OBJECT_METRICS = ("pq", "dq", "sq", "aji", "aji_plus", "f1_50", "f1_60", "f1_70", "f1_80", "f1_90")
+OBJECT_COLUMNS = [
+    *OBJECT_METRICS,
+    *(f"floor_{name}" for name in OBJECT_METRICS),
+    "true_objects",
+    "predicted_objects",
+]
 # Of a training: validation loss of the weights that were kept, and the step after which they were.
 VALIDATION_LOSS, STEPS = "validation_loss", "steps"
 TASK = "segmentation"
@@ -28,3 +37,5 @@ IMAGE_COLUMNS = [
 ]
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
 MASK_SCORES, MASK_GAINS, MASK_LIMITS = MASK_TABLES = ("masks", "mask_gains", "mask_limits")
+# The same gains and limits of panoptic quality, where single objects are found.
+OBJECT_TABLES = ("object_gains", "object_limits")

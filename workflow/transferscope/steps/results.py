@@ -16,7 +16,7 @@ from transferscope.costs.sizes import Sizes
 from transferscope.figures.registry import FIGURES, ComparisonFigure
 from transferscope.probes.registry import wanted_probes
 from transferscope.probes.variants import scored_at_levels
-from transferscope.segmentation.table_names import MASK_TABLES
+from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES
 from transferscope.steps.probe import tuned_heads
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
@@ -217,7 +217,9 @@ class SegmentCompare(_Comparison):
 
 def mask_tables(step: Step) -> list[Path]:
     """Return the tables of the comparison of masks; none of a study that does not segment."""
-    return [step.paths.comparison(name) for name in MASK_TABLES if step.study.segmented()]
+    names = MASK_TABLES if step.study.segmented() else ()
+    names += OBJECT_TABLES if step.study.segmented() and step.study.with_objects else ()
+    return [step.paths.comparison(name) for name in names]
 
 
 class Aggregation(_Comparison):

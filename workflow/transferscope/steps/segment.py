@@ -19,7 +19,7 @@ from transferscope.costs.needs import (
     network_rate,
     table_mb,
 )
-from transferscope.costs.segmenting import decoder_operations, map_values
+from transferscope.costs.segmenting import decoder_operations, map_values, object_seconds
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.embed import BackboneStep
 from transferscope.steps.step import Job, Wildcards
@@ -29,6 +29,8 @@ SEGMENT = "segment"
 TOGETHER_MB = 2_500
 # Of a value of a map or of a pixel of a mask, which is also kept in a smaller size.
 MAP_BYTES, MASK_BYTES = 2, 6
+# Of a pixel of a mask of objects: its number, and the maps that are learned in a smaller size.
+OBJECT_BYTES = 7
 
 
 class Segment(BackboneStep):
@@ -117,7 +119,11 @@ class Segment(BackboneStep):
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
         operations = float(n_tiles * passes * cost.operations)
         operations += decoder_operations(settings, config.splits, n_tiles, values)
-        return Need.of(memory, operations / network_rate(config))
+        seconds, pixels = operations / network_rate(config), math.prod(shape[1:])
+        if dataset in self.study.with_objects:
+            seconds += object_seconds(settings, config.splits, n_tiles, pixels)
+            memory += n_tiles * pixels * OBJECT_BYTES / MIB
+        return Need.of(memory, seconds)
 
 
 STEPS: tuple[type[BackboneStep], ...] = (Segment,)

@@ -143,6 +143,9 @@ def _nothing_to_segment(study: Study, where: str) -> Iterator[Problem]:
         what = f"none of the datasets says what masks mean: {', '.join(study.datasets)}"
         fix = "Add `masks:` to a dataset card, or take `segmentation:` out of the study."
         yield Problem(f"{where}, key segmentation", what, fix)
+    elif study.config.segmentation.objects and not study.with_objects:
+        what = "no masks number their objects (`kind: instances`)"
+        yield Problem(f"{where}, key segmentation.objects", what, "Set it to false.")
     elif study.backbones and not any(b.card.is_network for b in study.backbones.values()):
         what = f"none of the backbones is a network: {', '.join(study.backbones)}"
         yield Problem(f"{where}, key segmentation", what, "Add a backbone that is one.")
