@@ -17,7 +17,12 @@ from transferscope.costs.network_costs import (
     training_operations,
 )
 from transferscope.costs.rates import Rates
-from transferscope.costs.segmenting import decoder_operations, map_values, object_seconds
+from transferscope.costs.segmenting import (
+    decoder_operations,
+    map_values,
+    object_seconds,
+    tuning_operations,
+)
 from transferscope.costs.sizes import UNKNOWN_COST, Sizes, find_cost
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
@@ -232,6 +237,9 @@ def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         values = map_values(passes * cost.width, card.input_size)
         operations += n_tiles * passes * cost.operations
         operations += decoder_operations(settings, study.config.splits, n_tiles, values)
+        operations += tuning_operations(
+            settings, study.config.splits, n_tiles, float(passes * cost.operations), values
+        )
         if p.dataset in study.with_objects:
             pixels = math.prod(sizes.tiles(p.dataset)[1][1:])
             seconds += object_seconds(settings, study.config.splits, n_tiles, pixels)

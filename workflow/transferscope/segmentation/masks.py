@@ -87,22 +87,17 @@ class TrueMasks:
             return 1 + LEARNED
         return 1 if len(self.classes) == 1 else 1 + len(self.classes)
 
-    def batch(self, rows: Integers, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return shares [..., classes, s, s] and known [..., s, s] of some rows, float32."""
-        return self._on_device(rows, device, self.shares, self.known)
+    def learned(self, rows: Integers, device: torch.device) -> list[Tensor]:
+        """Return what decoders learn of some rows, float32.
 
-    def object_batch(self, rows: Integers, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return maps [..., 2, s, s] of single objects, and where they are known [..., s, s]."""
-        if self.objects is None:
-            raise ValueError("single objects were not read")
-        return self._on_device(rows, device, self.objects.maps, self.objects.known)
-
-    def _on_device(
-        self, rows: Integers, device: torch.device, *parts: Values
-    ) -> tuple[Tensor, Tensor]:
+        Shares [..., classes, s, s] and known [..., s, s]; with single objects, their maps
+        [..., 2, s, s], and where these are known [..., s, s].
+        """
         places = np.searchsorted(self.rows, rows)
-        one, two = (torch.from_numpy(part[places]).to(device).float() / FULL for part in parts)
-        return one, two
+        parts = [self.shares, self.known]
+        if self.objects is not None:
+            parts += [self.objects.maps, self.objects.known]
+        return [torch.from_numpy(part[places]).to(device).float() / FULL for part in parts]
 
 
 def _reduced(shape: tuple[int, int], size: int | None) -> tuple[int, int]:

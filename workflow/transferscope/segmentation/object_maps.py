@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy.special import expit
 from torch.nn import functional
 
 from transferscope.runtime.arrays import Floats32, Integers, Labels, Mask, Masks, Values
@@ -79,21 +79,6 @@ def _goes_on(labels: Masks) -> Mask:
     return np.isin(labels, cut[cut > 0])
 
 
-def map_losses(logits: Tensor, maps: Tensor, known: Tensor) -> Tensor:
-    """Return the cross-entropy of a batch of each decoder, mean over maps and known pixels, [M].
-
-    Parameters
-    ----------
-    logits, maps
-        Logits and true maps, [B, M, 2, h, w].
-    known
-        Share of each pixel that counts, [B, M, h, w].
-    """
-    entropy = functional.binary_cross_entropy_with_logits(logits, maps, reduction="none")
-    total = known.sum(dim=(0, 2, 3)).clamp(min=1)
-    return (entropy.mean(dim=2) * known).sum(dim=(0, 2, 3)) / total
-
-
 def predicted_objects(logits: Floats32) -> Labels:
     """Return the number of each pixel's object, int32 [H, W], of logits [3, H, W] of `MAPS`."""
-    return instances_of(1 / (1 + np.exp(-logits)), MIN_PIXELS)
+    return instances_of(expit(logits), MIN_PIXELS)

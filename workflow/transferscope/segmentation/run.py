@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from transferscope.backbones.precision import choose_precision
+from transferscope.backbones.precision import Precision, choose_precision
+from transferscope.backbones.readout import Backbone
+from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import Leakage, SegmentationProbe
 from transferscope.config.segmentation import SCHEME, DecoderName
 from transferscope.errors import Problem, UserError
-from transferscope.finetuning.network import open_backbone
+from transferscope.finetuning.checks import reason_against
+from transferscope.finetuning.network import TileInput, open_backbone
 from transferscope.pretraining.leakage import confirmed
 from transferscope.probes.evaluation import (
     Division,
@@ -29,10 +32,14 @@ from transferscope.probes.evaluation import (
 from transferscope.probes.splits import read_splits
 from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
 from transferscope.runtime.devices import allotted_device
+from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_seed
+from transferscope.segmentation import VERSION
 from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
 from transferscope.segmentation.decoders import Decoder
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
+from transferscope.segmentation.mask_tuning import MaskTask, tuned_network
 from transferscope.segmentation.masks import UNKNOWN, TrueMasks
 from transferscope.segmentation.object_maps import predicted_objects
 from transferscope.segmentation.scores import (
@@ -43,11 +50,14 @@ from transferscope.segmentation.scores import (
     score_table,
     tile_rows,
 )
-from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS
+from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS, tuned_decoder
+from transferscope.segmentation.tuned_parts import TunedPart, TunedParts
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table, write_parquet
 from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
+from transferscope.training.fabric import fabric_on
+from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.tiles import TrainingTiles
 
 logger = logging.getLogger(__name__)
@@ -118,6 +128,36 @@ def segment(
     described = {"classes": list(job.masks.classes), "task": TASK}
     write_parquet(image_table(of_images), images, described)
     write_parquet(score_table(of_divisions), scores, described)
+    job.network.parts.remove()
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The backbone itself, where it is trained with its decoders.
+
+    Parameters
+    ----------
+    backbone, source
+        As embedding uses them.
+    tiles
+        All tiles that are used.
+    channels
+        Of the tiles.
+    precision
+        Number format of the products.
+    parts
+        Finished trainings.
+    made_from
+        What all of them depend on.
+    """
+
+    backbone: Backbone
+    source: TileInput
+    tiles: TrainingTiles
+    channels: list[str]
+    precision: Precision
+    parts: TunedParts
+    made_from: list[object]
 
 
 @dataclass(frozen=True)
@@ -133,6 +173,7 @@ class _Job:
     maps: FeatureMaps
     masks: TrueMasks
     device: torch.device
+    network: _Network
 
     @classmethod
     def open(
@@ -160,15 +201,9 @@ class _Job:
         rows = np.unique(np.concatenate([_rows_of(division) for division in divisions]))
         # Maps are made once: there is no hurry that would be worth another number.
         precision = "fp32" if compute.precision == "auto" else compute.precision
+        chosen = choose_precision(device, precision)
         backbone, source = open_backbone(
-            store,
-            card,
-            card_path,
-            channels,
-            None,
-            choose_precision(device, precision),
-            None,
-            device,
+            store, card, card_path, channels, None, chosen, None, device
         )
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
@@ -185,6 +220,28 @@ class _Job:
                 targets, rows, probe.settings.size, objects=probe.settings.objects
             ),
             device=device,
+            network=_Network(
+                backbone,
+                source,
+                tiles,
+                list(store.channels),
+                # Gradients in fp16 would need their loss scaled.
+                "fp32" if chosen == "fp16" else chosen,
+                TunedParts(scores.with_name(f"{scores.stem}.parts")),
+                [
+                    VERSION,
+                    card.fingerprint(),
+                    weights_sha256(backbone),
+                    files.dataset,
+                    channels,
+                    store.content_sha256,
+                    targets.content_sha256,
+                    probe.settings.model_dump(
+                        mode="json", exclude={"decoders", "fractions", "seeds"}
+                    ),
+                    chosen,
+                ],
+            ),
         )
 
     def run(self) -> tuple[Rows, Rows]:
@@ -198,13 +255,34 @@ class _Job:
                 text = "%s: %s needs maps of several resolutions, and there is one: left out"
                 logger.warning(text, self.identity["backbone"], decoder.name)
         title = "{dataset}: {backbone}, {channels}".format(**self.identity)
-        with progress_bar(title, len(possible) * len(self.divisions), "decoders") as bar:
+        tuned = list(self._tunable(possible))
+        with progress_bar(
+            title, (len(possible) + len(tuned)) * len(self.divisions), "decoders"
+        ) as bar:
             for decoder in possible:
                 for images, divisions in self._evaluated(decoder):
                     of_images += images
                     of_divisions += divisions
                     bar.update()
+            for decoder, mode in tuned:
+                for division in self.divisions:
+                    images, divisions = self._tuned(decoder, mode, division)
+                    of_images += images
+                    of_divisions += divisions
+                    bar.update()
         return of_images, of_divisions
+
+    def _tunable(self, decoders: Sequence[Decoder]) -> Iterator[tuple[Decoder, str]]:
+        """Yield the decoders and modes in which the backbone is trained, too."""
+        tuning = self.probe.settings.tuning
+        for mode in tuning.modes if tuning else ():
+            if reason := reason_against(self.network.backbone.network, mode):
+                text = "%s is left out of mode %s: %s"
+                logger.warning(text, self.identity["backbone"], mode, reason)
+                continue
+            for decoder in decoders:
+                if tuning and decoder.name in (tuning.decoders or [decoder.name]):
+                    yield decoder, mode
 
     def _decoder(self, name: DecoderName) -> Decoder:
         levels = self.maps.levels
@@ -225,13 +303,7 @@ class _Job:
             tested = [division.test for division in trained.divisions]
             for number, row, logits in predict(problem, trained, tested):
                 place = int(self.masks.rows.searchsorted(row))
-                named = {
-                    "head": decoder.name,
-                    **division_columns(trained.divisions[number]),
-                    "row": row,
-                    "tile_id": self.tile_ids[row],
-                    "group": self.groups[row],
-                }
+                named = self._place(decoder.name, trained.divisions[number], row)
                 rows_of[number] += [{**named, **scored} for scored in self._scored(place, logits)]
             kept = zip(trained.losses, trained.steps, strict=True)
             for division, rows, (loss, step) in zip(trained.divisions, rows_of, kept, strict=True):
@@ -239,6 +311,59 @@ class _Job:
                 told = training, self.identity, self.groups, self.leakage
                 of_division = score_rows(image_table(rows), division, decoder.name, *told)
                 yield rows, list(of_division)
+
+    def _tuned(self, decoder: Decoder, mode: str, division: Division) -> tuple[Rows, Rows]:
+        """Train backbone and decoder on one division; return its rows of both tables."""
+        head, parts = tuned_decoder(decoder.name, mode), self.network.parts
+        rows = [part.tolist() for part in (division.train, division.validation, division.test)]
+        named = [head, division.seed, *division.names, rows]
+        digest = fingerprint([*self.network.made_from, *named])
+        part = parts.load(digest)
+        if part is None:
+            part = self._trained(decoder, mode, division, digest)
+            parts.store(digest, part)
+        training = {VALIDATION_LOSS: part.loss, STEPS: float(part.step)}
+        told = training, self.identity, self.groups, self.leakage
+        return part.rows, list(score_rows(image_table(part.rows), division, head, *told))
+
+    def _trained(self, decoder: Decoder, mode: str, division: Division, digest: str) -> TunedPart:
+        settings, tuning, own = self.probe.settings, self.probe.settings.tuning, self.network
+        assert tuning is not None
+        head, dataset = tuned_decoder(decoder.name, mode), self.identity["dataset"]
+        seed = derive_seed("segmentation", dataset, head, division.seed, *division.names)
+        network = tuned_network(own.backbone, own.source, decoder, mode, tuning, seed)
+        task = MaskTask(
+            network, own.tiles, self.masks, division, settings, tuning, own.channels, seed
+        )
+        where = f"{division.seed}.{division.fold}, {division.fraction:.0%}"
+        plan = TrainingPlan(
+            name=f"{dataset}: {self.identity['backbone']}, {head}, {where}",
+            n_steps=tuning.steps,
+            steps_an_epoch=min(settings.check_every, tuning.steps),
+            batch_size=task.order.batch_size,
+            seed=seed,
+            fingerprint=digest,
+            checkpoint=own.parts.checkpoint(digest),
+        )
+        try:
+            train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
+        finally:
+            task.close()
+        rows = [
+            {**self._place(head, division, row), **scored}
+            for row, logits in task.predictions(division.test)
+            for scored in self._scored(int(self.masks.rows.searchsorted(row)), logits)
+        ]
+        return TunedPart(rows, float(task.kept.loss), int(task.kept.step))
+
+    def _place(self, head: str, division: Division, row: int) -> dict[str, Any]:
+        return {
+            "head": head,
+            **division_columns(division),
+            "row": row,
+            "tile_id": self.tile_ids[row],
+            "group": self.groups[row],
+        }
 
     def _scored(self, place: int, logits: Floats32) -> Iterator[dict[str, Any]]:
         """Yield the scores of the logits of a tile, for each class."""

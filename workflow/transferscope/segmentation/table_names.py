@@ -39,3 +39,25 @@ IMAGE_COLUMNS = [
 MASK_SCORES, MASK_GAINS, MASK_LIMITS = MASK_TABLES = ("masks", "mask_gains", "mask_limits")
 # The same gains and limits of panoptic quality, where single objects are found.
 OBJECT_TABLES = ("object_gains", "object_limits")
+
+
+def tuned_decoder(decoder: str, mode: str) -> str:
+    """Return the name of a decoder whose backbone was trained with it.
+
+    Examples
+    --------
+    >>> tuned_decoder("unet", "full")
+    'unet-full'
+    """
+    return f"{decoder}-{mode}"
+
+
+def is_tuned_decoder(name: str) -> bool:
+    """Tell whether a decoder's backbone was trained with it.
+
+    Examples
+    --------
+    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv")
+    (True, False)
+    """
+    return name != ALL_FOREGROUND and "-" in name

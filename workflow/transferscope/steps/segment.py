@@ -18,8 +18,14 @@ from transferscope.costs.needs import (
     network_mb,
     network_rate,
     table_mb,
+    training_mb,
 )
-from transferscope.costs.segmenting import decoder_operations, map_values, object_seconds
+from transferscope.costs.segmenting import (
+    decoder_operations,
+    map_values,
+    object_seconds,
+    tuning_operations,
+)
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.embed import BackboneStep
 from transferscope.steps.step import Job, Wildcards
@@ -119,6 +125,14 @@ class Segment(BackboneStep):
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
         operations = float(n_tiles * passes * cost.operations)
         operations += decoder_operations(settings, config.splits, n_tiles, values)
+        operations += tuning_operations(
+            settings, config.splits, n_tiles, float(passes * cost.operations), values
+        )
+        if settings.tuning is not None:
+            card = self.sizes.card(wildcards.backbone)
+            images = passes * settings.tuning.batch_size
+            batch = images * len(card.named_slots) * card.input_size**2
+            memory += training_mb(config, [], cost, batch)
         seconds, pixels = operations / network_rate(config), math.prod(shape[1:])
         if dataset in self.study.with_objects:
             seconds += object_seconds(settings, config.splits, n_tiles, pixels)
