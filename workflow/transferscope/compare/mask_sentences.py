@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from transferscope.compare.mask_shift_sentences import shift_sentences
 from transferscope.compare.masks import MaskTables
 from transferscope.compare.tables import Store, matching
 from transferscope.compare.wording import count, number, quoted, signed, store_name
@@ -39,6 +40,7 @@ def masks_in_short(dataset: str, tables: MaskTables, settings: CompareSettings) 
     if has_objects(dataset, tables):
         yield _objects(dataset, decoder, tables)
         yield from _gains_in_short(dataset, decoder, tables, settings, PQ)
+    yield from shift_sentences(dataset, decoder, tables)
 
 
 def _gains_in_short(
@@ -67,6 +69,7 @@ def masks_at_length(dataset: str, tables: MaskTables, settings: CompareSettings)
             gains, limits = (_of(dataset, decoder, table) for table in tables.differences(metric))
             for row in limits.to_dict("records"):
                 yield _limit(row, gains, settings, metric)
+        yield from shift_sentences(dataset, decoder, tables)
 
 
 def has_objects(dataset: str, tables: MaskTables) -> bool:

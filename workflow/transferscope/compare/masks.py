@@ -36,6 +36,7 @@ from transferscope.segmentation.table_names import (
     POOLED_DICE,
     POOLED_JACCARD,
     PQ,
+    SHIFT_TABLES,
     VALIDATION_LOSS,
 )
 from transferscope.stores.parquet import read_parquet, write_parquet
@@ -80,7 +81,8 @@ LIMIT_COLUMNS = ["dataset", "head", *PAIR, "up_to", "low", "high", "smallest", "
 class MaskTables:
     """What was found of the masks of all datasets; columns as in this module.
 
-    Gains and limits are of the Dice coefficient; of objects, of panoptic quality.
+    Gains and limits are of the Dice coefficient; of objects, of panoptic quality. Shifts are what
+    is lost out of domain, where that was asked for (`compare.mask_shifts`).
     """
 
     scores: pd.DataFrame
@@ -88,6 +90,8 @@ class MaskTables:
     limits: pd.DataFrame
     object_gains: pd.DataFrame | None = None
     object_limits: pd.DataFrame | None = None
+    shifts: pd.DataFrame | None = None
+    shift_pairs: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, folder: Path) -> MaskTables:
@@ -103,7 +107,10 @@ class MaskTables:
         if (found[0]["metric"] == PQ).any():
             more = zip(OBJECT_TABLES, (GAIN_COLUMNS, LIMIT_COLUMNS), strict=True)
             found += [read_parquet(folder / f"{name}.parquet", needs) for name, needs in more]
-        return cls(*found)
+        places = [folder / f"{name}.parquet" for name in SHIFT_TABLES]
+        # `segment-compare` removes them where a study no longer asks for them.
+        elsewhere = [read_parquet(place) if place.exists() else None for place in places]
+        return cls(*found, **dict(zip(("shifts", "shift_pairs"), elsewhere, strict=True)))
 
     def differences(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return gains and limits of the Dice coefficient or of panoptic quality."""
@@ -189,7 +196,7 @@ def _weighted_mean(weights: Floats, values: Floats) -> Floats:
 
 def compare_masks(
     tables: Sequence[tuple[Path, Path]], settings: CompareSettings, folder: Path
-) -> None:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare all decoders of a study, and write the tables of `MaskTables`, also as CSV.
 
     Those of objects are written if any dataset has them.
@@ -202,6 +209,11 @@ def compare_masks(
         Draws, coverage and seed.
     folder
         Output folder.
+
+    Returns
+    -------
+    tuple of DataFrame
+        Scores of all stores, and of their tiles.
 
     Raises
     ------
@@ -216,6 +228,7 @@ def compare_masks(
     for name, table in zip(names, found, strict=False):
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
+    return scores, images
 
 
 def _read_images(scores: Path, images: Path) -> pd.DataFrame:
@@ -254,7 +267,7 @@ def judge(
     for (dataset, head), own in images.groupby(["dataset", "head"], sort=True):
         of_decoder = matching(scores, dataset=dataset, head=head)
         floor = matching(scores, dataset=dataset, head=ALL_FOREGROUND)
-        found = _Decoder(str(dataset), str(head), own, of_decoder, floor, settings)
+        found = OfDecoder(str(dataset), str(head), own, of_decoder, floor, settings)
         for kept, table in zip(tables, found.tables(), strict=False):
             kept.append(table)
     return tuple(
@@ -263,7 +276,7 @@ def judge(
     )
 
 
-class _Decoder:
+class OfDecoder:
     """All stores of one dataset under one decoder."""
 
     def __init__(
@@ -300,7 +313,7 @@ class _Decoder:
         objects = [name for name in objects if self.images[name].notna().any()]
         for metric in (DICE, JACCARD, *objects):
             for store in self.stores:
-                of_classes = self._of_groups(store, metric)
+                of_classes = self.of_groups(store, metric)
                 named = dict(zip(self.classes, of_classes, strict=True))
                 named[""] = mean_of_defined(of_classes, axis=0)
                 found |= {(store, metric, name): values for name, values in named.items()}
@@ -310,7 +323,7 @@ class _Decoder:
         gains = [table for values in values_of for table in self._gains(values)]
         return (self._scores(drawn), *gains)
 
-    def _of_groups(self, store: Store, metric: str) -> Floats:
+    def of_groups(self, store: Store, metric: str) -> Floats:
         """Return the mean over the tiles of each group, [classes, F, C, G]; NaN: not tested."""
         own = matching(self.images, **store.columns)
         keys = ["class", "fraction", "seed", "fold", "group"]

@@ -132,6 +132,18 @@ class StudyPaths:
         scores = self.scores(probe, dataset, representation, channels)
         return scores.with_suffix(".predictions.parquet")
 
+    def elsewhere(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Scores of the tiles of other datasets, out of domain."""
+        return self.scores(probe, dataset, representation, channels).with_suffix(
+            ".elsewhere.parquet"
+        )
+
     def halves(
         self,
         probe: str = "{probe}",

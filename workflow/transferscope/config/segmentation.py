@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.modes import HEAD, check_mode
+from transferscope.config.names import Name
 from transferscope.config.training import Share
 from transferscope.config.vocabulary import Fraction, Seed
 
@@ -161,6 +162,15 @@ class SegmentationSettings(Model):
         description=(
             "Also train backbones together with the decoders. Null: frozen ones alone; {}: the "
             "defaults."
+        ),
+    )
+
+    out_of_domain: dict[Name, list[Name]] = Field(
+        {},
+        description=(
+            "Dataset -> other datasets of the study, of the same classes, such as another lab's: "
+            "the decoders trained on the first are tested on all tiles with a mask of these, too, "
+            "and the tables say what is lost there, and by which backbone least."
         ),
     )
 

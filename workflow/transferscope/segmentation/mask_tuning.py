@@ -34,6 +34,7 @@ from transferscope.training.tiles import TrainingTiles
 # Training tiles from which the scale of the maps at the start is taken.
 SCALE_TILES = 64
 CONSTANT = 1e-6
+PREDICTED_TILES = 8
 
 
 class MaskNetwork(nn.Module):
@@ -233,16 +234,6 @@ class MaskTask:
         ]
         return float(torch.cat(found).mean()) if found else math.nan
 
-    @torch.no_grad()
-    def predictions(self, rows: Integers) -> Iterator[tuple[int, Floats32]]:
-        """Yield row and logits [K, H, W], at the size of the tile, of the best weights."""
-        self.best.for_training(on=False)
-        for part in _batches(rows, self.tuned.batch_size):
-            logits = self.best(self.source.evaluated(self._raw(part)))
-            for row, one in zip(part, logits, strict=True):
-                at_full_size = resized(one[None], self.masks.values.shape[1:])
-                yield int(row), at_full_size[0, 0].cpu().numpy()
-
     def _losses(self, images: Tensor, learned: list[Tensor], *, of_tiles: bool = False) -> Tensor:
         learned = [part[:, None] for part in learned]
         logits = resized(self.network(images).float(), learned[0].shape[-2:])
@@ -253,6 +244,36 @@ class MaskTask:
 
     def _raw(self, rows: Integers) -> Tensor:
         return self.tiles.batch(np.searchsorted(self.tiles.rows, rows))
+
+
+@torch.no_grad()
+def predicted_masks(
+    network: MaskNetwork,
+    tiles: TrainingTiles,
+    masks: TrueMasks,
+    rows: Integers,
+    source: TileInput | None = None,
+) -> Iterator[tuple[int, Floats32]]:
+    """Yield row and logits [K, H, W], at the size of the tile.
+
+    Parameters
+    ----------
+    network
+        A trained network.
+    tiles, masks
+        Of the dataset, which give tiles and their size.
+    rows
+        Which tiles.
+    source
+        What feeds the tiles of another dataset than that of the training.
+    """
+    network.for_training(on=False)
+    fed = source or network.source
+    for part in _batches(rows, PREDICTED_TILES):
+        raw = tiles.batch(np.searchsorted(tiles.rows, part))
+        logits = network(fed.evaluated(raw))
+        for row, one in zip(part, logits, strict=True):
+            yield int(row), resized(one[None], masks.values.shape[1:])[0, 0].cpu().numpy()
 
 
 def tuned_network(

@@ -30,7 +30,7 @@ from transferscope.probes.evaluation import (
     read_divisions,
 )
 from transferscope.probes.splits import read_splits
-from transferscope.runtime.arrays import Bools, Floats32, Integers, Texts
+from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.devices import allotted_device
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
@@ -38,19 +38,18 @@ from transferscope.runtime.seeds import derive_seed
 from transferscope.segmentation import VERSION
 from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
 from transferscope.segmentation.decoders import Decoder
+from transferscope.segmentation.elsewhere import Elsewhere, OtherFiles, open_elsewhere
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
-from transferscope.segmentation.mask_tuning import MaskTask, tuned_network
-from transferscope.segmentation.masks import UNKNOWN, TrueMasks
-from transferscope.segmentation.object_maps import predicted_objects
+from transferscope.segmentation.mask_tuning import MaskTask, predicted_masks, tuned_network
+from transferscope.segmentation.masks import TrueMasks
 from transferscope.segmentation.scores import (
+    elsewhere_table,
     image_table,
-    object_scores,
-    predicted_classes,
     score_rows,
     score_table,
-    tile_rows,
 )
 from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS, tuned_decoder
+from transferscope.segmentation.tested import TestedTiles
 from transferscope.segmentation.tuned_parts import TunedPart, TunedParts
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table, write_parquet
@@ -94,6 +93,8 @@ def segment(
     compute: ComputeSettings,
     scores: Path,
     images: Path,
+    elsewhere: Path | None = None,
+    others: Sequence[OtherFiles] = (),
 ) -> None:
     """Train decoders on the maps of a frozen backbone, score them, and write both tables.
 
@@ -109,6 +110,10 @@ def segment(
         Device, number format and threads.
     scores, images
         Tables to write: scores of divisions, and of each test tile.
+    elsewhere
+        Table of the scores of the tiles of other datasets to write; None: not written.
+    others
+        Datasets on which the trained decoders are tested, too.
 
     Raises
     ------
@@ -121,13 +126,17 @@ def segment(
     torch.set_num_threads(compute.threads)
     allotted = allotted_device(compute.device)
     try:
-        job = _Job.open(card, card_path, channels, files, probe, compute, allotted.device, scores)
-        of_images, of_divisions = job.run()
+        job = _Job.open(
+            card, card_path, channels, files, probe, compute, allotted.device, scores, others
+        )
+        found = job.run()
     finally:
         allotted.release()
     described = {"classes": list(job.masks.classes), "task": TASK}
-    write_parquet(image_table(of_images), images, described)
-    write_parquet(score_table(of_divisions), scores, described)
+    write_parquet(image_table(found.images), images, described)
+    if elsewhere is not None:
+        write_parquet(elsewhere_table(found.elsewhere, job.identity), elsewhere, described)
+    write_parquet(score_table(found.divisions), scores, described)
     job.network.parts.remove()
 
 
@@ -161,6 +170,24 @@ class _Network:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """Rows of the tables of tiles, of divisions, and of tiles of other datasets."""
+
+    images: Rows
+    divisions: Rows
+    elsewhere: Rows
+
+    def add(self, other: _Found) -> None:
+        """Append what another one has."""
+        for own, more in (
+            (self.images, other.images),
+            (self.divisions, other.divisions),
+            (self.elsewhere, other.elsewhere),
+        ):
+            own += more
+
+
+@dataclass(frozen=True)
 class _Job:
     """Everything that the decoders of a backbone share."""
 
@@ -168,12 +195,16 @@ class _Job:
     probe: SegmentationProbe
     leakage: Leakage
     divisions: list[Division]
-    tile_ids: Texts
-    groups: Texts
+    tested: TestedTiles
+    others: list[Elsewhere]
     maps: FeatureMaps
-    masks: TrueMasks
     device: torch.device
     network: _Network
+
+    @property
+    def masks(self) -> TrueMasks:
+        """True masks of all tiles that are used."""
+        return self.tested.masks
 
     @classmethod
     def open(
@@ -186,6 +217,7 @@ class _Job:
         compute: ComputeSettings,
         device: torch.device,
         scores: Path,
+        others: Sequence[OtherFiles],
     ) -> _Job:
         store, targets, table = _opened(files)
         leakage = confirmed(probe.leakage, files.table, files.splits)
@@ -208,17 +240,25 @@ class _Job:
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
         maps = compute_maps(tiles, MapReader(backbone, source), batch_size, scores.parent)
+        masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
+        groups = np.asarray(table["group"].astype(str), dtype=object)
+
+        def feed(other: TileStore) -> tuple[Backbone, TileInput]:
+            return open_backbone(other, card, card_path, channels, None, chosen, None, device)
+
+        how = probe.settings.model_copy(update={"objects": masks.objects is not None})
+        place = set(groups[rows]), masks.classes, feed, how, batch_size, scores.parent
+        elsewhere = [open_elsewhere(other, *place) for other in others]
         return cls(
             identity={"dataset": files.dataset, "backbone": card.name, "channels": channels},
             probe=probe,
             leakage=leakage,
             divisions=divisions,
-            tile_ids=np.asarray(store.tile_ids, dtype=object),
-            groups=np.asarray(table["group"].astype(str), dtype=object),
-            maps=maps,
-            masks=TrueMasks.read(
-                targets, rows, probe.settings.size, objects=probe.settings.objects
+            tested=TestedTiles(
+                np.asarray(store.tile_ids, dtype=object), groups, masks, masks.objects is not None
             ),
+            others=[other for other in elsewhere if other is not None],
+            maps=maps,
             device=device,
             network=_Network(
                 backbone,
@@ -244,10 +284,9 @@ class _Job:
             ),
         )
 
-    def run(self) -> tuple[Rows, Rows]:
-        """Train and score all decoders; return the rows of both tables."""
-        of_images: Rows = []
-        of_divisions: Rows = []
+    def run(self) -> _Found:
+        """Train and score all decoders; return the rows of all tables."""
+        everything = _Found([], [], [])
         wanted = [self._decoder(name) for name in self.probe.settings.decoders]
         possible = [decoder for decoder in wanted if decoder.is_possible]
         for decoder in wanted:
@@ -260,17 +299,14 @@ class _Job:
             title, (len(possible) + len(tuned)) * len(self.divisions), "decoders"
         ) as bar:
             for decoder in possible:
-                for images, divisions in self._evaluated(decoder):
-                    of_images += images
-                    of_divisions += divisions
+                for found in self._evaluated(decoder):
+                    everything.add(found)
                     bar.update()
             for decoder, mode in tuned:
                 for division in self.divisions:
-                    images, divisions = self._tuned(decoder, mode, division)
-                    of_images += images
-                    of_divisions += divisions
+                    everything.add(self._tuned(decoder, mode, division))
                     bar.update()
-        return of_images, of_divisions
+        return everything
 
     def _tunable(self, decoders: Sequence[Decoder]) -> Iterator[tuple[Decoder, str]]:
         """Yield the decoders and modes in which the backbone is trained, too."""
@@ -294,37 +330,43 @@ class _Job:
             self.masks.n_out,
         )
 
-    def _evaluated(self, decoder: Decoder) -> Iterator[tuple[Rows, Rows]]:
-        """Yield the rows of both tables of each division."""
-        problem = MapProblem(self.maps, self.masks, decoder, self.probe.settings, self.device)
+    def _evaluated(self, decoder: Decoder) -> Iterator[_Found]:
+        """Yield what is found on each division."""
+        settings, name = self.probe.settings, decoder.name
+        problem = MapProblem(self.maps, self.masks, decoder, settings, self.device)
         names = ("segmentation", self.identity["dataset"])
         for trained in train_decoders(problem, self.divisions, names):
-            rows_of: list[Rows] = [[] for _ in trained.divisions]
-            tested = [division.test for division in trained.divisions]
-            for number, row, logits in predict(problem, trained, tested):
-                place = int(self.masks.rows.searchsorted(row))
-                named = self._place(decoder.name, trained.divisions[number], row)
-                rows_of[number] += [{**named, **scored} for scored in self._scored(place, logits)]
-            kept = zip(trained.losses, trained.steps, strict=True)
-            for division, rows, (loss, step) in zip(trained.divisions, rows_of, kept, strict=True):
-                training = {VALIDATION_LOSS: float(loss), STEPS: float(step)}
-                told = training, self.identity, self.groups, self.leakage
-                of_division = score_rows(image_table(rows), division, decoder.name, *told)
-                yield rows, list(of_division)
+            divisions = trained.divisions
+            rows_of: list[Rows] = [[] for _ in divisions]
+            for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
+                rows_of[number] += self.tested.rows(name, divisions[number], row, logits)
+            rows_elsewhere: list[Rows] = [[] for _ in divisions]
+            for other in self.others:
+                there = MapProblem(other.maps, other.tested.masks, decoder, settings, self.device)
+                for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
+                    rows_elsewhere[number] += other.named_rows(name, divisions[number], row, logits)
+            for number, division in enumerate(divisions):
+                loss, step = float(trained.losses[number]), int(trained.steps[number])
+                part = TunedPart(rows_of[number], loss, step, rows_elsewhere[number])
+                yield self._found(name, division, part)
 
-    def _tuned(self, decoder: Decoder, mode: str, division: Division) -> tuple[Rows, Rows]:
-        """Train backbone and decoder on one division; return its rows of both tables."""
+    def _found(self, head: str, division: Division, part: TunedPart) -> _Found:
+        training = {VALIDATION_LOSS: part.loss, STEPS: float(part.step)}
+        told = training, self.identity, self.tested.groups, self.leakage
+        of_division = score_rows(image_table(part.rows), division, head, *told)
+        return _Found(part.rows, list(of_division), part.elsewhere)
+
+    def _tuned(self, decoder: Decoder, mode: str, division: Division) -> _Found:
+        """Train backbone and decoder on one division; return what is found."""
         head, parts = tuned_decoder(decoder.name, mode), self.network.parts
         rows = [part.tolist() for part in (division.train, division.validation, division.test)]
-        named = [head, division.seed, *division.names, rows]
+        named = [head, division.seed, *division.names, rows, [o.fingerprint for o in self.others]]
         digest = fingerprint([*self.network.made_from, *named])
         part = parts.load(digest)
         if part is None:
             part = self._trained(decoder, mode, division, digest)
             parts.store(digest, part)
-        training = {VALIDATION_LOSS: part.loss, STEPS: float(part.step)}
-        told = training, self.identity, self.groups, self.leakage
-        return part.rows, list(score_rows(image_table(part.rows), division, head, *told))
+        return self._found(head, division, part)
 
     def _trained(self, decoder: Decoder, mode: str, division: Division, digest: str) -> TunedPart:
         settings, tuning, own = self.probe.settings, self.probe.settings.tuning, self.network
@@ -349,32 +391,21 @@ class _Job:
             train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
         finally:
             task.close()
+        predicted = predicted_masks(task.best, own.tiles, self.masks, division.test)
         rows = [
-            {**self._place(head, division, row), **scored}
-            for row, logits in task.predictions(division.test)
-            for scored in self._scored(int(self.masks.rows.searchsorted(row)), logits)
+            found
+            for row, logits in predicted
+            for found in self.tested.rows(head, division, row, logits)
         ]
-        return TunedPart(rows, float(task.kept.loss), int(task.kept.step))
-
-    def _place(self, head: str, division: Division, row: int) -> dict[str, Any]:
-        return {
-            "head": head,
-            **division_columns(division),
-            "row": row,
-            "tile_id": self.tile_ids[row],
-            "group": self.groups[row],
-        }
-
-    def _scored(self, place: int, logits: Floats32) -> Iterator[dict[str, Any]]:
-        """Yield the scores of the logits of a tile, for each class."""
-        masks, objects, of_objects = self.masks, self.masks.objects, dict[str, float]()
-        if objects is not None:
-            known = masks.values[place] != UNKNOWN
-            found = predicted_objects(logits)
-            of_objects = object_scores(found, objects.labels[place], known)
-            logits = logits[:1]
-        for scored in tile_rows(predicted_classes(logits), masks.values[place], masks.classes):
-            yield scored | of_objects
+        elsewhere = [
+            found
+            for other in self.others
+            for row, logits in predicted_masks(
+                task.best, other.tiles, other.tested.masks, other.rows, other.source
+            )
+            for found in other.named_rows(head, division, row, logits)
+        ]
+        return TunedPart(rows, float(task.kept.loss), int(task.kept.step), elsewhere)
 
 
 def _opened(files: MaskFiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:

@@ -15,6 +15,7 @@ from transferscope.probes.score_table import (
     SCORE_COLUMNS,
     SEEN_IN_TRAINING,
     SIZES,
+    STORE,
     VALIDATION_SCORE,
 )
 from transferscope.runtime.arrays import Floats32, Labels, Mask, Texts, Values
@@ -39,6 +40,7 @@ from transferscope.segmentation.table_names import (
     POOLED_DICE,
     POOLED_JACCARD,
     TASK,
+    TESTED_ON,
 )
 
 
@@ -108,11 +110,23 @@ def _counts(predicted: Mask, true: Mask) -> PixelCounts:
 
 def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the table of the tiles' scores: `IMAGE_COLUMNS`, and of objects `OBJECT_COLUMNS`."""
-    of_objects = OBJECT_COLUMNS if rows and OBJECT_COLUMNS[0] in rows[0] else []
+    of_objects = OBJECT_COLUMNS if any(OBJECT_COLUMNS[0] in row for row in rows) else []
     table = pd.DataFrame(rows, columns=[*IMAGE_COLUMNS, *of_objects])
     texts = dict.fromkeys(["head", "scheme", "tile_id", "group", "class"], "str")
     numbers = ["seed", "fold", "row", "overlap", "predicted", "true", "known"]
     return table.astype({**texts, **dict.fromkeys(numbers, "int64")})
+
+
+def elsewhere_table(rows: list[dict[str, Any]], identity: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table of the scores of other datasets' tiles.
+
+    Columns: those of `STORE`, `TESTED_ON`, and those of `image_table`.
+    """
+    table = image_table(rows)
+    table.insert(0, TESTED_ON, pd.Series([row[TESTED_ON] for row in rows], dtype="str"))
+    for name in reversed(STORE):
+        table.insert(0, name, pd.Series([identity[name]] * len(rows), dtype="str"))
+    return table
 
 
 def score_rows(

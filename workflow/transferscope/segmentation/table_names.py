@@ -36,9 +36,12 @@ IMAGE_COLUMNS = [
     "known",
 ]
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
-MASK_SCORES, MASK_GAINS, MASK_LIMITS = MASK_TABLES = ("masks", "mask_gains", "mask_limits")
+MASK_TABLES: tuple[str, ...] = ("masks", "mask_gains", "mask_limits")
+# Out of domain: what each store loses there, and pairs of stores.
+TESTED_ON = "tested_on"
+SHIFT_TABLES: tuple[str, ...] = ("mask_shifts", "mask_shift_pairs")
 # The same gains and limits of panoptic quality, where single objects are found.
-OBJECT_TABLES = ("object_gains", "object_limits")
+OBJECT_TABLES: tuple[str, ...] = ("object_gains", "object_limits")
 
 
 def tuned_decoder(decoder: str, mode: str) -> str:

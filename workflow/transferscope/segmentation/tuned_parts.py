@@ -10,6 +10,7 @@ from typing import Any
 
 from transferscope.errors import UserError
 from transferscope.segmentation.scores import image_table
+from transferscope.segmentation.table_names import TESTED_ON
 from transferscope.stores.parquet import read_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
@@ -25,11 +26,14 @@ class TunedPart:
         Of the table of tiles.
     loss, step
         Validation loss of the weights that were kept, and after which step.
+    elsewhere
+        Of the table of other datasets' tiles.
     """
 
     rows: list[dict[str, Any]]
     loss: float
     step: int
+    elsewhere: list[dict[str, Any]]
 
 
 class TunedParts:
@@ -55,13 +59,18 @@ class TunedParts:
             logger.warning("%s: the training is repeated", error)
             return None
         loss, step = float(table["kept_loss"].iloc[0]), int(table["kept_step"].iloc[0])
-        rows: list[Any] = table.drop(columns=["kept_loss", "kept_step"]).to_dict("records")
-        return TunedPart(rows, loss, step)
+        table = table.drop(columns=["kept_loss", "kept_step"])
+        is_elsewhere = table[TESTED_ON] != ""
+        here: list[Any] = table[~is_elsewhere].drop(columns=TESTED_ON).to_dict("records")
+        elsewhere: list[Any] = table[is_elsewhere].to_dict("records")
+        return TunedPart(here, loss, step, elsewhere)
 
     def store(self, fingerprint: str, part: TunedPart) -> None:
         """Keep a result, and drop the checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = image_table(part.rows).assign(kept_loss=part.loss, kept_step=part.step)
+        table = image_table([*part.rows, *part.elsewhere])
+        table[TESTED_ON] = [""] * len(part.rows) + [row[TESTED_ON] for row in part.elsewhere]
+        table = table.assign(kept_loss=part.loss, kept_step=part.step)
         write_parquet(table, self._results(fingerprint), {})
         self.checkpoint(fingerprint).unlink(missing_ok=True)
 

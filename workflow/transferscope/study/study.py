@@ -153,6 +153,11 @@ class Study:
             return []
         return [name for name, located in self.datasets.items() if located.card.masks is not None]
 
+    def out_of_domain(self, dataset: str) -> list[str]:
+        """Return the datasets on which decoders of a dataset are tested, too."""
+        settings = self.config.segmentation
+        return settings.out_of_domain.get(dataset, []) if settings else []
+
     @cached_property
     def with_objects(self) -> list[str]:
         """The datasets of `with_targets` of which single objects are segmented, too."""
