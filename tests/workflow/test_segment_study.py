@@ -16,7 +16,7 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
     glands = yaml.safe_load((cards / "datasets/glands-demo.yaml").read_text())
     glands["simulate"] |= {"n_groups": 12, "fovs_per_group": 2, "fov_size": 64}
     write_yaml(tmp_path / "glands.yaml", {**glands, "name": "glands"})
-    other = {"domain": "glands-other-lab", "n_groups": 6, "fovs_per_group": 1}
+    other = {"domain": "glands-other-lab", "n_groups": 12, "fovs_per_group": 1}
     simulated = {**glands["simulate"], **other}
     write_yaml(tmp_path / "other.yaml", {**glands, "name": "other", "simulate": simulated})
     lite = yaml.safe_load((cards / "backbones/efficientnet-lite0.yaml").read_text())
@@ -56,5 +56,5 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
     shifts = pd.read_csv(made / "compare/mask_shifts.csv")
     assert set(shifts["tested_on"]) == {"other"}
     assert set(shifts["metric"]) == {"dice", "pq"}
-    assert "Out of domain, on `other` (6 groups)" in summary
+    assert "Out of domain, on `other` (12 groups)" in summary
     assert (made / "figures/dice.svg").exists()
