@@ -1,7 +1,7 @@
 """A small dataset of tiles with masks, its divisions and a backbone, for segmentation jobs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transferscope.config.jobs import SegmentationProbe
 from transferscope.config.probes import SplitSettings
 from transferscope.probes.splits import make_splits, write_splits
 from transferscope.segmentation.elsewhere import OtherFiles
+from transferscope.segmentation.pictures import Picture
 from transferscope.segmentation.run import MaskFiles, segment
 from transferscope.stores.parquet import write_parquet
 
@@ -52,6 +53,7 @@ class MaskJob:
     card: Any
     card_path: Path
     files: MaskFiles
+    pictures: list[Picture] = field(default_factory=list)
 
     @property
     def elsewhere(self) -> Path:
@@ -70,11 +72,11 @@ class MaskJob:
         others: Sequence[OtherFiles] = (),
         **settings: Any,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Run a job; return its scores and those of the tiles."""
+        """Run a job; return its scores and those of the tiles. Pictures are in `pictures`."""
         probe = SegmentationProbe(settings={**FAST, **settings}, fractions=list(fractions))
         out = self.folder / "out" / "map.parquet", self.folder / "out" / "map.tiles.parquet"
         places = *out, self.elsewhere if others else None
-        segment(
+        self.pictures[:] = segment(
             self.card, self.card_path, channels, self.files, probe, COMPUTE, *places, others=others
         )
         scores, images = map(pd.read_parquet, out)

@@ -6,7 +6,7 @@ import yaml
 
 from factories import REPOSITORY, STUDY, TINY_NETWORK, run_snakemake, write_yaml
 
-OPTED = {"objects": True, "out_of_domain": {"glands": ["other"]}}
+OPTED = {"objects": True, "pictures": True, "out_of_domain": {"glands": ["other"]}}
 
 pytestmark = pytest.mark.workflow
 
@@ -57,4 +57,5 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
     assert set(shifts["tested_on"]) == {"other"}
     assert set(shifts["metric"]) == {"dice", "pq"}
     assert "Out of domain, on `other` (12 groups)" in summary
+    assert (made / "figures/masks/glands/lite/map.png").exists()
     assert (made / "figures/dice.svg").exists()

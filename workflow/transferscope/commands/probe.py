@@ -138,6 +138,7 @@ def segment(
     elsewhere: Annotated[
         Path | None, file_out("Table of the scores of its tiles to write (.parquet).")
     ] = None,
+    pictures: Annotated[Path | None, file_out("Figure of predicted masks to write (.png).")] = None,
 ) -> None:
     """Train decoders of masks on a frozen backbone on all folds, seeds and fractions, and test."""
     from transferscope.segmentation.elsewhere import OtherFiles
@@ -152,7 +153,14 @@ def segment(
         raise UserError(Problem("--other-tiles", what, "Give all three for each dataset."))
     others = [OtherFiles(*one) for one in zip(*given, strict=True)]
     places = scores, predictions, elsewhere
-    run(*network, channels, files, settings, compute, *places, others=others)
+    if pictures is not None:
+        wanted = settings.settings.model_copy(update={"pictures": True})
+        settings = settings.model_copy(update={"settings": wanted})
+    found = run(*network, channels, files, settings, compute, *places, others=others)
+    if pictures is not None:
+        from transferscope.figures.mask_pictures import draw_pictures
+
+        draw_pictures(found, tiles, card.card, network[0].name, pictures)
 
 
 @app.command()

@@ -132,6 +132,15 @@ class StudyPaths:
         scores = self.scores(probe, dataset, representation, channels)
         return scores.with_suffix(".predictions.parquet")
 
+    def mask_pictures(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Figure of the best, the median and the worst predicted masks."""
+        return self.root / f"figures/masks/{dataset}/{backbone}/{channels}.png"
+
     def elsewhere(
         self,
         probe: str,

@@ -174,6 +174,14 @@ class SegmentationSettings(Model):
         ),
     )
 
+    pictures: bool = Field(
+        False,
+        description=(
+            "Also draw, for each backbone and decoder, the best, the median and the worst test "
+            "tile with the outlines of the true and the predicted mask."
+        ),
+    )
+
     _unique = field_validator("decoders", "fractions", "seeds")(without_repeats)
 
     @model_validator(mode="after")

@@ -42,6 +42,7 @@ from transferscope.segmentation.elsewhere import Elsewhere, OtherFiles, open_els
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
 from transferscope.segmentation.mask_tuning import MaskTask, predicted_masks, tuned_network
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.pictures import Picture, chosen_pictures
 from transferscope.segmentation.scores import (
     elsewhere_table,
     image_table,
@@ -95,7 +96,7 @@ def segment(
     images: Path,
     elsewhere: Path | None = None,
     others: Sequence[OtherFiles] = (),
-) -> None:
+) -> list[Picture]:
     """Train decoders on the maps of a frozen backbone, score them, and write both tables.
 
     Parameters
@@ -114,6 +115,11 @@ def segment(
         Table of the scores of the tiles of other datasets to write; None: not written.
     others
         Datasets on which the trained decoders are tested, too.
+
+    Returns
+    -------
+    list of Picture
+        Where the settings ask for pictures.
 
     Raises
     ------
@@ -138,6 +144,7 @@ def segment(
         write_parquet(elsewhere_table(found.elsewhere, job.identity), elsewhere, described)
     write_parquet(score_table(found.divisions), scores, described)
     job.network.parts.remove()
+    return list(chosen_pictures(found.images, job.tested))
 
 
 @dataclass(frozen=True)
@@ -255,7 +262,11 @@ class _Job:
             leakage=leakage,
             divisions=divisions,
             tested=TestedTiles(
-                np.asarray(store.tile_ids, dtype=object), groups, masks, masks.objects is not None
+                np.asarray(store.tile_ids, dtype=object),
+                groups,
+                masks,
+                masks.objects is not None,
+                _outlined(divisions) if probe.settings.pictures else None,
             ),
             others=[other for other in elsewhere if other is not None],
             maps=maps,
@@ -441,6 +452,11 @@ def _usable(
         else:
             names = ", ".join(f"{k} {v}" for k, v in division_columns(division).items())
             logger.warning("no tile with a mask to train on or to test: left out: %s", names)
+
+
+def _outlined(divisions: Sequence[Division]) -> tuple[int, float]:
+    """Return the first seed, and the largest fraction: of its folds each tile is tested once."""
+    return min(d.seed for d in divisions), max(d.fraction for d in divisions)
 
 
 def _with_mask(rows: Integers, has_mask: Bools) -> Integers:

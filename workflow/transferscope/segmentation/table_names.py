@@ -35,6 +35,8 @@ IMAGE_COLUMNS = [
     "true",
     "known",
 ]
+# In memory, and while a job runs: the outline of a predicted mask, as packed bits.
+OUTLINE = "outline"
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
 MASK_TABLES: tuple[str, ...] = ("masks", "mask_gains", "mask_limits")
 # Out of domain: what each store loses there, and pairs of stores.

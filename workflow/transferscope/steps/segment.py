@@ -28,7 +28,7 @@ from transferscope.costs.segmenting import (
 )
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.embed import BackboneStep
-from transferscope.steps.step import Job, Wildcards
+from transferscope.steps.step import Job, Shown, Wildcards
 
 SEGMENT = "segment"
 # Memory of what is trained together, and of the loss at the size of the masks.
@@ -77,19 +77,24 @@ class Segment(BackboneStep):
 
     def outputs(self) -> dict[str, Any]:
         place = "{dataset}", "{backbone}", "{channels}"
-        outputs = {
+        outputs: dict[str, Any] = {
             "scores": self.paths.scores(SEGMENT, *place),
             "predictions": self.paths.predictions(SEGMENT, *place),
         }
         if self.chosen.out_of_domain:
             outputs["elsewhere"] = self.paths.elsewhere(SEGMENT, *place)
+        if self.chosen.pictures:
+            caption, labels = "report/mask_pictures.rst", {"store": "{backbone} / {channels}"}
+            outputs["pictures"] = Shown(
+                self.paths.mask_pictures(*place), caption, "Segmentation", "{dataset}", labels
+            )
         return outputs
 
     def params(self) -> dict[str, Any]:
         return {
             "backbone": self.backbone_card,
             "depends": self.backbone_digest,
-            "more": self._more if self.chosen.out_of_domain else self.weights_arguments(),
+            "more": self._more if self.asks_for_more else self.weights_arguments(),
             "card": self.dataset_card,
             "settings": self.settings,
             "compute": self.config.compute.model_dump_json(
@@ -109,14 +114,23 @@ class Segment(BackboneStep):
         return [path for files in self._others(wildcards) for path in files]
 
     def _more(self, wildcards: Wildcards) -> list[str]:
-        """Return the options of jobs of a study that tests out of domain."""
+        """Return the options of jobs of a study that tests out of domain, or draws pictures."""
         known = self.weights_arguments()
         words = list(known(wildcards) if callable(known) else known)
         for files in self._others(wildcards):
             names = "--other-tiles", "--other-targets", "--other-table"
             words += [text for pair in zip(names, map(str, files), strict=True) for text in pair]
         place = wildcards.dataset, wildcards.backbone, wildcards.channels
-        return [*words, "--elsewhere", str(self.paths.elsewhere(SEGMENT, *place))]
+        if self.chosen.out_of_domain:
+            words += ["--elsewhere", str(self.paths.elsewhere(SEGMENT, *place))]
+        if self.chosen.pictures:
+            words += ["--pictures", str(self.paths.mask_pictures(*place))]
+        return words
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether jobs have options that depend on the dataset."""
+        return bool(self.chosen.out_of_domain or self.chosen.pictures)
 
     @property
     def chosen(self) -> SegmentationSettings:
