@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cosines
+import decoders
 import embedding
 import growth
 import heads
@@ -48,6 +49,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "store": store_read.run,
     "training": training.run,
     "finetuning": finetuning.run,
+    "decoders": decoders.run,
     "cells": cells.run,
     "memory": memory.run,
     "growth": growth.run,

@@ -24,6 +24,7 @@ from transferscope.compare.masks import (
 )
 from transferscope.compare.tables import matching
 from transferscope.config.results import CompareSettings
+from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_METRICS, OBJECT_TABLES
 from transferscope.stores.parquet import write_parquet
 
 SETTINGS = CompareSettings(bootstrap=200)
@@ -188,3 +189,51 @@ def test_tables_are_written_and_read(tmp_path):
     found = MaskTables.read(tmp_path)
     pd.testing.assert_frame_equal(found.limits, judged(SMALL_ONLY).limits)
     assert len(pd.read_csv(tmp_path / "mask_gains.csv")) == 3
+
+
+def with_objects(means, **more):
+    """Return tables in which PQ is half the Dice coefficient, and AJI and F1 are the same."""
+    scores, images = simulated_tables(means, **more)
+    floor = scores.query("metric == 'dice'").assign(metric="pq", value=0.0)
+    for name in OBJECT_METRICS:
+        images[name] = images["dice"] / 2
+    return pd.concat([scores, floor], ignore_index=True), images
+
+
+def test_objects_have_scores_gains_and_sentences_of_their_own():
+    tables = MaskTables(*judge(*with_objects(SMALL_ONLY), SETTINGS))
+    scores = matching(tables.scores, **{"class": ""}).set_index(["metric", "backbone", "fraction"])
+    both = scores["value"]["dice"], scores["value"]["pq"]
+    pd.testing.assert_series_equal(both[0] / 2, both[1])
+    np.testing.assert_allclose(tables.object_gains["difference"], tables.gains["difference"] / 2)
+    assert tables.object_limits["up_to"].tolist() == tables.limits["up_to"].tolist() == [8]
+    texts = list(masks_in_short("glands", tables, SETTINGS))
+    (objects,) = [text for text in texts if text.startswith("Single objects")]
+    assert "panoptic quality (PQ) is 0.4" in objects
+    assert "AJI 0.4" in objects
+    assert "F1 at an IoU of .5 0.4" in objects
+    assert objects.endswith("has a PQ of 0.000.")
+    (gain,) = [text for text in texts if "PQ +" in text]
+    assert gain.startswith("The gain of `mae / map` over `random / map` is shown up to 8 groups")
+    assert gain in list(masks_at_length("glands", tables, SETTINGS))
+    assert len(mask_table("glands", tables, "pq")) == 2 + 2
+
+
+def test_tables_of_objects_are_written_where_there_are_any(tmp_path):
+    for name, (scores, images) in {
+        "with": with_objects(SMALL_ONLY),
+        "without": simulated_tables(SMALL_ONLY),
+    }.items():
+        own = tmp_path / name
+        (own / "compare").mkdir(parents=True)
+        paths = []
+        for backbone in SMALL_ONLY:
+            pair = own / f"{backbone}.parquet", own / f"{backbone}.tiles.parquet"
+            for path, table in zip(pair, (scores, images), strict=True):
+                write_parquet(matching(table, backbone=backbone), path, {})
+            paths.append(pair)
+        compare_masks(paths, SETTINGS, own / "compare")
+        found = MaskTables.read(own / "compare")
+        made = {path.stem for path in (own / "compare").glob("*.csv")}
+        assert made == {*MASK_TABLES, *(OBJECT_TABLES if name == "with" else ())}
+        assert (found.object_gains is None) == (name == "without")

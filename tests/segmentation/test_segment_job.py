@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 from tiny_masks import SIZE, squares, write_mask_job
 
+from target_stores import write_targets
 from transferscope.errors import UserError
+from transferscope.segmentation.masks import TrueMasks
 from transferscope.segmentation.semantic_metrics import dice, mean_over_groups
 from transferscope.segmentation.table_names import ALL_FOREGROUND, STEPS, VALIDATION_LOSS
+from transferscope.stores.target_store import TargetStore
 
 TRAINING = [VALIDATION_LOSS, STEPS]
 
@@ -157,3 +160,58 @@ def test_targets_of_other_tiles_are_refused(tmp_path):
     ))  # fmt: skip
     with pytest.raises(UserError, match="is of other tiles than"):
         type(job)(tmp_path, job.card, job.card_path, mixed).run()
+
+
+@pytest.fixture(scope="module")
+def pairs_of_objects():
+    """Return tiles of two bright squares that touch, and their numbers."""
+    rng = np.random.default_rng(3)
+    masks = np.zeros((24, SIZE, SIZE), np.uint32)
+    for mask in masks:
+        top, left = rng.integers(2, 8, 2)
+        mask[top : top + 20, left : left + 10] = 7
+        mask[top : top + 20, left + 10 : left + 20] = 3
+    images = rng.integers(0, 400, (24, 2, SIZE, SIZE)).astype(np.uint16)
+    # The outline between the two is dark, as between nuclei.
+    bright = (masks > 0) & (np.roll(masks, 1, axis=2) == masks)
+    return images + (2500 * bright[:, None]).astype(np.uint16), masks
+
+
+def test_single_objects_are_found_and_scored(tmp_path, pairs_of_objects):
+    job = write_mask_job(tmp_path, *pairs_of_objects, kind="instances")
+    scores, tiles = job.run(
+        fractions=(1.0,), decoders=["conv"], objects=True, steps=200, size=32, learning_rate=0.01
+    )
+    assert (tiles["true_objects"] == 2).all()
+    named = scores.query("`class` == ''").set_index(["head", "fold", "metric"])["value"]
+    for fold in (0, 1):
+        of_fold = named["conv"][fold]
+        assert of_fold["pq"] > 0.5 > named[ALL_FOREGROUND][fold]["pq"] == 0
+        assert of_fold["f1_50"] == pytest.approx(of_fold["dq"])
+        assert of_fold["aji"] <= of_fold["f1_50"]
+    np.testing.assert_allclose(tiles["pq"], tiles["dq"] * tiles["sq"])
+    # One object for both would have been found half at best.
+    assert tiles["predicted_objects"].median() == 2
+
+
+def test_binary_masks_have_no_single_objects(tmp_path):
+    job = write_mask_job(tmp_path, *squares())
+    found = job.run(fractions=(1.0,), decoders=["linear"], steps=2, objects=True)
+    wanted = job.run(fractions=(1.0,), decoders=["linear"], steps=2)
+    for table, expected in zip(found, wanted, strict=True):
+        pd.testing.assert_frame_equal(table, expected)
+
+
+def test_objects_that_the_edge_may_cut_are_learned_as_foreground_alone(pairs_of_objects, tmp_path):
+    masks = pairs_of_objects[1].copy()
+    masks[0] = 0
+    masks[0, 4:20, :9] = 5
+    masks[0, 8:16, 20:28] = 900
+    write_targets(tmp_path / "m.json", masks, "instances", ("object",))
+    found = TrueMasks.read(TargetStore(tmp_path / "m.json"), np.array([0, 1]), None, objects=True)
+    assert found.n_out == 3
+    assert found.objects.labels[0].max() == 2
+    assert (found.shares[0, 0] == 255 * (masks[0] > 0)).all()
+    assert (found.objects.known[0] == 255 * (masks[0] != 5)).all()
+    assert found.objects.maps[0, :, masks[0] != 900].max() == 0
+    assert (found.objects.maps[0].max(axis=(1, 2)) == 255).all()

@@ -1,6 +1,7 @@
 """A small dataset of tiles with masks, its divisions and a backbone, for segmentation jobs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import SegmentationProbe
 from transferscope.config.probes import SplitSettings
 from transferscope.probes.splits import make_splits, write_splits
+from transferscope.segmentation.elsewhere import OtherFiles
+from transferscope.segmentation.pictures import Picture
 from transferscope.segmentation.run import MaskFiles, segment
 from transferscope.stores.parquet import write_parquet
 
@@ -50,14 +53,32 @@ class MaskJob:
     card: Any
     card_path: Path
     files: MaskFiles
+    pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def elsewhere(self) -> Path:
+        """Where scores of tiles of other datasets are."""
+        return self.folder / "out" / "map.elsewhere.parquet"
+
+    @property
+    def as_other(self) -> OtherFiles:
+        """The dataset, as one to test the decoders of another on."""
+        return OtherFiles(self.files.tiles, self.files.targets, self.files.table)
 
     def run(
-        self, channels: str = "map", fractions: tuple[float, ...] = (0.5, 1.0), **settings: Any
+        self,
+        channels: str = "map",
+        fractions: tuple[float, ...] = (0.5, 1.0),
+        others: Sequence[OtherFiles] = (),
+        **settings: Any,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Run a job; return its scores and those of the tiles."""
+        """Run a job; return its scores and those of the tiles. Pictures are in `pictures`."""
         probe = SegmentationProbe(settings={**FAST, **settings}, fractions=list(fractions))
         out = self.folder / "out" / "map.parquet", self.folder / "out" / "map.tiles.parquet"
-        segment(self.card, self.card_path, channels, self.files, probe, COMPUTE, *out)
+        places = *out, self.elsewhere if others else None
+        self.pictures[:] = segment(
+            self.card, self.card_path, channels, self.files, probe, COMPUTE, *places, others=others
+        )
         scores, images = map(pd.read_parquet, out)
         return scores, images
 
@@ -71,13 +92,15 @@ def write_mask_job(
     classes: tuple[str, ...] = ("object",),
     without_mask: tuple[tuple[int, int], ...] = (),
     network: dict[str, Any] | None = None,
+    dataset: str = "cells",
+    group: str = "g",
 ) -> MaskJob:
     """Write tiles, masks, table and divisions of 12 groups of two tiles, and a backbone card."""
     write_tile_store(folder / "tiles.json", images=images)
     ids = [f"t{i:02d}" for i in range(len(images))]
-    targets = folder / "cells.json"
+    targets = folder / f"{dataset}.json"
     write_targets(targets, masks, kind, classes, ids=ids, without_mask=without_mask)
-    groups = [f"g{i // PER_GROUP:02d}" for i in range(len(images))]
+    groups = [f"{group}{i // PER_GROUP:02d}" for i in range(len(images))]
     labels = [CLASSES[i // PER_GROUP % 2] for i in range(len(images))]
     table = pd.DataFrame({"tile_id": ids, "group": groups, "labels": labels, "fov": ids})
     write_parquet(table, folder / "tiles.parquet", {})
@@ -87,7 +110,7 @@ def write_mask_job(
     plain = {"name": "tiny", **TINY_NETWORK, **small, **(network or {})}
     card = TypeAdapter(BackboneCard).validate_python(plain)
     files = MaskFiles(
-        "cells",
+        dataset,
         folder / "tiles.json",
         targets,
         folder / "tiles.parquet",

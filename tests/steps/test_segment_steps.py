@@ -5,6 +5,7 @@ import shlex
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from factories import STUDY, TINY_NETWORK, write_yaml
 from transferscope.config.jobs import SegmentationProbe
@@ -101,3 +102,73 @@ def test_what_cannot_be_segmented_is_told_before_a_run(study_of, segmentation, c
     with pytest.raises(UserError) as caught:
         study_of(segmentation, **changes)
     assert text in str(caught.value)
+
+
+@pytest.fixture
+def two_labs(study_of, tmp_path, repository):
+    card = yaml.safe_load((repository / "resources/datasets/glands-demo.yaml").read_text())
+
+    def make(out_of_domain, **changes):
+        write_yaml(tmp_path / "other.yaml", {**card, "name": "other", **changes})
+        asked = {"out_of_domain": out_of_domain}
+        return study_of(asked, datasets=["glands-demo", "other.yaml"])
+
+    return make
+
+
+def test_a_job_reads_what_it_is_tested_on_out_of_domain(two_labs):
+    plan = Plan(two_labs({"glands-demo": ["other"]}))
+    step = plan.steps["segment"]
+    for job in step.planned:
+        read = {str(path) for path in step.read_by(job)}
+        is_tested = any("other" in path for path in read if job["dataset"] == "glands-demo")
+        assert is_tested == (job["dataset"] == "glands-demo")
+        more = step.parameters(job)["more"]
+        assert ("--other-tiles" in more) == is_tested
+        assert more[more.index("--elsewhere") + 1] in map(str, step.files_of(job))
+    compared = plan.steps["segment_compare"]
+    assert compared.params()["more"] == ["--out-of-domain"]
+    assert {"mask_shifts", "mask_shift_pairs"} <= {path.stem for path in compared.files()}
+    alone = Plan(two_labs({})).steps["segment"]
+    job = step.planned[0]
+    assert step.need(SimpleNamespace(**job)).mem_mb > alone.need(SimpleNamespace(**job)).mem_mb
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "text"),
+    [
+        ({"glands-demo": ["othr"]}, {}, '"othr" is no dataset of the study with masks'),
+        ({"glands": ["other"]}, {}, '"glands" is no dataset of the study with masks'),
+        ({"other": ["other"]}, {}, "is tested on itself"),
+        (
+            {"glands-demo": ["other"]},
+            {"masks": {"kind": "classes", "classes": {1: "gland"}}},
+            'masks of "other" have other classes: object and gland',
+        ),
+        (
+            {"glands-demo": ["other"]},
+            {"channels": ["red", "green", "far-red"]},
+            '"other" has other channels: red, green, far-red',
+        ),
+    ],
+)
+def test_what_cannot_be_tested_out_of_domain_is_refused(two_labs, asked, changes, text):
+    with pytest.raises(UserError, match=text):
+        two_labs(asked, **changes)
+
+
+def test_objects_without_numbered_masks_are_refused(study_of, tmp_path, repository):
+    card = yaml.safe_load((repository / "resources/datasets/glands-demo.yaml").read_text())
+    write_yaml(tmp_path / "b.yaml", {**card, "name": "b", "masks": {"kind": "binary"}})
+    with pytest.raises(UserError, match="no masks number their objects"):
+        study_of({"objects": True}, datasets=["b.yaml"])
+    study_of({"objects": True}, datasets=["b.yaml", "glands-demo"])
+
+
+def test_trained_backbones_take_time_and_memory(study_of):
+    needs = [
+        Plan(study_of({"tuning": tuning})).steps["segment"] for tuning in (None, {"steps": 100_000})
+    ]
+    frozen, tuned = (step.need(SimpleNamespace(**step.planned[0])) for step in needs)
+    assert tuned.minutes > 2 * frozen.minutes
+    assert tuned.mem_mb > frozen.mem_mb

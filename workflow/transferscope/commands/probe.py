@@ -126,14 +126,41 @@ def segment(
     settings: Annotated[SegmentationProbe, settings_option(SegmentationProbe)],
     compute: ComputeOption,
     weights: TrainedWeights = None,
+    other_tiles: Annotated[
+        list[Path] | None, file_in("Tiles of a dataset out of domain; may be repeated.")
+    ] = None,
+    other_targets: Annotated[
+        list[Path] | None, file_in("Its targets, once per --other-tiles.")
+    ] = None,
+    other_table: Annotated[
+        list[Path] | None, file_in("Its tile table, once per --other-tiles.")
+    ] = None,
+    elsewhere: Annotated[
+        Path | None, file_out("Table of the scores of its tiles to write (.parquet).")
+    ] = None,
+    pictures: Annotated[Path | None, file_out("Figure of predicted masks to write (.png).")] = None,
 ) -> None:
     """Train decoders of masks on a frozen backbone on all folds, seeds and fractions, and test."""
+    from transferscope.segmentation.elsewhere import OtherFiles
     from transferscope.segmentation.run import MaskFiles
     from transferscope.segmentation.run import segment as run
 
     files = MaskFiles(card.card.name, tiles, targets, table, splits)
     network = loadable(backbone, weights)
-    run(*network, channels, files, settings, compute, scores, predictions)
+    given = other_tiles or [], other_targets or [], other_table or []
+    if len(set(map(len, given))) > 1:
+        what = "tiles, targets and tables of other datasets are not as many"
+        raise UserError(Problem("--other-tiles", what, "Give all three for each dataset."))
+    others = [OtherFiles(*one) for one in zip(*given, strict=True)]
+    places = scores, predictions, elsewhere
+    if pictures is not None:
+        wanted = settings.settings.model_copy(update={"pictures": True})
+        settings = settings.model_copy(update={"settings": wanted})
+    found = run(*network, channels, files, settings, compute, *places, others=others)
+    if pictures is not None:
+        from transferscope.figures.mask_pictures import draw_pictures
+
+        draw_pictures(found, tiles, card.card, network[0].name, pictures)
 
 
 @app.command()

@@ -140,15 +140,23 @@ def segment_compare(
     output: Outputs,
     compared: CompareOption,
     settings: FigureOption,
+    out_of_domain: Annotated[
+        bool, Option("--out-of-domain", help="Also compare what is lost on other datasets.")
+    ] = False,
 ) -> None:
     """Compare backbones by the masks that decoders predict: tables with intervals, and a figure."""
+    from transferscope.compare.mask_shifts import compare_shifts, remove_shifts
     from transferscope.compare.masks import compare_masks
     from transferscope.figures.dice import draw_dice
 
     names = [("segment", p.dataset, p.representation, p.channels) for p in stores]
     tables = [(study_folder.scores(*n), study_folder.predictions(*n)) for n in names]
     folder = study_folder.comparison("masks").parent
-    compare_masks(tables, compared, folder)
+    found = compare_masks(tables, compared, folder)
+    if out_of_domain:
+        compare_shifts(*found, [study_folder.elsewhere(*n) for n in names], compared, folder)
+    else:
+        remove_shifts(folder)
     draw_dice(folder, compared, settings, output)
 
 

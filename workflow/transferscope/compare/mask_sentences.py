@@ -7,18 +7,21 @@ from typing import Any
 
 import pandas as pd
 
+from transferscope.compare.mask_shift_sentences import shift_sentences
 from transferscope.compare.masks import MaskTables
 from transferscope.compare.tables import Store, matching
 from transferscope.compare.wording import count, number, quoted, signed, store_name
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import SEEN_IN_TRAINING
-from transferscope.segmentation.table_names import DICE
+from transferscope.segmentation.table_names import AJI, DICE, F1, PQ
 
 # With fewer trainings than this, their spread is hardly known: simulated studies without any gain
 # showed one too often.
 FEW_TRAININGS = 6
 # In the summary, which stays on one page.
 PAIRS_IN_SHORT = 3
+# Of what gains are judged.
+NAMES = {DICE: "Dice", PQ: "PQ"}
 
 
 def datasets_of(tables: MaskTables) -> list[str]:
@@ -29,16 +32,27 @@ def datasets_of(tables: MaskTables) -> list[str]:
 def masks_in_short(dataset: str, tables: MaskTables, settings: CompareSettings) -> Iterator[str]:
     """Say what segments best, with one decoder, and up to where its gain is shown."""
     decoder = chosen_decoder(dataset, tables)
-    scores = _dice(dataset, decoder, tables)
+    scores = _scores(dataset, decoder, tables)
     yield _highest(decoder, scores)
     if decoders := scores_by_decoder(dataset, tables):
         yield decoders
-    ranked = _at_full(scores).sort_values("value", ascending=False, kind="stable")
-    best = Store(str(ranked.iloc[0]["backbone"]), str(ranked.iloc[0]["channels"]))
-    limits = _of(dataset, decoder, tables.limits)
+    yield from _gains_in_short(dataset, decoder, tables, settings, DICE)
+    if has_objects(dataset, tables):
+        yield _objects(dataset, decoder, tables)
+        yield from _gains_in_short(dataset, decoder, tables, settings, PQ)
+    yield from shift_sentences(dataset, decoder, tables)
+
+
+def _gains_in_short(
+    dataset: str, decoder: str, tables: MaskTables, settings: CompareSettings, metric: str
+) -> Iterator[str]:
+    """Say up to where the gains of the best store are shown."""
+    ranked = _ranked(_scores(dataset, decoder, tables, metric))
+    best = Store(str(ranked[0]["backbone"]), str(ranked[0]["channels"]))
+    gains, limits = (_of(dataset, decoder, table) for table in tables.differences(metric))
     with_best = [row for row in limits.to_dict("records") if best in _pair(row)]
     for row in with_best[:PAIRS_IN_SHORT]:
-        yield _limit(row, _of(dataset, decoder, tables.gains), settings)
+        yield _limit(row, gains, settings, metric)
     if more := with_best[PAIRS_IN_SHORT:]:
         yield f"{count(len(more), 'more pair')} with it: see `details.md`."
 
@@ -46,14 +60,34 @@ def masks_in_short(dataset: str, tables: MaskTables, settings: CompareSettings) 
 def masks_at_length(dataset: str, tables: MaskTables, settings: CompareSettings) -> Iterator[str]:
     """Say the same of every decoder and every pair."""
     for decoder in sorted(matching(tables.scores, dataset=dataset)["head"].unique()):
-        yield _highest(decoder, _dice(dataset, decoder, tables))
-        for row in _of(dataset, decoder, tables.limits).to_dict("records"):
-            yield _limit(row, _of(dataset, decoder, tables.gains), settings)
+        yield _highest(decoder, _scores(dataset, decoder, tables))
+        metrics = [DICE]
+        if has_objects(dataset, tables):
+            yield _objects(dataset, decoder, tables)
+            metrics.append(PQ)
+        for metric in metrics:
+            gains, limits = (_of(dataset, decoder, table) for table in tables.differences(metric))
+            for row in limits.to_dict("records"):
+                yield _limit(row, gains, settings, metric)
+        yield from shift_sentences(dataset, decoder, tables)
 
 
-def mask_table(dataset: str, tables: MaskTables) -> list[str]:
-    """Return the Dice coefficients of all stores with each number of groups, as Markdown."""
-    scores = matching(tables.scores, dataset=dataset, metric=DICE, **{"class": ""})
+def has_objects(dataset: str, tables: MaskTables) -> bool:
+    """Whether single objects of a dataset were found and scored."""
+    return bool(len(matching(tables.scores, dataset=dataset, metric=PQ)))
+
+
+def mask_table(dataset: str, tables: MaskTables, metric: str = DICE) -> list[str]:
+    """Return the scores of all stores with each number of groups, as Markdown.
+
+    Parameters
+    ----------
+    dataset, tables
+        What was found.
+    metric
+        `dice`, or any other of the table of scores.
+    """
+    scores = matching(tables.scores, dataset=dataset, metric=metric, **{"class": ""})
     fractions = sorted(scores["fraction"].unique())
     sizes = [matching(scores, fraction=f)["n_train_groups"].mean() for f in fractions]
     header = " | ".join(["store", "decoder", *(f"{n:.0f} groups" for n in sizes), "floor"])
@@ -72,7 +106,7 @@ def mask_warnings(tables: MaskTables) -> Iterator[tuple[str, str]]:
     """Yield dataset and warning: what is below the floor, and what backbones have seen."""
     for dataset in datasets_of(tables):
         decoder = chosen_decoder(dataset, tables)
-        full = _at_full(_dice(dataset, decoder, tables))
+        full = _at_full(_scores(dataset, decoder, tables))
         for row in full[full["ci_low"] <= full["floor"]].to_dict("records"):
             yield (
                 dataset,
@@ -120,17 +154,38 @@ def scores_by_decoder(dataset: str, tables: MaskTables) -> str:
 
 
 def _highest(decoder: str, scores: pd.DataFrame) -> str:
-    full = _at_full(scores).sort_values("value", ascending=False, kind="stable")
-    row = full.to_dict("records")[0]
-    of_how_many = f", the highest of {count(len(full), 'store')}" if len(full) > 1 else ""
+    ranked = _ranked(scores)
     return (
-        f"Decoder {decoder}, all training labels ({_groups(row['n_train_groups'])}): Dice is "
-        f"{_value(row)} with {store_name(row)}{of_how_many}; the floor, which calls every pixel "
-        f"foreground, has {number(row['floor'])}."
+        f"Decoder {decoder}, all training labels ({_groups(ranked[0]['n_train_groups'])}): Dice is "
+        f"{_value(ranked[0])} with {_of_how_many(ranked)}; the floor, which calls every pixel "
+        f"foreground, has {number(ranked[0]['floor'])}."
     )
 
 
-def _limit(row: Any, gains: pd.DataFrame, settings: CompareSettings) -> str:
+def _objects(dataset: str, decoder: str, tables: MaskTables) -> str:
+    """Say how well single objects are found."""
+    ranked = _ranked(_scores(dataset, decoder, tables, PQ))
+    others = []
+    for metric, name in ((AJI, "AJI"), (F1, "F1 at an IoU of .5")):
+        own = matching(
+            _at_full(_scores(dataset, decoder, tables, metric)),
+            backbone=ranked[0]["backbone"],
+            channels=ranked[0]["channels"],
+        )
+        others.append(f"{name} {_value(own.iloc[0])}")
+    return (
+        f"Single objects, decoder {decoder}, all training labels: panoptic quality (PQ) is "
+        f"{_value(ranked[0])} with {_of_how_many(ranked)}; {', '.join(others)}. The floor, which "
+        f"calls everything one object, has a PQ of {number(ranked[0]['floor'])}."
+    )
+
+
+def _of_how_many(ranked: list[Any]) -> str:
+    more = f", the highest of {count(len(ranked), 'store')}" if len(ranked) > 1 else ""
+    return f"{store_name(ranked[0])}{more}"
+
+
+def _limit(row: Any, gains: pd.DataFrame, settings: CompareSettings, metric: str = DICE) -> str:
     """Say up to how many training groups the gain of the first store over the second is shown."""
     first, second = _pair(row)
     own = gains
@@ -154,7 +209,7 @@ def _limit(row: Any, gains: pd.DataFrame, settings: CompareSettings) -> str:
     if len(later):
         sizes = ", ".join(f"{n:.0f}" for n in later["n_train_groups"])
         also = f" It is shown with {sizes} groups, but not with all smaller numbers."
-    return f"{text} ({level}; {corrected}): Dice {'; '.join(at)}.{also}"
+    return f"{text} ({level}; {corrected}): {NAMES[metric]} {'; '.join(at)}.{also}"
 
 
 def _pair(row: Any) -> tuple[Store, Store]:
@@ -169,8 +224,14 @@ def _of(dataset: str, decoder: str, table: pd.DataFrame) -> pd.DataFrame:
     return matching(table, dataset=dataset, head=decoder)
 
 
-def _dice(dataset: str, decoder: str, tables: MaskTables) -> pd.DataFrame:
-    return matching(_of(dataset, decoder, tables.scores), metric=DICE, **{"class": ""})
+def _scores(dataset: str, decoder: str, tables: MaskTables, metric: str = DICE) -> pd.DataFrame:
+    return matching(_of(dataset, decoder, tables.scores), metric=metric, **{"class": ""})
+
+
+def _ranked(scores: pd.DataFrame) -> list[Any]:
+    """Return the rows of all training labels, the best first."""
+    full = _at_full(scores).sort_values("value", ascending=False, kind="stable")
+    return full.to_dict("records")
 
 
 def _at_full(scores: pd.DataFrame) -> pd.DataFrame:

@@ -31,8 +31,12 @@ from transferscope.segmentation.table_names import (
     IMAGE_COLUMNS,
     JACCARD,
     MASK_TABLES,
+    OBJECT_METRICS,
+    OBJECT_TABLES,
     POOLED_DICE,
     POOLED_JACCARD,
+    PQ,
+    SHIFT_TABLES,
     VALIDATION_LOSS,
 )
 from transferscope.stores.parquet import read_parquet, write_parquet
@@ -75,11 +79,19 @@ LIMIT_COLUMNS = ["dataset", "head", *PAIR, "up_to", "low", "high", "smallest", "
 
 @dataclass(frozen=True)
 class MaskTables:
-    """What was found of the masks of all datasets; columns as in this module."""
+    """What was found of the masks of all datasets; columns as in this module.
+
+    Gains and limits are of the Dice coefficient; of objects, of panoptic quality. Shifts are what
+    is lost out of domain, where that was asked for (`compare.mask_shifts`).
+    """
 
     scores: pd.DataFrame
     gains: pd.DataFrame
     limits: pd.DataFrame
+    object_gains: pd.DataFrame | None = None
+    object_limits: pd.DataFrame | None = None
+    shifts: pd.DataFrame | None = None
+    shift_pairs: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, folder: Path) -> MaskTables:
@@ -91,7 +103,22 @@ class MaskTables:
             If one is missing or damaged.
         """
         wanted = zip(MASK_TABLES, (SCORE_COLUMNS, GAIN_COLUMNS, LIMIT_COLUMNS), strict=True)
-        return cls(*(read_parquet(folder / f"{name}.parquet", needs) for name, needs in wanted))
+        found = [read_parquet(folder / f"{name}.parquet", needs) for name, needs in wanted]
+        if (found[0]["metric"] == PQ).any():
+            more = zip(OBJECT_TABLES, (GAIN_COLUMNS, LIMIT_COLUMNS), strict=True)
+            found += [read_parquet(folder / f"{name}.parquet", needs) for name, needs in more]
+        places = [folder / f"{name}.parquet" for name in SHIFT_TABLES]
+        # `segment-compare` removes them where a study no longer asks for them.
+        elsewhere = [read_parquet(place) if place.exists() else None for place in places]
+        return cls(*found, **dict(zip(("shifts", "shift_pairs"), elsewhere, strict=True)))
+
+    def differences(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return gains and limits of the Dice coefficient or of panoptic quality."""
+        if metric == DICE:
+            return self.gains, self.limits
+        empty = pd.DataFrame(columns=GAIN_COLUMNS), pd.DataFrame(columns=LIMIT_COLUMNS)
+        given = self.object_gains, self.object_limits
+        return tuple(e if g is None else g for e, g in zip(empty, given, strict=True))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -169,8 +196,10 @@ def _weighted_mean(weights: Floats, values: Floats) -> Floats:
 
 def compare_masks(
     tables: Sequence[tuple[Path, Path]], settings: CompareSettings, folder: Path
-) -> None:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare all decoders of a study, and write the tables of `MaskTables`, also as CSV.
+
+    Those of objects are written if any dataset has them.
 
     Parameters
     ----------
@@ -181,6 +210,11 @@ def compare_masks(
     folder
         Output folder.
 
+    Returns
+    -------
+    tuple of DataFrame
+        Scores of all stores, and of their tiles.
+
     Raises
     ------
     UserError
@@ -189,9 +223,12 @@ def compare_masks(
     scores = pd.concat([read_parquet(path, STORE) for path, _ in tables], ignore_index=True)
     images = pd.concat([_read_images(*paths) for paths in tables], ignore_index=True)
     found = judge(scores, images, settings)
-    for name, table in zip(MASK_TABLES, found, strict=True):
+    names = MASK_TABLES + (OBJECT_TABLES if PQ in images else ())
+    # Without single objects the last two are empty, and not written.
+    for name, table in zip(names, found, strict=False):
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
+    return scores, images
 
 
 def _read_images(scores: Path, images: Path) -> pd.DataFrame:
@@ -201,8 +238,10 @@ def _read_images(scores: Path, images: Path) -> pd.DataFrame:
 
 def judge(
     scores: pd.DataFrame, images: pd.DataFrame, settings: CompareSettings
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, ...]:
     """Return scores with intervals, gains at each fraction, and up to where they are significant.
+
+    Of panoptic quality, gains and limits follow; they are empty without objects.
 
     Parameters
     ----------
@@ -223,22 +262,21 @@ def judge(
     scores, images = (
         table.assign(channels=table["channels"].map(family_of)) for table in (scores, images)
     )
-    tables: list[list[pd.DataFrame]] = [[], [], []]
+    columns = (SCORE_COLUMNS, *(2 * (GAIN_COLUMNS, LIMIT_COLUMNS)))
+    tables: list[list[pd.DataFrame]] = [[] for _ in columns]
     for (dataset, head), own in images.groupby(["dataset", "head"], sort=True):
         of_decoder = matching(scores, dataset=dataset, head=head)
         floor = matching(scores, dataset=dataset, head=ALL_FOREGROUND)
-        found = _Decoder(str(dataset), str(head), own, of_decoder, floor, settings)
-        for kept, table in zip(tables, found.tables(), strict=True):
+        found = OfDecoder(str(dataset), str(head), own, of_decoder, floor, settings)
+        for kept, table in zip(tables, found.tables(), strict=False):
             kept.append(table)
-    columns = (SCORE_COLUMNS, GAIN_COLUMNS, LIMIT_COLUMNS)
-    one, two, three = (
+    return tuple(
         pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=names)
         for kept, names in zip(tables, columns, strict=True)
     )
-    return one, two, three
 
 
-class _Decoder:
+class OfDecoder:
     """All stores of one dataset under one decoder."""
 
     def __init__(
@@ -268,20 +306,24 @@ class _Decoder:
             draw_weights(len(self.trainings), n_draws, seed, dataset, "trainings").astype(float),
         )
 
-    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Return scores, gains and limits."""
+    def tables(self) -> tuple[pd.DataFrame, ...]:
+        """Return scores, gains and limits, and those of panoptic quality."""
         found: dict[tuple[Store, str, str], Floats] = {}
-        for metric in (DICE, JACCARD):
+        objects = [name for name in OBJECT_METRICS if name in self.images]
+        objects = [name for name in objects if self.images[name].notna().any()]
+        for metric in (DICE, JACCARD, *objects):
             for store in self.stores:
-                of_classes = self._of_groups(store, metric)
+                of_classes = self.of_groups(store, metric)
                 named = dict(zip(self.classes, of_classes, strict=True))
                 named[""] = mean_of_defined(of_classes, axis=0)
                 found |= {(store, metric, name): values for name, values in named.items()}
-        dice = {store: found[store, DICE, ""] for store in self.stores}
+        judged = [DICE, *([PQ] if objects else [])]
+        values_of = [{store: found[store, name, ""] for store in self.stores} for name in judged]
         drawn = {key: self.weights.drawn(values) for key, values in found.items()}
-        return (self._scores(drawn), *self._gains(dice))
+        gains = [table for values in values_of for table in self._gains(values)]
+        return (self._scores(drawn), *gains)
 
-    def _of_groups(self, store: Store, metric: str) -> Floats:
+    def of_groups(self, store: Store, metric: str) -> Floats:
         """Return the mean over the tiles of each group, [classes, F, C, G]; NaN: not tested."""
         own = matching(self.images, **store.columns)
         keys = ["class", "fraction", "seed", "fold", "group"]
@@ -331,14 +373,14 @@ class _Decoder:
             SEEN_IN_TRAINING: at[SEEN_IN_TRAINING].iloc[0] if len(at) else "no",
         }
 
-    def _gains(self, dice: Mapping[Store, Floats]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return gains and limits, of Dice coefficients [F, C, G]."""
+    def _gains(self, scores: Mapping[Store, Floats]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return gains and limits, of scores [F, C, G]."""
         pairs = [
             pair for pair in combinations(self.stores, 2) if pair[0].channels == pair[1].channels
         ]
         if not pairs:
             return pd.DataFrame(columns=GAIN_COLUMNS), pd.DataFrame(columns=LIMIT_COLUMNS)
-        each = [self.weights.drawn(dice[a] - dice[b]) for a, b in pairs]
+        each = [self.weights.drawn(scores[a] - scores[b]) for a, b in pairs]
         # The first of a pair is the one that is ahead with the fewest groups.
         behind = [drawn.draws[0, 0] < 0 for drawn in each]
         pairs = [pair[::-1] if swap else pair for pair, swap in zip(pairs, behind, strict=True)]

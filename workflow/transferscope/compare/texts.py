@@ -19,6 +19,7 @@ from transferscope.compare.known_pairs import (
 )
 from transferscope.compare.mask_sentences import (
     datasets_of,
+    has_objects,
     mask_table,
     mask_warnings,
     masks_at_length,
@@ -27,7 +28,7 @@ from transferscope.compare.mask_sentences import (
 from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.selection import CHOSEN_BY
-from transferscope.compare.tables import Store, head_of
+from transferscope.compare.tables import Store, head_of, matching
 from transferscope.compare.wording import (
     METRIC_NAMES,
     SCHEME_NAMES,
@@ -39,6 +40,7 @@ from transferscope.compare.wording import (
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
+from transferscope.segmentation.table_names import PQ, is_tuned_decoder
 
 RANDOM_ORDERS = (
     "`map-random` stands for all random orders of the channels that were run: its scores are "
@@ -61,6 +63,14 @@ MASKS_READ = (
     "*shown* where its p-value, corrected (Holm) for all pairs and numbers of groups of a decoder, "
     "is below the level; up to a number of groups means there and at all smaller ones. The "
     "interval of that number repeats the rule in every draw of groups and trainings."
+)
+MASKS_TUNED = (
+    "A decoder with a second name, such as unet-full, was trained together with the backbone: all "
+    "of its layers, the last ones or low-rank updates (lora)."
+)
+OBJECTS_READ = (
+    "This table is of panoptic quality (PQ), the share of objects found (F1 at an IoU of .5) times "
+    "the mean IoU of those found, averaged in the same way."
 )
 # The summary stays on one page: with more datasets it has their table and warnings only.
 DATASETS_IN_SENTENCES = 3
@@ -127,7 +137,11 @@ def describe(
         for name in datasets_of(masks):
             in_short += _section(name, masks_in_short(name, masks, settings))
             at_length += _section(name, masks_at_length(name, masks, settings))
-            at_length += ["", *mask_table(name, masks), "", MASKS_READ]
+            tuned = matching(masks.scores, dataset=name)["head"].map(is_tuned_decoder).any()
+            read = f"{MASKS_READ} {MASKS_TUNED}" if tuned else MASKS_READ
+            at_length += ["", *mask_table(name, masks), "", read]
+            if has_objects(name, masks):
+                at_length += ["", *mask_table(name, masks, PQ), "", OBJECTS_READ]
         for name, warning in mask_warnings(masks):
             warned.setdefault(name, []).append(warning)
     return Texts(

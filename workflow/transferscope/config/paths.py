@@ -132,6 +132,27 @@ class StudyPaths:
         scores = self.scores(probe, dataset, representation, channels)
         return scores.with_suffix(".predictions.parquet")
 
+    def mask_pictures(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Figure of the best, the median and the worst predicted masks."""
+        return self.root / f"figures/masks/{dataset}/{backbone}/{channels}.png"
+
+    def elsewhere(
+        self,
+        probe: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Scores of the tiles of other datasets, out of domain."""
+        return self.scores(probe, dataset, representation, channels).with_suffix(
+            ".elsewhere.parquet"
+        )
+
     def halves(
         self,
         probe: str = "{probe}",

@@ -2,17 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from transferscope.config.model import Model, without_repeats
+from transferscope.config.modes import HEAD, check_mode
+from transferscope.config.names import Name
+from transferscope.config.training import Share
 from transferscope.config.vocabulary import Fraction, Seed
 
 DecoderName = Literal["linear", "conv", "unet"]
 LossName = Literal["dice+ce", "ce", "dice"]
+
+
+def _trains(mode: str) -> str:
+    if mode == HEAD:
+        raise ValueError("head trains nothing but the decoder, as the frozen ones are")
+    return check_mode(mode)
+
+
+TunedMode = Annotated[
+    str,
+    AfterValidator(_trains),
+    WithJsonSchema({"type": "string", "pattern": r"^(full|lora|last-[1-9]\d*)$"}),
+]
 # Groups are what a decoder has not seen: no other scheme is asked for.
 SCHEME: Literal["group"] = "group"
+
+
+class MaskAugmentation(Model):
+    """Random changes to training tiles, and, where they move pixels, to their masks."""
+
+    flips: bool = Field(True, description="Flip tiles on each axis with probability 1/2.")
+    rotations: bool = Field(
+        True, description="Rotate by a random multiple of 90 degrees; 180 of tiles not square."
+    )
+    brightness: Share = Field(
+        0.2, description="Each channel is multiplied by a factor from 1 - this to 1 + this."
+    )
+    contrast: Share = Field(
+        0.2, description="Each channel's deviation from its mean is multiplied likewise."
+    )
+    stain: Share = Field(
+        0.1,
+        description=(
+            "Of tiles with the channels red, green and blue alone: haematoxylin, eosin and the "
+            "rest, taken apart by their optical density, are multiplied by factors from 1 - this "
+            "to 1 + this. 0: not, such as for colours that are no stain."
+        ),
+    )
+
+
+class MaskTuningSettings(Model):
+    """Backbones that are trained together with decoders, next to those that stay frozen.
+
+    Loss, size, patience and what is predicted are those of the frozen decoders.
+    """
+
+    modes: list[TunedMode] = Field(
+        ["full"],
+        min_length=1,
+        description=(
+            "What is trained in addition to the decoder; each is a decoder of its own in the "
+            "tables, such as unet-full. full: all layers, and the statistics of batch norms; "
+            "last-<n>, such as last-2: the last n blocks; lora: low-rank updates of the linear "
+            "layers of vision transformers. A backbone that cannot serve a mode is left out."
+        ),
+    )
+    decoders: list[DecoderName] | None = Field(
+        None, min_length=1, description="Which of `segmentation.decoders`. Null: all."
+    )
+    steps: int = Field(400, ge=1, description="Maximum steps of a training.")
+    batch_size: int = Field(8, ge=1, description="Tiles per step.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="AdamW's peak learning rate, after the warm-up, with cosine decay."
+    )
+    backbone_rate: float = Field(
+        0.3, gt=0, description="Learning rate of the backbone, relative to the decoder's."
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Fraction of all steps for the warm-up.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
+    clip: float | None = Field(
+        1.0, gt=0, description="Maximum norm of the gradient of all weights. Null: no clipping."
+    )
+    lora_rank: int = Field(8, ge=1, description="Rank of the updates of lora.")
+    lora_alpha: float = Field(16.0, gt=0, description="The updates are scaled by alpha / rank.")
+    augment: bool = Field(True, description="Whether training tiles are augmented.")
+    augmentation: MaskAugmentation = MaskAugmentation()
+
+    _unique = field_validator("modes", "decoders")(without_repeats)
 
 
 class SegmentationSettings(Model):
@@ -69,4 +148,46 @@ class SegmentationSettings(Model):
         ),
     )
 
+    objects: bool = Field(
+        False,
+        description=(
+            "Of masks of `kind: instances`, also find the single objects: decoders learn nearness "
+            "to the centre and depth next to foreground, a watershed cuts the objects out, and "
+            "they are scored by PQ, AJI and F1. Other masks are segmented as without it."
+        ),
+    )
+
+    tuning: MaskTuningSettings | None = Field(
+        None,
+        description=(
+            "Also train backbones together with the decoders. Null: frozen ones alone; {}: the "
+            "defaults."
+        ),
+    )
+
+    out_of_domain: dict[Name, list[Name]] = Field(
+        {},
+        description=(
+            "Dataset -> other datasets of the study, of the same classes, such as another lab's: "
+            "the decoders trained on the first are tested on all tiles with a mask of these, too, "
+            "and the tables say what is lost there, and by which backbone least."
+        ),
+    )
+
+    pictures: bool = Field(
+        False,
+        description=(
+            "Also draw, for each backbone and decoder, the best, the median and the worst test "
+            "tile with the outlines of the true and the predicted mask."
+        ),
+    )
+
     _unique = field_validator("decoders", "fractions", "seeds")(without_repeats)
+
+    @model_validator(mode="after")
+    def _tuned_are_decoders(self) -> SegmentationSettings:
+        for name in (self.tuning.decoders or []) if self.tuning else []:
+            if name not in self.decoders:
+                shown = ", ".join(self.decoders)
+                raise ValueError(f"tuning.decoders: {name} is not among decoders: {shown}")
+        return self

@@ -17,7 +17,12 @@ from transferscope.costs.network_costs import (
     training_operations,
 )
 from transferscope.costs.rates import Rates
-from transferscope.costs.segmenting import decoder_operations, map_values
+from transferscope.costs.segmenting import (
+    decoder_operations,
+    map_values,
+    object_seconds,
+    tuning_operations,
+)
 from transferscope.costs.sizes import UNKNOWN_COST, Sizes, find_cost
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
@@ -222,7 +227,7 @@ def _tuning_hours(study: Study, jobs: Sequence[EmbedJob]) -> float:
 
 def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
     """Return the hours of all decoders of masks, with the maps that they read."""
-    settings, operations = study.config.segmentation, 0.0
+    settings, operations, seconds = study.config.segmentation, 0.0, 0.0
     if settings is None:
         return operations
     for p in study.segmented():
@@ -232,4 +237,10 @@ def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         values = map_values(passes * cost.width, card.input_size)
         operations += n_tiles * passes * cost.operations
         operations += decoder_operations(settings, study.config.splits, n_tiles, values)
-    return operations / rates.embedding / 3600
+        operations += tuning_operations(
+            settings, study.config.splits, n_tiles, float(passes * cost.operations), values
+        )
+        if p.dataset in study.with_objects:
+            pixels = math.prod(sizes.tiles(p.dataset)[1][1:])
+            seconds += object_seconds(settings, study.config.splits, n_tiles, pixels)
+    return (seconds + operations / rates.embedding) / 3600

@@ -29,7 +29,7 @@ from transferscope.figures.style import (
     save,
     style,
 )
-from transferscope.segmentation.table_names import DICE
+from transferscope.segmentation.table_names import DICE, is_tuned_decoder
 
 FLOOR_KEY = "floor: all foreground"
 
@@ -83,9 +83,10 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
         lowest = float(np.nanmin([*own["floor"], *own["mean"]]))
         panels[0].set_ylim(max(0.0, lowest - 0.1), 1)
         _legend(panels[-1], looks, len(ranked))
+    trained = "frozen and tuned" if any(is_tuned_decoder(name) for name in decoders) else "frozen"
     annotate(
         figure,
-        "Masks predicted from frozen backbones, against the number of training groups",
+        f"Masks predicted from {trained} backbones, against the number of training groups",
         "Points: means over the tiles of a group, then over groups, folds and seeds; fractions "
         f"are nested, whole groups. Bands: {percent(compared.confidence)} intervals over groups "
         f"and trainings ({compared.bootstrap:,} draws; at most {int(shown['n_groups'].max()):,} "

@@ -34,12 +34,22 @@ def check_tuning(
     return [
         Problem("finetune.modes", f"{mode} cannot be served by {card.name}: {reason}", fix)
         for mode in modes
-        if (reason := _reason(network, read, mode))
+        if (reason := reason_against(network, mode, read))
     ]
 
 
-def _reason(network: nn.Module | None, read: Output, mode: str) -> str | None:
-    """Return why a network (None: one of the transformers library) cannot serve a mode, if so."""
+def reason_against(network: nn.Module | None, mode: str, read: Output | None = None) -> str | None:
+    """Return why a network cannot serve a mode, if so.
+
+    Parameters
+    ----------
+    network
+        A network; None: one of the transformers library.
+    mode
+        `full`, `last-<n>`, `lora`, `head`.
+    read
+        The output that is read; None: the last layer.
+    """
     if mode == HEAD:
         return None
     if network is None:
@@ -51,7 +61,7 @@ def _reason(network: nn.Module | None, read: Output, mode: str) -> str | None:
     n_layers = last_layers(mode)
     if n_layers is None:
         return None
-    if read.layer is not None:
+    if read is not None and read.layer is not None:
         return f"its output {read.name} is read before the last layers, which do not change it"
     n_blocks = max(layers_of(network).values())
     if n_layers > n_blocks:

@@ -85,8 +85,15 @@ class TileInput:
         """Return raw tiles augmented, and then normalised as `embed` does it."""
         if self._augmentation is None:
             return self.evaluated(raw)
-        tiles = scaled(raw.to(self.device, non_blocking=True), self._intensity_range)
-        return self._augmented.resize(self._augmentation(tiles, generator))
+        return self.of_scaled(self._augmentation(self.scaled(raw), generator))
+
+    def scaled(self, raw: Tensor) -> Tensor:
+        """Return raw tiles [B, C, H, W] in float32, their intensity range from 0 to 1."""
+        return scaled(raw.to(self.device, non_blocking=True), self._intensity_range)
+
+    def of_scaled(self, tiles: Tensor) -> Tensor:
+        """Return the input's size of tiles of `scaled`, [B, C, S, S], as `embed` makes it."""
+        return self._augmented.resize(tiles)
 
     def of_each_pass(self, resized: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield the network's input [B, slots, S, S] and the filled slots of each pass."""

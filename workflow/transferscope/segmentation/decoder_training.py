@@ -18,7 +18,7 @@ from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 from transferscope.runtime.seeds import derive_seed
 from transferscope.segmentation.decoders import Decoder, Layers, resized
 from transferscope.segmentation.features import FeatureMaps
-from transferscope.segmentation.losses import mask_losses
+from transferscope.segmentation.losses import learned_losses
 from transferscope.segmentation.masks import TrueMasks
 
 # Memory of the values that decoders trained together hold for the backward pass.
@@ -108,22 +108,13 @@ class MapProblem:
         with reduced_precision(self.device):
             return self.decoder(inputs, layers)
 
-    def losses(self, rows: Integers, layers: Layers, scale: Scale) -> Tensor:
-        """Return the loss of each decoder, [M], on batches of tiles [B, M]."""
-        logits, shares, known = self._compared(rows, layers, scale)
-        return mask_losses(logits, shares, known, self.settings.loss)
-
-    def tile_losses(self, rows: Integers, layers: Layers, scale: Scale) -> Tensor:
-        """Return the loss of each tile, [B, M], as if it were a batch of its own."""
-        parts = (part.flatten(0, 1)[None] for part in self._compared(rows, layers, scale))
-        logits, shares, known = parts
-        return mask_losses(logits, shares, known, self.settings.loss).view(rows.shape)
-
-    def _compared(self, rows: Integers, layers: Layers, scale: Scale) -> tuple[Tensor, ...]:
-        """Return logits, shares and known of tiles [B, M], at the size of training."""
-        shares, known = self.masks.batch(rows, self.device)
-        logits = resized(self.logits(rows, layers, scale).float(), shares.shape[-2:])
-        return logits, shares, known
+    def losses(
+        self, rows: Integers, layers: Layers, scale: Scale, *, of_tiles: bool = False
+    ) -> Tensor:
+        """Return the loss of each decoder, [M], on batches of tiles [B, M], or of each tile."""
+        learned = self.masks.learned(rows, self.device)
+        logits = resized(self.logits(rows, layers, scale).float(), learned[0].shape[-2:])
+        return learned_losses(logits, learned, self.settings.loss, of_tiles=of_tiles)
 
     @property
     def together(self) -> int:
@@ -243,7 +234,9 @@ class _Training:
         chosen = [self.divisions[n].validation for n in self.positions.tolist()]
         total = torch.zeros(len(chosen), dtype=torch.float64)
         for rows, is_valid in padded(chosen, self.problem.settings.batch_size):
-            losses = self.problem.tile_losses(rows, self.layers, self.scale).double().cpu()
+            losses = (
+                self.problem.losses(rows, self.layers, self.scale, of_tiles=True).double().cpu()
+            )
             total += torch.where(torch.from_numpy(is_valid), losses, 0.0).sum(dim=0)
         counts = torch.tensor([len(rows) for rows in chosen])
         return torch.where(counts > 0, total / counts.clamp(min=1), torch.nan).float()

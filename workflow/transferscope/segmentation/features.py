@@ -72,7 +72,10 @@ class MapReader:
 
         The maps of several passes are joined on the axis of features, or averaged, as embeddings.
         """
-        resized = self.source.evaluated(raw)
+        return self.levels(self.source.evaluated(raw))
+
+    def levels(self, resized: Tensor) -> list[Tensor]:
+        """Return the same of tiles from `TileInput`, [B, C, S, S], with gradients."""
         of_passes = [
             maps_of(self.backbone, images, filled)
             for images, filled in self.source.of_each_pass(resized)

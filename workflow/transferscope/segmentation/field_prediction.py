@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from transferscope.backbones.precision import choose_precision
 from transferscope.cards import DatasetCard, MaskSettings, NetworkCard
@@ -26,17 +25,18 @@ from transferscope.raw.file_checks import first_problems, scan_headers
 from transferscope.raw.images import FieldHeader, decode_field
 from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK
 from transferscope.raw.sheets import SampleSheet
-from transferscope.runtime.arrays import Floats32, Integers, Mask, Masks, Pixels, Values
+from transferscope.runtime.arrays import Floats32, Integers, Pixels, Values
 from transferscope.runtime.seeds import derive_rng
 from transferscope.segmentation.decoder_training import MapProblem, Trained, train_decoders
 from transferscope.segmentation.decoders import Decoder, resized
 from transferscope.segmentation.features import MapReader, compute_maps
-from transferscope.segmentation.instances import instance_maps, instances_in_blocks
-from transferscope.segmentation.masks import FULL, TrueMasks
+from transferscope.segmentation.instances import instances_in_blocks
+from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.object_maps import FULL, LEARNED, MIN_PIXELS, TrueObjects
 from transferscope.segmentation.tiled_inference import Output, Windows, predict_field
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table
-from transferscope.stores.target_store import IGNORE, TargetStore
+from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.contact_sheets import file_name
 from transferscope.tiles.tiling import nearest, resample, resampled_shape
@@ -52,8 +52,6 @@ WHITE = 255
 # Columns of a sheet that name masks.
 MASKS = (CELL_MASK, NUCLEUS_MASK)
 HALF = 0.5
-# Smaller objects are specks.
-MIN_PIXELS = 4
 
 
 @dataclass(frozen=True)
@@ -220,29 +218,14 @@ def learned_masks(
     if targets.kind != "instances":
         return [(masks, settings)]
     by_entropy = settings.model_copy(update={"loss": "ce"})
-    shares = np.empty((len(rows), 2, *masks.known.shape[1:]), np.uint8)
-    known = np.empty_like(masks.known)
-    for place, row in enumerate(rows):
-        [labels] = targets.read(np.array([row]))
-        whole = np.where(_goes_on(labels), 0, labels)
-        maps = np.stack([whole == labels, *instance_maps(whole)[1:]]).astype(np.float32)
-        reduced = functional.adaptive_avg_pool2d(torch.from_numpy(maps), known.shape[1:])
-        reduced = (reduced * FULL).round().to(torch.uint8)
-        known[place], shares[place] = reduced[0].numpy(), reduced[1:].numpy()
+    found = TrueObjects.read(targets, rows, masks.known.shape[1:])
     return [
         (masks, settings),
         *(
-            (replace(masks, shares=shares[:, [number]], known=known), by_entropy)
-            for number in range(shares.shape[1])
+            (replace(masks, shares=found.maps[:, [number]], known=found.known), by_entropy)
+            for number in range(LEARNED)
         ),
     ]
-
-
-def _goes_on(labels: Masks) -> Mask:
-    """Return the pixels of objects that the edge of the tile may cut, and of what is unknown."""
-    edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-    cut = np.unique(np.concatenate([*edges, [IGNORE]]))
-    return np.isin(labels, cut[cut > 0])
 
 
 def _opened(source: LabelledTiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:

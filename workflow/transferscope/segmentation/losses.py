@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +12,47 @@ from transferscope.config.segmentation import LossName
 
 # Pixels that both masks have in common at least, so that a batch without foreground has a loss.
 SMOOTH = 1.0
+
+
+def learned_losses(
+    logits: Tensor, learned: Sequence[Tensor], name: LossName, *, of_tiles: bool = False
+) -> Tensor:
+    """Return the losses of a batch of each decoder, [M], or of each tile, [B, M].
+
+    Parameters
+    ----------
+    logits
+        [B, M, K, h, w], at the size of what is learned.
+    learned
+        Of `TrueMasks.learned`.
+    name
+        Loss of the foreground or of the classes; that of object maps is cross-entropy.
+    of_tiles
+        Whether each tile counts as if it were a batch of its own.
+    """
+    if of_tiles:
+        alone = [part.flatten(0, 1)[None] for part in (logits, *learned)]
+        return learned_losses(alone[0], alone[1:], name).view(logits.shape[:2])
+    shares, known, *objects = learned
+    if not objects:
+        return mask_losses(logits, shares, known, name)
+    foreground = mask_losses(logits[:, :, :1], shares, known, name)
+    return foreground + _map_losses(logits[:, :, 1:], *objects)
+
+
+def _map_losses(logits: Tensor, maps: Tensor, known: Tensor) -> Tensor:
+    """Return the cross-entropy of object maps, mean over maps and known pixels, [M].
+
+    Parameters
+    ----------
+    logits, maps
+        Logits and true maps, [B, M, 2, h, w].
+    known
+        Share of each pixel that counts, [B, M, h, w].
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, maps, reduction="none")
+    total = known.sum(dim=(0, 2, 3)).clamp(min=1)
+    return (entropy.mean(dim=2) * known).sum(dim=(0, 2, 3)) / total
 
 
 def mask_losses(logits: Tensor, shares: Tensor, known: Tensor, name: LossName) -> Tensor:

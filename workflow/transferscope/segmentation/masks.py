@@ -10,12 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferscope.runtime.arrays import Integers, Values
+from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects
 from transferscope.stores.target_store import IGNORE, TargetStore
 
 # Tiles that are read at once.
 READ_TILES = 64
-# Shares of a pixel are kept in a byte.
-FULL = 255
 # Value of an unknown pixel of `TrueMasks.values`.
 UNKNOWN = 2**16 - 1
 
@@ -36,6 +35,8 @@ class TrueMasks:
         Share of each pixel of the training size that each class takes, uint8 [n, classes, s, s].
     known
         Share of it of which the truth is known, uint8 [n, s, s].
+    objects
+        Single objects, where they are asked for and masks tell them apart.
     """
 
     rows: Integers
@@ -43,9 +44,12 @@ class TrueMasks:
     values: Values
     shares: Values
     known: Values
+    objects: TrueObjects | None = None
 
     @classmethod
-    def read(cls, store: TargetStore, rows: Integers, size: int | None) -> TrueMasks:
+    def read(
+        cls, store: TargetStore, rows: Integers, size: int | None, *, objects: bool = False
+    ) -> TrueMasks:
         """Read masks.
 
         Parameters
@@ -56,6 +60,8 @@ class TrueMasks:
             Rows that are read, and no other, ascending.
         size
             Longest side at which masks are compared in training; None: that of the tiles.
+        objects
+            Whether single objects are read, too, where the masks are instances.
         """
         n_classes, shape = len(store.classes), store.tile_size
         small = _reduced(shape, size)
@@ -66,19 +72,32 @@ class TrueMasks:
             part = slice(start, start + READ_TILES)
             values[part] = _classes_of(store.read(rows[part]), store.kind)
             shares[part], known[part] = _shares_of(values[part], n_classes, small)
-        return cls(rows, store.classes, values, shares, known)
+        found = None
+        if objects and store.kind == "instances":
+            found = TrueObjects.read(store, rows, small)
+        return cls(rows, store.classes, values, shares, known, found)
 
     @property
     def n_out(self) -> int:
-        """Logits per pixel: of one class one, of several one more for the background."""
+        """Logits per pixel: of one class one, of several one more for the background.
+
+        With single objects, those of nearness to the centre and of depth follow.
+        """
+        if self.objects is not None:
+            return 1 + LEARNED
         return 1 if len(self.classes) == 1 else 1 + len(self.classes)
 
-    def batch(self, rows: Integers, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return shares [..., classes, s, s] and known [..., s, s] of some rows, float32."""
+    def learned(self, rows: Integers, device: torch.device) -> list[Tensor]:
+        """Return what decoders learn of some rows, float32.
+
+        Shares [..., classes, s, s] and known [..., s, s]; with single objects, their maps
+        [..., 2, s, s], and where these are known [..., s, s].
+        """
         places = np.searchsorted(self.rows, rows)
-        found = (torch.from_numpy(part[places]) for part in (self.shares, self.known))
-        shares, known = (part.to(device).float() / FULL for part in found)
-        return shares, known
+        parts = [self.shares, self.known]
+        if self.objects is not None:
+            parts += [self.objects.maps, self.objects.known]
+        return [torch.from_numpy(part[places]).to(device).float() / FULL for part in parts]
 
 
 def _reduced(shape: tuple[int, int], size: int | None) -> tuple[int, int]:

@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from transferscope.backbones.precision import choose_precision
+from transferscope.backbones.precision import Precision, choose_precision
+from transferscope.backbones.readout import Backbone
+from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import NetworkCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.jobs import Leakage, SegmentationProbe
 from transferscope.config.segmentation import SCHEME, DecoderName
 from transferscope.errors import Problem, UserError
-from transferscope.finetuning.network import open_backbone
+from transferscope.finetuning.checks import reason_against
+from transferscope.finetuning.network import TileInput, open_backbone
 from transferscope.pretraining.leakage import confirmed
 from transferscope.probes.evaluation import (
     Division,
@@ -27,25 +30,34 @@ from transferscope.probes.evaluation import (
     read_divisions,
 )
 from transferscope.probes.splits import read_splits
-from transferscope.runtime.arrays import Bools, Integers, Texts
+from transferscope.runtime.arrays import Bools, Integers
 from transferscope.runtime.devices import allotted_device
+from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
+from transferscope.runtime.seeds import derive_seed
+from transferscope.segmentation import VERSION
 from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
 from transferscope.segmentation.decoders import Decoder
+from transferscope.segmentation.elsewhere import Elsewhere, OtherFiles, open_elsewhere
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
+from transferscope.segmentation.mask_tuning import MaskTask, predicted_masks, tuned_network
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.pictures import Picture, chosen_pictures
 from transferscope.segmentation.scores import (
+    elsewhere_table,
     image_table,
-    predicted_classes,
     score_rows,
     score_table,
-    tile_rows,
 )
-from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS
+from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS, tuned_decoder
+from transferscope.segmentation.tested import TestedTiles
+from transferscope.segmentation.tuned_parts import TunedPart, TunedParts
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table, write_parquet
 from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
+from transferscope.training.fabric import fabric_on
+from transferscope.training.loop import TrainingPlan, train
 from transferscope.training.tiles import TrainingTiles
 
 logger = logging.getLogger(__name__)
@@ -82,7 +94,9 @@ def segment(
     compute: ComputeSettings,
     scores: Path,
     images: Path,
-) -> None:
+    elsewhere: Path | None = None,
+    others: Sequence[OtherFiles] = (),
+) -> list[Picture]:
     """Train decoders on the maps of a frozen backbone, score them, and write both tables.
 
     Parameters
@@ -97,6 +111,15 @@ def segment(
         Device, number format and threads.
     scores, images
         Tables to write: scores of divisions, and of each test tile.
+    elsewhere
+        Table of the scores of the tiles of other datasets to write; None: not written.
+    others
+        Datasets on which the trained decoders are tested, too.
+
+    Returns
+    -------
+    list of Picture
+        Where the settings ask for pictures.
 
     Raises
     ------
@@ -109,13 +132,66 @@ def segment(
     torch.set_num_threads(compute.threads)
     allotted = allotted_device(compute.device)
     try:
-        job = _Job.open(card, card_path, channels, files, probe, compute, allotted.device, scores)
-        of_images, of_divisions = job.run()
+        job = _Job.open(
+            card, card_path, channels, files, probe, compute, allotted.device, scores, others
+        )
+        found = job.run()
     finally:
         allotted.release()
     described = {"classes": list(job.masks.classes), "task": TASK}
-    write_parquet(image_table(of_images), images, described)
-    write_parquet(score_table(of_divisions), scores, described)
+    write_parquet(image_table(found.images), images, described)
+    if elsewhere is not None:
+        write_parquet(elsewhere_table(found.elsewhere, job.identity), elsewhere, described)
+    write_parquet(score_table(found.divisions), scores, described)
+    job.network.parts.remove()
+    return list(chosen_pictures(found.images, job.tested))
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The backbone itself, where it is trained with its decoders.
+
+    Parameters
+    ----------
+    backbone, source
+        As embedding uses them.
+    tiles
+        All tiles that are used.
+    channels
+        Of the tiles.
+    precision
+        Number format of the products.
+    parts
+        Finished trainings.
+    made_from
+        What all of them depend on.
+    """
+
+    backbone: Backbone
+    source: TileInput
+    tiles: TrainingTiles
+    channels: list[str]
+    precision: Precision
+    parts: TunedParts
+    made_from: list[object]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Rows of the tables of tiles, of divisions, and of tiles of other datasets."""
+
+    images: Rows
+    divisions: Rows
+    elsewhere: Rows
+
+    def add(self, other: _Found) -> None:
+        """Append what another one has."""
+        for own, more in (
+            (self.images, other.images),
+            (self.divisions, other.divisions),
+            (self.elsewhere, other.elsewhere),
+        ):
+            own += more
 
 
 @dataclass(frozen=True)
@@ -126,11 +202,16 @@ class _Job:
     probe: SegmentationProbe
     leakage: Leakage
     divisions: list[Division]
-    tile_ids: Texts
-    groups: Texts
+    tested: TestedTiles
+    others: list[Elsewhere]
     maps: FeatureMaps
-    masks: TrueMasks
     device: torch.device
+    network: _Network
+
+    @property
+    def masks(self) -> TrueMasks:
+        """True masks of all tiles that are used."""
+        return self.tested.masks
 
     @classmethod
     def open(
@@ -143,6 +224,7 @@ class _Job:
         compute: ComputeSettings,
         device: torch.device,
         scores: Path,
+        others: Sequence[OtherFiles],
     ) -> _Job:
         store, targets, table = _opened(files)
         leakage = confirmed(probe.leakage, files.table, files.splits)
@@ -158,35 +240,64 @@ class _Job:
         rows = np.unique(np.concatenate([_rows_of(division) for division in divisions]))
         # Maps are made once: there is no hurry that would be worth another number.
         precision = "fp32" if compute.precision == "auto" else compute.precision
+        chosen = choose_precision(device, precision)
         backbone, source = open_backbone(
-            store,
-            card,
-            card_path,
-            channels,
-            None,
-            choose_precision(device, precision),
-            None,
-            device,
+            store, card, card_path, channels, None, chosen, None, device
         )
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
         maps = compute_maps(tiles, MapReader(backbone, source), batch_size, scores.parent)
+        masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
+        groups = np.asarray(table["group"].astype(str), dtype=object)
+
+        def feed(other: TileStore) -> tuple[Backbone, TileInput]:
+            return open_backbone(other, card, card_path, channels, None, chosen, None, device)
+
+        how = probe.settings.model_copy(update={"objects": masks.objects is not None})
+        place = set(groups[rows]), masks.classes, feed, how, batch_size, scores.parent
+        elsewhere = [open_elsewhere(other, *place) for other in others]
         return cls(
             identity={"dataset": files.dataset, "backbone": card.name, "channels": channels},
             probe=probe,
             leakage=leakage,
             divisions=divisions,
-            tile_ids=np.asarray(store.tile_ids, dtype=object),
-            groups=np.asarray(table["group"].astype(str), dtype=object),
+            tested=TestedTiles(
+                np.asarray(store.tile_ids, dtype=object),
+                groups,
+                masks,
+                masks.objects is not None,
+                _outlined(divisions) if probe.settings.pictures else None,
+            ),
+            others=[other for other in elsewhere if other is not None],
             maps=maps,
-            masks=TrueMasks.read(targets, rows, probe.settings.size),
             device=device,
+            network=_Network(
+                backbone,
+                source,
+                tiles,
+                list(store.channels),
+                # Gradients in fp16 would need their loss scaled.
+                "fp32" if chosen == "fp16" else chosen,
+                TunedParts(scores.with_name(f"{scores.stem}.parts")),
+                [
+                    VERSION,
+                    card.fingerprint(),
+                    weights_sha256(backbone),
+                    files.dataset,
+                    channels,
+                    store.content_sha256,
+                    targets.content_sha256,
+                    probe.settings.model_dump(
+                        mode="json", exclude={"decoders", "fractions", "seeds"}
+                    ),
+                    chosen,
+                ],
+            ),
         )
 
-    def run(self) -> tuple[Rows, Rows]:
-        """Train and score all decoders; return the rows of both tables."""
-        of_images: Rows = []
-        of_divisions: Rows = []
+    def run(self) -> _Found:
+        """Train and score all decoders; return the rows of all tables."""
+        everything = _Found([], [], [])
         wanted = [self._decoder(name) for name in self.probe.settings.decoders]
         possible = [decoder for decoder in wanted if decoder.is_possible]
         for decoder in wanted:
@@ -194,13 +305,31 @@ class _Job:
                 text = "%s: %s needs maps of several resolutions, and there is one: left out"
                 logger.warning(text, self.identity["backbone"], decoder.name)
         title = "{dataset}: {backbone}, {channels}".format(**self.identity)
-        with progress_bar(title, len(possible) * len(self.divisions), "decoders") as bar:
+        tuned = list(self._tunable(possible))
+        with progress_bar(
+            title, (len(possible) + len(tuned)) * len(self.divisions), "decoders"
+        ) as bar:
             for decoder in possible:
-                for images, divisions in self._evaluated(decoder):
-                    of_images += images
-                    of_divisions += divisions
+                for found in self._evaluated(decoder):
+                    everything.add(found)
                     bar.update()
-        return of_images, of_divisions
+            for decoder, mode in tuned:
+                for division in self.divisions:
+                    everything.add(self._tuned(decoder, mode, division))
+                    bar.update()
+        return everything
+
+    def _tunable(self, decoders: Sequence[Decoder]) -> Iterator[tuple[Decoder, str]]:
+        """Yield the decoders and modes in which the backbone is trained, too."""
+        tuning = self.probe.settings.tuning
+        for mode in tuning.modes if tuning else ():
+            if reason := reason_against(self.network.backbone.network, mode):
+                text = "%s is left out of mode %s: %s"
+                logger.warning(text, self.identity["backbone"], mode, reason)
+                continue
+            for decoder in decoders:
+                if tuning and decoder.name in (tuning.decoders or [decoder.name]):
+                    yield decoder, mode
 
     def _decoder(self, name: DecoderName) -> Decoder:
         levels = self.maps.levels
@@ -212,30 +341,82 @@ class _Job:
             self.masks.n_out,
         )
 
-    def _evaluated(self, decoder: Decoder) -> Iterator[tuple[Rows, Rows]]:
-        """Yield the rows of both tables of each division."""
-        problem = MapProblem(self.maps, self.masks, decoder, self.probe.settings, self.device)
+    def _evaluated(self, decoder: Decoder) -> Iterator[_Found]:
+        """Yield what is found on each division."""
+        settings, name = self.probe.settings, decoder.name
+        problem = MapProblem(self.maps, self.masks, decoder, settings, self.device)
         names = ("segmentation", self.identity["dataset"])
         for trained in train_decoders(problem, self.divisions, names):
-            rows_of: list[Rows] = [[] for _ in trained.divisions]
-            tested = [division.test for division in trained.divisions]
-            for number, row, logits in predict(problem, trained, tested):
-                place = int(self.masks.rows.searchsorted(row))
-                named = {
-                    "head": decoder.name,
-                    **division_columns(trained.divisions[number]),
-                    "row": row,
-                    "tile_id": self.tile_ids[row],
-                    "group": self.groups[row],
-                }
-                found = predicted_classes(logits), self.masks.values[place], self.masks.classes
-                rows_of[number] += [{**named, **scored} for scored in tile_rows(*found)]
-            kept = zip(trained.losses, trained.steps, strict=True)
-            for division, rows, (loss, step) in zip(trained.divisions, rows_of, kept, strict=True):
-                training = {VALIDATION_LOSS: float(loss), STEPS: float(step)}
-                told = training, self.identity, self.groups, self.leakage
-                of_division = score_rows(image_table(rows), division, decoder.name, *told)
-                yield rows, list(of_division)
+            divisions = trained.divisions
+            rows_of: list[Rows] = [[] for _ in divisions]
+            for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
+                rows_of[number] += self.tested.rows(name, divisions[number], row, logits)
+            rows_elsewhere: list[Rows] = [[] for _ in divisions]
+            for other in self.others:
+                there = MapProblem(other.maps, other.tested.masks, decoder, settings, self.device)
+                for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
+                    rows_elsewhere[number] += other.named_rows(name, divisions[number], row, logits)
+            for number, division in enumerate(divisions):
+                loss, step = float(trained.losses[number]), int(trained.steps[number])
+                part = TunedPart(rows_of[number], loss, step, rows_elsewhere[number])
+                yield self._found(name, division, part)
+
+    def _found(self, head: str, division: Division, part: TunedPart) -> _Found:
+        training = {VALIDATION_LOSS: part.loss, STEPS: float(part.step)}
+        told = training, self.identity, self.tested.groups, self.leakage
+        of_division = score_rows(image_table(part.rows), division, head, *told)
+        return _Found(part.rows, list(of_division), part.elsewhere)
+
+    def _tuned(self, decoder: Decoder, mode: str, division: Division) -> _Found:
+        """Train backbone and decoder on one division; return what is found."""
+        head, parts = tuned_decoder(decoder.name, mode), self.network.parts
+        rows = [part.tolist() for part in (division.train, division.validation, division.test)]
+        named = [head, division.seed, *division.names, rows, [o.fingerprint for o in self.others]]
+        digest = fingerprint([*self.network.made_from, *named])
+        part = parts.load(digest)
+        if part is None:
+            part = self._trained(decoder, mode, division, digest)
+            parts.store(digest, part)
+        return self._found(head, division, part)
+
+    def _trained(self, decoder: Decoder, mode: str, division: Division, digest: str) -> TunedPart:
+        settings, tuning, own = self.probe.settings, self.probe.settings.tuning, self.network
+        assert tuning is not None
+        head, dataset = tuned_decoder(decoder.name, mode), self.identity["dataset"]
+        seed = derive_seed("segmentation", dataset, head, division.seed, *division.names)
+        network = tuned_network(own.backbone, own.source, decoder, mode, tuning, seed)
+        task = MaskTask(
+            network, own.tiles, self.masks, division, settings, tuning, own.channels, seed
+        )
+        where = f"{division.seed}.{division.fold}, {division.fraction:.0%}"
+        plan = TrainingPlan(
+            name=f"{dataset}: {self.identity['backbone']}, {head}, {where}",
+            n_steps=tuning.steps,
+            steps_an_epoch=min(settings.check_every, tuning.steps),
+            batch_size=task.order.batch_size,
+            seed=seed,
+            fingerprint=digest,
+            checkpoint=own.parts.checkpoint(digest),
+        )
+        try:
+            train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
+        finally:
+            task.close()
+        predicted = predicted_masks(task.best, own.tiles, self.masks, division.test)
+        rows = [
+            found
+            for row, logits in predicted
+            for found in self.tested.rows(head, division, row, logits)
+        ]
+        elsewhere = [
+            found
+            for other in self.others
+            for row, logits in predicted_masks(
+                task.best, other.tiles, other.tested.masks, other.rows, other.source
+            )
+            for found in other.named_rows(head, division, row, logits)
+        ]
+        return TunedPart(rows, float(task.kept.loss), int(task.kept.step), elsewhere)
 
 
 def _opened(files: MaskFiles) -> tuple[TileStore, TargetStore, pd.DataFrame]:
@@ -271,6 +452,11 @@ def _usable(
         else:
             names = ", ".join(f"{k} {v}" for k, v in division_columns(division).items())
             logger.warning("no tile with a mask to train on or to test: left out: %s", names)
+
+
+def _outlined(divisions: Sequence[Division]) -> tuple[int, float]:
+    """Return the first seed, and the largest fraction: of its folds each tile is tested once."""
+    return min(d.seed for d in divisions), max(d.fraction for d in divisions)
 
 
 def _with_mask(rows: Integers, has_mask: Bools) -> Integers:

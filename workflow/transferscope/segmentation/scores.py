@@ -15,9 +15,11 @@ from transferscope.probes.score_table import (
     SCORE_COLUMNS,
     SEEN_IN_TRAINING,
     SIZES,
+    STORE,
     VALIDATION_SCORE,
 )
-from transferscope.runtime.arrays import Floats32, Mask, Texts, Values
+from transferscope.runtime.arrays import Floats32, Labels, Mask, Texts, Values
+from transferscope.segmentation.instance_metrics import InstanceScores, instance_scores
 from transferscope.segmentation.masks import UNKNOWN
 from transferscope.segmentation.semantic_metrics import (
     PixelCounts,
@@ -33,9 +35,12 @@ from transferscope.segmentation.table_names import (
     DICE,
     IMAGE_COLUMNS,
     JACCARD,
+    OBJECT_COLUMNS,
+    OBJECT_METRICS,
     POOLED_DICE,
     POOLED_JACCARD,
     TASK,
+    TESTED_ON,
 )
 
 
@@ -77,16 +82,51 @@ def tile_rows(
         }
 
 
+def object_scores(predicted: Labels, true: Labels, known: Mask) -> dict[str, float]:
+    """Return the scores of the single objects of one tile, columns `OBJECT_COLUMNS`.
+
+    Parameters
+    ----------
+    predicted, true
+        Number of each pixel's object, [H, W]; 0 outside.
+    known
+        Pixels of which the truth is known; the others count nowhere. Called one object, all of
+        them are the floor.
+    """
+    found = instance_scores(np.where(known, predicted, 0), true)
+    floor = instance_scores(known.astype(np.int32), true)
+    values = {**_named(found), **{f"floor_{k}": v for k, v in _named(floor).items()}}
+    return values | {"true_objects": found.n_true, "predicted_objects": found.n_predicted}
+
+
+def _named(found: InstanceScores) -> dict[str, float]:
+    named = {name: getattr(found, name) for name in ("pq", "dq", "sq", "aji", "aji_plus")}
+    return named | {f"f1_{round(100 * iou)}": value for iou, value in found.f1.items()}
+
+
 def _counts(predicted: Mask, true: Mask) -> PixelCounts:
     return count_pixels(predicted[None], true[None])
 
 
 def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table of the tiles' scores, columns `IMAGE_COLUMNS`."""
-    table = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
+    """Return the table of the tiles' scores: `IMAGE_COLUMNS`, and of objects `OBJECT_COLUMNS`."""
+    of_objects = OBJECT_COLUMNS if any(OBJECT_COLUMNS[0] in row for row in rows) else []
+    table = pd.DataFrame(rows, columns=[*IMAGE_COLUMNS, *of_objects])
     texts = dict.fromkeys(["head", "scheme", "tile_id", "group", "class"], "str")
     numbers = ["seed", "fold", "row", "overlap", "predicted", "true", "known"]
     return table.astype({**texts, **dict.fromkeys(numbers, "int64")})
+
+
+def elsewhere_table(rows: list[dict[str, Any]], identity: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table of the scores of other datasets' tiles.
+
+    Columns: those of `STORE`, `TESTED_ON`, and those of `image_table`.
+    """
+    table = image_table(rows)
+    table.insert(0, TESTED_ON, pd.Series([row[TESTED_ON] for row in rows], dtype="str"))
+    for name in reversed(STORE):
+        table.insert(0, name, pd.Series([identity[name]] * len(rows), dtype="str"))
+    return table
 
 
 def score_rows(
@@ -149,7 +189,8 @@ def _values(images: pd.DataFrame, prefix: str) -> Iterator[tuple[str, str, float
         counts = PixelCounts(overlap.to_numpy(), predicted.to_numpy(), part["true"].to_numpy())
         values = {
             metric: mean_over_groups(part[f"{prefix}{metric}"].to_numpy(), groups)
-            for metric in (DICE, JACCARD)
+            for metric in (DICE, JACCARD, *OBJECT_METRICS)
+            if metric in part
         }
         values |= {POOLED_DICE: pooled_dice(counts), POOLED_JACCARD: pooled_jaccard(counts)}
         for metric, value in values.items():

@@ -6,6 +6,15 @@ from __future__ import annotations
 ALL_FOREGROUND = "all-foreground"
 DICE, JACCARD = "dice", "jaccard"
 POOLED_DICE, POOLED_JACCARD = "pooled_dice", "pooled_jaccard"
+# Of single objects, where they are found.
+PQ, AJI, F1 = "pq", "aji", "f1_50"
+OBJECT_METRICS = ("pq", "dq", "sq", "aji", "aji_plus", "f1_50", "f1_60", "f1_70", "f1_80", "f1_90")
+OBJECT_COLUMNS = [
+    *OBJECT_METRICS,
+    *(f"floor_{name}" for name in OBJECT_METRICS),
+    "true_objects",
+    "predicted_objects",
+]
 # Of a training: validation loss of the weights that were kept, and the step after which they were.
 VALIDATION_LOSS, STEPS = "validation_loss", "steps"
 TASK = "segmentation"
@@ -26,5 +35,34 @@ IMAGE_COLUMNS = [
     "true",
     "known",
 ]
+# In memory, and while a job runs: the outline of a predicted mask, as packed bits.
+OUTLINE = "outline"
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
-MASK_SCORES, MASK_GAINS, MASK_LIMITS = MASK_TABLES = ("masks", "mask_gains", "mask_limits")
+MASK_TABLES: tuple[str, ...] = ("masks", "mask_gains", "mask_limits")
+# Out of domain: what each store loses there, and pairs of stores.
+TESTED_ON = "tested_on"
+SHIFT_TABLES: tuple[str, ...] = ("mask_shifts", "mask_shift_pairs")
+# The same gains and limits of panoptic quality, where single objects are found.
+OBJECT_TABLES: tuple[str, ...] = ("object_gains", "object_limits")
+
+
+def tuned_decoder(decoder: str, mode: str) -> str:
+    """Return the name of a decoder whose backbone was trained with it.
+
+    Examples
+    --------
+    >>> tuned_decoder("unet", "full")
+    'unet-full'
+    """
+    return f"{decoder}-{mode}"
+
+
+def is_tuned_decoder(name: str) -> bool:
+    """Tell whether a decoder's backbone was trained with it.
+
+    Examples
+    --------
+    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv")
+    (True, False)
+    """
+    return name != ALL_FOREGROUND and "-" in name

@@ -16,7 +16,7 @@ from transferscope.costs.sizes import Sizes
 from transferscope.figures.registry import FIGURES, ComparisonFigure
 from transferscope.probes.registry import wanted_probes
 from transferscope.probes.variants import scored_at_levels
-from transferscope.segmentation.table_names import MASK_TABLES
+from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.probe import tuned_heads
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
@@ -197,7 +197,13 @@ class SegmentCompare(_Comparison):
         return {
             "scores": [self.paths.scores(*store) for store in stores],
             "predictions": [self.paths.predictions(*store) for store in stores],
+            **({"elsewhere": [self.paths.elsewhere(*s) for s in stores]} if self.shifts else {}),
         }
+
+    @property
+    def shifts(self) -> bool:
+        """Whether decoders are tested out of domain."""
+        return bool(self.config.segmentation and self.config.segmentation.out_of_domain)
 
     def outputs(self) -> dict[str, Any]:
         figure = figure_files(self, "dice", "dice", "Segmentation", figure="dice")
@@ -212,12 +218,19 @@ class SegmentCompare(_Comparison):
             "stores": nested(self.study.segmented()),
             "compared": self.config.compare.model_dump_json(),
             "settings": self.config.figures.model_dump_json(),
+            **({"more": ["--out-of-domain"]} if self.shifts else {}),
         }
 
 
 def mask_tables(step: Step) -> list[Path]:
     """Return the tables of the comparison of masks; none of a study that does not segment."""
-    return [step.paths.comparison(name) for name in MASK_TABLES if step.study.segmented()]
+    settings = step.config.segmentation
+    if settings is None or not step.study.segmented():
+        return []
+    names = MASK_TABLES
+    names += OBJECT_TABLES if step.study.with_objects else ()
+    names += SHIFT_TABLES if settings.out_of_domain else ()
+    return [step.paths.comparison(name) for name in names]
 
 
 class Aggregation(_Comparison):

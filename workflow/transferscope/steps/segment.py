@@ -10,7 +10,7 @@ from typing import Any
 from transferscope import segmentation
 from transferscope.config.compute import RAW_BYTES
 from transferscope.config.jobs import Leakage, SegmentationProbe
-from transferscope.config.segmentation import SegmentationSettings
+from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.costs.needs import (
     FLOAT_BYTES,
     MIB,
@@ -18,17 +18,25 @@ from transferscope.costs.needs import (
     network_mb,
     network_rate,
     table_mb,
+    training_mb,
 )
-from transferscope.costs.segmenting import decoder_operations, map_values
+from transferscope.costs.segmenting import (
+    decoder_operations,
+    map_values,
+    object_seconds,
+    tuning_operations,
+)
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.embed import BackboneStep
-from transferscope.steps.step import Job, Wildcards
+from transferscope.steps.step import Job, Shown, Wildcards
 
 SEGMENT = "segment"
 # Memory of what is trained together, and of the loss at the size of the masks.
 TOGETHER_MB = 2_500
 # Of a value of a map or of a pixel of a mask, which is also kept in a smaller size.
 MAP_BYTES, MASK_BYTES = 2, 6
+# Of a pixel of a mask of objects: its number, and the maps that are learned in a smaller size.
+OBJECT_BYTES = 7
 
 
 class Segment(BackboneStep):
@@ -64,26 +72,65 @@ class Segment(BackboneStep):
             "weights": self.trained_weights(),
             "table": self.labelled_table(),
             "splits": self.paths.splits(),
+            **({"elsewhere": self._other_files} if self.chosen.out_of_domain else {}),
         }
 
     def outputs(self) -> dict[str, Any]:
         place = "{dataset}", "{backbone}", "{channels}"
-        return {
+        outputs: dict[str, Any] = {
             "scores": self.paths.scores(SEGMENT, *place),
             "predictions": self.paths.predictions(SEGMENT, *place),
         }
+        if self.chosen.out_of_domain:
+            outputs["elsewhere"] = self.paths.elsewhere(SEGMENT, *place)
+        if self.chosen.pictures:
+            caption, labels = "report/mask_pictures.rst", {"store": "{backbone} / {channels}"}
+            outputs["pictures"] = Shown(
+                self.paths.mask_pictures(*place), caption, "Segmentation", "{dataset}", labels
+            )
+        return outputs
 
     def params(self) -> dict[str, Any]:
         return {
             "backbone": self.backbone_card,
             "depends": self.backbone_digest,
-            "more": self.weights_arguments(),
+            "more": self._more if self.asks_for_more else self.weights_arguments(),
             "card": self.dataset_card,
             "settings": self.settings,
             "compute": self.config.compute.model_dump_json(
                 include={"device", "precision", "threads"}
             ),
         }
+
+    def _others(self, wildcards: Wildcards) -> list[tuple[Path, Path, Path]]:
+        """Return tiles, targets and table of the datasets out of domain."""
+        paths = self.paths
+        return [
+            (paths.tiles(name), paths.targets(name), paths.tile_table(name))
+            for name in self.study.out_of_domain(wildcards.dataset)
+        ]
+
+    def _other_files(self, wildcards: Wildcards) -> list[Path]:
+        return [path for files in self._others(wildcards) for path in files]
+
+    def _more(self, wildcards: Wildcards) -> list[str]:
+        """Return the options of jobs of a study that tests out of domain, or draws pictures."""
+        known = self.weights_arguments()
+        words = list(known(wildcards) if callable(known) else known)
+        for files in self._others(wildcards):
+            names = "--other-tiles", "--other-targets", "--other-table"
+            words += [text for pair in zip(names, map(str, files), strict=True) for text in pair]
+        place = wildcards.dataset, wildcards.backbone, wildcards.channels
+        if self.chosen.out_of_domain:
+            words += ["--elsewhere", str(self.paths.elsewhere(SEGMENT, *place))]
+        if self.chosen.pictures:
+            words += ["--pictures", str(self.paths.mask_pictures(*place))]
+        return words
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether jobs have options that depend on the dataset."""
+        return bool(self.chosen.out_of_domain or self.chosen.pictures)
 
     @property
     def chosen(self) -> SegmentationSettings:
@@ -117,7 +164,28 @@ class Segment(BackboneStep):
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
         operations = float(n_tiles * passes * cost.operations)
         operations += decoder_operations(settings, config.splits, n_tiles, values)
-        return Need.of(memory, operations / network_rate(config))
+        operations += tuning_operations(
+            settings, config.splits, n_tiles, float(passes * cost.operations), values
+        )
+        if settings.tuning is not None:
+            card = self.sizes.card(wildcards.backbone)
+            images = passes * settings.tuning.batch_size
+            batch = images * len(card.named_slots) * card.input_size**2
+            memory += training_mb(config, [], cost, batch)
+        seconds, pixels = operations / network_rate(config), math.prod(shape[1:])
+        for other in self.study.out_of_domain(dataset):
+            n_others, other_shape = self.sizes.tiles(other)
+            # Maps once, and masks by every decoder; of a fold, not a share but all tiles.
+            tests = config.splits.folds[SCHEME] * n_others
+            operations = float(n_others * passes * cost.operations)
+            memory += n_others * values * MAP_BYTES / MIB
+            memory += n_others * math.prod(other_shape) * (RAW_BYTES + MASK_BYTES) / MIB
+            seconds += operations / network_rate(config)
+            seconds += object_seconds(settings, config.splits, tests, math.prod(other_shape[1:]))
+        if dataset in self.study.with_objects:
+            seconds += object_seconds(settings, config.splits, n_tiles, pixels)
+            memory += n_tiles * pixels * OBJECT_BYTES / MIB
+        return Need.of(memory, seconds)
 
 
 STEPS: tuple[type[BackboneStep], ...] = (Segment,)

@@ -34,6 +34,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_not_trainable(study, where),
         *_too_few_classes(study),
         *_nothing_to_segment(study, where),
+        *_wrong_out_of_domain(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -143,9 +144,40 @@ def _nothing_to_segment(study: Study, where: str) -> Iterator[Problem]:
         what = f"none of the datasets says what masks mean: {', '.join(study.datasets)}"
         fix = "Add `masks:` to a dataset card, or take `segmentation:` out of the study."
         yield Problem(f"{where}, key segmentation", what, fix)
+    elif study.config.segmentation.objects and not study.with_objects:
+        what = "no masks number their objects (`kind: instances`)"
+        yield Problem(f"{where}, key segmentation.objects", what, "Set it to false.")
     elif study.backbones and not any(b.card.is_network for b in study.backbones.values()):
         what = f"none of the backbones is a network: {', '.join(study.backbones)}"
         yield Problem(f"{where}, key segmentation", what, "Add a backbone that is one.")
+
+
+def _wrong_out_of_domain(study: Study, where: str) -> Iterator[Problem]:
+    settings = study.config.segmentation
+    for name, others in (settings.out_of_domain if settings else {}).items():
+        key = f"{where}, key segmentation.out_of_domain.{name}"
+        for one in (name, *others):
+            if one not in study.with_targets:
+                what = f'"{one}" is no dataset of the study with masks'
+                yield Problem(key, what, suggest(one, study.with_targets))
+        for other in others:
+            if other == name:
+                yield Problem(key, "is tested on itself", "Name another dataset.")
+            elif {name, other} <= set(study.with_targets):
+                yield from _differ(study, key, name, other)
+
+
+def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
+    """Yield what makes decoders of one dataset useless on another one."""
+    here, there = (study.datasets[one].card for one in (name, other))
+    classes = [card.masks.names for card in (here, there) if card.masks is not None]
+    if classes[0] != classes[1]:
+        shown = " and ".join(", ".join(names) for names in classes)
+        fix = "Name the classes alike, in the same order."
+        yield Problem(key, f'masks of "{other}" have other classes: {shown}', fix)
+    if here.channels != there.channels:
+        what = f'"{other}" has other channels: {", ".join(there.channels)}'
+        yield Problem(key, what, f"Name them as those of {name}: {', '.join(here.channels)}.")
 
 
 def _too_few_classes(study: Study) -> Iterator[Problem]:

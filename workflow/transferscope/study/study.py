@@ -153,6 +153,19 @@ class Study:
             return []
         return [name for name, located in self.datasets.items() if located.card.masks is not None]
 
+    def out_of_domain(self, dataset: str) -> list[str]:
+        """Return the datasets on which decoders of a dataset are tested, too."""
+        settings = self.config.segmentation
+        return settings.out_of_domain.get(dataset, []) if settings else []
+
+    @cached_property
+    def with_objects(self) -> list[str]:
+        """The datasets of `with_targets` of which single objects are segmented, too."""
+        if self.config.segmentation is None or not self.config.segmentation.objects:
+            return []
+        masks = {name: self.datasets[name].card.masks for name in self.with_targets}
+        return [name for name, one in masks.items() if one and one.kind == "instances"]
+
     def sheet_of(self, dataset: str) -> Path:
         """Return the path of a dataset's sample sheet: the user's, or that of generated data."""
         located = self.all_datasets[dataset]

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
-from transferscope.backbones.precision import choose_precision
+from transferscope.backbones.precision import Precision, choose_precision
 from transferscope.backbones.readout import use_plain_attention
 from transferscope.config.compute import ComputeSettings
 from transferscope.runtime.devices import AllottedDevice, allotted_device, torch_device
@@ -42,6 +42,25 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
         strategy="ddp" if processes > 1 else "auto",
         precision=PRECISIONS[precision],
         # On a cluster, too, a job starts its own processes: Slurm gives it one task.
+        plugins=[LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+def fabric_on(device: torch.device, precision: Precision) -> Fabric:
+    """Return the fabric of a training in this process, on a device that it has already.
+
+    Parameters
+    ----------
+    device, precision
+        Where, and the number format of products.
+    """
+    devices: Any = 1 if device.index is None else [device.index]
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices,
+        precision=PRECISIONS[precision],
         plugins=[LightningEnvironment()],
     )
     fabric.launch()
