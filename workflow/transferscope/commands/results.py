@@ -204,6 +204,14 @@ def grid_curves(study_folder: StudyFolder, output: Outputs, settings: FigureOpti
     draw_grid_curves(study_folder.comparison("grid_curves").parent, settings, output)
 
 
+@app.command()
+def layers(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
+    """Draw the score of every block of a backbone, from the table of the comparison."""
+    from transferscope.figures.layers import draw_layers
+
+    draw_layers(study_folder.comparison("layers"), settings, output)
+
+
 @app.command("embedding-maps")
 def embedding_maps(
     study_folder: StudyFolder,

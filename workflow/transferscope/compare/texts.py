@@ -17,6 +17,7 @@ from transferscope.compare.known_pairs import (
     known_pairs,
     known_pairs_in_short,
 )
+from transferscope.compare.layers import layers_in_sentences
 from transferscope.compare.mask_sentences import (
     datasets_of,
     mask_table,
@@ -92,6 +93,7 @@ def describe(
     grids: GridTables | None = None,
     masks: MaskTables | None = None,
     looked: Mapping[str, LookedAt] | None = None,
+    layers: pd.DataFrame | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -112,6 +114,8 @@ def describe(
         What decoders segment, where that was asked for.
     looked
         What was found out about the images of each dataset.
+    layers
+        Scores of all blocks of backbones, where that was asked for.
     """
     datasets = sorted(summary["dataset"].unique())
     images = looked or {}
@@ -122,6 +126,8 @@ def describe(
     at_length = _recalled(recalled, known_pairs)
     in_short += _grown(datasets, grids, settings, grids_in_short)
     at_length += _grown(datasets, grids, settings, grids_at_length)
+    for lines in (in_short, at_length):
+        lines += _of_layers(datasets, layers, settings)
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -165,6 +171,17 @@ def _grown(
     for name in datasets:
         if said := list(sentences_of(grids, name, settings.confidence)):
             lines += ["", f"## {quoted(name)}, sizes of backbones and data", "", *_bullets(said)]
+    return lines
+
+
+def _of_layers(
+    datasets: Sequence[str], layers: pd.DataFrame | None, settings: CompareSettings
+) -> list[str]:
+    """Return one section per dataset on the blocks of backbones."""
+    lines: list[str] = []
+    for name in datasets if layers is not None else ():
+        if said := list(layers_in_sentences(layers, name, settings)):
+            lines += ["", f"## {quoted(name)}, blocks of backbones", "", *_bullets(said)]
     return lines
 
 

@@ -165,3 +165,4 @@ class Comparison(CompareSettings):
         ),
     )
     cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")
+    layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")

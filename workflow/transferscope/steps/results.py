@@ -39,6 +39,7 @@ TABLES = (
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
+LAYER_TABLE = "layers"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -102,7 +103,7 @@ class Compare(_Comparison):
 
     def outputs(self) -> dict[str, Any]:
         return {
-            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_grids()]],
+            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_sizes()]],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
             "details": self.paths.details_md,
@@ -110,20 +111,21 @@ class Compare(_Comparison):
         }
 
     def companions(self, job: Job) -> list[Path]:
-        tables = [*CSV_TABLES, *self.of_grids()]
+        tables = [*CSV_TABLES, *self.of_sizes()]
         return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
 
-    def of_grids(self) -> Sequence[str]:
-        """Return the names of the tables of grids, if the study has any."""
-        return GRID_TABLES if self.study.cells else ()
+    def of_sizes(self) -> list[str]:
+        """Return the names of the tables of grids and blocks, if the study has any."""
+        of_grids = list(GRID_TABLES) if self.study.cells else []
+        return of_grids + [LAYER_TABLE] * bool(self.study.layered)
 
     def params(self) -> dict[str, Any]:
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            # Left out where it is empty: a comparison without grids is not out of date.
+            # Left out where they are empty: a comparison without grids is not out of date.
             "settings": self.settings().model_dump_json(
-                exclude=None if self.study.cells else {"cells"}
+                exclude={key for key in ("cells", "layered") if not getattr(self.study, key)}
             ),
             "more": self.evaluated_arguments(),
         }
@@ -136,6 +138,7 @@ class Compare(_Comparison):
             controls=self.study.controls(),
             operations=self.operations(),
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
+            layered=list(self.study.layered),
         )
 
     def operations(self) -> dict[str, dict[str, float]]:
@@ -464,6 +467,28 @@ class GridCurves(_Drawing):
         return Need.of(2 * TABLES_MB)
 
 
+class LayerCurves(_Drawing):
+    """Draw the score of every block of a backbone."""
+
+    name = "layers"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.layered else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"table": self.paths.comparison(LAYER_TABLE)}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="blocks")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -534,5 +559,6 @@ STEPS: tuple[type[Step], ...] = (
     Gallery,
     NewPairs,
     GridCurves,
+    LayerCurves,
     TrainingCurves,
 )

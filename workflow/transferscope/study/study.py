@@ -42,6 +42,8 @@ class Study:
         Cards of the datasets that are used for training only.
     cells
         Backbone -> which cell of a grid it is, for those that one card stands for.
+    layered
+        Backbones of which every block is evaluated.
     """
 
     config: StudyConfig
@@ -51,6 +53,7 @@ class Study:
     tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    layered: Sequence[str] = ()
 
     @cached_property
     def paths(self) -> StudyPaths:
