@@ -15,8 +15,11 @@ from transferscope.config.names import Name
 from transferscope.config.vocabulary import Fraction
 
 Count = Annotated[int, Field(ge=1)]
+# Axes that a training has values of; places along it are the last axis.
+OF_TRAININGS = ("architecture", "width", "depth", "patch", "fraction", "steps")
+AT = "at"
 # Axes in the order of the names of cells; seeds come last.
-AXES = ("architecture", "width", "depth", "patch", "fraction", "steps")
+AXES = (*OF_TRAININGS, AT)
 # Of transformers, as timm names their arguments.
 ARGUMENTS = {"depth": "depth", "patch": "patch_size"}
 SEED = "seed"
@@ -47,6 +50,13 @@ class GridSettings(Model):
         ),
     )
     steps: list[Count] = Field([], description="Numbers of steps.")
+    at_steps: list[Count] = Field(
+        [],
+        description=(
+            "Numbers of steps after which the weights of every training are kept, as a backbone "
+            "of its own; needs `steps` in the card, the last of them."
+        ),
+    )
     seeds: int = Field(
         1, ge=1, description="Trainings per combination, with `seed`, `seed` + 1 and so on."
     )
@@ -61,21 +71,32 @@ class GridSettings(Model):
         200, ge=1, description="More cells than this are refused: raise it if they are meant."
     )
 
-    _unique = field_validator(*AXES)(without_repeats)
+    _unique = field_validator(*OF_TRAININGS, "at_steps")(without_repeats)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """The axes with values, in the order of `AXES`."""
-        return {axis: values for axis in AXES if (values := getattr(self, axis))}
+        """The axes of trainings with values, in the order of `AXES`."""
+        return {axis: values for axis in OF_TRAININGS if (values := getattr(self, axis))}
 
     @property
     def n_cells(self) -> int:
         """Number of trainings."""
         return self.seeds * math.prod(map(len, self.axes.values()))
 
-    def combinations(self, first_seed: int) -> Iterator[dict[str, Any]]:
-        """Yield the values of each cell, by axis, with its seed."""
-        axes = {**self.axes, SEED: range(first_seed, first_seed + self.seeds)}
+    def combinations(self, first_seed: int, n_steps: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the values of each cell, by axis, with its seed.
+
+        Parameters
+        ----------
+        first_seed
+            Of the repeats.
+        n_steps
+            Of every training, where it is not an axis.
+        """
+        axes: dict[str, Any] = dict(self.axes)
+        if self.at_steps and n_steps is not None:
+            axes[AT] = [*sorted(self.at_steps), n_steps]
+        axes[SEED] = range(first_seed, first_seed + self.seeds)
         for values in itertools.product(*axes.values()):
             yield dict(zip(axes, values, strict=True))
 
@@ -105,6 +126,17 @@ class Cell:
         'mae_width64_fraction0.25_seed0'
         """
         return "_".join([self.grid, *(f"{axis}{_text(v)}" for axis, v in self.values.items())])
+
+    def training(self, n_steps: int | None) -> str:
+        """Return the name of the cell at the end of the training that this one is of.
+
+        Examples
+        --------
+        >>> Cell("mae", {"at": 100, "seed": 0}).training(400)
+        'mae_at400_seed0'
+        """
+        end = {AT: n_steps} if AT in self.values else {}
+        return Cell(self.grid, {**self.values, **end}).name
 
 
 def _text(value: Any) -> str:

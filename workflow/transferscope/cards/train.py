@@ -137,7 +137,8 @@ class TrainCard(ArchitectureBase):
         """Return the trainings of a grid, by name; the card has passed `grid_problems`."""
         if self.grid is None:
             return {}
-        found = [Cell(self.name, values) for values in self.grid.combinations(self.seed)]
+        every = self.grid.combinations(self.seed, self.steps)
+        found = [Cell(self.name, values) for values in every]
         return {cell.name: (cell, self._of(cell)) for cell in found}
 
     @property
@@ -193,6 +194,13 @@ def _wrong(card: TrainCard) -> Iterator[tuple[str, str, str]]:
     if grid.n_cells > grid.most_cells:
         what = f"{grid.n_cells:,} trainings, more than `most_cells` ({grid.most_cells:,})"
         yield "grid", what, f"Give fewer values, or write `most_cells: {grid.n_cells}`."
+    if grid.at_steps and card.steps is None:
+        what = "are along a training, whose length is not given"
+        yield "grid.at_steps", what, "Give `steps` in the card, not in the grid."
+    for late in grid.at_steps if card.steps is not None else ():
+        if late >= card.steps:
+            what = f"{late} is not before the end of a training of {card.steps} steps"
+            yield "grid.at_steps", what, "Leave it out, or raise `steps`: the end is kept anyway."
     if grid.steps and card.steps is not None:
         yield "grid.steps", "is also given by the key `steps`", "Leave one of them out."
     if grid.fraction and card.data_fraction < 1:

@@ -32,8 +32,8 @@ from transferscope.runtime.seeds import derive_rng
 MOVED_BY = {
     "parameters": ("architecture", "width", "depth"),
     "images": ("fraction",),
-    "images_seen": ("steps",),
-    "operations": ("architecture", "width", "depth", "patch", "steps"),
+    "images_seen": ("steps", "at"),
+    "operations": ("architecture", "width", "depth", "patch", "steps", "at"),
 }
 # Of k-NN, the head next to this many neighbours is followed, whatever the scores are.
 NEIGHBOURS = 5
@@ -243,7 +243,7 @@ def _groups(axis: str, family: pd.DataFrame, values: pd.DataFrame) -> list[_Grou
     movers = [name for name in MOVED_BY[axis] if name in values and values[name].nunique() > 1]
     if not movers or family[axis].isna().any():
         return []
-    if axis == "operations" and set(movers) <= {"steps"}:
+    if axis == "operations" and set(movers) <= set(MOVED_BY["images_seen"]):
         return []  # the same curve as over images seen
     held = [name for name in values if name not in movers and values[name].nunique() > 1]
     labels = values[held].apply(lambda row: _label(dict(row)), axis=1) if held else ""

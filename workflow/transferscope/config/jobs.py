@@ -135,6 +135,9 @@ class Pretraining(Model):
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
     cell: Name | None = Field(None, description="Which cell of the card's grid is trained.")
+    kept_steps: list[int] = Field(
+        [], description="Numbers of steps after which weights are kept, before the last."
+    )
 
 
 class TrainedCell(Model):

@@ -497,7 +497,7 @@ class TrainingCurves(_Drawing):
     options = ("manifest", "settings", "output=svg", "output=png")
 
     def jobs(self) -> Sequence[Job]:
-        return [{"backbone": name} for name in self.study.trained]
+        return [{"backbone": name} for name in self.study.trainings]
 
     def inputs(self) -> dict[str, Any]:
         return {"manifest": self.paths.trained()}

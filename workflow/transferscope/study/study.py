@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
-from transferscope.cards.grid import Cell
+from transferscope.cards.grid import AT, Cell
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
 from transferscope.config.channel_strategies import GIVEN
@@ -92,6 +92,26 @@ class Study:
         """Cards of the backbones that are trained in the study, by name."""
         found = self.backbones.items()
         return {name: located.card for name, located in found if located.card.trained_here}
+
+    @cached_property
+    def taken(self) -> dict[str, str]:
+        """Cell -> the cell whose training it is taken from, before its end."""
+        found = {}
+        for name, cell in self.cells.items():
+            training = cell.training(self.trained[name].steps)
+            if training != name:
+                found[name] = training
+        return found
+
+    @cached_property
+    def trainings(self) -> dict[str, TrainCard]:
+        """Cards of `trained` that have a training of their own."""
+        return {name: card for name, card in self.trained.items() if name not in self.taken}
+
+    def kept_steps(self, training: str) -> list[int]:
+        """Return after how many steps weights of a training are kept, except its last."""
+        of = (name for name, other in self.taken.items() if other == training)
+        return [int(self.cells[name].values[AT]) for name in of]
 
     def held_out(self, card: TrainCard) -> HeldOutDivision | None:
         """Return the division whose test groups a training never sees, if there is one."""
