@@ -21,7 +21,7 @@ CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 # Name of a block's output, before its number; `backbone@blocks` selects all of them.
 BLOCK = "block"
 # Keys that say nothing where they are null, and did not exist when older stores were made.
-SAID_IF_GIVEN = ("blocks",)
+SAID_IF_GIVEN = ("blocks", "family")
 
 
 class Slot(Model):
@@ -163,6 +163,13 @@ class NetworkBase(Model):
             "Number of blocks of the network (stages of a convolutional one), to read out all of "
             "them in the same pass: each becomes an output, from `block1`, pooled as the first "
             "output is. A study selects all by `backbone@blocks`. Null: only `outputs`."
+        ),
+    )
+    family: Name | None = Field(
+        None,
+        description=(
+            "Family of networks that differ in size, such as dinov2: a study with several of them "
+            "draws their scores against weights and computation."
         ),
     )
     licence: str = ""

@@ -212,6 +212,14 @@ def layers(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -
     draw_layers(study_folder.comparison("layers"), settings, output)
 
 
+@app.command()
+def families(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
+    """Draw the scores of families of backbones, from the table of the comparison."""
+    from transferscope.figures.families import draw_families
+
+    draw_families(study_folder.comparison("families"), settings, output)
+
+
 @app.command("embedding-maps")
 def embedding_maps(
     study_folder: StudyFolder,

@@ -7,12 +7,13 @@ block, is that of any store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from transferscope.cards.network import block_of
+from transferscope.compare.paired import COLUMNS as PAIRED
+from transferscope.compare.paired import as_gap, between
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import HEAD, head_of, matching
 from transferscope.compare.wording import METRIC_NAMES, estimate, gap, store_name, verdict
@@ -40,14 +41,8 @@ COLUMNS = [
     "ci_high",
     VALIDATION_SCORE,
     "is_chosen",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "verdict",
-    "n_comparisons",
+    *PAIRED,
 ]
-# Of the comparison of a block with the last one, as `differences` has it, and with sides exchanged.
-EXCHANGED = {"better": "worse", "worse": "better"}
 
 
 def layer_table(
@@ -102,7 +97,7 @@ def _of_curve(blocks: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Add to the blocks of one backbone which is chosen, and the differences from the last."""
     blocks = blocks.sort_values("block")
     known, last = blocks[VALIDATION_SCORE].dropna(), blocks.iloc[-1]
-    found = [_above(row, last, pairs) for row in blocks.to_dict("records")]
+    found = [between(row, last, pairs) for row in blocks.to_dict("records")]
     return pd.concat(
         [
             blocks.assign(
@@ -113,31 +108,6 @@ def _of_curve(blocks: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
         ],
         axis=1,
     )
-
-
-def _above(block: Any, last: Any, pairs: pd.DataFrame) -> dict[str, Any]:
-    """Return the difference of a block from the last one."""
-    for sign, (first, second) in ((1, (block, last)), (-1, (last, block))):
-        found = matching(
-            pairs,
-            first_backbone=first["backbone"],
-            first_channels=first["channels"],
-            second_backbone=second["backbone"],
-            second_channels=second["channels"],
-        )
-        if len(found) and block["backbone"] != last["backbone"]:
-            row = found.iloc[0]
-            bounds = sorted((sign * row["ci_low"], sign * row["ci_high"]))
-            seen = row["verdict"] if sign > 0 else EXCHANGED.get(row["verdict"], row["verdict"])
-            return {
-                "difference": sign * row["difference"],
-                "difference_low": bounds[0],
-                "difference_high": bounds[1],
-                "verdict": seen,
-                "n_comparisons": int(row["n_comparisons"]),
-            }
-    unknown = dict.fromkeys(["difference", "difference_low", "difference_high"], np.nan)
-    return {**unknown, "verdict": "", "n_comparisons": 0}
 
 
 def layers_in_sentences(
@@ -165,7 +135,5 @@ def layers_in_sentences(
         elif np.isnan(row["difference"]):
             yield f"{said}, that of the last {estimate(last, settings.confidence)}."
         else:
-            renamed = {f"difference_{end}": f"ci_{end}" for end in ("low", "high")}
-            against = {**row, **{new: row[old] for old, new in renamed.items()}}
             change = verdict(row, settings.margin)
-            yield f"{said}; minus that of the last block: {gap(against)}, {change}."
+            yield f"{said}; minus that of the last block: {gap(as_gap(row))}, {change}."

@@ -147,6 +147,13 @@ class TrainedCell(Model):
     values: dict[str, str | int | float] = Field(description="Axis -> value, with the seed.")
 
 
+class FamilyMember(Model):
+    """A backbone of a family, for the step `transferscope compare`."""
+
+    family: Name
+    parameters: int | None = Field(None, ge=1, description="Number of weights, if it is known.")
+
+
 class Comparison(CompareSettings):
     """Settings of the step `transferscope compare`."""
 
@@ -168,4 +175,7 @@ class Comparison(CompareSettings):
         ),
     )
     cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")
+    families: dict[Name, FamilyMember] = Field(
+        {}, description="Backbones of families of which the study has several members."
+    )
     layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.config.channel_strategies import family_of, single_channel
-from transferscope.config.jobs import Comparison, TrainedCell
+from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
@@ -37,9 +37,11 @@ TABLES = (
     "number_format",
 )
 # Those that are written as CSV, too.
+# Settings of the comparison that are left out where a study does not ask for them.
+ASKED_FOR = ("cells", "layered", "families")
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
-LAYER_TABLE = "layers"
+LAYER_TABLE, FAMILY_TABLE = "layers", "families"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -115,9 +117,10 @@ class Compare(_Comparison):
         return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
 
     def of_sizes(self) -> list[str]:
-        """Return the names of the tables of grids and blocks, if the study has any."""
+        """Return the names of the tables of grids, blocks and families, if the study has any."""
         of_grids = list(GRID_TABLES) if self.study.cells else []
-        return of_grids + [LAYER_TABLE] * bool(self.study.layered)
+        of_layers = [LAYER_TABLE] * bool(self.study.layered)
+        return of_grids + of_layers + [FAMILY_TABLE] * bool(self.study.families)
 
     def params(self) -> dict[str, Any]:
         return {
@@ -125,7 +128,7 @@ class Compare(_Comparison):
             "stores": nested(self.study.probed()),
             # Left out where they are empty: a comparison without grids is not out of date.
             "settings": self.settings().model_dump_json(
-                exclude={key for key in ("cells", "layered") if not getattr(self.study, key)}
+                exclude={key for key in ASKED_FOR if not getattr(self.study, key)}
             ),
             "more": self.evaluated_arguments(),
         }
@@ -139,7 +142,17 @@ class Compare(_Comparison):
             operations=self.operations(),
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
             layered=list(self.study.layered),
+            families=self.members(),
         )
+
+    def members(self) -> dict[str, FamilyMember]:
+        """Return the backbones of families, with their sizes."""
+        found = {}
+        for name, family in self.study.families.items():
+            cost = self.sizes.known_cost(name)
+            weights = None if cost is None else cost.parameters
+            found[name] = FamilyMember(family=family, parameters=weights)
+        return found
 
     def operations(self) -> dict[str, dict[str, float]]:
         """Return dataset -> store -> operations per tile, where they are known."""
@@ -489,6 +502,28 @@ class LayerCurves(_Drawing):
         return Need.of(2 * TABLES_MB)
 
 
+class Families(_Drawing):
+    """Draw the scores of families of backbones against size and cost."""
+
+    name = "families"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.families else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"table": self.paths.comparison(FAMILY_TABLE)}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="families")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -560,5 +595,6 @@ STEPS: tuple[type[Step], ...] = (
     NewPairs,
     GridCurves,
     LayerCurves,
+    Families,
     TrainingCurves,
 )

@@ -113,6 +113,17 @@ class Study:
         of = (name for name, other in self.taken.items() if other == training)
         return [int(self.cells[name].values[AT]) for name in of]
 
+    @cached_property
+    def families(self) -> dict[str, str]:
+        """Backbone -> its family, of those of which the study has several; not of grids."""
+        found = {
+            name: located.card.family
+            for name, located in self.backbones.items()
+            if located.card.is_network and located.card.family and name not in self.cells
+        }
+        several = {family for family in found.values() if list(found.values()).count(family) > 1}
+        return {name: family for name, family in found.items() if family in several}
+
     def held_out(self, card: TrainCard) -> HeldOutDivision | None:
         """Return the division whose test groups a training never sees, if there is one."""
         chosen = card.held_out
