@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,9 @@ OF_TRAININGS = ("architecture", "width", "depth", "patch", "fraction", "steps")
 AT = "at"
 # Axes in the order of the names of cells; seeds come last.
 AXES = (*OF_TRAININGS, AT)
+# Axes that change the size of the backbone, and those of the data: what it counts -> by what.
+MODEL_AXES = ("architecture", "width", "depth")
+DATA_AXES = {"images": ("fraction",), "images_seen": ("steps", AT)}
 # Of transformers, as timm names their arguments.
 ARGUMENTS = {"depth": "depth", "patch": "patch_size"}
 SEED = "seed"
@@ -144,6 +147,30 @@ def _text(value: Any) -> str:
         return str(value)
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
+
+
+def spans_surface(cells: Iterable[Cell], least: int = 3) -> bool:
+    """Return whether a grid has so many sizes of the model, and of the data, or more.
+
+    Parameters
+    ----------
+    cells
+        Of all grids of a study.
+    least
+        Sizes of each.
+    """
+    by_grid: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        by_grid.setdefault(cell.grid, []).append(cell.values)
+
+    def n_sizes(found: list[dict[str, Any]], axes: Iterable[str]) -> int:
+        return len({tuple(values.get(axis) for axis in axes) for values in found})
+
+    return any(
+        n_sizes(found, MODEL_AXES) >= least
+        and any(n_sizes(found, axes) >= least for axes in DATA_AXES.values())
+        for found in by_grid.values()
+    )
 
 
 def arguments_of(values: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -204,6 +204,14 @@ def grid_curves(study_folder: StudyFolder, output: Outputs, settings: FigureOpti
     draw_grid_curves(study_folder.comparison("grid_curves").parent, settings, output)
 
 
+@app.command("grid-surfaces")
+def grid_surfaces(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
+    """Draw the score over sizes of model and data at once, from the tables of the comparison."""
+    from transferscope.figures.grid_surfaces import draw_grid_surfaces
+
+    draw_grid_surfaces(study_folder.comparison("grid_surfaces").parent, settings, output)
+
+
 @app.command()
 def layers(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
     """Draw the score of every block of a backbone, from the table of the comparison."""

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from transferscope.cards.grid import spans_surface
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
 from transferscope.config.probed import Probed
@@ -40,7 +41,7 @@ TABLES = (
 # Settings of the comparison that are left out where a study does not ask for them.
 ASKED_FOR = ("cells", "layered", "families")
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
-GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
+GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
 LAYER_TABLE, FAMILY_TABLE = "layers", "families"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
@@ -480,6 +481,28 @@ class GridCurves(_Drawing):
         return Need.of(2 * TABLES_MB)
 
 
+class GridSurfaces(_Drawing):
+    """Draw the score over the sizes of model and data at once."""
+
+    name = "grid_surfaces"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if spans_surface(self.study.cells.values()) else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tables": [self.paths.comparison(table) for table in GRID_TABLES]}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="model and data")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
 class LayerCurves(_Drawing):
     """Draw the score of every block of a backbone."""
 
@@ -594,6 +617,7 @@ STEPS: tuple[type[Step], ...] = (
     Gallery,
     NewPairs,
     GridCurves,
+    GridSurfaces,
     LayerCurves,
     Families,
     TrainingCurves,
