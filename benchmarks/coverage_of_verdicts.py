@@ -502,7 +502,7 @@ def _row(design: Design, found: list[dict[str, Any]]) -> dict[str, Any]:
         row |= _of_pairs(design, found, expected)
     bounded = [study for study in found if "behind" in study]
     if design.stores > 1 and len(bounded) > 1:
-        row |= _of_cheapest(bounded, expected)
+        row |= _of_cheapest(bounded, expected, design.edge if design.edge > 1 else None)
     if len(design.fractions) > 1:
         row |= _of_curve(found)
     if len(design.schemes) > 1:
@@ -610,12 +610,15 @@ def _of_pairs(design: Design, found: list[dict[str, Any]], expected: Floats) -> 
     return row
 
 
-def _of_cheapest(found: list[dict[str, Any]], expected: Floats) -> dict[str, Any]:
+def _of_cheapest(
+    found: list[dict[str, Any]], expected: Floats, edge: int | None = None
+) -> dict[str, Any]:
     """Count bounds on how far stores are behind the best, all of a study at once.
 
     Of the stores that are shown to be within the margin of the best, a study names the cheapest:
     here the one with the lowest expected score, so that it errs most. Older studies do not have the
-    sentence, but what it is made of.
+    sentence, but what it is made of. The store `edge`, whose difference is the margin as far as
+    pilots tell, and all after it count as wrong.
     """
     bounds = np.array([study["behind"] for study in found])
     behind = expected.max() - expected
@@ -628,7 +631,10 @@ def _of_cheapest(found: list[dict[str, Any]], expected: Floats) -> dict[str, Any
         else next((int(i) for i in order if row[i]), None)
         for study, row in zip(found, named, strict=True)
     ]
-    wrong = [i is not None and behind[i] >= m for i, m in zip(first, margins, strict=True)]
+    beyond = np.arange(len(expected)) >= (len(expected) if edge is None else edge)
+    wrong = [
+        i is not None and (behind[i] >= m or beyond[i]) for i, m in zip(first, margins, strict=True)
+    ]
     return {
         "with bounds": f"{len(found)}",
         "bounds held": Share.of((behind <= bounds).all(axis=1)),
