@@ -44,9 +44,9 @@ from transferscope.compare import study as study_module
 from transferscope.compare.study import compare
 from transferscope.compare.tables import read_summary
 from transferscope.compare.uncertainty import POWER
+from transferscope.config.jobs import Comparison
 from transferscope.config.modes import head_of_mode
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
-from transferscope.config.results import CompareSettings
 from transferscope.config.vocabulary import Scheme
 from transferscope.probes.evaluation import (
     ProbeData,
@@ -105,7 +105,9 @@ class Design:
     modes
         Fine-tuned modes of each store.
     margin
-        Of practical equality; None: the true difference of the first two stores.
+        Of practical equality; None: the true difference between the first store and `edge`.
+    edge
+        Number of the store that is exactly the margin behind, if `margin` is None.
     separation
         Distance of the classes, as a multiple of the usual.
     sweep
@@ -129,6 +131,7 @@ class Design:
     schemes: tuple[Scheme, ...] = ("group",)
     modes: int = 0
     margin: float | None = MARGIN
+    edge: int = 1
     separation: float = 1.0
     sweep: bool = False
 
@@ -145,7 +148,8 @@ class Design:
         parts += ["all in halves"] * (self.halved != "largest")
         parts += ["both splits"] * (len(self.schemes) > 1)
         parts += [f"{self.modes} tuned"] * (self.modes > 0)
-        parts += ["margin = difference"] * (self.margin is None)
+        parts += ["margin = difference"] * (self.margin is None and self.edge == 1)
+        parts += ["margin = step"] * (self.margin is None and self.edge > 1)
         parts += ["classes apart"] * (self.separation > 1)
         return ", ".join(parts)
 
@@ -273,6 +277,7 @@ DESIGNS = [
     Design(60, 3, 3, 8, head="knn", better=0.6),
     Design(300, 5, 1, 8, head="knn", stores=2, better=0.8, margin=None),
     Design(600, 5, 1, 8, head="knn", stores=2, separation=2.5),
+    Design(150, 3, 1, 8, head="knn", stores=4, halves=4, uneven=2, margin=None, edge=2),
     Design(60, 3, 1, 8, head="knn", stores=2, schemes=BOTH),
     Design(60, 3, 1, 8, stores=2, schemes=BOTH),
     Design(60, 3, 3, 8, head="knn", modes=1, **TUNED),
@@ -341,20 +346,28 @@ def simulate(design: Design, study: int) -> dict[str, Any]:
         folder = Path(temporary)
         scores, halves = _probed(design, study, folder)
         predictions = [path.with_name(f"{path.stem}.predictions.parquet") for path in scores]
-        settings = CompareSettings(bootstrap=design.bootstrap, margin=margin)
+        settings = Comparison(
+            bootstrap=design.bootstrap, margin=margin, operations=operations(design)
+        )
         summary = folder / "summary.csv", folder / "summary.md"
         compare(scores, predictions, settings, folder / "compare", *summary, halves)
         found = _found(folder, design)
     return {"design": design.name, "study": study, "margin": margin, **found}
 
 
+def operations(design: Design) -> dict[str, dict[str, float]]:
+    """Return what each store costs: less than all that are expected to score more."""
+    costs = {f"b{i:02} / map": 2e9 / (1 + i) for i in range(design.stores)}
+    return {DATASET: costs}
+
+
 @cache
 def true_difference(design: Design) -> float:
-    """Return the expected difference of the first two stores, from studies of their own."""
+    """Return the expected difference of the first store and `edge`, from studies of their own."""
     pilot = replace(design, margin=MARGIN, halves=0, bootstrap=100)
     studies = range(FIRST_PILOT, FIRST_PILOT + PILOTS)
     points = np.array([simulate(pilot, study)["points"] for study in studies])
-    return float(abs(points[:, 0].mean() - points[:, 1].mean()))
+    return float(abs(points[:, 0].mean() - points[:, design.edge].mean()))
 
 
 def _probed(design: Design, study: int, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -418,6 +431,8 @@ PAIR = [
     "detectable",
     "standard_error",
 ]
+# The store that a sentence names.
+CHEAPEST = re.compile(r"behind the best, `b(\d+) / map` needs least computation")
 GAP = ["difference", "ci_low", "ci_high", "standard_error"]
 GAIN = ["fraction", "difference", "ci_low", "ci_high", "worth_from"]
 POINT = ["backbone", "fraction", "mean", "ci_low", "ci_high"]
@@ -446,6 +461,7 @@ def _found(folder: Path, design: Design) -> dict[str, Any]:
         "ruled_out": leaders.loc[~leaders["may_be_best"].astype(bool), "backbone"].tolist(),
         "pairs": gaps.query("kind == 'stores' and scheme == 'group'")[PAIR].to_numpy().tolist(),
         "claims": sum("floor" not in line for line in shown),
+        "cheapest": CHEAPEST.findall("\n".join(lines)),
     }
     if len(design.fractions) > 1:
         found["curve"] = by_group[POINT].to_numpy().tolist()
@@ -486,7 +502,7 @@ def _row(design: Design, found: list[dict[str, Any]]) -> dict[str, Any]:
         row |= _of_pairs(design, found, expected)
     bounded = [study for study in found if "behind" in study]
     if design.stores > 1 and len(bounded) > 1:
-        row |= _of_cheapest(bounded, expected)
+        row |= _of_cheapest(bounded, expected, design.edge if design.edge > 1 else None)
     if len(design.fractions) > 1:
         row |= _of_curve(found)
     if len(design.schemes) > 1:
@@ -583,7 +599,7 @@ def _of_pairs(design: Design, found: list[dict[str, Any]], expected: Floats) -> 
                 "inferior ruled out": Share.of(inferior),
                 "equals with p < .05": _per_study(single[~with_best], pairs[~with_best]),
             }
-    if design.margin is None or (design.is_null and design.stores == 2):
+    if design.stores == 2 and (design.margin is None or design.is_null):
         row |= {
             "margin": f"{found[0]['margin']:.3f}",
             "true difference": f"{abs(expected[0] - expected[1]):.3f}",
@@ -594,19 +610,31 @@ def _of_pairs(design: Design, found: list[dict[str, Any]], expected: Floats) -> 
     return row
 
 
-def _of_cheapest(found: list[dict[str, Any]], expected: Floats) -> dict[str, Any]:
+def _of_cheapest(
+    found: list[dict[str, Any]], expected: Floats, edge: int | None = None
+) -> dict[str, Any]:
     """Count bounds on how far stores are behind the best, all of a study at once.
 
     Of the stores that are shown to be within the margin of the best, a study names the cheapest:
-    here the one with the lowest expected score, so that it errs most.
+    here the one with the lowest expected score, so that it errs most. Older studies do not have the
+    sentence, but what it is made of. The store `edge`, whose difference is the margin as far as
+    pilots tell, and all after it count as wrong.
     """
     bounds = np.array([study["behind"] for study in found])
     behind = expected.max() - expected
     margins = np.array([study["margin"] for study in found])
     named = bounds < margins[:, None]
     order = np.argsort(expected)
-    first = [next((i for i in order if row[i]), None) for row in named]
-    wrong = [i is not None and behind[i] >= m for i, m in zip(first, margins, strict=True)]
+    first = [
+        next(map(int, study["cheapest"]), None)
+        if "cheapest" in study
+        else next((int(i) for i in order if row[i]), None)
+        for study, row in zip(found, named, strict=True)
+    ]
+    beyond = np.arange(len(expected)) >= (len(expected) if edge is None else edge)
+    wrong = [
+        i is not None and (behind[i] >= m or beyond[i]) for i, m in zip(first, margins, strict=True)
+    ]
     return {
         "with bounds": f"{len(found)}",
         "bounds held": Share.of((behind <= bounds).all(axis=1)),

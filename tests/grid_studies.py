@@ -19,11 +19,15 @@ def score_of(values):
     return 0.7 + 0.05 * math.log10(values["fraction"])
 
 
+def _steps(values):
+    return values.get("at", values.get("steps", 100))
+
+
 def grid_study(folder, score=score_of, grid=None, *, recalled=None):
     """Write the manifests of a grid; return the tables of its curves and the settings."""
     grid = grid or GridSettings(width=WIDTHS, fraction=FRACTIONS, seeds=SEEDS)
     rng, cells, manifests, rows = np.random.default_rng(0), {}, {}, []
-    for values in grid.combinations(0):
+    for values in grid.combinations(0, 100):
         cell = Cell("mae", values)
         n_tiles = round(1000 * values.get("fraction", 1)) + values["seed"]
         path = folder / f"{cell.name}.json"
@@ -36,9 +40,9 @@ def grid_study(folder, score=score_of, grid=None, *, recalled=None):
             held_out=None,
             epochs=1,
             steps=100,
-            images=6400 * values.get("steps", 100) // 100,
+            images=64 * _steps(values),
             parameters=12 * values.get("width", 64) ** 2,
-            operations=1e6 * values.get("width", 64) ** 2 * values.get("steps", 100),
+            operations=1e6 * values.get("width", 64) ** 2 * _steps(values),
         )
         trained.write(path)
         cells[cell.name] = TrainedCell(grid="mae", values=values)

@@ -167,3 +167,38 @@ def test_names_are_unique_and_fit_files(heads, fractions, seeds):
         plain = cell.model_dump(mode="json", exclude={"augmentation"})
         again = validate(plain, BackboneCard, "cell.yaml")
         assert again.name == name
+
+
+def test_places_along_a_training_are_cells_of_one_training(study_of):
+    study = study_of({"width": [48, 96], "at_steps": [3, 1], "seeds": 2})
+    assert len(study.cells) == 12
+    assert list(study.trainings) == [
+        f"grid_width{width}_at4_seed{seed}" for width in (48, 96) for seed in (0, 1)
+    ]
+    assert study.taken["grid_width96_at1_seed1"] == "grid_width96_at4_seed1"
+    assert study.kept_steps("grid_width48_at4_seed0") == [1, 3]
+    jobs = Plan(study).jobs()
+    assert (jobs["pretrain"], jobs["snapshot"], jobs["training_curves"]) == (4, 8, 4)
+    plan = Plan(study)
+    step = plan.steps["pretrain"]
+    [path] = [
+        p for p in step.companions({"backbone": "grid_width48_at4_seed0"}) if "step1" in p.name
+    ]
+    assert path.name == "grid_width48_at4_seed0.step1.safetensors"
+    digests = {card.training_fingerprint() for n, card in study.trained.items() if "48" in n}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "changes", "said"),
+    [
+        ({"at_steps": [4]}, {}, "4 is not before the end of a training of 4 steps"),
+        ({"at_steps": [2, 9]}, {}, "9 is not before the end"),
+        ({"at_steps": [2]}, {"steps": None}, "along a training, whose length is not given"),
+        ({"at_steps": [2], "steps": [4, 8]}, {"steps": None}, "length is not given"),
+    ],
+)
+def test_places_that_no_training_passes_are_refused(grid, changes, said):
+    [problem] = problems_of(grid, **changes)
+    assert said in problem
+    assert "key grid.at_steps" in problem

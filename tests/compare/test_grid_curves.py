@@ -122,3 +122,20 @@ def test_recall_of_known_pairs_is_a_measure(tmp_path):
     assert len(found) == len(names)
     assert set(found["store"]) == {"mae@cls+tvn / map"}
     assert isinstance(tables, GridTables)
+
+
+def test_places_along_a_training_are_a_curve_over_images_seen(tmp_path):
+    grid = GridSettings(width=[32, 64], at_steps=[10, 25, 50], seeds=2)
+
+    def score(values):
+        return 0.5 + 0.1 * np.log10(values["at"])
+
+    tables, _ = grid_study(tmp_path, score, grid)
+    own = tables.curves[tables.curves["is_headline"].astype(bool)]
+    seen = own[own["axis"] == "images_seen"]
+    assert list(seen["held"]) == ["width 32", "width 64"]
+    assert list(seen["n_sizes"]) == [4, 4]
+    assert list(seen["smallest"]) == [640, 640]
+    over_weights = own[own["axis"] == "parameters"]
+    assert sorted(over_weights["held"]) == ["at 10", "at 100", "at 25", "at 50"]
+    assert (seen["rise"] > 0.08).all()

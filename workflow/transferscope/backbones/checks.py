@@ -79,7 +79,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         fix = "Fix `arguments`, `input_size` or `slots` of the card."
         return [Problem(f"{card_path}, key arguments", what, fix)]
     problems = _check_input_size(card, card_path, network)
-    problems += [p for o in card.outputs for p in _check_output(o, network, card_path)]
+    problems += _check_outputs(card, network, card_path)
     if card.has_checkpoint and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
     return problems or _check_forward(card, card_path, network)
@@ -93,7 +93,7 @@ def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list
     except Exception as error:  # the library raises whatever its many models raise
         what = f"{card.model} cannot be built: {first_line(error)}"
         return [Problem(f"{card_path}, key model", what, "Fix `input_size` or `slots`.")]
-    return [p for output in card.outputs for p in _check_output(output, network, card_path)]
+    return _check_outputs(card, network, card_path)
 
 
 def check_adaptation(card: NetworkCard, card_path: Path) -> list[Problem]:
@@ -158,6 +158,14 @@ def _check_input_size(card: ArchitectureCard, card_path: Path, network: Any) -> 
     nearest = max(p, round(card.input_size / p) * p)
     what = f"{card.input_size} px is not a multiple of the patch size, {p} px"
     return [Problem(f"{card_path}, key input_size", what, f"Use {nearest}, for example.")]
+
+
+def _check_outputs(card: NetworkCard, network: Any, card_path: Path) -> list[Problem]:
+    n_blocks = number_of_layers(network)
+    if card.blocks not in (None, n_blocks) and n_blocks:
+        what = f"the network has {n_blocks}, the card says {card.blocks}"
+        return [Problem(f"{card_path}, key blocks", what, f"Write `blocks: {n_blocks}`.")]
+    return [p for output in card.outputs for p in _check_output(output, network, card_path)]
 
 
 def _check_output(output: Output, network: Any, card_path: Path) -> list[Problem]:

@@ -125,6 +125,17 @@ def weights_of(manifest: Path) -> Path:
     return manifest.with_suffix(".safetensors")
 
 
+def kept_weights_of(manifest: Path, n_steps: int) -> Path:
+    """Return the weights that a training has kept after some of its steps.
+
+    Examples
+    --------
+    >>> kept_weights_of(Path("backbones/mae_at400_seed0.json"), 100).name
+    'mae_at400_seed0.step100.safetensors'
+    """
+    return manifest.with_suffix(f".step{n_steps}.safetensors")
+
+
 def history_of(manifest: Path) -> Path:
     """Return the table of the training of a backbone.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,8 +15,14 @@ from transferscope.config.names import Name
 from transferscope.config.vocabulary import Fraction
 
 Count = Annotated[int, Field(ge=1)]
+# Axes that a training has values of; places along it are the last axis.
+OF_TRAININGS = ("architecture", "width", "depth", "patch", "fraction", "steps")
+AT = "at"
 # Axes in the order of the names of cells; seeds come last.
-AXES = ("architecture", "width", "depth", "patch", "fraction", "steps")
+AXES = (*OF_TRAININGS, AT)
+# Axes that change the size of the backbone, and those of the data: what it counts -> by what.
+MODEL_AXES = ("architecture", "width", "depth")
+DATA_AXES = {"images": ("fraction",), "images_seen": ("steps", AT)}
 # Of transformers, as timm names their arguments.
 ARGUMENTS = {"depth": "depth", "patch": "patch_size"}
 SEED = "seed"
@@ -47,6 +53,13 @@ class GridSettings(Model):
         ),
     )
     steps: list[Count] = Field([], description="Numbers of steps.")
+    at_steps: list[Count] = Field(
+        [],
+        description=(
+            "Numbers of steps after which the weights of every training are kept, as a backbone "
+            "of its own; needs `steps` in the card, the last of them."
+        ),
+    )
     seeds: int = Field(
         1, ge=1, description="Trainings per combination, with `seed`, `seed` + 1 and so on."
     )
@@ -61,21 +74,32 @@ class GridSettings(Model):
         200, ge=1, description="More cells than this are refused: raise it if they are meant."
     )
 
-    _unique = field_validator(*AXES)(without_repeats)
+    _unique = field_validator(*OF_TRAININGS, "at_steps")(without_repeats)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """The axes with values, in the order of `AXES`."""
-        return {axis: values for axis in AXES if (values := getattr(self, axis))}
+        """The axes of trainings with values, in the order of `AXES`."""
+        return {axis: values for axis in OF_TRAININGS if (values := getattr(self, axis))}
 
     @property
     def n_cells(self) -> int:
         """Number of trainings."""
         return self.seeds * math.prod(map(len, self.axes.values()))
 
-    def combinations(self, first_seed: int) -> Iterator[dict[str, Any]]:
-        """Yield the values of each cell, by axis, with its seed."""
-        axes = {**self.axes, SEED: range(first_seed, first_seed + self.seeds)}
+    def combinations(self, first_seed: int, n_steps: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the values of each cell, by axis, with its seed.
+
+        Parameters
+        ----------
+        first_seed
+            Of the repeats.
+        n_steps
+            Of every training, where it is not an axis.
+        """
+        axes: dict[str, Any] = dict(self.axes)
+        if self.at_steps and n_steps is not None:
+            axes[AT] = [*sorted(self.at_steps), n_steps]
+        axes[SEED] = range(first_seed, first_seed + self.seeds)
         for values in itertools.product(*axes.values()):
             yield dict(zip(axes, values, strict=True))
 
@@ -106,12 +130,47 @@ class Cell:
         """
         return "_".join([self.grid, *(f"{axis}{_text(v)}" for axis, v in self.values.items())])
 
+    def training(self, n_steps: int | None) -> str:
+        """Return the name of the cell at the end of the training that this one is of.
+
+        Examples
+        --------
+        >>> Cell("mae", {"at": 100, "seed": 0}).training(400)
+        'mae_at400_seed0'
+        """
+        end = {AT: n_steps} if AT in self.values else {}
+        return Cell(self.grid, {**self.values, **end}).name
+
 
 def _text(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
+
+
+def spans_surface(cells: Iterable[Cell], least: int = 3) -> bool:
+    """Return whether a grid has so many sizes of the model, and of the data, or more.
+
+    Parameters
+    ----------
+    cells
+        Of all grids of a study.
+    least
+        Sizes of each.
+    """
+    by_grid: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        by_grid.setdefault(cell.grid, []).append(cell.values)
+
+    def n_sizes(found: list[dict[str, Any]], axes: Iterable[str]) -> int:
+        return len({tuple(values.get(axis) for axis in axes) for values in found})
+
+    return any(
+        n_sizes(found, MODEL_AXES) >= least
+        and any(n_sizes(found, axes) >= least for axes in DATA_AXES.values())
+        for found in by_grid.values()
+    )
 
 
 def arguments_of(values: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

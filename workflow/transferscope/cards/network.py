@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
 
 # Architectures that treat all channels alike: each is a separate stream of tokens.
 CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
+# Name of a block's output, before its number; `backbone@blocks` selects all of them.
+BLOCK = "block"
+# Keys that say nothing where they are null, and did not exist when older stores were made.
+SAID_IF_GIVEN = ("blocks", "family")
 
 
 class Slot(Model):
@@ -79,6 +90,40 @@ class Output(Model):
     )
 
 
+def block_outputs(n_blocks: int, pooling: str) -> list[Output]:
+    """Return an output of each block, the first one first.
+
+    Parameters
+    ----------
+    n_blocks
+        Number of blocks.
+    pooling
+        Of the card's first output; where that is the network's own, which is of the last layer
+        alone, blocks have the mean over positions.
+    """
+    how: Any = "mean" if pooling == "pool" else pooling
+    return [Output(name=f"{BLOCK}{n}", pooling=how, layer=n - 1) for n in range(1, n_blocks + 1)]
+
+
+def with_blocks(outputs: Sequence[Output], n_blocks: int) -> list[Output]:
+    """Return outputs and those of all blocks, each once."""
+    of_blocks = block_outputs(n_blocks, outputs[0].pooling)
+    return [*(output for output in outputs if output not in of_blocks), *of_blocks]
+
+
+def block_of(output: str | None) -> int | None:
+    """Return the number of the block that an output is of, from 1, as its name says.
+
+    Examples
+    --------
+    >>> block_of("block3"), block_of("cls")
+    (3, None)
+    """
+    digits = (output or "").removeprefix(BLOCK)
+    is_block = output == f"{BLOCK}{digits}" and digits.isascii() and digits.isdigit()
+    return int(digits) if is_block else None
+
+
 class NetworkBase(Model):
     """Base of all network backbones.
 
@@ -110,8 +155,45 @@ class NetworkBase(Model):
     )
     normalization: Normalization = Normalization()
     outputs: list[Output] = Field([Output()], min_length=1)
+    blocks: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description=(
+            "Number of blocks of the network (stages of a convolutional one), to read out all of "
+            "them in the same pass: each becomes an output, from `block1`, pooled as the first "
+            "output is. A study selects all by `backbone@blocks`. Null: only `outputs`."
+        ),
+    )
+    family: Name | None = Field(
+        None,
+        description=(
+            "Family of networks that differ in size, such as dinov2: a study with several of them "
+            "draws their scores against weights and computation."
+        ),
+    )
     licence: str = ""
     citation: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_out_blocks(cls, value: Any) -> Any:
+        """Add an output for each block, unless it is there."""
+        if not isinstance(value, dict) or not isinstance(value.get("blocks"), int):
+            return value
+        given, n_blocks = value.get("outputs", [Output()]), value["blocks"]
+        if not isinstance(given, list) or not given or not 1 <= n_blocks <= 1000:
+            return value
+        try:
+            known = [Output.model_validate(each) for each in given]
+        except ValueError:
+            return value  # said of `outputs` themselves
+        return {**value, "outputs": with_blocks(known, n_blocks)}
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if k not in SAID_IF_GIVEN or v is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkBase:

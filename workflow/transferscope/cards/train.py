@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from transferscope.cards.grid import SEED, Cell, GridSettings, arguments_of
 from transferscope.cards.methods import METHODS, MethodSettings
-from transferscope.cards.network import ArchitectureBase
+from transferscope.cards.network import ArchitectureBase, Output, block_outputs, with_blocks
 from transferscope.config.model import PROSE, Model
 from transferscope.config.names import Name
 from transferscope.config.training import AugmentationSettings, OptimiserSettings
@@ -21,7 +21,7 @@ from transferscope.runtime.fingerprint import fingerprint
 # Images per step for which learning rates are given; they are scaled in proportion.
 REFERENCE_BATCH = 256
 # Keys for the use or the description of a trained network, which do not affect training.
-NOT_TRAINED = {"name", "outputs", "pixel_size_um", "scale", "exclude_test_groups", *PROSE}
+NOT_TRAINED = {"name", "outputs", "blocks", "pixel_size_um", "scale", "exclude_test_groups", *PROSE}
 # Keys that say nothing at their defaults, and did not exist when older backbones were trained.
 LATER = ("data_fraction", "steps", "grid")
 
@@ -137,8 +137,15 @@ class TrainCard(ArchitectureBase):
         """Return the trainings of a grid, by name; the card has passed `grid_problems`."""
         if self.grid is None:
             return {}
-        found = [Cell(self.name, values) for values in self.grid.combinations(self.seed)]
+        every = self.grid.combinations(self.seed, self.steps)
+        found = [Cell(self.name, values) for values in every]
         return {cell.name: (cell, self._of(cell)) for cell in found}
+
+    @property
+    def own_outputs(self) -> list[Output]:
+        """The outputs except those of every block."""
+        of_blocks = block_outputs(self.blocks or 0, self.outputs[0].pooling)
+        return [output for output in self.outputs if output not in of_blocks]
 
     def _of(self, cell: Cell) -> TrainCard:
         values, rates = cell.values, {}
@@ -157,6 +164,9 @@ class TrainCard(ArchitectureBase):
             "optimiser": self.optimiser.model_copy(update=rates),
             "grid": None,
         }
+        if self.blocks is not None and "depth" in values:
+            outputs = with_blocks(self.own_outputs, values["depth"])
+            changes |= {"blocks": values["depth"], "outputs": outputs}
         return self.model_copy(update=changes)
 
 
@@ -184,6 +194,13 @@ def _wrong(card: TrainCard) -> Iterator[tuple[str, str, str]]:
     if grid.n_cells > grid.most_cells:
         what = f"{grid.n_cells:,} trainings, more than `most_cells` ({grid.most_cells:,})"
         yield "grid", what, f"Give fewer values, or write `most_cells: {grid.n_cells}`."
+    if grid.at_steps and card.steps is None:
+        what = "are along a training, whose length is not given"
+        yield "grid.at_steps", what, "Give `steps` in the card, not in the grid."
+    for late in grid.at_steps if card.steps is not None else ():
+        if late >= card.steps:
+            what = f"{late} is not before the end of a training of {card.steps} steps"
+            yield "grid.at_steps", what, "Leave it out, or raise `steps`: the end is kept anyway."
     if grid.steps and card.steps is not None:
         yield "grid.steps", "is also given by the key `steps`", "Leave one of them out."
     if grid.fraction and card.data_fraction < 1:
@@ -194,7 +211,7 @@ def _wrong(card: TrainCard) -> Iterator[tuple[str, str, str]]:
         yield "grid.architecture", what, "Put them in two cards."
     yield from _wrong_widths(card, grid)
     for depth in grid.depth:
-        for output in card.outputs:
+        for output in card.own_outputs:
             if output.layer is not None and not -depth <= output.layer < depth:
                 what = f"{depth} blocks: output {output.name} is of layer {output.layer}"
                 yield "grid.depth", what, "Count layers from the end, such as `layer: -2`."

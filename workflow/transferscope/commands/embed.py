@@ -213,3 +213,16 @@ def pretrain(
 
     card: Any = cell_of(backbone, settings.cell).card  # with `source: train`
     run(card, backbone.path, settings, manifest)
+
+
+@app.command()
+def snapshot(
+    training: Annotated[Path, file_in("Manifest of a training that has kept weights.")],
+    cell: Annotated[str, Option(help="Name of the backbone, a cell of a grid.")],
+    steps: Annotated[int, Option(min=1, help="Steps after which the weights were kept.")],
+    manifest: Annotated[Path, file_out("Manifest to write; weights are written next to it.")],
+) -> None:
+    """Make a backbone of the weights that a training has kept before its end."""
+    from transferscope.pretraining.snapshots import take_snapshot
+
+    take_snapshot(training, cell, steps, manifest)

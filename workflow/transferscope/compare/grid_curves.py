@@ -18,8 +18,10 @@ import pandas as pd
 
 from transferscope.backbones.trained import TrainedManifest
 from transferscope.cards.grid import AXES as GRID_AXES
-from transferscope.cards.grid import SEED, Cell
+from transferscope.cards.grid import DATA_AXES, MODEL_AXES, SEED, Cell
 from transferscope.compare.curve_fits import LEAST_SIZES, Curve, Repeats, fit_curve
+from transferscope.compare.grid_surfaces import COLUMNS as SURFACE_COLUMNS
+from transferscope.compare.grid_surfaces import surfaces_of
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import Store, head_of, matching
@@ -30,10 +32,9 @@ from transferscope.runtime.seeds import derive_rng
 
 # What a curve is drawn against -> the axes of a grid that move it.
 MOVED_BY = {
-    "parameters": ("architecture", "width", "depth"),
-    "images": ("fraction",),
-    "images_seen": ("steps",),
-    "operations": ("architecture", "width", "depth", "patch", "steps"),
+    "parameters": MODEL_AXES,
+    **DATA_AXES,
+    "operations": (*MODEL_AXES, "patch", *DATA_AXES["images_seen"]),
 }
 # Of k-NN, the head next to this many neighbours is followed, whatever the scores are.
 NEIGHBOURS = 5
@@ -56,11 +57,14 @@ class GridTables:
         bounds, deviation and degrees of freedom of the repeats, and leave-one-size-out errors.
     bands
         One row per place of a curve: `curve` (its row), `size`, `value`, `low`, `high`.
+    surfaces
+        One row per grid with nine cells or more of model and data; see `grid_surfaces`.
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     bands: pd.DataFrame
+    surfaces: pd.DataFrame
 
     def named(self) -> dict[str, pd.DataFrame]:
         """Return the tables by the names of their files."""
@@ -116,13 +120,17 @@ def grid_tables(
     cells = cells.sort_values(order, kind="stable", ignore_index=True)[columns]
     curves: list[dict[str, Any]] = []
     bands: list[pd.DataFrame] = []
+    surfaces: list[dict[str, Any]] = []
     for key, family in cells.groupby(FAMILY, sort=False):
-        for curve, band in _curves_of(dict(zip(FAMILY, key, strict=True)), family, settings):
+        named = dict(zip(FAMILY, key, strict=True))
+        surfaces += surfaces_of(named, family, settings)
+        for curve, band in _curves_of(named, family, settings):
             bands.append(band.assign(curve=len(curves)))
             curves.append(curve)
     empty = pd.DataFrame(columns=["curve", "size", "value", "low", "high"])
     found = pd.concat(bands, ignore_index=True)[empty.columns] if bands else empty
-    return GridTables(cells, pd.DataFrame(curves, columns=CURVE_COLUMNS), found)
+    fitted = pd.DataFrame(surfaces, columns=SURFACE_COLUMNS)
+    return GridTables(cells, pd.DataFrame(curves, columns=CURVE_COLUMNS), found, fitted)
 
 
 CURVE_COLUMNS = [
@@ -243,7 +251,7 @@ def _groups(axis: str, family: pd.DataFrame, values: pd.DataFrame) -> list[_Grou
     movers = [name for name in MOVED_BY[axis] if name in values and values[name].nunique() > 1]
     if not movers or family[axis].isna().any():
         return []
-    if axis == "operations" and set(movers) <= {"steps"}:
+    if axis == "operations" and set(movers) <= set(MOVED_BY["images_seen"]):
         return []  # the same curve as over images seen
     held = [name for name in values if name not in movers and values[name].nunique() > 1]
     labels = values[held].apply(lambda row: _label(dict(row)), axis=1) if held else ""

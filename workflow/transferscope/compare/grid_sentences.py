@@ -18,6 +18,7 @@ from transferscope.compare.curve_fits import (
     POWER,
 )
 from transferscope.compare.grid_curves import FAMILY, GridTables
+from transferscope.compare.grid_surfaces import surfaces_in_sentences
 from transferscope.compare.tables import matching
 from transferscope.compare.wording import count, number, percent, quoted, signed
 
@@ -58,6 +59,7 @@ def grids_in_short(tables: GridTables, dataset: str, confidence: float) -> Itera
     curves = matching(said, is_headline=True).to_dict("records")
     for curve in curves[:CURVES_IN_SHORT]:
         yield _growth(curve, confidence)
+    yield from surfaces_in_sentences(tables.surfaces, dataset, confidence, headline_only=True)
     more = len(said) - len(curves[:CURVES_IN_SHORT])
     if more:
         yield f"{count(more, 'more curve')}: see `details.md` and `compare/grid_curves.csv`."
@@ -68,6 +70,7 @@ def grids_at_length(tables: GridTables, dataset: str, confidence: float) -> Iter
     curves = _said(tables, dataset)
     for curve in curves.to_dict("records"):
         yield " ".join([_growth(curve, confidence), *_described(curve)])
+    yield from surfaces_in_sentences(tables.surfaces, dataset, confidence, headline_only=False)
     if len(curves):
         yield (
             "Intervals and bands of these curves are about training again, with the spread of "

@@ -18,11 +18,13 @@ from transferscope.compare.datasets import across_datasets
 from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
 from transferscope.compare.evidence import LookedAt
+from transferscope.compare.families import family_table
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.known_pairs import KnownPairTables
+from transferscope.compare.layers import layer_table
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import read_number_formats
@@ -118,7 +120,8 @@ def compare(
     Writes `scores`, `differences`, `leaderboard` and `across_datasets` (also as CSV), `chosen`,
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
-    `grid_curves` and `grid_bands`.
+    `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
+    families of backbones, `families`.
 
     Parameters
     ----------
@@ -206,8 +209,16 @@ def compare(
     for name, table in ({} if grids is None else grids.named()).items():
         write_parquet(rounded(table), folder / f"{name}.parquet", {})
         write_csv(table, folder / f"{name}.csv")
+    layers = _layers(summary, tables, settings)
+    if layers is not None:
+        write_parquet(rounded(layers), folder / "layers.parquet", {})
+        write_csv(layers, folder / "layers.csv")
+    families = _families(summary, tables, settings)
+    if families is not None:
+        write_parquet(rounded(families), folder / "families.parquet", {})
+        write_csv(families, folder / "families.csv")
     masks = MaskTables.read(folder) if segmented else None
-    texts = describe(summary, tables, settings, recalled, grids, masks, looked)
+    texts = describe(summary, tables, settings, recalled, grids, masks, looked, layers, families)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")
@@ -224,6 +235,25 @@ def _grids(
     if not isinstance(settings, Comparison) or not settings.cells:
         return None
     return grid_tables(summary, chosen, settings, trained, recalled)
+
+
+def _layers(
+    summary: pd.DataFrame, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
+) -> pd.DataFrame | None:
+    if not isinstance(settings, Comparison) or not settings.layered:
+        return None
+    gaps, layered = tables["differences"], settings.layered
+    return layer_table(summary, tables["chosen"], gaps, layered, settings.metric)
+
+
+def _families(
+    summary: pd.DataFrame, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
+) -> pd.DataFrame | None:
+    if not isinstance(settings, Comparison) or not settings.families:
+        return None
+    chosen, gaps = tables["chosen"], tables["differences"]
+    costs, members = settings.operations, settings.families
+    return family_table(summary, chosen, gaps, members, costs, settings.metric)
 
 
 def _operations(settings: CompareSettings) -> Mapping[str, Mapping[str, float]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from transferscope.compare import sentences
 from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
+from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
 from transferscope.compare.grid_curves import GridTables
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
 from transferscope.compare.known_pairs import (
@@ -17,6 +18,7 @@ from transferscope.compare.known_pairs import (
     known_pairs,
     known_pairs_in_short,
 )
+from transferscope.compare.layers import layers_in_sentences
 from transferscope.compare.mask_sentences import (
     datasets_of,
     has_objects,
@@ -102,6 +104,8 @@ def describe(
     grids: GridTables | None = None,
     masks: MaskTables | None = None,
     looked: Mapping[str, LookedAt] | None = None,
+    layers: pd.DataFrame | None = None,
+    families: pd.DataFrame | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -122,6 +126,10 @@ def describe(
         What decoders segment, where that was asked for.
     looked
         What was found out about the images of each dataset.
+    layers
+        Scores of all blocks of backbones, where that was asked for.
+    families
+        Scores of the families of which the study has several members.
     """
     datasets = sorted(summary["dataset"].unique())
     images = looked or {}
@@ -132,6 +140,9 @@ def describe(
     at_length = _recalled(recalled, known_pairs)
     in_short += _grown(datasets, grids, settings, grids_in_short)
     at_length += _grown(datasets, grids, settings, grids_at_length)
+    for lines, most in ((in_short, LINES_IN_SHORT), (at_length, None)):
+        lines += _of_layers(datasets, layers, settings)
+        lines += _of_families(datasets, families, settings, most)
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -179,6 +190,31 @@ def _grown(
     for name in datasets:
         if said := list(sentences_of(grids, name, settings.confidence)):
             lines += ["", f"## {quoted(name)}, sizes of backbones and data", "", *_bullets(said)]
+    return lines
+
+
+def _of_layers(
+    datasets: Sequence[str], layers: pd.DataFrame | None, settings: CompareSettings
+) -> list[str]:
+    """Return one section per dataset on the blocks of backbones."""
+    lines: list[str] = []
+    for name in datasets if layers is not None else ():
+        if said := list(layers_in_sentences(layers, name, settings)):
+            lines += ["", f"## {quoted(name)}, blocks of backbones", "", *_bullets(said)]
+    return lines
+
+
+def _of_families(
+    datasets: Sequence[str],
+    families: pd.DataFrame | None,
+    settings: CompareSettings,
+    most: int | None,
+) -> list[str]:
+    """Return one section per dataset on families of backbones."""
+    lines: list[str] = []
+    for name in datasets if families is not None else ():
+        if said := list(families_in_sentences(families, name, settings, most)):
+            lines += ["", f"## {quoted(name)}, families of backbones", "", *_bullets(said)]
     return lines
 
 

@@ -135,6 +135,9 @@ class Pretraining(Model):
     compute: ComputeSettings = ComputeSettings()
     training: TrainingSettings = TrainingSettings()
     cell: Name | None = Field(None, description="Which cell of the card's grid is trained.")
+    kept_steps: list[int] = Field(
+        [], description="Numbers of steps after which weights are kept, before the last."
+    )
 
 
 class TrainedCell(Model):
@@ -142,6 +145,13 @@ class TrainedCell(Model):
 
     grid: Name = Field(description="Name of the card with the grid.")
     values: dict[str, str | int | float] = Field(description="Axis -> value, with the seed.")
+
+
+class FamilyMember(Model):
+    """A backbone of a family, for the step `transferscope compare`."""
+
+    family: Name
+    parameters: int | None = Field(None, ge=1, description="Number of weights, if it is known.")
 
 
 class Comparison(CompareSettings):
@@ -165,3 +175,7 @@ class Comparison(CompareSettings):
         ),
     )
     cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")
+    families: dict[Name, FamilyMember] = Field(
+        {}, description="Backbones of families of which the study has several members."
+    )
+    layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")

@@ -8,6 +8,8 @@ from transferscope.config.channel_strategies import store_strategy
 
 # Between the parts of the name of a representation; no name of a backbone has them.
 OUTPUT, CORRECTION = "@", "+"
+# In place of the name of an output: those of all blocks.
+BLOCKS = "blocks"
 # What a store says of its correction; a store of a network says nothing.
 CORRECTED_BY, UNCORRECTED = "corrected_by", "none"
 

@@ -157,7 +157,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
 
 def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
     seconds = 0.0
-    for name, card in study.trained.items():
+    for name, card in study.trainings.items():
         n_tiles = sum(sizes.fields(dataset).n_tiles for dataset in card.datasets)
         cost = sizes.known_cost(name)
         operations = training_operations(card, cost, n_tiles) if cost else math.nan

@@ -64,7 +64,7 @@ def draw_grid_curves(folder: Path, settings: FigureSettings, outputs: Sequence[P
         If a table or a format is not as it should be.
     """
     check_outputs(outputs)
-    names = ("cells", "curves", "bands")
+    names = ("cells", "curves", "bands", "surfaces")
     tables = GridTables(*(read_parquet(folder / f"grid_{name}.parquet") for name in names))
     with style():
         save(draw(tables), outputs, settings.dpi)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from transferscope.backbones.networks import network_without_values
-from transferscope.backbones.trained import TrainedManifest, history_of, weights_of
+from transferscope.backbones.trained import (
+    TrainedManifest,
+    history_of,
+    kept_weights_of,
+    weights_of,
+)
 from transferscope.cards import BackboneCard, TrainCard
 from transferscope.cards.train import REFERENCE_BATCH, grid_problems
 from transferscope.checkpoints.sources import file_sha256
@@ -27,6 +32,7 @@ from transferscope.pretraining.methods.inputs import NetworkInputs
 from transferscope.pretraining.methods.registry import build_method
 from transferscope.pretraining.monitor import KnnMonitor
 from transferscope.pretraining.operations import operations_per_image
+from transferscope.pretraining.snapshots import training_of
 from transferscope.pretraining.task import PretrainingTask
 from transferscope.runtime.atomic_files import replacing
 from transferscope.runtime.fingerprint import fingerprint
@@ -76,7 +82,7 @@ def pretrain(card: BackboneCard, card_path: Path, settings: Pretraining, manifes
     digest = _fingerprint(card, datasets, fabric)
     n_steps = _n_steps(card, batches)
     try:
-        if _made_before(manifest, digest):
+        if _made_before(manifest, digest, settings.kept_steps):
             logger.info("%s has been trained before: nothing is left to do", card.name)
         else:
             _train(card, settings, batches, manifest, digest, fabric)
@@ -117,14 +123,21 @@ def _train(
         n_datasets=len(batches.datasets),
     )
     n_steps = _n_steps(card, batches)
-    task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric))
+
+    def keep(done: int) -> None:
+        # Before the checkpoint that is past this step: what it goes on from has left these weights.
+        if done in settings.kept_steps and fabric.is_global_zero:
+            _save(method.encoder, kept_weights_of(manifest, done), digest)
+
+    task = PretrainingTask(method, batches, n_steps, _probe(card, settings, batches, fabric), keep)
     plan = TrainingPlan(
         name=card.name,
         n_steps=n_steps,
         steps_an_epoch=batches.steps_an_epoch,
         batch_size=batches.batch_size,
         seed=card.seed,
-        fingerprint=digest,
+        # A checkpoint may be past a step whose weights were not wanted when it was written.
+        fingerprint=fingerprint([digest, settings.kept_steps]) if settings.kept_steps else digest,
         checkpoint=_checkpoint_of(manifest),
         history=history_of(manifest),
         checkpoint_minutes=settings.training.checkpoint_minutes,
@@ -196,13 +209,7 @@ def _save(encoder: nn.Module, path: Path, digest: str) -> None:
         save_file(weights, temporary, metadata={"fingerprint": digest})
 
 
-def _made_before(manifest: Path, digest: str) -> bool:
-    path = weights_of(manifest)
-    if not path.is_file() or not history_of(manifest).is_file():
-        return False
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
-    except Exception:  # safetensors raises an error of its own, without a public name
-        return False
-    return metadata.get("fingerprint") == digest
+def _made_before(manifest: Path, digest: str, kept: Sequence[int]) -> bool:
+    files = [weights_of(manifest), *(kept_weights_of(manifest, step) for step in kept)]
+    is_there = history_of(manifest).is_file() and all(path.is_file() for path in files)
+    return is_there and all(training_of(path) == digest for path in files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Generator, Tensor, nn
@@ -30,11 +30,19 @@ class PretrainingTask:
         Steps of the whole training.
     probe
         What is measured after an epoch; None: nothing but what the method itself tells.
+    keep
+        Called with the number of steps that are done, after each; None: nothing is kept.
     """
 
     def __init__(
-        self, method: Method, batches: Batches, n_steps: int, probe: KnnMonitor | None
+        self,
+        method: Method,
+        batches: Batches,
+        n_steps: int,
+        probe: KnnMonitor | None,
+        keep: Callable[[int], None] | None = None,
     ) -> None:
+        self.keep = keep
         self.method, self.batches, self.n_steps, self.probe = method, batches, n_steps, probe
         self.alarm = CollapseAlarm()
 
@@ -54,6 +62,8 @@ class PretrainingTask:
     def after_step(self, step: int) -> None:
         """Let the method follow the step."""
         self.method.after_step(step / self.n_steps)
+        if self.keep is not None:
+            self.keep(step + 1)
 
     def at_epoch_end(self, epoch: int) -> dict[str, float]:
         """Measure, in some epochs, and stop where the network has collapsed."""

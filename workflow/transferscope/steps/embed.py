@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from transferscope import backbones, correction, pretraining
-from transferscope.backbones.trained import history_of, weights_of
+from transferscope.backbones.trained import history_of, kept_weights_of, weights_of
+from transferscope.cards.grid import AT
 from transferscope.config.channel_strategies import ADAPT
 from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.correction import CorrectionJob
@@ -327,7 +328,7 @@ class Pretrain(BackboneStep):
     options = ("backbone=card", "manifest", "settings")
 
     def jobs(self) -> Sequence[Job]:
-        return [{"backbone": name} for name in self.study.trained]
+        return [{"backbone": name} for name in self.study.trainings]
 
     def inputs(self) -> dict[str, Any]:
         return {"sources": self.sources}
@@ -338,7 +339,12 @@ class Pretrain(BackboneStep):
 
     def companions(self, job: Job) -> list[Path]:
         manifest = self.paths.trained(job["backbone"])
-        return [weights_of(manifest), history_of(manifest)]
+        kept = self.study.kept_steps(job["backbone"])
+        return [
+            weights_of(manifest),
+            history_of(manifest),
+            *(kept_weights_of(manifest, n_steps) for n_steps in kept),
+        ]
 
     def params(self) -> dict[str, Any]:
         return {"card": self.backbone_card, "depends": self.depends, "settings": self.settings}
@@ -389,10 +395,11 @@ class Pretrain(BackboneStep):
             compute=self.config.compute,
             training=self.config.training,
             cell=wildcards.backbone if wildcards.backbone in self.study.cells else None,
+            kept_steps=self.study.kept_steps(wildcards.backbone),
         )
         # Left out where it is empty: a training that ended before it existed is not out of date.
         unused = {} if settings.also_evaluated else {"also_evaluated": True}
-        unused |= {} if settings.cell else {"cell": True}
+        unused |= {key: True for key in ("cell", "kept_steps") if not getattr(settings, key)}
         return settings.model_dump_json(exclude={"compute": {"jobs_per_store"}, **unused})
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:
@@ -423,4 +430,47 @@ class Pretrain(BackboneStep):
         ]
 
 
-STEPS: tuple[type[Step], ...] = (Pretrain, EmbedPart, Embed, Correct)
+class Snapshot(BackboneStep):
+    """Make a backbone of the weights that a training has kept before its end."""
+
+    name = "snapshot"
+    wildcards = ("backbone",)
+    options = ("training", "cell=backbone", "steps", "manifest")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{"backbone": name} for name in self.study.taken]
+
+    def inputs(self) -> dict[str, Any]:
+        return {"training": self.training}
+
+    def training(self, wildcards: Wildcards) -> Path:
+        """Return the manifest of the training that a cell is of."""
+        return self.paths.trained(self.study.taken[wildcards.backbone])
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.trained()}
+
+    def companions(self, job: Job) -> list[Path]:
+        return [weights_of(self.paths.trained(job["backbone"]))]
+
+    def params(self) -> dict[str, Any]:
+        return {"steps": self.kept_at}
+
+    def kept_at(self, wildcards: Wildcards) -> int:
+        """Return after how many steps the weights of a cell were kept."""
+        return int(self.study.cells[wildcards.backbone].values[AT])
+
+    @property
+    def threads(self) -> int:
+        return 1
+
+    @property
+    def uses_gpus(self) -> bool:
+        return False
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a copy: the weights are hashed a part at a time."""
+        return Need.of(TORCH_MB)
+
+
+STEPS: tuple[type[Step], ...] = (Pretrain, Snapshot, EmbedPart, Embed, Correct)

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from transferscope.cards.grid import spans_surface
 from transferscope.config.channel_strategies import family_of, single_channel
-from transferscope.config.jobs import Comparison, TrainedCell
+from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
@@ -37,8 +38,11 @@ TABLES = (
     "number_format",
 )
 # Those that are written as CSV, too.
+# Settings of the comparison that are left out where a study does not ask for them.
+ASKED_FOR = ("cells", "layered", "families")
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
-GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
+GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
+LAYER_TABLE, FAMILY_TABLE = "layers", "families"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -102,7 +106,7 @@ class Compare(_Comparison):
 
     def outputs(self) -> dict[str, Any]:
         return {
-            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_grids()]],
+            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_sizes()]],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
             "details": self.paths.details_md,
@@ -110,20 +114,22 @@ class Compare(_Comparison):
         }
 
     def companions(self, job: Job) -> list[Path]:
-        tables = [*CSV_TABLES, *self.of_grids()]
+        tables = [*CSV_TABLES, *self.of_sizes()]
         return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
 
-    def of_grids(self) -> Sequence[str]:
-        """Return the names of the tables of grids, if the study has any."""
-        return GRID_TABLES if self.study.cells else ()
+    def of_sizes(self) -> list[str]:
+        """Return the names of the tables of grids, blocks and families, if the study has any."""
+        of_grids = list(GRID_TABLES) if self.study.cells else []
+        of_layers = [LAYER_TABLE] * bool(self.study.layered)
+        return of_grids + of_layers + [FAMILY_TABLE] * bool(self.study.families)
 
     def params(self) -> dict[str, Any]:
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            # Left out where it is empty: a comparison without grids is not out of date.
+            # Left out where they are empty: a comparison without grids is not out of date.
             "settings": self.settings().model_dump_json(
-                exclude=None if self.study.cells else {"cells"}
+                exclude={key for key in ASKED_FOR if not getattr(self.study, key)}
             ),
             "more": self.evaluated_arguments(),
         }
@@ -136,7 +142,18 @@ class Compare(_Comparison):
             controls=self.study.controls(),
             operations=self.operations(),
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
+            layered=list(self.study.layered),
+            families=self.members(),
         )
+
+    def members(self) -> dict[str, FamilyMember]:
+        """Return the backbones of families, with their sizes."""
+        found = {}
+        for name, family in self.study.families.items():
+            cost = self.sizes.known_cost(name)
+            weights = None if cost is None else cost.parameters
+            found[name] = FamilyMember(family=family, parameters=weights)
+        return found
 
     def operations(self) -> dict[str, dict[str, float]]:
         """Return dataset -> store -> operations per tile, where they are known."""
@@ -477,6 +494,72 @@ class GridCurves(_Drawing):
         return Need.of(2 * TABLES_MB)
 
 
+class GridSurfaces(_Drawing):
+    """Draw the score over the sizes of model and data at once."""
+
+    name = "grid_surfaces"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if spans_surface(self.study.cells.values()) else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tables": [self.paths.comparison(table) for table in GRID_TABLES]}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="model and data")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
+class LayerCurves(_Drawing):
+    """Draw the score of every block of a backbone."""
+
+    name = "layers"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.layered else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"table": self.paths.comparison(LAYER_TABLE)}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="blocks")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
+class Families(_Drawing):
+    """Draw the scores of families of backbones against size and cost."""
+
+    name = "families"
+    options = ("study_folder=folder", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.study.families else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {"table": self.paths.comparison(FAMILY_TABLE)}
+
+    def outputs(self) -> dict[str, Any]:
+        return figure_files(self, self.name, self.name, "Figures", figure="families")
+
+    def params(self) -> dict[str, Any]:
+        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB)
+
+
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -485,7 +568,7 @@ class TrainingCurves(_Drawing):
     options = ("manifest", "settings", "output=svg", "output=png")
 
     def jobs(self) -> Sequence[Job]:
-        return [{"backbone": name} for name in self.study.trained]
+        return [{"backbone": name} for name in self.study.trainings]
 
     def inputs(self) -> dict[str, Any]:
         return {"manifest": self.paths.trained()}
@@ -547,5 +630,8 @@ STEPS: tuple[type[Step], ...] = (
     Gallery,
     NewPairs,
     GridCurves,
+    GridSurfaces,
+    LayerCurves,
+    Families,
     TrainingCurves,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from transferscope.cards import TrainCard
 from transferscope.channels.assignment import assign
 from transferscope.config.channel_strategies import MAP
-from transferscope.config.probed import backbone_of, output_of
+from transferscope.config.probed import BLOCKS, OUTPUT, backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.study import Study
 
@@ -63,7 +63,11 @@ def _unavailable(study: Study, where: str) -> Iterator[Problem]:
     for representation in study.uncorrected:
         backbone, output = backbone_of(representation), output_of(representation)
         known = study.backbones[backbone].card.output_names
-        if output and output not in known:
+        if output == BLOCKS and output not in known:
+            what = f'the card of "{backbone}" does not say how many blocks it has'
+            path = study.backbones[backbone].path
+            yield Problem(f"{where}, key backbones", what, f"Add `blocks: 12`, say, to {path}.")
+        elif output and output not in known:
             what = f'backbone "{backbone}" has no output "{output}"'
             yield Problem(f"{where}, key backbones", what, suggest(output, known))
         for dataset in study.image_datasets:
@@ -127,6 +131,9 @@ def _not_trainable(study: Study, where: str) -> Iterator[Problem]:
     """Yield what cannot be fine-tuned, as far as it is known without building a network."""
     place, known = f"{where}, key finetune.backbones", study.config.backbones
     for ref in study.config.finetune.backbones:
+        if ref.endswith(f"{OUTPUT}{BLOCKS}"):
+            what = f"{ref} stands for all blocks, of which each would be fine-tuned"
+            yield Problem(place, what, "Name one of them, and the same in `backbones`.")
         if ref not in known:
             what = f'"{ref}" is not one of the backbones of the study'
             yield Problem(place, what, suggest(ref, known))

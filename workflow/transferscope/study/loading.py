@@ -9,8 +9,10 @@ from typing import Any, Literal
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.grid import Cell
 from transferscope.cards.lookup import Located, find_card, naming_problems
+from transferscope.cards.network import block_outputs
 from transferscope.cards.train import grid_problems
 from transferscope.config.model import validate
+from transferscope.config.probed import BLOCKS, OUTPUT
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.probes.registry import wanted_probes
@@ -41,7 +43,9 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
     only_trained = _read_cards(parsed, "training_datasets", DatasetCard, roots, where, problems)
     given = _read_cards(parsed, "backbones", BackboneCard, roots, where, problems)
     backbones, cells = _expanded(given, where, problems)
-    representations = [(ref, _representation(ref, found.card)) for ref, found in backbones]
+    representations = [
+        (ref, name) for ref, found in backbones for name in _representations(ref, found.card)
+    ]
     study = Study(
         config=parsed,
         datasets={located.card.name: located for _, located in datasets},
@@ -52,6 +56,7 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
         ],
         training_datasets={located.card.name: located for _, located in only_trained},
         cells=cells,
+        layered=[found.card.name for ref, found in backbones if _output(ref) == BLOCKS],
     )
     try:
         wanted_probes(parsed, where)
@@ -88,9 +93,16 @@ def _expanded(
     return found, cells
 
 
-def _representation(ref: str, card: BackboneCard) -> str:
-    _, _, output = ref.rpartition("/")[2].partition("@")
-    return f"{card.name}@{output}" if output else card.name
+def _output(ref: str) -> str:
+    return ref.rpartition("/")[2].partition(OUTPUT)[2]
+
+
+def _representations(ref: str, card: BackboneCard) -> list[str]:
+    output = _output(ref)
+    if output == BLOCKS and card.is_network and card.blocks is not None:
+        of_blocks = block_outputs(card.blocks, card.outputs[0].pooling)
+        return [f"{card.name}{OUTPUT}{each.name}" for each in of_blocks]
+    return [f"{card.name}{OUTPUT}{output}" if output else card.name]
 
 
 def _read_cards(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
-from transferscope.cards.grid import Cell
+from transferscope.cards.grid import AT, Cell
 from transferscope.cards.lookup import Located
 from transferscope.channels.assignment import strategies_for
 from transferscope.config.channel_strategies import GIVEN
@@ -42,6 +42,8 @@ class Study:
         Cards of the datasets that are used for training only.
     cells
         Backbone -> which cell of a grid it is, for those that one card stands for.
+    layered
+        Backbones of which every block is evaluated.
     """
 
     config: StudyConfig
@@ -51,6 +53,7 @@ class Study:
     tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    layered: Sequence[str] = ()
 
     @cached_property
     def paths(self) -> StudyPaths:
@@ -89,6 +92,37 @@ class Study:
         """Cards of the backbones that are trained in the study, by name."""
         found = self.backbones.items()
         return {name: located.card for name, located in found if located.card.trained_here}
+
+    @cached_property
+    def taken(self) -> dict[str, str]:
+        """Cell -> the cell whose training it is taken from, before its end."""
+        found = {}
+        for name, cell in self.cells.items():
+            training = cell.training(self.trained[name].steps)
+            if training != name:
+                found[name] = training
+        return found
+
+    @cached_property
+    def trainings(self) -> dict[str, TrainCard]:
+        """Cards of `trained` that have a training of their own."""
+        return {name: card for name, card in self.trained.items() if name not in self.taken}
+
+    def kept_steps(self, training: str) -> list[int]:
+        """Return after how many steps weights of a training are kept, except its last."""
+        of = (name for name, other in self.taken.items() if other == training)
+        return [int(self.cells[name].values[AT]) for name in of]
+
+    @cached_property
+    def families(self) -> dict[str, str]:
+        """Backbone -> its family, of those of which the study has several; not of grids."""
+        found = {
+            name: located.card.family
+            for name, located in self.backbones.items()
+            if located.card.is_network and located.card.family and name not in self.cells
+        }
+        several = {family for family in found.values() if list(found.values()).count(family) > 1}
+        return {name: family for name, family in found.items() if family in several}
 
     def held_out(self, card: TrainCard) -> HeldOutDivision | None:
         """Return the division whose test groups a training never sees, if there is one."""

@@ -1,0 +1,77 @@
+"""Families of backbones: scores against size, and what the largest is worth over the smallest."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_layers import OF_HEAD, tables
+
+from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import SHIPPED
+from transferscope.compare.families import COLUMNS, families_in_sentences, family_table
+from transferscope.config.jobs import FamilyMember
+from transferscope.config.model import read_model
+from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.figures.families import draw, draw_families
+from transferscope.stores.parquet import write_parquet
+
+SIZES = {"s": 2_000_000, "b": 8_000_000, "l": 30_000_000}
+SCORES = {"l": 0.5, "s": 0.4, "b": 0.52}
+COSTS = {"cells": {f"{name} / map": 100.0 * size for name, size in SIZES.items()}}
+
+
+@pytest.fixture
+def found():
+    """Return the family of three networks, in a study with another one."""
+    summary, chosen, gaps = tables(list(SCORES.values()), [0.1, 0.2, 0.3])
+    names = dict(zip([f"vit@block{n}" for n in (1, 2, 3)], SCORES, strict=True))
+    summary["backbone"] = summary["backbone"].replace(names)
+    gaps = gaps.replace({f"{side}_backbone": names for side in ("first", "second")})
+    members = {name: FamilyMember(family="fam", parameters=n) for name, n in SIZES.items()}
+    return family_table(summary, chosen, gaps, members, COSTS, "macro_f1")
+
+
+def test_members_are_in_order_of_size_with_differences_from_the_smallest(found):
+    assert list(found["backbone"]) == ["s", "b", "l"]
+    assert list(found["mean"]) == [0.4, 0.52, 0.5]
+    assert list(found["operations"]) == [100.0 * size for size in SIZES.values()]
+    assert np.isnan(found["difference"].iloc[0])
+    np.testing.assert_allclose(found["difference"][1:].astype(float), [0.12, 0.1])
+    assert (found["head"] == OF_HEAD["head"]).all()
+
+
+def test_what_the_largest_is_worth_is_said(found):
+    [sentence] = families_in_sentences(found, "cells", CompareSettings())
+    assert sentence.startswith(
+        "`fam` with `map`: from `s` (2 M weights, 0.2 GFLOP per tile) to `l`"
+    )
+    assert "+0.100 (+0.050 to +0.170), shown to be better" in sentence
+    unknown = found.assign(parameters=np.nan, operations=np.nan)
+    [sentence] = families_in_sentences(unknown, "cells", CompareSettings())
+    assert "`s` (of unknown size)" in sentence
+
+
+def test_a_member_alone_is_no_family(found):
+    summary, chosen, gaps = tables([0.4], [0.1])
+    members = {"vit": FamilyMember(family="fam", parameters=1)}
+    assert family_table(summary, chosen, gaps, members, {}, "macro_f1").empty
+
+
+def test_every_member_is_a_point_on_both_axes(found, tmp_path):
+    figure = draw(found)
+    weights, operations = figure.axes
+    for panel, values in ((weights, SIZES.values()), (operations, COSTS["cells"].values())):
+        assert list(panel.lines[0].get_xdata()) == list(values)
+        assert panel.get_xscale() == "log"
+    write_parquet(found, tmp_path / "families.parquet", {})
+    outputs = [tmp_path / "f.svg", tmp_path / "f.png"]
+    draw_families(tmp_path / "families.parquet", FigureSettings(dpi=50), outputs)
+    assert "fam / map" in outputs[0].read_text()
+    nothing = draw(pd.DataFrame(columns=COLUMNS)).texts[0].get_text().replace("\n", " ")
+    assert "No family has two members" in nothing
+
+
+def test_a_family_is_prose_and_changes_no_store():
+    path = SHIPPED / "resources/backbones/efficientnet-lite1.yaml"
+    card = read_model(path, BackboneCard)
+    assert card.family == "efficientnet-lite"
+    assert card.fingerprint() == card.model_copy(update={"family": None}).fingerprint()
