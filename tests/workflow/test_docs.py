@@ -33,6 +33,7 @@ PAGES = [
     "results.md",
     "given-features.md",
     "known-biology.md",
+    "batches-and-sites.md",
     "compare-masks.md",
     "segment.md",
     "label-by-hand.md",

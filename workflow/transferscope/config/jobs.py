@@ -165,3 +165,6 @@ class Comparison(CompareSettings):
         ),
     )
     cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")
+    columns: list[str] = Field(
+        [], description="Columns of the sheet by which tiles are split, from easy to hard."
+    )

@@ -39,6 +39,7 @@ TABLES = (
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
+LADDER_TABLES = ("ladder",)
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -102,7 +103,7 @@ class Compare(_Comparison):
 
     def outputs(self) -> dict[str, Any]:
         return {
-            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_grids()]],
+            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.further()]],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
             "details": self.paths.details_md,
@@ -110,23 +111,30 @@ class Compare(_Comparison):
         }
 
     def companions(self, job: Job) -> list[Path]:
-        tables = [*CSV_TABLES, *self.of_grids()]
+        tables = [*CSV_TABLES, *self.further()]
         return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
 
     def of_grids(self) -> Sequence[str]:
         """Return the names of the tables of grids, if the study has any."""
         return GRID_TABLES if self.study.cells else ()
 
+    def further(self) -> Sequence[str]:
+        """Return the names of the tables that not every study has."""
+        return [*self.of_grids(), *LADDER_TABLES * bool(self.config.splits.columns)]
+
     def params(self) -> dict[str, Any]:
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            # Left out where it is empty: a comparison without grids is not out of date.
-            "settings": self.settings().model_dump_json(
-                exclude=None if self.study.cells else {"cells"}
-            ),
+            # Left out where it is empty: a comparison without these is not out of date.
+            "settings": self.settings().model_dump_json(exclude=self.not_asked_for()),
             "more": self.evaluated_arguments(),
         }
+
+    def not_asked_for(self) -> set[str]:
+        """Return the settings of what this study does not do."""
+        asked = {"cells": self.study.cells, "columns": self.config.splits.columns}
+        return {name for name, value in asked.items() if not value}
 
     def settings(self) -> Comparison:
         """Return the study's settings, and what the cards say of the backbones."""
@@ -136,6 +144,7 @@ class Compare(_Comparison):
             controls=self.study.controls(),
             operations=self.operations(),
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
+            columns=self.config.splits.columns,
         )
 
     def operations(self) -> dict[str, dict[str, float]]:
@@ -289,7 +298,8 @@ class Figure(_Drawing):
         return f"figure {self.figure}"
 
     def inputs(self) -> dict[str, Any]:
-        tables = [self.paths.comparison(table) for table in TABLES]
+        names = [*TABLES, *LADDER_TABLES * (self.figure == "ladder")]
+        tables = [self.paths.comparison(name) for name in names]
         return {"summary": self.paths.summary_csv, "tables": tables}
 
     def outputs(self) -> dict[str, Any]:
