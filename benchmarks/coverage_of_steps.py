@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 # Read at import.
 os.environ["TQDM_DISABLE"] = "1"
@@ -26,7 +27,9 @@ import numpy as np
 import pandas as pd
 
 from transferscope.cards import DatasetCard
+from transferscope.compare import study as study_module
 from transferscope.compare.study import compare
+from transferscope.compare.texts import Texts
 from transferscope.config.jobs import Comparison
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.probes.evaluation import (
@@ -72,7 +75,7 @@ class Design:
     tiles: int = 3
     crossed: bool = False
     head: str = "logreg"
-    halves: int = 8
+    halves: int = 4
     batch: float = 0.0
     site: float = 0.0
 
@@ -159,11 +162,19 @@ def _run(head: str, data: ProbeData, sink: Sink) -> ResultTables:
 
 
 def studies(design: Design, seeds: Sequence[int]) -> pd.DataFrame:
-    """Run studies of one kind, and return the steps of all, with their seeds."""
+    """Run studies of one kind, and return the steps of all, with their seeds.
+
+    Their sentences and confusions, which take most of the time, are not made.
+    """
     parts = []
-    for seed in seeds:
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            parts.append(study(design, seed, Path(folder)).assign(seed=seed))
+    nothing = pd.DataFrame(columns=study_module.CONFUSION_KEYS)
+    with (
+        mock.patch.object(study_module, "describe", return_value=Texts("", "")),
+        mock.patch.object(study_module, "_confusions", return_value=nothing),
+    ):
+        for seed in seeds:
+            with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+                parts.append(study(design, seed, Path(folder)).assign(seed=seed))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -188,13 +199,17 @@ def main() -> None:
     """Run all designs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="Seed of the first study.")
+    parser.add_argument("--design", type=int, help="Number of the only design to run.")
     parser.add_argument("--output", type=Path, default=Path("steps.csv"))
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     parts = []
-    for design in DESIGNS:
-        found = counted(studies(design, range(options.studies))).assign(design=str(design))
-        print(found.round(3).to_string())
+    chosen = DESIGNS if options.design is None else [DESIGNS[options.design]]
+    seeds = range(options.first, options.first + options.studies)
+    for design in chosen:
+        found = studies(design, seeds).assign(design=str(design))
+        print(design, counted(found).round(3).to_string(), sep="\n", flush=True)
         parts.append(found)
         pd.concat(parts).to_csv(options.output, index=False)
 

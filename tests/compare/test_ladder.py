@@ -18,7 +18,7 @@ from transferscope.compare.ladder import steps
 from transferscope.compare.study import compare
 from transferscope.config.jobs import Comparison
 
-SMALL = {"groups": 40, "tiles": 2, "head": "knn", "halves": 2}
+SMALL = {"groups": 40, "tiles": 2, "head": "knn", "halves": 1}
 STORES = [("dino", "map", 0.3), ("vit", "map", 1.1), ("handcrafted", "features", 2.5)]
 
 
@@ -91,7 +91,7 @@ def test_without_columns_there_is_no_table(tmp_path):
 def test_no_cost_is_found_without_batch_effects_and_planted_ones_are(crossed):
     """Few studies of the simulation that `benchmarks/coverage_of_steps.py` repeats."""
     logging.disable(logging.WARNING)
-    extra = {"crossed": crossed, **({"tiles": 1} if crossed else {})}
+    extra = {"crossed": crossed, **({"groups": 24, "tiles": 1} if crossed else {})}
     null = studies(Design(**SMALL | extra), range(3))
     planted = counted(studies(Design(**SMALL | extra, batch=1.5), range(2)))
     logging.disable(logging.NOTSET)

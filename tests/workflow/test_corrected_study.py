@@ -21,7 +21,6 @@ def corrected_study(tmp_path_factory):
         correction={"methods": METHODS},
         splits={**STUDY["splits"], "schemes": ["group", "batch"]},
         heads={"kinds": ["logreg"]},
-        heads={"kinds": ["logreg"]},
         relations={"sources": ["pairs.csv"], "min_entities": 3, "permutations": 20, "draws": 100},
     )
     sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t", dtype=str)

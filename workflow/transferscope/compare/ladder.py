@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,8 @@ def steps(columns: Sequence[str]) -> list[tuple[str, str]]:
 
 def _pairs(sides: Sides, head: Head, easier: str, harder: str) -> list[tuple[Side, Side]]:
     """Return both sides of a step, of each store that has them."""
+    first: Mapping[Store, Side]
+    second: Mapping[Store, Side]
     if is_column(easier):
         first, second = (_costs(sides, head, column) for column in (harder, easier))
     else:
@@ -177,7 +180,7 @@ def ladder_at_length(table: pd.DataFrame, chosen: pd.DataFrame, margin: float) -
     )
 
 
-def _named(row: Mapping[str, object]) -> str:
+def _named(row: Any) -> str:
     easier, harder = row["easier"], row["harder"]
     if easier == IMAGE:
         return "new groups, against new images of known groups"
@@ -186,8 +189,8 @@ def _named(row: Mapping[str, object]) -> str:
     return f"a new {quoted(harder)} more than a new {quoted(easier)}"
 
 
-def _verdict(row: Mapping[str, object], margin: float) -> str:
-    n = int(str(row["n_comparisons"]))
+def _verdict(row: Any, margin: float) -> str:
+    n = int(row["n_comparisons"])
     corrected = f", after correction for {count(n, 'store')}" if n > 1 else ""
     return {
         "equal": f"practically nothing (shown to be less than {margin:g})",
