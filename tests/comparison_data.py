@@ -69,7 +69,7 @@ def embed(tiles: Tiles, noise: float, seed: int) -> np.ndarray:
 def folds_of(tiles: Tiles, scheme: str, seed: int, n_folds: int) -> np.ndarray:
     rng = np.random.default_rng(seed + 100)
     names, codes = np.unique(tiles.group, return_inverse=True)
-    if scheme == "group":
+    if scheme != "image":
         return (rng.permutation(len(names)) % n_folds)[codes]
     return rng.permutation(len(codes)) % n_folds
 

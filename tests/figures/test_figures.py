@@ -97,9 +97,18 @@ def least(tmp_path_factory):
     return compared(folder, make_tiles(n_groups=24), [("dino", "replicate", 1.0)], **options)
 
 
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory):
+    """Return a study that is also split by a column of the sheet."""
+    schemes = ["group", "image", "plate", "plate+shuffled"]
+    options = {"heads": [("floor", 0), ("logreg", 0)], "fractions": [1.0], "schemes": schemes}
+    folder = tmp_path_factory.mktemp("stepped")
+    return compared(folder, make_tiles("odd$set"), STORES, **options)
+
+
 @pytest.mark.parametrize("name", sorted(FIGURES))
-def test_figure_is_drawn_with_names_as_they_are(study, tmp_path, name):
-    text, image = draw(study, name, tmp_path)
+def test_figure_is_drawn_with_names_as_they_are(study, stepped, tmp_path, name):
+    text, image = draw(stepped if name == "ladder" else study, name, tmp_path)
     assert LONG[:20] in joined(text)
     assert "odd$set" in text
     assert joined("95 % over groups, for training and for testing") in joined(text)
@@ -124,6 +133,8 @@ def test_figure_of_the_smallest_study(least, tmp_path, name):
     text, _ = draw(least, name, tmp_path)
     if name == "split_gap":
         assert "One split scheme was run" in text
+    elif name == "ladder":
+        assert "No store was tested on other values" in text
     elif name == "neighbours":
         assert "k-NN was not run" in text
     elif name == "pareto":
@@ -193,6 +204,15 @@ def test_without_predictions_figures_say_so(tmp_path):
         text, _ = draw(tmp_path, name, tmp_path)
         if name in ("classes", "confusion"):
             assert "There are no predictions" in text
+
+
+def test_steps_are_of_the_columns_and_the_groups(stepped, tmp_path):
+    text, _ = draw(stepped, "ladder", tmp_path)
+    for shown in ("new groups", "new plate", "split by plate", "split by group"):
+        assert shown in text.split("\n")
+    bars, _ = draw(stepped, "strategies", tmp_path)
+    assert "odd$set, split by plate" in bars.split("\n")
+    assert "shuffled" not in bars
 
 
 def test_unknown_names_and_formats_are_refused(study, tmp_path):

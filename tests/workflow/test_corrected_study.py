@@ -1,10 +1,10 @@
-"""A study with corrections: corrected stores are stores like any other, and are evaluated."""
+"""A study whose plates differ: corrected stores are stores like any other, and plates are split."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from factories import planned_jobs, run_command, run_snakemake, write_study
+from factories import STUDY, planned_jobs, run_command, run_snakemake, write_study
 from transferscope.stores.embedding_store import EmbeddingStore
 
 pytestmark = pytest.mark.workflow
@@ -19,6 +19,8 @@ def corrected_study(tmp_path_factory):
         backbones=["handcrafted"],
         channel_strategies=["map"],
         correction={"methods": METHODS},
+        splits={**STUDY["splits"], "schemes": ["group", "batch"]},
+        heads={"kinds": ["logreg"]},
         relations={"sources": ["pairs.csv"], "min_entities": 3, "permutations": 20, "draws": 100},
     )
     sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t", dtype=str)
@@ -45,6 +47,24 @@ def test_every_correction_is_scored_and_compared(corrected_study):
     assert "## `cells`, known pairs" in (corrected_study / "results/tiny/summary.md").read_text()
     assert "### What corrections have seen" in details
     assert "Correction for batches by `+center` minus none" in details
+
+
+def test_what_another_plate_costs_is_compared_drawn_and_told(corrected_study):
+    results = corrected_study / "results/tiny"
+    steps = pd.read_csv(results / "compare/ladder.csv")
+    assert set(zip(steps["easier"], steps["harder"], strict=True)) == {("group", "batch")}
+    assert set(steps["head"]) == {"logreg", "knn"}
+    assert len(steps) == 3 * len(METHODS), "logistic regression and k-NN of two k, for each store"
+    assert (results / "figures/ladder.svg").exists()
+    assert not (results / "figures/split_gap.svg").exists()
+    assert "## `cells`, what harder splits cost" in (results / "summary.md").read_text()
+    # Each group is on every plate: plates and groups are crossed.
+    splits = pd.read_parquet(results / "splits/cells.parquet")
+    assert splits.groupby("scheme")["fold"].nunique().to_dict() == {
+        "batch": 6,
+        "batch+shuffled": 6,
+        "group": 2,
+    }
 
 
 def test_a_corrected_store_is_a_store(corrected_study):

@@ -34,6 +34,7 @@ PAGES = [
     "predict.md",
     "given-features.md",
     "known-biology.md",
+    "batches-and-sites.md",
     "compare-masks.md",
     "segment.md",
     "label-by-hand.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -187,6 +188,7 @@ def aggregate(
 ) -> None:
     """Score tiles, fields and groups of a store by the same head, on the same folds and halves."""
     from transferscope.probes.aggregation import LevelFiles, read_fields, score_aggregates
+    from transferscope.probes.evaluation import without_controls
     from transferscope.probes.variants import variants_of
 
     store = embeddings, representation, channels
@@ -200,7 +202,10 @@ def aggregate(
     variants = variants_of(settings.settings, with_fields=known is not None)
     of_variants = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
     files = LevelFiles(scores, of_variants, halves)
-    score_aggregates(data, _half_divisions(data, settings), known, settings, files)
+    # Levels are compared with each other, in each split by itself: controls say nothing of them.
+    halved = without_controls(_half_divisions(data, settings))
+    data = replace(data, divisions=without_controls(data.divisions))
+    score_aggregates(data, halved, known, settings, files)
 
 
 def _half_divisions(data: ProbeData, settings: ProbeJob | AggregateProbe) -> list[Division]:

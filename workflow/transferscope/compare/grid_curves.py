@@ -28,6 +28,7 @@ from transferscope.compare.tables import Store, head_of, matching
 from transferscope.config.correction import NONE
 from transferscope.config.jobs import Comparison, TrainedCell
 from transferscope.config.probed import backbone_of, corrected_name
+from transferscope.config.schemes import scheme_order
 from transferscope.runtime.seeds import derive_rng
 
 # What a curve is drawn against -> the axes of a grid that move it.
@@ -169,7 +170,8 @@ def _of_heads(summary: pd.DataFrame, chosen: pd.DataFrame, metric: str) -> pd.Da
     """Return the scores of the head that stands for all stores of a dataset, and of k-NN."""
     parts = []
     full = at_full_fraction(summary, metric)
-    for row in chosen.sort_values("scheme").drop_duplicates("dataset").to_dict("records"):
+    ordered = chosen.sort_values("scheme", key=lambda names: names.map(scheme_order))
+    for row in ordered.drop_duplicates("dataset").to_dict("records"):
         own = matching(full, dataset=row["dataset"], scheme=row["scheme"])
         heads = {head_of(row): True}
         neighbours = own[own["head"].str.startswith("knn")]
@@ -194,7 +196,7 @@ def _of_pairs(recalled: Mapping[str, KnownPairTables], chosen: pd.DataFrame) -> 
     for dataset, tables in recalled.items():
         rows = tables.recall[tables.recall["map"].str.contains(", ", regex=False)]
         names = rows["map"].str.rpartition(", ")
-        scheme = matching(chosen, dataset=dataset)["scheme"].min()
+        scheme = min(matching(chosen, dataset=dataset)["scheme"], key=scheme_order)
         pairs = zip(names[0], rows["correction"], strict=True)
         found = rows.assign(
             dataset=dataset,

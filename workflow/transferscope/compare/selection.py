@@ -6,6 +6,7 @@ import pandas as pd
 
 from transferscope.compare.tables import HEAD, matching
 from transferscope.config.modes import is_tuned
+from transferscope.config.schemes import is_control, scheme_order
 from transferscope.probes.score_table import FLOOR, VALIDATION_SCORE
 
 # By what a head was chosen -> what is said of it.
@@ -46,6 +47,7 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         have no row.
     """
     rows = at_full_fraction(summary, metric)
+    rows = rows[~rows["scheme"].map(is_control).astype(bool)]
     frozen = ~rows["head"].map(is_tuned) & (rows["head"] != FLOOR)
     rows = rows[frozen & rows["mean"].notna()]
     parts = [_choose_one(table) for _, table in rows.groupby("dataset", sort=True)]
@@ -70,4 +72,5 @@ def _choose_one(rows: pd.DataFrame) -> pd.DataFrame:
         ascending=[True, False, False, True, True],
         kind="stable",
     )
-    return ranked.drop_duplicates("scheme")
+    best = ranked.drop_duplicates("scheme")
+    return best.sort_values("scheme", key=lambda names: names.map(scheme_order))

@@ -25,6 +25,7 @@ from transferscope.compare.wording import (
     operations,
     percent,
     quoted,
+    scheme_name,
     signed,
     store_name,
     strategy_phrase,
@@ -63,10 +64,10 @@ def across_datasets(
         shown = rows[rows["ci_low"] > 0].sort_values("difference", ascending=False)
         n_datasets = " or ".join(str(n) for n in sorted(rows["n_datasets"].unique()))
         yield (
-            f"By {chosen['scheme']}, with {head_of(chosen)}: of {len(rows)} pairs of stores that "
-            f"{n_datasets} datasets have, the interval of the mean difference is above zero for "
-            f"{len(shown)}. Each pair is tested alone: of pairs that do not differ, about one of "
-            f"twenty is found; fewer than {FEW_DATASETS} datasets find little."
+            f"By {scheme_name(chosen['scheme'])}, with {head_of(chosen)}: of {len(rows)} pairs of "
+            f"stores that {n_datasets} datasets have, the interval of the mean difference is above "
+            f"zero for {len(shown)}. Each pair is tested alone: of pairs that do not differ, about "
+            f"one of twenty is found; fewer than {FEW_DATASETS} datasets find little."
         )
         for row in shown.head(PAIRS_NAMED).to_dict("records"):
             first, second = (
@@ -462,7 +463,7 @@ def warnings(evidence: Evidence) -> Iterator[str]:
         if known.is_repetition:
             continue
         best = known.best
-        where = f"By {scheme}, {store_name(best)}"
+        where = f"By {scheme_name(scheme)}, {store_name(best)}"
         if best["mean"] >= SUSPICIOUS:
             yield (
                 f"{where} reaches a {metric} of {number(best['mean'])}, which is suspiciously "
@@ -490,8 +491,8 @@ def _few_groups(known: OfScheme) -> Iterator[str]:
             for row in few.sort_values("n_positive_groups").head(CLASSES_NAMED).to_dict("records")
         ]
         yield (
-            f"By {known.scheme}, {count(len(few), 'class')} of {len(rows)} have fewer than "
-            f"{FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide "
+            f"By {scheme_name(known.scheme)}, {count(len(few), 'class')} of {len(rows)} have fewer "
+            f"than {FEW_GROUPS_PER_FOLD} groups per test fold, so that single groups decide "
             f"(over all folds together: {', '.join(named)}"
             f"{' ...' if len(few) > len(named) else ''})."
         )

@@ -24,6 +24,8 @@ from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.known_pairs import KnownPairTables
+from transferscope.compare.ladder import COLUMNS as LADDER_COLUMNS
+from transferscope.compare.ladder import columns_of, ladder
 from transferscope.compare.layers import layer_table
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from transferscope.compare.masks import MaskTables
@@ -55,6 +57,7 @@ from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
+from transferscope.config.schemes import is_control
 from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.calibration import CALIBRATION
 from transferscope.probes.score_table import FLOOR, FLOOR_METRICS, STORE
@@ -66,6 +69,7 @@ from transferscope.stores.parquet import write_parquet
 
 PREDICTIONS_SUFFIX = ".predictions.parquet"
 STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
+LADDER = "ladder"
 CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
 
 
@@ -121,7 +125,7 @@ def compare(
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
-    families of backbones, `families`.
+    families of backbones, `families`; with splits by columns of the sheet, `ladder`.
 
     Parameters
     ----------
@@ -160,9 +164,14 @@ def compare(
     bootstrapped = _bootstrap(scores, predictions, settings)
     intervals = _intervals(bootstrapped, halves, settings.confidence)
     summary = _summary(scores, intervals)
-    contests = {
-        dataset: _contests(dataset, found, halves, settings.metric)
+    sides = {
+        dataset: _sides(dataset, found, halves, settings.metric)
         for dataset, found in bootstrapped.items()
+    }
+    n_groups = {dataset: _n_groups(found) for dataset, found in bootstrapped.items()}
+    contests = {
+        dataset: _contests(of_dataset, n_groups[dataset], settings.metric)
+        for dataset, of_dataset in sides.items()
     }
     chosen = choose(summary, settings.metric)
     gained = [
@@ -217,6 +226,7 @@ def compare(
     if families is not None:
         write_parquet(rounded(families), folder / "families.parquet", {})
         write_csv(families, folder / "families.csv")
+    tables |= _ladder(sides, n_groups, rules, settings, folder)
     masks = MaskTables.read(folder) if segmented else None
     texts = describe(summary, tables, settings, recalled, grids, masks, looked, layers, families)
     write_atomically(summary_md, texts.summary)
@@ -358,31 +368,67 @@ def _summary(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     return summarise(scores, intervals.drop(columns="variance", errors="ignore"))
 
 
-def _contests(dataset: str, found: Bootstrapped, halves: HalfScores, metric: str) -> list[Contest]:
-    """Return the stores of a dataset, for each head and split scheme."""
-    estimates = pd.concat(found.estimates)
-    n_groups = {str(s): int(n) for s, n in estimates.groupby("scheme")["n_groups"].max().items()}
-    fraction = float(estimates["fraction"].max())
-    sides: dict[tuple[Head, str], list[Side]] = {}
+def _n_groups(found: Bootstrapped) -> dict[str, int]:
+    """Return the number of groups of each split scheme."""
+    largest = pd.concat(found.estimates).groupby("scheme")["n_groups"].max()
+    return {str(scheme): int(n) for scheme, n in largest.items()}
+
+
+def _sides(
+    dataset: str, found: Bootstrapped, halves: HalfScores, metric: str
+) -> dict[tuple[Head, str], dict[Store, Side]]:
+    """Return the score of each store of a dataset, for each head and split scheme."""
+    fraction = float(pd.concat(found.estimates)["fraction"].max())
+    sides: dict[tuple[Head, str], dict[Store, Side]] = {}
     for store in sorted(found.folds):
         for (head, scheme), folds in found.folds[store].items():
             key = (dataset, store, head, scheme, fraction, metric, "")
             scores = found.curves[store][head, scheme, fraction]
             side = Side(store, scores, folds, halves.of([key])[0])
-            sides.setdefault((head, scheme), []).append(side)
-    indexed = {key: {side.store: side for side in each} for key, each in sides.items()}
+            sides.setdefault((head, scheme), {})[store] = side
+    return sides
+
+
+def _contests(
+    indexed: Mapping[tuple[Head, str], Mapping[Store, Side]],
+    n_groups: Mapping[str, int],
+    metric: str,
+) -> list[Contest]:
+    """Return the stores of a dataset, for each head and split scheme."""
     return [
         Contest(
             head,
             scheme,
-            each,
+            list(each.values()),
             floors=indexed.get((Head(FLOOR), scheme), {}) if metric in FLOOR_METRICS else {},
             by_group=indexed.get((head, "group"), {}) if scheme == "image" else {},
             n_groups=n_groups[scheme],
         )
-        for (head, scheme), each in sorted(sides.items(), key=lambda item: item[0])
-        if head.kind != FLOOR
+        for (head, scheme), each in sorted(indexed.items(), key=lambda item: item[0])
+        if head.kind != FLOOR and not is_control(scheme)
     ]
+
+
+def _ladder(
+    sides: Mapping[str, Mapping[tuple[Head, str], Mapping[Store, Side]]],
+    n_groups: Mapping[str, Mapping[str, int]],
+    rules: Rules,
+    settings: CompareSettings,
+    folder: Path,
+) -> dict[str, pd.DataFrame]:
+    """Write what harder splits cost, and return it by its name; nothing without such splits."""
+    named = settings.columns if isinstance(settings, Comparison) else []
+    parts = [
+        ladder(dataset, settings.metric, sides[dataset], columns, counts, rules)
+        for dataset, counts in n_groups.items()
+        if (columns := columns_of(list(counts), named))
+    ]
+    if not parts and not named:
+        return {}
+    table = rounded(_concatenate(parts, LADDER_COLUMNS))
+    write_parquet(table, folder / f"{LADDER}.parquet", {})
+    write_csv(table, folder / f"{LADDER}.csv")
+    return {LADDER: table}
 
 
 def _tuned_curves(

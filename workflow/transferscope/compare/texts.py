@@ -18,6 +18,7 @@ from transferscope.compare.known_pairs import (
     known_pairs,
     known_pairs_in_short,
 )
+from transferscope.compare.ladder import ladder_at_length, ladder_in_short
 from transferscope.compare.layers import layers_in_sentences
 from transferscope.compare.mask_sentences import (
     datasets_of,
@@ -33,11 +34,12 @@ from transferscope.compare.selection import CHOSEN_BY
 from transferscope.compare.tables import Store, head_of, matching
 from transferscope.compare.wording import (
     METRIC_NAMES,
-    SCHEME_NAMES,
     count,
     number,
     percent,
     quoted,
+    scheme_name,
+    scheme_title,
     store_name,
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
@@ -115,7 +117,8 @@ def describe(
         From `summarise`.
     tables
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
-        `across_datasets` and `number_format`, as `compare` writes them.
+        `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
+        splits by columns.
     settings
         Metric, coverage and draws.
     recalled
@@ -143,6 +146,8 @@ def describe(
     for lines, most in ((in_short, LINES_IN_SHORT), (at_length, None)):
         lines += _of_layers(datasets, layers, settings)
         lines += _of_families(datasets, families, settings, most)
+    in_short += _laddered(tables, settings, ladder_in_short)
+    at_length += _laddered(tables, settings, ladder_at_length)
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -218,6 +223,22 @@ def _of_families(
     return lines
 
 
+def _laddered(
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    sentences_of: Callable[[pd.DataFrame, pd.DataFrame, float], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what harder splits cost."""
+    lines: list[str] = []
+    if "ladder" not in tables:
+        return lines
+    for name, rows in tables["ladder"].groupby("dataset", sort=True):
+        chosen = matching(tables["chosen"], dataset=name)
+        if said := list(sentences_of(rows, chosen, settings.margin)) if len(chosen) else []:
+            lines += ["", f"## {quoted(name)}, what harder splits cost", "", *_bullets(said)]
+    return lines
+
+
 def _summary(
     found: Mapping[str, Evidence | None],
     settings: CompareSettings,
@@ -231,7 +252,8 @@ def _summary(
             for scheme in map(evidence.of_scheme, evidence.chosen["scheme"]):
                 if not scheme.is_secondary:
                     head = head_of(scheme.chosen)
-                    parts += [f"## {quoted(evidence.dataset)}, by {scheme.scheme}, with {head}"]
+                    name = f"{quoted(evidence.dataset)}, by {scheme_name(scheme.scheme)}"
+                    parts += [f"## {name}, with {head}"]
                     parts += ["", *_bullets(_of_scheme_in_short(scheme)), ""]
     # Sections end with an empty line here, and begin with one in the details.
     parts += [*recalled[1:], ""] if recalled else []
@@ -291,7 +313,7 @@ def _line(known: OfScheme) -> str:
     leader = of_store(known.leaders, known.best)
     cells = [
         quoted(known.all.dataset),
-        SHORT_NAMES.get(known.scheme, known.scheme),
+        SHORT_NAMES.get(known.scheme, scheme_name(known.scheme)),
         f"{store_name(known.best)}, {_cell(known.best if leader.empty else leader.iloc[0])}",
         leaders,
         above,
@@ -389,7 +411,7 @@ def _of_dataset(evidence: Evidence) -> list[str]:
         f"stores, it has the highest mean score on {rule}."
     ]
     for scheme in evidence.chosen["scheme"]:
-        parts += ["", f"### {SCHEME_NAMES.get(scheme, quoted(scheme))}", ""]
+        parts += ["", f"### {scheme_title(scheme)}", ""]
         parts += _bullets(_of_scheme(evidence.of_scheme(scheme)))
     if gap_sentences := list(sentences.split_gap(evidence)):
         parts += ["", "### What the split is worth", "", *_bullets(gap_sentences)]
@@ -427,7 +449,7 @@ def _ranking(evidence: Evidence) -> list[str]:
             leader = of_store(evidence.of_scheme(scheme).leaders, row)
             named = "" if leader.empty else f" {leader.iloc[0]['letters']}"
             cells.setdefault(store, {})[scheme] = f"{_cell(row)}{named}"
-    header = " | ".join(["store", *(f"by {s}" for s in schemes)])
+    header = " | ".join(["store", *(f"by {scheme_name(s)}" for s in schemes)])
     lines = [f"| {header} |", "|---" * (len(schemes) + 1) + "|"]
     for store, found in cells.items():
         label = quoted(store).replace("|", "\\|")

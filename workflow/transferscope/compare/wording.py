@@ -7,6 +7,7 @@ from typing import Any
 
 from transferscope.compare.tables import Store
 from transferscope.config.channel_strategies import single_channel
+from transferscope.config.schemes import is_column
 
 METRIC_NAMES = {
     "macro_f1": "macro F1",
@@ -35,6 +36,23 @@ def quoted(name: object) -> str:
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def scheme_name(scheme: str) -> str:
+    """Return a split scheme as it is named after "by": columns of the sheet are quoted.
+
+    Examples
+    --------
+    >>> scheme_name("group"), scheme_name("plate")
+    ('group', '`plate`')
+    """
+    return quoted(scheme) if is_column(scheme) else scheme
+
+
+def scheme_title(scheme: str) -> str:
+    """Return what a split scheme keeps apart."""
+    named = f"Split by {quoted(scheme)} (neither its values nor groups on both sides)"
+    return SCHEME_NAMES.get(scheme, named)
 
 
 def store_name(row: Any) -> str:

@@ -179,3 +179,6 @@ class Comparison(CompareSettings):
         {}, description="Backbones of families of which the study has several members."
     )
     layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")
+    columns: list[str] = Field(
+        [], description="Columns of the sheet by which tiles are split, from easy to hard."
+    )

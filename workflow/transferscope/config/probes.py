@@ -16,8 +16,12 @@ from transferscope.config.model import Model, without_repeats
 from transferscope.config.modes import PATTERN as MODES
 from transferscope.config.modes import check_mode
 from transferscope.config.names import Name
+from transferscope.config.schemes import GROUP, is_column, with_controls, without_shuffling
 from transferscope.config.training import AugmentationSettings
 from transferscope.config.vocabulary import CardRef, Fraction, HeadKind, Scheme, Seed, Strategy
+
+# Values of a column such as batch or site, for estimates of time.
+USUAL_VALUES = 6
 
 
 class SplitSettings(Model):
@@ -28,14 +32,16 @@ class SplitSettings(Model):
         min_length=1,
         description=(
             "group: no group (protein, well, patient) in both training and test, which estimates "
-            "the score on new groups; image: groups may be in both, as in older papers. The "
-            "difference between them is reported."
+            "the score on new groups; image: groups may be in both, as in older papers; a column "
+            "of the sample sheet, such as batch, plate or site: neither its values nor groups are "
+            "in both. What each costs is reported; see docs/batches-and-sites.md."
         ),
     )
     folds: dict[Scheme, Annotated[int, Field(ge=2)]] = Field(
         {"group": 5, "image": 5},
         description=(
-            "Folds per scheme. A class needs at least as many groups as there are group folds."
+            "Folds per scheme. A class needs at least as many groups as there are group folds. For "
+            "a column without a number, each of its values is left out once."
         ),
     )
     seeds: list[Seed] = Field(
@@ -73,9 +79,30 @@ class SplitSettings(Model):
 
     @model_validator(mode="after")
     def _folds_for_each_scheme(self) -> SplitSettings:
-        if missing := [s for s in self.schemes if s not in self.folds]:
+        required = [s for s in self.schemes if not is_column(s)]
+        if missing := [s for s in required if s not in self.folds]:
             raise ValueError(f"folds: give a number for {', '.join(missing)}")
         return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the sheet among the schemes."""
+        return [scheme for scheme in self.schemes if is_column(scheme)]
+
+    @property
+    def divided(self) -> list[str]:
+        """All schemes, with the controls of columns."""
+        return with_controls(self.schemes)
+
+    def most_folds(self, scheme: str) -> int:
+        """Return the number of folds of a scheme, or of a control; of a column what is usual.
+
+        How many values a column has, and whether groups have several, the sheet says.
+        """
+        name = without_shuffling(scheme)
+        if not is_column(name):
+            return self.folds[name]
+        return self.folds.get(name, USUAL_VALUES) * self.folds.get(GROUP, 1)
 
     _unique = field_validator("fractions", "seeds", "schemes")(without_repeats)
 

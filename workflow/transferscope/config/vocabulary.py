@@ -11,8 +11,11 @@ from pydantic import (
 )
 
 from transferscope.config.channel_strategies import REQUESTED, check_name
+from transferscope.config.schemes import check_scheme
 
-Scheme = Literal["group", "image"]
+Scheme = Annotated[
+    str, AfterValidator(check_scheme), WithJsonSchema({"type": "string", "minLength": 1})
+]
 SeenInTraining = Literal["no", "images", "images and groups", "in another dataset"]
 HeadKind = Literal["linear", "logreg", "mlp"]
 Strategy = Annotated[

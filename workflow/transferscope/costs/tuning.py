@@ -29,7 +29,7 @@ def tuning_passes(config: StudyConfig, mode: str) -> float:
     trained = PASSES_PER_STEP * (1 - splits.validation) + splits.validation
     total = 0.0
     for scheme in settings.schemes or splits.schemes:
-        folds = splits.folds[scheme]
+        folds = splits.most_folds(scheme)
         for fraction in settings.fractions or splits.fractions:
             known = fraction * (1 - 1 / folds)
             once = splits.validation * known + 1 / folds

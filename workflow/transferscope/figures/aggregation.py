@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from transferscope.compare.tables import matching
 from transferscope.compare.wording import METRIC_NAMES, capitalised, percent, signed
 from transferscope.config.results import CompareSettings, FigureSettings
+from transferscope.config.schemes import scheme_order
 from transferscope.figures.results import errors_of, with_labels
 from transferscope.figures.style import (
     GREY,
@@ -71,7 +72,10 @@ def draw_aggregation(
 
 
 def _draw(scores: pd.DataFrame, gaps: pd.DataFrame, compared: CompareSettings) -> Figure:
-    datasets, schemes = sorted(scores["dataset"].unique()), sorted(scores["scheme"].unique())
+    datasets, schemes = (
+        sorted(scores["dataset"].unique()),
+        sorted(scores["scheme"].unique(), key=scheme_order),
+    )
     looks = _looks(scores)
     best = scores.groupby(["dataset", "store"])["mean"].max()
     best = best.sort_values(ascending=False, kind="stable")

@@ -18,6 +18,7 @@ from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import KnnSettings
 from transferscope.config.results import FigureSettings
+from transferscope.config.schemes import scheme_order
 from transferscope.figures.embedding_maps import StoreView
 from transferscope.figures.style import (
     BLACK,
@@ -93,7 +94,9 @@ def best_store(chosen: Path, probed: Sequence[Probed], paths: StudyPaths) -> Sto
         Paths of the study.
     """
     table = read_parquet(chosen)
-    own = matching(table, dataset=probed[0].dataset).sort_values("scheme")
+    own = matching(table, dataset=probed[0].dataset).sort_values(
+        "scheme", key=lambda s: s.map(scheme_order)
+    )
     for best in zip(own["backbone"], own["channels"], strict=True):
         for p in probed:
             if (p.representation, family_of(p.channels)) == best:

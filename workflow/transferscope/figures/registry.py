@@ -13,6 +13,8 @@ from typing import Any
 
 from transferscope.config.study import StudyConfig
 
+BOTH = {"group", "image"}
+
 
 @dataclass(frozen=True)
 class ComparisonFigure:
@@ -46,6 +48,7 @@ FIGURES = {
         ComparisonFigure("classes"),
         ComparisonFigure("confusion"),
         ComparisonFigure("pareto", lambda config: len(config.backbones) > 1),
-        ComparisonFigure("split_gap", lambda config: len(config.splits.schemes) > 1),
+        ComparisonFigure("split_gap", lambda config: set(config.splits.schemes) >= BOTH),
+        ComparisonFigure("ladder", lambda config: bool(config.splits.columns)),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.tables import REMAKE, Head, Store, head_of, matching, read_summary
 from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
+from transferscope.config.schemes import scheme_order
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.probes.score_table import FLOOR
@@ -26,6 +27,8 @@ class Results:
     ----------
     summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
+    ladder
+        The same; empty where the study splits by no column of the sheet.
     """
 
     summary: pd.DataFrame
@@ -35,6 +38,7 @@ class Results:
     confusion: pd.DataFrame
     per_class: pd.DataFrame
     finetuning: pd.DataFrame
+    ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
     def read(cls, summary: Path, folder: Path) -> Results:
@@ -48,6 +52,8 @@ class Results:
         tables, problems = {}, []
         for table in fields(cls)[1:]:
             path = folder / f"{table.name}.parquet"
+            if table.name == "ladder" and not path.exists():
+                continue
             try:
                 tables[table.name] = pd.read_parquet(path)
             except (OSError, pa.ArrowException) as error:
@@ -78,11 +84,11 @@ class Results:
 
     def schemes(self, dataset: str) -> list[str]:
         """Split schemes of a dataset, by group first."""
-        return sorted(matching(self.chosen, dataset=dataset)["scheme"])
+        return sorted(matching(self.chosen, dataset=dataset)["scheme"], key=scheme_order)
 
     def all_schemes(self) -> list[str]:
         """Split schemes of any dataset, by group first."""
-        return sorted(self.chosen["scheme"].unique())
+        return sorted(self.chosen["scheme"].unique(), key=scheme_order)
 
     def head(self, dataset: str) -> Head:
         """Return the head that stands for all stores of a dataset."""

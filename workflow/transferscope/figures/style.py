@@ -186,7 +186,7 @@ def label_of(name: str, characters: int = 30, lines: int = 2) -> str:
 
 def panel_title(dataset: str, scheme: str) -> str:
     """Return dataset and split scheme, as they stand over an axes."""
-    return f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, scheme)}"
+    return f"{label_of(dataset, 40, 1)}, {SCHEME_LABELS.get(scheme, f'split by {scheme}')}"
 
 
 def legend_key(label: str, **look: Any) -> Line2D:

@@ -36,6 +36,7 @@ from transferscope.probes.evaluation import (
     ResultTables,
     Sink,
     division_columns,
+    without_controls,
     write_tables,
 )
 from transferscope.probes.head_batch import HeadBatch, HeadRows
@@ -114,7 +115,8 @@ def finetune(
         What is finished is kept, and the same call goes on from there.
     """
     wanted = probe.settings.schemes
-    kept = [d for d in data.divisions if wanted is None or d.scheme in wanted]
+    made = without_controls(data.divisions)
+    kept = [d for d in made if wanted is None or d.scheme in wanted]
     if not kept:
         what = f"there is no division by {', '.join(wanted or [])}"
         raise UserError(Problem("finetune.schemes", what, "Name schemes of the splits."))

@@ -319,6 +319,7 @@ def _merged(tiles: LabelledTiles, names: Texts, codes: Integers) -> LabelledTile
         groups=tiles.groups[rows],
         fovs=names,
         batches=tiles.batches[rows],
+        columns={name: values[rows] for name, values in tiles.columns.items()},
     )
 
 

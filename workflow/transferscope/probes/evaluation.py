@@ -14,6 +14,7 @@ import pandas as pd
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import Leakage
 from transferscope.config.probed import Probed
+from transferscope.config.schemes import is_column, is_control
 from transferscope.config.vocabulary import Metric
 from transferscope.errors import user_error
 from transferscope.probes.average_precision import average_precision
@@ -75,9 +76,16 @@ def read_divisions(splits: pd.DataFrame, fractions: Sequence[float]) -> list[Div
     """Return all divisions of a split table, ordered by scheme, seed, fold and fraction."""
     ordered = splits.sort_values(["scheme", "seed", "fold", "row"], kind="stable")
     divisions = []
-    for _, part in ordered.groupby(["scheme", "seed", "fold"], sort=True):
-        divisions += [_division(part, fraction) for fraction in sorted(fractions)]
+    for (scheme, *_), part in ordered.groupby(["scheme", "seed", "fold"], sort=True):
+        # A control is compared with all labels only.
+        made = [max(fractions)] if is_control(str(scheme)) else sorted(fractions)
+        divisions += [_division(part, fraction) for fraction in made]
     return divisions
+
+
+def without_controls(divisions: Sequence[Division]) -> list[Division]:
+    """Return the divisions that are no controls of a column."""
+    return [division for division in divisions if not is_control(division.scheme)]
 
 
 def evaluated_part(splits: pd.DataFrame, leakage: Leakage) -> pd.DataFrame:
@@ -155,9 +163,11 @@ class ProbeData:
         """
         leakage = leakage or Leakage()
         classes, task = splits.attrs["classes"], splits.attrs["task"]
+        columns = [name for name in splits["scheme"].unique() if is_column(name)]
+        columns = [name for name in columns if not is_control(name)]
         return cls(
             embeddings=np.ascontiguousarray(embeddings, dtype=np.float32),
-            tiles=LabelledTiles.from_table(tile_table, classes, task),
+            tiles=LabelledTiles.from_table(tile_table, classes, task, columns),
             divisions=read_divisions(evaluated_part(splits, leakage), fractions),
             metrics=metrics,
             identity={**identity, "task": task},

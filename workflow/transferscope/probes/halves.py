@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.config.probes import SplitSettings
+from transferscope.config.schemes import is_column, without_shuffling
 from transferscope.probes.evaluation import Division, read_divisions
 from transferscope.probes.labels import LabelledTiles, joint_labels
 from transferscope.probes.splits import divide, halve
@@ -23,6 +24,8 @@ from transferscope.probes.splits import divide, halve
 LEAST_GROUPS_PER_CLASS = 4
 # Groups per fold, of both halves together.
 LEAST_GROUPS_PER_FOLD = 4
+# Groups of each value of a column by which tiles are split.
+LEAST_GROUPS_PER_VALUE = 4
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +56,15 @@ def half_divisions(
         for side, rows in enumerate(halve(tiles, (dataset, "halves", pair))):
             parts = [
                 part
-                for scheme in settings.schemes
+                for scheme in settings.divided
                 for seed in settings.seeds
                 for _, part, _ in divide(
-                    tiles, rows, scheme, settings, seed, (dataset, "halves", scheme, pair, side)
+                    tiles,
+                    rows,
+                    scheme,
+                    settings,
+                    seed,
+                    (dataset, "halves", without_shuffling(scheme), pair, side),
                 )
             ]
             divisions = read_divisions(pd.concat(parts, ignore_index=True), fractions)
@@ -93,5 +101,18 @@ def _too_few(tiles: LabelledTiles, settings: SplitSettings) -> str:
     ]
     if rare:
         return f"a class needs {LEAST_GROUPS_PER_CLASS} groups, but {', '.join(rare)}"
-    needed = LEAST_GROUPS_PER_FOLD * max(settings.folds[scheme] for scheme in settings.schemes)
+    for column in settings.columns:
+        if lacking := _rare_values(tiles, column):
+            return f"each {column} needs {LEAST_GROUPS_PER_VALUE} groups, but {lacking}"
+    counted = [settings.folds[scheme] for scheme in settings.schemes if not is_column(scheme)]
+    needed = LEAST_GROUPS_PER_FOLD * max(counted, default=1)
     return f"{needed} groups are needed, there are {len(names)}" if len(names) < needed else ""
+
+
+def _rare_values(tiles: LabelledTiles, column: str) -> str:
+    """Return which values of a column are of too few groups to be in each half."""
+    rows = np.flatnonzero(tiles.labelled)
+    pairs = pd.DataFrame({"value": tiles.columns[column][rows], "group": tiles.groups[rows]})
+    counts = pairs.drop_duplicates().groupby("value").size()
+    rare = counts[counts < LEAST_GROUPS_PER_VALUE]
+    return ", ".join(f"{name} has {count}" for name, count in rare.items())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class LabelledTiles:
         Whether a tile may have several labels.
     tile_ids, groups, fovs, batches
         Names, str [N]; an unknown batch is empty.
+    columns
+        Further columns of the table, str [N] each, by which tiles are split; unknown: empty.
     """
 
     matrix: Bools
@@ -38,9 +40,16 @@ class LabelledTiles:
     groups: Texts
     fovs: Texts
     batches: Texts
+    columns: Mapping[str, Texts] = field(default_factory=dict)
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame, classes: Sequence[str], task: Task) -> LabelledTiles:
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        classes: Sequence[str],
+        task: Task,
+        columns: Sequence[str] = (),
+    ) -> LabelledTiles:
         """Read a tile table or sample sheet; labels outside `classes` are ignored.
 
         Parameters
@@ -52,6 +61,8 @@ class LabelledTiles:
             Classes, in the order of the matrix's columns.
         task
             Whether a tile may have several labels.
+        columns
+            Names of further columns to keep.
         """
         rows = pd.Series(range(len(table)), dtype="int64")
         tile_ids = _texts(table.get("tile_id", rows))
@@ -63,6 +74,7 @@ class LabelledTiles:
             groups=_texts(table["group"]),
             fovs=_texts(table["fov"]) if "fov" in table else tile_ids,
             batches=_texts(table.get("batch", pd.Series("", index=table.index))),
+            columns={name: _texts(table[name]) for name in columns},
         )
 
     def with_classes(self, classes: Sequence[str]) -> LabelledTiles:

@@ -42,7 +42,7 @@ class Load:
     @property
     def n_divisions(self) -> int:
         """Number of folds over all schemes and seeds, without those of halves."""
-        return len(self.splits.seeds) * sum(self.splits.folds[s] for s in self.splits.schemes)
+        return len(self.splits.seeds) * sum(map(self.splits.most_folds, self.splits.divided))
 
     @property
     def n_training_rows(self) -> float:

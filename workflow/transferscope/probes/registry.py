@@ -43,7 +43,8 @@ def head_seconds(settings: HeadSettings, load: Load) -> float:
 def _knn_seconds(settings: KnnSettings, load: Load) -> float:
     """Each fold, and the validation tiles of the others, is searched per metric; so in halves."""
     splits = load.splits
-    queries = sum(1 + splits.validation * (splits.folds[s] - 1) for s in splits.schemes)
+    folds = map(splits.most_folds, splits.divided)
+    queries = sum(1 + splits.validation * (n - 1) for n in folds)
     searches = queries * len(splits.seeds) * len(settings.metrics) * (1 + splits.halves / 2)
     return 2 * load.n_tiles**2 * load.n_features * searches / load.rate
 

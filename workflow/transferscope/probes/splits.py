@@ -1,15 +1,14 @@
 """Splits of the tiles into training, validation and test, shared by all probes.
 
-Two schemes: `group` keeps each group (protein, well, patient) on one side; `image` splits fields of
-view, with groups on both sides, as older papers do. Both are stratified over all labels at once.
+`group` keeps each group (protein, well, patient) on one side; `image` splits fields of view, with
+groups on both sides, as older papers do. Both are stratified over all labels at once. Any other
+scheme is a column of the sheet, whose values, and groups, are on one side (`column_splits`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,17 @@ import pandas as pd
 
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import SplitSettings
-from transferscope.config.vocabulary import Scheme
+from transferscope.config.schemes import GROUP, IMAGE, is_column, without_shuffling
 from transferscope.errors import Problem, UserError, user_error
-from transferscope.probes.labels import LabelledTiles, joint_labels, label_problems
+from transferscope.probes.column_splits import (
+    column_folds,
+    column_problems,
+    confined,
+    confined_class,
+    usable_columns,
+)
+from transferscope.probes.labels import LabelledTiles, label_problems
+from transferscope.probes.units import SEED_LIMIT, Units, assign_folds, units_of
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.runtime.seeds import derive_rng, derive_seed
 from transferscope.stores.manifest import digest_of_ids
@@ -32,29 +39,9 @@ ROLES = np.array([TRAIN, VALIDATION, TEST], dtype=object)
 TILES, LABELS = "tiles_sha256", "labels_sha256"
 COLUMNS = ["scheme", "seed", "fold", "row", "role", "share"]
 UNIT_NAMES = {"group": "groups", "image": "fields of view"}
-SEED_LIMIT = 2**32
 NAMES_SHOWN = 5
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Units:
-    """The units that a scheme splits: groups or fields of view, sorted by name.
-
-    Parameters
-    ----------
-    codes
-        Unit of each row, int64 [N].
-    labels
-        Union of the labels of each unit's tiles, bool [U, C].
-    """
-
-    codes: Integers
-    labels: Bools
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def one_image_per_group(table: pd.DataFrame) -> bool:
@@ -66,12 +53,6 @@ def one_image_per_group(table: pd.DataFrame) -> bool:
         Tile table or sample sheet: `group` and `fov`.
     """
     return bool(table.groupby("group")["fov"].nunique().max() == 1)
-
-
-def _units(tiles: LabelledTiles, scheme: Scheme, rows: Integers) -> _Units:
-    names = tiles.groups if scheme == "group" else tiles.fovs
-    codes, distinct = pd.factorize(names[rows], sort=True)
-    return _Units(codes.astype(np.int64), joint_labels(tiles.matrix[rows], codes, len(distinct)))
 
 
 def check_splits(
@@ -93,13 +74,18 @@ def check_splits(
         Name of the table in the problems.
     """
     problems = label_problems(table, card, where)
-    tiles = LabelledTiles.from_table(table, card.labels, card.task)
+    usable = usable_columns(table, settings)
+    tiles = LabelledTiles.from_table(table, card.labels, card.task, usable)
     if not tiles.labelled.any():
         fix = (
             "Label the tiles to score; empty labels mean unlabelled. To label by hand first, stop "
             "snakemake early: --until tiles, or --until cells."
         )
         return [*problems, Problem(f"{where}, column labels", "no tile has a label", fix)]
+    if broken := column_problems(table, tiles, settings, where):
+        problems += broken.values()
+        rest = [scheme for scheme in settings.schemes if scheme not in broken]
+        settings = settings.model_copy(update={"schemes": rest})
     classes, rare = _remaining_classes(tiles, settings, where)
     problems += rare
     tiles = tiles.with_classes(classes)
@@ -117,7 +103,11 @@ def _remaining_classes(
     rows = np.flatnonzero(tiles.labelled)
     problems: dict[str, Problem] = {}
     for scheme in settings.schemes:
-        counts = _units(tiles, scheme, rows).labels.sum(axis=0)
+        if is_column(scheme):
+            for name, value in confined(tiles, scheme).items():
+                problems.setdefault(name, confined_class(name, scheme, value, where))
+            continue
+        counts = units_of(tiles, scheme, rows).labels.sum(axis=0)
         for name, count in zip(tiles.classes, counts, strict=True):
             if count < settings.folds[scheme] and name not in problems:
                 problems[name] = _rare_class(name, int(count), scheme, settings, where)
@@ -128,9 +118,7 @@ def _remaining_classes(
     return tiles.classes, list(problems.values())
 
 
-def _rare_class(
-    name: str, count: int, scheme: Scheme, settings: SplitSettings, where: str
-) -> Problem:
+def _rare_class(name: str, count: int, scheme: str, settings: SplitSettings, where: str) -> Problem:
     folds = settings.folds[scheme]
     what = f'class "{name}" has {count} {UNIT_NAMES[scheme]}, fewer than the {folds} folds'
     lower = f"Lower splits.folds.{scheme} to {count}, set" if count >= 2 else "Set"
@@ -142,7 +130,9 @@ def _unit_problems(tiles: LabelledTiles, settings: SplitSettings, where: str) ->
     rows = np.flatnonzero(tiles.labelled)
     problems = []
     for scheme in settings.schemes:
-        count, folds = len(_units(tiles, scheme, rows)), settings.folds[scheme]
+        if is_column(scheme):
+            continue
+        count, folds = len(units_of(tiles, scheme, rows)), settings.folds[scheme]
         if count < folds:
             what = f"{count} labelled {UNIT_NAMES[scheme]}, fewer than the {folds} folds"
             fix = f"Lower splits.folds.{scheme}, or give more labelled {UNIT_NAMES[scheme]}."
@@ -195,19 +185,19 @@ def make_splits(
     """
     if problems := check_splits(tile_table, card, settings, where):
         raise UserError(problems)
-    everything = LabelledTiles.from_table(tile_table, card.labels, card.task)
+    columns = settings.columns
+    everything = LabelledTiles.from_table(tile_table, card.labels, card.task, columns)
     classes, _ = _remaining_classes(everything, settings, where)
     if dropped := [name for name in card.labels if name not in classes]:
         logger.warning("%s: dropped as too rare for the folds: %s", card.name, ", ".join(dropped))
     tiles = everything.with_classes(classes)
     parts, validation_unit = [], {}
     rows = np.flatnonzero(tiles.labelled)
-    for scheme in settings.schemes:
+    for scheme in settings.divided:
         for seed in settings.seeds:
             place = f"{where}, scheme {scheme}, seed {seed}"
-            check = partial(_check_spread, classes=classes, where=place)
-            names = (card.name, "splits", scheme)
-            for fold, part, unit in divide(tiles, rows, scheme, settings, seed, names, check):
+            names = (card.name, "splits", without_shuffling(scheme))
+            for fold, part, unit in divide(tiles, rows, scheme, settings, seed, names, place):
                 parts.append(part)
                 validation_unit[f"{scheme}/{seed}/{fold}"] = unit
     splits = pd.concat(parts, ignore_index=True)
@@ -235,11 +225,11 @@ def origin_of(tile_table: pd.DataFrame) -> dict[str, str]:
 def divide(
     tiles: LabelledTiles,
     rows: Integers,
-    scheme: Scheme,
+    scheme: str,
     settings: SplitSettings,
     seed: int,
     names: tuple[object, ...],
-    check: Callable[[_Units, Integers], None] | None = None,
+    where: str | None = None,
 ) -> Iterator[tuple[int, pd.DataFrame, str]]:
     """Yield number, table and validation unit of every fold of some rows.
 
@@ -257,31 +247,53 @@ def divide(
         Seed of the splits.
     names
         Further names from which the seeds derive.
-    check
-        Called with the units and the fold of each, before anything is yielded.
+    where
+        Name of the table and the scheme in a problem; None: it is not checked that each class can
+        be trained.
     """
     names = (seed, *names)
-    units = _units(tiles, scheme, rows)
-    fold_of_unit = _assign_folds(units, settings.folds[scheme], names)
-    if check is not None:
-        check(units, fold_of_unit)
-    for fold in range(settings.folds[scheme]):
-        is_test = fold_of_unit[units.codes] == fold
-        inner = rows[~is_test]
+    for fold, (is_test, is_inner) in enumerate(_folds(tiles, rows, scheme, settings, names, where)):
+        inner = rows[is_inner]
         is_validation, unit = _choose_validation(
             tiles, scheme, inner, settings.validation, (*names, fold)
         )
         roles = np.full(len(rows), 2)
-        roles[~is_test] = is_validation.astype(np.int64)
+        roles[is_inner] = is_validation.astype(np.int64)
+        kept = is_test | is_inner
+        own, roles = rows[kept], roles[kept]
         columns = {
             "scheme": scheme,
             "seed": np.int64(seed),
             "fold": np.int64(fold),
-            "row": rows,
+            "row": own,
             "role": ROLES[roles],
-            "share": _shares(tiles.groups[rows], roles, (*names, fold)),
+            "share": _shares(tiles.groups[own], roles, (*names, fold)),
         }
         yield fold, pd.DataFrame(columns).astype({"scheme": "str", "role": "str"}), unit
+
+
+def _folds(
+    tiles: LabelledTiles,
+    rows: Integers,
+    scheme: str,
+    settings: SplitSettings,
+    names: tuple[object, ...],
+    where: str | None,
+) -> Iterator[tuple[Bools, Bools]]:
+    """Yield which rows each fold tests, and which it trains on or validates with, bool [n]."""
+    if is_column(scheme):
+        found = list(column_folds(tiles, rows, scheme, settings, names))
+        if where is not None:
+            _check_trained(tiles, rows, [inner for _, inner in found], where)
+        yield from found
+        return
+    units = units_of(tiles, scheme, rows)
+    fold_of_unit = assign_folds(units, settings.folds[scheme], names)
+    if where is not None:
+        _check_spread(units, fold_of_unit, classes=tiles.classes, where=where)
+    for fold in range(settings.folds[scheme]):
+        is_test = fold_of_unit[units.codes] == fold
+        yield is_test, ~is_test
 
 
 def halve(tiles: LabelledTiles, names: tuple[object, ...]) -> tuple[Integers, Integers]:
@@ -300,24 +312,12 @@ def halve(tiles: LabelledTiles, names: tuple[object, ...]) -> tuple[Integers, In
         Rows of each half, int64, ascending.
     """
     rows = np.flatnonzero(tiles.labelled)
-    units = _units(tiles, "group", rows)
-    is_second = _assign_folds(units, 2, names)[units.codes] == 1
+    units = units_of(tiles, "group", rows)
+    is_second = assign_folds(units, 2, names)[units.codes] == 1
     return rows[~is_second], rows[is_second]
 
 
-def _assign_folds(units: _Units, folds: int, names: tuple[object, ...]) -> Integers:
-    """Return the test fold of each unit, int64 [U]."""
-    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
-
-    seed = derive_seed(*names, "folds") % SEED_LIMIT
-    splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
-    assigned = np.empty(len(units), dtype=np.int64)
-    for fold, (_, test) in enumerate(splitter.split(units.labels, units.labels)):
-        assigned[test] = fold
-    return assigned
-
-
-def _check_spread(units: _Units, fold_of_unit: Integers, *, classes: list[str], where: str) -> None:
+def _check_spread(units: Units, fold_of_unit: Integers, *, classes: list[str], where: str) -> None:
     """Check that every class is in at least two folds."""
     problems = []
     for column, name in enumerate(classes):
@@ -328,9 +328,24 @@ def _check_spread(units: _Units, fold_of_unit: Integers, *, classes: list[str], 
         raise UserError(problems)
 
 
+def _check_trained(
+    tiles: LabelledTiles, rows: Integers, inner: Sequence[Bools], where: str
+) -> None:
+    """Check that every class is on the training side of each fold."""
+    has = np.stack([tiles.matrix[rows[each]].any(axis=0) for each in inner])
+    fix = "Choose another seed, lower the folds of the scheme, or leave the scheme out."
+    problems = [
+        Problem(where, f'all of class "{name}" is left out of a training set', fix)
+        for name, always in zip(tiles.classes, has.all(axis=0), strict=True)
+        if not always
+    ]
+    if problems:
+        raise UserError(problems)
+
+
 def _choose_validation(
     tiles: LabelledTiles,
-    scheme: Scheme,
+    scheme: str,
     rows: Integers,
     share: float,
     names: tuple[object, ...],
@@ -339,9 +354,9 @@ def _choose_validation(
 
     If there are too few groups, fields of the training groups are chosen instead.
     """
-    attempts: list[tuple[Scheme, str]] = [("group", "group"), ("image", "fov")]
-    for kind, unit in attempts if scheme == "group" else attempts[1:]:
-        units = _units(tiles, kind, rows)
+    attempts: list[tuple[str, str]] = [(GROUP, "group"), (IMAGE, "fov")]
+    for kind, unit in attempts[1:] if scheme == IMAGE else attempts:
+        units = units_of(tiles, kind, rows)
         chosen = _stratified_subset(units.labels, share, (*names, "validation", kind))
         if chosen.any():
             return chosen[units.codes], unit

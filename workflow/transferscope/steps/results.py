@@ -38,11 +38,9 @@ TABLES = (
     "number_format",
 )
 # Those that are written as CSV, too.
-# Settings of the comparison that are left out where a study does not ask for them.
-ASKED_FOR = ("cells", "layered", "families")
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
-LAYER_TABLE, FAMILY_TABLE = "layers", "families"
+LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 6
 
@@ -106,7 +104,7 @@ class Compare(_Comparison):
 
     def outputs(self) -> dict[str, Any]:
         return {
-            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.of_sizes()]],
+            "tables": [self.paths.comparison(table) for table in [*TABLES, *self.further()]],
             "summary": self.paths.summary_csv,
             "sentences": self.paths.summary_md,
             "details": self.paths.details_md,
@@ -114,25 +112,37 @@ class Compare(_Comparison):
         }
 
     def companions(self, job: Job) -> list[Path]:
-        tables = [*CSV_TABLES, *self.of_sizes()]
+        tables = [*CSV_TABLES, *self.further()]
         return [self.paths.comparison(table).with_suffix(".csv") for table in tables]
 
-    def of_sizes(self) -> list[str]:
-        """Return the names of the tables of grids, blocks and families, if the study has any."""
+    def further(self) -> list[str]:
+        """Return the names of the tables that not every study has."""
         of_grids = list(GRID_TABLES) if self.study.cells else []
-        of_layers = [LAYER_TABLE] * bool(self.study.layered)
-        return of_grids + of_layers + [FAMILY_TABLE] * bool(self.study.families)
+        asked = {
+            LAYER_TABLE: self.study.layered,
+            FAMILY_TABLE: self.study.families,
+            LADDER_TABLE: self.config.splits.columns,
+        }
+        return of_grids + [table for table, values in asked.items() if values]
 
     def params(self) -> dict[str, Any]:
         return {
             "folder": self.paths.root,
             "stores": nested(self.study.probed()),
-            # Left out where they are empty: a comparison without grids is not out of date.
-            "settings": self.settings().model_dump_json(
-                exclude={key for key in ASKED_FOR if not getattr(self.study, key)}
-            ),
+            # Left out where it is empty: a comparison without these is not out of date.
+            "settings": self.settings().model_dump_json(exclude=self.not_asked_for()),
             "more": self.evaluated_arguments(),
         }
+
+    def not_asked_for(self) -> set[str]:
+        """Return the settings of what this study does not do."""
+        asked = {
+            "cells": self.study.cells,
+            "layered": self.study.layered,
+            "families": self.study.families,
+            "columns": self.config.splits.columns,
+        }
+        return {name for name, value in asked.items() if not value}
 
     def settings(self) -> Comparison:
         """Return the study's settings, and what the cards say of the backbones."""
@@ -144,6 +154,7 @@ class Compare(_Comparison):
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
             layered=list(self.study.layered),
             families=self.members(),
+            columns=self.config.splits.columns,
         )
 
     def members(self) -> dict[str, FamilyMember]:
@@ -319,7 +330,8 @@ class Figure(_Drawing):
         return f"figure {self.figure}"
 
     def inputs(self) -> dict[str, Any]:
-        tables = [self.paths.comparison(table) for table in TABLES]
+        names = [*TABLES, *LADDER_TABLES * (self.figure == "ladder")]
+        tables = [self.paths.comparison(name) for name in names]
         return {"summary": self.paths.summary_csv, "tables": tables}
 
     def outputs(self) -> dict[str, Any]:
