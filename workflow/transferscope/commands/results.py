@@ -26,7 +26,9 @@ from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
+from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
+from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 app = Typer()
@@ -49,6 +51,19 @@ def _probed(stores: str) -> list[Probed]:
         what = "is no mapping of dataset -> representation -> list of strategies"
         fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
         raise UserError(Problem("--stores", what, fix))
+    return found
+
+
+def _figures(described: str) -> list[ReportFigure]:
+    try:
+        found = [ReportFigure(**each) for each in parsed_json(described, "--figures")]
+        are_within = all(one.is_within for one in found)
+    except (TypeError, AttributeError):
+        are_within = False
+    if not are_within:
+        what = "is no list of figures in the folder of the study"
+        fix = """Write it as '[{"path": ..., "caption": ..., "category": ...}]'."""
+        raise UserError(Problem("--figures", what, fix))
     return found
 
 
@@ -168,6 +183,28 @@ def aggregation(
     folder = study_folder.comparison("aggregate").parent
     compare_levels(levels_of(stores, aggregate, study_folder), compared, folder)
     draw_aggregation(folder, compared, settings, output)
+
+
+@app.command()
+def report(
+    study_folder: StudyFolder,
+    settings: Annotated[StudyConfig, settings_option(StudyConfig)],
+    figures: Annotated[
+        Sequence[ReportFigure],
+        json_option(_figures, "What is shown, as JSON: a list of path, caption and category."),
+    ],
+    output: Annotated[Path, file_out("Page to write (.html).")],
+) -> None:
+    """Write the report: the answer, all stores and every figure in one file."""
+    from transferscope.report.page import CONTEST, SHOWN, report_page
+    from transferscope.runtime.atomic_files import write_atomically
+    from transferscope.stores.parquet import read_parquet
+
+    leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
+    chosen = read_parquet(study_folder.comparison("chosen"), CONTEST)
+    config = settings.model_dump(mode="json")
+    page = report_page(study_folder.root, config, leaderboard, chosen, figures)
+    write_atomically(output, page)
 
 
 @app.command()

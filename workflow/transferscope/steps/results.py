@@ -488,6 +488,62 @@ class TrainingCurves(_Drawing):
         return Need.of(2 * TABLES_MB)
 
 
+class Report(_Comparison):
+    """Write the report: the answer, all stores and every figure in one file.
+
+    Parameters
+    ----------
+    study, sizes
+        As of every step.
+    drawing
+        The steps whose figures it shows.
+    """
+
+    name = "report"
+    options = ("study_folder=folder", "settings", "figures", "output=report")
+
+    def __init__(self, study: Study, sizes: Sizes, drawing: Iterable[Step]) -> None:
+        super().__init__(study, sizes)
+        self._shown = [
+            (shown, job) for step in drawing for job in step.planned for shown in _pictures(step)
+        ]
+
+    def inputs(self) -> dict[str, Any]:
+        tables = [self.paths.comparison(table) for table in ("leaderboard", "chosen")]
+        texts = [self.paths.summary_md, self.paths.details_md]
+        figures = [Path(str(shown.path).format(**job)) for shown, job in self._shown]
+        return {"tables": tables, "texts": texts, "pictures": figures}
+
+    def outputs(self) -> dict[str, Any]:
+        return {"report": self.paths.report_html}
+
+    def params(self) -> dict[str, Any]:
+        figures = [
+            {
+                "path": str(shown.path.relative_to(self.paths.root)).format(**job),
+                "caption": shown.caption,
+                "category": shown.category,
+                "labels": {key: text.format(**job) for key, text in shown.labels.items()},
+                "wildcards": job,
+            }
+            for shown, job in self._shown
+        ]
+        return {
+            "folder": self.paths.root,
+            "settings": self.config.model_dump_json(),
+            "figures": json.dumps(figures, separators=(",", ":")),
+        }
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(2 * TABLES_MB, 10)
+
+
+def _pictures(step: Step) -> list[Shown]:
+    """Return the figures of a step, with wildcards."""
+    shown = (output for output in step.outputs().values() if isinstance(output, Shown))
+    return [one for one in shown if not one.is_folder and one.path.suffix == ".svg"]
+
+
 def figure_files(
     step: Step, place: str, caption: str, category: str, **labels: str
 ) -> dict[str, Any]:
