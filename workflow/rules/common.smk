@@ -15,6 +15,7 @@ from transferscope.steps.freshness import described, outdated_jobs
 from transferscope.steps.plan import Plan
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.preflight import preflight
+from transferscope.commands import standby
 from transferscope.study.loading import load_study
 from transferscope.upkeep.ran import hold_results, record
 from transferscope.upkeep.status import is_running
@@ -86,6 +87,13 @@ def prepare_results():
         record(plan.config, plan.paths, plan.versions)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def start_standby():
+    """Start the process that the jobs of this run are forked from, where they run on this machine."""
+    if not workflow.local_exec or not workflow.is_main_process:
+        return None
+    return standby.start(sum(1 for job in workflow.dag.needrun_jobs() if job.is_shell))
 
 
 # Planning makes millions of objects that stay: to look through them for garbage every few hundred

@@ -47,8 +47,6 @@ for step in plan.steps.values():
             **marked(step.outputs()),
         log:
             step.log,
-        benchmark:
-            step.benchmark
         wildcard_constraints:
             **constraints(step),
         localrule: step.is_local

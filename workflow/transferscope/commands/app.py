@@ -176,7 +176,7 @@ def main() -> None:
     keep_freed_memory()
     _escape_what_is_no_text()
     try:
-        app()
+        app(prog_name="transferscope")
     except UserError as error:
         print(f"transferscope: {error}", file=sys.stderr)
         sys.exit(1)

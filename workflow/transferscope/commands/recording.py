@@ -9,9 +9,10 @@ from pathlib import Path
 
 from transferscope.config.paths import StudyPaths
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.atomic_files import written
+from transferscope.runtime.atomic_files import write_atomically, written
 from transferscope.runtime.job_records import JobRecord
 from transferscope.runtime.json_text import parse_json
+from transferscope.runtime.usage import began, usage
 from transferscope.upkeep.layout import files_in, is_result, results_below
 
 
@@ -27,11 +28,14 @@ class Recording:
         Its record at the beginning.
     companions
         Files that belong to its outputs.
+    began
+        When its process began, in seconds of the clock.
     """
 
     paths: StudyPaths
     record: JobRecord
     companions: tuple[Path, ...]
+    began: float
 
     @classmethod
     def of(cls, root: Path, described: str) -> Recording:
@@ -57,16 +61,19 @@ class Recording:
         except (ValueError, TypeError, LookupError):
             fix = "Leave it out: the workflow gives it."
             raise UserError(Problem("--record", "describes no job of a study", fix)) from None
-        return cls(StudyPaths(root), record, companions)
+        return cls(StudyPaths(root), record, companions, began())
 
     def begin(self) -> None:
         """Write the record of a job that begins."""
         self.record.write(self.paths.checksums(self.record.job))
 
     def end(self) -> None:
-        """Write the record of the job, with the sha256 of each file that it has written."""
+        """Write the record of the job, with the sha256 of each file; and what it has used."""
         sums = checksums(self.paths.root, self._files())
         replace(self.record, sums=sums).write(self.paths.checksums(self.record.job))
+        used = usage(self.began)
+        line = "\t".join(f"{amount:.2f}" for amount in used.values())
+        write_atomically(self.paths.usage(self.record.job), "\t".join(used) + f"\n{line}\n")
 
     def _files(self) -> list[Path]:
         outputs = [self.paths.root / name for name in self.record.makes]

@@ -327,7 +327,7 @@ def costs(
     """Show the time and the memory that a study took, per rule."""
     from transferscope.upkeep.costs import job_costs, rule_costs
 
-    jobs = job_costs(_paths(config).benchmark("").parent)
+    jobs = job_costs(_paths(config).usage("").parent)
     rules = rule_costs(jobs)
     if figure:
         from transferscope.figures.costs import draw_costs

@@ -226,6 +226,6 @@ class StudyPaths:
         """Log of a job."""
         return self.root / "logs" / f"{name}.log"
 
-    def benchmark(self, name: str) -> Path:
-        """Snakemake's time and memory record of a job."""
+    def usage(self, name: str) -> Path:
+        """Time and memory of a job, as Snakemake's benchmark files have them."""
         return self.root / "benchmarks" / f"{name}.tsv"

@@ -260,11 +260,6 @@ class Step:
         return self.paths.log(self.place)
 
     @property
-    def benchmark(self) -> Path:
-        """Snakemake's record of a job, with wildcards."""
-        return self.paths.benchmark(self.place)
-
-    @property
     def place(self) -> str:
         """Where the log of a job is filed, with wildcards."""
         return "/".join([self.name, *(f"{{{wildcard}}}" for wildcard in self.wildcards)])

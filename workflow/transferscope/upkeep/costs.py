@@ -1,4 +1,4 @@
-"""Time and memory per job and rule, from Snakemake's benchmark files."""
+"""Time and memory per job and rule, from the records of the jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from transferscope.errors import Problem, UserError
 
-# Snakemake's column names -> names with units.
+# Columns, named as in Snakemake's benchmark files, which older studies have -> names with units.
 COLUMNS = {"s": "seconds", "cpu_time": "core_seconds", "max_rss": "peak_mib"}
 
 

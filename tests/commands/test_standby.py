@@ -1,0 +1,156 @@
+"""Commands that a process on standby runs end as they would by themselves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from transferscope.commands import standby
+from transferscope.runtime.locks import exclusive
+
+COMMAND = [sys.executable, "-c", "from transferscope.commands.entry import main; main()"]
+PATIENCE_S = 60
+
+
+def wait_until(condition):
+    """Wait until something holds; fail if it never does."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def ready():
+    """Return a process on standby that is ready, with the environment of its run."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Forgotten afterwards.
+        patch.setenv(standby.ADDRESS, "")
+        patch.delenv(standby.ADDRESS)
+        process = standby.start(standby.WORTH_JOBS)
+        environment = dict(os.environ)
+    wait_until(Path(environment[standby.ADDRESS]).exists)
+    return process, environment
+
+
+@pytest.fixture(scope="module")
+def started():
+    process, environment = ready()
+    yield process, environment
+    process.stdin.close()
+    process.wait(PATIENCE_S)
+    assert not Path(environment[standby.ADDRESS]).parent.exists()
+
+
+@pytest.fixture
+def forked(started):
+    """Return a function that returns the processes that are forked now."""
+    return lambda: psutil.Process(started[0].pid).children()
+
+
+def begin(environment, folder, *arguments, **added):
+    """Begin a command of a run."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env={**environment, "OMP_NUM_THREADS": "1", **added},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def waiting(environment, folder, **added):
+    """Return a command that waits for a lock, once it does."""
+    (folder / "out").mkdir(exist_ok=True)
+    command = begin(environment, folder, "--log", "log.txt", "schemas", "--output", "out", **added)
+    assert "an earlier run" in command.stderr.readline()
+    return command
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """Hold the lock that a command waits for."""
+    with exclusive(tmp_path / ".log.txt.lock", "a test"):
+        yield
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["study", "check", "nothing.yaml"],
+        ["schemas", "--output", "new"],
+        ["schemas", "--output", "nowhere/\udcff"],
+        ["unknown"],
+        [],
+    ],
+)
+def test_a_command_ends_as_by_itself(started, tmp_path, arguments):
+    ends = []
+    for address in (started[1][standby.ADDRESS], standby.OFF):
+        folder = tmp_path / str(len(ends))
+        folder.mkdir()
+        command = begin(started[1], folder, *arguments, **{standby.ADDRESS: address})
+        texts = command.communicate(timeout=PATIENCE_S)
+        files = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+        modes = [oct((folder / name).stat().st_mode) for name in files]
+        ends.append((command.returncode, texts, files, modes))
+    assert ends[0] == ends[1]
+
+
+def test_a_killed_command_takes_its_process_along(started, forked, tmp_path, lock):
+    command = waiting(started[1], tmp_path)
+    [process] = wait_until(forked)
+    command.kill()
+    command.communicate()
+    process.wait(PATIENCE_S)
+    wait_until(lambda: not forked())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_reach_the_process(started, forked, tmp_path, lock, number):
+    command, alone = (
+        waiting(started[1], tmp_path, **{standby.ADDRESS: address})
+        for address in (started[1][standby.ADDRESS], standby.OFF)
+    )
+    wait_until(forked)
+    for each in (command, alone):
+        each.send_signal(number)
+        each.communicate(timeout=PATIENCE_S)
+    assert command.returncode == alone.returncode != 0
+    wait_until(lambda: not forked())
+
+
+@pytest.mark.parametrize("added", [{"SOME": "thing"}, {standby.ADDRESS: "/nowhere/standby"}])
+def test_a_command_of_another_environment_runs_by_itself(started, forked, tmp_path, lock, added):
+    command = waiting(started[1], tmp_path, **added)
+    assert not forked()
+    command.kill()
+    command.communicate()
+
+
+def test_what_runs_goes_on_when_the_run_has_ended(tmp_path):
+    process, environment = ready()
+    with exclusive(tmp_path / ".log.txt.lock", "a test"):
+        command = waiting(environment, tmp_path)
+        process.stdin.close()
+        wait_until(lambda: psutil.Process(process.pid).children())
+        assert process.poll() is None
+    command.communicate(timeout=PATIENCE_S)
+    assert command.returncode == 0
+    assert list((tmp_path / "out").iterdir())
+    process.wait(PATIENCE_S)
+
+
+def test_few_jobs_are_not_worth_it(monkeypatch):
+    monkeypatch.delenv(standby.ADDRESS, raising=False)
+    assert standby.start(standby.WORTH_JOBS - 1) is None
+    monkeypatch.setenv(standby.ADDRESS, standby.OFF)
+    assert standby.start(1000) is None
