@@ -15,8 +15,8 @@ from transferscope.compare.page import as_html
 
 TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # A page that is sent by mail: what is above this is left next to it.
-MOST_BYTES = 10 << 20
-LARGEST_BYTES = 3 << 20
+MOST_BYTES = 5 << 20
+LARGEST_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)

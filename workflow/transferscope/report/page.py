@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def report_page(
     leaderboard: pd.DataFrame,
     chosen: pd.DataFrame,
     figures: Sequence[ReportFigure],
+    tiles: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return the page.
 
@@ -47,22 +49,27 @@ def report_page(
         Tables of the comparison.
     figures
         What is shown.
+    tiles
+        From `report.tiles.shown_tiles`.
     """
     summary = (root / "summary.md").read_text(encoding="utf-8")
     details = (root / "details.md").read_text(encoding="utf-8")
     places = {"answer": "Answer", "stores": "All stores"}
+    places |= {"tiles": "Tiles and mistakes"} if tiles else {}
     places |= {anchor: name for name, anchor in categories(figures).items()}
     places |= {"details": "Details", "ran": "What ran"}
     markup = {
         "study": html.escape(str(config["study"])),
         "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
         "answer": "\n".join(_answer(summary)),
+        "tiles": _part("tiles.html") if tiles else "",
         "figures": figures_markup(figures, root, config),
         "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
         "config": html.escape(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)),
         "versions": html.escape(_versions()),
     }
-    return single_page(__package__, {"contests": contests(leaderboard, chosen)}, markup)
+    data = {"contests": contests(leaderboard, chosen), "tiles": [*tiles]}
+    return single_page(__package__, data, markup, ("page.js", "tiles.js"))
 
 
 def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, Any]]:
@@ -122,6 +129,10 @@ def _answer(summary: str) -> Iterator[str]:
             yield f'<section class="warnings" aria-label="{WARNINGS}">{text}</section>'
         else:
             yield f"<section>{text}</section>"
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _versions() -> str:

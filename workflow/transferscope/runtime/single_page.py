@@ -12,14 +12,16 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 
 
-def single_page(package: str, data: Any, markup: Mapping[str, str]) -> str:
+def single_page(
+    package: str, data: Any, markup: Mapping[str, str], programs: Sequence[str] = ("page.js",)
+) -> str:
     """Return the whole page.
 
     Parameters
@@ -30,12 +32,14 @@ def single_page(package: str, data: Any, markup: Mapping[str, str]) -> str:
         What the program reads, as JSON; no text in it can break the markup.
     markup
         HTML of the other placeholders, in which texts are escaped.
+    programs
+        Files of the program, in order.
     """
 
     def part(name: str) -> str:
         return files(package).joinpath(name).read_text(encoding="utf-8")
 
-    style, program = part("page.css"), part("page.js")
+    style, program = part("page.css"), "".join(map(part, programs))
     texts = {
         **markup,
         "style": style,
