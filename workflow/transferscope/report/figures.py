@@ -100,7 +100,7 @@ def _figure_markup(figure: ReportFigure, shown: Path | None, caption: str) -> st
     if shown:
         content = base64.b64encode(shown.read_bytes()).decode("ascii")
         source = f"data:{TYPES[shown.suffix]};base64,{content}"
-        picture = f'<img alt="{title}" loading="lazy" src="{source}">'
+        picture = f'<img alt="{title}" decoding="async" src="{source}">'
     return (
         f'<figure><h3>{title}</h3><button type="button" class="picture" '
         f'aria-label="Enlarge: {title}">{picture}</button>'

@@ -116,19 +116,22 @@ def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, ..
 
 
 def _answer(summary: str) -> Iterator[str]:
-    """Yield the sections of the summary; the first has the answer of every dataset."""
+    """Yield the summary: a box with the answer of every dataset, warnings, and how to read it."""
     first, *sections = SECTION.split(summary)
-    yield f'<div class="answer">{as_html(_without_title(first))}</div>'
-    for section in sections:
-        name = section.partition("\n")[0]
-        text = as_html(f"### {section}")
-        if name == READING:
-            rest = as_html(section.partition("\n")[2])
-            yield f"<details><summary>{READING}</summary>{rest}</details>"
-        elif name == WARNINGS:
-            yield f'<section class="warnings" aria-label="{WARNINGS}">{text}</section>'
-        else:
-            yield f"<section>{text}</section>"
+    named = {section.partition("\n")[0]: section for section in sections}
+    answers = [
+        f"<section>{as_html(f'### {section}')}</section>"
+        for name, section in named.items()
+        if name not in (WARNINGS, READING)
+    ]
+    table = as_html(_without_title(first))
+    yield f'<div class="answer">{table}<div class="answers">{"".join(answers)}</div></div>'
+    if WARNINGS in named:
+        text = as_html(f"### {named[WARNINGS]}")
+        yield f'<section class="warnings" aria-label="{WARNINGS}">{text}</section>'
+    if READING in named:
+        rest = as_html(named[READING].partition("\n")[2])
+        yield f"<details><summary>{READING}</summary>{rest}</details>"
 
 
 def _part(name: str) -> str:

@@ -13,7 +13,7 @@ const names = (set, classes) => classes.map((c) => set.classes[c]).join(", ") ||
 
 function said(set, i) {
   const given = set.predicted[i];
-  const told = given === null ? "not predicted" : isWrong(set, i) ? `predicted ${names(set, given)}` : "predicted rightly";
+  const told = given === null ? "not predicted" : isWrong(set, i) ? (given.length ? `predicted as ${names(set, given)}` : "nothing predicted") : "predicted rightly";
   return `${set.ids[i]} (${set.groups[set.group[i]]}): ${names(set, set.true[i])}; ${told}`;
 }
 
@@ -94,11 +94,12 @@ function drawLegend(set) {
 
 function position(set, i, canvas) {
   const margin = 14 * ratio();
-  const side = Math.min(canvas.width, canvas.height) - 2 * margin;
+  // Distances on the axes mean nothing: each fills what there is.
+  const [across, down] = [canvas.width - 2 * margin, canvas.height - 2 * margin];
   const { scale, x, y } = tiles.zoom;
   return [
-    canvas.width / 2 + (set.places[i][0] - 0.5 + x) * side * scale,
-    canvas.height / 2 + (0.5 - set.places[i][1] + y) * side * scale,
+    canvas.width / 2 + (set.places[i][0] - 0.5 + x) * across * scale,
+    canvas.height / 2 + (0.5 - set.places[i][1] + y) * down * scale,
   ];
 }
 
@@ -274,7 +275,7 @@ function moreGallery() {
     if (set.pictures) { picture(canvas, set, i); figure.append(canvas); }
     const given = set.predicted[i];
     figure.append(element("span", {}, names(set, set.true[i])));
-    if (given !== null && isWrong(set, i)) figure.append(element("span", { class: "given" }, `taken for ${names(set, given)}`));
+    if (given !== null && isWrong(set, i)) figure.append(element("span", { class: "given" }, given.length ? `predicted: ${names(set, given)}` : "nothing predicted"));
     figure.addEventListener("click", () => openTile(i));
     return figure;
   }));
@@ -303,9 +304,9 @@ if (datasets.length) {
   canvas.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, y: event.clientY, from: { ...tiles.zoom }, moved: false }; });
   canvas.addEventListener("pointermove", (event) => {
     if (drag && event.buttons && tiles.zoom.scale > 1) {
-      const side = (Math.min(canvas.clientWidth, canvas.clientHeight) - 28) * tiles.zoom.scale;
+      const [across, down] = [canvas.clientWidth - 28, canvas.clientHeight - 28].map((length) => length * tiles.zoom.scale);
       drag.moved ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > 4;
-      Object.assign(tiles.zoom, { x: drag.from.x + (event.clientX - drag.x) / side, y: drag.from.y + (event.clientY - drag.y) / side });
+      Object.assign(tiles.zoom, { x: drag.from.x + (event.clientX - drag.x) / across, y: drag.from.y + (event.clientY - drag.y) / down });
       point(-1);
     } else point(nearest(event));
   });

@@ -7,7 +7,7 @@ nothing is predicted, or judged, here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from transferscope.cards import DatasetCard
-from transferscope.config.model import read_model
 from transferscope.compare.tables import Head, classes_of, head_of, matching
 from transferscope.config.channel_strategies import family_of
+from transferscope.config.model import read_model
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
+from transferscope.config.results import FigureSettings
 from transferscope.figures.embedding_maps import FEWEST_TILES, StoreView, rows_to_show
-from transferscope.figures.projection import TITLES, project
+from transferscope.figures.projection import TITLES, Matrix, project
 from transferscope.probes.labels import LabelledTiles
 from transferscope.report.sprites import Sprites
 from transferscope.runtime.arrays import Bools, Integers
@@ -87,7 +88,7 @@ def shown_tiles(
     paths: StudyPaths,
     chosen: pd.DataFrame,
     per_class: pd.DataFrame,
-    settings: Any,
+    settings: FigureSettings,
 ) -> list[dict[str, Any]]:
     """Return what the page shows of the tiles of each dataset.
 
@@ -119,11 +120,6 @@ def shown_tiles(
         shown = _of_dataset(place, winner, own, settings, PICTURE_BYTES // len(datasets))
         found += [] if shown is None else [shown]
     return found
-
-
-def mistakes(true: Bools, predicted: Bools) -> Bools:
-    """Return which tiles are predicted wrongly: any class is missed, or given wrongly, bool [N]."""
-    return np.asarray((true != predicted).any(axis=1))
 
 
 def _winner(
@@ -171,7 +167,11 @@ def _predictions(path: Path, head: Head, scheme: str, columns: Sequence[str]) ->
 
 
 def _of_dataset(
-    place: ShownDataset, winner: Winner, per_class: pd.DataFrame, settings: Any, most_bytes: int
+    place: ShownDataset,
+    winner: Winner,
+    per_class: pd.DataFrame,
+    settings: FigureSettings,
+    most_bytes: int,
 ) -> dict[str, Any] | None:
     card = read_model(place.card, DatasetCard)
     frame = read_tile_table(place.table)
@@ -238,9 +238,10 @@ def _indices(matrix: Bools) -> list[list[int]]:
     return [np.flatnonzero(line).tolist() for line in matrix]
 
 
-def _in_box(places: Iterable[Any]) -> list[list[float]]:
-    """Scale positions to 0 to 1, with one scale for both axes."""
+def _in_box(places: Matrix) -> list[list[float]]:
+    """Scale positions to 0 to 1 on each axis: distances of these maps mean nothing."""
     found = np.asarray(places, dtype=np.float64)
-    low, extent = found.min(axis=0), float(np.ptp(found, axis=0).max()) or 1.0
-    box: list[list[float]] = ((found - low) / extent).round(4).tolist()
+    extent = np.ptp(found, axis=0)
+    scaled = (found - found.min(axis=0)) / np.where(extent > 0, extent, 1)
+    box: list[list[float]] = scaled.round(4).tolist()
     return box
