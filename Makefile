@@ -23,7 +23,7 @@ install: $(INSTALLED)  ## Create .venv with the locked dependencies and the pack
 
 demo: $(INSTALLED)  ## Run the main job on the built-in demo study, offline
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --report results/demo/report.html
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --report results/demo/snakemake-report.html
 
 test: $(INSTALLED)  ## Run every test
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder --durations 20

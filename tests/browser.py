@@ -18,6 +18,7 @@ KEYS = {
     "Tab": {"code": "Tab", "windowsVirtualKeyCode": 9},
     "Enter": {"code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
     "Backspace": {"code": "Backspace", "windowsVirtualKeyCode": 8},
+    "Escape": {"code": "Escape", "windowsVirtualKeyCode": 27},
     "ArrowLeft": {"code": "ArrowLeft", "windowsVirtualKeyCode": 37},
     "ArrowRight": {"code": "ArrowRight", "windowsVirtualKeyCode": 39},
 }

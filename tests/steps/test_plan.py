@@ -229,6 +229,6 @@ def test_printed_commands_of_snakemake_can_be_pasted(
     [command] = [line.partition(": ")[2] for line in message.splitlines() if "--report" in line]
     words = shlex.split(command)
     named = ["--snakefile", str(repository / "Snakefile")]
-    start = ["snakemake", "--cores", "1", "--report", "results/tiny/report.html"]
+    start = ["snakemake", "--cores", "1", "--report", "results/tiny/snakemake-report.html"]
     study = ["--configfile", str(folder / "my study.yaml")]
     assert words == [*start, *([] if own else named), *study]

@@ -81,12 +81,12 @@ def odd_study(odd_label, tmp_path_factory):
     table = pd.read_csv(sheet, sep="\t").replace({"labels": {CLASSES[2]: odd_label}})
     table.to_csv(sheet, sep="\t", index=False)
     run_snakemake(folder)
-    run_snakemake(folder, "--report", str(folder / "report.html"))
+    run_snakemake(folder, "--report", str(folder / "snakemake-report.html"))
     return folder
 
 
 def test_the_report_is_one_file_with_figures_and_captions(odd_study):
-    text = (odd_study / "report.html").read_text()
+    text = (odd_study / "snakemake-report.html").read_text()
     for part in ("strategies", "scaling", "summary.html"):
         assert part in text
 
@@ -94,7 +94,7 @@ def test_the_report_is_one_file_with_figures_and_captions(odd_study):
 def test_a_label_that_is_html_is_text_in_pages_figures_and_report(odd_study, odd_label):
     page = (odd_study / "results/tiny/summary.html").read_text()
     assert odd_label not in page
-    for text in (page, (odd_study / "report.html").read_text()):
+    for text in (page, (odd_study / "snakemake-report.html").read_text()):
         parsed = Tags()
         parsed.feed(text)
         assert ("img", "x") not in parsed.sources

@@ -167,15 +167,15 @@ def test_files_of_an_earlier_version_are_not_vouched_for_until_they_are_accepted
 
 def test_every_change_of_any_file_is_noticed(copied_study, monkeypatch):
     folder = copied_study()
-    (folder / "results/tiny/report.html").write_text("made by hand")
+    (folder / "results/tiny/mine.html").write_text("made by hand")
     monkeypatch.chdir(folder)
     study = load_study(merged_config(Path("study.yaml")), card_roots(), "study.yaml")
     plan, root = Plan(study), study.paths.root
     kept = Path(shutil.copytree(root, "kept"))
     assert verify(root, plan).is_sound
-    assert [path.name for path in verify(root, plan).others] == ["report.html"]
-    (root / "report.html").unlink()
-    (kept / "report.html").unlink()
+    assert [path.name for path in verify(root, plan).others] == ["mine.html"]
+    (root / "mine.html").unlink()
+    (kept / "mine.html").unlink()
     assert len({kind_of(root, path) for path in files_of(root)}) > 30
     for seed in range(1000 if SLOW in os.environ else 30):
         with altered(root, kept, seed) as change:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
@@ -26,10 +26,13 @@ from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
+from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
+from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 app = Typer()
+TILE_FILES = ("card", "table", "tiles")
 _NAME = re.compile(r"[\w.@+-]+")
 
 
@@ -49,6 +52,35 @@ def _probed(stores: str) -> list[Probed]:
         what = "is no mapping of dataset -> representation -> list of strategies"
         fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
         raise UserError(Problem("--stores", what, fix))
+    return found
+
+
+def _figures(described: str) -> list[ReportFigure]:
+    try:
+        found = [ReportFigure(**each) for each in parsed_json(described, "--figures")]
+        are_within = all(one.is_within for one in found)
+    except (TypeError, AttributeError):
+        are_within = False
+    if not are_within:
+        what = "is no list of figures in the folder of the study"
+        fix = """Write it as '[{"path": ..., "caption": ..., "category": ...}]'."""
+        raise UserError(Problem("--figures", what, fix))
+    return found
+
+
+def _shown(described: str) -> dict[str, dict[str, Path]]:
+    try:
+        found = {
+            name: {key: Path(path) for key, path in files.items()}
+            for name, files in parsed_json(described, "--datasets").items()
+        }
+        are_known = all({"card", "table"} <= set(f) <= set(TILE_FILES) for f in found.values())
+    except (TypeError, AttributeError):
+        are_known = False
+    if not are_known:
+        what = "is no mapping of dataset -> card, table and tiles"
+        fix = """Write it as '{"cells": {"card": ..., "table": ..., "tiles": ...}}'."""
+        raise UserError(Problem("--datasets", what, fix))
     return found
 
 
@@ -176,6 +208,42 @@ def aggregation(
     folder = study_folder.comparison("aggregate").parent
     compare_levels(levels_of(stores, aggregate, study_folder), compared, folder)
     draw_aggregation(folder, compared, settings, output)
+
+
+@app.command()
+def report(
+    study_folder: StudyFolder,
+    settings: Annotated[StudyConfig, settings_option(StudyConfig)],
+    figures: Annotated[
+        Sequence[ReportFigure],
+        json_option(_figures, "What is shown, as JSON: a list of path, caption and category."),
+    ],
+    output: Annotated[Path, file_out("Page to write (.html).")],
+    stores: Annotated[
+        Sequence[Probed], json_option(_probed, "What was evaluated, as in `compare`.", "{}")
+    ],
+    datasets: Annotated[
+        Mapping[str, Any],
+        json_option(_shown, "Datasets whose tiles are shown, as JSON: name -> card, table, tiles."),
+    ],
+    probe: Annotated[list[str] | None, Option(help="heads, knn and so on; once per probe.")] = None,
+) -> None:
+    """Write the report: the answer, all stores, their tiles and every figure in one file."""
+    from transferscope.report.page import CONTEST, SHOWN, report_page
+    from transferscope.report.tiles import ShownDataset, shown_tiles
+    from transferscope.runtime.atomic_files import write_atomically
+    from transferscope.stores.parquet import read_parquet
+
+    leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
+    chosen = read_parquet(study_folder.comparison("chosen"), [*CONTEST, "backbone", "channels"])
+    config = settings.model_dump(mode="json")
+    places = {name: ShownDataset(**files) for name, files in datasets.items()}
+    per_class = read_parquet(study_folder.comparison("per_class"))
+    tiles = shown_tiles(
+        places, stores, probe or [], study_folder, chosen, per_class, settings.figures
+    )
+    page = report_page(study_folder.root, config, leaderboard, chosen, figures, tiles)
+    write_atomically(output, page)
 
 
 @app.command()

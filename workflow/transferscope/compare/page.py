@@ -22,8 +22,14 @@ def as_page(markdown: str, title: str) -> str:
     title
         Title of the page.
     """
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    body = as_html(markdown)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def as_html(markdown: str) -> str:
+    """Convert Markdown to a fragment of HTML; HTML in it is escaped."""
     # Raw HTML and links are disabled, because a label may contain any text.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image"])
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    body = parser.render(markdown)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    rendered: str = parser.render(markdown)
+    return rendered

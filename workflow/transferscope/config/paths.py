@@ -227,8 +227,13 @@ class StudyPaths:
 
     @property
     def summary_html(self) -> Path:
-        """HTML page with summary and details, for the report."""
+        """HTML page with summary and details, for Snakemake's report."""
         return self.root / "summary.html"
+
+    @property
+    def report_html(self) -> Path:
+        """The report: one file with the answer, all stores and every figure."""
+        return self.root / "report.html"
 
     def figure(self, name: str, extension: str) -> Path:
         """Figure; `name` may hold folders."""

@@ -124,7 +124,7 @@ def draw_embedding_maps(
     frame = read_tile_table(table)
     check = partial(check_tiles, table, frame, dataset=card.name)
     tiles = LabelledTiles.from_table(frame, card.labels, card.task)
-    rows = _rows_to_show(tiles, settings.map_points, card.name)
+    rows = rows_to_show(tiles, settings.map_points, card.name)
     with style():
         if len(rows) < FEWEST_TILES:
             figure = note_that_nothing_is_shown("Too few labelled tiles for a map.")
@@ -184,7 +184,8 @@ def colour_by_class(labels: Bools) -> Integers:
     return chosen
 
 
-def _rows_to_show(tiles: LabelledTiles, most: int, dataset: str) -> Integers:
+def rows_to_show(tiles: LabelledTiles, most: int, dataset: str) -> Integers:
+    """Return the rows of the labelled tiles of a map; above a number, that many drawn at random."""
     rows = np.flatnonzero(tiles.labelled)
     if len(rows) <= most:
         return rows

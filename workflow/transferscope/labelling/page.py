@@ -7,19 +7,14 @@ other resources.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 
 from transferscope.runtime.fingerprint import fingerprint
+from transferscope.runtime.single_page import single_page
 
 CLASS_KEYS = "123456789abdefghijklmopqrtvwxyABDEFGHIJKLMOPQRTVWXY"
-PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 
 
 @dataclass(frozen=True)
@@ -106,26 +101,4 @@ def page_html(page: LabelPage) -> str:
         Its content. Texts cannot break the markup: they are inserted as JSON without angle
         brackets, or with HTML's special characters escaped.
     """
-    style, program = _part("page.css"), _part("page.js")
-    data = json.dumps(page.data(), separators=(",", ":"))
-    for character in "<>&":
-        data = data.replace(character, f"\\u{ord(character):04x}")
-    texts = {
-        "style": style,
-        "style_hash": _source_hash(style),
-        "program": program,
-        "program_hash": _source_hash(program),
-        "dataset": html.escape(page.dataset),
-        "data": data,
-    }
-    # In one pass, so that a text that looks like a placeholder is not replaced.
-    return PLACEHOLDER.sub(lambda match: texts[match.group(1)], _part("page.html"))
-
-
-def _part(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _source_hash(text: str) -> str:
-    """Return the source of a content security policy that allows only this inline text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return single_page(__package__, page.data(), {"dataset": html.escape(page.dataset)})

@@ -44,6 +44,10 @@ class Plan:
         last = (*probe.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
         steps += [kind(study, sizes) for kind in last]
         steps += results.figure_steps(study, sizes)
+        # The order in which they are read: those of all stores first.
+        shown = [step for step in steps if step.planned]
+        shown.sort(key=lambda step: not isinstance(step, results.Figure))
+        steps.append(results.Report(study, sizes, shown))
         return {step.name: step for step in steps if step.planned}
 
     def targets(self) -> list[Path]:
@@ -96,6 +100,7 @@ class Plan:
                 f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
             )
         scores = [
+            ("What won, with every figure", paths.report_html),
             ("What won, on one page", paths.summary_md),
             ("All that was compared", paths.details_md),
             ("All scores with intervals", paths.summary_csv),
@@ -110,9 +115,9 @@ class Plan:
             lines.insert(-1, ("Backbones trained here", paths.trained("").parent))
         width = max(len(what) for what, _ in lines)
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
-        report_file = str(paths.root / "report.html")
+        report_file = str(paths.root / "snakemake-report.html")
         command = run_command("--cores", "1", "--report", report_file, configs=configs)
-        report = f"  One page to share: {command}"
+        report = f"  Snakemake's own report, with the history of each file: {command}"
         return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
 
     def failure_message(self) -> str:

@@ -1,0 +1,151 @@
+"""The page of a study: the answer first, then all stores, figures, details and what ran."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from transferscope import __version__
+from transferscope.compare.page import as_html
+from transferscope.report.figures import ReportFigure, categories, figures_markup
+from transferscope.runtime.single_page import single_page
+
+PACKAGES = ("numpy", "pandas", "scikit-learn", "snakemake", "timm", "torch", "zarr")
+SECTION = re.compile(r"^## ", re.MULTILINE)
+HEADING = re.compile(r"^(#+ )", re.MULTILINE)
+WARNINGS, READING = "Warnings", "How to read it"
+CONTEST = ["dataset", "scheme", "head", "k", "metric"]
+SHOWN = [
+    *("backbone", "channels", "mean", "ci_low", "ci_high"),
+    *("may_be_best", "at_most_behind", "letters", "operations"),
+]
+
+
+def report_page(
+    root: Path,
+    config: Mapping[str, Any],
+    leaderboard: pd.DataFrame,
+    chosen: pd.DataFrame,
+    figures: Sequence[ReportFigure],
+    tiles: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    root
+        Folder of the study, with `summary.md`, `details.md` and the figures.
+    config
+        Its config.
+    leaderboard, chosen
+        Tables of the comparison.
+    figures
+        What is shown.
+    tiles
+        From `report.tiles.shown_tiles`.
+    """
+    summary = (root / "summary.md").read_text(encoding="utf-8")
+    details = (root / "details.md").read_text(encoding="utf-8")
+    places = {"answer": "Answer", "stores": "All stores"}
+    places |= {"tiles": "Tiles and mistakes"} if tiles else {}
+    places |= {anchor: name for name, anchor in categories(figures).items()}
+    places |= {"details": "Details", "ran": "What ran"}
+    markup = {
+        "study": html.escape(str(config["study"])),
+        "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
+        "answer": "\n".join(_answer(summary)),
+        "tiles": _part("tiles.html") if tiles else "",
+        "figures": figures_markup(figures, root, config),
+        "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
+        "config": html.escape(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)),
+        "versions": html.escape(_versions()),
+    }
+    data = {"contests": contests(leaderboard, chosen), "tiles": [*tiles]}
+    return single_page(__package__, data, markup, ("page.js", "tiles.js"))
+
+
+def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what is compared with one another: one entry per dataset, split, head, k and metric.
+
+    Parameters
+    ----------
+    leaderboard
+        Table of all stores.
+    chosen
+        The head of the headline, per dataset and split: these come first.
+
+    Returns
+    -------
+    list of dict
+        `dataset`, `scheme`, `head`, `metric`, `headline`, and `rows`, the highest score first.
+    """
+    headline = {tuple(row) for row in _keys(chosen, CONTEST[:4])}
+    found = []
+    for key, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
+        dataset, scheme, head, k, metric = key
+        named = head if pd.isna(k) else f"{head}, k = {k:g}"
+        ordered = rows.sort_values("mean", ascending=False, kind="stable")[SHOWN]
+        # NaN is no JSON.
+        values = ordered.astype(object).where(ordered.notna(), None)
+        found.append(
+            {
+                "dataset": dataset,
+                "scheme": scheme,
+                "head": named,
+                "metric": metric,
+                "headline": next(iter(_keys(pd.DataFrame([key], columns=CONTEST), CONTEST[:4])))
+                in headline,
+                "rows": values.to_dict("records"),
+            }
+        )
+    return sorted(found, key=lambda contest: not contest["headline"])
+
+
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the values of rows as texts, in which numbers of any type are equal."""
+    for row in table[[*columns]].itertuples(index=False):
+        yield tuple("" if pd.isna(value) else str(value).removesuffix(".0") for value in row)
+
+
+def _answer(summary: str) -> Iterator[str]:
+    """Yield the summary: a box with the answer of every dataset, warnings, and how to read it."""
+    first, *sections = SECTION.split(summary)
+    named = {section.partition("\n")[0]: section for section in sections}
+    answers = [
+        f"<section>{as_html(f'### {section}')}</section>"
+        for name, section in named.items()
+        if name not in (WARNINGS, READING)
+    ]
+    table = as_html(_without_title(first))
+    yield f'<div class="answer">{table}<div class="answers">{"".join(answers)}</div></div>'
+    if WARNINGS in named:
+        text = as_html(f"### {named[WARNINGS]}")
+        yield f'<section class="warnings" aria-label="{WARNINGS}">{text}</section>'
+    if READING in named:
+        rest = as_html(named[READING].partition("\n")[2])
+        yield f"<details><summary>{READING}</summary>{rest}</details>"
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _versions() -> str:
+    """Return the versions of what computes the results, one per line."""
+    return "\n".join(
+        [f"transferscope {__version__}", *(f"{name} {version(name)}" for name in PACKAGES)]
+    )
+
+
+def _without_title(markdown: str) -> str:
+    """Return a text without its first heading, which the page has."""
+    first, _, rest = markdown.partition("\n")
+    return rest if first.startswith("# ") else markdown
