@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from transferscope.compare.page import as_html
+from transferscope.runtime.shipped import SHIPPED
 
 TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # A page that is sent by mail: what is above this is left next to it.
@@ -110,7 +111,7 @@ def _figure_markup(figure: ReportFigure, shown: Path | None, caption: str) -> st
 
 def _caption(figure: ReportFigure, config: Mapping[str, Any]) -> str:
     """Return a caption as Markdown, which captions are where no directive of reST is in them."""
-    text = (Path(__file__).parents[2] / figure.caption).read_text(encoding="utf-8")
+    text = (SHIPPED / "workflow" / figure.caption).read_text(encoding="utf-8")
     # Loaded here: every command knows of figures, and few write a page.
     from jinja2 import Environment
 
