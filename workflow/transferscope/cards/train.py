@@ -197,8 +197,8 @@ def _wrong(card: TrainCard) -> Iterator[tuple[str, str, str]]:
     if grid.at_steps and card.steps is None:
         what = "are along a training, whose length is not given"
         yield "grid.at_steps", what, "Give `steps` in the card, not in the grid."
-    for late in grid.at_steps if card.steps is not None else ():
-        if late >= card.steps:
+    for late in grid.at_steps:
+        if card.steps is not None and late >= card.steps:
             what = f"{late} is not before the end of a training of {card.steps} steps"
             yield "grid.at_steps", what, "Leave it out, or raise `steps`: the end is kept anyway."
     if grid.steps and card.steps is not None:

@@ -131,8 +131,9 @@ def families_in_sentences(
             else f"{gap(as_gap(last))}, {verdict(last, settings.margin)}"
         )
         yield (
-            f"{how}: from {_size(first)} to {_size(last)}, over which the score changes from "
-            f"{estimate(first, settings.confidence)}: {change}."
+            f"{how}: from {_size(first)} to {_size(last)}, the score goes from "
+            f"{estimate(first, settings.confidence)} to {estimate(last, settings.confidence)}; the "
+            f"difference: {change}."
         )
     if len(lines) > len(lines[:most]):
         yield "More families and channel strategies: see `compare/families.csv`."

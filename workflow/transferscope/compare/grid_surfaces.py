@@ -81,11 +81,13 @@ def surfaces_of(
             n_models, n_data = rows["parameters"].nunique(), size.nunique()
             if min(n_models, n_data) < LEAST_SIZES:
                 continue
-            columns = (rows["parameters"], size, rows["score"])
-            arrays = (column.to_numpy(dtype=np.float64) for column in columns)
+            models, data, scores = (
+                column.to_numpy(dtype=np.float64)
+                for column in (rows["parameters"], size, rows["score"])
+            )
             rng = derive_rng(settings.seed, "grid surfaces", *key.values(), axis, str(label))
             found = fit_surface(
-                cells_of(*arrays, of_all),
+                cells_of(models, data, scores, of_all),
                 rng,
                 draws=settings.bootstrap,
                 confidence=settings.confidence,

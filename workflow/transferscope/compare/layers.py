@@ -75,14 +75,14 @@ def layer_table(
     for one in chosen.to_dict("records"):
         rows = matching(full, head_of(one), dataset=one["dataset"], scheme=one["scheme"])
         rows = rows[rows["backbone"].map(backbone_of).isin(list(layered))]
-        rows = rows.assign(block=[block_of(output_of(name)) for name in rows["backbone"]])
-        rows = rows.dropna(subset=["block"]).astype({"block": "int64"})
+        rows = rows.assign(block=[block_of(output_of(name)) or 0 for name in rows["backbone"]])
+        rows = rows[rows["block"] > 0]
         pairs = matching(
             gaps, head_of(one), kind="stores", dataset=one["dataset"], scheme=one["scheme"]
         )
         named = rows.assign(curve=rows["backbone"].map(_without_block))
         for (curve, _), blocks in named.groupby(["curve", "channels"], sort=True):
-            parts.append(_of_curve(blocks, pairs).assign(backbone=curve))
+            parts.append(_of_curve(blocks, pairs).assign(backbone=str(curve)))
     if not parts:
         return pd.DataFrame(columns=COLUMNS)
     return pd.concat(parts, ignore_index=True)[COLUMNS]

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from transferscope.compare.curve_fits import CONSTANT, REFUTED, TWICE, Repeats
-from transferscope.runtime.arrays import Bools, Floats
+from transferscope.runtime.arrays import Bools, Floats, Integers
 
 LOG_PLANE, POWERS, NO_SURFACE = "log-plane", "power laws", "none"
 PARAMETERS = {CONSTANT: 1, LOG_PLANE: 3, POWERS: 5}
@@ -102,7 +102,7 @@ class _Family:
     ) -> None:
         self.name, self.top, self.cells = name, top, cells
         self.exponents = models, data
-        self.scale = cells.models.min(), cells.data.min()
+        self.scale = float(cells.models.min()), float(cells.data.min())
         self.x = np.stack([cells.models, cells.data])
         self.design = self._design(self.x)  # [k, m, c]
         self.solve = np.linalg.pinv(self.design)  # [k, c, m]
@@ -114,7 +114,8 @@ class _Family:
         models, data = (each / scale for each, scale in zip(x, self.scale, strict=True))
         one = np.ones_like(models)
         if self.name == CONSTANT:
-            return one[None, :, None]
+            constant: Floats = one[None, :, None]
+            return constant
         if self.name == LOG_PLANE:
             return np.stack([one, np.log(models), np.log(data)], axis=-1)[None]
         pairs = [self.pair(k) for k in range(self.exponents[0].size * self.exponents[1].size)]
@@ -136,23 +137,33 @@ class _Family:
         near = (np.clip(each * around, *EXPONENTS[[0, -1]]) for each in self.pair(int(chosen[0])))
         return _Family(self.name, self.cells, self.top, *near)
 
-    def fit(
-        self, means: Floats, design: Floats | None = None, solve: Floats | None = None
-    ) -> tuple[Floats, Floats, Floats]:
+    def fit(self, means: Floats, left_out: Bools | None = None) -> tuple[Floats, Floats, Integers]:
         """Fit draws of the means, [d, m].
+
+        Parameters
+        ----------
+        means
+            The draws.
+        left_out
+            Cells that are not fitted, [m]; None: all are.
 
         Returns
         -------
         squares, coefficients, chosen
             Residual sum of squares [d], coefficients [d, c], and which exponents were chosen [d].
         """
-        design = self.design if design is None else design
-        solve = self.solve if solve is None else solve
+        design, solve = self.design, self.solve
+        if left_out is not None:
+            design, means = self.design[:, ~left_out], means[:, ~left_out]
+            solve = np.asarray(np.linalg.pinv(design), dtype=np.float64)
         if len(means) > DRAWS_AT_ONCE:
             parts = np.array_split(means, -(-len(means) // DRAWS_AT_ONCE))
-            fits = zip(*(self.fit(part, design, solve) for part in parts), strict=True)
-            squares, own, best = (np.concatenate(each) for each in fits)
-            return squares, own, best
+            fits = [self.fit(part) for part in parts]
+            return (
+                np.concatenate([squares for squares, _, _ in fits]),
+                np.concatenate([own for _, own, _ in fits]),
+                np.concatenate([best for _, _, best in fits]),
+            )
         coefficients = np.einsum("kcm,dm->dkc", solve, means)
         residuals = means[:, None] - np.einsum("kmc,dkc->dkm", design, coefficients)
         squares = (residuals**2).sum(axis=-1)
@@ -161,7 +172,7 @@ class _Family:
         chosen, rows = squares.argmin(axis=1), np.arange(len(means))
         return squares[rows, chosen], coefficients[rows, chosen], chosen
 
-    def gains(self, coefficients: Floats, chosen: Floats) -> Floats:
+    def gains(self, coefficients: Floats, chosen: Integers) -> Floats:
         """Return what twice the model, and twice the data, add [d, 2]."""
         at = np.einsum("dpc,dc->dp", self.at_asked[chosen], coefficients)
         found: Floats = at[:, 1:] - at[:, :1]
@@ -172,13 +183,12 @@ class _Family:
         errors = []
         for sizes in self.x:
             for size in np.unique(sizes):
-                kept = sizes != size
-                design = self.design[:, kept]
-                squares, own, chosen = self.fit(means[None, kept], design, np.linalg.pinv(design))
+                out = sizes == size
+                squares, own, chosen = self.fit(means[None], out)
                 if not np.isfinite(squares[0]):
                     return float("inf")
-                predicted = self.design[chosen[0]][~kept] @ own[0]
-                errors.append(float(((means[~kept] - predicted) ** 2).mean()))
+                predicted = self.design[chosen[0]][out] @ own[0]
+                errors.append(float(((means[out] - predicted) ** 2).mean()))
         return float(np.mean(errors))
 
     def _allowed(self, coefficients: Floats) -> Bools:

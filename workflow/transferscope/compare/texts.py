@@ -203,7 +203,9 @@ def _of_layers(
 ) -> list[str]:
     """Return one section per dataset on the blocks of backbones."""
     lines: list[str] = []
-    for name in datasets if layers is not None else ():
+    if layers is None:
+        return lines
+    for name in datasets:
         if said := list(layers_in_sentences(layers, name, settings)):
             lines += ["", f"## {quoted(name)}, blocks of backbones", "", *_bullets(said)]
     return lines
@@ -217,7 +219,9 @@ def _of_families(
 ) -> list[str]:
     """Return one section per dataset on families of backbones."""
     lines: list[str] = []
-    for name in datasets if families is not None else ():
+    if families is None:
+        return lines
+    for name in datasets:
         if said := list(families_in_sentences(families, name, settings, most)):
             lines += ["", f"## {quoted(name)}, families of backbones", "", *_bullets(said)]
     return lines

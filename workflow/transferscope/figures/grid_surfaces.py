@@ -105,7 +105,8 @@ def _cells_of(cells: pd.DataFrame, surface: Any) -> pd.DataFrame:
         f"at_{name}": found[name].rank(method="dense").astype(int) - 1
         for name in ("parameters", "data")
     }
-    return found.assign(**ranks)
+    placed: pd.DataFrame = found.assign(**ranks)
+    return placed
 
 
 def _panel(axes: Axes, cells: pd.DataFrame, surface: Any) -> None:
@@ -114,7 +115,9 @@ def _panel(axes: Axes, cells: pd.DataFrame, surface: Any) -> None:
     for row in cells.to_dict("records"):
         rgba = image.cmap(image.norm(row["score"]))
         place = row["at_parameters"], row["at_data"]
-        axes.text(*place, f"{row['score']:.3f}", ha="center", va="center", color=text_colour(rgba))
+        axes.text(
+            *place, f"{row['score']:.3f}", ha="center", va="center", color=text_colour(tuple(rgba))
+        )
     cost = cells.pivot_table(index="at_data", columns="at_parameters", values="operations")
     logs = np.log10(cost.to_numpy(float))
     if np.isfinite(logs).all() and np.ptp(logs) > 0 and min(logs.shape) > 1:
