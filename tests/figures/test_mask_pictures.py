@@ -45,6 +45,9 @@ def test_pictures_change_no_score_and_outlive_a_kill(tmp_path, monkeypatch):
     tuning = {"modes": ["last-1"], "steps": 4}
     with_them = job.run(**ALL, pictures=True, tuning=tuning)
     before = list(job.pictures)
+    other = write_mask_job(tmp_path / "two", *squares())
+    without = other.run(**ALL, tuning=tuning)
+    assert not other.pictures
     # All trainings are finished, and are read from their files.
     monkeypatch.setattr("transferscope.segmentation.run.TunedParts.remove", lambda self: None)
     job.run(**ALL, pictures=True, tuning=tuning)
@@ -56,9 +59,6 @@ def test_pictures_change_no_score_and_outlive_a_kill(tmp_path, monkeypatch):
     assert all(
         (a.predicted == b.predicted).all() for a, b in zip(job.pictures, before, strict=True)
     )
-    other = write_mask_job(tmp_path / "two", *squares())
-    without = other.run(**ALL, tuning=tuning)
-    assert not other.pictures
     for one, two, three in zip(with_them, without, again, strict=True):
         assert one.equals(two)
         assert one.equals(three)

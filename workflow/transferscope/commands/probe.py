@@ -153,11 +153,20 @@ def segment(
         what = "tiles, targets and tables of other datasets are not as many"
         raise UserError(Problem("--other-tiles", what, "Give all three for each dataset."))
     others = [OtherFiles(*one) for one in zip(*given, strict=True)]
-    places = scores, predictions, elsewhere
     if pictures is not None:
         wanted = settings.settings.model_copy(update={"pictures": True})
         settings = settings.model_copy(update={"settings": wanted})
-    found = run(*network, channels, files, settings, compute, *places, others=others)
+    found = run(
+        *network,
+        channels,
+        files,
+        settings,
+        compute,
+        scores,
+        predictions,
+        elsewhere=elsewhere,
+        others=others,
+    )
     if pictures is not None:
         from transferscope.figures.mask_pictures import draw_pictures
 

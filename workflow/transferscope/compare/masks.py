@@ -102,23 +102,35 @@ class MaskTables:
         UserError
             If one is missing or damaged.
         """
-        wanted = zip(MASK_TABLES, (SCORE_COLUMNS, GAIN_COLUMNS, LIMIT_COLUMNS), strict=True)
-        found = [read_parquet(folder / f"{name}.parquet", needs) for name, needs in wanted]
-        if (found[0]["metric"] == PQ).any():
-            more = zip(OBJECT_TABLES, (GAIN_COLUMNS, LIMIT_COLUMNS), strict=True)
-            found += [read_parquet(folder / f"{name}.parquet", needs) for name, needs in more]
-        places = [folder / f"{name}.parquet" for name in SHIFT_TABLES]
+        scores, gains, limits = _read_tables(
+            folder, MASK_TABLES, (SCORE_COLUMNS, GAIN_COLUMNS, LIMIT_COLUMNS)
+        )
+        found = cls(scores, gains, limits)
+        if (scores["metric"] == PQ).any():
+            ours = _read_tables(folder, OBJECT_TABLES, (GAIN_COLUMNS, LIMIT_COLUMNS))
+            found = replace(found, object_gains=ours[0], object_limits=ours[1])
         # `segment-compare` removes them where a study no longer asks for them.
-        elsewhere = [read_parquet(place) if place.exists() else None for place in places]
-        return cls(*found, **dict(zip(("shifts", "shift_pairs"), elsewhere, strict=True)))
+        if all((folder / f"{name}.parquet").exists() for name in SHIFT_TABLES):
+            shifts, pairs = _read_tables(folder, SHIFT_TABLES, ((), ()))
+            found = replace(found, shifts=shifts, shift_pairs=pairs)
+        return found
 
     def differences(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return gains and limits of the Dice coefficient or of panoptic quality."""
         if metric == DICE:
             return self.gains, self.limits
-        empty = pd.DataFrame(columns=GAIN_COLUMNS), pd.DataFrame(columns=LIMIT_COLUMNS)
-        given = self.object_gains, self.object_limits
-        return tuple(e if g is None else g for e, g in zip(empty, given, strict=True))  # type: ignore[return-value]
+        if self.object_gains is None or self.object_limits is None:
+            return pd.DataFrame(columns=GAIN_COLUMNS), pd.DataFrame(columns=LIMIT_COLUMNS)
+        return self.object_gains, self.object_limits
+
+
+def _read_tables(
+    folder: Path, names: Sequence[str], columns: Sequence[Sequence[str]]
+) -> list[pd.DataFrame]:
+    return [
+        read_parquet(folder / f"{name}.parquet", list(needs))
+        for name, needs in zip(names, columns, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,6 @@ def open_elsewhere(
     maps = compute_maps(tiles, MapReader(backbone, source), batch_size, folder)
     masks = TrueMasks.read(targets, rows, settings.size, objects=settings.objects)
     ids = np.asarray(store.tile_ids, dtype=object)
-    made_from = [dataset, store.content_sha256, targets.content_sha256, rows.tolist()]
+    made_from: list[object] = [dataset, store.content_sha256, targets.content_sha256, rows.tolist()]
     tested = TestedTiles(ids, groups, masks, settings.objects)
     return Elsewhere(dataset, rows, tested, source, tiles, maps, made_from)
