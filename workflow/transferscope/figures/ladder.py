@@ -75,7 +75,7 @@ def draw(results: Results) -> Figure:
         for name, (colour, marker) in _looks(rungs).items()
     ]
     grid[0, 0].legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=min(4, len(handles))
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=min(2, len(handles))
     )
     annotate(
         figure,
