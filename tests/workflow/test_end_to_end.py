@@ -94,7 +94,8 @@ def test_the_report_is_one_file_with_figures_and_captions(odd_study):
 def test_a_label_that_is_html_is_text_in_pages_figures_and_report(odd_study, odd_label):
     page = (odd_study / "results/tiny/summary.html").read_text()
     assert odd_label not in page
-    for text in (page, (odd_study / "snakemake-report.html").read_text()):
+    own = (odd_study / "results/tiny/report.html").read_text()
+    for text in (page, own, (odd_study / "snakemake-report.html").read_text()):
         parsed = Tags()
         parsed.feed(text)
         assert ("img", "x") not in parsed.sources
