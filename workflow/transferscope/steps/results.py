@@ -40,7 +40,7 @@ TABLES = (
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 6
+FIGURES_VERSION = 7
 
 
 class _Drawing(Step):
