@@ -164,8 +164,9 @@ class Page:
             self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def click(self, selector: str) -> None:
-        """Click the middle of an element with the mouse."""
-        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        """Scroll to an element and click its middle with the mouse."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        box = f"({element}.scrollIntoView({{block: 'center'}}), {element}.getBoundingClientRect())"
         x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({box})")
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

@@ -2,10 +2,12 @@
 
 import itertools
 
+import numpy as np
 import pandas as pd
 
 from transferscope.report.figures import ReportFigure
 from transferscope.report.page import CONTEST, report_page
+from transferscope.report.sprites import Sprites
 
 SUMMARY = """# What the comparison shows
 
@@ -54,8 +56,27 @@ def leaderboard(backbones=("dino", "random"), datasets=("cells", "fields")):
     return pd.DataFrame(rows)
 
 
-def page_of(root, table=None, study="glow"):
+def shown_dataset(n=400, classes=("er", "golgi"), groups=("g1", "g2"), name="cells", size=8):
+    """Return what a page shows of a dataset: every third tile is predicted wrongly."""
+    rng = np.random.default_rng(0)
+    true = [[i % len(classes)] for i in range(n)]
+    predicted = [[(c + (i % 3 == 0)) % len(classes)] for i, [c] in enumerate(true)]
+    pictures = rng.integers(0, 255, (n, size, size, 3), np.uint8)
+    return {
+        **{"dataset": name, "store": "dino / map", "head": "logistic regression"},
+        **{"scheme": "group", "multi_label": False, "map": "t-SNE", "n_labelled": n},
+        **{"classes": [*classes], "ids": [f"t{i}" for i in range(n)], "groups": [*groups]},
+        "group": [i % len(groups) for i in range(n)],
+        "places": rng.random((n, 2)).round(4).tolist(),
+        "true": true,
+        "predicted": predicted,
+        "per_class": [{"class": classes[0], "f1": 0.5, "ci_low": 0.4, "ci_high": None}],
+        "pictures": Sprites(pictures).within(4_500_000),
+    }
+
+
+def page_of(root, table=None, study="glow", tiles=()):
     """Return the report of a study."""
     table = leaderboard() if table is None else table
     chosen = table[table["head"] == "logreg"][CONTEST].drop_duplicates()
-    return report_page(root, {"study": study}, table, chosen, FIGURES)
+    return report_page(root, {"study": study}, table, chosen, FIGURES, tiles)

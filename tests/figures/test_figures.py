@@ -20,6 +20,7 @@ from transferscope.compare.study import compare
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.errors import UserError
+from transferscope.figures.curves import highlighted, looks_of_study
 from transferscope.figures.dispatch import draw_figure
 from transferscope.figures.embedding_maps import (
     StoreView,
@@ -30,6 +31,7 @@ from transferscope.figures.embedding_maps import (
 from transferscope.figures.projection import project
 from transferscope.figures.registry import FIGURES
 from transferscope.figures.style import (
+    MANY_COLOURS,
     STRATEGY_COLOURS,
     label_of,
     new_figure,
@@ -267,13 +269,35 @@ def test_purity_equals_a_plain_search():
 
 
 def test_a_tile_takes_the_colour_of_its_rarest_shown_class():
-    labels = np.zeros((40, 9), dtype=bool)
-    for j in range(9):
-        labels[: 20 - 2 * j, j] = True
+    n_shown = len(MANY_COLOURS)
+    labels = np.zeros((3 * n_shown, n_shown + 2), dtype=bool)
+    for j in range(n_shown + 2):
+        labels[: 2 * (n_shown + 2 - j), j] = True
     colours = colour_by_class(labels)
-    assert colours[0] == 6  # classes 7 and 8 are rarer, but seven colours are all there are
-    assert colours[19] == 0
-    assert (colours[20:] == -1).all()
+    # The last two classes are rarer, but these colours are all there are.
+    assert colours[0] == n_shown - 1
+    assert colours[2 * (n_shown + 2) - 1] == 0
+    assert (colours[2 * (n_shown + 2) :] == -1).all()
+    assert len(set(MANY_COLOURS)) == n_shown >= 20
+
+
+def test_stores_look_alike_in_every_dataset_and_are_listed_best_first():
+    ranked = {
+        name: pd.DataFrame({"store": stores, "channels": channels})
+        for name, stores, channels in (
+            ("a", ["x", "hand", "y"], ["map", "features", "map"]),
+            ("b", ["y", "z", "x", "hand"], ["map", "map", "map", "features"]),
+        )
+    }
+    results = SimpleNamespace(
+        datasets=["a", "b"], schemes=lambda _: ["group"], full=lambda name, _: ranked[name]
+    )
+    looks = looks_of_study(results)
+    one, other = (highlighted(rows, looks) for rows in ranked.values())
+    assert [*one] == ["x", "hand", "y"]
+    assert [*other] == ["y", "z", "x", "hand"]
+    assert {store: other[store] for store in one} == one
+    assert len({colour for colour, _ in other.values()}) == 4
 
 
 def write_embeddings(manifest: Path, values: np.ndarray, ids: list[str]) -> None:

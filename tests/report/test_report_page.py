@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report_pages import leaderboard, page_of, written_study
+from report_pages import leaderboard, page_of, shown_dataset, written_study
 from transferscope.report.figures import LARGEST_BYTES, ReportFigure
 from transferscope.report.page import CONTEST, contests
 
@@ -86,8 +86,12 @@ def test_a_figure_that_is_too_large_is_shown_as_pixels_or_left_out(tmp_path):
 def test_no_name_becomes_markup(tmp_path_factory, names):
     root = written_study(tmp_path_factory.mktemp("study"))
     table = leaderboard(backbones=names[:2], datasets=names[2:])
-    plain, _ = parsed(page_of(root))
-    found, data = parsed(page_of(root, table, study=names[0]))
+    tiles = [shown_dataset(4, names[:2], names[2:], names[3], size=1)]
+    tiles[0]["ids"] = names
+    plain, _ = parsed(page_of(root, tiles=[shown_dataset(4, size=1)]))
+    found, data = parsed(page_of(root, table, study=names[0], tiles=tiles))
+    assert data["tiles"][0]["ids"] == names
+    assert data["tiles"][0]["classes"] == names[:2]
     assert [tag for tag, _ in found] == [tag for tag, _ in plain]
     shown = {row["backbone"] for contest in data["contests"] for row in contest["rows"]}
     assert shown == set(names[:2])

@@ -1,5 +1,6 @@
 """The main job on a tiny study: everything is there, and says what it is."""
 
+import json
 import shutil
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -91,10 +92,23 @@ def test_the_report_is_one_file_with_figures_and_captions(odd_study):
         assert part in text
 
 
+def test_the_tiles_of_the_report_are_those_of_the_tables(odd_study):
+    text = (odd_study / "results/tiny/report.html").read_text()
+    data = text.partition('id="data">')[2].partition("</script>")[0]
+    [shown] = json.loads(data)["tiles"]
+    assert None not in shown["predicted"]
+    assert shown["pictures"]["sheets"]
+    for number, row in enumerate(shown["per_class"]):
+        assert row["class"] == shown["classes"][number]
+        assert sum(number in classes for classes in shown["true"]) == row["n_positive"]
+        assert sum(number in classes for classes in shown["predicted"]) == row["n_predicted"]
+
+
 def test_a_label_that_is_html_is_text_in_pages_figures_and_report(odd_study, odd_label):
     page = (odd_study / "results/tiny/summary.html").read_text()
     assert odd_label not in page
-    for text in (page, (odd_study / "snakemake-report.html").read_text()):
+    own = (odd_study / "results/tiny/report.html").read_text()
+    for text in (page, own, (odd_study / "snakemake-report.html").read_text()):
         parsed = Tags()
         parsed.feed(text)
         assert ("img", "x") not in parsed.sources

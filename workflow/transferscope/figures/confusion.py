@@ -46,7 +46,9 @@ def draw(results: Results) -> Figure:
     )
     annotate(
         figure,
-        "What the best store takes for what",
+        "What the best store predicts next to the true classes"
+        if any(map(_several, tables.values()))
+        else "What the best store takes for what",
         results.footnote(
             "Cells: of the tiles that truly show the row's class, the share for which the column's "
             "class is predicted; below it half the width of its interval. The diagonal is the "
@@ -69,18 +71,26 @@ def _panel(axes: Axes, dataset: str, table: pd.DataFrame) -> None:
     rows = [f"{label_of(c, 26, 1)} ({int(t):,})" for c, t in zip(classes, counts, strict=True)]
     draw_cells(axes, share, low, high, rows, [label_of(c, 26, 1) for c in classes])
     axes.set_ylabel("True class (test tiles)")
-    axes.set_xlabel("Predicted class")
+    axes.set_xlabel("Predicted class" + " (co-occurrence)" * _several(table))
     first = table.iloc[0]
     store = label_of(str(Store(first["backbone"], first["channels"])), 40)
-    seen = _largest(share, also_true, classes)
+    seen = _largest(share, also_true, classes, _several(table))
     axes.set_title(f"{panel_title(dataset, first['scheme'])}: {store}{seen}")
 
 
-def _largest(share: Any, also_true: Any, classes: list[str]) -> str:
-    """Name the pair that is confused most: predicted more often than it is true."""
+def _several(table: pd.DataFrame) -> bool:
+    """Return whether any tile has several classes: then predicted together is not confused."""
+    others = table[table["true_class"] != table["predicted_class"]]
+    return bool((others["share_true"] > 0).any())
+
+
+def _largest(share: Any, also_true: Any, classes: list[str], several: bool) -> str:
+    """Name the pair that is predicted most often beyond how often it is true."""
     excess = np.where(np.eye(len(share), dtype=bool), np.nan, share - also_true)
     if np.isnan(excess).all() or np.nanmax(excess) <= 0:
         return ""
     i, j = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
     true, taken = (label_of(classes[c], 22, 1) for c in (int(i), int(j)))
+    if several:
+        return f"\nmost often predicted without being true: {taken} where {true} is"
     return f"\nmost often confused: {true} taken for {taken}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from transferscope.config.channel_strategies import FEATURES
+from transferscope.figures.results import Results
 from transferscope.figures.style import (
     BLACK,
     DASHES,
     FLOOR_LABEL,
     GREY,
+    MANY_COLOURS,
     MARKERS,
     OKABE_ITO,
     PALE,
@@ -29,8 +32,8 @@ HIGHLIGHTED = 5
 HANDCRAFTED_MARKER = "*"
 
 
-def highlighted(ranked: pd.DataFrame) -> Looks:
-    """Return colour and marker of the stores that stand out.
+def highlighted(ranked: pd.DataFrame, known: Looks | None = None) -> Looks:
+    """Return colour and marker of the stores that stand out, in the order of their ranks.
 
     The best stores take colours; the best hand-crafted features are black, wherever they rank.
 
@@ -38,11 +41,37 @@ def highlighted(ranked: pd.DataFrame) -> Looks:
     ----------
     ranked
         Stores at the full fraction, the best first.
+    known
+        How stores look in all figures of the study, from `looks_of_study`; None: by rank.
     """
     networks = ranked[ranked["channels"] != FEATURES]["store"].head(HIGHLIGHTED)
-    looks = dict(zip(dict.fromkeys(networks), zip(OKABE_ITO, MARKERS, strict=True), strict=False))
+    by_rank = zip(dict.fromkeys(networks), zip(OKABE_ITO, MARKERS, strict=True), strict=False)
+    looks = dict(by_rank)
+    if known is not None and set(looks) <= set(known):
+        looks = {store: known[store] for store in looks}
     baseline = ranked[ranked["channels"] == FEATURES]["store"].head(1)
-    return {**looks, **dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))}
+    looks |= dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))
+    return {store: looks[store] for store in ranked["store"] if store in looks}
+
+
+def looks_of_study(results: Results) -> Looks:
+    """Return one colour and marker per store, the same for all datasets and figures.
+
+    The best stores of each dataset come first, so that colours repeat only among others.
+
+    Parameters
+    ----------
+    results
+        Tables of the comparison.
+    """
+    ranked = [results.full(name, results.schemes(name)[0]) for name in results.datasets]
+    networks = [rows[rows["channels"] != FEATURES]["store"] for rows in ranked]
+    first = [store for stores in networks for store in stores.head(HIGHLIGHTED)]
+    others = [store for stores in networks for store in stores]
+    coloured = [colour for colour in MANY_COLOURS if colour != "#000000"]
+    return dict(
+        zip(dict.fromkeys(first + others), zip(cycle(coloured), cycle(MARKERS)), strict=False)
+    )
 
 
 def draw_curves(axes: Axes, rows: pd.DataFrame, x: str, looks: Looks) -> None:

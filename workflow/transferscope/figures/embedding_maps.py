@@ -25,7 +25,7 @@ from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.config.results import FigureSettings
 from transferscope.figures.projection import PRINCIPAL_COMPONENTS, TITLES, Matrix, project
 from transferscope.figures.style import (
-    OKABE_ITO,
+    MANY_COLOURS,
     PALE,
     annotate,
     check_outputs,
@@ -177,7 +177,7 @@ def colour_by_class(labels: Bools) -> Integers:
     several takes the rarest of them, which distinguishes it best.
     """
     counts = labels.sum(axis=0)
-    shown = np.argsort(-counts, kind="stable")[: len(OKABE_ITO)]
+    shown = np.argsort(-counts, kind="stable")[: len(MANY_COLOURS)]
     chosen = np.full(len(labels), -1, dtype=np.int64)
     for j in shown:  # from the most frequent to the rarest
         chosen[labels[:, j]] = j
@@ -247,7 +247,7 @@ def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: P
     axes.scatter(*places[grey].T, color=PALE, **look)
     # In one call and in a shuffled order, so that no class is drawn over all others.
     order = derive_rng("map order").permutation(np.flatnonzero(~grey))
-    shades = dict(zip(sorted(set(colours[~grey].tolist())), OKABE_ITO, strict=False))
+    shades = dict(zip(sorted(set(colours[~grey].tolist())), MANY_COLOURS, strict=False))
     shown = [shades[c] for c in colours[order].tolist()]
     axes.scatter(*places[order].T, color=shown, alpha=0.85, **look)
     axes.set_xticks([])
@@ -264,9 +264,9 @@ def _legend(axes: Axes, colours: Integers, labels: Bools, names: Sequence[str]) 
     look = {"marker": "o", "linestyle": ""}
     handles = [
         legend_key(f"{label_of(names[c], 22)} ({int(labels[:, c].sum()):,})", color=colour, **look)
-        for c, colour in zip(classes, OKABE_ITO, strict=False)
+        for c, colour in zip(classes, MANY_COLOURS, strict=False)
     ]
     if (colours < 0).any():
         n_others = int(labels.any(axis=0).sum()) - len(classes)
-        handles.append(legend_key(f"{n_others} rarer classes", color=PALE, **look))
+        handles.append(legend_key(f"{n_others} other classes", color=PALE, **look))
     legend_on_the_right(axes, handles, "Class (tiles)", 1.04)

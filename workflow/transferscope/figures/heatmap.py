@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from transferscope.figures.style import new_grid, text_colour
 
 COLOURS = "cividis"
-CELL_WIDTH, CELL_HEIGHT = 0.5, 0.36
+CELL_WIDTH, CELL_HEIGHT = 0.5, 0.38
+# In points: twelve classes take nine inches, and are still read where a page has seven.
+NAME_SIZE, VALUE_SIZE, SPREAD_SIZE = 10, 9.5, 7.5
 Floats = npt.NDArray[np.float64]
 
 
@@ -82,16 +84,21 @@ def draw_cells(
     for (i, j), value in np.ndenumerate(values):
         centred: Any = {"ha": "center", "va": "center"}
         if np.isnan(value):
-            axes.text(j, i, "-", fontsize=7, **centred)
+            axes.text(j, i, "-", fontsize=SPREAD_SIZE, **centred)
             continue
         half = (high[i, j] - low[i, j]) / 2
         centred["color"] = text_colour(colours(float(value)))
         spread = "" if np.isnan(half) else f"±{half:.2f}"
-        axes.text(j, i - 0.17, f"{value:.2f}", fontsize=7.5, **centred)
-        axes.text(j, i + 0.24, spread, fontsize=6, **centred)
+        axes.text(j, i - 0.17, f"{value:.2f}", fontsize=VALUE_SIZE, **centred)
+        axes.text(j, i + 0.24, spread, fontsize=SPREAD_SIZE, **centred)
     axes.set_xticks(
-        range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=8
+        range(len(columns)),
+        columns,
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=NAME_SIZE,
     )
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=NAME_SIZE)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Head, matching
-from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
+from transferscope.figures.curves import (
+    Looks,
+    draw_curves,
+    highlighted,
+    legend_of_stores,
+    looks_of_study,
+    ticks_at,
+)
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
@@ -68,7 +75,7 @@ def _looks(results: Results, dataset: str) -> tuple[Looks, int]:
     first = results.schemes(dataset)[0]
     parts = [_of_all_k(results, dataset, first, kind) for kind in _kinds(results, dataset)]
     ranked = _ranked(pd.concat(parts, ignore_index=True))
-    return highlighted(ranked), len(ranked)
+    return highlighted(ranked, looks_of_study(results)), len(ranked)
 
 
 def _of_all_k(results: Results, dataset: str, scheme: str, kind: str) -> pd.DataFrame:

@@ -9,7 +9,14 @@ from matplotlib.figure import Figure
 
 from transferscope.compare.plateau import SATURATED
 from transferscope.compare.tables import Head, matching
-from transferscope.figures.curves import Looks, draw_curves, highlighted, legend_of_stores, ticks_at
+from transferscope.figures.curves import (
+    Looks,
+    draw_curves,
+    highlighted,
+    legend_of_stores,
+    looks_of_study,
+    ticks_at,
+)
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
@@ -64,7 +71,7 @@ def draw(results: Results) -> Figure:
 def _row_of_stores(panels: Any, results: Results, dataset: str, schemes: list[str]) -> None:
     """Draw one row: all stores of a dataset, frozen, with the head that stands for them."""
     ranked = results.full(dataset, results.schemes(dataset)[0])
-    looks = highlighted(ranked)
+    looks = highlighted(ranked, looks_of_study(results))
     for axes, scheme in zip(panels, schemes, strict=True):
         _panel(axes, results, dataset, scheme, looks)
     panels[0].set_ylabel(results.metric_name)

@@ -27,6 +27,12 @@ from transferscope.runtime.atomic_files import replacing
 
 BLACK, GREY, PALE = "#222222", "#7f7f7f", "#c8c8c8"
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+# For what has more members than these: the same, and others that differ from them in lightness.
+MANY_COLOURS = [
+    *OKABE_ITO,
+    *("#000000", "#7F3C8D", "#8B4513", "#66C2A5", "#A6761D", "#E7298A", "#1B5E20", "#B2182B"),
+    *("#3F51B5", "#9ACD32", "#FF9896", "#17BECF", "#6A6A6A"),
+]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 STRATEGY_COLOURS = {
     "map": "#0072B2",

@@ -113,8 +113,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame) -> None:
     axes.set_title(panel.title)
     axes.set_ylabel(panel.label)
     axes.grid()
-    if len(panel.columns) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import yaml
@@ -90,7 +90,7 @@ def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, 
     headline = {tuple(row) for row in _keys(chosen, CONTEST[:4])}
     found = []
     for key, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
-        dataset, scheme, head, k, metric = key
+        dataset, scheme, head, k, metric = cast("tuple[Any, ...]", key)
         named = head if pd.isna(k) else f"{head}, k = {k:g}"
         ordered = rows.sort_values("mean", ascending=False, kind="stable")[SHOWN]
         # NaN is no JSON.

@@ -42,7 +42,7 @@ CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 6
+FIGURES_VERSION = 7
 
 
 class _Drawing(Step):
