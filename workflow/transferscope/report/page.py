@@ -80,31 +80,29 @@ def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, 
     list of dict
         `dataset`, `scheme`, `head`, `metric`, `headline`, and `rows`, the highest score first.
     """
-    headline = {tuple(row) for row in _keys(chosen, CONTEST[:4])}
+    headlines = set(_keys(chosen))
     found = []
-    for key, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
+    for _, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
+        [key] = set(_keys(rows))
         dataset, scheme, head, k, metric = key
-        named = head if pd.isna(k) else f"{head}, k = {k:g}"
         ordered = rows.sort_values("mean", ascending=False, kind="stable")[SHOWN]
-        # NaN is no JSON.
-        values = ordered.astype(object).where(ordered.notna(), None)
         found.append(
             {
                 "dataset": dataset,
                 "scheme": scheme,
-                "head": named,
+                "head": f"{head}, k = {k}" if k else head,
                 "metric": metric,
-                "headline": next(iter(_keys(pd.DataFrame([key], columns=CONTEST), CONTEST[:4])))
-                in headline,
-                "rows": values.to_dict("records"),
+                "headline": key in headlines,
+                # NaN is no JSON.
+                "rows": ordered.astype(object).where(ordered.notna(), None).to_dict("records"),
             }
         )
     return sorted(found, key=lambda contest: not contest["headline"])
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the values of rows as texts, in which numbers of any type are equal."""
-    for row in table[[*columns]].itertuples(index=False):
+def _keys(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """Yield what the rows belong to as texts, in which numbers of any type are equal."""
+    for row in table[CONTEST].astype(object).itertuples(index=False):
         yield tuple("" if pd.isna(value) else str(value).removesuffix(".0") for value in row)
 
 
