@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
@@ -26,7 +26,6 @@ from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
-from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
@@ -52,6 +51,14 @@ def _probed(stores: str) -> list[Probed]:
         fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
         raise UserError(Problem("--stores", what, fix))
     return found
+
+
+def _named(text: str) -> Mapping[str, Any]:
+    settings = parsed_json(text, "--settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("study"), str):
+        fix = """Write it as '{"study": "my-study"}'."""
+        raise UserError(Problem("--settings", "names no study", fix))
+    return settings
 
 
 def _figures(described: str) -> list[ReportFigure]:
@@ -188,7 +195,10 @@ def aggregation(
 @app.command()
 def report(
     study_folder: StudyFolder,
-    settings: Annotated[StudyConfig, settings_option(StudyConfig)],
+    settings: Annotated[
+        Mapping[str, Any],
+        json_option(_named, "Name of the study, and settings that captions quote, as JSON."),
+    ],
     figures: Annotated[
         Sequence[ReportFigure],
         json_option(_figures, "What is shown, as JSON: a list of path, caption and category."),
@@ -202,8 +212,7 @@ def report(
 
     leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
     chosen = read_parquet(study_folder.comparison("chosen"), CONTEST)
-    config = settings.model_dump(mode="json")
-    page = report_page(study_folder.root, config, leaderboard, chosen, figures)
+    page = report_page(study_folder.root, settings, leaderboard, chosen, figures)
     write_atomically(output, page)
 
 

@@ -117,7 +117,7 @@ def _bars(
     best = rows.iloc[0]
     leaders = matching(results.leaderboard, results.head(dataset), dataset=dataset, scheme=scheme)
     n_leaders = int(leaders["may_be_best"].sum())
-    others = f"; {n_leaders} of {len(leaders)} may be the best" if n_leaders > 1 else ""
+    others = f"\n{n_leaders} of {len(leaders)} may be the best" if n_leaders > 1 else ""
     axes.set_title(
         f"{panel_title(dataset, scheme)}\nhighest: {label_of(best['store'], 36)}{others}"
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from transferscope import __version__
 from transferscope.compare.page import as_html
@@ -30,7 +29,7 @@ SHOWN = [
 
 def report_page(
     root: Path,
-    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
     leaderboard: pd.DataFrame,
     chosen: pd.DataFrame,
     figures: Sequence[ReportFigure],
@@ -41,8 +40,8 @@ def report_page(
     ----------
     root
         Folder of the study, with `summary.md`, `details.md` and the figures.
-    config
-        Its config.
+    settings
+        Name of the study (`study`), and what captions quote of its config.
     leaderboard, chosen
         Tables of the comparison.
     figures
@@ -54,12 +53,12 @@ def report_page(
     places |= {anchor: name for name, anchor in categories(figures).items()}
     places |= {"details": "Details", "ran": "What ran"}
     markup = {
-        "study": html.escape(str(config["study"])),
+        "study": html.escape(str(settings["study"])),
         "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
         "answer": "\n".join(_answer(summary)),
-        "figures": figures_markup(figures, root, config),
+        "figures": figures_markup(figures, root, settings),
         "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
-        "config": html.escape(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)),
+        "config": html.escape(_config(root)),
         "versions": html.escape(_versions()),
     }
     return single_page(__package__, {"contests": contests(leaderboard, chosen)}, markup)
@@ -120,6 +119,12 @@ def _answer(summary: str) -> Iterator[str]:
             yield f'<section class="warnings" aria-label="{WARNINGS}">{text}</section>'
         else:
             yield f"<section>{text}</section>"
+
+
+def _config(root: Path) -> str:
+    """Return the config of the run that writes the page; as a module, it may come later."""
+    path = root / "config.yaml"
+    return path.read_text(encoding="utf-8") if path.exists() else f"See {path.name}."
 
 
 def _versions() -> str:

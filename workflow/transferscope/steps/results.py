@@ -530,7 +530,7 @@ class Report(_Comparison):
         ]
         return {
             "folder": self.paths.root,
-            "settings": self.config.model_dump_json(),
+            "settings": self.config.model_dump_json(include={"study", "compare", "figures"}),
             "figures": json.dumps(figures, separators=(",", ":")),
         }
 
