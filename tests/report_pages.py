@@ -36,6 +36,7 @@ def written_study(folder):
     (folder / "figures").mkdir()
     (folder / "figures/classes.svg").write_text(DRAWING)
     (folder / "summary.md").write_text(SUMMARY)
+    (folder / "config.yaml").write_text("study: glow\n")
     (folder / "details.md").write_text("# Details\n\n## `cells`\n\nMore.\n")
     return folder
 

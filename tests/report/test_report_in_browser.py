@@ -73,7 +73,7 @@ def test_a_figure_is_enlarged_and_closed(open_report):
     page.value("document.querySelector('.picture').scrollIntoView() ?? true")
     page.click(".picture")
     page.wait_for("document.querySelector('#large').open")
-    page.press("Escape")
+    page.press("Enter")
     page.wait_for("!document.querySelector('#large').open")
     assert page.complaints() == []
 

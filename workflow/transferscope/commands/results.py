@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
@@ -18,6 +19,7 @@ from transferscope.commands.options import (
     file_out,
     json_option,
     parsed_json,
+    settings_from_json,
     settings_option,
 )
 from transferscope.config.jobs import Comparison
@@ -26,7 +28,6 @@ from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
-from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
@@ -53,6 +54,14 @@ def _probed(stores: str) -> list[Probed]:
         fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
         raise UserError(Problem("--stores", what, fix))
     return found
+
+
+def _named(text: str) -> Mapping[str, Any]:
+    settings = parsed_json(text, "--settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("study"), str):
+        fix = """Write it as '{"study": "my-study"}'."""
+        raise UserError(Problem("--settings", "names no study", fix))
+    return settings
 
 
 def _figures(described: str) -> list[ReportFigure]:
@@ -213,7 +222,10 @@ def aggregation(
 @app.command()
 def report(
     study_folder: StudyFolder,
-    settings: Annotated[StudyConfig, settings_option(StudyConfig)],
+    settings: Annotated[
+        Mapping[str, Any],
+        json_option(_named, "Name of the study, and settings that captions quote, as JSON."),
+    ],
     figures: Annotated[
         Sequence[ReportFigure],
         json_option(_figures, "What is shown, as JSON: a list of path, caption and category."),
@@ -236,13 +248,11 @@ def report(
 
     leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
     chosen = read_parquet(study_folder.comparison("chosen"), [*CONTEST, "backbone", "channels"])
-    config = settings.model_dump(mode="json")
     places = {name: ShownDataset(**files) for name, files in datasets.items()}
     per_class = read_parquet(study_folder.comparison("per_class"))
-    tiles = shown_tiles(
-        places, stores, probe or [], study_folder, chosen, per_class, settings.figures
-    )
-    page = report_page(study_folder.root, config, leaderboard, chosen, figures, tiles)
+    drawn = settings_from_json(json.dumps(settings.get("figures", {})), FigureSettings)
+    tiles = shown_tiles(places, stores, probe or [], study_folder, chosen, per_class, drawn)
+    page = report_page(study_folder.root, settings, leaderboard, chosen, figures, tiles)
     write_atomically(output, page)
 
 

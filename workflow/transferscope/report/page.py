@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from transferscope import __version__
 from transferscope.compare.page import as_html
@@ -31,7 +30,7 @@ SHOWN = [
 
 def report_page(
     root: Path,
-    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
     leaderboard: pd.DataFrame,
     chosen: pd.DataFrame,
     figures: Sequence[ReportFigure],
@@ -43,8 +42,8 @@ def report_page(
     ----------
     root
         Folder of the study, with `summary.md`, `details.md` and the figures.
-    config
-        Its config.
+    settings
+        Name of the study (`study`), and what captions quote of its config.
     leaderboard, chosen
         Tables of the comparison.
     figures
@@ -59,13 +58,13 @@ def report_page(
     places |= {anchor: name for name, anchor in categories(figures).items()}
     places |= {"details": "Details", "ran": "What ran"}
     markup = {
-        "study": html.escape(str(config["study"])),
+        "study": html.escape(str(settings["study"])),
         "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
         "answer": "\n".join(_answer(summary)),
         "tiles": _part("tiles.html") if tiles else "",
-        "figures": figures_markup(figures, root, config),
+        "figures": figures_markup(figures, root, settings),
         "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
-        "config": html.escape(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)),
+        "config": html.escape(_config(root)),
         "versions": html.escape(_versions()),
     }
     data = {"contests": contests(leaderboard, chosen), "tiles": [*tiles]}
@@ -87,31 +86,29 @@ def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, 
     list of dict
         `dataset`, `scheme`, `head`, `metric`, `headline`, and `rows`, the highest score first.
     """
-    headline = {tuple(row) for row in _keys(chosen, CONTEST[:4])}
+    headlines = set(_keys(chosen))
     found = []
-    for key, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
-        dataset, scheme, head, k, metric = cast("tuple[Any, ...]", key)
-        named = head if pd.isna(k) else f"{head}, k = {k:g}"
+    for _, rows in leaderboard.groupby(CONTEST, dropna=False, sort=False):
+        [key] = set(_keys(rows))
+        dataset, scheme, head, k, metric = key
         ordered = rows.sort_values("mean", ascending=False, kind="stable")[SHOWN]
-        # NaN is no JSON.
-        values = ordered.astype(object).where(ordered.notna(), None)
         found.append(
             {
                 "dataset": dataset,
                 "scheme": scheme,
-                "head": named,
+                "head": f"{head}, k = {k}" if k else head,
                 "metric": metric,
-                "headline": next(iter(_keys(pd.DataFrame([key], columns=CONTEST), CONTEST[:4])))
-                in headline,
-                "rows": values.to_dict("records"),
+                "headline": key in headlines,
+                # NaN is no JSON.
+                "rows": ordered.astype(object).where(ordered.notna(), None).to_dict("records"),
             }
         )
     return sorted(found, key=lambda contest: not contest["headline"])
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the values of rows as texts, in which numbers of any type are equal."""
-    for row in table[[*columns]].itertuples(index=False):
+def _keys(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """Yield what the rows belong to as texts, in which numbers of any type are equal."""
+    for row in table[CONTEST].astype(object).itertuples(index=False):
         yield tuple("" if pd.isna(value) else str(value).removesuffix(".0") for value in row)
 
 
@@ -136,6 +133,12 @@ def _answer(summary: str) -> Iterator[str]:
 
 def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _config(root: Path) -> str:
+    """Return the config of the run that writes the page; as a module, it may come later."""
+    path = root / "config.yaml"
+    return path.read_text(encoding="utf-8") if path.exists() else f"See {path.name}."
 
 
 def _versions() -> str:

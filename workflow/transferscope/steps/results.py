@@ -671,7 +671,7 @@ class Report(_Comparison):
         ]
         return {
             "folder": self.paths.root,
-            "settings": self.config.model_dump_json(),
+            "settings": self.config.model_dump_json(include={"study", "compare", "figures"}),
             "figures": json.dumps(figures, separators=(",", ":")),
             "stores": nested(self.study.probed()),
             "datasets": json.dumps({name: self._files(name) for name in self.study.datasets}),
