@@ -77,7 +77,7 @@ def test_it_is_told_with_what_is_lost_least(tmp_path):
     tables = MaskTables(*judge(scores, images, SETTINGS), *read_shifts(tmp_path))
     one, two = [t for t in masks_in_short("glands", tables, SETTINGS) if "los" in t]
     assert one.startswith("Out of domain, on `other` (15 groups), the same decoders conv")
-    assert "with `a / map`, a loss of 0.1" in one
+    assert "with `a / map`, a loss of +0.1" in one
     assert one.index("`a / map`") < one.index("`b / map`")
     assert one.endswith("the floor there has 0.400.")
     assert two.startswith(

@@ -50,8 +50,8 @@ def shift_sentences(dataset: str, decoder: str, tables: MaskTables) -> Iterator[
 def _store(row: Any) -> str:
     return (
         f"{number(row['outside'])} ({number(row['outside_low'])} to {number(row['outside_high'])}) "
-        f"with {store_name(row)}, a loss of {number(row['loss'])} ({number(row['loss_low'])} to "
-        f"{number(row['loss_high'])})"
+        f"with {store_name(row)}, a loss of {signed(row['loss'])} ({signed(row['loss_low'])} to "
+        f"{signed(row['loss_high'])})"
     )
 
 

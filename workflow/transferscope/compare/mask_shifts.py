@@ -168,7 +168,7 @@ class _Shift:
             yield from (
                 {
                     **self._at(store.columns, metric, number),
-                    **_columns("outside", outside, number, self.settings),
+                    **_columns("outside", outside, number, self.settings, (0, 1)),
                     **_columns("loss", _minus(inside, outside), number, self.settings),
                     "inside": inside.draws[0, number],
                     "outside_floor": floor,
@@ -221,8 +221,16 @@ def _minus(inside: Drawn, outside: Drawn) -> Drawn:
     return Drawn(inside.draws - outside.draws, np.minimum(inside.df, outside.df))
 
 
-def _columns(name: str, drawn: Drawn, number: int, settings: CompareSettings) -> dict[str, float]:
+def _columns(
+    name: str,
+    drawn: Drawn,
+    number: int,
+    settings: CompareSettings,
+    limits: tuple[float, float] | None = None,
+) -> dict[str, float]:
     low, high = drawn.interval(settings.confidence)
+    if limits is not None:
+        low, high = np.clip((low, high), *limits)
     return {
         name: drawn.draws[0, number],
         f"{name}_low": low[number],

@@ -14,7 +14,7 @@ from transferscope.segmentation.pictures import Picture
 from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.contact_sheets import composite, display_limits
 
-TRUE, PREDICTED, BOTH = "#56B4E9", "#E69F00", "#FFFFFF"
+TRUE, PREDICTED, BOTH = "#56B4E9", "#E69F00", "#009E73"
 NAMES = {"true": TRUE, "predicted": PREDICTED, "both": BOTH}
 DPI = 150
 
