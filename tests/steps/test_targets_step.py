@@ -9,6 +9,7 @@ import tifffile
 
 from command_tree import run, words_of
 from factories import DATASET_CARD, STUDY, TINY_NETWORK, write_raw, write_yaml
+from transferscope.config.segmentation import SegmentationSettings
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.steps.preflight import Passed, preflight
@@ -43,7 +44,7 @@ def study_of(folder, repository, *, segments=True, masks=MASKS, **changes):
     config = {**STUDY, "results": str(folder / "results")}
     study = load_study(config, [folder, repository], "study.yaml")
     # What a study that segments has in its config.
-    object.__setattr__(study.config, "segmentation", {} if segments else None)
+    object.__setattr__(study.config, "segmentation", SegmentationSettings() if segments else None)
     return study
 
 
@@ -145,7 +146,7 @@ def test_a_sheet_without_masks_stops_a_study_that_segments_it(folder, repository
 def test_what_masks_mean_may_change_and_the_drawn_images_stay(folder, repository):
     config = {**STUDY, "results": str(folder / "results"), "datasets": ["glands-demo"]}
     study = load_study(config, [folder, repository], "study.yaml")
-    object.__setattr__(study.config, "segmentation", {})
+    object.__setattr__(study.config, "segmentation", SegmentationSettings())
     steps, job = Plan(study).steps, {"dataset": "glands-demo"}
     assert study.paths.raw_sheet("glands-demo") in steps["tiles"].made_again(job)
     assert steps["targets"].made_again(job) == [
