@@ -336,7 +336,7 @@ def _check_trained(
     fix = "Choose another seed, lower the folds of the scheme, or leave the scheme out."
     problems = [
         Problem(where, f'all of class "{name}" is left out of a training set', fix)
-        for name, always in zip(tiles.classes, has.all(axis=0).tolist(), strict=True)
+        for name, always in zip(tiles.classes, np.asarray(has.all(axis=0)), strict=True)
         if not always
     ]
     if problems:
