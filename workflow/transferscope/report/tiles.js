@@ -212,7 +212,7 @@ function heading(table, titles) {
 }
 
 function drawClasses(set) {
-  heading("tile-classes", ["Class", "F1", "Interval", "Tiles", "Missed", "Given wrongly"]);
+  heading("tile-classes", ["Class", "Tiles", "Missed", "Given wrongly", "F1", "Interval"]);
   const known = new Map(set.per_class.map((row) => [row.class, row]));
   const all = set.ids.map((_, i) => i);
   find("tile-classes").tBodies[0].replaceChildren(...set.classes.map((name, c) => {
@@ -221,13 +221,13 @@ function drawClasses(set) {
     const [low, high] = [row?.ci_low ?? null, row?.ci_high ?? null];
     line.append(
       element("th", { scope: "row" }, name),
-      element("td", {}, number(row?.f1 ?? null)),
-      element("td", {}, low === null ? "" : `${number(low)} to ${number(high)}`),
       ...[
         [`of ${name}`, all.filter((i) => set.true[i].includes(c))],
         [`of ${name}, predicted as something else`, all.filter((i) => set.predicted[i] !== null && set.true[i].includes(c) && !set.predicted[i].includes(c))],
         [`predicted as ${name}, which they are not`, all.filter((i) => set.predicted[i]?.includes(c) && !set.true[i].includes(c))],
       ].map(([title, rows]) => countButton(rows.length, title, rows)),
+      element("td", {}, number(row?.f1 ?? null)),
+      element("td", {}, low === null ? "" : `${number(low)} to ${number(high)}`),
     );
     return line;
   }));
