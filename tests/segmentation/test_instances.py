@@ -68,7 +68,8 @@ def test_discs_that_touch_are_separated(radii, angle, overlap):
     labels[second & (labels == 0)] = 3
     found = instances_of(instance_maps(labels))
     assert found.max() == 2
-    assert instance_scores(found, labels).aji > 0.94
+    # Two pixels on the border of a disc of radius 3 are .07 of it.
+    assert instance_scores(found, labels).aji > (0.94 if min(radii) > 4 else 0.9)
 
 
 def test_objects_that_fill_the_field_come_back():
