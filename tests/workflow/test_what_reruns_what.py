@@ -19,6 +19,7 @@ pytestmark = pytest.mark.workflow
 COMPARISON = {
     "compare",
     "embedding_maps",
+    "report",
     *(f"figure_{f}" for f in ("strategies", "scaling", "neighbours")),
     *(f"figure_{f}" for f in ("classes", "confusion", "pareto", "split_gap")),
     "all",

@@ -163,7 +163,7 @@ def _seed() -> None:
 def _limit_threads(threads: int) -> None:
     """Give the libraries the threads of the job, which they read of the environment when loaded."""
     import torch
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(threads)
     torch.set_num_threads(threads)
