@@ -228,7 +228,7 @@ def report(
 
     leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
     chosen = read_parquet(study_folder.comparison("chosen"), [*CONTEST, "backbone", "channels"])
-    config = settings.model_dump(mode="json")
+    config = settings.model_dump(mode="json", exclude={"compute"})
     places = {name: ShownDataset(**files) for name, files in datasets.items()}
     per_class = read_parquet(study_folder.comparison("per_class"))
     tiles = shown_tiles(

@@ -563,7 +563,8 @@ class Report(_Comparison):
         ]
         return {
             "folder": self.paths.root,
-            "settings": self.config.model_dump_json(),
+            # How jobs are computed is in the config next to the page, and changes nothing in it.
+            "settings": self.config.model_dump_json(exclude={"compute"}),
             "figures": json.dumps(figures, separators=(",", ":")),
             "stores": nested(self.study.probed()),
             "datasets": json.dumps({name: self._files(name) for name in self.study.datasets}),
