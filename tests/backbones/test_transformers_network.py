@@ -17,6 +17,7 @@ from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision
 from transferscope.cards import TransformersCard
 from transferscope.errors import UserError
+from transferscope.runtime.shipped import install_hint
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 96,
@@ -165,7 +166,7 @@ def test_a_hostile_pickle_is_refused_and_never_run(library: Any, tmp_path: Path)
 def test_without_the_library_the_card_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers_network, "find_spec", lambda _: None)
     problems = check_backbone(card("facebook/dino-vits16"), Path("x.yaml"))
-    assert 'pip install "transferscope[transformers]"' in str(problems[0])
+    assert install_hint("transformers") in str(problems[0])
     with pytest.raises(UserError, match="not installed"):
         build_backbone(card("facebook/dino-vits16"), Path("x.yaml"))
 

@@ -9,9 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from factories import environment, write_study
+from factories import REPOSITORY, environment, write_study
 from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
+
+CARDS = [
+    *sorted((REPOSITORY / "resources/backbones").glob("*.yaml")),
+    *sorted((REPOSITORY / "resources/datasets").glob("*.yaml")),
+]
 
 
 def check(folder, *arguments):
@@ -67,3 +72,11 @@ def test_a_config_lies_on_top_of_the_defaults_and_of_nothing_else(tmp_path, monk
     assert merged_config(Path("mine.yaml")) == merged
     with pytest.raises(UserError, match="does not exist"):
         merged_config(Path("none.yaml"))
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_card_is_recognised_as_one(card):
+    kind = card.parent.name.removesuffix("s")
+    with pytest.raises(UserError, match=f"is the card of a {kind}, not a study") as caught:
+        merged_config(card)
+    assert f"{kind}s: [{card}]" in caught.value.problems[0].fix

@@ -9,6 +9,7 @@ from transferscope.correction.harmonising import check_installed, harmonised
 from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.errors import UserError
+from transferscope.runtime.shipped import install_hint
 
 GENES, PLATES = np.repeat(np.arange(20), 20), np.arange(400) % 4
 
@@ -61,6 +62,6 @@ def test_one_batch_is_not_mixed(screen):
 def test_what_is_missing_is_said_before_the_run(screen, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     (problem,) = check_installed("study s, key correction.methods")
-    assert "pip install 'transferscope[harmony]'" in problem.fix
+    assert install_hint("harmony") in problem.fix
     with pytest.raises(UserError, match="Harmony is not installed"):
         harmonised(*screen)

@@ -40,6 +40,7 @@ from transferscope.figures.style import (
     style,
     text_colour,
 )
+from transferscope.runtime.shipped import install_hint
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, store_of
 from transferscope.stores.parquet import write_parquet
@@ -383,7 +384,7 @@ def test_umap_keeps_clusters_apart():
 
 def test_umap_that_is_missing_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match=r"pip install 'transferscope\[umap\]'"):
+    with pytest.raises(UserError, match=re.escape(install_hint("umap"))):
         project(np.eye(8, dtype=np.float32), "umap")
 
 

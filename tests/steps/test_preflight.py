@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import re
 
 import pytest
 
@@ -7,6 +8,7 @@ from factories import CLASSES, DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.backbones import checks
 from transferscope.backbones.input_adaptation import AdaptationError
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.shipped import install_hint
 from transferscope.steps.preflight import Passed, preflight
 from transferscope.study.loading import load_study
 
@@ -89,7 +91,7 @@ def test_a_missing_umap_is_refused_before_the_run(folder, repository, monkeypatc
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "umap" else found(n))
     preflight(load(folder, repository))
-    with pytest.raises(UserError, match=r"(?s)figures.map.*pip install 'transferscope\[umap\]'"):
+    with pytest.raises(UserError, match="(?s)figures.map.*" + re.escape(install_hint("umap"))):
         preflight(load(folder, repository, figures={"map": "umap"}))
 
 

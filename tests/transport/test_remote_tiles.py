@@ -22,6 +22,7 @@ from transferscope.raw.file_checks import check_files
 from transferscope.raw.places import Places
 from transferscope.raw.raw_files import raw_digest
 from transferscope.raw.sheets import read_sheet
+from transferscope.runtime.shipped import install_hint
 from transferscope.tiles.build import make_tiles
 from transferscope.transport import access, files
 from transferscope.transport.listing import list_folders
@@ -273,7 +274,7 @@ def test_what_stands_between(
     said, fix = {
         "denied": ("access is denied", "AWS_PROFILE"),
         "no server": ("the server does not answer", "AWS_ENDPOINT_URL"),
-        "not installed": ("what reads s3:// is not installed", "transferscope[remote]"),
+        "not installed": ("what reads s3:// is not installed", install_hint("remote")),
         "no credentials": ("access is denied", "AWS_PROFILE"),
     }[fault]
     with socket.socket() as free:

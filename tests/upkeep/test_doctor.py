@@ -12,6 +12,12 @@ def test_every_check_says_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
     checks = {check.name: check for check in doctor.examine(tmp_path / "results")}
     assert {"devices", "disk", "writing", "file locks", "model hub"} <= set(checks)
     assert checks["test embedding"].state == doctor.GOOD
+    # A format that this network does not bear is not called good.
+    said = checks["test embedding"].found
+    tried = checks["number format"].found.partition(" ")[0]
+    assert "is tried first" in checks["number format"].found
+    assert tried in said
+    assert said.endswith(tried) or "gave other embeddings" in said
     assert checks["model hub"].state == doctor.WARNING
     assert all(check.found for check in checks.values())
     assert not list(tmp_path.iterdir()), "it leaves nothing behind"

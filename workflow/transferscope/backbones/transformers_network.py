@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from transferscope.cards import TransformersCard
 from transferscope.errors import Problem, UserError, first_line
+from transferscope.runtime.shipped import install_hint
 
-INSTALL = 'Install the extra: `pip install "transferscope[transformers]"`.'
+INSTALL = install_hint("transformers")
 # What a checkpoint without a trained pooling lacks; nothing here reads it.
 POOLING = "pooler."
 # Where models keep the norm that follows their last block.

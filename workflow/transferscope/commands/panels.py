@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 from typer import Typer
 from typer.core import TyperGroup
 
@@ -22,7 +21,7 @@ USERS = [name for names in PANELS.values() for name in names]
 class Grouped(TyperGroup):
     """The commands, those for users first."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands in the order of the help."""
         names = super().list_commands(ctx)
         return [*(name for name in USERS if name in names), *(n for n in names if n not in USERS)]

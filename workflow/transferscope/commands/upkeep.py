@@ -359,16 +359,39 @@ def export(
     config: ConfigIn = DEFAULT_CONFIG,
     output: Annotated[Path | None, file_out("Archive to write (.tar).")] = None,
     stores: Annotated[bool, Option(help="Include tile and embedding stores.")] = False,
+    anndata: Annotated[
+        Path | None,
+        file_out("Instead, write tiles, classes and embeddings of a dataset to this file (.h5ad)."),
+    ] = None,
+    dataset: Annotated[
+        str | None, Option(help="Dataset of --anndata. Default: the only one.")
+    ] = None,
 ) -> None:
     """Pack config, cards, versions and results of a study into one archive with checksums."""
     from transferscope.upkeep.export import export as run
 
+    if anndata is None and dataset is not None:
+        raise UserError(Problem("--dataset", "is of --anndata alone", "Give --anndata, too."))
     study = _load(config)
+    if anndata is not None:
+        _export_anndata(study, anndata, dataset)
+        return
     _tell_uncompared(study)
     archive = output or Path(f"{study.config.study}.tar")
     count = run(study, archive, stores=stores)
     command = shlex.join(["transferscope", "verify", str(archive)])
     typer.echo(f"{archive}: {count} files. Read it back: {command}")
+
+
+def _export_anndata(study: Study, path: Path, dataset: str | None) -> None:
+    from transferscope.upkeep.annotated import annotated, write_anndata
+
+    found = annotated(study, dataset)
+    write_anndata(found, path)
+    typer.echo(
+        f"{path}: {len(found.obs):,} tiles of {found.about['dataset']}, obsm has "
+        f"{', '.join(found.embeddings)}."
+    )
 
 
 def publish(

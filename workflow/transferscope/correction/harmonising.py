@@ -10,9 +10,10 @@ import pandas as pd
 from transferscope.correction.rows import Rows
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.arrays import Floats
+from transferscope.runtime.shipped import install_hint
 
 PACKAGE = "harmonypy"
-INSTALL = "Install it: pip install 'transferscope[harmony]'; or leave the correction harmony out."
+INSTALL = f"{install_hint('harmony')}; or leave the correction harmony out."
 # Harmony is defined on the first principal components of the data.
 COMPONENTS = 50
 ITERATIONS = 20

@@ -17,12 +17,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.seeds import derive_seed
+from transferscope.runtime.shipped import install_hint
 
 Matrix = npt.NDArray[np.float32]
 PRINCIPAL_COMPONENTS = 50
 PERPLEXITY = 30
 UMAP_NEIGHBOURS = 15
-INSTALL = "Install it: pip install 'transferscope[umap]'; or set `figures.map: tsne`."
+INSTALL = f"{install_hint('umap')}; or set `figures.map: tsne`."
 TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 

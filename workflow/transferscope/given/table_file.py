@@ -23,8 +23,9 @@ from transferscope.errors import Problem, UserError, first_line, user_error
 from transferscope.raw.text_tables import read_table
 from transferscope.runtime.arrays import Floats32
 from transferscope.runtime.plain_files import file_problem
+from transferscope.runtime.shipped import install_hint
 
-INSTALL = "Install it: pip install 'transferscope[anndata]'; or write the table as Parquet."
+INSTALL = f"{install_hint('anndata')}; or write the table as Parquet."
 # The matrix of AnnData itself, next to those of `obsm`.
 X = "X"
 PANDAS_INDEX = "__index_level_"

@@ -70,7 +70,7 @@ class Calibration:
         if self.is_multi_label:
             return np.asarray(expit(self.slopes * _logits(scores) + self.offsets))
         values = np.log(np.clip(scores.astype(np.float64), LEAST, 1))
-        return np.exp(np.asarray(log_softmax(self.slopes * values, axis=1)))
+        return np.asarray(np.exp(log_softmax(self.slopes * values, axis=1)), dtype=np.float64)
 
 
 def _logits(scores: Values) -> Floats:

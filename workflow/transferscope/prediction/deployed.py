@@ -95,7 +95,7 @@ class DeployedHead:
             "slopes": self.calibration.slopes,
             "offsets": self.calibration.offsets,
             "thresholds": self.thresholds,
-            "kept": np.float16(self.strangers.kept),
+            "kept": self.strangers.kept.astype(np.float16),
         }
         for layer, (weight, bias) in enumerate(
             zip(self.head.weights, self.head.biases, strict=True)
@@ -148,7 +148,7 @@ class DeployedHead:
             head,
             about["classes"],
             Calibration(tensors["slopes"], tensors["offsets"], about["is_multi_label"]),
-            Strangers(np.float32(tensors["kept"]), about["limit"]),
+            Strangers(tensors["kept"].astype(np.float32), about["limit"]),
             tensors["thresholds"],
             {key: value for key, value in about.items() if key not in own},
         )

@@ -53,7 +53,7 @@ class Strangers:
         if n_tiles > MOST_KEPT:
             rows = derive_rng("strangers", n_tiles).choice(n_tiles, MOST_KEPT, replace=False)
             rows.sort()
-        kept = np.float32(np.float16(standardised[rows]))
+        kept = standardised[rows].astype(np.float16).astype(np.float32)
         codes = np.unique(groups[rows].astype(str), return_inverse=True)[1]
         distances = _distances(kept, kept, codes)
         return cls(kept, float(np.quantile(distances[np.isfinite(distances)], 1 - FLAGGED)))

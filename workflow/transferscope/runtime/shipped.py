@@ -6,6 +6,7 @@ In a clone they are at its top; a wheel carries them in `transferscope/shipped`,
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,3 +27,21 @@ STUDIES = SHIPPED / "resources/studies"
 DEFAULTS = SHIPPED / "workflow/defaults.yaml"
 # Whether this is a clone, in which `snakemake` finds the workflow by itself.
 IS_CLONE = SHIPPED.name != "shipped"
+# Extras that `make install` includes.
+LOCKED = {"efficientnet", "harmony", "remote", "slurm", "transformers"}
+
+
+def install_hint(extra: str) -> str:
+    """Return how an extra is installed here: into the clone's environment, or by pip.
+
+    Examples
+    --------
+    >>> "umap" in install_hint("umap")
+    True
+    """
+    if IS_CLONE and extra in LOCKED:
+        return f"Install it: `make install` in {SHIPPED}"
+    if IS_CLONE:
+        command = shlex.join(["uv", "pip", "install", "--editable", f"{SHIPPED}[{extra}]"])
+        return f"Install it, with the environment of the clone active: {command}"
+    return f"Install it: pip install 'transferscope[{extra}]'"

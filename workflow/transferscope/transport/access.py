@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from transferscope.errors import Problem, UnreachableError, UserError, first_line, user_error
+from transferscope.runtime.shipped import install_hint
 from transferscope.transport.urls import fault_of, is_url, without_password
 
 # botocore retries a busy server with increasing waits. It gives up on a silent server after four
@@ -30,7 +31,7 @@ CREDENTIALS = (
 )
 PUBLISH_AGAIN = "Publish it again: `transferscope publish`, where the study is."
 ANYWHERE = "Give a folder by its plain path, or a place in an object store: s3://bucket/path."
-INSTALL = "pip install 'transferscope[remote]'"
+INSTALL = install_hint("remote")
 
 
 class SilentServerError(UnreachableError):

@@ -102,7 +102,9 @@ def _precision() -> Check:
     from transferscope.runtime.devices import torch_device
 
     device = torch_device("auto")
-    return Check("number format", GOOD, f"{choose_precision(device)} on {device.type}")
+    # Whether a network bears it is found when it is tried.
+    found = f"{choose_precision(device)} is tried first on {device.type}"
+    return Check("number format", GOOD, found)
 
 
 def _disk(results: Path) -> Check:
@@ -163,4 +165,7 @@ def _test_embedding() -> Check:
     found = (
         f"{TEST_TILES} tiles through a small network in {trial.seconds:.1f} s, {trial.precision}"
     )
+    if trial.precision != trial.tried:
+        # That is decided per network, by comparing its embeddings with those in fp32.
+        found += f", because {trial.tried} gave other embeddings"
     return Check("test embedding", GOOD, found)

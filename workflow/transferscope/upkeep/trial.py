@@ -28,10 +28,11 @@ NETWORK = {
 
 @dataclass(frozen=True)
 class Trial:
-    """Result of a trial: seconds of the step, and the number format that was used."""
+    """Result of a trial: seconds of the step, and the number formats that were used and tried."""
 
     seconds: float
     precision: str
+    tried: str
 
 
 def trial_embedding(folder: Path, count: int, side: int) -> Trial:
@@ -51,7 +52,8 @@ def trial_embedding(folder: Path, count: int, side: int) -> Trial:
     seconds = time.perf_counter() - start
     store = EmbeddingStore(manifest)
     store.check()
-    return Trial(seconds, str(store.attributes["precision"]))
+    formats = (str(store.attributes[key]) for key in ("precision", "tried_precision"))
+    return Trial(seconds, *formats)
 
 
 def _write_tiles(manifest: Path, count: int, side: int) -> None:

@@ -14,8 +14,9 @@ from transferscope.cards import CellposeSegmentation
 from transferscope.cells.segmentation.segmented import SegmentedField, counted
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.arrays import Pixels
+from transferscope.runtime.shipped import install_hint
 
-INSTALL = "Install it: pip install 'transferscope[cellpose]'"
+INSTALL = install_hint("cellpose")
 # One network serves all threads, one field at a time.
 _model_lock = threading.Lock()
 
