@@ -102,7 +102,9 @@ def test_a_study_runs_in_an_empty_folder(installed: Path, tmp_path: Path) -> Non
     folder = write_study(tmp_path / "mine", **SHORT)
     said = transferscope(installed, folder, "run", "study.yaml", "--cores", "2").stderr
     assert str(installed / "transferscope/shipped/profiles/default") in said
-    assert "transferscope run study.yaml --cores 1 --report results/tiny/snakemake-report.html" in said
+    assert (
+        "transferscope run study.yaml --cores 1 --report results/tiny/snakemake-report.html" in said
+    )
     summary = pd.read_csv(folder / "results/tiny/summary.csv")
     assert set(summary["backbone"]) >= {"handcrafted"}
     report = ["run", "study.yaml", "--cores", "1", "--report", "results/tiny/report.html"]
