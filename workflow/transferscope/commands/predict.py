@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 app = Typer()
 TABLES = (".csv", ".tsv", ".parquet")
 STORED_BY = "heads"
+# Below it, an interval from draws of groups is too narrow by much.
+FEW_GROUPS = 10
 
 
 @app.command()
@@ -277,6 +279,8 @@ def _sentences(found: Deployment, best: Winner) -> Sequence[str]:
         equal = f"as in the study, up to {found.difference:.2g} in a score"
     if found.difference == float("inf"):
         equal = "NOT as in the study: run it again with this version, on this machine"
+    few = known.n_groups < FEW_GROUPS
+    doubt = f"; {known.n_groups} groups are too few to rely on that interval" if few else ""
     chosen = f", the highest of {best.n_stores} stores" if best.n_stores > 1 else ""
     return [
         f"Head: {best.kind} on {probed.representation} / {probed.channels}{chosen}, refitted on "
@@ -285,7 +289,7 @@ def _sentences(found: Deployment, best: Winner) -> Sequence[str]:
         f"what they said {equal}.",
         f"Wrong on labelled tiles that a head had not seen: {known.error:.1%} "
         f"({known.error_low:.1%} to {known.error_high:.1%}, over groups"
-        f"{'; a little more, because the highest was chosen' if chosen else ''}).",
+        f"{'; a little more, because the highest was chosen' if chosen else ''}{doubt}).",
         f"Calibration error of the probabilities: {known.calibration_error:.3f} "
         f"(of the head's own scores: {known.uncalibrated_error:.3f}).",
     ]
