@@ -13,7 +13,7 @@ from transferscope.study.loading import load_study
 from transferscope.upkeep.ran import RunRecord
 from transferscope.upkeep.reruns import changes
 
-SCORED = ["heads", "knn", "compare", "figures"]
+SCORED = ["heads", "knn", "compare", "figures", "report"]
 EMBEDDED = ["embed", *SCORED]
 DECODED = ["tiles", "contact_sheets", "splits", *EMBEDDED]
 
@@ -83,8 +83,8 @@ def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., 
     before.config["section"] = {"gone": 1}
     assert found(plan, before) == {
         "splits.rare_classes": ["splits", *SCORED],
-        "heads.dropout": ["heads", "compare", "figures"],
-        "knn.gone": ["knn", "compare", "figures"],
+        "heads.dropout": ["heads", "compare", "figures", "report"],
+        "knn.gone": ["knn", "compare", "figures", "report"],
         "section.gone": [],
     }
 
@@ -96,6 +96,6 @@ def test_another_version_of_a_step_names_it_where_the_study_has_it(
     before.versions["steps"] |= {"heads": 0, "finetune": 0}
     before.versions["formats"] = {"stores": 0}
     assert found(plan, before) == {
-        "version of the step heads": ["heads", "compare", "figures"],
+        "version of the step heads": ["heads", "compare", "figures", "report"],
         "format of new stores": [],
     }
