@@ -149,6 +149,29 @@ def test_what_runs_goes_on_when_the_run_has_ended(tmp_path):
     process.wait(PATIENCE_S)
 
 
+LOADING = """
+import importlib, os, torch
+def asked(*_, **__):
+    raise AssertionError("a GPU is asked for")
+torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = asked
+torch._C._cuda_init = torch._C._cuda_getDeviceCount = asked
+from transferscope.commands.standby_server import MODULES
+for module in MODULES:
+    importlib.import_module(module)
+tasks = os.listdir("/proc/self/task")
+threads = [open(f"/proc/self/task/{task}/comm").read().strip() for task in tasks]
+print(len(threads) - threads.count("jemalloc_bg_thd"))
+"""
+
+
+def test_loading_asks_for_no_gpu_and_starts_no_thread():
+    one = {**os.environ, **dict.fromkeys(standby.THREADS, "1")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING], env=one, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
 def test_few_jobs_are_not_worth_it(monkeypatch):
     monkeypatch.delenv(standby.ADDRESS, raising=False)
     assert standby.start(standby.WORTH_JOBS - 1) is None

@@ -1,6 +1,7 @@
 """The process on standby: loads modules once, and forks a process for each command handed over.
 
-It runs no job itself, starts no thread, and never touches a GPU, so that forking it is safe.
+It runs no job itself, has no thread but that of pyarrow's allocator, which expects forks, and never
+asks for a GPU: a forked process could not use one then.
 """
 
 from __future__ import annotations
