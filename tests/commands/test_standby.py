@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -177,3 +178,14 @@ def test_few_jobs_are_not_worth_it(monkeypatch):
     assert standby.start(standby.WORTH_JOBS - 1) is None
     monkeypatch.setenv(standby.ADDRESS, standby.OFF)
     assert standby.start(1000) is None
+
+
+@pytest.mark.parametrize("name", ["missing", "long" * 30])
+def test_without_a_place_to_listen_jobs_run_by_themselves(monkeypatch, tmp_path, name):
+    monkeypatch.delenv(standby.ADDRESS, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    if name != "missing":
+        (tmp_path / name).mkdir()
+    assert standby.start(standby.WORTH_JOBS) is None
+    assert standby.ADDRESS not in os.environ
+    assert not list(tmp_path.glob("*/*"))

@@ -63,10 +63,14 @@ def start(jobs: int) -> subprocess.Popen[bytes] | None:
     """
     if jobs < WORTH_JOBS or os.environ.get(ADDRESS) == OFF or not sys.platform.startswith("linux"):
         return None
-    folder = tempfile.mkdtemp(prefix="transferscope-")
-    address = str(Path(folder) / "standby")
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="transferscope-"))
+    except OSError:
+        # Jobs that need a temporary folder say so.
+        return None
+    address = str(folder / "standby")
     if len(address) > LONGEST_PATH:
-        Path(folder).rmdir()
+        folder.rmdir()
         return None
     process = subprocess.Popen(
         # -P: nothing of the working folder is taken for a module.
