@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
-from transferscope.steps import data, embed, given, probe, relate, results, segment
+from transferscope.steps import data, embed, given, probe, relate, report, results, segment
 from transferscope.steps.step import Step
 from transferscope.study.run_command import run_command
 from transferscope.study.study import Study
@@ -47,7 +47,7 @@ class Plan:
         # The order in which they are read: those of all stores first.
         shown = [step for step in steps if step.planned]
         shown.sort(key=lambda step: not isinstance(step, results.Figure))
-        steps.append(results.Report(study, sizes, shown))
+        steps.append(report.Report(study, sizes, shown))
         return {step.name: step for step in steps if step.planned}
 
     def targets(self) -> list[Path]:
@@ -117,8 +117,8 @@ class Plan:
         listing = "\n".join(f"  {what:<{width}}  {path}" for what, path in lines)
         report_file = str(paths.root / "snakemake-report.html")
         command = run_command("--cores", "1", "--report", report_file, configs=configs)
-        report = f"  Snakemake's own report, with the history of each file: {command}"
-        return f"\nStudy {self.config.study} is complete.\n{listing}\n{report}\n"
+        own = f"  Snakemake's own report, with the history of each file: {command}"
+        return f"\nStudy {self.config.study} is complete.\n{listing}\n{own}\n"
 
     def failure_message(self) -> str:
         """Say where to look after a failed run."""
