@@ -98,13 +98,13 @@ def test_what_ran_is_exported_though_the_file_has_been_changed_since(
         exported = archive.extractfile("mine/config.yaml").read()
     assert exported == (folder / "results/mine/config.yaml").read_bytes()
     said = run_command(["transferscope", "study", "check", "mine.yaml"], folder).stdout
-    assert "knn.k: [1, 5, 10, 20, 50] -> [2]: knn, compare, figures again" in said
+    assert "knn.k: [1, 5, 10, 20, 50] -> [2]: knn, compare, figures, report again" in said
     said = run_command(["transferscope", "status", "mine.yaml"], folder).stdout
     assert "changed since the last run: knn.k: [1, 5, 10, 20, 50] -> [2]" in said
     (folder / "results/mine/config.yaml").unlink()
     said = run_command(["transferscope", "study", "check", "mine.yaml"], folder).stdout
     assert "docs/carry-over.md" in said
-    assert "heads.epochs: 40 -> 100: heads, compare, figures again" in said
+    assert "heads.epochs: 40 -> 100: heads, compare, figures, report again" in said
 
 
 def test_a_study_that_has_not_changed_runs_nothing_again(folders: list[Path]) -> None:
