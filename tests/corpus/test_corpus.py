@@ -35,6 +35,9 @@ def command(*arguments: object) -> tuple[str, str]:
     if isinstance(done.exception, UserError):
         assert done.exception.problems
         return done.output, str(done.exception)
+    if isinstance(done.exception, SystemExit):
+        # The refusal is what it printed.
+        return done.output, done.output
     if done.exception is not None:
         raise done.exception
     return done.output, ""
