@@ -1,12 +1,14 @@
 """What an embedding job is told about the other strategies of its backbone."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from command_tree import words_of
 from factories import STUDY, write_study
 from transferscope.config.channel_strategies import store_strategy
+from transferscope.costs.sizes import Sizes
 from transferscope.steps.plan import Plan
 from transferscope.study.loading import load_study
 
@@ -56,12 +58,12 @@ def test_another_strategy_changes_nothing_on_which_a_job_depends(steps_of, name,
         assert step.made_from()(job) == other.made_from()(job)
 
 
-def test_a_pass_may_take_as_long_as_all_of_its_stores(steps_of):
-    from types import SimpleNamespace
-
+def test_a_pass_may_take_as_long_as_all_of_its_stores(steps_of, monkeypatch):
+    # Of a network of unknown size: what the tiny one needs is lost in the rounding.
+    monkeypatch.setattr(Sizes, "cost", lambda *_: (None, 1))
     many, few = (
         steps_of(channel_strategies=names)["embed"].need(SimpleNamespace(**STORE))
         for names in (["replicate", "map", "adapt"], ["replicate"])
     )
     assert many.mem_mb > few.mem_mb
-    assert many.minutes >= few.minutes
+    assert many.minutes > few.minutes
