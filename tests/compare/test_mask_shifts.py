@@ -10,12 +10,12 @@ from transferscope.compare.mask_shifts import (
     PAIR_COLUMNS,
     SHIFT_COLUMNS,
     compare_shifts,
-    read_shifts,
     remove_shifts,
     shifts,
 )
 from transferscope.compare.masks import MaskTables, judge
 from transferscope.config.results import CompareSettings
+from transferscope.segmentation.table_names import SHIFT_TABLES
 from transferscope.stores.parquet import write_parquet
 
 SETTINGS = CompareSettings(bootstrap=200)
@@ -74,7 +74,8 @@ def test_it_is_told_with_what_is_lost_least(tmp_path):
     path = tmp_path / "elsewhere.parquet"
     write_parquet(elsewhere, path, {})
     compare_shifts(scores, images, [path], SETTINGS, tmp_path)
-    tables = MaskTables(*judge(scores, images, SETTINGS), *read_shifts(tmp_path))
+    read = [pd.read_parquet(tmp_path / f"{name}.parquet") for name in SHIFT_TABLES]
+    tables = MaskTables(*judge(scores, images, SETTINGS), *read)
     one, two = [t for t in masks_in_short("glands", tables, SETTINGS) if "los" in t]
     assert one.startswith("Out of domain, on `other` (15 groups), the same decoders conv")
     assert "with `a / map`, a loss of +0.1" in one

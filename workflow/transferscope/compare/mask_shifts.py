@@ -55,19 +55,6 @@ PAIR_COLUMNS = [
 ]
 
 
-def read_shifts(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read both tables.
-
-    Raises
-    ------
-    UserError
-        If one is missing or damaged.
-    """
-    wanted = zip(SHIFT_TABLES, (SHIFT_COLUMNS, PAIR_COLUMNS), strict=True)
-    one, two = (read_parquet(folder / f"{name}.parquet", columns) for name, columns in wanted)
-    return one, two
-
-
 def remove_shifts(folder: Path) -> None:
     """Remove both tables, which an earlier run of the study may have written."""
     for name in SHIFT_TABLES:

@@ -106,6 +106,11 @@ def find_probe(name: str, where: str) -> FrozenProbe:
     return probe
 
 
+def probe_names(config: StudyConfig) -> list[str]:
+    """Return the names of the probes that a study requests."""
+    return [probe.name for probe in wanted_probes(config)]
+
+
 def wanted_probes(config: StudyConfig, where: str = "config") -> dict[FrozenProbe, Model]:
     """Return the probes that a study requests, with their settings.
 

@@ -6,7 +6,6 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 from transferscope import __version__
 from transferscope.compare.page import as_html
 from transferscope.report.figures import ReportFigure, categories, figures_markup
-from transferscope.runtime.single_page import single_page
+from transferscope.runtime.single_page import part, single_page
 
 PACKAGES = ("numpy", "pandas", "scikit-learn", "snakemake", "timm", "torch", "zarr")
 SECTION = re.compile(r"^## ", re.MULTILINE)
@@ -61,7 +60,7 @@ def report_page(
         "study": html.escape(str(settings["study"])),
         "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
         "answer": "\n".join(_answer(summary)),
-        "tiles": _part("tiles.html") if tiles else "",
+        "tiles": part(__package__, "tiles.html") if tiles else "",
         "figures": figures_markup(figures, root, settings),
         "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
         "config": html.escape(_config(root)),
@@ -129,10 +128,6 @@ def _answer(summary: str) -> Iterator[str]:
     if READING in named:
         rest = as_html(named[READING].partition("\n")[2])
         yield f"<details><summary>{READING}</summary>{rest}</details>"
-
-
-def _part(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _config(root: Path) -> str:

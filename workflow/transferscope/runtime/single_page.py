@@ -35,11 +35,8 @@ def single_page(
     programs
         Files of the program, in order.
     """
-
-    def part(name: str) -> str:
-        return files(package).joinpath(name).read_text(encoding="utf-8")
-
-    style, program = part("page.css"), "".join(map(part, programs))
+    style = part(package, "page.css")
+    program = "".join(part(package, name) for name in programs)
     texts = {
         **markup,
         "style": style,
@@ -49,7 +46,12 @@ def single_page(
         "data": _inert(json.dumps(data, separators=(",", ":"))),
     }
     # In one pass, so that a text that looks like a placeholder is not replaced.
-    return PLACEHOLDER.sub(lambda match: texts[match.group(1)], part("page.html"))
+    return PLACEHOLDER.sub(lambda match: texts[match.group(1)], part(package, "page.html"))
+
+
+def part(package: str, name: str) -> str:
+    """Return the text of a file of a package."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _inert(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb
 from transferscope.costs.sizes import Sizes
-from transferscope.probes.registry import wanted_probes
+from transferscope.probes.registry import probe_names
 from transferscope.steps.results import nested
 from transferscope.steps.step import Job, Shown, Step, Wildcards
 from transferscope.study.study import Study
@@ -50,7 +50,7 @@ class Report(Step):
         tables = [self.paths.comparison(table) for table in named]
         texts = [self.paths.summary_md, self.paths.details_md]
         figures = [Path(str(shown.path).format(**job)) for shown, job in self._shown]
-        frozen = [(probe, p) for p in self.study.probed() for probe in self._probes()]
+        frozen = [(probe, p) for p in self.study.probed() for probe in probe_names(self.config)]
         of_tiles = {
             "embeddings": [self.paths.embeddings_of(p) for p in self.study.probed()],
             "predictions": [
@@ -58,21 +58,13 @@ class Report(Step):
                 for probe, p in frozen
             ],
             "tiles": [self.paths.tiles(name) for name in self.study.image_datasets],
-            "tile_tables": [*map(self._table, self.study.datasets)],
+            "tile_tables": [*map(self.table_of, self.study.datasets)],
         }
         of_tiles = {name: [*dict.fromkeys(paths)] for name, paths in of_tiles.items() if paths}
         return {"tables": tables, "texts": texts, "pictures": figures, **of_tiles}
 
-    def _probes(self) -> list[str]:
-        return [probe.name for probe in wanted_probes(self.config)]
-
-    def _table(self, dataset: str) -> Path:
-        """Return the tile table of a dataset with the labels that count."""
-        by_hand = self.study.all_datasets[dataset].card.label_table is not None
-        return self.paths.relabelled(dataset) if by_hand else self.paths.tile_table(dataset)
-
     def _files(self, dataset: str) -> dict[str, str]:
-        files = {"card": self.study.all_datasets[dataset].path, "table": self._table(dataset)}
+        files = {"card": self.study.all_datasets[dataset].path, "table": self.table_of(dataset)}
         if dataset in self.study.image_datasets:
             files["tiles"] = self.paths.tiles(dataset)
         return {name: str(path) for name, path in files.items()}
@@ -97,7 +89,7 @@ class Report(Step):
             "figures": json.dumps(figures, separators=(",", ":")),
             "stores": nested(self.study.probed()),
             "datasets": json.dumps({name: self._files(name) for name in self.study.datasets}),
-            "more": [text for probe in self._probes() for text in ("--probe", probe)],
+            "more": [text for probe in probe_names(self.config) for text in ("--probe", probe)],
         }
 
     def need(self, wildcards: Wildcards) -> Need:

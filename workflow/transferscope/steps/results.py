@@ -15,7 +15,7 @@ from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
 from transferscope.figures.registry import FIGURES, ComparisonFigure
-from transferscope.probes.registry import wanted_probes
+from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.probe import tuned_heads
@@ -78,7 +78,7 @@ class Compare(_Comparison):
     options = ("study_folder=folder", "stores", "settings")
 
     def inputs(self) -> dict[str, Any]:
-        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        frozen = [(probe, p) for p in self.study.probed() for probe in probe_names(self.config)]
         tables = ("recall.csv", "differences.csv")
         recalled = [self.paths.relations(name, t) for name in self.related() for t in tables]
         of_probes = {
@@ -182,19 +182,15 @@ class Compare(_Comparison):
                 found.setdefault(p.dataset, {})[store] = cost.operations * passes
         return found
 
-    def probes(self) -> list[str]:
-        """Return the names of the probes of frozen embeddings."""
-        return [probe.name for probe in wanted_probes(self.config)]
-
     def evaluated(self) -> list[tuple[str, Probed]]:
         """Return every probe, or mode of fine-tuning, of everything that it evaluates."""
-        frozen = [(probe, p) for p in self.study.probed() for probe in self.probes()]
+        frozen = [(probe, p) for p in self.study.probed() for probe in probe_names(self.config)]
         tuned = [(head, p) for p in self.study.fine_tuned() for head in tuned_heads(self.study)]
         return frozen + tuned
 
     def evaluated_arguments(self) -> list[str]:
         """Return the probes, and what is fine-tuned, as arguments of the step."""
-        words = [text for probe in self.probes() for text in ("--probe", probe)]
+        words = [text for probe in probe_names(self.config) for text in ("--probe", probe)]
         if heads := tuned_heads(self.study):
             words += ["--tuned", nested(self.study.fine_tuned())]
             words += [text for head in heads for text in ("--tuned-head", head)]
