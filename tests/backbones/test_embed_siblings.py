@@ -135,6 +135,8 @@ def test_a_store_that_was_filled_from_another_card_is_made_anew(
     job(tiles, tmp_path / "alone", "map", strategies=(), **changes)
     one, other = (manifest_of(tmp_path / where, "map") for where in ("pass", "alone"))
     assert one.read_bytes() == other.read_bytes()
+    # What such a job finished in another way has no note either, which says that it is filled.
+    assert not (tmp_path / "pass/.map.zarr.filled").exists()
 
 
 def test_weights_in_a_file_are_known_by_their_sum(tiles: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from transferscope.backbones.embedder import Embeddings, Rows, Tiles
-from transferscope.backbones.filled import finish_filled, request_of, write_note
+from transferscope.backbones.filled import finish_filled, remove_note, request_of, write_note
 from transferscope.backbones.filling import StoreFilling
 from transferscope.cards import BackboneCard
 from transferscope.config.compute import READ_BUFFERS, ComputeSettings, rows_per_read
@@ -314,6 +314,7 @@ class OnePass:
         """Write the manifest of this job's store."""
         with starting(self.own.store_path):
             self._parts[0].store.finish(manifest)
+            remove_note(self.own.store_path)
 
 
 def _part(job: StoreFilling, blocks: range | None) -> Part:

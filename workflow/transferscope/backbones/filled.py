@@ -86,8 +86,13 @@ def finish_filled(manifest: Path, strategy: str, request: str) -> bool:
     except UNREADABLE:
         return False
     store.finish(manifest)
-    _note_of(path).unlink(missing_ok=True)
+    remove_note(path)
     return True
+
+
+def remove_note(store: Path) -> None:
+    """Remove the note about a store, whose manifest has been written."""
+    _note_of(store).unlink(missing_ok=True)
 
 
 def _state(store: BlockStore) -> str:
