@@ -146,7 +146,7 @@ def test_a_cell_is_named_wherever_a_card_is_given():
     assert cell_of(located, "grid_width48_seed0").card.name == "grid_width48_seed0"
     with pytest.raises(UserError, match="is a grid of 1 backbones"):
         cell_of(located, None)
-    with pytest.raises(UserError, match=r'has no cell "grid_width84_seed0"\n.*_width48_'):
+    with pytest.raises(UserError, match=r'has no backbone "grid_width84_seed0"\n.*_width48_'):
         cell_of(located, "grid_width84_seed0")
     with pytest.raises(UserError, match="no `grid`"):
         cell_of(Located(card(), PATH), "grid_width48_seed0")

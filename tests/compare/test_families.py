@@ -26,7 +26,7 @@ def found():
     names = dict(zip([f"vit@block{n}" for n in (1, 2, 3)], SCORES, strict=True))
     summary["backbone"] = summary["backbone"].replace(names)
     gaps = gaps.replace({f"{side}_backbone": names for side in ("first", "second")})
-    members = {name: FamilyMember(family="fam", parameters=n) for name, n in SIZES.items()}
+    members = {name: FamilyMember(family="fam", size=n) for name, n in SIZES.items()}
     return family_table(summary, chosen, gaps, members, COSTS, "macro_f1")
 
 
@@ -45,14 +45,14 @@ def test_what_the_largest_is_worth_is_said(found):
         "`fam` with `map`: from `s` (2 M weights, 0.2 GFLOP per tile) to `l`"
     )
     assert "+0.100 (+0.050 to +0.170), shown to be better" in sentence
-    unknown = found.assign(parameters=np.nan, operations=np.nan)
+    unknown = found.assign(size=np.nan, operations=np.nan)
     [sentence] = families_in_sentences(unknown, "cells", CompareSettings())
     assert "`s` (of unknown size)" in sentence
 
 
 def test_a_member_alone_is_no_family(found):
     summary, chosen, gaps = tables([0.4], [0.1])
-    members = {"vit": FamilyMember(family="fam", parameters=1)}
+    members = {"vit": FamilyMember(family="fam", size=1)}
     assert family_table(summary, chosen, gaps, members, {}, "macro_f1").empty
 
 
@@ -67,7 +67,7 @@ def test_every_member_is_a_point_on_both_axes(found, tmp_path):
     draw_families(tmp_path / "families.parquet", FigureSettings(dpi=50), outputs)
     assert "fam / map" in outputs[0].read_text()
     nothing = draw(pd.DataFrame(columns=COLUMNS)).texts[0].get_text().replace("\n", " ")
-    assert "No family has two members" in nothing
+    assert "No family and no sweep" in nothing
 
 
 def test_a_family_is_prose_and_changes_no_store():
@@ -75,3 +75,63 @@ def test_a_family_is_prose_and_changes_no_store():
     card = read_model(path, BackboneCard)
     assert card.family == "efficientnet-lite"
     assert card.fingerprint() == card.model_copy(update={"family": None}).fingerprint()
+
+
+def of_sweep(axis, verdicts):
+    """Return a line of a sweep, from the smallest size, and the verdict of each on the finest."""
+    sizes = [32, 64, 128] if axis == "input_size" else [0.5, 1.0, 2.0]
+    scores = [0.4, 0.5, 0.52] if axis == "input_size" else [0.52, 0.5, 0.4]
+    rows = [
+        {
+            "dataset": "cells", "scheme": "group", **OF_HEAD, "axis": axis, "family": "net",
+            "representation": "", "channels": "map", "backbone": f"net_{size}", "size": size,
+            "operations": 1e9, "mean": score, "ci_low": score - 0.1, "ci_high": score + 0.1,
+            "difference": score - 0.52, "difference_low": score - 0.6,
+            "difference_high": score - 0.4, "verdict": verdict, "n_comparisons": 3,
+        }
+        for size, score, verdict in zip(sizes, scores, verdicts, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("axis", "verdicts", "said"),
+    [
+        (
+            "input_size",
+            ["worse", "equal", ""],
+            "64 px is enough: the difference from 128 px is −0.02",
+        ),
+        ("input_size", ["equal", "worse", ""], "A loss is shown at 64 px: the difference from 128"),
+        ("input_size", ["equal", "better", ""], "32 px is enough"),
+        ("input_size", ["undecided", "equal", ""], "64 px is enough"),
+        ("input_size", ["equal", "undecided", ""], "No loss is shown, and no equality, down to 32"),
+        ("pixel_size_um", ["", "equal", "worse"], "1 um/px is enough: the difference from 0.5 um"),
+        ("pixel_size_um", ["", "worse", "worse"], "A loss is shown at 1 um/px"),
+    ],
+)
+def test_how_far_tiles_can_be_reduced_is_said(axis, verdicts, said):
+    [sentence] = families_in_sentences(of_sweep(axis, verdicts), "cells", CompareSettings())
+    assert said in sentence
+    assert sentence.index("0.520") < sentence.index("0.400")
+
+
+def test_a_scale_is_a_point_at_its_own_value():
+    size, operations = draw(of_sweep("input_size", ["", "", ""])).axes
+    assert [text.get_text() for text in size.get_xticklabels()] == ["32", "64", "128"]
+    assert size.get_xlabel() == "Side of the input (px)"
+    assert operations.get_xlabel() == "Operations per tile"
+
+
+def test_scales_are_compared_with_the_finest():
+    summary, chosen, gaps = tables([0.5, 0.4, 0.52], [0.1, 0.2, 0.3])
+    names = {f"vit@block{n}": f"net_{n}" for n in (1, 2, 3)}
+    summary["backbone"] = summary["backbone"].replace(names)
+    gaps = gaps.replace({f"{side}_backbone": names for side in ("first", "second")})
+    for axis, finest in (("input_size", "net_3"), ("pixel_size_um", "net_1")):
+        members = {
+            name: FamilyMember(family="net", axis=axis, size=n)
+            for n, name in enumerate(names.values(), 1)
+        }
+        found = family_table(summary, chosen, gaps, members, {}, "macro_f1")
+        assert list(found[found["difference"].isna()]["backbone"]) == [finest]

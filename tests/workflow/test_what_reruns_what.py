@@ -208,3 +208,19 @@ def test_another_strategy_leaves_every_finished_store_as_it_is(copied_study):
     changed = {p for p, time in before.items() if p.stat().st_mtime_ns != time}
     assert {p for p in changed if not p.name.startswith(".")} == set()
     assert "embed" not in planned_jobs(folder)
+
+
+def test_a_size_more_of_a_sweep_embeds_that_size_only(copied_study):
+    folder, card = copied_study(), {"name": "swept", **TINY_NETWORK}
+    path = folder / "cards/backbones/swept.yaml"
+    write_yaml(path, {**card, "sweep": {"input_size": [32, 64]}})
+    change_study(folder, backbones=["cards/backbones/swept.yaml"], channel_strategies=["map"])
+    run_snakemake(folder, "families")
+    table = pd.read_csv(folder / "results/tiny/compare/families.csv")
+    assert sorted(set(table["size"])) == [32, 64]
+    assert "64 px" in (folder / "results/tiny/summary.md").read_text()
+    write_yaml(path, {**card, "sweep": {"input_size": [32, 48, 64]}})
+    dry = run_snakemake(folder, "--dry-run")
+    jobs = jobs_in(dry)
+    assert {jobs.pop(name) for name in ("embed", "heads", "knn")} == {1}
+    assert "swept_size48/map.json" in dry.stdout + dry.stderr

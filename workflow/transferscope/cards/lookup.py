@@ -73,26 +73,27 @@ def find_card(
 
 
 def cell_of(located: Located[Any], name: str | None) -> Located[Any]:
-    """Return one cell of a card with a grid, or the card itself if it has none.
+    """Return one backbone of a card with a grid or a sweep, or the card itself if it has none.
 
     Raises
     ------
     UserError
-        If the card has no such cell, or a grid of which no cell is named.
+        If the card has no such backbone, or has several of which none is named.
     """
     card, path = located.card, located.path
-    grid = card.grid if card.trained_here else None
-    if grid is None and name is None:
-        return located
-    if grid is None:
-        raise UserError(Problem(str(path), f'has no cell "{name}": no `grid`', "Name no cell."))
-    if problems := grid_problems(card, path):
+    key = "grid" if card.trained_here else "sweep"
+    if not card.is_network or getattr(card, key) is None:
+        if name is None:
+            return located
+        what = f'has no backbone "{name}": no `grid`, no `sweep`'
+        raise UserError(Problem(str(path), what, "Name none."))
+    if card.trained_here and (problems := grid_problems(card, path)):
         raise UserError(problems)
-    cells = card.cells()
-    if name not in cells:
-        what = f'has no cell "{name}"' if name else f"is a grid of {len(cells)} backbones"
-        raise UserError(Problem(f"{path}, key grid", what, suggest(name or "", list(cells))))
-    return Located(cells[name][1], path)
+    several = card.cells() if card.trained_here else card.swept()
+    if name not in several:
+        what = f'has no backbone "{name}"' if name else f"is a {key} of {len(several)} backbones"
+        raise UserError(Problem(f"{path}, key {key}", what, suggest(name or "", list(several))))
+    return Located(several[name][1], path)
 
 
 def naming_problems(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from transferscope.cards.sweep import LEAST_SIZE, MOST_SIZE, SweepSettings, Swept
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
 
@@ -21,7 +22,7 @@ CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
 # Name of a block's output, before its number; `backbone@blocks` selects all of them.
 BLOCK = "block"
 # Keys that say nothing where they are null, and did not exist when older stores were made.
-SAID_IF_GIVEN = ("blocks", "family")
+SAID_IF_GIVEN = ("blocks", "family", "sweep")
 
 
 class Slot(Model):
@@ -141,7 +142,7 @@ class NetworkBase(Model):
         min_length=1, description="Input channels in the order of the weights."
     )
     input_size: int = Field(
-        224, ge=16, le=16_384, description="Side in px to which tiles are resized."
+        224, ge=LEAST_SIZE, le=MOST_SIZE, description="Side in px to which tiles are resized."
     )
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel size in um of the images that the weights were trained on."
@@ -171,6 +172,9 @@ class NetworkBase(Model):
             "Family of networks that differ in size, such as dinov2: a study with several of them "
             "draws their scores against weights and computation."
         ),
+    )
+    sweep: SweepSettings | None = Field(
+        None, description="Embeds tiles at each of these scales. Null: at that of the card."
     )
     licence: str = ""
     citation: str = ""
@@ -208,7 +212,17 @@ class NetworkBase(Model):
                 raise ValueError(f"normalization.{key}: give one value, or one for each slot")
         if self.scale == "physical" and self.pixel_size_um is None:
             raise ValueError("scale physical needs pixel_size_um, to know the scale")
+        if self.sweep is not None and (wrong := self.sweep.problem(self.scale)):
+            raise ValueError(wrong)
         return self
+
+    def swept(self) -> dict[str, tuple[Swept, Self]]:
+        """Return the backbones of a sweep, by name."""
+        found: dict[str, tuple[Swept, Self]] = {}
+        for one in self.sweep.of(self.name) if self.sweep else ():
+            changes = {"name": one.name, one.axis: one.value, "sweep": None}
+            found[one.name] = one, self.model_copy(update=changes)
+        return found
 
     @property
     def output_names(self) -> list[str]:

@@ -109,6 +109,12 @@ class TrainCard(ArchitectureBase):
             raise ValueError("augmentation.crop_scale: set the area of crops in `objective`")
         return self
 
+    @model_validator(mode="after")
+    def _trained_at_one_scale(self) -> TrainCard:
+        if self.sweep is not None:
+            raise ValueError("sweep: what is trained here sees tiles as it is trained")
+        return self
+
     @property
     def held_out(self) -> HeldOut | None:
         """The division whose test groups are excluded, if there is one."""

@@ -39,7 +39,7 @@ StrategyName = Annotated[
     str, Option(parser=strategy_name, help="Channel strategy, such as map-random-0.")
 ]
 CellName = Annotated[
-    str | None, Option("--cell", help="Which backbone of the card's grid, if it has one.")
+    str | None, Option("--cell", help="Which backbone of the card's grid or sweep, if any.")
 ]
 Siblings = Annotated[
     list[str] | None,
@@ -66,7 +66,7 @@ def loadable(
     weights
         Manifest of the training, for a backbone that is trained in the study.
     cell
-        Which backbone of the card's grid, if it has one.
+        Which backbone of the card's grid or sweep, if it has one.
     """
     from transferscope.backbones.trained import trained_card
 

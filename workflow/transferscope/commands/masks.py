@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option, Typer
 
-from transferscope.commands.embed import ComputeOption, TrainedWeights, loadable
+from transferscope.commands.embed import CellName, ComputeOption, TrainedWeights, loadable
 from transferscope.commands.options import (
     BackboneIn,
     CardIn,
@@ -122,6 +122,7 @@ def predict(
         int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")
     ] = 400,
     weights: TrainedWeights = None,
+    cell: CellName = None,
     margin: Annotated[
         int | None,
         Option(help="Pixels on each side of a window that are not used. Default: an eighth."),
@@ -158,7 +159,7 @@ def predict(
     paths = mask_paths(fields, output, ".png" if format == "png" else ".ome.tif")
     if problems := check_fields(fields, described, store.array.dtype):
         raise UserError(problems)
-    network = loadable(backbone, weights)
+    network = loadable(backbone, weights, cell)
     settings = SegmentationSettings(decoders=[decoder], steps=steps)
     allotted = allotted_device(compute.device)
     try:

@@ -127,6 +127,7 @@ def segment(
     settings: Annotated[SegmentationProbe, settings_option(SegmentationProbe)],
     compute: ComputeOption,
     weights: TrainedWeights = None,
+    cell: CellName = None,
     other_tiles: Annotated[
         list[Path] | None, file_in("Tiles of a dataset out of domain; may be repeated.")
     ] = None,
@@ -147,7 +148,7 @@ def segment(
     from transferscope.segmentation.run import segment as run
 
     files = MaskFiles(card.card.name, tiles, targets, table, splits)
-    network = loadable(backbone, weights)
+    network = loadable(backbone, weights, cell)
     given = other_tiles or [], other_targets or [], other_table or []
     if len(set(map(len, given))) > 1:
         what = "tiles, targets and tables of other datasets are not as many"

@@ -1,7 +1,8 @@
-"""Families of backbones that were trained elsewhere: score against weights and computation.
+"""Backbones in order of size: families of networks, and the scales that a network sees tiles at.
 
-Members differ in size, and each has its weights once: there is no spread of repeated trainings to
-fit a curve by. Points have intervals over groups, and changes are paired differences.
+Members of a family differ in their number of weights, those of a sweep in the size of their input
+or its pixels. Each has its weights once: there is no spread of repeated trainings to fit a curve
+by. Points have intervals over groups, and changes are paired differences.
 """
 
 from __future__ import annotations
@@ -15,28 +16,39 @@ from transferscope.compare.paired import COLUMNS as PAIRED
 from transferscope.compare.paired import as_gap, between
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import HEAD, Store, head_of, matching
-from transferscope.compare.wording import estimate, gap, operations, quoted, verdict
+from transferscope.compare.wording import (
+    capitalised,
+    estimate,
+    gap,
+    number,
+    operations,
+    quoted,
+    verdict,
+)
 from transferscope.config.jobs import FamilyMember
 from transferscope.config.probed import backbone_of
 from transferscope.config.results import CompareSettings
 
 # What is the same for all points of a line.
-LINE = ["dataset", "scheme", "family", "representation", "channels"]
+LINE = ["dataset", "scheme", "axis", "family", "representation", "channels"]
 COLUMNS = [
     "dataset",
     "scheme",
     *HEAD,
+    "axis",
     "family",
     "representation",
     "channels",
     "backbone",
-    "parameters",
+    "size",
     "operations",
     "mean",
     "ci_low",
     "ci_high",
     *PAIRED,
 ]
+# The axis along which tiles are seen in more detail; pixels of a smaller size are finer.
+INPUT_SIZE = "input_size"
 # In the summary, which stays on one page.
 LINES_IN_SHORT = 4
 
@@ -56,7 +68,7 @@ def family_table(
     summary, chosen, gaps
         The tables `summary`, `chosen` and `differences` of `compare`.
     members
-        Backbone -> its family, and its number of weights.
+        Backbone -> its family or sweep, and its size.
     costs
         Dataset -> store -> floating-point operations per tile.
     metric
@@ -67,7 +79,8 @@ def family_table(
     pandas.DataFrame
         `COLUMNS`, with the head that stands for all stores, all training labels. `representation`
         is the output and the correction that all points of a line share, such as ``@mean+tvn``.
-        `difference` is from the smallest member, paired over groups; missing for that itself.
+        `difference` is paired over groups: of a family from the smallest member, of a sweep from
+        the finest scale; missing for that itself.
     """
     full, parts = at_full_fraction(summary, metric), []
     for one in chosen.to_dict("records"):
@@ -79,8 +92,9 @@ def family_table(
         stores = [Store(row["backbone"], row["channels"]) for row in rows.to_dict("records")]
         known = costs.get(one["dataset"], {})
         rows = rows.assign(
+            axis=[members[card].axis for card in rows["card"]],
             family=[members[card].family for card in rows["card"]],
-            parameters=[members[card].parameters or np.nan for card in rows["card"]],
+            size=[members[card].size or np.nan for card in rows["card"]],
             operations=[known.get(str(store), np.nan) for store in stores],
             representation=[
                 store.backbone.removeprefix(card)
@@ -96,15 +110,16 @@ def family_table(
 
 
 def _of_line(line: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    line = line.sort_values(["parameters", "card"], kind="stable").reset_index(drop=True)
-    found = [between(row, line.iloc[0], pairs) for row in line.to_dict("records")]
+    line = line.sort_values(["size", "card"], kind="stable").reset_index(drop=True)
+    against = line.iloc[-1 if line["axis"].iloc[0] == INPUT_SIZE else 0]
+    found = [between(row, against, pairs) for row in line.to_dict("records")]
     return pd.concat([line.assign(backbone=line["card"]), pd.DataFrame(found)], axis=1)
 
 
 def families_in_sentences(
     table: pd.DataFrame, dataset: str, settings: CompareSettings, most: int | None = None
 ) -> Iterator[str]:
-    """Say of each family what its largest member is worth, over its smallest.
+    """Say what the largest member of each family is worth, and which scale of a sweep is needed.
 
     Parameters
     ----------
@@ -121,26 +136,61 @@ def families_in_sentences(
     own = matching(own, scheme="group") if "group" in set(own["scheme"]) else own
     lines = [line for _, line in own.groupby(LINE, sort=False)]
     for line in lines[:most]:
-        first, last = line.iloc[0], line.iloc[-1]
+        first = line.iloc[0]
         how = f"{quoted(first['family'])} with {quoted(first['channels'])}"
         if first["representation"]:
             how += f" ({quoted(first['representation'])})"
-        change = (
-            "their difference is not known"
-            if np.isnan(last["difference"])
-            else f"{gap(as_gap(last))}, {verdict(last, settings.margin)}"
-        )
-        yield (
-            f"{how}: from {_size(first)} to {_size(last)}, the score goes from "
-            f"{estimate(first, settings.confidence)} to {estimate(last, settings.confidence)}; the "
-            f"difference: {change}."
-        )
+        said = _of_family if first["axis"] == "parameters" else _of_sweep
+        yield f"{how}: {said(line, settings)}"
     if len(lines) > len(lines[:most]):
-        yield "More families and channel strategies: see `compare/families.csv`."
+        yield "More of these: see `compare/families.csv`."
+
+
+def _of_family(line: pd.DataFrame, settings: CompareSettings) -> str:
+    first, last = line.iloc[0], line.iloc[-1]
+    return (
+        f"from {_size(first)} to {_size(last)}, the score goes from "
+        f"{estimate(first, settings.confidence)} to {estimate(last, settings.confidence)}; the "
+        f"difference: {_change(last, settings)}."
+    )
+
+
+def _of_sweep(line: pd.DataFrame, settings: CompareSettings) -> str:
+    """Say how far tiles can be reduced: the coarsest scale up to which nothing is lost."""
+    is_size = line["axis"].iloc[0] == INPUT_SIZE
+    # From the finest scale, with which the others are compared, to the coarsest.
+    line = line.iloc[::-1] if is_size else line
+    finest, coarser = line.iloc[0], line.iloc[1:]
+    scores = [f"{number(row['mean'])} at {_scale(row)}" for _, row in line.iterrows()]
+    start = f"the score is {', '.join(scores[:-1])} and {scores[-1]}"
+    enough = coarser[coarser["verdict"].isin(["equal", "better"]).cummin()]
+    if len(enough):
+        least = enough.iloc[-1]
+        return (
+            f"{start}. {capitalised(_scale(least))} is enough: the difference from "
+            f"{_scale(finest)} is {_change(least, settings)}."
+        )
+    worse = coarser[coarser["verdict"] == "worse"]
+    nearest = worse.iloc[0] if len(worse) else coarser.iloc[-1]
+    shown = "A loss is shown at" if len(worse) else "No loss is shown, and no equality, down to"
+    return (
+        f"{start}. {shown} {_scale(nearest)}: the difference from {_scale(finest)} is "
+        f"{_change(nearest, settings)}."
+    )
+
+
+def _change(row: pd.Series, settings: CompareSettings) -> str:
+    if np.isnan(row["difference"]):
+        return "not known"
+    return f"{gap(as_gap(row))}, {verdict(row, settings.margin)}"
+
+
+def _scale(row: pd.Series) -> str:
+    return f"{row['size']:g} {'px' if row['axis'] == INPUT_SIZE else 'um/px'}"
 
 
 def _size(row: pd.Series) -> str:
-    weights, cost = row["parameters"], row["operations"]
+    weights, cost = row["size"], row["operations"]
     known = [] if np.isnan(weights) else [f"{weights / 1e6:.2g} M weights"]
     known += [] if np.isnan(cost) else [operations(cost)]
     return f"{quoted(row['backbone'])} ({', '.join(known) or 'of unknown size'})"

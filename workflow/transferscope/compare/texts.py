@@ -217,13 +217,13 @@ def _of_families(
     settings: CompareSettings,
     most: int | None,
 ) -> list[str]:
-    """Return one section per dataset on families of backbones."""
+    """Return one section per dataset on families of backbones and sweeps of scales."""
     lines: list[str] = []
     if families is None:
         return lines
     for name in datasets:
         if said := list(families_in_sentences(families, name, settings, most)):
-            lines += ["", f"## {quoted(name)}, families of backbones", "", *_bullets(said)]
+            lines += ["", f"## {quoted(name)}, backbones in order of size", "", *_bullets(said)]
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -148,10 +148,13 @@ class TrainedCell(Model):
 
 
 class FamilyMember(Model):
-    """A backbone of a family, for the step `transferscope compare`."""
+    """A backbone of a family or a sweep, for the step `transferscope compare`."""
 
-    family: Name
-    parameters: int | None = Field(None, ge=1, description="Number of weights, if it is known.")
+    family: Name = Field(description="Name of the family, or of the card with the sweep.")
+    axis: Literal["parameters", "input_size", "pixel_size_um"] = Field(
+        "parameters", description="What its size is: number of weights, px, um/px."
+    )
+    size: float | None = Field(None, gt=0, description="Its size, if it is known.")
 
 
 class Comparison(CompareSettings):
@@ -176,7 +179,7 @@ class Comparison(CompareSettings):
     )
     cells: dict[Name, TrainedCell] = Field({}, description="Backbones that are cells of a grid.")
     families: dict[Name, FamilyMember] = Field(
-        {}, description="Backbones of families of which the study has several members."
+        {}, description="Backbones of families with several members, and of sweeps."
     )
     layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")
     columns: list[str] = Field(

@@ -1,4 +1,4 @@
-"""Score against size and cost of families of backbones that were trained elsewhere."""
+"""Score against size and cost: of families of backbones, and of the scales of a sweep."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ from transferscope.figures.style import (
 )
 from transferscope.stores.parquet import read_parquet
 
-AXES = {"parameters": "Weights of the backbone", "operations": "Operations per tile"}
+AXES = {
+    "parameters": "Weights of the backbone",
+    "input_size": "Side of the input (px)",
+    "pixel_size_um": "Size of a pixel (um)",
+}
+PANELS = ("size", "operations")
 PANEL_INCHES, LEGEND_INCHES = 3.6, 3.2
 # More lines cannot be told apart.
 MOST_LINES = 12
@@ -61,7 +66,7 @@ def draw_families(table: Path, settings: FigureSettings, outputs: Sequence[Path]
 
 
 def draw(families: pd.DataFrame) -> Figure:
-    """Return a figure with one panel per dataset and split scheme (rows) and axis (columns).
+    """Return a figure with one row per dataset, split scheme and axis: against size, and cost.
 
     Parameters
     ----------
@@ -69,33 +74,35 @@ def draw(families: pd.DataFrame) -> Figure:
         From `family_table`.
     """
     if families.empty:
-        return note_that_nothing_is_shown("No family has two members of which the size is known.")
+        return note_that_nothing_is_shown(
+            "No family and no sweep has two members of which the size is known."
+        )
     named = families.assign(
         line=families["family"] + families["representation"] + " / " + families["channels"]
     )
-    rows = named[["dataset", "scheme"]].drop_duplicates().to_dict("records")
-    width = PANEL_INCHES * len(AXES) + LEGEND_INCHES
-    figure, grid = new_grid(width, 1.6 + 2.8 * len(rows), len(rows), len(AXES), sharey="row")
+    rows = named[["dataset", "scheme", "axis"]].drop_duplicates().to_dict("records")
+    width = PANEL_INCHES * len(PANELS) + LEGEND_INCHES
+    figure, grid = new_grid(width, 1.6 + 2.8 * len(rows), len(rows), len(PANELS), sharey="row")
     looks: Looks = {
         name: (OKABE_ITO[n % len(OKABE_ITO)], MARKERS[n % len(MARKERS)])
         for n, name in enumerate(named["line"].unique()[:MOST_LINES])
     }
     for panels, row in zip(grid, rows, strict=True):
         own = named[(named[list(row)] == pd.Series(row)).all(axis=1)]
-        for panel, axis in zip(panels, AXES, strict=True):
-            _panel(panel, own, axis, looks)
+        for panel, column in zip(panels, PANELS, strict=True):
+            _panel(panel, own, column, looks)
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))
         panels[0].set_ylabel("Score (0 to 1)")
-    for panel, label in zip(grid[-1], AXES.values(), strict=True):
-        panel.set_xlabel(label)
+        panels[0].set_xlabel(AXES[row["axis"]])
+    grid[-1, -1].set_xlabel("Operations per tile")
     handles = [
         legend_key(label_of(name, 34, 3), color=colour, marker=marker)
         for name, (colour, marker) in looks.items()
     ]
-    legend_on_the_right(grid[0, -1], handles, "Family / channels")
+    legend_on_the_right(grid[0, -1], handles, "Family or backbone / channels")
     annotate(
         figure,
-        "Score against the size of backbones of one family",
+        "Score against size and cost",
         "Points: scores of all test folds, all training labels, with the head that stands for all "
         "stores; bars: intervals over groups, for training and for testing, of each member by "
         "itself. Weights that were trained elsewhere exist once.",
@@ -124,7 +131,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, axis: str, looks: Looks) -> None:
         )
     if len(known):
         axes.set_xscale("log")
+        is_scale = axis == "size" and known["axis"].iloc[0] != "parameters"
         places = np.geomspace(known[axis].min(), known[axis].max(), 3)
-        axes.set_xticks(places, [short(place) for place in places])
+        if is_scale:
+            places = np.unique(known[axis].to_numpy(float))
+        axes.set_xticks(places, [f"{v:g}" if is_scale else short(v) for v in places])
         axes.minorticks_off()
     axes.grid()

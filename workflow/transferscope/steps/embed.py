@@ -66,8 +66,9 @@ class BackboneStep(Step):
         return self._trained if self.study.trained else []
 
     def weights_arguments(self) -> Any:
-        """Return the same as arguments of the step."""
-        return self._weights_arguments if self.study.trained else []
+        """Return the same as arguments of the step, and which backbone of its card it is."""
+        asked = self.study.trained or self.study.swept
+        return self._weights_arguments if asked else []
 
     def _trained(self, wildcards: Wildcards) -> list[Path]:
         name = backbone_of(wildcards)
@@ -76,7 +77,7 @@ class BackboneStep(Step):
     def _weights_arguments(self, wildcards: Wildcards) -> list[str]:
         words = [text for path in self._trained(wildcards) for text in ("--weights", str(path))]
         name = backbone_of(wildcards)
-        return [*words, "--cell", name] if name in self.study.cells else words
+        return [*words, "--cell", name] if self.study.card_name(name) != name else words
 
     @property
     def threads(self) -> int:

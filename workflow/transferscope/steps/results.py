@@ -120,7 +120,7 @@ class Compare(_Comparison):
         of_grids = list(GRID_TABLES) if self.study.cells else []
         asked = {
             LAYER_TABLE: self.study.layered,
-            FAMILY_TABLE: self.study.families,
+            FAMILY_TABLE: self.study.families or self.study.swept,
             LADDER_TABLE: self.config.splits.columns,
         }
         return of_grids + [table for table, values in asked.items() if values]
@@ -139,7 +139,7 @@ class Compare(_Comparison):
         asked = {
             "cells": self.study.cells,
             "layered": self.study.layered,
-            "families": self.study.families,
+            "families": self.study.families or self.study.swept,
             "columns": self.config.splits.columns,
         }
         return {name for name, value in asked.items() if not value}
@@ -158,12 +158,14 @@ class Compare(_Comparison):
         )
 
     def members(self) -> dict[str, FamilyMember]:
-        """Return the backbones of families, with their sizes."""
+        """Return the backbones of families and sweeps, with their sizes."""
         found = {}
         for name, family in self.study.families.items():
             cost = self.sizes.known_cost(name)
             weights = None if cost is None else cost.parameters
-            found[name] = FamilyMember(family=family, parameters=weights)
+            found[name] = FamilyMember(family=family, size=weights)
+        for name, one in self.study.swept.items():
+            found[name] = FamilyMember(family=one.card, axis=one.axis, size=one.value)
         return found
 
     def operations(self) -> dict[str, dict[str, float]]:
@@ -553,7 +555,7 @@ class Families(_Drawing):
     options = ("study_folder=folder", "settings", "output=svg", "output=png")
 
     def jobs(self) -> Sequence[Job]:
-        return [{}] if self.study.families else []
+        return [{}] if self.study.families or self.study.swept else []
 
     def inputs(self) -> dict[str, Any]:
         return {"table": self.paths.comparison(FAMILY_TABLE)}

@@ -10,6 +10,7 @@ from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.grid import Cell
 from transferscope.cards.lookup import Located, find_card, naming_problems
 from transferscope.cards.network import block_outputs
+from transferscope.cards.sweep import Swept
 from transferscope.cards.train import grid_problems
 from transferscope.config.model import validate
 from transferscope.config.probed import BLOCKS, OUTPUT
@@ -42,7 +43,7 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
     datasets = _read_cards(parsed, "datasets", DatasetCard, roots, where, problems)
     only_trained = _read_cards(parsed, "training_datasets", DatasetCard, roots, where, problems)
     given = _read_cards(parsed, "backbones", BackboneCard, roots, where, problems)
-    backbones, cells = _expanded(given, where, problems)
+    backbones, cells, swept = _expanded(given, where, problems)
     representations = [
         (ref, name) for ref, found in backbones for name in _representations(ref, found.card)
     ]
@@ -56,6 +57,7 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
         ],
         training_datasets={located.card.name: located for _, located in only_trained},
         cells=cells,
+        swept=swept,
         layered=[found.card.name for ref, found in backbones if _output(ref) == BLOCKS],
     )
     try:
@@ -70,27 +72,36 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
 
 def _expanded(
     given: Sequence[tuple[str, Located[Any]]], where: str, problems: list[Problem]
-) -> tuple[list[tuple[str, Located[Any]]], dict[str, Cell]]:
-    """Return the backbones with each grid replaced by its cells, and what each cell is."""
+) -> tuple[list[tuple[str, Located[Any]]], dict[str, Cell], dict[str, Swept]]:
+    """Return the backbones, each grid and sweep replaced by its own, and what each of them is."""
     found: list[tuple[str, Located[Any]]] = []
-    cells: dict[str, Cell] = {}
+    members: dict[str, Any] = {}
     names = {located.card.name: located.path for _, located in given}
     for ref, located in given:
-        if not located.card.trained_here:
-            found.append((ref, located))
-            continue
-        wrong = grid_problems(located.card, located.path)
+        card = located.card
+        wrong = grid_problems(card, located.path) if card.trained_here else []
         problems += [each for each in wrong if each not in problems]
-        if wrong or located.card.grid is None:
-            found += [] if wrong else [(ref, located)]
+        if wrong:
             continue
-        for name, (cell, card) in located.card.cells().items():
+        several = _several(card)
+        if not several:
+            found.append((ref, located))
+        for name, (member, own) in several.items():
             if name in names:
-                what = f'"{name}" is a backbone, and a cell of the grid {located.path}'
+                what = f'"{name}" is a backbone, and one of those of {located.path}'
                 problems.append(Problem(f"{where}, key backbones", what, "Rename one of them."))
-            cells[name] = cell
-            found.append((ref, Located(card, located.path)))
-    return found, cells
+            members[name] = member
+            found.append((ref, Located(own, located.path)))
+    cells = {name: member for name, member in members.items() if isinstance(member, Cell)}
+    swept = {name: member for name, member in members.items() if isinstance(member, Swept)}
+    return found, cells, swept
+
+
+def _several(card: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the backbones that a card stands for, by name; none: it is one itself."""
+    if not card.is_network:
+        return {}
+    return dict(card.cells() if card.trained_here else card.swept())
 
 
 def _output(ref: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from transferscope.cards import BackboneCard, DatasetCard, TrainCard
 from transferscope.cards.grid import AT, Cell
 from transferscope.cards.lookup import Located
+from transferscope.cards.sweep import Swept
 from transferscope.channels.assignment import strategies_for
 from transferscope.config.channel_strategies import GIVEN
 from transferscope.config.correction import NONE
@@ -42,6 +43,8 @@ class Study:
         Cards of the datasets that are used for training only.
     cells
         Backbone -> which cell of a grid it is, for those that one card stands for.
+    swept
+        Backbone -> its scale, for those that one card stands for.
     layered
         Backbones of which every block is evaluated.
     """
@@ -53,6 +56,7 @@ class Study:
     tuned_representations: Sequence[str] = ()
     training_datasets: Mapping[str, Located[DatasetCard]] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    swept: Mapping[str, Swept] = field(default_factory=dict)
     layered: Sequence[str] = ()
 
     @cached_property
@@ -115,14 +119,20 @@ class Study:
 
     @cached_property
     def families(self) -> dict[str, str]:
-        """Backbone -> its family, of those of which the study has several; not of grids."""
+        """Backbone -> its family, of which the study has several; not of grids and sweeps."""
         found = {
             name: located.card.family
             for name, located in self.backbones.items()
-            if located.card.is_network and located.card.family and name not in self.cells
+            if located.card.is_network and located.card.family and self.card_name(name) == name
         }
         several = {family for family in found.values() if list(found.values()).count(family) > 1}
         return {name: family for name, family in found.items() if family in several}
+
+    def card_name(self, backbone: str) -> str:
+        """Return the name of its card, which stands for others, too, in a grid or a sweep."""
+        if backbone in self.cells:
+            return self.cells[backbone].grid
+        return self.swept[backbone].card if backbone in self.swept else backbone
 
     def held_out(self, card: TrainCard) -> HeldOutDivision | None:
         """Return the division whose test groups a training never sees, if there is one."""

@@ -84,11 +84,9 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 def descriptions(study: Study) -> list[Item]:
     """Return config, cards and versions; versions are those of the run, if it has recorded them."""
     cards = {f"datasets/{name}": card.path for name, card in sorted(study.all_datasets.items())}
-    # The cells of a grid share one card.
-    named = {
-        name: study.cells[name].grid if name in study.cells else name for name in study.backbones
-    }
-    cards |= {f"backbones/{named[name]}": study.backbones[name].path for name in sorted(named)}
+    # Those of a grid or a sweep share one card.
+    backbones = {study.card_name(name): one.path for name, one in study.backbones.items()}
+    cards |= {f"backbones/{name}": backbones[name] for name in sorted(backbones)}
     ran = study.paths.versions
     versions = ran.read_bytes() if ran.exists() else versions_text(Plan(study).versions).encode()
     return [
