@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from command_tree import leaves
 from factories import environment
 from transferscope.commands.app import app
 
@@ -32,6 +33,16 @@ def test_every_step_explains_itself():
     for name in names:
         assert name in listing
         assert runner.invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_whatever_loads_a_backbone_of_a_study_can_take_one_of_a_grid_or_a_sweep():
+    options = {
+        name: {flag for given in found.params for flag in given.opts}
+        for name, found in leaves(typer.main.get_command(app))
+    }
+    loading = {name for name, flags in options.items() if "--weights" in flags}
+    assert loading >= {"embed", "finetune", "segment", "masks predict"}
+    assert [name for name in loading if "--cell" not in options[name]] == []
 
 
 def test_a_users_mistake_ends_in_a_message_and_in_the_log(tmp_path):
