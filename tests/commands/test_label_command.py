@@ -126,3 +126,14 @@ def test_relabel_names_an_unknown_tile_or_leaves_it_out(folder):
     done = run(folder, "relabel", *table, *CARD, "--bad-tiles", "skip")
     assert done.returncode == 0
     assert "1 rows were left out" in done.stderr
+
+
+def test_the_most_doubtful_tiles_are_shown_first(folder):
+    tiles = pd.read_parquet(folder / "tiles/cells.tiles.parquet")["tile_id"]
+    doubts = pd.DataFrame({"tile_id": tiles, "doubt": range(len(tiles))})
+    doubts.to_csv(folder / "doubts.csv", index=False)
+    arguments = ["--first", "doubts.csv", "--n", "3", "--output", "doubtful.html"]
+    done = run(folder, "label", *STORE, *CARD, *arguments)
+    assert done.returncode == 0, done.stderr
+    shown = {one["id"] for one in data_of(folder / "doubtful.html")["tiles"]}
+    assert shown == set(tiles[-3:])

@@ -12,8 +12,8 @@ from transferscope.config.probes import HeadKind, HeadSettings, SplitSettings
 from transferscope.errors import UserError
 from transferscope.prediction.calibrate import Calibration
 from transferscope.prediction.deploy import Deployment, deploy
-from transferscope.prediction.deployed import DeployedHead
-from transferscope.prediction.table import DEPLOYED, label_table, write_label_table
+from transferscope.prediction.deployed import DeployedHead, Labels
+from transferscope.prediction.table import DEPLOYED, OUT_OF_FOLD, label_table, write_label_table
 from transferscope.probes.calibration import calibration
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.heads import run_heads
@@ -150,6 +150,32 @@ def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
     for name in ("weights", "text"):
         with pytest.raises(UserError, match="is no head"):
             DeployedHead.read(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_wrong_labels_are_the_most_doubtful(several: bool) -> None:
+    rng, hits = np.random.default_rng(7), []
+    for seed in range(4):
+        data = read(World(20 + seed, several), 80)
+        given = data.tiles.matrix
+        labelled = np.flatnonzero(data.tiles.labelled)
+        wrong = rng.choice(labelled, round(0.05 * len(labelled)), replace=False)
+        for row in wrong:
+            if several and given[row].sum() > 1:
+                given[row, rng.choice(np.flatnonzero(given[row]))] = False
+            else:
+                given[row] = np.roll(given[row], rng.integers(1, len(CLASSES)))
+        found = deployed(data, "logreg")
+        rows = found.out_of_fold.rows
+        said = Labels(found.out_of_fold.predicted, found.probabilities, np.full(len(rows), np.nan))
+        tiles = pd.DataFrame({"tile_id": rows.astype(str), "labels": "?"})
+        table = label_table(tiles, said, CLASSES, OUT_OF_FOLD, given[rows])
+        top = table.sort_values("doubt", ascending=False)["tile_id"].astype(int)[: len(wrong)]
+        hits.append(np.isin(top, wrong).mean())
+        assert table["doubt"].between(0, 1).all()
+    # Drawn at random, 5 % of as many tiles would have one.
+    assert np.mean(hits) > 3 * 0.05
+    assert set(table["in_doubt"]) <= set(CLASSES)
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])

@@ -52,8 +52,13 @@ def label(
         Path | None,
         file_in("An earlier label table: its tiles are not drawn, its rows are kept."),
     ] = None,
+    first: Annotated[
+        Path | None,
+        file_in("Table of `predict --all`: its most doubtful labels instead of a random draw."),
+    ] = None,
 ) -> None:
     """Write a page of tiles to label: one file, which works offline in any browser."""
+    from transferscope.labelling.doubtful import doubtful_tiles
     from transferscope.labelling.drawing import draw_tiles
     from transferscope.labelling.label_table import marks_of
     from transferscope.labelling.page import LabelPage, PageTile, page_html
@@ -70,10 +75,14 @@ def label(
     shown = _channels(store, channels)
     earlier = _earlier(labelled, card, tile_table) if labelled else []
     done = {row.tile_id for row in earlier}
-    rows = draw_tiles(tile_table, dataset.labels, n, seed=seed, balance=chosen, exclude=done)
+    if first is not None:
+        rows = doubtful_tiles(first, tile_table, n, seed=seed, exclude=done)
+    else:
+        rows = draw_tiles(tile_table, dataset.labels, n, seed=seed, balance=chosen, exclude=done)
     if not rows:
-        what = f"all {len(tile_table)} tiles are labelled already"
-        raise UserError(Problem("--labelled", what, "There is nothing left to draw."))
+        what = f"of {len(tile_table)} tiles, none is left to draw"
+        fix = "Leave --labelled out, or name another table: all its tiles are labelled already."
+        raise UserError(Problem("--labelled" if first is None else str(first), what, fix))
     kept = [store.channels.index(name) for name in shown]
     limits, drawn = display_limits(store, dataset)[kept], drawn_channels(shown)
     page = LabelPage(

@@ -102,6 +102,10 @@ def predict(
         f"{output}: {counts['tiles']:,} tiles, of which {counts['unlike_labelled']:,} are unlike "
         "all labelled ones: do not trust their labels."
     )
+    if every and counts["tiles"]:
+        typer.echo(
+            "Its column `doubt` ranks given labels; `transferscope label --first` shows them."
+        )
     if save_head is not None:
         typer.echo(f"{save_head}: the head, for tiles of other studies (--head).")
 
@@ -226,7 +230,8 @@ def _rows(
             # They are among those that distances are measured from.
             np.full(len(rows), np.nan),
         )
-        parts.append(label_table(tiles.iloc[rows], said, classes, OUT_OF_FOLD))
+        known = data.tiles.matrix[rows]
+        parts.append(label_table(tiles.iloc[rows], said, classes, OUT_OF_FOLD, known))
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 

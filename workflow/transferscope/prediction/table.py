@@ -19,7 +19,11 @@ DEPLOYED, OUT_OF_FOLD = "deployed", "out of fold"
 
 
 def label_table(
-    tiles: pd.DataFrame, labels: Labels, classes: Sequence[str], said_by: str
+    tiles: pd.DataFrame,
+    labels: Labels,
+    classes: Sequence[str],
+    said_by: str,
+    given: Bools | None = None,
 ) -> pd.DataFrame:
     """Return the labels of tiles.
 
@@ -31,19 +35,29 @@ def label_table(
         What the head says of them, and the names of its classes.
     said_by
         `DEPLOYED` or `OUT_OF_FOLD`.
+    given
+        Labels that the tiles have, [N, C], whose doubtfulness is told; None: they have none.
 
     Returns
     -------
     pandas.DataFrame
         `tile_id`, `group`, `fov` and `batch` where they are known, `given` (labels of the tile
-        table), `predicted` (names, joined by ``;``), `probability` (that of the likeliest class),
-        `unlike_labelled`, `distance` (1: the limit; empty for labelled tiles), `said_by`, and
-        `p_<class>`.
+        table), `doubt` (probability that the least likely of these, or of the classes that are
+        missing in them, is wrong; empty without labels), `in_doubt` (that class), `predicted`
+        (names, joined by ``;``), `probability` (that of the likeliest class), `unlike_labelled`,
+        `distance` (1: the limit; empty for labelled tiles), `said_by`, and `p_<class>`.
     """
     table = tiles[[name for name in KEPT if name in tiles]].reset_index(drop=True)
-    given = tiles["labels"] if "labels" in tiles else pd.Series("", index=tiles.index)
+    named = tiles["labels"] if "labels" in tiles else pd.Series("", index=tiles.index)
+    doubts, least_likely = np.full(len(tiles), np.nan), np.full(len(tiles), "", dtype=object)
+    if given is not None and len(tiles):
+        wrong = np.abs(labels.probabilities - given)
+        doubts = wrong.max(axis=1)
+        least_likely = np.asarray(classes, dtype=object)[wrong.argmax(axis=1)]
     return table.assign(
-        given=given.fillna("").to_numpy(),
+        given=named.fillna("").to_numpy(),
+        doubt=doubts,
+        in_doubt=least_likely,
         predicted=_joined(labels.predicted, classes),
         probability=labels.probabilities.max(axis=1),
         unlike_labelled=labels.distances > 1,
