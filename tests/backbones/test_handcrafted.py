@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
 from skimage.feature import graycomatrix, graycoprops
 
 from transferscope.backbones.handcrafted import HandcraftedEmbedder, compute_features, compute_rows
@@ -124,3 +126,44 @@ def test_worker_processes_change_nothing_and_names_fit_the_columns() -> None:
     assert found.shape == (40, len(embedder.names))
     assert embedder.attributes()["feature_names"] == embedder.names
     assert len(set(embedder.names)) == len(embedder.names)
+
+
+COUNTS = HandcraftedCard(source="handcrafted", name="counts", families=["count", "quality"])
+
+
+@given(
+    places=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    dust=st.integers(0, 10),
+    named=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_nuclei_are_counted(places: set[tuple[int, int]], dust: int, named: bool) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.poisson(20, (192, 192)).astype(np.uint16)
+    for row, column in places:
+        image[32 * row + 8 : 32 * row + 24, 32 * column + 8 : 32 * column + 24] += 700
+    if places:
+        for row, column in rng.integers(0, 6, (dust, 2)):
+            image[32 * row + 3, 32 * column + 3] = 900
+    channels = ["nucleus", "protein"] if named else ["dna", "protein"]
+    other = rng.integers(0, 1000, image.shape) if named else image
+    card = COUNTS.model_copy(update={"input_size": 192})
+    found = compute_features(np.stack([image, other.astype(np.uint16)]), channels, RANGE, card)
+    if places:
+        assert found["count_nuclei"] == len(places)
+        assert found["count_area"] == pytest.approx(256 / 192**2, rel=0.1)
+        assert found["count_covered"] == pytest.approx(256 * len(places) / 192**2, rel=0.1)
+
+
+def test_quality_falls_out_of_focus_and_tells_no_pattern() -> None:
+    sharp = tile(disc())
+    blurred = np.stack([ndimage.gaussian_filter(plane.astype(float), 3) for plane in sharp])
+    mirrored = sharp[:, ::-1, ::-1]
+    first, second, third = (
+        compute_features(t.astype(np.uint16), CHANNELS, RANGE, COUNTS)
+        for t in (sharp, blurred, mirrored)
+    )
+    assert second["quality_protein_focus"] < first["quality_protein_focus"] / 3
+    assert third == pytest.approx(first, rel=1e-4)
+    assert COUNTS.is_nuisance
+    assert not CARD.is_nuisance

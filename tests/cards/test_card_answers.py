@@ -85,7 +85,7 @@ def test_a_segmentation_tells_what_it_takes_and_finds(segmentation, expected):
 def test_ready_cards_say_where_their_weights_are_from(repository):
     for path in (repository / "resources/backbones").glob("*.yaml"):
         found = read_model(path, BackboneCard)
-        assert found.needs_weights is not ("random" in found.name or found.name == "handcrafted")
+        assert found.needs_weights is not ("random" in found.name or not found.is_network)
 
 
 def test_no_code_outside_the_cards_asks_for_the_class_of_one(repository):

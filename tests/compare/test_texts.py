@@ -147,3 +147,41 @@ def test_doubts_are_in_the_summary_and_one_image_per_group_is_not_discussed(tmp_
     assert "Each group has one image" in summary
     assert "when split by image" not in summary + details
     assert "| image (optimistic) |" not in summary
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [
+        (
+            {"net": 0.3, "handcrafted": 1.0, "counts": 6.0},
+            [
+                "Hand-crafted features (`handcrafted`) reach",
+                "Numbers of cells and quality of images alone (`counts`) reach",
+            ],
+        ),
+        (
+            {"net": 6.0, "handcrafted": 0.3, "counts": 6.0},
+            [
+                "The highest store is hand-crafted features: no network is shown to be better.",
+                "Numbers of cells and quality of images alone (`counts`) reach",
+            ],
+        ),
+        (
+            {"net": 6.0, "handcrafted": 6.0, "counts": 0.3},
+            [
+                "Hand-crafted features (`handcrafted`) reach",
+                "`counts`, knows but numbers of cells and quality of images",
+            ],
+        ),
+    ],
+)
+def test_what_sees_no_pattern_is_a_baseline_of_its_own(tmp_path, noise, expected):
+    channels = {"net": "map", "handcrafted": "features", "counts": "features"}
+    stores = [(name, channels[name], value) for name, value in noise.items()]
+    options = {"schemes": ["group"], "fractions": [1.0], "heads": [("logreg", 0)]}
+    made = write_study(tmp_path, make_tiles(), stores, **options)
+    for text in texts_of(tmp_path, made, nuisances=["counts"]):
+        for sentence in expected:
+            assert sentence in text
+        told = next(line for line in text.splitlines() if "quality of images" in line)
+        assert "is ahead by" in told or "no store is shown" in told

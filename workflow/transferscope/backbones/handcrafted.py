@@ -73,6 +73,8 @@ def compute_features(
             found |= _radial(images, channels)
         elif family == "colocalization":
             found |= _colocalization(images, channels)
+        elif family == "count":
+            found |= _count(images, channels)
         else:
             for channel, image in zip(channels, images, strict=True):
                 values = _OF_ONE_CHANNEL[family](image)
@@ -166,6 +168,46 @@ def _radial(images: Image, channels: Sequence[str]) -> Features:
     return found
 
 
+def _count(images: Image, channels: Sequence[str]) -> Features:
+    """Return how many nuclei there are, and how large they are and how much they cover.
+
+    They are what is above Otsu's threshold of the nucleus channel; without one, of the mean of all
+    channels. What is smaller than a hundredth of the mean of the largest three is dust.
+    """
+    named = NUCLEUS in channels
+    image = images[list(channels).index(NUCLEUS)] if named else images.mean(axis=0)
+    mask = _nuclei(image)
+    if mask is None:
+        return {"count_nuclei": 0.0, "count_area": 0.0, "count_covered": 0.0}
+    labels, _ = ndimage.label(ndimage.binary_opening(mask))
+    areas = np.bincount(labels.ravel())[1:]
+    if len(areas):
+        areas = areas[areas >= np.sort(areas)[-3:].mean() / 100]
+    area = float(areas.mean()) / image.size if len(areas) else 0.0
+    return {
+        "count_nuclei": float(len(areas)),
+        "count_area": area,
+        "count_covered": float(mask.mean()),
+    }
+
+
+def _quality(image: Image) -> Features:
+    """Return brightness and noise of a channel, its saturated share, and how sharp it is.
+
+    Focus is the variance of the Laplacian over that of the pixels, as in the table of quality of
+    the tiles.
+    """
+    variance = float(image.var())
+    dark, bright = (float(value) for value in np.percentile(image, (1, 99)))
+    return {
+        "mean": float(image.mean()),
+        "dark": dark,
+        "bright": bright,
+        "saturated": float((image >= 1).mean()),
+        "focus": _ratio(float(ndimage.laplace(image).var()), variance),
+    }
+
+
 def _zones(images: Image, channels: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the zone of each pixel, 0 to RADIAL_BINS - 1."""
     side = min(images.shape[1:])
@@ -226,6 +268,7 @@ _OF_ONE_CHANNEL: dict[str, Callable[[Image], Features]] = {
     "intensity": _intensity,
     "texture": _texture,
     "granularity": _granularity,
+    "quality": _quality,
 }
 
 

@@ -149,6 +149,13 @@ class TransformersCard(_Published):
         return self
 
 
+FeatureFamily = Literal[
+    "intensity", "texture", "granularity", "radial", "colocalization", "count", "quality"
+]
+# They know how many cells there are and how well they were imaged, and nothing else.
+NUISANCES = {"count", "quality"}
+
+
 class HandcraftedCard(Model):
     """Features without a network, as a baseline."""
 
@@ -162,24 +169,24 @@ class HandcraftedCard(Model):
     source: Literal["handcrafted"]
     name: Name
     description: str = ""
-    families: list[Literal["intensity", "texture", "granularity", "radial", "colocalization"]] = (
-        Field(
-            [
-                "intensity",
-                "texture",
-                "granularity",
-                "radial",
-                "colocalization",
-            ],
-            min_length=1,
-            description="Which families of features are computed.",
-        )
+    families: list[FeatureFamily] = Field(
+        ["intensity", "texture", "granularity", "radial", "colocalization"],
+        min_length=1,
+        description=(
+            "Which families of features are computed. `count` (nuclei) and `quality` (brightness, "
+            "saturation, focus) alone are a baseline that sees no pattern of any protein."
+        ),
     )
     input_size: int = Field(
         128, ge=16, le=16_384, description="Larger tiles are shrunk to this side in px."
     )
     licence: str = ""
     citation: str = ""
+
+    @property
+    def is_nuisance(self) -> bool:
+        """Whether the features say nothing of what the images show but its amount and quality."""
+        return set(self.families) <= NUISANCES
 
     @property
     def output_names(self) -> list[str]:

@@ -59,6 +59,8 @@ class Evidence:
         Metric and coverage.
     controls
         Representations of networks with random weights.
+    nuisances
+        Representations that know but numbers of cells and quality of images.
     seen
         What backbones saw of the dataset in training, in sentences.
     looked
@@ -75,6 +77,7 @@ class Evidence:
     tuned: pd.DataFrame
     settings: CompareSettings
     controls: Sequence[str]
+    nuisances: Sequence[str]
     seen: Sequence[str]
     looked: LookedAt
 
@@ -200,6 +203,7 @@ def evidence_of(
         tuned=matching(tables["finetuning"], dataset=dataset),
         settings=settings,
         controls=settings.controls if isinstance(settings, Comparison) else [],
+        nuisances=settings.nuisances if isinstance(settings, Comparison) else [],
         seen=training_notes(summary, dataset, settings),
         looked=looked or LookedAt(),
     )

@@ -142,33 +142,59 @@ def runner_up(known: OfScheme) -> Iterator[str]:
 def handcrafted(known: OfScheme) -> Iterator[str]:
     """Compare the highest store with hand-crafted features."""
     found = matching(known.ranked, channels=FEATURES)
+    found = found[~found["backbone"].isin(known.all.nuisances)]
     if found.empty and (known.ranked["channels"] == GIVEN).all():
         return  # without images there are none
     if found.empty:
         yield "Hand-crafted features were not run, so what a network adds is not known."
         return
-    if known.best["channels"] == FEATURES:
-        better = known.gaps("handcrafted").query("verdict == 'better'")
-        shown = ", ".join(
-            quoted(Store(row["first_backbone"], row["first_channels"]))
-            for row in better.to_dict("records")
-        )
+    if known.best["backbone"] in set(found["backbone"]):
+        yield _shown_better_than_handcrafted(known)
+        return
+    yield f"Hand-crafted features {_behind(known, found.iloc[0])}."
+
+
+def _shown_better_than_handcrafted(known: OfScheme) -> str:
+    better = known.gaps("handcrafted").query("verdict == 'better'")
+    better = better[~better["second_backbone"].isin(known.all.nuisances)]
+    shown = ", ".join(
+        quoted(Store(row["first_backbone"], row["first_channels"]))
+        for row in better.to_dict("records")
+    )
+    return (
+        "Hand-crafted features have the highest score on all folds; shown to be better than "
+        f"they on fewer folds: {shown}."
+        if shown
+        else "The highest store is hand-crafted features: no network is shown to be better."
+    )
+
+
+def nuisances(known: OfScheme) -> Iterator[str]:
+    """Say how far one gets without looking at any pattern."""
+    found = known.ranked[known.ranked["backbone"].isin(known.all.nuisances)]
+    if found.empty:
+        return
+    what = "Numbers of cells and quality of images"
+    if known.best["backbone"] in known.all.nuisances:
         yield (
-            "Hand-crafted features have the highest score on all folds; shown to be better than "
-            f"they on fewer folds: {shown}."
-            if shown
-            else "The highest store is hand-crafted features: no network is shown to be better."
+            f"The highest store, {store_name(known.best)}, knows but numbers of cells and quality "
+            "of images: no store is shown to see more in them."
         )
         return
-    baseline, gaps = found.iloc[0], known.gaps("handcrafted")
+    yield f"{what} alone {_behind(known, found.iloc[0])}."
+
+
+def _behind(known: OfScheme, baseline: pd.Series) -> str:
+    """Say what a baseline reaches, and by how much the highest store is ahead."""
+    # Hand-crafted features are compared with one another as any two stores are.
+    gaps = pd.concat([known.gaps("handcrafted"), known.gaps("stores")])
     direct = of_store(of_store(gaps, known.best, "first_"), baseline, "second_")
     if direct.empty:
-        yield f"Hand-crafted features ({store_name(baseline)}) reach {number(baseline['mean'])}."
-        return
+        return f"({store_name(baseline)}) reach {number(baseline['mean'])}"
     row = direct.iloc[0]
-    yield (
-        f"Hand-crafted features ({store_name(baseline)}) reach {number(row['second_mean'])}; the "
-        f"highest store is ahead by {gap(row)}: {known.rival(row)}."
+    return (
+        f"({store_name(baseline)}) reach {number(row['second_mean'])}; the highest store is ahead "
+        f"by {gap(row)}: {known.rival(row)}"
     )
 
 

@@ -330,6 +330,7 @@ def _of_scheme_in_short(known: OfScheme) -> Iterator[str]:
         yield sentences.winner(known)
     yield from sentences.may_be_best(known, STORES_NAMED)
     yield from sentences.handcrafted(known)
+    yield from sentences.nuisances(known)
     yield from sentences.mapping_in_short(known)
     yield from sentences.corrections(known)
     yield sentences.saturation(known)
@@ -436,6 +437,7 @@ def _of_scheme(known: OfScheme) -> Iterator[str]:
     if known.is_secondary:
         return
     yield from sentences.handcrafted(known)
+    yield from sentences.nuisances(known)
     yield from sentences.mapping(known)
     yield from sentences.corrections(known)
     yield sentences.saturation(known)

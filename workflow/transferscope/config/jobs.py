@@ -170,6 +170,9 @@ class Comparison(CompareSettings):
     controls: list[str] = Field(
         [], description="Representations of networks with random weights, which are controls."
     )
+    nuisances: list[str] = Field(
+        [], description="Representations that know but numbers of cells and quality of images."
+    )
     operations: dict[str, dict[str, float]] = Field(
         {},
         description=(

@@ -139,6 +139,7 @@ class Compare(_Comparison):
         asked = {
             "cells": self.study.cells,
             "layered": self.study.layered,
+            "nuisances": self.study.nuisances(),
             "families": self.study.families or self.study.swept,
             "columns": self.config.splits.columns,
         }
@@ -150,6 +151,7 @@ class Compare(_Comparison):
             **self.config.compare.model_dump(),
             may_have_seen=self.study.may_have_seen(),
             controls=self.study.controls(),
+            nuisances=self.study.nuisances(),
             operations=self.operations(),
             cells={name: TrainedCell(**asdict(cell)) for name, cell in self.study.cells.items()},
             layered=list(self.study.layered),

@@ -185,6 +185,11 @@ class Study:
             if card.is_network and not card.needs_weights and not card.trained_here
         ]
 
+    def nuisances(self) -> list[str]:
+        """Return the representations that know but numbers of cells and quality of images."""
+        cards = {r: self.backbones[backbone_of(r)].card for r in self.representations}
+        return [name for name, card in cards.items() if not card.is_network and card.is_nuisance]
+
     def same_images(self, dataset: str) -> set[str]:
         """Return the datasets with the same images as one: cells, and their whole fields."""
         pairs = [{cells, fields} for cells, fields in self.config.aggregate.fields.items()]
