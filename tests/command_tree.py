@@ -256,11 +256,13 @@ def write_everything(folder: Path) -> None:
     for name, card in more.items():
         write_yaml(folder / cards / f"{name}.yaml", {**card, "name": name})
     write_yaml(folder / "cards/backbones/trained.yaml", {"name": "trained", **TRAINED})
+    grid = {"steps": 3, "grid": {"at_steps": [1]}}
+    write_yaml(folder / "cards/backbones/grid.yaml", {"name": "grid", **TRAINED, **grid})
     everything = {
         **STUDY,
         **short,
         "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), *DEMOS],
-        "backbones": ["cards/backbones/tiny.yaml", "cards/backbones/trained.yaml"],
+        "backbones": [f"cards/backbones/{name}.yaml" for name in ("tiny", "trained", "grid")],
         "aggregate": {"levels": ["fov"]},
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
         "segmentation": {"decoders": ["linear"], "steps": 1},

@@ -7,27 +7,33 @@ from test_layers import OF_HEAD, tables
 
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import SHIPPED
-from transferscope.compare.families import COLUMNS, families_in_sentences, family_table
+from transferscope.compare.families import families_in_sentences, family_table
 from transferscope.config.jobs import FamilyMember
 from transferscope.config.model import read_model
-from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.figures.families import draw, draw_families
-from transferscope.stores.parquet import write_parquet
+from transferscope.config.results import CompareSettings
+from transferscope.figures.curves import looks_of_study
+from transferscope.figures.families import draw
+from transferscope.figures.results import Results
 
 SIZES = {"s": 2_000_000, "b": 8_000_000, "l": 30_000_000}
 SCORES = {"l": 0.5, "s": 0.4, "b": 0.52}
 COSTS = {"cells": {f"{name} / map": 100.0 * size for name, size in SIZES.items()}}
 
 
-@pytest.fixture
-def found():
-    """Return the family of three networks, in a study with another one."""
+def in_study():
+    """Return the tables of a study with a family of three networks, and another one."""
     summary, chosen, gaps = tables(list(SCORES.values()), [0.1, 0.2, 0.3])
     names = dict(zip([f"vit@block{n}" for n in (1, 2, 3)], SCORES, strict=True))
     summary["backbone"] = summary["backbone"].replace(names)
     gaps = gaps.replace({f"{side}_backbone": names for side in ("first", "second")})
+    return summary, chosen, gaps
+
+
+@pytest.fixture
+def found():
+    """Return the family."""
     members = {name: FamilyMember(family="fam", size=n) for name, n in SIZES.items()}
-    return family_table(summary, chosen, gaps, members, COSTS, "macro_f1")
+    return family_table(*in_study(), members, COSTS, "macro_f1")
 
 
 def test_members_are_in_order_of_size_with_differences_from_the_smallest(found):
@@ -56,18 +62,23 @@ def test_a_member_alone_is_no_family(found):
     assert family_table(summary, chosen, gaps, members, {}, "macro_f1").empty
 
 
-def test_every_member_is_a_point_on_both_axes(found, tmp_path):
-    figure = draw(found)
+def results_with(families):
+    """Return what figures are drawn from."""
+    summary, chosen, _ = in_study()
+    chosen, summary = chosen.assign(metric="macro_f1"), summary.assign(n_folds=2)
+    return Results(summary, chosen, *[pd.DataFrame()] * 5, families=families)
+
+
+def test_every_member_is_a_point_on_both_axes(found):
+    results = results_with(found)
+    figure = draw(results)
     weights, operations = figure.axes
     for panel, values in ((weights, SIZES.values()), (operations, COSTS["cells"].values())):
         assert list(panel.lines[0].get_xdata()) == list(values)
         assert panel.get_xscale() == "log"
-    write_parquet(found, tmp_path / "families.parquet", {})
-    outputs = [tmp_path / "f.svg", tmp_path / "f.png"]
-    draw_families(tmp_path / "families.parquet", FigureSettings(dpi=50), outputs)
-    assert "fam / map" in outputs[0].read_text()
-    nothing = draw(pd.DataFrame(columns=COLUMNS)).texts[0].get_text().replace("\n", " ")
-    assert "No family and no sweep" in nothing
+    known = looks_of_study(results)
+    shown = {key.get_label(): key.get_color() for key in operations.get_legend().legend_handles}
+    assert shown == {f"{name} / map": known[f"{name} / map"][0] for name in SIZES}
 
 
 def test_a_family_is_prose_and_changes_no_store():
@@ -117,7 +128,10 @@ def test_how_far_tiles_can_be_reduced_is_said(axis, verdicts, said):
 
 
 def test_a_scale_is_a_point_at_its_own_value():
-    size, operations = draw(of_sweep("input_size", ["", "", ""])).axes
+    sizes = dict(zip(SIZES, (32, 64, 128), strict=True))
+    members = {n: FamilyMember(family="net", axis="input_size", size=v) for n, v in sizes.items()}
+    table = family_table(*in_study(), members, COSTS, "macro_f1")
+    size, operations = draw(results_with(table)).axes
     assert [text.get_text() for text in size.get_xticklabels()] == ["32", "64", "128"]
     assert size.get_xlabel() == "Side of the input (px)"
     assert operations.get_xlabel() == "Operations per tile"

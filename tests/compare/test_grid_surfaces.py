@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from grid_studies import grid_study
+from grid_studies import grid_study, of_grids
 from transferscope.cards.grid import Cell, GridSettings, spans_surface
 from transferscope.compare.curve_fits import Repeats
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
 from transferscope.compare.surface_fits import LOG_PLANE, NO_SURFACE, POWERS, cells_of, fit_surface
-from transferscope.config.results import FigureSettings
-from transferscope.figures.grid_surfaces import draw, draw_grid_surfaces
-from transferscope.stores.parquet import write_parquet
+from transferscope.figures.grid_surfaces import draw
 
 MODELS, DATA = np.array([0.2, 0.8, 2.7]), np.array([100.0, 400, 1600])
 
@@ -110,17 +108,12 @@ def test_a_grid_of_nine_cells_is_fitted_told_and_drawn(tmp_path):
     long = list(grids_at_length(tables, "cells", settings.confidence))
     assert sum("twice the weights would change it by" in text for text in short) == 1
     assert sum("twice the weights would change it by" in text for text in long) == 2
-    figure = draw(tables.cells, tables.surfaces)
+    figure = draw(of_grids(tables))
     assert len(figure.axes[0].texts) >= 15
-    for name, table in tables.named().items():
-        write_parquet(table, tmp_path / f"{name}.parquet", {})
-    outputs = [tmp_path / "f.svg", tmp_path / "f.png"]
-    draw_grid_surfaces(tmp_path, FigureSettings(dpi=50), outputs)
-    assert all(path.stat().st_size > 1000 for path in outputs)
 
 
 def test_a_smaller_grid_has_none(tmp_path):
     tables, _ = grid_study(tmp_path, grid=GridSettings(width=[32, 64], fraction=[0.1, 0.3, 1.0]))
     assert tables.surfaces.empty
-    said = draw(tables.cells, tables.surfaces).texts[0].get_text().replace("\n", " ")
+    said = draw(of_grids(tables)).texts[0].get_text().replace("\n", " ")
     assert "No grid has three sizes" in said

@@ -31,8 +31,8 @@ def test_a_grid_is_trained_cell_by_cell_and_compared(copied_study):
     name_grid(folder, width=[48], at_steps=[1])
     jobs = planned_jobs(folder)
     assert [jobs[name] for name in ("pretrain", "snapshot", "embed")] == [1, 1, 2]
-    assert [jobs[name] for name in ("grid_curves", "layers", "compare")] == [1, 1, 1]
-    done = run_snakemake(folder, "--until", "grid_curves", "layers")
+    assert [jobs[name] for name in ("figure_grid_curves", "figure_layers", "compare")] == [1, 1, 1]
+    done = run_snakemake(folder, "--until", "figure_grid_curves", "figure_layers")
     assert done.returncode == 0, done.stdout + done.stderr
     results = folder / "results/tiny"
     for at, images in ((1, 8), (3, 24)):
@@ -59,4 +59,4 @@ def test_a_grid_is_trained_cell_by_cell_and_compared(copied_study):
     jobs = planned_jobs(folder)
     assert [jobs[name] for name in ("pretrain", "snapshot", "embed")] == [1, 1, 2]
     of_cells = {"pretrain", "snapshot", "embed", "heads", "training_curves"}
-    assert set(jobs) <= COMPARISON | of_cells | {"grid_curves", "layers"}
+    assert set(jobs) <= COMPARISON | of_cells | {"figure_grid_curves", "figure_layers"}

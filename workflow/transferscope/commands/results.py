@@ -282,38 +282,6 @@ def training_curves(
     draw_training(manifest, settings, output)
 
 
-@app.command("grid-curves")
-def grid_curves(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
-    """Draw how scores grow over the grids of a study, from the tables of the comparison."""
-    from transferscope.figures.grid_curves import draw_grid_curves
-
-    draw_grid_curves(study_folder.comparison("grid_curves").parent, settings, output)
-
-
-@app.command("grid-surfaces")
-def grid_surfaces(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
-    """Draw the score over sizes of model and data at once, from the tables of the comparison."""
-    from transferscope.figures.grid_surfaces import draw_grid_surfaces
-
-    draw_grid_surfaces(study_folder.comparison("grid_surfaces").parent, settings, output)
-
-
-@app.command()
-def layers(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
-    """Draw the score of every block of a backbone, from the table of the comparison."""
-    from transferscope.figures.layers import draw_layers
-
-    draw_layers(study_folder.comparison("layers"), settings, output)
-
-
-@app.command()
-def families(study_folder: StudyFolder, output: Outputs, settings: FigureOption) -> None:
-    """Draw the scores of families of backbones, from the table of the comparison."""
-    from transferscope.figures.families import draw_families
-
-    draw_families(study_folder.comparison("families"), settings, output)
-
-
 @app.command("embedding-maps")
 def embedding_maps(
     study_folder: StudyFolder,

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from transferscope.config.channel_strategies import FEATURES
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     BLACK,
     DASHES,
-    FLOOR_LABEL,
     GREY,
     MANY_COLOURS,
     MARKERS,
-    OKABE_ITO,
     PALE,
     label_of,
     legend_key,
@@ -32,7 +31,7 @@ HIGHLIGHTED = 5
 HANDCRAFTED_MARKER = "*"
 
 
-def highlighted(ranked: pd.DataFrame, known: Looks | None = None) -> Looks:
+def highlighted(ranked: pd.DataFrame, known: Looks) -> Looks:
     """Return colour and marker of the stores that stand out, in the order of their ranks.
 
     The best stores take colours; the best hand-crafted features are black, wherever they rank.
@@ -42,13 +41,10 @@ def highlighted(ranked: pd.DataFrame, known: Looks | None = None) -> Looks:
     ranked
         Stores at the full fraction, the best first.
     known
-        How stores look in all figures of the study, from `looks_of_study`; None: by rank.
+        How stores look in all figures of the study, from `looks_of_study`.
     """
     networks = ranked[ranked["channels"] != FEATURES]["store"].head(HIGHLIGHTED)
-    by_rank = zip(dict.fromkeys(networks), zip(OKABE_ITO, MARKERS, strict=True), strict=False)
-    looks = dict(by_rank)
-    if known is not None and set(looks) <= set(known):
-        looks = {store: known[store] for store in looks}
+    looks = {store: known[store] for store in networks if store in known}
     baseline = ranked[ranked["channels"] == FEATURES]["store"].head(1)
     looks |= dict.fromkeys(baseline, (BLACK, HANDCRAFTED_MARKER))
     return {store: looks[store] for store in ranked["store"] if store in looks}
@@ -64,7 +60,11 @@ def looks_of_study(results: Results) -> Looks:
     results
         Tables of the comparison.
     """
-    ranked = [results.full(name, results.schemes(name)[0]) for name in results.datasets]
+    return looks_of_ranked([results.full(d, results.schemes(d)[0]) for d in results.datasets])
+
+
+def looks_of_ranked(ranked: Sequence[pd.DataFrame]) -> Looks:
+    """Return the same of stores at the full fraction, the best first, of each dataset."""
     networks = [rows[rows["channels"] != FEATURES]["store"] for rows in ranked]
     first = [store for stores in networks for store in stores.head(HIGHLIGHTED)]
     others = [store for stores in networks for store in stores]
@@ -120,18 +120,43 @@ def draw_line(
     axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
-def legend_of_stores(axes: Axes, looks: Looks, n_stores: int, floor: bool) -> None:
-    """Put the legend of curves next to an axes."""
+def legend_of_stores(
+    axes: Axes,
+    looks: Looks,
+    n_stores: int,
+    further: Sequence[Line2D],
+    *,
+    as_points: bool = False,
+) -> None:
+    """Put the legend of stores next to an axes.
+
+    Parameters
+    ----------
+    axes
+        Next to what.
+    looks
+        From `highlighted`.
+    n_stores
+        Number of all stores that are shown.
+    further
+        Entries after those of stores.
+    as_points
+        Whether stores are points, not lines.
+    """
+    line = {"linestyle": ""} if as_points else {}
     handles = [
-        legend_key(label_of(store, 30), color=colour, marker=marker)
+        legend_key(label_of(store, 30), color=colour, marker=marker, **line)
         for store, (colour, marker) in looks.items()
     ]
     if n_others := n_stores - len(looks):
-        others = f"{n_others} other {'store' if n_others == 1 else 'stores'} (no band)"
-        handles.append(legend_key(others, color=PALE))
-    if floor:
-        handles.append(legend_key(FLOOR_LABEL, color=GREY, linestyle=DASHES))
-    legend_on_the_right(axes, handles, "Stores, best first")
+        others = f"{n_others} other {'store' if n_others == 1 else 'stores'}"
+        handles.append(legend_key(others, color=PALE, marker="o" if as_points else "", **line))
+    legend_on_the_right(axes, [*handles, *further], "Stores, best first")
+
+
+def floor_keys(label: str, *, known: bool = True) -> list[Line2D]:
+    """Return the entry of a legend for the floor, if it is known."""
+    return [legend_key(label, color=GREY, linestyle=DASHES)] if known else []
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:

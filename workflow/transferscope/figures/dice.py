@@ -14,17 +14,22 @@ from transferscope.compare.masks import MaskTables
 from transferscope.compare.tables import matching
 from transferscope.compare.wording import percent
 from transferscope.config.results import CompareSettings, FigureSettings
-from transferscope.figures.curves import Looks, draw_curves, highlighted, ticks_at
+from transferscope.figures.curves import (
+    Looks,
+    draw_curves,
+    floor_keys,
+    highlighted,
+    legend_of_stores,
+    looks_of_ranked,
+    ticks_at,
+)
 from transferscope.figures.results import with_labels
 from transferscope.figures.style import (
     DASHES,
     GREY,
-    PALE,
     annotate,
     check_outputs,
     label_of,
-    legend_key,
-    legend_on_the_right,
     new_grid,
     save,
     style,
@@ -71,18 +76,18 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
         len(decoders),
         sharey="row",
     )
+    ranked = {dataset: _ranked(matching(shown, dataset=dataset)) for dataset in datasets}
+    known = looks_of_ranked(list(ranked.values()))
     for panels, dataset in zip(grid, datasets, strict=True):
         own = matching(shown, dataset=dataset)
-        full = matching(own, fraction=own["fraction"].max())
-        ranked = full.sort_values("mean", ascending=False, kind="stable").drop_duplicates("store")
-        looks = highlighted(ranked)
+        looks = highlighted(ranked[dataset], known)
         for axes, decoder in zip(panels, decoders, strict=True):
             _panel(axes, matching(own, head=decoder), looks)
             axes.set_title(f"{label_of(dataset, 40, 1)}, {decoder}")
         panels[0].set_ylabel("Dice coefficient (0 to 1)")
         lowest = float(np.nanmin([*own["floor"], *own["mean"]]))
         panels[0].set_ylim(max(0.0, lowest - 0.1), 1)
-        _legend(panels[-1], looks, len(ranked))
+        legend_of_stores(panels[-1], looks, len(ranked[dataset]), floor_keys(FLOOR_KEY))
     trained = "frozen and tuned" if any(is_tuned_decoder(name) for name in decoders) else "frozen"
     annotate(
         figure,
@@ -96,6 +101,13 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
     return figure
 
 
+def _ranked(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the stores of a dataset at the full fraction, the best first."""
+    full = matching(scores, fraction=scores["fraction"].max())
+    ranked: pd.DataFrame = full.sort_values("mean", ascending=False, kind="stable")
+    return ranked.drop_duplicates("store")
+
+
 def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
     if rows.empty:
         axes.set_axis_off()
@@ -105,15 +117,3 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
     ticks_at(axes, rows["n_train_groups"].round().tolist())
     axes.grid()
     axes.set_xlabel("Training groups (mean per fold)")
-
-
-def _legend(axes: Axes, looks: Looks, n_stores: int) -> None:
-    handles = [
-        legend_key(label_of(store, 30), color=colour, marker=marker)
-        for store, (colour, marker) in looks.items()
-    ]
-    if n_others := n_stores - len(looks):
-        others = f"{n_others} other {'store' if n_others == 1 else 'stores'} (no band)"
-        handles.append(legend_key(others, color=PALE))
-    handles.append(legend_key(FLOOR_KEY, color=GREY, linestyle=DASHES))
-    legend_on_the_right(axes, handles, "Stores, best first")

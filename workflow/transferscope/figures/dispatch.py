@@ -41,7 +41,7 @@ def draw_figure(
     if name not in FIGURES:
         raise UserError(Problem("figure", f'no figure "{name}"', suggest(name, sorted(FIGURES))))
     check_outputs(outputs)
-    results = Results.read(summary, folder)
+    results = Results.read(summary, folder, FIGURES[name].tables)
     with style():
         if results.datasets:
             figure = FIGURES[name].draw(results)

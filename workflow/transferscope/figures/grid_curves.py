@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,26 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.curve_fits import JOINED
-from transferscope.compare.grid_curves import FAMILY, MOVED_BY, GridTables
+from transferscope.compare.grid_curves import FAMILY, MOVED_BY
 from transferscope.compare.wording import capitalised
-from transferscope.config.results import FigureSettings
+from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
     GREY,
     MARKERS,
     OKABE_ITO,
     annotate,
-    check_outputs,
     label_of,
     legend_key,
     legend_on_the_right,
     new_grid,
     note_that_nothing_is_shown,
     panel_title,
-    save,
-    style,
 )
-from transferscope.stores.parquet import read_parquet
 
 LABELS = {
     "parameters": "Weights of the backbone",
@@ -46,39 +40,15 @@ PANEL_INCHES, LEGEND_INCHES = 3.4, 3.0
 MOST_CURVES = 14
 
 
-def draw_grid_curves(folder: Path, settings: FigureSettings, outputs: Sequence[Path]) -> None:
-    """Draw the curves of a study.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tables `grid_cells`, `grid_curves` and `grid_bands`.
-    settings
-        Resolution.
-    outputs
-        Files to write, `.svg` or `.png`.
-
-    Raises
-    ------
-    UserError
-        If a table or a format is not as it should be.
-    """
-    check_outputs(outputs)
-    names = ("cells", "curves", "bands", "surfaces")
-    tables = GridTables(*(read_parquet(folder / f"grid_{name}.parquet") for name in names))
-    with style():
-        save(draw(tables), outputs, settings.dpi)
-
-
-def draw(tables: GridTables) -> Figure:
+def draw(results: Results) -> Figure:
     """Return a figure with one panel per axis (columns), and per dataset and measure (rows).
 
     Parameters
     ----------
-    tables
-        Of the comparison.
+    results
+        Tables of the comparison.
     """
-    curves = tables.curves
+    curves = results.grid_curves
     if curves.empty:
         return note_that_nothing_is_shown("No grid has two sizes that were scored.")
     axes_shown = [axis for axis in MOVED_BY if (curves["axis"] == axis).any()]
@@ -91,7 +61,7 @@ def draw(tables: GridTables) -> Figure:
     for panels, row in zip(grid, rows, strict=True):
         for panel, axis in zip(panels, axes_shown, strict=True):
             same = (curves[list(row)] == pd.Series(row)).all(axis=1) & (curves["axis"] == axis)
-            _panel(panel, tables, curves[same].head(MOST_CURVES), axis, looks)
+            _panel(panel, results, curves[same].head(MOST_CURVES), axis, looks)
             panel.grid()
         panels[0].set_ylabel(f"{capitalised(row['measure'])}\n(score, 0 to 1)")
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))
@@ -149,13 +119,13 @@ def _looks(curves: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _panel(
-    axes: Axes, tables: GridTables, curves: pd.DataFrame, axis: str, looks: dict[str, Any]
+    axes: Axes, results: Results, curves: pd.DataFrame, axis: str, looks: dict[str, Any]
 ) -> None:
     axes.set_xscale("log")
     for place, curve in curves.iterrows():
         look = looks[_name(curve)]
         colour = look["color"]
-        cells = _cells_of(tables.cells, curve)
+        cells = _cells_of(results.grid_cells, curve)
         axes.plot(
             cells[axis],
             cells["score"],
@@ -166,7 +136,7 @@ def _panel(
             alpha=0.65,
             markeredgewidth=0,
         )
-        band = tables.bands[tables.bands["curve"] == place]
+        band = results.grid_bands[results.grid_bands["curve"] == place]
         x, y = band["size"].to_numpy(float), band["value"].to_numpy(float)
         low, high = band["low"].to_numpy(float), band["high"].to_numpy(float)
         if curve["family"] == JOINED:

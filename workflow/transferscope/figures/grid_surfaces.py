@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,21 +13,17 @@ from matplotlib.figure import Figure
 from transferscope.cards.grid import DATA_AXES
 from transferscope.compare.grid_surfaces import KEYS
 from transferscope.compare.wording import capitalised
-from transferscope.config.results import FigureSettings
 from transferscope.figures.grid_curves import LABELS, short
+from transferscope.figures.results import Results
 from transferscope.figures.style import (
     BLACK,
     annotate,
-    check_outputs,
     label_of,
     new_grid,
     note_that_nothing_is_shown,
     panel_title,
-    save,
-    style,
     text_colour,
 )
-from transferscope.stores.parquet import read_parquet
 
 PANEL_INCHES = 4.4
 N_COLUMNS = 2
@@ -38,40 +32,15 @@ MOST_PANELS = 8
 COLOURS = "viridis"
 
 
-def draw_grid_surfaces(folder: Path, settings: FigureSettings, outputs: Sequence[Path]) -> None:
-    """Draw the surfaces of a study.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tables `grid_cells` and `grid_surfaces`.
-    settings
-        Resolution.
-    outputs
-        Files to write, `.svg` or `.png`.
-
-    Raises
-    ------
-    UserError
-        If a table or a format is not as it should be.
-    """
-    check_outputs(outputs)
-    cells, surfaces = (read_parquet(folder / f"grid_{name}.parquet") for name in NAMES)
-    with style():
-        save(draw(cells, surfaces), outputs, settings.dpi)
-
-
-NAMES = ("cells", "surfaces")
-
-
-def draw(cells: pd.DataFrame, surfaces: pd.DataFrame) -> Figure:
+def draw(results: Results) -> Figure:
     """Return a figure with one panel per surface.
 
     Parameters
     ----------
-    cells, surfaces
-        Of the tables of grids.
+    results
+        Tables of the comparison.
     """
+    surfaces = results.grid_surfaces
     if surfaces.empty:
         return note_that_nothing_is_shown("No grid has three sizes of model and of data.")
     shown = surfaces.sort_values("is_headline", ascending=False, kind="stable").head(MOST_PANELS)
@@ -80,7 +49,7 @@ def draw(cells: pd.DataFrame, surfaces: pd.DataFrame) -> Figure:
     figure, grid = new_grid(0.8 + PANEL_INCHES * n_columns, 1.7 + 3.5 * n_rows, n_rows, n_columns)
     panels = list(grid.ravel())
     for panel, (_, surface) in zip(panels, shown.iterrows(), strict=False):
-        _panel(panel, _cells_of(cells, surface), surface)
+        _panel(panel, _cells_of(results.grid_cells, surface), surface)
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     annotate(

@@ -2,70 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.tables import Store
-from transferscope.config.results import FigureSettings
-from transferscope.figures.results import errors_of
+from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     BLACK,
     MARKERS,
     OKABE_ITO,
     annotate,
-    check_outputs,
     label_of,
     legend_key,
     legend_on_the_right,
     new_grid,
     note_that_nothing_is_shown,
     panel_title,
-    save,
-    style,
 )
-from transferscope.stores.parquet import read_parquet
 
 PANEL_INCHES, LEGEND_INCHES = 3.8, 3.0
 # More lines cannot be told apart.
 MOST_CURVES = 12
 
 
-def draw_layers(table: Path, settings: FigureSettings, outputs: Sequence[Path]) -> None:
-    """Draw the score of every block.
-
-    Parameters
-    ----------
-    table
-        The table `layers`.
-    settings
-        Resolution.
-    outputs
-        Files to write, `.svg` or `.png`.
-
-    Raises
-    ------
-    UserError
-        If the table or a format is not as it should be.
-    """
-    check_outputs(outputs)
-    layers = read_parquet(table)
-    with style():
-        save(draw(layers), outputs, settings.dpi)
-
-
-def draw(layers: pd.DataFrame) -> Figure:
+def draw(results: Results) -> Figure:
     """Return a figure with one panel per dataset (rows) and split scheme (columns).
 
     Parameters
     ----------
-    layers
-        From `layer_table`.
+    results
+        Tables of the comparison.
     """
+    layers = results.layers
     if layers.empty:
         return note_that_nothing_is_shown("No backbone was scored block by block.")
     datasets, schemes = (sorted(layers[key].unique()) for key in ("dataset", "scheme"))

@@ -11,6 +11,7 @@ from transferscope.compare.tables import Head, matching
 from transferscope.figures.curves import (
     Looks,
     draw_curves,
+    floor_keys,
     highlighted,
     legend_of_stores,
     looks_of_study,
@@ -19,6 +20,7 @@ from transferscope.figures.curves import (
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
+    FLOOR_LABEL,
     GREY,
     annotate,
     label_of,
@@ -49,7 +51,8 @@ def draw(results: Results) -> Figure:
         for column, scheme in enumerate(schemes):
             _panel(grid[row, column], results, dataset, scheme, kind, looks)
         grid[row, 0].set_ylabel(results.metric_name)
-        legend_of_stores(grid[row, -1], looks, n_stores, results.has_floor(dataset))
+        floor = floor_keys(FLOOR_LABEL, known=results.has_floor(dataset))
+        legend_of_stores(grid[row, -1], looks, n_stores, floor)
     # All kinds of k-NN of a dataset have one scale, so that they can be compared.
     for dataset in results.datasets:
         own = [grid[row, 0] for row, (name, _) in enumerate(kinds) if name == dataset]

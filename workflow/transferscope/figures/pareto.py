@@ -9,21 +9,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transferscope.compare.tables import Store, matching
+from transferscope.compare.tables import matching
+from transferscope.figures.curves import (
+    Looks,
+    floor_keys,
+    highlighted,
+    legend_of_stores,
+    looks_of_study,
+)
 from transferscope.figures.results import Results, errors_of
 from transferscope.figures.style import (
     BLACK,
     DASHES,
     FLOOR_LABEL,
     GREY,
+    PALE,
     annotate,
     label_of,
     legend_key,
     new_grid,
     note_that_nothing_is_shown,
     panel_title,
-    strategy_colours,
-    strategy_label,
 )
 
 PANEL_INCHES = 4.6
@@ -43,22 +49,17 @@ def draw(results: Results) -> Figure:
     shown = {dataset: rows for dataset, rows in shown.items() if len(rows) > 1}
     if not shown:
         return note_that_nothing_is_shown("The computation of fewer than two stores is known.")
-    figure, grid = new_grid(9.6, 1.8 + PANEL_INCHES * len(shown), len(shown), 1)
-    colours = strategy_colours(results.summary["channels"])
+    figure, grid = new_grid(9.6, 1.4 + PANEL_INCHES * len(shown), len(shown), 1)
+    known = looks_of_study(results)
     for axes, (dataset, rows) in zip(grid[:, 0], shown.items(), strict=True):
-        _panel(axes, results, dataset, rows, colours)
-    used = {c for rows in shown.values() for c in rows["channels"]}
-    handles = [
-        legend_key(strategy_label(c), color=colour, marker="o", linestyle="")
-        for c, colour in colours.items()
-        if c in used
-    ]
-    handles += [
-        legend_key("ruled out as the best", color=GREY, marker="o", mfc="white", linestyle=""),
-        legend_key("highest so far", color=BLACK, drawstyle="steps-post"),
-        legend_key(FLOOR_LABEL, color=BLACK, linestyle=DASHES),
-    ]
-    grid[0, 0].legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
+        looks = highlighted(rows, known)
+        _panel(axes, results, dataset, rows, looks)
+        handles = [
+            legend_key("ruled out as the best", color=GREY, marker="o", mfc="white", linestyle=""),
+            legend_key("highest so far", color=BLACK, drawstyle="steps-post"),
+            *floor_keys(FLOOR_LABEL, known=results.has_floor(dataset)),
+        ]
+        legend_of_stores(axes, looks, len(rows), handles, as_points=True)
     grid[-1, 0].set_xlabel("GFLOP of the network per tile")
     annotate(
         figure,
@@ -101,9 +102,7 @@ def _stores(results: Results, dataset: str) -> pd.DataFrame:
     return results.full(dataset, scheme).merge(known, on=keys)
 
 
-def _panel(
-    axes: Axes, results: Results, dataset: str, rows: pd.DataFrame, colours: dict[str, str]
-) -> None:
+def _panel(axes: Axes, results: Results, dataset: str, rows: pd.DataFrame, looks: Looks) -> None:
     scheme = results.schemes(dataset)[0]
     cost = rows["operations"].to_numpy(float) / 1e9
     free = cost == 0
@@ -112,13 +111,14 @@ def _panel(
     for x, error, (_, row) in zip(
         place, np.transpose(errors_of(rows)), rows.iterrows(), strict=True
     ):
-        colour = colours[row["channels"]]
+        colour, marker = looks.get(row["store"], (PALE, "o"))
         axes.errorbar(
             x,
             row["mean"],
             yerr=error[:, None],
-            fmt="o",
+            fmt=marker,
             color=colour,
+            markersize=6 if row["store"] in looks else 4,
             markerfacecolor=colour if row["may_be_best"] else "white",
             elinewidth=1,
             capsize=2,
@@ -127,9 +127,10 @@ def _panel(
     best = front(cost, rows["mean"].to_numpy())
     axes.plot(place[best], rows["mean"].to_numpy()[best], drawstyle="steps-post", color=BLACK)
     for i in best:
-        name = str(Store(rows["backbone"].iloc[i], rows["channels"].iloc[i]))
+        if rows["store"].iloc[i] in looks:
+            continue
         axes.annotate(
-            label_of(name, 30),
+            label_of(rows["store"].iloc[i], 30),
             (place[i], rows["mean"].iloc[i]),
             xytext=(6, 6),
             textcoords="offset points",
@@ -142,7 +143,7 @@ def _panel(
         axes.minorticks_off()
     axes.set_xlim(place.min() / 2, place.max() * 4)
     if not np.isnan(floor := results.floor(dataset, scheme)):
-        axes.axhline(floor, color=BLACK, linestyle=DASHES, linewidth=1)
+        axes.axhline(floor, color=GREY, linestyle=DASHES, linewidth=1)
     axes.set_ylabel(f"{results.metric_name} (0 to 1)")
     axes.grid(axis="y")
     axes.set_title(panel_title(dataset, scheme))

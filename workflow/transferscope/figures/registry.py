@@ -1,19 +1,48 @@
 """The figures of the comparison, in one list; the caption of each is next to its module.
 
-A new figure is a module whose `draw` takes the results and the settings, its caption
+A new figure is a module whose `draw` takes the results, its caption
 (`<name>.rst`), and a line here.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from transferscope.cards.grid import Cell, spans_surface
+from transferscope.cards.sweep import Swept
 from transferscope.config.study import StudyConfig
 
 BOTH = {"group", "image"}
+
+
+GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
+
+
+class Asked(Protocol):
+    """What figures ask of a study."""
+
+    @property
+    def config(self) -> StudyConfig:
+        """Its settings."""
+
+    @property
+    def cells(self) -> Mapping[str, Cell]:
+        """Cells of its grids, by the name of the backbone."""
+
+    @property
+    def layered(self) -> Sequence[str]:
+        """Backbones of which every block is evaluated."""
+
+    @property
+    def families(self) -> Mapping[str, str]:
+        """Family of each backbone of which the study has several."""
+
+    @property
+    def swept(self) -> Mapping[str, Swept]:
+        """Scales of its sweeps, by the name of the backbone."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +55,13 @@ class ComparisonFigure:
         Of its module, its caption and its files.
     shown
         Whether a study computes what it shows.
+    tables
+        Tables of the comparison that not every study has, which it needs.
     """
 
     name: str
-    shown: Callable[[StudyConfig], bool] = lambda _config: True
+    shown: Callable[[Asked], bool] = lambda _study: True
+    tables: tuple[str, ...] = ()
 
     @property
     def draw(self) -> Callable[..., Any]:
@@ -43,12 +75,20 @@ FIGURES = {
     figure.name: figure
     for figure in (
         ComparisonFigure("strategies"),
-        ComparisonFigure("scaling", lambda config: len(config.splits.fractions) > 1),
-        ComparisonFigure("neighbours", lambda config: bool(config.knn.k)),
+        ComparisonFigure("scaling", lambda study: len(study.config.splits.fractions) > 1),
+        ComparisonFigure("neighbours", lambda study: bool(study.config.knn.k)),
         ComparisonFigure("classes"),
         ComparisonFigure("confusion"),
-        ComparisonFigure("pareto", lambda config: len(config.backbones) > 1),
-        ComparisonFigure("split_gap", lambda config: set(config.splits.schemes) >= BOTH),
-        ComparisonFigure("ladder", lambda config: bool(config.splits.columns)),
+        ComparisonFigure("pareto", lambda study: len(study.config.backbones) > 1),
+        ComparisonFigure("split_gap", lambda study: set(study.config.splits.schemes) >= BOTH),
+        ComparisonFigure("ladder", lambda study: bool(study.config.splits.columns), ("ladder",)),
+        ComparisonFigure("grid_curves", lambda study: bool(study.cells), GRID_TABLES),
+        ComparisonFigure(
+            "grid_surfaces", lambda study: spans_surface(study.cells.values()), GRID_TABLES
+        ),
+        ComparisonFigure("layers", lambda study: bool(study.layered), ("layers",)),
+        ComparisonFigure(
+            "families", lambda study: bool(study.families or study.swept), ("families",)
+        ),
     )
 }

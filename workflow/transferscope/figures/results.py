@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ class Results:
     ----------
     summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
-    ladder
-        The same; empty where the study splits by no column of the sheet.
+    ladder, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families
+        The same; empty where the study has none.
     """
 
     summary: pd.DataFrame
@@ -39,10 +40,23 @@ class Results:
     per_class: pd.DataFrame
     finetuning: pd.DataFrame
     ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
+    grid_cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    grid_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    grid_bands: pd.DataFrame = field(default_factory=pd.DataFrame)
+    grid_surfaces: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    families: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
-    def read(cls, summary: Path, folder: Path) -> Results:
+    def read(cls, summary: Path, folder: Path, further: Collection[str] = ()) -> Results:
         """Read the tables that `compare` wrote.
+
+        Parameters
+        ----------
+        summary, folder
+            `summary.csv` and the folder of the other tables.
+        further
+            Which to read of those that not every study has.
 
         Raises
         ------
@@ -52,7 +66,7 @@ class Results:
         tables, problems = {}, []
         for table in fields(cls)[1:]:
             path = folder / f"{table.name}.parquet"
-            if table.name == "ladder" and not path.exists():
+            if table.default_factory is pd.DataFrame and table.name not in further:
                 continue
             try:
                 tables[table.name] = pd.read_parquet(path)

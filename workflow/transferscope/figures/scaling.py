@@ -12,6 +12,7 @@ from transferscope.compare.tables import Head, matching
 from transferscope.figures.curves import (
     Looks,
     draw_curves,
+    floor_keys,
     highlighted,
     legend_of_stores,
     looks_of_study,
@@ -20,6 +21,7 @@ from transferscope.figures.curves import (
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
+    FLOOR_LABEL,
     GREY,
     annotate,
     label_of,
@@ -75,7 +77,8 @@ def _row_of_stores(panels: Any, results: Results, dataset: str, schemes: list[st
     for axes, scheme in zip(panels, schemes, strict=True):
         _panel(axes, results, dataset, scheme, looks)
     panels[0].set_ylabel(results.metric_name)
-    legend_of_stores(panels[-1], looks, len(ranked), results.has_floor(dataset))
+    floor = floor_keys(FLOOR_LABEL, known=results.has_floor(dataset))
+    legend_of_stores(panels[-1], looks, len(ranked), floor)
 
 
 def _note(tuned: bool) -> str:

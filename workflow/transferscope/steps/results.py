@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transferscope.cards.grid import spans_surface
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
-from transferscope.figures.registry import FIGURES, ComparisonFigure
+from transferscope.figures.registry import FIGURES, GRID_TABLES, ComparisonFigure
 from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
@@ -39,10 +38,9 @@ TABLES = (
 )
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
-GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
-FIGURES_VERSION = 7
+FIGURES_VERSION = 8
 
 
 class _Drawing(Step):
@@ -319,7 +317,7 @@ class Figure(_Drawing):
 
     def __init__(self, study: Study, sizes: Sizes, figure: ComparisonFigure) -> None:
         super().__init__(study, sizes)
-        self.figure = figure.name
+        self.figure = figure
         self.name = f"figure_{figure.name}"  # type: ignore[misc]
 
     def jobs(self) -> Sequence[Job]:
@@ -327,15 +325,14 @@ class Figure(_Drawing):
 
     @property
     def command(self) -> str:
-        return f"figure {self.figure}"
+        return f"figure {self.figure.name}"
 
     def inputs(self) -> dict[str, Any]:
-        names = [*TABLES, *[LADDER_TABLE] * (self.figure == "ladder")]
-        tables = [self.paths.comparison(name) for name in names]
+        tables = [self.paths.comparison(name) for name in [*TABLES, *self.figure.tables]]
         return {"summary": self.paths.summary_csv, "tables": tables}
 
     def outputs(self) -> dict[str, Any]:
-        name = self.figure
+        name = self.figure.name
         return figure_files(self, name, name, "Figures", figure=name.replace("_", " "))
 
     def params(self) -> dict[str, Any]:
@@ -484,94 +481,6 @@ class NewPairs(_EmbeddingFigure):
         return Need.of(TORCH_MB + 2 * TABLES_MB, 60)
 
 
-class GridCurves(_Drawing):
-    """Draw how scores grow over the grids of the study."""
-
-    name = "grid_curves"
-    options = ("study_folder=folder", "settings", "output=svg", "output=png")
-
-    def jobs(self) -> Sequence[Job]:
-        return [{}] if self.study.cells else []
-
-    def inputs(self) -> dict[str, Any]:
-        return {"tables": [self.paths.comparison(table) for table in GRID_TABLES]}
-
-    def outputs(self) -> dict[str, Any]:
-        return figure_files(self, self.name, self.name, "Figures", figure="sizes")
-
-    def params(self) -> dict[str, Any]:
-        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
-
-    def need(self, wildcards: Wildcards) -> Need:
-        return Need.of(2 * TABLES_MB)
-
-
-class GridSurfaces(_Drawing):
-    """Draw the score over the sizes of model and data at once."""
-
-    name = "grid_surfaces"
-    options = ("study_folder=folder", "settings", "output=svg", "output=png")
-
-    def jobs(self) -> Sequence[Job]:
-        return [{}] if spans_surface(self.study.cells.values()) else []
-
-    def inputs(self) -> dict[str, Any]:
-        return {"tables": [self.paths.comparison(table) for table in GRID_TABLES]}
-
-    def outputs(self) -> dict[str, Any]:
-        return figure_files(self, self.name, self.name, "Figures", figure="model and data")
-
-    def params(self) -> dict[str, Any]:
-        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
-
-    def need(self, wildcards: Wildcards) -> Need:
-        return Need.of(2 * TABLES_MB)
-
-
-class LayerCurves(_Drawing):
-    """Draw the score of every block of a backbone."""
-
-    name = "layers"
-    options = ("study_folder=folder", "settings", "output=svg", "output=png")
-
-    def jobs(self) -> Sequence[Job]:
-        return [{}] if self.study.layered else []
-
-    def inputs(self) -> dict[str, Any]:
-        return {"table": self.paths.comparison(LAYER_TABLE)}
-
-    def outputs(self) -> dict[str, Any]:
-        return figure_files(self, self.name, self.name, "Figures", figure="blocks")
-
-    def params(self) -> dict[str, Any]:
-        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
-
-    def need(self, wildcards: Wildcards) -> Need:
-        return Need.of(2 * TABLES_MB)
-
-
-class Families(_Drawing):
-    """Draw the scores of families of backbones against size and cost."""
-
-    name = "families"
-    options = ("study_folder=folder", "settings", "output=svg", "output=png")
-
-    def jobs(self) -> Sequence[Job]:
-        return [{}] if self.study.families or self.study.swept else []
-
-    def inputs(self) -> dict[str, Any]:
-        return {"table": self.paths.comparison(FAMILY_TABLE)}
-
-    def outputs(self) -> dict[str, Any]:
-        return figure_files(self, self.name, self.name, "Figures", figure="families")
-
-    def params(self) -> dict[str, Any]:
-        return {"folder": self.paths.root, "settings": self.config.figures.model_dump_json()}
-
-    def need(self, wildcards: Wildcards) -> Need:
-        return Need.of(2 * TABLES_MB)
-
-
 class TrainingCurves(_Drawing):
     """Draw how the training of a backbone went."""
 
@@ -619,7 +528,7 @@ def figure_files(
 
 def figure_steps(study: Study, sizes: Sizes) -> list[Step]:
     """Return a step for each figure for which the study computes what it shows."""
-    shown = (figure for figure in FIGURES.values() if figure.shown(study.config))
+    shown = (figure for figure in FIGURES.values() if figure.shown(study))
     return [Figure(study, sizes, figure) for figure in shown]
 
 
@@ -641,9 +550,5 @@ STEPS: tuple[type[Step], ...] = (
     EmbeddingMaps,
     Gallery,
     NewPairs,
-    GridCurves,
-    GridSurfaces,
-    LayerCurves,
-    Families,
     TrainingCurves,
 )
