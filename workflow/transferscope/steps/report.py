@@ -64,7 +64,10 @@ class Report(Step):
         return {"tables": tables, "texts": texts, "pictures": figures, **of_tiles}
 
     def _files(self, dataset: str) -> dict[str, str]:
-        files = {"card": self.study.all_datasets[dataset].path, "table": self.table_of(dataset)}
+        files = {
+            "card": self.study.all_datasets[dataset].path,
+            "table": self.study.table_of(dataset),
+        }
         if dataset in self.study.image_datasets:
             files["tiles"] = self.paths.tiles(dataset)
         return {name: str(path) for name, path in files.items()}
