@@ -58,7 +58,7 @@ class Report(Step):
                 for probe, p in frozen
             ],
             "tiles": [self.paths.tiles(name) for name in self.study.image_datasets],
-            "tile_tables": [*map(self.table_of, self.study.datasets)],
+            "tile_tables": [*map(self.study.table_of, self.study.datasets)],
         }
         of_tiles = {name: [*dict.fromkeys(paths)] for name, paths in of_tiles.items() if paths}
         return {"tables": tables, "texts": texts, "pictures": figures, **of_tiles}

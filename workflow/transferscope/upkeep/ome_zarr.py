@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from transferscope.errors import user_error
+from transferscope.figures.style import MANY_COLOURS
 from transferscope.runtime.arrays import Values
 from transferscope.runtime.atomic_files import make_folder, writing
 from transferscope.runtime.progress import progress_bar
@@ -31,6 +33,7 @@ LEVEL, LABELS, MASKS = "0", "labels", "masks"
 AXIS_TYPES = {"t": "time", "c": "channel", "y": "space", "x": "space"}
 # Of channels that pictures do not draw; they are switched off.
 GREY = (0.5, 0.5, 0.5)
+TRANSPARENT = [0, 0, 0, 0]
 
 
 def write_ome_zarr(dataset: OpenedDataset, output: Path) -> None:
@@ -78,18 +81,22 @@ def _write_masks(root: Any, name: str, tiles: TileStore, targets: TargetStore) -
         return targets.read(np.arange(start, min(stop, len(targets))))
 
     root.create_group(LABELS, attributes={"ome": {"version": VERSION, "labels": [MASKS]}})
-    named = enumerate(targets.classes, 1) if targets.kind != "instances" else ()
-    image_label = {
-        "colors": [{"label-value": int(IGNORE), "rgba": [0, 0, 0, 0]}],
-        "properties": [
-            *({"label-value": value, "class": each} for value, each in named),
-            {"label-value": int(IGNORE), "class": "unknown"},
-        ],
-        "source": {"image": "../../"},
-    }
+    image_label = {**_values(targets), "source": {"image": "../../"}}
     about = _multiscales(MASKS, "tyx", tiles.pixel_size_um) | {"image-label": image_label}
     group = root.create_group(f"{LABELS}/{MASKS}", attributes={"ome": about})
     _copy(group, "tyx", targets, read, f"Masks of {name}")
+
+
+def _values(targets: TargetStore) -> dict[str, Any]:
+    """Return name and colour of each value that has one; objects are coloured by the viewer."""
+    classes = targets.classes if targets.kind != "instances" else ()
+    named = dict(enumerate(classes, 1)) | {int(IGNORE): "unknown"}
+    rgba = [[*bytes.fromhex(each[1:]), 255] for each in islice(cycle(MANY_COLOURS), len(classes))]
+    colours = zip(named, [*rgba, TRANSPARENT], strict=True)
+    return {
+        "colors": [{"label-value": value, "rgba": colour} for value, colour in colours],
+        "properties": [{"label-value": value, "class": name} for value, name in named.items()],
+    }
 
 
 def _multiscales(name: str, axes: str, pixel_size_um: float | None) -> dict[str, Any]:
