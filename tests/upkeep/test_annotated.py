@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import zarr
 
 import transferscope
@@ -74,7 +75,8 @@ def test_without_anndata_the_export_says_what_to_install(
 
 @pytest.mark.filterwarnings("ignore")  # of anndata about pandas
 def test_anndata_reads_what_is_exported(study: OpenedStudy, tmp_path: Path) -> None:
-    anndata = pytest.importorskip("anndata", reason="the extra anndata is not installed")
+    import anndata
+
     ended = run(["export", "study.yaml", "--anndata", str(tmp_path / "a.h5ad")])
     assert ended.code == 0, ended.err
     data, found = anndata.read_h5ad(tmp_path / "a.h5ad"), annotated(study)
@@ -111,9 +113,8 @@ def test_every_dimension_of_a_store_has_a_name(study: OpenedStudy, place: str) -
 
 @pytest.mark.parametrize("place", STORES)
 def test_xarray_opens_a_store(study: OpenedStudy, place: str) -> None:
-    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     name, dimensions = STORES[place]
-    opened = xarray.open_zarr(f"results/tiny/{place}.zarr", consolidated=False)
+    opened = xr.open_zarr(f"results/tiny/{place}.zarr", consolidated=False)
     assert opened[name].dims == dimensions
     whole = zarr.open_group(f"results/tiny/{place}.zarr", mode="r")[name][:]
     assert np.array_equal(opened[name].values, whole)
