@@ -26,9 +26,9 @@ from factories import DATASET_CARD, STUDY, TRAINED, write_study, write_yaml
 from given_tables import profiles, write_card
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.app import app, main
-from transferscope.commands.study import merged_config
 from transferscope.steps.plan import Plan
 from transferscope.steps.step import Job, Step
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 
 # Marks of metavars that stand for a path.

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from factories import DATASET_CARD, STUDY, TINY_NETWORK, sheet_problems
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.lookup import SHIPPED
-from transferscope.commands.study import merged_config
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 
 fuzzed = settings(

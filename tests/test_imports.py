@@ -8,6 +8,8 @@ import pytest
 HEAVY = {"torch", "timm", "sklearn", "scipy.stats", "matplotlib", "zarr", "pandas", "snakemake"}
 # What a module may import of these.
 USED = {
+    "transferscope": set(),
+    "transferscope.study.opened": {"pandas", "zarr"},
     "transferscope.commands.app": set(),
     "transferscope.steps.preflight": {"pandas", "zarr"},
     "transferscope.compare.study": {"pandas", "zarr", "scipy.stats"},

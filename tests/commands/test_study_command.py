@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from factories import REPOSITORY, environment, write_study
-from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
+from transferscope.study.defaults import merged_config
 
 CARDS = [
     *sorted((REPOSITORY / "resources/backbones").glob("*.yaml")),

@@ -7,7 +7,6 @@ import tifffile
 
 from factories import CLASSES, DATASET_CARD, write_study, write_yaml
 from transferscope.cards.lookup import SHIPPED
-from transferscope.commands.study import merged_config
 from transferscope.costs.estimate import estimate
 from transferscope.costs.fields import expected_fields
 from transferscope.costs.networks import network_cost
@@ -15,6 +14,7 @@ from transferscope.costs.rates import Rates
 from transferscope.costs.tuning import TRAINING_SHARE
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 
 RATES = Rates(embedding=1e9, heads=1e8, device="cpu", precision="fp32", measured=True)

@@ -1,5 +1,7 @@
 """What comes with the package, and how it says what to install."""
 
+import re
+
 import pytest
 
 from factories import REPOSITORY
@@ -21,3 +23,8 @@ def test_hints_are_for_the_place_where_the_user_stands(monkeypatch: pytest.Monke
     monkeypatch.setattr(shipped, "IS_CLONE", False)
     for extra in ("harmony", "umap"):
         assert install_hint(extra) == f"Install it: pip install 'transferscope[{extra}]'"
+
+
+def test_what_a_hint_takes_for_locked_is_what_make_locks() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert {*re.findall(r"--extra (\S+)", makefile)} - {"dev", "docs"} == shipped.LOCKED

@@ -3,8 +3,8 @@
 import pytest
 
 from factories import DATASET_CARD, planned_jobs, write_study, write_yaml
-from transferscope.commands.study import merged_config
 from transferscope.steps.plan import Plan
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 
 

@@ -13,7 +13,6 @@ from object_store import ObjectStore
 from tile_stores import CHANNELS, copy_tiles
 from transferscope.cards import DatasetCard
 from transferscope.cards.lookup import SHIPPED
-from transferscope.commands.study import merged_config
 from transferscope.errors import UnreachableError, UserError
 from transferscope.runtime.checksum_list import as_list
 from transferscope.steps.plan import Plan
@@ -21,6 +20,7 @@ from transferscope.steps.preflight import preflight
 from transferscope.stores.parquet import read_parquet, write_parquet
 from transferscope.stores.reader import DamagedBlockError
 from transferscope.stores.tile_store import TileStore
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.tiles.published import take_published

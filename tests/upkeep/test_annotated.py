@@ -5,17 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import zarr
 
+import transferscope
 from command_tree import run, words_of
 from factories import CLASSES, write_study
-from transferscope.cards.lookup import SHIPPED
-from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.stores.embedding_store import EmbeddingStore
-from transferscope.study.loading import load_study
-from transferscope.study.study import Study
+from transferscope.study.opened import OpenedStudy
 from transferscope.upkeep.annotated import annotated, write_anndata
 
 
@@ -29,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        steps = Plan(_study()).steps
+        steps = Plan(transferscope.open_study("study.yaml").study).steps
         for name in ("tiles", "embed"):
             for job in steps[name].planned:
                 ended = run(words_of(steps[name], job))
@@ -37,17 +36,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _study() -> Study:
-    return load_study(merged_config(Path("study.yaml")), [Path(), SHIPPED], "study.yaml")
-
-
 @pytest.fixture
-def study(made: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def study(made: Path, monkeypatch: pytest.MonkeyPatch) -> OpenedStudy:
     monkeypatch.chdir(made)
-    return _study()
+    return transferscope.open_study("study.yaml")
 
 
-def test_a_dataset_has_tiles_classes_and_every_output(study: Study) -> None:
+def test_a_dataset_has_tiles_classes_and_every_output(study: OpenedStudy) -> None:
     found = annotated(study)
     assert set(found.embeddings) == {"tiny|map", "tiny@mean|map", "handcrafted|features"}
     table = pd.read_parquet("results/tiny/tiles/cells.tiles.parquet")
@@ -55,21 +50,21 @@ def test_a_dataset_has_tiles_classes_and_every_output(study: Study) -> None:
     for name in CLASSES:
         assert found.obs[f"is_{name}"].tolist() == (table["labels"] == name).tolist()
     store = EmbeddingStore(Path("results/tiny/embeddings/cells/tiny/map.json"))
-    assert np.array_equal(found.embeddings["tiny@mean|map"](), store.read("mean", "map"))
-    assert not np.array_equal(found.embeddings["tiny|map"](), store.read("mean", "map"))
+    assert np.array_equal(found.embeddings["tiny@mean|map"].values, store.read("mean", "map"))
+    assert not np.array_equal(found.embeddings["tiny|map"].values, store.read("mean", "map"))
 
 
-def test_what_cannot_be_exported_is_said(study: Study, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_said(study: OpenedStudy, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no dataset of the study"):
         annotated(study, "other")
     with pytest.raises(UserError, match="no name of an AnnData file"):
         write_anndata(annotated(study), tmp_path / "a.csv")
     ended = run(["export", "study.yaml", "--dataset", "cells"])
-    assert "is of --anndata alone" in ended.err
+    assert "is of --anndata and --ome-zarr alone" in ended.err
 
 
 def test_without_anndata_the_export_says_what_to_install(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: OpenedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import transferscope.upkeep.annotated as module
 
@@ -79,16 +74,17 @@ def test_without_anndata_the_export_says_what_to_install(
 
 
 @pytest.mark.filterwarnings("ignore")  # of anndata about pandas
-def test_anndata_reads_what_is_exported(study: Study, tmp_path: Path) -> None:
-    anndata = pytest.importorskip("anndata", reason="the extra anndata is not installed")
+def test_anndata_reads_what_is_exported(study: OpenedStudy, tmp_path: Path) -> None:
+    import anndata
+
     ended = run(["export", "study.yaml", "--anndata", str(tmp_path / "a.h5ad")])
     assert ended.code == 0, ended.err
     data, found = anndata.read_h5ad(tmp_path / "a.h5ad"), annotated(study)
     assert list(data.obs_names) == list(found.obs.index)
     assert list(data.obs["group"]) == list(found.obs["group"])
     assert data.obs["is_vesicles"].tolist() == found.obs["is_vesicles"].tolist()
-    for key, read in found.embeddings.items():
-        assert np.array_equal(data.obsm[key], read())
+    for key, each in found.embeddings.items():
+        assert np.array_equal(data.obsm[key], each.values)
     assert list(data.uns["transferscope"]["classes"]) == CLASSES
 
 
@@ -99,7 +95,7 @@ STORES = {
 
 
 @pytest.mark.parametrize("place", STORES)
-def test_every_dimension_of_a_store_has_a_name(study: Study, place: str) -> None:
+def test_every_dimension_of_a_store_has_a_name(study: OpenedStudy, place: str) -> None:
     name, dimensions = STORES[place]
     group = zarr.open_group(f"results/tiny/{place}.zarr", mode="r")
     assert group[name].metadata.dimension_names == dimensions
@@ -116,10 +112,9 @@ def test_every_dimension_of_a_store_has_a_name(study: Study, place: str) -> None
 
 
 @pytest.mark.parametrize("place", STORES)
-def test_xarray_opens_a_store(study: Study, place: str) -> None:
-    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+def test_xarray_opens_a_store(study: OpenedStudy, place: str) -> None:
     name, dimensions = STORES[place]
-    opened = xarray.open_zarr(f"results/tiny/{place}.zarr", consolidated=False)
+    opened = xr.open_zarr(f"results/tiny/{place}.zarr", consolidated=False)
     assert opened[name].dims == dimensions
     whole = zarr.open_group(f"results/tiny/{place}.zarr", mode="r")[name][:]
     assert np.array_equal(opened[name].values, whole)

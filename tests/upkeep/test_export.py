@@ -8,8 +8,8 @@ import pytest
 
 from factories import write_study
 from transferscope.cards.lookup import SHIPPED
-from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.upkeep.export import export, verify_archive

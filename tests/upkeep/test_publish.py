@@ -14,10 +14,10 @@ from target_stores import write_targets
 from tile_stores import copy_tiles
 from transferscope.cards.lookup import SHIPPED
 from transferscope.commands.app import app
-from transferscope.commands.study import merged_config
 from transferscope.errors import UserError
 from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import TileStore
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 from transferscope.study.study import Study
 from transferscope.upkeep.contents import Item, results

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.workflow
 PAGES = [
     "your-own-images.md",
     "store-format.md",
-    "open-a-store.md",
+    "open-a-study.md",
     "api.md",
     "add-a-dataset.md",
     "add-a-backbone.md",

@@ -22,8 +22,8 @@ from factories import (
     write_yaml,
 )
 from transferscope.cards.lookup import card_roots
-from transferscope.commands.study import merged_config
 from transferscope.steps.plan import Plan
+from transferscope.study.defaults import merged_config
 from transferscope.study.loading import load_study
 from transferscope.upkeep.verify import verify
 

@@ -137,6 +137,6 @@ def _known_cards(folder: str, roots: Sequence[Path]) -> list[str]:
     return sorted({path.stem for root in roots for path in (root / folder).glob("*.yaml")})
 
 
-def card_roots() -> Sequence[Path]:
-    """Return the folders to look up cards in: the working folder, then that of the package."""
-    return [Path(), SHIPPED]
+def card_roots(folder: Path = Path()) -> Sequence[Path]:
+    """Return the folders to look up cards in: where a study runs, then that of the package."""
+    return [folder, SHIPPED]

@@ -66,13 +66,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Label unlabelled or new tiles by the winning head, with calibrated probabilities."""
-    from transferscope.cards.lookup import card_roots
-    from transferscope.commands.study import merged_config
     from transferscope.prediction.deployed import DeployedHead
-    from transferscope.study.loading import load_study
+    from transferscope.study.loading import read_study
 
     _check(output, embeddings, table, head, save_head)
-    study = load_study(merged_config(config), card_roots(), str(config))
+    study = read_study(config)
     name = next(iter(study.datasets)) if dataset is None else dataset
     if name not in study.datasets:
         fix = suggest(name, list(study.datasets))
@@ -158,7 +156,7 @@ def _deployed(
     )
     probed = best.probed
     card = study.datasets[dataset].card
-    own_table = paths.relabelled(dataset) if card.label_table else paths.tile_table(dataset)
+    own_table = study.table_of(dataset)
     splits = paths.splits(dataset)
     # As the study's own jobs, so that the last digit is the same.
     torch.set_num_threads(config.compute.probe_threads)
@@ -205,9 +203,7 @@ def _rows(
 
     if embeddings is not None and table is not None:
         return _labelled_by(found.head, embeddings, table)
-    own = study.paths
-    by_hand = study.datasets[dataset].card.label_table
-    tiles = read_tile_table(own.relabelled(dataset) if by_hand else own.tile_table(dataset))
+    tiles = read_tile_table(study.table_of(dataset))
     unlabelled = np.flatnonzero(~data.tiles.labelled)
     if not len(unlabelled) and not every:
         what = f"every tile of {dataset} has a label"

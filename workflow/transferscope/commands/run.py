@@ -54,9 +54,9 @@ def run(context: Context, config: StudyIn) -> None:
     Without --cores all cores are used. `transferscope run my.yaml -n` says what would run, and
     `transferscope run my.yaml --workflow-profile slurm` takes a profile of the package.
     """
-    from transferscope.commands.study import merged_config
     from transferscope.config.model import validate
     from transferscope.config.study import StudyConfig
+    from transferscope.study.defaults import merged_config
 
     # Says what is wrong with the file in fewer words than Snakemake.
     validate(merged_config(config), StudyConfig, str(config))

@@ -12,21 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option, Typer
 
-from transferscope.cards.lookup import card_roots
 from transferscope.commands.options import AsJson, ConfigIn, print_json, print_table, size_text
 from transferscope.config.model import read_yaml
-from transferscope.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from transferscope.costs.estimate import Estimate
     from transferscope.steps.plan import Plan
     from transferscope.upkeep.reruns import Change
-
-# Keys that tell a card from a study.
-CARD_KEYS = {
-    "backbone": {"slots", "architecture", "objective", "input_size"},
-    "dataset": {"sheet", "channels", "intensity_range", "labels", "pixel_size_um", "table"},
-}
 
 app = Typer(help="Check a study before it runs.", no_args_is_help=True)
 
@@ -57,10 +49,10 @@ def check(
     from transferscope.steps.freshness import described, outdated_jobs
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight, why_not_scored
-    from transferscope.study.loading import load_study
+    from transferscope.study.loading import read_study
     from transferscope.upkeep.status import is_running
 
-    study = load_study(merged_config(config), card_roots(), str(config))
+    study = read_study(config)
     preflight(study)
     plan = Plan(study)
     compute = study.config.compute
@@ -87,31 +79,6 @@ def check(
     if outdated:
         typer.echo("\nMade from something else than the study asks for now, and made again:")
         typer.echo("\n".join(f"  {line}" for line in outdated))
-
-
-def merged_config(path: Path) -> dict[str, Any]:
-    """Return a config as Snakemake sees it: keys that it omits have their defaults.
-
-    Raises
-    ------
-    UserError
-        Where a file cannot be read, or is a card.
-    """
-    from transferscope.study.defaults import with_defaults
-
-    given = read_yaml(path)
-    if "study" not in given and (kind := _card_kind(given)):
-        fix = f"Name it in a study, `{kind}s: [{path}]`, and give the file of that study."
-        raise UserError(Problem(str(path), f"is the card of a {kind}, not a study", fix))
-    return with_defaults(given)
-
-
-def _card_kind(given: dict[str, Any]) -> str | None:
-    """Return which card a file looks like, if it has keys that only such cards have."""
-    for kind, keys in CARD_KEYS.items():
-        if "name" in given and keys & set(given):
-            return kind
-    return None
 
 
 def _changes(plan: Plan, config: Path) -> list[Change]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option, Typer
 
-from transferscope.cards.lookup import card_roots
 from transferscope.commands.options import (
     BASE_CONFIG,
     AsJson,
@@ -24,16 +23,17 @@ from transferscope.commands.options import (
     print_table,
     size_text,
 )
-from transferscope.commands.study import merged_config
 from transferscope.config.model import validate
 from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import file_problem, folder_problem, name_problem, odd_files
 from transferscope.runtime.shipped import SNAKEFILE
+from transferscope.study.defaults import merged_config
 
 if TYPE_CHECKING:
     from transferscope.config.paths import StudyPaths
     from transferscope.steps.plan import Plan
+    from transferscope.study.opened import OpenedStudy
     from transferscope.study.study import Study
     from transferscope.upkeep.status import Status
     from transferscope.upkeep.verify import Verified
@@ -136,13 +136,12 @@ def _plan_now(config: Path) -> tuple[Plan | None, str]:
     """Return what the study asks for now; None, and why, where this cannot be told."""
     from transferscope.steps.freshness import outdated_jobs
     from transferscope.steps.plan import Plan
-    from transferscope.study.loading import load_study
+    from transferscope.study.loading import read_study
     from transferscope.upkeep.status import is_running
 
-    parsed = merged_config(config)
-    validate(parsed, StudyConfig, str(config))
+    _parsed(config)  # What is wrong with the file itself is an error.
     try:
-        plan = Plan(load_study(parsed, card_roots(), str(config)))
+        plan = Plan(read_study(config))
         # Reads sheets, and asks for the raw files, which may be gone.
         outdated_jobs(plan, is_running)
     except UserError as error:
@@ -180,14 +179,13 @@ def _parsed(config: Path) -> StudyConfig:
 
 def _load(config: Path) -> Study:
     """Return a study as it ran last; if no run has recorded its config, as the config says."""
-    from transferscope.study.loading import load_study
+    from transferscope.study.loading import read_study_that_ran
 
     ran = _paths(config).config
-    used = ran if ran.exists() else config
-    if used == config:
+    if not ran.exists():
         message = f"{ran}, which each run writes, is missing: {config} is used instead"
         typer.echo(message, err=True)
-    return load_study(merged_config(used), card_roots(), str(used))
+    return read_study_that_ran(config)
 
 
 def _tell_uncompared(study: Study) -> None:
@@ -363,18 +361,30 @@ def export(
         Path | None,
         file_out("Instead, write tiles, classes and embeddings of a dataset to this file (.h5ad)."),
     ] = None,
+    ome_zarr: Annotated[
+        Path | None,
+        folder_out(
+            "Instead, write tiles and masks of a dataset to this folder (.zarr), as images."
+        ),
+    ] = None,
     dataset: Annotated[
-        str | None, Option(help="Dataset of --anndata. Default: the only one.")
+        str | None, Option(help="Dataset of --anndata and --ome-zarr. Default: the only one.")
     ] = None,
 ) -> None:
     """Pack config, cards, versions and results of a study into one archive with checksums."""
+    from transferscope.study.opened import OpenedStudy
     from transferscope.upkeep.export import export as run
 
-    if anndata is None and dataset is not None:
-        raise UserError(Problem("--dataset", "is of --anndata alone", "Give --anndata, too."))
+    is_archive = anndata is None and ome_zarr is None
+    if is_archive and dataset is not None:
+        fix = "Give one of them, too."
+        raise UserError(Problem("--dataset", "is of --anndata and --ome-zarr alone", fix))
     study = _load(config)
     if anndata is not None:
-        _export_anndata(study, anndata, dataset)
+        _export_anndata(OpenedStudy(study, config), anndata, dataset)
+    if ome_zarr is not None:
+        _export_ome_zarr(OpenedStudy(study, config), ome_zarr, dataset)
+    if not is_archive:
         return
     _tell_uncompared(study)
     archive = output or Path(f"{study.config.study}.tar")
@@ -383,7 +393,7 @@ def export(
     typer.echo(f"{archive}: {count} files. Read it back: {command}")
 
 
-def _export_anndata(study: Study, path: Path, dataset: str | None) -> None:
+def _export_anndata(study: OpenedStudy, path: Path, dataset: str | None) -> None:
     from transferscope.upkeep.annotated import annotated, write_anndata
 
     found = annotated(study, dataset)
@@ -392,6 +402,16 @@ def _export_anndata(study: Study, path: Path, dataset: str | None) -> None:
         f"{path}: {len(found.obs):,} tiles of {found.about['dataset']}, obsm has "
         f"{', '.join(found.embeddings)}."
     )
+
+
+def _export_ome_zarr(study: OpenedStudy, path: Path, dataset: str | None) -> None:
+    from transferscope.upkeep.ome_zarr import write_ome_zarr
+
+    found = study.dataset(dataset)
+    write_ome_zarr(found, path)
+    with_masks = " with their masks" if found.has_targets else ""
+    channels = ", ".join(found.tiles.channels)
+    typer.echo(f"{path}: {len(found.tiles):,} tiles of {found.name}{with_masks}; {channels}.")
 
 
 def publish(

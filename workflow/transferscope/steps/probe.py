@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from transferscope import finetuning
 from transferscope.config.jobs import AggregateProbe, FinetuneProbe, Leakage, ProbeJob
 from transferscope.config.model import Model
-from transferscope.config.modes import head_of_mode, mode_of_head
+from transferscope.config.modes import mode_of_head
 from transferscope.config.probes import FinetuneSettings
 from transferscope.costs.needs import (
     LEAST_MINUTES,
@@ -249,7 +249,7 @@ class Finetune(_Evaluation):
     )
 
     def jobs(self) -> Sequence[Job]:
-        heads = tuned_heads(self.study)
+        heads = self.study.tuned_heads()
         probed = per_probed(self.study.fine_tuned())
         return [{"tuned_head": head, **job} for job in probed for head in heads]
 
@@ -310,12 +310,6 @@ class Finetune(_Evaluation):
         heads = self.probe_need(HEADS, config.heads, wildcards)
         seconds = shown * passes * cost.operations / network_rate(config) + 60 * heads.minutes
         return Need.of(memory, seconds)
-
-
-def tuned_heads(study: Study) -> list[str]:
-    """Return the modes of fine-tuning, as the tables and the paths name them."""
-    settings = study.config.finetune
-    return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
 
 
 def probe_steps(study: Study, sizes: Sizes) -> list[Step]:

@@ -58,13 +58,16 @@ class Report(Step):
                 for probe, p in frozen
             ],
             "tiles": [self.paths.tiles(name) for name in self.study.image_datasets],
-            "tile_tables": [*map(self.table_of, self.study.datasets)],
+            "tile_tables": [*map(self.study.table_of, self.study.datasets)],
         }
         of_tiles = {name: [*dict.fromkeys(paths)] for name, paths in of_tiles.items() if paths}
         return {"tables": tables, "texts": texts, "pictures": figures, **of_tiles}
 
     def _files(self, dataset: str) -> dict[str, str]:
-        files = {"card": self.study.all_datasets[dataset].path, "table": self.table_of(dataset)}
+        files = {
+            "card": self.study.all_datasets[dataset].path,
+            "table": self.study.table_of(dataset),
+        }
         if dataset in self.study.image_datasets:
             files["tiles"] = self.paths.tiles(dataset)
         return {name: str(path) for name, path in files.items()}

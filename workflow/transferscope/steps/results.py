@@ -17,7 +17,6 @@ from transferscope.figures.registry import FIGURES, GRID_TABLES, ComparisonFigur
 from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
-from transferscope.steps.probe import tuned_heads
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.study.study import Study
@@ -187,13 +186,13 @@ class Compare(_Comparison):
     def evaluated(self) -> list[tuple[str, Probed]]:
         """Return every probe, or mode of fine-tuning, of everything that it evaluates."""
         frozen = [(probe, p) for p in self.study.probed() for probe in probe_names(self.config)]
-        tuned = [(head, p) for p in self.study.fine_tuned() for head in tuned_heads(self.study)]
+        tuned = [(head, p) for p in self.study.fine_tuned() for head in self.study.tuned_heads()]
         return frozen + tuned
 
     def evaluated_arguments(self) -> list[str]:
         """Return the probes, and what is fine-tuned, as arguments of the step."""
         words = [text for probe in probe_names(self.config) for text in ("--probe", probe)]
-        if heads := tuned_heads(self.study):
+        if heads := self.study.tuned_heads():
             words += ["--tuned", nested(self.study.fine_tuned())]
             words += [text for head in heads for text in ("--tuned-head", head)]
         words += [text for name in self.related() for text in ("--related", name)]

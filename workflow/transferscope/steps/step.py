@@ -177,12 +177,7 @@ class Step:
         return self._labelled_table
 
     def _labelled_table(self, wildcards: Wildcards) -> Path:
-        return self.table_of(wildcards.dataset)
-
-    def table_of(self, dataset: str) -> Path:
-        """Return the tile table of a dataset whose labels count."""
-        by_hand = self.study.all_datasets[dataset].card.label_table is not None
-        return self.paths.relabelled(dataset) if by_hand else self.paths.tile_table(dataset)
+        return self.study.table_of(wildcards.dataset)
 
     # What follows from it --------------------------------------------------------------------
 

@@ -89,6 +89,31 @@ class EmbeddingStore(StoreReader):
             return np.asarray(whole, dtype=np.float32)
         return np.asarray(np.concatenate(parts, axis=1), dtype=np.float32)
 
+    def names(self, output: str | None = None, strategy: str | None = None) -> list[str]:
+        """Return a name for each column that `read` returns.
+
+        Parameters
+        ----------
+        output, strategy
+            As in `read`.
+
+        Returns
+        -------
+        list of str
+            Those of the features, if they have names; otherwise output and number, such as
+            ``cls_0``, after the channel of the pass if there are several passes.
+        """
+        chosen = self._of_channel(self._of_output(output), strategy)
+        if strategy == MEAN:
+            chosen = [Columns(chosen[0].output, None, chosen[0].start, chosen[0].stop)]
+        if features := self.attributes.get("feature_names"):
+            return [name for c in chosen for name in features[c.start : c.stop]]
+        return [
+            "_".join(filter(None, [c.channel, c.output, str(number)]))
+            for c in chosen
+            for number in range(c.stop - c.start)
+        ]
+
     def _verified(self, columns: slice) -> Values:
         if self._old_sums is None:
             return self.values(0, len(self), columns)

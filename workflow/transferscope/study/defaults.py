@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from transferscope.config.model import Model, read_yaml
 from transferscope.config.study import StudyConfig
+from transferscope.errors import Problem, UserError
 from transferscope.runtime.shipped import DEFAULTS
 
 WIDTH = 100
@@ -20,6 +21,11 @@ HEAD = """\
 The default of every key of a study. Generated from the models by `make schemas`: to change a
 study, write the values that differ to a config file. It is merged over this file: mappings key by
 key, while lists are replaced as a whole."""
+# Keys that tell a card from a study.
+CARD_KEYS = {
+    "backbone": {"slots", "architecture", "objective", "input_size"},
+    "dataset": {"sheet", "channels", "intensity_range", "labels", "pixel_size_um", "table"},
+}
 
 
 def with_defaults(config: Mapping[str, Any], defaults: Path = DEFAULTS) -> dict[str, Any]:
@@ -38,6 +44,29 @@ def with_defaults(config: Mapping[str, Any], defaults: Path = DEFAULTS) -> dict[
         If the file of the defaults cannot be read.
     """
     return merged(read_yaml(defaults), config)
+
+
+def merged_config(path: Path) -> dict[str, Any]:
+    """Return a config as Snakemake sees it: keys that it omits have their defaults.
+
+    Raises
+    ------
+    UserError
+        Where a file cannot be read, or is a card.
+    """
+    given = read_yaml(path)
+    if "study" not in given and (kind := _card_kind(given)):
+        fix = f"Name it in a study, `{kind}s: [{path}]`, and give the file of that study."
+        raise UserError(Problem(str(path), f"is the card of a {kind}, not a study", fix))
+    return with_defaults(given)
+
+
+def _card_kind(given: dict[str, Any]) -> str | None:
+    """Return which card a file looks like, if it has keys that only such cards have."""
+    for kind, keys in CARD_KEYS.items():
+        if "name" in given and keys & set(given):
+            return kind
+    return None
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

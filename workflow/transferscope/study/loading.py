@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from transferscope.cards import BackboneCard, DatasetCard
 from transferscope.cards.grid import Cell
-from transferscope.cards.lookup import Located, find_card, naming_problems
+from transferscope.cards.lookup import Located, card_roots, find_card, naming_problems
 from transferscope.cards.network import block_outputs
 from transferscope.cards.sweep import Swept
 from transferscope.cards.train import grid_problems
@@ -18,10 +18,49 @@ from transferscope.config.study import StudyConfig
 from transferscope.errors import Problem, UserError
 from transferscope.probes.registry import wanted_probes
 from transferscope.study.conflicts import conflicts
-from transferscope.study.study import Study
+from transferscope.study.defaults import merged_config
+from transferscope.study.study import Study, paths_of
 
 
-def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Study:
+def read_study(config: Path, folder: Path = Path()) -> Study:
+    """Return the study of a file, as it runs in a folder.
+
+    Parameters
+    ----------
+    config
+        The file; the working folder decides what it is relative to.
+    folder
+        The folder that results and cards are relative to.
+
+    Raises
+    ------
+    UserError
+        With every problem of the config and of every card.
+    """
+    return load_study(merged_config(config), card_roots(folder), str(config), folder)
+
+
+def read_study_that_ran(config: Path, folder: Path = Path()) -> Study:
+    """Return a study as it ran last; if no run has recorded its config, as its file says.
+
+    Parameters
+    ----------
+    config, folder
+        As in `read_study`.
+
+    Raises
+    ------
+    UserError
+        With every problem of the config and of every card.
+    """
+    parsed: StudyConfig = validate(merged_config(config), StudyConfig, str(config))
+    ran = paths_of(parsed, folder).config
+    return read_study(ran if ran.exists() else config, folder)
+
+
+def load_study(
+    config: dict[str, Any], roots: Sequence[Path], where: str, folder: Path = Path()
+) -> Study:
     """Validate a config and read its cards, and report all problems at once.
 
     Parameters
@@ -32,6 +71,8 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
         Folders to which card folders and card paths are relative; the first match counts.
     where
         Name of the config file, for messages.
+    folder
+        The folder where the study runs.
 
     Raises
     ------
@@ -59,6 +100,7 @@ def load_study(config: dict[str, Any], roots: Sequence[Path], where: str) -> Stu
         cells=cells,
         swept=swept,
         layered=[found.card.name for ref, found in backbones if _output(ref) == BLOCKS],
+        folder=folder,
     )
     try:
         wanted_probes(parsed, where)

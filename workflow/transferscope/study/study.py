@@ -15,6 +15,7 @@ from transferscope.channels.assignment import strategies_for
 from transferscope.config.channel_strategies import GIVEN
 from transferscope.config.correction import NONE
 from transferscope.config.jobs import HeldOutDivision, Leakage, LeakageByName
+from transferscope.config.modes import head_of_mode
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed, backbone_of, corrected_name
 from transferscope.config.study import StudyConfig
@@ -47,6 +48,8 @@ class Study:
         Backbone -> its scale, for those that one card stands for.
     layered
         Backbones of which every block is evaluated.
+    folder
+        The folder that its paths are relative to, where it runs.
     """
 
     config: StudyConfig
@@ -58,11 +61,12 @@ class Study:
     cells: Mapping[str, Cell] = field(default_factory=dict)
     swept: Mapping[str, Swept] = field(default_factory=dict)
     layered: Sequence[str] = ()
+    folder: Path = Path()
 
     @cached_property
     def paths(self) -> StudyPaths:
         """Paths of the study."""
-        return paths_of(self.config)
+        return paths_of(self.config, self.folder)
 
     @cached_property
     def all_datasets(self) -> dict[str, Located[DatasetCard]]:
@@ -215,6 +219,11 @@ class Study:
         masks = {name: self.datasets[name].card.masks for name in self.with_targets}
         return [name for name, one in masks.items() if one and one.kind == "instances"]
 
+    def table_of(self, dataset: str) -> Path:
+        """Return the path of a dataset's tile table; with the labels given by hand, if it has."""
+        by_hand = self.all_datasets[dataset].card.label_table is not None
+        return self.paths.relabelled(dataset) if by_hand else self.paths.tile_table(dataset)
+
     def sheet_of(self, dataset: str) -> Path:
         """Return the path of a dataset's sample sheet: the user's, or that of generated data."""
         located = self.all_datasets[dataset]
@@ -321,6 +330,11 @@ class Study:
                 chosen.append(probed)
         return chosen
 
+    def tuned_heads(self) -> list[str]:
+        """Return the modes of fine-tuning, as the tables and the paths name them."""
+        settings = self.config.finetune
+        return [head_of_mode(mode) for mode in settings.modes] if settings.backbones else []
+
     def segmented(self) -> list[Probed]:
         """Return what decoders are trained on: networks, once each, on datasets with masks."""
         found: dict[tuple[str, str, str], Probed] = {}
@@ -340,6 +354,6 @@ class Study:
         return strategies_for(card, config.channel_strategies, channels, config.strategy_seeds)
 
 
-def paths_of(config: StudyConfig) -> StudyPaths:
-    """Return the paths of the study of a config."""
-    return StudyPaths(Path(config.results) / config.study)
+def paths_of(config: StudyConfig, folder: Path = Path()) -> StudyPaths:
+    """Return the paths of the study of a config that runs in a folder."""
+    return StudyPaths(folder / config.results / config.study)
