@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,21 @@ def test_the_hub_s_cache_is_used(monkeypatch: pytest.MonkeyPatch, weights: Path)
     built = build_backbone(card, HERE)
     assert calls == [("lab/model", "w.pth", "v1")]
     assert weights_sha256(built) == weights_sha256(build_backbone(card_for(weights), HERE))
+
+
+@pytest.mark.parametrize("server", ["http://127.0.0.1:9", "http://hub.invalid"])
+def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(
+    server: str, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    hub = huggingface_hub.constants
+    monkeypatch.setattr(hub, "ENDPOINT", server)
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=f"{server} cannot be reached"):
+        build_backbone(elsewhere(weights, "hub", repo="lab/model", filename="w.pth"), HERE)
+    # The library alone takes 24 s.
+    assert time.monotonic() - start < 10
+    assert hub.HF_HUB_OFFLINE is False
 
 
 def test_the_hub_without_a_network_says_what_to_fetch_and_where_to(

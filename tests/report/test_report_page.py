@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report_pages import leaderboard, page_of, shown_dataset, written_study
+from report_pages import FIGURES, leaderboard, page_of, shown_dataset, written_study
 from transferscope.report.figures import LARGEST_BYTES, ReportFigure
-from transferscope.report.page import CONTEST, contests
+from transferscope.report.page import CONTEST, contests, unscored_page
 
 HOSTILE = st.text(min_size=1, max_size=30) | st.sampled_from(
     [
@@ -126,3 +126,18 @@ def test_captions_are_markdown(repository):
     only_rest = re.compile(r"^\.\. |`_|:\w+:`", re.MULTILINE)
     for caption in (repository / "workflow").rglob("*.rst"):
         assert not only_rest.search(caption.read_text()), caption
+
+
+def test_a_study_without_scores_has_a_page_that_says_why(tmp_path):
+    root = written_study(tmp_path)
+    (root / "summary.md").unlink()
+    (root / "details.md").unlink()
+    hostile = "Nothing of <b>cells</b> is scored: no tile has a label."
+    page = unscored_page(root, {"study": "glow"}, [hostile], FIGURES)
+    assert "Nothing of &lt;b&gt;cells&lt;/b&gt; is scored" in page
+    assert "figures/classes.svg" in page
+    found, data = parsed(page)
+    assert data == {}
+    assert not [a for _, a in found if a.get("id") in ("stores", "tiles", "leaderboard")]
+    inside = {a["href"] for tag, a in found if tag == "a" and a["href"].startswith("#")}
+    assert inside <= {f"#{a['id']}" for _, a in found if "id" in a}

@@ -24,6 +24,7 @@ from transferscope.cards import (
     TimmCard,
     TrainCard,
 )
+from transferscope.checkpoints.hub import hub_or_copies
 from transferscope.checkpoints.loading import load_checkpoint, not_finite
 from transferscope.errors import Problem, UserError, first_line
 
@@ -58,10 +59,12 @@ def build_backbone(card: NetworkCard, card_path: Path, n_channels: int | None = 
             network = _created(card)
         load_checkpoint(network, card, card_path)
     elif card.pretrained:
-        try:
-            network = _created(card, pretrained=True)
-        except Exception as error:  # hub, network and file errors have no common base
-            raise UserError(not_fetched(card, card_path, first_line(error))) from None
+        with hub_or_copies() as unreachable:
+            try:
+                network = _created(card, pretrained=True)
+            except Exception as error:  # hub, network and file errors have no common base
+                reason = unreachable or first_line(error)
+                raise UserError(not_fetched(card, card_path, reason)) from None
     else:
         with _seeded(card.seed):
             network = _created(card)

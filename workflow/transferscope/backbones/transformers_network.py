@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.cards import TransformersCard
+from transferscope.checkpoints.hub import hub_or_copies
 from transferscope.errors import Problem, UserError, first_line
 from transferscope.runtime.shipped import install_hint
 
@@ -128,18 +130,22 @@ def transformers_network(card: TransformersCard, card_path: Path) -> Transformer
     """
     if problems := check_transformers(card, card_path):
         raise UserError(problems)
+    here = (card_path.parent / card.model).is_dir()
+    with nullcontext("") if here else hub_or_copies() as unreachable:
+        try:
+            model, report = _loaded(card, card_path)
+        except Exception as error:  # hub, file and model errors have no common base
+            reason = unreachable or first_line(error)
+            raise UserError(_unusable(card, card_path, reason)) from None
+    lacking = [*report["missing_keys"], *map(str, report["mismatched_keys"])]
+    if absent := [name for name in lacking if not name.startswith(POOLING)]:
+        what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
+        fix = "Check `slots` and the model: these weights would be random."
+        raise UserError(Problem(f"{card_path}, key model", what, fix))
     try:
-        model, report = _loaded(card, card_path)
-        lacking = [*report["missing_keys"], *map(str, report["mismatched_keys"])]
-        if absent := [name for name in lacking if not name.startswith(POOLING)]:
-            what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
-            fix = "Check `slots` and the model: these weights would be random."
-            raise UserError(Problem(f"{card_path}, key model", what, fix))
         return TransformersNetwork(model.eval(), card.input_size, len(card.slots))
-    except UserError:
-        raise
-    except Exception as error:  # hub, file and model errors have no common base
-        raise UserError(_unusable(card, card_path, error)) from None
+    except Exception as error:  # errors of models have no common base
+        raise UserError(_unusable(card, card_path, first_line(error))) from None
 
 
 def check_transformers(card: TransformersCard, card_path: Path) -> list[Problem]:
@@ -196,8 +202,7 @@ def _loaded(card: TransformersCard, card_path: Path) -> tuple[Any, Any]:
     return found
 
 
-def _unusable(card: TransformersCard, card_path: Path, error: Exception) -> Problem:
-    reason = first_line(error)
+def _unusable(card: TransformersCard, card_path: Path, reason: str) -> Problem:
     what = f"the model {card.model} cannot be used: {reason}"
     fix = f"Check the name, or fetch it on another machine: `hf download {card.model}`."
     return Problem(f"{card_path}, key model", what, fix)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.cards import CheckpointCard, HubCard, NetworkCard, PackageCard, UrlCard
+from transferscope.checkpoints.hub import hub_or_copies
 from transferscope.errors import Problem, UserError, first_line
 
 
@@ -137,13 +138,15 @@ def _not_installed(card: PackageCard, card_path: Path) -> Problem:
 def _from_hub(card: HubCard, card_path: Path) -> Path:
     import huggingface_hub
 
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(card.repo, card.filename, revision=card.revision)
-        )
-    except Exception as error:  # hub, network and file errors have no common base
-        reason = first_line(error)
-        raise UserError(_not_fetched(card, card_path, reason)) from None
+    with hub_or_copies() as unreachable:
+        try:
+            found = huggingface_hub.hf_hub_download(
+                card.repo, card.filename, revision=card.revision
+            )
+        except Exception as error:  # hub, network and file errors have no common base
+            reason = unreachable or first_line(error)
+            raise UserError(_not_fetched(card, card_path, reason)) from None
+    return Path(found)
 
 
 def _in_hub_cache(repo: str, filename: str, revision: str) -> Path | None:

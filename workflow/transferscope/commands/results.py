@@ -25,7 +25,7 @@ from transferscope.commands.options import (
 from transferscope.config.jobs import Comparison
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
-from transferscope.config.probes import AggregateSettings, KnnSettings
+from transferscope.config.probes import AggregateSettings, KnnSettings, SplitSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
 from transferscope.errors import Problem, UserError
@@ -241,11 +241,16 @@ def report(
     probe: Annotated[list[str] | None, Option(help="heads, knn and so on; once per probe.")] = None,
 ) -> None:
     """Write the report: the answer, all stores, their tiles and every figure in one file."""
-    from transferscope.report.page import CONTEST, SHOWN, report_page
+    from transferscope.report.page import CONTEST, SHOWN, report_page, unscored_page
     from transferscope.report.tiles import ShownDataset, shown_tiles
     from transferscope.runtime.atomic_files import write_atomically
     from transferscope.stores.parquet import read_parquet
 
+    if not settings.get("scored", True):
+        reasons = _why_not_scored(datasets, settings_from_json(_splits(settings), SplitSettings))
+        page = unscored_page(study_folder.root, settings, reasons, figures)
+        write_atomically(output, page)
+        return
     leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
     chosen = read_parquet(study_folder.comparison("chosen"), [*CONTEST, "backbone", "channels"])
     places = {name: ShownDataset(**files) for name, files in datasets.items()}
@@ -254,6 +259,26 @@ def report(
     tiles = shown_tiles(places, stores, probe or [], study_folder, chosen, per_class, drawn)
     page = report_page(study_folder.root, settings, leaderboard, chosen, figures, tiles)
     write_atomically(output, page)
+
+
+def _splits(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings.get("splits", {}))
+
+
+def _why_not_scored(
+    datasets: Mapping[str, Mapping[str, Path]], settings: SplitSettings
+) -> list[str]:
+    from transferscope.cards import DatasetCard
+    from transferscope.config.model import read_model
+    from transferscope.probes.splits import why_not_scored
+    from transferscope.stores.parquet import read_tile_table
+
+    found = []
+    for name, files in datasets.items():
+        card = read_model(files["card"], DatasetCard)
+        table = read_tile_table(files["table"])
+        found.append(why_not_scored(name, table, card, settings, str(card.sheet)))
+    return found
 
 
 @app.command()

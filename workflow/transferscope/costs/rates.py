@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import os
+import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from transferscope.backbones.precision import DTYPES, choose_precision
-from transferscope.runtime.devices import torch_device
+from transferscope.runtime.json_cache import JsonCache
 
 # Fraction of the rate of a large matrix product that embedding jobs reach (docs/performance.md):
 # measured on a processor, and reported for good pipelines on GPUs.
@@ -16,8 +19,8 @@ EMBEDDING_SHARE = {"bf16": 0.63, "fp16": 0.63, "fp32": 0.8}
 EMBEDDING_SHARE_OF_GPU = 0.45
 # The fraction that the training of heads reaches on one core, measured in the same way.
 HEADS_SHARE = 0.5
-SIDE = {"cpu": 1536, "cuda": 8192}
-SECONDS = 0.4
+TORCH_VERSION = version("torch")
+CACHE = Path(".snakemake") / "transferscope" / "rates.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Rates:
     measured: bool
 
 
-def machine_rates(device: str, precision: str, tflops: float | None = None) -> Rates:
+def machine_rates(
+    device: str, precision: str, tflops: float | None = None, kept: Path = CACHE
+) -> Rates:
     """Return the rates of this machine, from about a second of matrix products.
 
     Parameters
@@ -53,59 +58,47 @@ def machine_rates(device: str, precision: str, tflops: float | None = None) -> R
     tflops
         Rate of large matrix products of another machine that the study will run on, in 10^12
         operations per second.
+    kept
+        JSON file of rates measured before. An equal machine is not measured again: that, and to
+        load torch for it, takes longer than all other checks of a study.
 
     Raises
     ------
     UserError
         If a GPU is requested, there is none, and no rate is given.
     """
-    core = product_rate(torch.device("cpu"), "fp32", threads=1)
+    measured = JsonCache(kept, tuple)
+
+    def known(what: str, measure: Callable[[], Any]) -> Any:
+        key = f"{what} of {_machine()}"
+        if key not in measured.values:
+            measured.put(key, measure())
+        return measured.values[key]
+
+    core = known("a core", _core)
     if tflops is not None:
         rate = tflops * 1e12 * EMBEDDING_SHARE_OF_GPU
-        return Rates(rate, HEADS_SHARE * core, "stated GPU", precision, measured=False)
-    place = torch_device(device)
-    chosen = choose_precision(place, precision)
-    on_gpu = place.type == "cuda"
-    share = EMBEDDING_SHARE_OF_GPU if on_gpu else EMBEDDING_SHARE[chosen]
-    rate = share * product_rate(place, chosen, threads=torch.get_num_threads())
-    return Rates(rate, HEADS_SHARE * core, place.type, chosen, measured=True)
+        return Rates(rate, HEADS_SHARE * core[0], "stated GPU", precision, measured=False)
+    place, chosen, rate = known(f"{device} in {precision}", partial(_products, device, precision))
+    share = EMBEDDING_SHARE_OF_GPU if place == "cuda" else EMBEDDING_SHARE[chosen]
+    return Rates(share * rate, HEADS_SHARE * core[0], place, chosen, measured=True)
 
 
-def product_rate(device: torch.device, precision: str, threads: int) -> float:
-    """Return the rate of a large square matrix product, in operations per second.
+def _core() -> tuple[float]:
+    from transferscope.costs.products import core_rate
 
-    Parameters
-    ----------
-    device
-        Device of the product.
-    precision
-        ``fp32``, ``bf16`` or ``fp16``.
-    threads
-        Processor cores to use.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        side = SIDE[device.type]
-        matrix = torch.ones(side, side, dtype=DTYPES[precision], device=device)  # type: ignore[index]
-        seconds, products = 0.0, 0
-        matrix @ matrix  # the first product also chooses an algorithm
-        while seconds < SECONDS:
-            seconds += _timed_product(matrix)
-            products += 1
-    finally:
-        torch.set_num_threads(before)
-    return 2 * side**3 * products / seconds
+    return (core_rate(),)
 
 
-def _timed_product(matrix: torch.Tensor) -> float:
-    _wait(matrix.device)
-    start = time.perf_counter()
-    matrix @ matrix
-    _wait(matrix.device)
-    return time.perf_counter() - start
+def _products(device: str, precision: str) -> tuple[str, str, float]:
+    from transferscope.costs.products import measured_products
+
+    return measured_products(device, precision)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _machine() -> str:
+    """Return what a rate belongs to: another machine, driver or torch has another one."""
+    seen = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")]
+    driver = Path("/dev/nvidiactl").exists()
+    parts = [platform.node(), os.cpu_count(), TORCH_VERSION, driver, *seen]
+    return ", ".join(map(str, parts))

@@ -55,6 +55,23 @@ def one_image_per_group(table: pd.DataFrame) -> bool:
     return bool(table.groupby("group")["fov"].nunique().max() == 1)
 
 
+def why_not_scored(
+    name: str, table: pd.DataFrame, card: DatasetCard, settings: SplitSettings, where: str
+) -> str:
+    """Say why a study makes no scores of a dataset.
+
+    Parameters
+    ----------
+    name
+        The dataset.
+    table, card, settings, where
+        As of `check_splits`.
+    """
+    found = check_splits(table, card, settings, where)
+    why = found[0].what if found else "labels and groups suffice: remove `scored: false`"
+    return f"Nothing of {name} is scored (`scored: false`): {why}."
+
+
 def check_splits(
     table: pd.DataFrame, card: DatasetCard, settings: SplitSettings, where: str
 ) -> list[Problem]:

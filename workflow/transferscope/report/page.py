@@ -16,6 +16,22 @@ from transferscope.compare.page import as_html
 from transferscope.report.figures import ReportFigure, categories, figures_markup
 from transferscope.runtime.single_page import part, single_page
 
+QUESTION = "Which backbone transfers, and how sure is that?"
+UNSCORED = "Tiles, embeddings and maps: nothing is scored"
+LINKS = {
+    "summary.csv": "all scores with intervals",
+    "compare/leaderboard.csv": "leaderboard",
+    "compare/differences.csv": "paired differences",
+    "compare/across_datasets.csv": "over datasets",
+    "summary.md": "the answer as text",
+    "details.md": "all that was compared, as text",
+    "config.yaml": "config",
+}
+NEXT = (
+    "Give labels in the sample sheet, or label tiles on a page: <code>transferscope label</code> "
+    "with the file of the study. Then remove <code>scored: false</code>, and run it again: tiles "
+    "and embeddings are kept. Overviews of the tiles are in <code>figures/contact_sheets/</code>."
+)
 PACKAGES = ("numpy", "pandas", "scikit-learn", "snakemake", "timm", "torch", "zarr")
 SECTION = re.compile(r"^## ", re.MULTILINE)
 HEADING = re.compile(r"^(#+ )", re.MULTILINE)
@@ -56,18 +72,68 @@ def report_page(
     places |= {"tiles": "Tiles and mistakes"} if tiles else {}
     places |= {anchor: name for name, anchor in categories(figures).items()}
     places |= {"details": "Details", "ran": "What ran"}
-    markup = {
+    described = as_html(HEADING.sub(r"#\1", _without_title(details)))
+    markup = _frame(root, settings, figures, places) | {
+        "question": QUESTION,
+        "answer": "\n".join(_answer(summary)),
+        "stores": part(__package__, "stores.html"),
+        "tiles": part(__package__, "tiles.html") if tiles else "",
+        "details": (
+            '<section id="details" aria-labelledby="details-title">\n'
+            '<h2 id="details-title">Details</h2>\n'
+            f"<details><summary>All that was compared</summary>{described}</details>\n</section>"
+        ),
+        "downloads": "The table of all stores is in this page, with a button to save it. "
+        f"The other files are links that work where the page lies in its folder: {_links(LINKS)}.",
+    }
+    data = {"contests": contests(leaderboard, chosen), "tiles": [*tiles]}
+    return single_page(__package__, data, markup, ("page.js", "stores.js", "tiles.js"))
+
+
+def unscored_page(
+    root: Path,
+    settings: Mapping[str, Any],
+    reasons: Sequence[str],
+    figures: Sequence[ReportFigure],
+) -> str:
+    """Return the page of a study that makes no scores.
+
+    Parameters
+    ----------
+    root, settings, figures
+        As of `report_page`.
+    reasons
+        Why nothing is scored, a sentence per dataset.
+    """
+    places = {"answer": "Not scored"}
+    places |= {anchor: name for name, anchor in categories(figures).items()} | {"ran": "What ran"}
+    told = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
+    markup = _frame(root, settings, figures, places) | {
+        **{"question": UNSCORED, "stores": "", "tiles": "", "details": ""},
+        "answer": f'<div class="answer"><ul>{told}</ul></div><p>{NEXT}</p>',
+        "downloads": f"Next to this page lies {_links({'config.yaml': 'the config'})}.",
+    }
+    return single_page(__package__, {}, markup)
+
+
+def _frame(
+    root: Path,
+    settings: Mapping[str, Any],
+    figures: Sequence[ReportFigure],
+    places: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the markup that every page has."""
+    return {
         "study": html.escape(str(settings["study"])),
         "contents": "".join(f'<a href="#{key}">{html.escape(n)}</a>' for key, n in places.items()),
-        "answer": "\n".join(_answer(summary)),
-        "tiles": part(__package__, "tiles.html") if tiles else "",
         "figures": figures_markup(figures, root, settings),
-        "details": as_html(HEADING.sub(r"#\1", _without_title(details))),
         "config": html.escape(_config(root)),
         "versions": html.escape(_versions()),
     }
-    data = {"contests": contests(leaderboard, chosen), "tiles": [*tiles]}
-    return single_page(__package__, data, markup, ("page.js", "tiles.js"))
+
+
+def _links(files: Mapping[str, str]) -> str:
+    return ", ".join(f'<a href="{file}">{what}</a>' for file, what in files.items())
 
 
 def contests(leaderboard: pd.DataFrame, chosen: pd.DataFrame) -> list[dict[str, Any]]:

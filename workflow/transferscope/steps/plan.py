@@ -38,7 +38,8 @@ class Plan:
         if not study.config.scored:
             kinds = [kind for kind in kinds if kind is not data.Splits]
             made = [kind(study, sizes) for kind in (*kinds, results.EmbeddingMaps)]
-            return {step.name: step for step in made if step.planned}
+            made = [step for step in made if step.planned]
+            return {step.name: step for step in (*made, report.Report(study, sizes, made))}
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
         last = (*probe.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
@@ -99,13 +100,14 @@ class Plan:
             return (
                 f"\nThe files that were asked for are made; study {self.config.study} has more.\n"
             )
+        first = "What won" if self.config.scored else "Why nothing is scored"
         scores = [
-            ("What won, with every figure", paths.report_html),
             ("What won, on one page", paths.summary_md),
             ("All that was compared", paths.details_md),
             ("All scores with intervals", paths.summary_csv),
         ]
         lines = [
+            (f"{first}, with every figure", paths.report_html),
             *(scores if self.config.scored else ()),
             ("Figures (SVG and PNG)", paths.root / "figures"),
             ("Embedding stores (Zarr)", paths.root / "embeddings"),

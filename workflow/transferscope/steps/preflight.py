@@ -157,9 +157,8 @@ def why_not_scored(study: Study) -> list[str]:
     reasons = []
     for name, table in _sheets(study):
         card = study.datasets[name].card
-        found = splits.check_splits(table, card, study.config.splits, str(study.sheet_of(name)))
-        why = f"{found[0].what}" if found else "labels and groups suffice: remove `scored: false`"
-        reasons.append(f"Nothing of {name} is scored (`scored: false`): {why}.")
+        where = str(study.sheet_of(name))
+        reasons.append(splits.why_not_scored(name, table, card, study.config.splits, where))
     return reasons
 
 

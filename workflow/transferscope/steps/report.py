@@ -46,10 +46,13 @@ class Report(Step):
         return [{}]
 
     def inputs(self) -> dict[str, Any]:
+        figures = [Path(str(shown.path).format(**job)) for shown, job in self._shown]
+        if not self.config.scored:
+            described = [*map(self.table_of, self.study.datasets)]
+            return {"pictures": figures, "tile_tables": described}
         named = ("leaderboard", "chosen", "per_class")
         tables = [self.paths.comparison(table) for table in named]
         texts = [self.paths.summary_md, self.paths.details_md]
-        figures = [Path(str(shown.path).format(**job)) for shown, job in self._shown]
         frozen = [(probe, p) for p in self.study.probed() for probe in probe_names(self.config)]
         of_tiles = {
             "embeddings": [self.paths.embeddings_of(p) for p in self.study.probed()],
@@ -86,9 +89,12 @@ class Report(Step):
             }
             for shown, job in self._shown
         ]
+        quoted = {"study", "compare", "figures"}
+        if not self.config.scored:
+            quoted |= {"scored", "splits"}
         return {
             "folder": self.paths.root,
-            "settings": self.config.model_dump_json(include={"study", "compare", "figures"}),
+            "settings": self.config.model_dump_json(include=quoted),
             "figures": json.dumps(figures, separators=(",", ":")),
             "stores": nested(self.study.probed()),
             "datasets": json.dumps({name: self._files(name) for name in self.study.datasets}),

@@ -41,6 +41,7 @@ from transferscope.runtime.atomic_files import make_folder, move_into_place, rep
 from transferscope.transport.checksums import Checksum
 from transferscope.transport.logins import HOW, LoginSession
 from transferscope.transport.patience import Patience
+from transferscope.transport.reach import knock
 
 CHUNK_BYTES = 1 << 15
 PARTIAL, WHOLE_ALREADY = 206, 416
@@ -149,6 +150,13 @@ def download(
     patience = patience or Patience()
     make_folder(wanted.path.parent)
     part = _Part(wanted, advance or (lambda _: None))
+    try:
+        knock(wanted.url, patience.connect_timeout_s)
+    except TimeoutError as error:
+        raise NoConnectionError(wanted.url, str(error)) from None
+    except OSError as error:
+        # Told, and tried again, by the attempts themselves.
+        logger.debug("%s: %s", wanted.url, error)
     with nullcontext(session) if session else new_session() as used:
         tries, best = _tries(patience), part.size
         while (failed := part.try_once(used, patience)) is not None:

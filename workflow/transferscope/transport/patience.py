@@ -29,7 +29,7 @@ class Patience:
     connect_attempts: int = 2
     backoff_s: float = 1.0
     longest_wait_s: float = 120.0
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 8.0
     read_timeout_s: float = 60.0
 
 
