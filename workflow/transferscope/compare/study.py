@@ -54,6 +54,7 @@ from transferscope.compare.tables import (
 )
 from transferscope.compare.tally import CLASS_METRIC
 from transferscope.compare.texts import describe
+from transferscope.compare.transfer import TransferPaths, compare_transfers
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
@@ -82,6 +83,7 @@ def compare(
     *,
     segmented: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
+    transferred: Mapping[str, TransferPaths] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -89,7 +91,8 @@ def compare(
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
-    families of backbones, `families`; with splits by columns of the sheet, `ladder`.
+    families of backbones, `families`; with splits by columns of the sheet, `ladder`;
+    with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`.
 
     Parameters
     ----------
@@ -113,6 +116,8 @@ def compare(
         Whether `folder` has the tables of `compare_masks`, which are told, too.
     looked
         What was found out about the images of each dataset.
+    transferred
+        Dataset -> tables of what was trained on it and tested on another one.
 
     Raises
     ------
@@ -191,6 +196,7 @@ def compare(
         write_parquet(rounded(families), folder / "families.parquet", {})
         write_csv(families, folder / "families.csv")
     tables |= _ladder(sides, n_groups, rules, settings, folder)
+    tables |= _transfers(transferred or {}, rules, settings, folder)
     masks = MaskTables.read(folder) if segmented else None
     texts = describe(summary, tables, settings, recalled, grids, masks, looked, layers, families)
     write_atomically(summary_md, texts.summary)
@@ -282,6 +288,20 @@ def _ladder(
     write_parquet(table, folder / f"{LADDER}.parquet", {})
     write_csv(table, folder / f"{LADDER}.csv")
     return {LADDER: table}
+
+
+def _transfers(
+    paths: Mapping[str, TransferPaths], rules: Rules, settings: CompareSettings, folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Write what was tested on another dataset, and return it by name; nothing without paths."""
+    if not paths:
+        return {}
+    found = vars(compare_transfers(paths, settings, rules))
+    tables = {name: rounded(table) for name, table in found.items()}
+    for name, table in tables.items():
+        write_parquet(table, folder / f"{name}.parquet", {})
+        write_csv(table, folder / f"{name}.csv")
+    return tables
 
 
 def _tuned_curves(

@@ -39,6 +39,10 @@ class ComparisonFigure:
         return draw
 
 
+def _labels_are_added(config: StudyConfig) -> bool:
+    return config.transfer is not None and bool(config.transfer.few_shot)
+
+
 FIGURES = {
     figure.name: figure
     for figure in (
@@ -50,5 +54,7 @@ FIGURES = {
         ComparisonFigure("pareto", lambda config: len(config.backbones) > 1),
         ComparisonFigure("split_gap", lambda config: set(config.splits.schemes) >= BOTH),
         ComparisonFigure("ladder", lambda config: bool(config.splits.columns)),
+        ComparisonFigure("transfer", lambda config: config.transfer is not None),
+        ComparisonFigure("few_shot", _labels_are_added),
     )
 }

@@ -18,6 +18,9 @@ from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.probes.score_table import FLOOR
 
+# Tables that only some studies have.
+NOT_ALWAYS = ("ladder", "transfer", "transfer_costs")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -29,6 +32,8 @@ class Results:
         As `compare` writes them.
     ladder
         The same; empty where the study splits by no column of the sheet.
+    transfer, transfer_costs
+        The same; empty where nothing is tested on another dataset.
     """
 
     summary: pd.DataFrame
@@ -39,6 +44,8 @@ class Results:
     per_class: pd.DataFrame
     finetuning: pd.DataFrame
     ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
+    transfer: pd.DataFrame = field(default_factory=pd.DataFrame)
+    transfer_costs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
     def read(cls, summary: Path, folder: Path) -> Results:
@@ -52,7 +59,7 @@ class Results:
         tables, problems = {}, []
         for table in fields(cls)[1:]:
             path = folder / f"{table.name}.parquet"
-            if table.name == "ladder" and not path.exists():
+            if table.name in NOT_ALWAYS and not path.exists():
                 continue
             try:
                 tables[table.name] = pd.read_parquet(path)
