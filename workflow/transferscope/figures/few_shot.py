@@ -62,7 +62,7 @@ def draw(results: Results) -> Figure:
             axes.set_visible(False)
         for axes, store in zip(row, stores, strict=False):
             _panel(axes, own[own["store"] == store])
-            axes.set_title(label_of(store, 30, 1))
+            axes.set_title(label_of(store, 30, 2))
         row[0].set_ylabel(f"{label_of(source, 18, 1)}\nto {label_of(dataset, 18, 1)}")
     for axes in grid[-1]:
         axes.set_xlabel("labelled groups per class")

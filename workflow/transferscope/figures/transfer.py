@@ -100,7 +100,7 @@ def _matrix(
         axes.text(j, i - 0.17, f"{value:.2f}", fontsize=VALUE_SIZE, color=colour, **centred)
         axes.text(j, i + 0.24, under[i, j], fontsize=SPREAD_SIZE, color=colour, **centred)
     axes.set_xticks(range(len(tested)), [label_of(name, 16, 2) for name in tested])
-    axes.set_yticks(range(len(stores)), [label_of(name, 34, 1) for name in stores])
+    axes.set_yticks(range(len(stores)), [label_of(name, 34, 2) for name in stores])
     axes.tick_params(length=0, labelsize=NAME_SIZE)
     axes.spines[:].set_visible(False)
     axes.set_title(f"trained on {label_of(source, 40, 1)}")

@@ -182,11 +182,11 @@ def _nothing_to_transfer(study: Study, where: str) -> Iterator[Problem]:
     settings = study.config.transfer
     if settings is None:
         return
-    for name in settings.datasets or []:
-        if name not in study.datasets:
-            what = f'"{name}" is no dataset of the study'
-            yield Problem(f"{where}, key transfer.datasets", what, suggest(name, study.datasets))
-    if study.config.scored and not transfers(study):
+    unknown = [name for name in settings.datasets or [] if name not in study.datasets]
+    for name in unknown:
+        what = f'"{name}" is no dataset of the study'
+        yield Problem(f"{where}, key transfer.datasets", what, suggest(name, [*study.datasets]))
+    if study.config.scored and not unknown and not transfers(study):
         reasons = " ".join(not_transferred(study)) or "The study has one dataset."
         what = f"no dataset can be tested on another one. {reasons}"
         yield Problem(f"{where}, key transfer", what, "Leave it out, or change what is in the way.")
