@@ -266,6 +266,7 @@ def write_everything(folder: Path) -> None:
         "aggregate": {"levels": ["fov"]},
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
         "segmentation": {"decoders": ["linear"], "steps": 1},
+        "transfer": {"datasets": ["cells", "labelled"], "few_shot": [1]},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

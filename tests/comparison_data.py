@@ -16,6 +16,10 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
+from transferscope.compare.study import compare
+from transferscope.compare.transfer import TransferPaths
+from transferscope.config.jobs import Comparison
+
 CLASSES = ["er", "golgi", "mitochondria", "nucleus"]
 
 
@@ -220,3 +224,32 @@ def write_study(
     """Write a study; each store is (backbone, channels, noise of its embedding)."""
     paths = [write_store(folder, tiles, *store, **options) for store in stores]
     return Study(folder, [s for s, _ in paths], [p for _, p in paths])
+
+
+def write_transfers(folder: Path, name: str, stores: Sequence[tuple[str, str, float]]) -> Path:
+    """Write and compare a study of two datasets, each tested by heads of the other.
+
+    Trainings are made up: each is another repeat of the folds of the tested dataset.
+    """
+    heads = [("floor", 0), ("logreg", 0)]
+    options = {"heads": heads, "fractions": [1.0]}
+    sets = {each: make_tiles(each, "single-label") for each in (name, "other")}
+    own = [
+        write_study(folder, tiles, stores, schemes=["group"], **options) for tiles in sets.values()
+    ]
+    trained = ["zero-shot", "few-shot-2", "alone-2", "own"]
+    paths = {}
+    for source, target in ((name, "other"), ("other", name)):
+        place = folder / "from" / source
+        found = write_study(place, sets[target], stores, schemes=trained, **options)
+        paths[source] = TransferPaths(found.scores, found.predictions, [])
+    compare(
+        [path for each in own for path in each.scores],
+        [path for each in own for path in each.predictions],
+        Comparison(bootstrap=100, not_transferred=["`more` is of other classes."]),
+        folder / "compare",
+        folder / "summary.csv",
+        folder / "summary.md",
+        transferred=paths,
+    )
+    return folder

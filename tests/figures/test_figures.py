@@ -14,7 +14,7 @@ from jinja2 import StrictUndefined, Template
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
-from comparison_data import embed, make_tiles, write_study
+from comparison_data import embed, make_tiles, write_study, write_transfers
 from transferscope.cards import DatasetCard
 from transferscope.compare.study import compare
 from transferscope.config.jobs import Comparison
@@ -111,9 +111,16 @@ def stepped(tmp_path_factory):
     return compared(folder, make_tiles("odd$set"), STORES, **options)
 
 
-@pytest.mark.parametrize("name", [*OF_EVERY_STUDY, "ladder"])
-def test_figure_is_drawn_with_names_as_they_are(study, stepped, tmp_path, name):
-    text, image = draw(stepped if name == "ladder" else study, name, tmp_path)
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Return a study of two datasets, each of which is tested by heads of the other."""
+    return write_transfers(tmp_path_factory.mktemp("elsewhere"), "odd$set", STORES)
+
+
+@pytest.mark.parametrize("name", [*OF_EVERY_STUDY, "ladder", "transfer", "few_shot"])
+def test_figure_is_drawn_with_names_as_they_are(study, stepped, elsewhere, tmp_path, name):
+    own = {"ladder": stepped, "transfer": elsewhere, "few_shot": elsewhere}
+    text, image = draw(own.get(name, study), name, tmp_path)
     assert LONG[:20] in joined(text)
     assert "odd$set" in text
     assert joined("95 % over groups, for training and for testing") in joined(text)

@@ -264,6 +264,13 @@ class DatasetCard(Model):
             "that is only used to train backbones (`training_datasets`)."
         )
     )
+    class_names: dict[Label, Label] = Field(
+        default_factory=dict,
+        description=(
+            "Class -> its name in other datasets, where that differs: `transfer` of a study trains "
+            "on one dataset and tests on another by these names. Two classes may have one name."
+        ),
+    )
     label_table: Path | None = Field(
         None,
         description=(
@@ -315,6 +322,13 @@ class DatasetCard(Model):
             if any(info.data.get(key) for key in ABOUT_TABLES):
                 raise ValueError("missing; is this a table of features? Then add `source: table`")
             raise PydanticCustomError("missing", "name at least one channel")
+        return value
+
+    @field_validator("class_names")
+    @classmethod
+    def _are_classes(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if unknown := sorted(set(value) - set(info.data.get("labels", value))):
+            raise ValueError(f"not among `labels`: {', '.join(unknown)}")
         return value
 
     @field_validator("table", mode="before")

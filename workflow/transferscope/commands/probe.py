@@ -28,6 +28,7 @@ from transferscope.config.jobs import (
     Probe,
     ProbeJob,
     SegmentationProbe,
+    TransferProbe,
 )
 from transferscope.errors import Problem, UserError
 
@@ -74,6 +75,47 @@ def probe(
     divisions = _half_divisions(data, settings)
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
+
+
+@app.command()
+def transfer(
+    source_embeddings: Annotated[Path, file_in("Manifest of the store that is trained on.")],
+    source_table: Annotated[Path, file_in("Its tile table (.parquet).")],
+    source_splits: Annotated[Path, file_in("Its split table (.parquet).")],
+    source_card: CardIn,
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    settings: Annotated[TransferProbe, settings_option(TransferProbe)],
+    threads: Threads = 2,
+) -> None:
+    """Train all probes on the store of one dataset, and test them on that of another one."""
+    from transferscope.config.model import validate
+    from transferscope.probes.registry import find_probe
+    from transferscope.probes.transfer import TransferFiles
+    from transferscope.probes.transfer import transfer as run
+
+    probes = {}
+    for name, given in settings.probes.items():
+        found = find_probe(name, "--settings, probes")
+        probes[found] = validate(given, found.settings, f"--settings, probes.{name}")
+    shared = Probe(fractions=[1.0], metrics=settings.metrics)
+    source, target = (
+        _probe_data((manifest, representation, channels), *files, shared, threads)
+        for manifest, *files in (
+            (source_embeddings, source_table, source_splits, source_card),
+            (embeddings, table, splits, card),
+        )
+    )
+    files = TransferFiles(scores, predictions, halves)
+    classes, k, divided = settings.shared, settings.few_shot, settings.splits
+    run(source, target, classes, k, divided, probes, files)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
@@ -32,6 +32,9 @@ from transferscope.errors import Problem, UserError
 from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
+if TYPE_CHECKING:
+    from transferscope.compare.transfer import TransferPaths
+
 app = Typer()
 TILE_FILES = ("card", "table", "tiles")
 _NAME = re.compile(r"[\w.@+-]+")
@@ -54,6 +57,15 @@ def _probed(stores: str) -> list[Probed]:
         fix = """Write it as '{"cells": {"dino": ["map"]}}'."""
         raise UserError(Problem("--stores", what, fix))
     return found
+
+
+def _transferred(text: str) -> dict[str, list[Probed]]:
+    found = parsed_json(text, "--transferred")
+    if not isinstance(found, dict) or not all(_NAME.fullmatch(str(name)) for name in found):
+        what = "is no mapping of dataset -> what is tested"
+        fix = """Write it as '{"cells": {"others": {"dino": ["map"]}}}'."""
+        raise UserError(Problem("--transferred", what, fix))
+    return {name: _probed(json.dumps(stores)) for name, stores in found.items()}
 
 
 def _named(text: str) -> Mapping[str, Any]:
@@ -130,6 +142,12 @@ def compare(
     tuned: Annotated[
         Sequence[Probed], json_option(_probed, "What was fine-tuned, as in --stores.", "{}")
     ],
+    transferred: Annotated[
+        Mapping[str, Sequence[Probed]],
+        json_option(
+            _transferred, "What was trained on each dataset and tested on others, as JSON.", "{}"
+        ),
+    ],
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
@@ -160,6 +178,7 @@ def compare(
     relations = {name: paths.relations(name) for name in related or []}
     looked = {name: looked_at(paths, name) for name in dict.fromkeys(p.dataset for p in stores)}
     trained = {name: paths.trained(name) for name in settings.cells}
+    elsewhere = {name: _transfer_paths(paths, name, own) for name, own in transferred.items()}
     run(
         scores,
         predictions,
@@ -171,7 +190,17 @@ def compare(
         trained,
         segmented=segmented,
         looked=looked,
+        transferred=elsewhere,
     )
+
+
+def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) -> TransferPaths:
+    from transferscope.compare.transfer import TransferPaths
+
+    scores = [paths.transfer(source, p.dataset, p.representation, p.channels) for p in tested]
+    ends = (".predictions.parquet", ".halves.parquet")
+    others = [[path.with_suffix(end) for path in scores] for end in ends]
+    return TransferPaths(scores, *others)
 
 
 @app.command("segment-compare")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
-from transferscope.compare.contests import Contest, Rules, Side
+from transferscope.compare.contests import Rules, Side
 from transferscope.compare.datasets import across_datasets
 from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
+from transferscope.compare.drawn_scores import (
+    Bootstrapped,
+    bootstrapped,
+    contests_of,
+    identify,
+    n_groups_of,
+    sides_of,
+)
 from transferscope.compare.evidence import LookedAt
 from transferscope.compare.families import family_table
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
@@ -35,14 +39,11 @@ from transferscope.compare.plateau import enough_from
 from transferscope.compare.selection import at_full_fraction, choose
 from transferscope.compare.summary import (
     INTERVAL_KEYS,
-    class_counts,
     class_table,
-    estimates_of,
     summarise,
     with_intervals,
 )
 from transferscope.compare.tables import (
-    REMAKE,
     Head,
     Store,
     head_of,
@@ -51,58 +52,22 @@ from transferscope.compare.tables import (
     rounded,
     write_csv,
 )
-from transferscope.compare.tally import CLASS_METRIC, Tally, groups_of, tally
+from transferscope.compare.tally import CLASS_METRIC
 from transferscope.compare.texts import describe
+from transferscope.compare.transfer import TransferPaths, compare_transfers
 from transferscope.compare.uncertainty import draw_noise
-from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
-from transferscope.config.schemes import is_control
-from transferscope.errors import Problem, UserError, user_error
+from transferscope.errors import user_error
 from transferscope.probes.calibration import CALIBRATION
-from transferscope.probes.score_table import FLOOR, FLOOR_METRICS, STORE
-from transferscope.runtime.arrays import Floats, Floats32
+from transferscope.runtime.arrays import Floats
 from transferscope.runtime.atomic_files import write_atomically
-from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import write_parquet
 
-PREDICTIONS_SUFFIX = ".predictions.parquet"
 STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
 LADDER = "ladder"
 CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The prediction tables of one probe of one store.
-
-    Parameters
-    ----------
-    paths
-        One table, or one per random order of the channels.
-    dataset, store
-        What they belong to.
-    """
-
-    paths: list[Path]
-    dataset: str
-    store: Store
-
-
-@dataclass
-class Bootstrapped:
-    """Bootstrap results of all prediction tables of one dataset."""
-
-    groups: list[str]
-    weights: Floats32
-    estimates: list[pd.DataFrame] = field(default_factory=list)
-    classes: list[pd.DataFrame] = field(default_factory=list)
-    folds: dict[Store, dict[tuple[Head, str], dict[tuple[int, int], Floats]]] = field(
-        default_factory=dict
-    )
-    sources: dict[tuple[Store, Head, str], list[Path]] = field(default_factory=dict)
-    curves: dict[Store, dict[tuple[Head, str, float], Floats]] = field(default_factory=dict)
 
 
 def compare(
@@ -118,6 +83,7 @@ def compare(
     *,
     segmented: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
+    transferred: Mapping[str, TransferPaths] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -125,7 +91,8 @@ def compare(
     `confusion`, `per_class`, `finetuning` and `number_format` (Parquet) into `folder`, and the
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
-    families of backbones, `families`; with splits by columns of the sheet, `ladder`.
+    families of backbones, `families`; with splits by columns of the sheet, `ladder`;
+    with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`.
 
     Parameters
     ----------
@@ -149,6 +116,8 @@ def compare(
         Whether `folder` has the tables of `compare_masks`, which are told, too.
     looked
         What was found out about the images of each dataset.
+    transferred
+        Dataset -> tables of what was trained on it and tested on another one.
 
     Raises
     ------
@@ -157,26 +126,26 @@ def compare(
     """
     scores = read_scores(score_paths)
     _check_headline(scores, settings.metric)
-    predictions = _identify(score_paths, prediction_paths)
+    predictions = identify(score_paths, prediction_paths)
     halves = read_halves(half_paths)
     noise = draw_noise(settings.bootstrap, derive_rng("noise", settings.seed))
     rules = Rules(settings.confidence, settings.margin, noise)
-    bootstrapped = _bootstrap(scores, predictions, settings)
-    intervals = _intervals(bootstrapped, halves, settings.confidence)
+    drawn = bootstrapped(scores, predictions, settings)
+    intervals = _intervals(drawn, halves, settings.confidence)
     summary = _summary(scores, intervals)
     sides = {
-        dataset: _sides(dataset, found, halves, settings.metric)
-        for dataset, found in bootstrapped.items()
+        dataset: sides_of(dataset, found, halves, settings.metric)
+        for dataset, found in drawn.items()
     }
-    n_groups = {dataset: _n_groups(found) for dataset, found in bootstrapped.items()}
+    n_groups = {dataset: n_groups_of(found) for dataset, found in drawn.items()}
     contests = {
-        dataset: _contests(of_dataset, n_groups[dataset], settings.metric)
+        dataset: contests_of(of_dataset, n_groups[dataset], settings.metric)
         for dataset, of_dataset in sides.items()
     }
     chosen = choose(summary, settings.metric)
     gained = [
         gains(_tuned_curves(found, scores, dataset), dataset, summary, settings.confidence)
-        for dataset, found in bootstrapped.items()
+        for dataset, found in drawn.items()
     ]
     gaps, leaders = [], []
     for dataset, of_dataset in contests.items():
@@ -187,7 +156,7 @@ def compare(
             cost = _operations(settings).get(dataset, {})
             leaders.append(leaderboard(contest, found, rules, cost).assign(**names))
     of_all = _concatenate(gaps, DIFFERENCE_COLUMNS)
-    counts = [table for found in bootstrapped.values() for table in found.classes]
+    counts = [table for found in drawn.values() for table in found.classes]
     tables = {
         "scores": scores,
         "differences": of_all,
@@ -198,11 +167,11 @@ def compare(
             metric=settings.metric,
             confidence=settings.confidence,
             margin=settings.margin,
-            enough_from=_enough_from(chosen, bootstrapped, halves, settings),
+            enough_from=_enough_from(chosen, drawn, halves, settings),
             n_repeats=chosen["dataset"].map(scores.groupby("dataset")["seed"].nunique()),
             n_half_pairs=chosen["dataset"].map(halves.n_pairs).fillna(0).astype("int64"),
         ),
-        "confusion": _confusions(bootstrapped, chosen, summary, settings),
+        "confusion": _confusions(drawn, chosen, summary, settings),
         "per_class": class_table(_concatenate(counts, []), intervals),
         "finetuning": _concatenate(gained, TUNED_COLUMNS),
         "number_format": read_number_formats(score_paths),
@@ -227,6 +196,7 @@ def compare(
         write_parquet(rounded(families), folder / "families.parquet", {})
         write_csv(families, folder / "families.csv")
     tables |= _ladder(sides, n_groups, rules, settings, folder)
+    tables |= _transfers(transferred or {}, rules, settings, folder)
     masks = MaskTables.read(folder) if segmented else None
     texts = describe(summary, tables, settings, recalled, grids, masks, looked, layers, families)
     write_atomically(summary_md, texts.summary)
@@ -282,76 +252,6 @@ def _check_headline(scores: pd.DataFrame, metric: str) -> None:
         raise user_error("compare.metric", what, "Add it to `metrics`.")
 
 
-def _identify(
-    score_paths: Sequence[Path], prediction_paths: Sequence[Path]
-) -> dict[str, list[Predictions]]:
-    """Match prediction tables with the score tables next to them, and merge random orders."""
-    scores_of = {path.with_name(path.stem + PREDICTIONS_SUFFIX): path for path in score_paths}
-    problems = []
-    tables: dict[tuple[str, Store, Path], list[Path]] = {}
-    for path in sorted(set(prediction_paths)):
-        if path not in scores_of:
-            what = "the score table next to it is not among those to compare"
-            problems.append(Problem(str(path), what, "Give both, or neither."))
-            continue
-        try:
-            table = pq.read_table(scores_of[path], columns=STORE).slice(0, 1).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            problems.append(Problem(str(scores_of[path]), f"cannot be read: {error}", REMAKE))
-            continue
-        for row in table:
-            store = Store(row["backbone"], family_of(row["channels"]))
-            # The random orders of one probe are in one folder; other tables are separate.
-            place = path.parent if store.channels == MAP_RANDOM else path
-            tables.setdefault((row["dataset"], store, place), []).append(path)
-    if problems:
-        raise UserError(problems)
-    found: dict[str, list[Predictions]] = {}
-    for (dataset, store, _), paths in tables.items():
-        found.setdefault(dataset, []).append(Predictions(paths, dataset, store))
-    return found
-
-
-def _bootstrap(
-    scores: pd.DataFrame, predictions: dict[str, list[Predictions]], settings: CompareSettings
-) -> dict[str, Bootstrapped]:
-    result = {}
-    total = sum(map(len, predictions.values()))
-    with progress_bar("Drawing groups", total, "tables") as bar:
-        for dataset, tables in sorted(predictions.items()):
-            paths = [path for table in tables for path in table.paths]
-            groups = sorted(set().union(*map(groups_of, paths)))
-            weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
-            result[dataset] = Bootstrapped(groups, weights)
-            own = matching(scores, dataset=dataset)
-            for table in tables:
-                counted = _reduce(table, result[dataset], settings, own)
-                curves = result[dataset].curves.setdefault(table.store, {})
-                curves |= counted.curves
-                bar.update()
-    return result
-
-
-def _reduce(
-    table: Predictions, into: Bootstrapped, settings: CompareSettings, scores: pd.DataFrame
-) -> Tally:
-    counted = tally(
-        table.paths,
-        into.groups,
-        into.weights,
-        settings,
-        float(scores["fraction"].max()),
-        bool((scores["metric"] == "macro_average_precision").any()),
-    )
-    into.estimates.append(estimates_of(counted, table.dataset, table.store))
-    into.classes.append(class_counts(counted, table.dataset, table.store))
-    folds = into.folds.setdefault(table.store, {})
-    for key, values in counted.folds.items():
-        folds.setdefault(key, values)
-        into.sources.setdefault((table.store, *key), table.paths)
-    return counted
-
-
 def _intervals(
     bootstrapped: dict[str, Bootstrapped], halves: HalfScores, confidence: float
 ) -> pd.DataFrame:
@@ -366,47 +266,6 @@ def _summary(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
         extra = ["point", "ci_low", "ci_high", "n_groups"]
         intervals = scores[INTERVAL_KEYS].iloc[:0].assign(**dict.fromkeys(extra, np.nan))
     return summarise(scores, intervals.drop(columns="variance", errors="ignore"))
-
-
-def _n_groups(found: Bootstrapped) -> dict[str, int]:
-    """Return the number of groups of each split scheme."""
-    largest = pd.concat(found.estimates).groupby("scheme")["n_groups"].max()
-    return {str(scheme): int(n) for scheme, n in largest.items()}
-
-
-def _sides(
-    dataset: str, found: Bootstrapped, halves: HalfScores, metric: str
-) -> dict[tuple[Head, str], dict[Store, Side]]:
-    """Return the score of each store of a dataset, for each head and split scheme."""
-    fraction = float(pd.concat(found.estimates)["fraction"].max())
-    sides: dict[tuple[Head, str], dict[Store, Side]] = {}
-    for store in sorted(found.folds):
-        for (head, scheme), folds in found.folds[store].items():
-            key = (dataset, store, head, scheme, fraction, metric, "")
-            scores = found.curves[store][head, scheme, fraction]
-            side = Side(store, scores, folds, halves.of([key])[0])
-            sides.setdefault((head, scheme), {})[store] = side
-    return sides
-
-
-def _contests(
-    indexed: Mapping[tuple[Head, str], Mapping[Store, Side]],
-    n_groups: Mapping[str, int],
-    metric: str,
-) -> list[Contest]:
-    """Return the stores of a dataset, for each head and split scheme."""
-    return [
-        Contest(
-            head,
-            scheme,
-            list(each.values()),
-            floors=indexed.get((Head(FLOOR), scheme), {}) if metric in FLOOR_METRICS else {},
-            by_group=indexed.get((head, "group"), {}) if scheme == "image" else {},
-            n_groups=n_groups[scheme],
-        )
-        for (head, scheme), each in sorted(indexed.items(), key=lambda item: item[0])
-        if head.kind != FLOOR and not is_control(scheme)
-    ]
 
 
 def _ladder(
@@ -429,6 +288,20 @@ def _ladder(
     write_parquet(table, folder / f"{LADDER}.parquet", {})
     write_csv(table, folder / f"{LADDER}.csv")
     return {LADDER: table}
+
+
+def _transfers(
+    paths: Mapping[str, TransferPaths], rules: Rules, settings: CompareSettings, folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Write what was tested on another dataset, and return it by name; nothing without paths."""
+    if not paths:
+        return {}
+    found = vars(compare_transfers(paths, settings, rules))
+    tables = {name: rounded(table) for name, table in found.items()}
+    for name, table in tables.items():
+        write_parquet(table, folder / f"{name}.parquet", {})
+        write_csv(table, folder / f"{name}.csv")
+    return tables
 
 
 def _tuned_curves(

@@ -32,6 +32,12 @@ from transferscope.compare.masks import MaskTables
 from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.selection import CHOSEN_BY
 from transferscope.compare.tables import Store, head_of, matching
+from transferscope.compare.transfer_sentences import (
+    pairs_of,
+    title,
+    transfer_at_length,
+    transfer_in_short,
+)
 from transferscope.compare.wording import (
     METRIC_NAMES,
     count,
@@ -43,6 +49,7 @@ from transferscope.compare.wording import (
     store_name,
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
+from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
 from transferscope.segmentation.table_names import PQ, is_tuned_decoder
 
@@ -118,7 +125,7 @@ def describe(
     tables
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
         `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
-        splits by columns.
+        splits by columns, and those of `Transferred` where it tests on other datasets.
     settings
         Metric, coverage and draws.
     recalled
@@ -148,6 +155,8 @@ def describe(
         lines += _of_families(datasets, families, settings, most)
     in_short += _laddered(tables, settings, ladder_in_short)
     at_length += _laddered(tables, settings, ladder_at_length)
+    in_short += _transferred(tables, settings, transfer_in_short)
+    at_length += _transferred(tables, settings, transfer_at_length)
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -240,6 +249,23 @@ def _laddered(
         chosen = matching(tables["chosen"], dataset=name)
         if said := list(sentences_of(rows, chosen, settings.margin)) if len(chosen) else []:
             lines += ["", f"## {quoted(name)}, what harder splits cost", "", *_bullets(said)]
+    return lines
+
+
+def _transferred(
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    sentences_of: Callable[
+        [tuple[str, str], Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]
+    ],
+) -> list[str]:
+    """Return one section per pair of datasets on tests of one on the other."""
+    lines: list[str] = []
+    for pair in pairs_of(tables):
+        if said := list(sentences_of(pair, tables, settings)):
+            lines += ["", f"## {title(*pair)}", "", *_bullets(said)]
+    if isinstance(settings, Comparison) and settings.not_transferred:
+        lines += ["", "## Not tested on another dataset", "", *_bullets(settings.not_transferred)]
     return lines
 
 

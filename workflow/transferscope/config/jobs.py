@@ -21,6 +21,7 @@ from transferscope.config.probes import (
 )
 from transferscope.config.results import CompareSettings
 from transferscope.config.segmentation import SegmentationSettings
+from transferscope.config.transfer import SharedClass, TransferSettings
 from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
 
 
@@ -69,6 +70,16 @@ class ProbeJob(Probe):
     """Settings of the step `transferscope probe`; the probe's own model checks `settings`."""
 
     settings: dict[str, Any] = Field({})
+    splits: SplitSettings = SplitSettings()
+
+
+class TransferProbe(Model):
+    """Settings of the step `transferscope transfer`; each probe's own model checks its settings."""
+
+    shared: list[SharedClass] = Field(min_length=1)
+    few_shot: list[int] = TransferSettings().few_shot
+    probes: dict[Name, dict[str, Any]] = Field({"heads": {}, "knn": {}}, min_length=1)
+    metrics: list[Metric] = METRICS
     splits: SplitSettings = SplitSettings()
 
 
@@ -187,4 +198,7 @@ class Comparison(CompareSettings):
     layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")
     columns: list[str] = Field(
         [], description="Columns of the sheet by which tiles are split, from easy to hard."
+    )
+    not_transferred: list[str] = Field(
+        [], description="Why something of the study is not tested on another dataset, sentences."
     )

@@ -163,6 +163,17 @@ class StudyPaths:
         """Scores of one probe in halves of the groups, on one representation."""
         return self.scores(probe, dataset, representation, channels).with_suffix(".halves.parquet")
 
+    def transfer(
+        self,
+        source: str = "{source}",
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of probes trained on one dataset and tested on another one."""
+        place = f"scores/transfer/{source}/{dataset}/{representation}"
+        return self.root / place / f"{channels}.parquet"
+
     def losses(
         self,
         probe: str,

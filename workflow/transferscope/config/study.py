@@ -26,6 +26,8 @@ from transferscope.config.relations import StudyRelations
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.config.roles import RoleSettings
 from transferscope.config.segmentation import SCHEME, SegmentationSettings
+from transferscope.config.transfer import SCHEME as TRANSFER_SCHEME
+from transferscope.config.transfer import TransferSettings
 from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
 
 
@@ -130,6 +132,13 @@ class StudyConfig(Model):
             "the defaults. See docs/segment.md."
         ),
     )
+    transfer: TransferSettings | None = Field(
+        None,
+        description=(
+            "Train heads and k-NN on one dataset and test them on another one, wherever two share "
+            "classes. Null: no; {}: the defaults. See docs/across-datasets.md."
+        ),
+    )
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -187,6 +196,12 @@ class StudyConfig(Model):
                 if value not in values:
                     shown = ", ".join(map(str, values))
                     raise ValueError(f"finetune.{key}: {value} is not among the study's: {shown}")
+        return self
+
+    @model_validator(mode="after")
+    def _transfer_is_divided(self) -> StudyConfig:
+        if self.transfer is not None and TRANSFER_SCHEME not in self.splits.schemes:
+            raise ValueError(f"transfer: needs {TRANSFER_SCHEME} among splits.schemes")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ BOTH = {"group", "image"}
 
 
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
+TRANSFER_TABLES = ("transfer", "transfer_costs")
 
 
 class Asked(Protocol):
@@ -71,6 +72,11 @@ class ComparisonFigure:
         return draw
 
 
+def _labels_are_added(study: Asked) -> bool:
+    settings = study.config.transfer
+    return settings is not None and bool(settings.few_shot)
+
+
 FIGURES = {
     figure.name: figure
     for figure in (
@@ -90,5 +96,9 @@ FIGURES = {
         ComparisonFigure(
             "families", lambda study: bool(study.families or study.swept), ("families",)
         ),
+        ComparisonFigure(
+            "transfer", lambda study: study.config.transfer is not None, TRANSFER_TABLES
+        ),
+        ComparisonFigure("few_shot", _labels_are_added, TRANSFER_TABLES),
     )
 }

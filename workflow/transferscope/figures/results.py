@@ -28,7 +28,8 @@ class Results:
     ----------
     summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
-    ladder, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families
+    ladder, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families, transfer,
+    transfer_costs
         The same; empty where the study has none.
     """
 
@@ -46,6 +47,8 @@ class Results:
     grid_surfaces: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     families: pd.DataFrame = field(default_factory=pd.DataFrame)
+    transfer: pd.DataFrame = field(default_factory=pd.DataFrame)
+    transfer_costs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
     def read(cls, summary: Path, folder: Path, further: Collection[str] = ()) -> Results:

@@ -7,7 +7,17 @@ from functools import cached_property
 from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
-from transferscope.steps import data, embed, given, probe, relate, report, results, segment
+from transferscope.steps import (
+    data,
+    embed,
+    given,
+    probe,
+    relate,
+    report,
+    results,
+    segment,
+    transfer,
+)
 from transferscope.steps.step import Step
 from transferscope.study.run_command import run_command
 from transferscope.study.study import Study
@@ -42,7 +52,7 @@ class Plan:
             return {step.name: step for step in (*made, report.Report(study, sizes, made))}
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
-        last = (*probe.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
+        last = (*probe.STEPS, *transfer.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
         steps += [kind(study, sizes) for kind in last]
         steps += results.figure_steps(study, sizes)
         # The order in which they are read: those of all stores first.

@@ -51,6 +51,7 @@ from transferscope.relations.sources import source_files
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.study import Study
+from transferscope.study.transfers import not_transferred
 from transferscope.tiles.doubts import DOUBTS_VERSION, judge
 from transferscope.tiles.looking import look_at_fields
 from transferscope.tiles.published import TABLE, PublishedTiles
@@ -117,6 +118,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     problems += _check_braces(study)
     problems += _judged(study, _check_names(study))
     _warn_of_tables(study)
+    for reason in not_transferred(study):
+        logger.warning("key transfer: %s", reason)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.source == "table":

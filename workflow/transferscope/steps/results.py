@@ -19,7 +19,9 @@ from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
+from transferscope.steps.transfer import transfer_files
 from transferscope.study.study import Study
+from transferscope.study.transfers import not_transferred, transfers
 
 EXTENSIONS = ("svg", "png")
 # 10,000 random weights of each bootstrap draw, float32, and the products with them.
@@ -38,6 +40,7 @@ TABLES = (
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
+TRANSFER_TABLES = ("transfer", "transfer_costs", "transfer_ranks", "transfer_pairs")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 8
 
@@ -93,6 +96,7 @@ class Compare(_Comparison):
         of_probes |= {"tiles": made, "tile_tables": described}
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
+        given |= transfer_files(self)
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
@@ -120,7 +124,8 @@ class Compare(_Comparison):
             FAMILY_TABLE: self.study.families or self.study.swept,
             LADDER_TABLE: self.config.splits.columns,
         }
-        return of_grids + [table for table, values in asked.items() if values]
+        elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
+        return of_grids + [table for table, values in asked.items() if values] + elsewhere
 
     def params(self) -> dict[str, Any]:
         return {
@@ -139,6 +144,7 @@ class Compare(_Comparison):
             "nuisances": self.study.nuisances(),
             "families": self.study.families or self.study.swept,
             "columns": self.config.splits.columns,
+            "not_transferred": not_transferred(self.study),
         }
         return {name for name, value in asked.items() if not value}
 
@@ -154,6 +160,7 @@ class Compare(_Comparison):
             layered=list(self.study.layered),
             families=self.members(),
             columns=self.config.splits.columns,
+            not_transferred=not_transferred(self.study),
         )
 
     def members(self) -> dict[str, FamilyMember]:
@@ -196,6 +203,8 @@ class Compare(_Comparison):
             words += ["--tuned", nested(self.study.fine_tuned())]
             words += [text for head in heads for text in ("--tuned-head", head)]
         words += [text for name in self.related() for text in ("--related", name)]
+        if elsewhere := transferred(self):
+            words += ["--transferred", elsewhere]
         return words + ["--segmented"] * bool(mask_tables(self))
 
 
@@ -529,6 +538,15 @@ def figure_steps(study: Study, sizes: Sizes) -> list[Step]:
     """Return a step for each figure for which the study computes what it shows."""
     shown = (figure for figure in FIGURES.values() if figure.shown(study))
     return [Figure(study, sizes, figure) for figure in shown]
+
+
+def transferred(step: Step) -> str:
+    """Return what is trained on each dataset and tested on others, as JSON; empty: nothing."""
+    found: dict[str, list[Probed]] = {}
+    for each in transfers(step.study):
+        found.setdefault(each.source, []).append(each.probed)
+    named = {source: json.loads(nested(tested)) for source, tested in found.items()}
+    return json.dumps(named, separators=(",", ":")) if named else ""
 
 
 def nested(probed: Iterable[Probed]) -> str:

@@ -10,6 +10,7 @@ from transferscope.config.channel_strategies import MAP
 from transferscope.config.probed import BLOCKS, OUTPUT, backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.study import Study
+from transferscope.study.transfers import not_transferred, transfers
 
 MIN_CLASSES = 2
 NO_IMAGES = "is a table of features, without images"
@@ -35,6 +36,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_too_few_classes(study),
         *_nothing_to_segment(study, where),
         *_wrong_out_of_domain(study, where),
+        *_nothing_to_transfer(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -49,6 +51,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "aggregate.levels": config.aggregate.levels,
         "relations.sources": config.relations.sources,
         "segmentation": config.segmentation,
+        "transfer": config.transfer,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }
@@ -172,6 +175,21 @@ def _wrong_out_of_domain(study: Study, where: str) -> Iterator[Problem]:
                 yield Problem(key, "is tested on itself", "Name another dataset.")
             elif {name, other} <= set(study.with_targets):
                 yield from _differ(study, key, name, other)
+
+
+def _nothing_to_transfer(study: Study, where: str) -> Iterator[Problem]:
+    """Yield datasets of `transfer` that are none, and why nothing can be tested elsewhere."""
+    settings = study.config.transfer
+    if settings is None:
+        return
+    unknown = [name for name in settings.datasets or [] if name not in study.datasets]
+    for name in unknown:
+        what = f'"{name}" is no dataset of the study'
+        yield Problem(f"{where}, key transfer.datasets", what, suggest(name, [*study.datasets]))
+    if study.config.scored and not unknown and not transfers(study):
+        reasons = " ".join(not_transferred(study)) or "The study has one dataset."
+        what = f"no dataset can be tested on another one. {reasons}"
+        yield Problem(f"{where}, key transfer", what, "Leave it out, or change what is in the way.")
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
