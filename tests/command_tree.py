@@ -65,6 +65,7 @@ OUTPUTS = {
     "strategies": "made/strategies.png",
     "backbone card": "made/card.yaml",
     "sheet": "made/samples.tsv",
+    "alike": "raw/alike.tsv",
     "init": "made",
 }
 

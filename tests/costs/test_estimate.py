@@ -118,3 +118,12 @@ def test_hours_of_fine_tuning_follow_from_epochs_folds_and_fractions(tmp_path):
     passes = sum(2 * (0.5 * fraction * (shown + 0.2) + 0.5) for fraction in (0.5, 1.0))
     assert found.tuning_hours == pytest.approx(job.hours * passes)
     assert estimate_of(plan_of(tmp_path / "off")).tuning_hours == 0
+
+
+def test_masks_are_counted_where_a_study_segments(tmp_path):
+    glands = {"datasets": ["glands-demo"], "backbones": ["vit-small-random"]}
+    assert estimate_of(plan_of(tmp_path, **glands)).target_bytes == 0
+    found = estimate_of(plan_of(tmp_path, **glands, segmentation={"decoders": ["linear"]}))
+    # 24 specimens of 4 images; a number of four bytes for each pixel, compressed.
+    raw = 24 * 4 * 128 * 128 * 4
+    assert 0.02 * raw < found.target_bytes < 0.1 * raw

@@ -7,6 +7,7 @@ import pytest
 
 from disturbances import assert_equal_results, count_logs, run_killed
 from factories import run_command, snakemake_command, write_study
+from segment_study import write_segment_study
 
 pytestmark = pytest.mark.workflow
 SLOW = "TRANSFERSCOPE_SLOW_TESTS"
@@ -36,4 +37,26 @@ def test_the_demo_study_that_is_killed_at_twenty_moments_ends_with_the_same_resu
     kills = run_killed(command, killed, kills=20, jobs=jobs, longest=10, seed=0)
     print(f"{jobs} jobs", *kills, sep="\n")
     assert len(kills) == 20
+    assert_equal_results(killed, whole)
+
+
+@pytest.mark.skipif(SLOW not in os.environ, reason=f"takes half an hour: set {SLOW}=1")
+def test_a_study_that_segments_and_is_killed_at_twenty_moments_ends_with_the_same_results(
+    tmp_path,
+):
+    # Backbones that are trained with decoders resume from their checkpoints and finished parts.
+    tuning = {"modes": ["full"], "decoders": ["unet"], "steps": 20}
+    roots = []
+    for name in ("whole", "killed"):
+        folder = write_segment_study(tmp_path / name, tuning=tuning, check_every=5)
+        roots.append(folder / "results/tiny")
+    whole, killed = roots
+    run_command(snakemake_command(whole.parents[1]), whole.parents[1])
+    jobs = count_logs(whole)
+    kills = run_killed(
+        snakemake_command(killed.parents[1]), killed, kills=20, jobs=jobs, longest=10, seed=0
+    )
+    print(f"{jobs} jobs", *kills, sep="\n")
+    assert len(kills) == 20
+    assert any("segment" in job for kill in kills for job in kill.jobs)
     assert_equal_results(killed, whole)

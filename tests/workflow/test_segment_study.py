@@ -2,39 +2,15 @@
 
 import pandas as pd
 import pytest
-import yaml
 
-from factories import REPOSITORY, STUDY, TINY_NETWORK, run_snakemake, write_yaml
-
-OPTED = {"objects": True, "pictures": True, "out_of_domain": {"glands": ["other"]}}
+from factories import run_snakemake
+from segment_study import write_segment_study
 
 pytestmark = pytest.mark.workflow
 
 
 def test_simulated_glands_are_segmented_and_told(tmp_path):
-    cards = REPOSITORY / "resources"
-    glands = yaml.safe_load((cards / "datasets/glands-demo.yaml").read_text())
-    glands["simulate"] |= {"n_groups": 12, "fovs_per_group": 2, "fov_size": 64}
-    write_yaml(tmp_path / "glands.yaml", {**glands, "name": "glands"})
-    other = {"domain": "glands-other-lab", "n_groups": 12, "fovs_per_group": 1}
-    simulated = {**glands["simulate"], **other}
-    write_yaml(tmp_path / "other.yaml", {**glands, "name": "other", "simulate": simulated})
-    lite = yaml.safe_load((cards / "backbones/efficientnet-lite0.yaml").read_text())
-    write_yaml(tmp_path / "lite.yaml", {**lite, "name": "lite", "input_size": 64})
-    slots = [{"name": name} for name in ("red", "green", "blue")]
-    small = {"arguments": {**TINY_NETWORK["arguments"], "patch_size": 8}, "input_size": 64}
-    write_yaml(tmp_path / "tiny.yaml", {"name": "tiny", **TINY_NETWORK, **small, "slots": slots})
-    study = {
-        **STUDY,
-        "datasets": ["glands.yaml", "other.yaml"],
-        "backbones": ["tiny.yaml", "lite.yaml"],
-        "channel_strategies": ["map"],
-        "splits": {**STUDY["splits"], "schemes": ["group"], "fractions": [0.5, 1.0]},
-        "heads": {"kinds": ["logreg"]},
-        "knn": {"k": []},
-        "segmentation": {"decoders": ["linear", "unet"], "steps": 20, "size": 32} | OPTED,
-    }
-    write_yaml(tmp_path / "study.yaml", study)
+    write_segment_study(tmp_path)
     run_snakemake(tmp_path, "--until", "compare")
     made = tmp_path / "results/tiny"
     limits = pd.read_csv(made / "compare/mask_limits.csv").query("dataset == 'glands'")

@@ -288,3 +288,40 @@ def sheet(
     for key, values in (("channels", built.channels), ("labels", built.labels), ("roots", roots)):
         if values:
             logger.info("for the dataset card:  %s", flow_yaml(key, values))
+
+
+@app.command()
+def alike(
+    card: CardIn,
+    output: Annotated[
+        Path, file_out("Sheet to write (.tsv), in the folder of the card's own sheet.")
+    ],
+    looks: Annotated[
+        int, Option(min=2, max=10_000, help="Largest number of looks to tell apart.")
+    ] = 16,
+) -> None:
+    """Write a dataset's sample sheet with new groups: of fields that look alike."""
+    from transferscope.proposal.alike import regrouped
+    from transferscope.raw.sheets import read_sheet
+    from transferscope.runtime.atomic_files import write_atomically
+
+    given = card.card.sheet
+    if given is None:
+        fix = "Give the card of a dataset with a sample sheet."
+        raise UserError(Problem(str(card.path), "has no key `sheet`", fix))
+    path = card.path.parent / given
+    if output.resolve().parent != path.resolve().parent:
+        fix = f"Give an --output in {path.parent}."
+        raise UserError(Problem(str(output), "paths in the sheet would mean other files", fix))
+    if output.exists() or output.is_symlink():
+        fix = "Move it away, or give another --output."
+        raise UserError(Problem(str(output), "is there already, and is not replaced", fix))
+    found = regrouped(read_sheet(path, card.card, card.path), card.card, looks)
+    write_atomically(output, found.table.to_csv(sep="\t", index=False))
+    ids = found.table["tile_id"].tolist()
+    for one, other in found.same:
+        logger.warning("%s and %s show the same place", ids[one], ids[other])
+    numbers = found.table["group"].value_counts()
+    text = "%s: %d fields in %d groups, of %d to %d fields; %d pairs show the same place"
+    told = len(ids), len(numbers), numbers.min(), numbers.max(), len(found.same)
+    logger.info(text, output, *told)

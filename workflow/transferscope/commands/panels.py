@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 # In the order of the help. What is in none of them is called by the rules of the workflow.
 PANELS = {
-    "A study": ("init", "sheet", "study", "run", "demo", "status", "label", "predict"),
+    "A study": ("init", "sheet", "alike", "study", "run", "demo", "status", "label", "predict"),
     "Backbones and channels": ("backbone", "strategies"),
     "Beyond a study": ("relate", "masks", "simulate", "schemas"),
     "Care of results": ("verify", "export", "publish", "convert", "costs", "doctor"),

@@ -166,7 +166,8 @@ def _totals(plan: Plan, found: Estimate) -> Iterator[str]:
         hours = _hours(found.segmentation_hours)
         yield f"Decoders of masks: at most {hours} on the device, in {n_jobs:,} jobs."
     tiles, stores = size_text(found.tile_bytes), size_text(found.store_bytes)
-    yield f"Disk: {tiles} of tiles and at most {stores} of embeddings."
+    masks = f", {size_text(found.target_bytes)} of masks" if found.target_bytes else ""
+    yield f"Disk: {tiles} of tiles{masks} and at most {stores} of embeddings."
     yield f"Results will be in {plan.paths.root}."
 
 

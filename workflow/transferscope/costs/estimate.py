@@ -32,6 +32,9 @@ from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
 TILE_STORE_SHARE = 0.55
+# Of a target store: .020 to .032 for nuclei of two real datasets, and for glands.
+TARGET_STORE_SHARE = 0.04
+TARGET_BYTES_PER_PIXEL = 4
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Estimate:
         Hours on the device of all fine-tuning, at most.
     segmentation_hours
         Hours on the device of all decoders of masks, at most.
+    target_bytes
+        Size of all target stores.
     """
 
     jobs: dict[str, int]
@@ -100,6 +105,7 @@ class Estimate:
     training_hours: float = 0.0
     tuning_hours: float = 0.0
     segmentation_hours: float = 0.0
+    target_bytes: int = 0
 
     @property
     def device_hours(self) -> float:
@@ -152,7 +158,17 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         segmentation_hours=_segmentation_hours(study, sizes, rates),
         rates=rates,
         training_hours=_training_hours(study, sizes, rates),
+        target_bytes=_target_bytes(study, fields),
     )
+
+
+def _target_bytes(study: Study, fields: dict[str, Fields]) -> int:
+    """Return the size of the masks of all datasets that are segmented."""
+    datasets = {p.dataset for p in study.segmented()}
+    pixels = sum(
+        fields[name].n_tiles * math.prod(fields[name].tile_shape[-2:]) for name in datasets
+    )
+    return round(TARGET_STORE_SHARE * TARGET_BYTES_PER_PIXEL * pixels)
 
 
 def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
