@@ -27,6 +27,7 @@ class Report(Step):
     """
 
     name = "report"
+    version = 2
     options = (
         "study_folder=folder",
         "settings",
