@@ -426,6 +426,20 @@ def test_maps_of_hardly_any_labels_say_so(tmp_path):
     assert "Too few labelled tiles" in texts_of(tmp_path / "map.svg")
 
 
+@pytest.mark.parametrize(
+    ("knn", "said"),
+    [
+        ({}, "by cosine distance with one vote"),
+        ({"metrics": ["euclidean"], "votes": ["majority"]}, "by Euclidean distance with one vote"),
+        ({"metrics": ["cosine", "euclidean"]}, "by cosine distance, unless the panel's title"),
+    ],
+)
+def test_the_caption_of_neighbours_names_the_distance_that_was_used(knn, said):
+    path = Path(__file__).parents[2] / "workflow/transferscope/figures/neighbours.rst"
+    known = SimpleNamespace(config={"knn": knn})
+    assert said in Template(path.read_text(), undefined=StrictUndefined).render(snakemake=known)
+
+
 @pytest.mark.parametrize("name", [*FIGURES, "embedding_maps", "summary", "workflow"])
 def test_captions_render(name):
     """Each figure has a caption; Snakemake fills it by jinja2 and reads it by docutils."""

@@ -87,7 +87,7 @@ class Report(Step):
             }
             for shown, job in self._shown
         ]
-        quoted = {"study", "compare", "figures"}
+        quoted = {"study", "compare", "figures", "knn"}
         if not self.config.scored:
             quoted |= {"scored", "splits"}
         return {
