@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from transferscope.tiles.build import make_tiles
 
 STORE = ["--tiles", "tiles/cells.json", "--table", "tiles/cells.tiles.parquet"]
 CARD = ["--card", "cells.yaml"]
+NO_SCORES = {"backbones": ["handcrafted"], "scored": False}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,24 @@ def run(folder, *arguments):
 def data_of(page: Path) -> dict:
     [text] = re.findall(r'<script id="data" [^>]*>(.*?)</script>', page.read_text(), re.DOTALL)
     return json.loads(text)
+
+
+def test_a_study_says_what_to_label_also_from_another_folder(folder):
+    write_yaml(folder / "mine.yaml", {"study": "glow", "datasets": ["cells.yaml"], **NO_SCORES})
+    refused = run(folder, "label", "mine.yaml")
+    assert "the tiles are not made yet" in refused.stderr
+    made = folder / "results/glow"
+    made.mkdir(parents=True)
+    shutil.copytree(folder / "tiles", made / "tiles")
+    (folder / "other").mkdir()
+    for place, study in ((folder, "mine.yaml"), (folder / "other", "../mine.yaml")):
+        done = run(place, "label", study, "--n", "3")
+        assert done.returncode == 0, done.stderr
+        assert len(data_of(place / "label.html")["tiles"]) == 3
+    twice = run(folder, "label", "mine.yaml", *CARD)
+    assert "--card: is given, and a study that says it, too" in twice.stderr
+    alone = run(folder, "label", *CARD)
+    assert "--tiles, --table and a study are missing" in alone.stderr
 
 
 def test_a_page_is_written_with_balanced_tiles_of_all_channels(folder):

@@ -1,9 +1,16 @@
+import re
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from transferscope.cards import BackboneCard, DatasetCard, TimmCard
+from transferscope.cards.relations import RelationCard
 from transferscope.config.model import read_model, read_yaml, validate
+from transferscope.config.patterns import IN_WORDS, near_text
 from transferscope.config.study import StudyConfig
 from transferscope.errors import UserError
 
@@ -43,6 +50,72 @@ def test_a_mistake_names_the_key_and_suggests_the_right_one(change, expected):
     (problem,) = problems_of({**MINIMAL, **change})
     for part in ["my.yaml", *expected]:
         assert part in problem
+
+
+def patterns_in(schema):
+    """Yield every pattern of a JSON schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        schema = list(schema.values())
+    for below in schema if isinstance(schema, list) else ():
+        yield from patterns_in(below)
+
+
+def test_every_pattern_has_words_and_fits_what_it_proposes():
+    schemas = [StudyConfig, DatasetCard, BackboneCard, RelationCard]
+    found = {p for kind in schemas for p in patterns_in(TypeAdapter(kind).json_schema())}
+    assert len(found) > 8
+    for pattern in found:
+        if pattern.startswith("^(replicate"):  # strategies have a message of their own
+            continue
+        assert pattern in IN_WORDS
+        near = near_text("My screen; (2)", pattern)
+        assert near is None or re.search(pattern, near)
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=20), st.sampled_from(["study", "datasets", "backbones"]))
+def test_a_text_of_the_wrong_form_is_never_answered_by_a_regular_expression(text, key):
+    value = {**MINIMAL, key: text if key == "study" else [text]}
+    try:
+        validate(value, StudyConfig, "my.yaml")
+    except UserError as error:
+        said = str(error).replace(repr(text), "")
+        assert not set("[]^$\\") & set(said)
+
+
+def edited(word, place, kind, letter):
+    """Return a word with one typing error: a letter lost, doubled, swapped or another."""
+    i = place % len(word)
+    return {
+        "lost": word[:i] + word[i + 1 :],
+        "doubled": word[:i] + word[i] + word[i:],
+        "swapped": word[:i] + word[i + 1 : i + 2] + word[i] + word[i + 2 :],
+        "another": word[:i] + letter + word[i + 1 :],
+    }[kind]
+
+
+KEYS = sorted(StudyConfig.model_fields)
+
+
+@settings(max_examples=80)
+@given(
+    st.sampled_from([key for key in KEYS if len(key) > 4]),
+    st.integers(0, 30),
+    st.sampled_from(["lost", "doubled", "swapped", "another"]),
+    st.sampled_from("xqz"),
+)
+def test_every_typing_error_in_a_key_gets_a_suggestion(key, place, kind, letter):
+    typed = edited(key, place, kind, letter)
+    if typed in KEYS:
+        return
+    said = "\n".join(problems_of({**MINIMAL, typed: {}}))
+    near = re.search(r'Did you mean "(\w+)"', said)
+    assert near
+    # The nearest key, of which there may be two.
+    ratio = SequenceMatcher(None, typed, near.group(1)).ratio()
+    assert ratio >= SequenceMatcher(None, typed, key).ratio() - 0.1
 
 
 def test_numbers_that_yaml_parses_as_text_are_numbers(tmp_path):

@@ -370,6 +370,19 @@ def test_embedding_maps(tmp_path):
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_map_without_labels_shows_all_tiles_by_group(tmp_path):
+    tiles = make_tiles(n_groups=9)
+    views, table, card = write_maps_input(tmp_path, tiles, [0.3, 5.0])
+    frame = pd.read_parquet(table)
+    frame["labels"] = ""
+    write_parquet(frame, table, {})
+    draw_embedding_maps(views, table, card, SETTINGS, [tmp_path / "map.svg"])
+    text = joined_lines(texts_of(tmp_path / "map.svg"))
+    assert f"{len(frame)} tiles without labels, coloured by group" in text
+    assert "Group (tiles)" in text
+    assert "urity" not in text
+
+
 def test_maps_by_umap(tmp_path):
     pytest.importorskip("umap", reason="the extra `umap` is not installed", exc_type=ImportError)
     views, table, card = write_maps_input(tmp_path, make_tiles(n_groups=20), [0.3])
@@ -419,9 +432,25 @@ def test_maps_of_another_tile_table_are_refused(tmp_path):
 
 def test_maps_of_hardly_any_labels_say_so(tmp_path):
     views, table, card = write_maps_input(tmp_path, make_tiles(n_groups=20), [1.0])
-    renamed = card.model_copy(update={"labels": ["none", "of these"]})
-    draw_embedding_maps(views, table, renamed, SETTINGS, [tmp_path / "map.svg"])
+    frame = pd.read_parquet(table)
+    frame.loc[3:, "labels"] = ""
+    write_parquet(frame, table, {})
+    draw_embedding_maps(views, table, card, SETTINGS, [tmp_path / "map.svg"])
     assert "Too few labelled tiles" in texts_of(tmp_path / "map.svg")
+
+
+@pytest.mark.parametrize(
+    ("knn", "said"),
+    [
+        ({}, "by cosine distance with one vote"),
+        ({"metrics": ["euclidean"], "votes": ["majority"]}, "by Euclidean distance with one vote"),
+        ({"metrics": ["cosine", "euclidean"]}, "by cosine distance, unless the panel's title"),
+    ],
+)
+def test_the_caption_of_neighbours_names_the_distance_that_was_used(knn, said):
+    path = Path(__file__).parents[2] / "workflow/transferscope/figures/neighbours.rst"
+    known = SimpleNamespace(config={"knn": knn})
+    assert said in Template(path.read_text(), undefined=StrictUndefined).render(snakemake=known)
 
 
 @pytest.mark.parametrize("name", [*FIGURES, "embedding_maps", "summary", "workflow"])

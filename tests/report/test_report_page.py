@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from report_pages import FIGURES, leaderboard, page_of, shown_dataset, written_study
 from transferscope.report.figures import LARGEST_BYTES, ReportFigure
 from transferscope.report.page import CONTEST, contests, unscored_page
+from transferscope.runtime.single_page import part
 
 HOSTILE = st.text(min_size=1, max_size=30) | st.sampled_from(
     [
@@ -126,6 +128,42 @@ def test_captions_are_markdown(repository):
     only_rest = re.compile(r"^\.\. |`_|:\w+:`", re.MULTILINE)
     for caption in (repository / "workflow").rglob("*.rst"):
         assert not only_rest.search(caption.read_text()), caption
+
+
+def luminance(colour):
+    """Return the relative luminance of WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def contrast(one, other):
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours_of(style):
+    """Return the colours of the page by name: as they are, and in the dark if it has both."""
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    found = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in blocks]
+    assert len({frozenset(colours) for colours in found}) == 1
+    return found
+
+
+@pytest.mark.parametrize("package", ["report", "labelling"])
+def test_every_text_can_be_read_on_every_ground(package):
+    style = part(f"transferscope.{package}", "page.css")
+    used = set(re.findall(r"(?<![-\w])color: var\(--([a-z-]+)\)", style))
+    assert "text" in used
+    for colours in colours_of(style):
+        grounds = [name for name in ("back", "panel") if name in colours]
+        for text in used - {*grounds}:
+            for ground in grounds:
+                # WCAG AA, of text of any size.
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        if "warn-back" in colours:
+            for text in ("warn", "text", "accent", "quiet"):
+                assert contrast(colours[text], colours["warn-back"]) >= 4.5, text
 
 
 def test_a_study_without_scores_has_a_page_that_says_why(tmp_path):

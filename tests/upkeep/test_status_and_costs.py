@@ -52,6 +52,24 @@ def test_states_and_sizes(root: Path) -> None:
     assert {job.state for job in after.jobs if job.rule == "embed"} == {"to do"}
 
 
+def test_jobs_that_never_finished_are_counted_and_seen_to_run_by_the_logs_of_the_plan(
+    root: Path,
+) -> None:
+    # Snakemake names no log of a file that it has not made.
+    outputs = {f"{name}{end}": name for name in "abcd" for end in (".parquet", ".csv")}
+    lines = [HEADER, *(f"{one}\t-\theads\t-\tmissing\tupdate pending" for one in outputs)]
+    logs = {one: Path(f"logs/{name}.log") for one, name in outputs.items()}
+    with exclusive(Path("logs/.a.log.lock"), "a job"):
+        found = status("\n".join(lines), logs)
+    assert [job.state for job in found.jobs] == ["running", "to do", "to do", "to do"]
+    assert list(found.unfinished()) == [
+        "running: a.parquet (its job runs now)",
+        "to do: 3 jobs of heads (missing)",
+    ]
+    assert found.seconds_left({"heads": 5.0}) == (20.0, [])
+    assert found.seconds_left({}) == (0, ["heads"])
+
+
 def test_costs_are_gathered_a_rule(tmp_path: Path) -> None:
     names = "s\th:m:s\tmax_rss\tmax_vms\tcpu_time\n"
     records = {

@@ -71,10 +71,9 @@ app = Typer(
     help="Find which pretrained backbone transfers to a microscope, and how many labels it needs.",
 )
 
-for steps in (init, run, predict, data, given, embed, probe, results, relate):
+for steps in (init, run, label, predict, data, given, embed, probe, results, relate):
     app.add_typer(steps.app)
 app.add_typer(backbone.app, name="backbone")
-app.add_typer(label.app, name="label")
 app.add_typer(masks.app, name="masks")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(study.app, name="study")

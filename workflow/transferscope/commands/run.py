@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -23,6 +25,9 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 OWN_FILE = ("--configfile", "--configfiles", "--snakefile", "-s")
 DEMO_STUDY = "demo.yaml"
+OWN_CACHE = Path(".snakemake") / "cache"
+
+logger = logging.getLogger(__name__)
 
 
 def _study(text: str) -> Path:
@@ -134,4 +139,23 @@ def _become(words: Sequence[str]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     program = [sys.executable, "-m", "snakemake", *words]
-    os.execve(sys.executable, program, {**os.environ, "PATH": path})
+    os.execve(sys.executable, program, {**os.environ, **own_places(os.environ), "PATH": path})
+
+
+def own_places(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return another folder of caches where the user's own cannot be written.
+
+    So it is for a user without a home, as in a container; Snakemake would end in a traceback.
+    """
+    if "XDG_CACHE_HOME" in environment:
+        return {}
+    usual = Path("~/.cache").expanduser()
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=usual):
+            pass
+    except OSError as error:
+        text = "%s cannot be written (%s); caches are in %s (set XDG_CACHE_HOME for another place)"
+        logger.warning(text, usual, error.strerror, OWN_CACHE)
+        return {"XDG_CACHE_HOME": str(OWN_CACHE.absolute())}
+    return {}

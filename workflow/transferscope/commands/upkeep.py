@@ -254,11 +254,12 @@ def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
     _paths(config)  # Says what is wrong with the file in fewer words than Snakemake.
     summary = snakemake_summary(SNAKEFILE, ["--configfile", str(config)])
-    found = run(summary)
+    found = run(summary, _logs(config))
     if as_json:
         print_json(found.as_plain())
     else:
         _show_status(found, config)
+        _show_time_left(found, _paths(config))
         _show_changed_keys(config)
         for manifest in half_converted(_paths(config).root):
             command = shlex.join(["transferscope", "convert", str(config)])
@@ -292,10 +293,46 @@ def _show_status(found: Status, config: Path) -> None:
     sums = {key: sum(counts[key] for counts in rules.values()) for key in (*STATES, "bytes")}
     table.append(["all", *(str(sums[state]) for state in STATES), size_text(sums["bytes"])])
     print_table(["", *STATES, "on disk"], table, f"Study of {config}")
-    for job in found.jobs:
-        if job.state != DONE and job.why:
-            filled = f", {job.blocks[0]} of {job.blocks[1]} blocks" if job.blocks else ""
-            typer.echo(f"  {job.state}: {job.output} ({job.why}{filled})")
+    for line in found.unfinished():
+        typer.echo(f"  {line}")
+    typer.echo(f"{sums[DONE]} of {len(found.jobs)} jobs are done")
+
+
+def _show_time_left(found: Status, paths: StudyPaths) -> None:
+    """Say how long the rest takes by the jobs that have finished."""
+    from transferscope.upkeep.costs import job_costs
+    from transferscope.upkeep.status import DONE
+
+    if all(job.state == DONE for job in found.jobs):
+        return
+    try:
+        jobs = job_costs(paths.usage("").parent)
+    except UserError:  # no job has finished
+        return
+    seconds, unknown = found.seconds_left(jobs.groupby("rule")["seconds"].mean().to_dict())
+    more = f"; not known before their first job: {', '.join(unknown)}" if unknown else ""
+    typer.echo(f"Time left, one job after the other: about {_duration(seconds)}{more}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _logs(config: Path) -> dict[str, Path]:
+    """Return output -> log of the job that makes it."""
+    from transferscope.cards.lookup import card_roots
+    from transferscope.steps.plan import Plan
+    from transferscope.study.loading import load_study
+
+    study = load_study(merged_config(config), card_roots(), str(config))
+    return {
+        str(path): study.paths.log(step.name_of(job))
+        for step in Plan(study).steps.values()
+        for job in step.planned
+        for path in step.files_of(job)
+    }
 
 
 def doctor(

@@ -10,6 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
+from transferscope.config.patterns import IN_WORDS, near_text
 from transferscope.config.yaml_limits import MOST_BYTES
 from transferscope.config.yaml_text import ODD_VALUES, parse_yaml
 from transferscope.errors import Problem, UserError, first_line, suggest
@@ -165,10 +166,21 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
         known = sorted({name for node in (*nodes, schema) for m in _mappings(node) for name in m})
         fix = f"Add `{tag}:`, one of {', '.join(known)}."
         return Problem(f"{where}, key {key}", f"the key `{tag}` is missing", fix)
+    if error["type"] == "string_pattern_mismatch":
+        return _as_written(error, f"{where}, key {key}")
     given = "" if isinstance(error["input"], dict) else f" (given: {_shortened(error['input'])})"
     message = error["msg"].removeprefix("Value error, ")
     message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
     return Problem(f"{where}, key {key}", f"{message}{given}", _fix_for(error))
+
+
+def _as_written(error: Any, where: str) -> Problem:
+    """Say in words how a text is to be written, and how this one may be."""
+    pattern = error["ctx"]["pattern"]
+    near = near_text(error["input"], pattern)
+    fix = f'Write it as "{near}", for example.' if near else "Give a value that the key takes."
+    what = f"takes {IN_WORDS[pattern]} (given: {_shortened(error['input'])})"
+    return Problem(where, what, fix)
 
 
 def _shortened(value: object) -> str:

@@ -51,6 +51,7 @@ DRAWS = 1000
 CONFIDENCE = 0.95
 COLUMNS = 4
 FEWEST_TILES = 5
+TOO_FEW = {True: "Too few labelled tiles for a map.", False: "Too few tiles for a map."}
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def draw_embedding_maps(
     rows = rows_to_show(tiles, settings.map_points, card.name)
     with style():
         if len(rows) < FEWEST_TILES:
-            figure = note_that_nothing_is_shown("Too few labelled tiles for a map.")
+            figure = note_that_nothing_is_shown(TOO_FEW[bool(tiles.labelled.any())])
         else:
             figure = _draw(views, check, tiles, rows, card, settings.map)
         save(figure, outputs, settings.dpi)
@@ -185,8 +186,11 @@ def colour_by_class(labels: Bools) -> Integers:
 
 
 def rows_to_show(tiles: LabelledTiles, most: int, dataset: str) -> Integers:
-    """Return the rows of the labelled tiles of a map; above a number, that many drawn at random."""
-    rows = np.flatnonzero(tiles.labelled)
+    """Return the rows of a map: labelled tiles, or all where no tile has a label.
+
+    Above a number, that many of them are drawn at random.
+    """
+    rows = np.flatnonzero(tiles.labelled | ~tiles.labelled.any())
     if len(rows) <= most:
         return rows
     return np.sort(derive_rng("map", dataset).choice(rows, most, replace=False))
@@ -206,8 +210,11 @@ def _draw(
     card: DatasetCard,
     method: str,
 ) -> Figure:
-    labels = tiles.matrix[rows]
     groups, group = np.unique(tiles.groups[rows], return_inverse=True)
+    has_labels = bool(tiles.labelled.any())
+    # Where there are no labels yet, a map still shows outliers, and what groups have in common.
+    labels = tiles.matrix[rows] if has_labels else group[:, None] == np.arange(len(groups))
+    names = card.labels if has_labels else groups.tolist()
     colours = colour_by_class(labels)
     columns = min(COLUMNS, len(views))
     lines = math.ceil(len(views) / columns)
@@ -216,23 +223,35 @@ def _draw(
     with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
         for axes, view in zip(grid.flat, views, strict=False):
             embeddings = _read(view, check, rows)
-            purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
+            if has_labels:
+                purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
             places = project(embeddings, method, card.name)
-            _scatter(axes, places, colours, view.name, purities[view.name])
+            _scatter(axes, places, colours, view.name, purities.get(view.name))
             bar.update()
     for axes in grid.flat[len(views) :]:
         axes.set_axis_off()
-    _legend(grid[0, -1], colours, labels, card.labels)
+    of_what = "Class" if has_labels else "Group"
+    _legend(grid[0, -1], colours, labels, names, of_what)
+    if not has_labels:
+        title = f"{card.name}, {len(rows):,} tiles without labels, coloured by group"
+        annotate(figure, title, _how(method))
+        return figure
     best = max(purities, key=lambda name: purities[name].value)
     title = f"{card.name}, {len(rows):,} tiles: neighbours agree most in {best}"
     annotate(figure, title, _footnote(method, purities[best].chance, len(groups)))
     return figure
 
 
-def _footnote(method: str, chance: float, n_groups: int) -> str:
+def _how(method: str) -> str:
     return (
         f"Maps: {TITLES[method]} of the first {PRINCIPAL_COMPONENTS} principal components; axes "
-        "and distances between clusters mean nothing. Purity: share of a tile's "
+        "and distances between clusters mean nothing."
+    )
+
+
+def _footnote(method: str, chance: float, n_groups: int) -> str:
+    return (
+        f"{_how(method)} Purity: share of a tile's "
         f"{NEIGHBOURS} nearest neighbours (cosine, in the embedding itself, tiles of other groups "
         "only) that share a class with it; "
         f"in brackets its {CONFIDENCE:.0%} bootstrap interval over n = {n_groups:,} groups; chance "
@@ -241,7 +260,9 @@ def _footnote(method: str, chance: float, n_groups: int) -> str:
     )
 
 
-def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: Purity) -> None:
+def _scatter(
+    axes: Axes, places: Matrix, colours: Integers, name: str, purity: Purity | None
+) -> None:
     look: Any = {"linewidths": 0, "rasterized": True, "s": np.clip(6000 / len(places), 4, 22)}
     grey = colours < 0
     axes.scatter(*places[grey].T, color=PALE, **look)
@@ -255,11 +276,15 @@ def _scatter(axes: Axes, places: Matrix, colours: Integers, name: str, purity: P
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(PALE)
     axes.set_aspect("equal", adjustable="datalim")
-    figures = f"purity {purity.value:.2f} ({purity.low:.2f} to {purity.high:.2f})"
-    axes.set_title(f"{label_of(name, 32)}\n{figures}", fontsize=8.5)
+    title = label_of(name, 32)
+    if purity is not None:
+        title += f"\npurity {purity.value:.2f} ({purity.low:.2f} to {purity.high:.2f})"
+    axes.set_title(title, fontsize=8.5)
 
 
-def _legend(axes: Axes, colours: Integers, labels: Bools, names: Sequence[str]) -> None:
+def _legend(
+    axes: Axes, colours: Integers, labels: Bools, names: Sequence[str], of_what: str
+) -> None:
     classes = sorted(set(colours[colours >= 0].tolist()))
     look = {"marker": "o", "linestyle": ""}
     handles = [
@@ -268,5 +293,6 @@ def _legend(axes: Axes, colours: Integers, labels: Bools, names: Sequence[str]) 
     ]
     if (colours < 0).any():
         n_others = int(labels.any(axis=0).sum()) - len(classes)
-        handles.append(legend_key(f"{n_others} other classes", color=PALE, **look))
-    legend_on_the_right(axes, handles, "Class (tiles)", 1.04)
+        what = "classes" if of_what == "Class" else "groups"
+        handles.append(legend_key(f"{n_others} other {what}", color=PALE, **look))
+    legend_on_the_right(axes, handles, f"{of_what} (tiles)", 1.04)

@@ -209,8 +209,8 @@ def _remarks(folder: Folder, found: NamePattern, channels: Channels) -> list[str
             shown = ", ".join(f'"{Path(file).as_posix()}"' for file in files[:3])
             remarks.append(f"{len(files)} {what}, such as {shown}.")
     if NUCLEUS not in channels.names and len(channels.names) > 1:
-        told = "their names do not tell" if channels.raw else "nothing tells"
+        told = "The names of the channels do" if channels.raw else "The files do"
         example = next(iter(channels.raw), "")
         how = f" (--channel {example}=nucleus)" if example else f" ({GIVE_CHANNELS})"
-        remarks.append(f"Which channel shows nuclei {told}: say so if you know it{how}.")
+        remarks.append(f"{told} not tell which channel shows nuclei: say so if you know it{how}.")
     return remarks

@@ -107,10 +107,10 @@ def unscored_page(
     """
     places = {"answer": "Not scored"}
     places |= {anchor: name for name, anchor in categories(figures).items()} | {"ran": "What ran"}
-    told = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
+    told = as_html("\n".join(f"* {reason}" for reason in reasons))
     markup = _frame(root, settings, figures, places) | {
         **{"question": UNSCORED, "stores": "", "tiles": "", "details": ""},
-        "answer": f'<div class="answer"><ul>{told}</ul></div><p>{NEXT}</p>',
+        "answer": f'<div class="answer">{told}</div><p>{NEXT}</p>',
         "downloads": f"Next to this page lies {_links({'config.yaml': 'the config'})}.",
     }
     return single_page(__package__, {}, markup)

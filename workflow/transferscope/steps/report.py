@@ -27,6 +27,7 @@ class Report(Step):
     """
 
     name = "report"
+    version = 2
     options = (
         "study_folder=folder",
         "settings",
@@ -89,7 +90,7 @@ class Report(Step):
             }
             for shown, job in self._shown
         ]
-        quoted = {"study", "compare", "figures"}
+        quoted = {"study", "compare", "figures", "knn"}
         if not self.config.scored:
             quoted |= {"scored", "splits"}
         return {

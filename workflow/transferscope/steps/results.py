@@ -394,6 +394,8 @@ class EmbeddingMaps(_EmbeddingFigure):
     """Draw the embeddings of each store of a dataset in two dimensions."""
 
     name = "embedding_maps"
+    # Maps of datasets without labels show all tiles.
+    version = FIGURES_VERSION + 1
     options = (
         "study_folder=folder",
         "stores",

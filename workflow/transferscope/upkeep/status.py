@@ -6,7 +6,7 @@ import csv
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,6 +46,12 @@ class Job:
     bytes: int
     blocks: tuple[int, int] | None = None
 
+    @property
+    def reason(self) -> str:
+        """Why it is not done, and how much of its store is filled."""
+        filled = f", {self.blocks[0]} of {self.blocks[1]} blocks" if self.blocks else ""
+        return f"{self.why}{filled}"
+
 
 @dataclass
 class Status:
@@ -68,23 +74,57 @@ class Status:
             row["bytes"] += job.bytes
         return counted
 
+    def unfinished(self) -> Iterator[str]:
+        """Yield what is not done and why, one line for all jobs of a rule with one reason."""
+        alike: dict[tuple[str, str, str], list[Job]] = {}
+        for job in self.jobs:
+            if job.state != DONE and job.why:
+                alike.setdefault((job.state, job.rule, job.reason), []).append(job)
+        for (state, rule, reason), jobs in alike.items():
+            what = jobs[0].output if len(jobs) == 1 else f"{len(jobs)} jobs of {rule}"
+            yield f"{state}: {what} ({reason})"
+
+    def seconds_left(self, per_job: Mapping[str, float]) -> tuple[float, list[str]]:
+        """Return the time of what is not done, one job after the other, and what it leaves out.
+
+        Parameters
+        ----------
+        per_job
+            Rule -> mean seconds of its finished jobs.
+
+        Returns
+        -------
+        tuple
+            Seconds, and the rules of which no job has finished yet.
+        """
+        left = {
+            rule: sum(row[s] for s in STATES if s != DONE) for rule, row in self.rules().items()
+        }
+        known = sum(n * per_job[rule] for rule, n in left.items() if rule in per_job)
+        return known, [rule for rule, n in left.items() if n and rule not in per_job]
+
     def as_plain(self) -> dict[str, object]:
         """Return rules and jobs as plain data."""
         return {"rules": self.rules(), "jobs": [asdict(job) for job in self.jobs]}
 
 
-def status(summary: str) -> Status:
+def status(summary: str, logs: Mapping[str, Path] | None = None) -> Status:
     """Return the progress of a study.
 
     Parameters
     ----------
     summary
         Result of `snakemake_summary`.
+    logs
+        Output -> log of its job. Snakemake knows no log of a job that has not finished, from which
+        one would see that it runs, and which outputs are of one job.
     """
+    logs = logs or {}
     jobs: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in csv.DictReader(summary.splitlines(), delimiter="\t"):
         # Outputs of one job have the same log.
-        log = row["log-file(s)"]
+        log = str(logs.get(row["output_file"], row["log-file(s)"].partition(",")[0]))
+        row["log-file(s)"] = log
         jobs.setdefault((row["rule"], log if log != "-" else row["output_file"]), []).append(row)
     return Status([_job(rule, rows) for (rule, _), rows in jobs.items()])
 
@@ -117,7 +157,7 @@ def snakemake_summary(snakefile: Path, arguments: Sequence[str]) -> str:
 
 def _job(rule: str, rows: Sequence[dict[str, str]]) -> Job:
     outputs = [Path(row["output_file"]) for row in rows]
-    log = Path(rows[0]["log-file(s)"].partition(",")[0])
+    log = Path(rows[0]["log-file(s)"])
     # The state of a job is that of its least finished output.
     state, why = max((_state(row, log) for row in rows), key=lambda found: STATES.index(found[0]))
     done = next(filter(None, map(blocks_done, map(store_of, _manifests(outputs)))), None)
