@@ -71,7 +71,7 @@ def draw(results: Results) -> Figure:
         legend_key("these labels alone", **LOOKS[ALONE]),
         legend_key("all labels of the tested dataset", color=GREY),
     ]
-    grid[0, 0].legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.14), ncols=2)
+    grid[0, 0].legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.14))
     annotate(
         figure,
         "How many labels another dataset needs",
