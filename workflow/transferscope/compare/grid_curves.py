@@ -19,10 +19,11 @@ import pandas as pd
 from transferscope.backbones.trained import TrainedManifest
 from transferscope.cards.grid import AXES as GRID_AXES
 from transferscope.cards.grid import DATA_AXES, MODEL_AXES, SEED, Cell
-from transferscope.compare.curve_fits import LEAST_SIZES, Curve, Repeats, fit_curve
+from transferscope.compare.curve_fits import LEAST_SIZES, Curve, fit_curve
 from transferscope.compare.grid_surfaces import COLUMNS as SURFACE_COLUMNS
 from transferscope.compare.grid_surfaces import surfaces_of
 from transferscope.compare.known_pairs import KnownPairTables
+from transferscope.compare.repeats import Repeats
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import Store, head_of, matching
 from transferscope.config.correction import NONE
