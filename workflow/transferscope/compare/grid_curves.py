@@ -40,6 +40,8 @@ MOVED_BY = {
 }
 # Of k-NN, the head next to this many neighbours is followed, whatever the scores are.
 NEIGHBOURS = 5
+# How measures begin that are recalls of known pairs.
+RECALL = "recall of "
 # What identifies the cells that are compared, and, with `held`, a curve.
 FAMILY = ["dataset", "scheme", "measure", "grid", "store"]
 
@@ -202,7 +204,7 @@ def _of_pairs(recalled: Mapping[str, KnownPairTables], chosen: pd.DataFrame) -> 
         found = rows.assign(
             dataset=dataset,
             scheme=scheme,
-            measure="recall of " + rows["source"],
+            measure=RECALL + rows["source"],
             is_headline=False,
             representation=[n if c == NONE else corrected_name(n, c) for n, c in pairs],
             channels=names[2],
