@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.compare.curve_fits import JOINED, TWICE, Repeats, fit_curve
+from transferscope.compare.curve_fits import JOINED, TWICE, fit_curve
+from transferscope.compare.repeats import Repeats
 from transferscope.runtime.arrays import Floats
 from transferscope.runtime.seeds import derive_rng
 

@@ -16,9 +16,9 @@ from transferscope.compare.curve_fits import (
     LINE,
     LOG_LINEAR,
     POWER,
-    Repeats,
     fit_curve,
 )
+from transferscope.compare.repeats import Repeats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -100,6 +100,11 @@ def test_without_repeats_there_is_a_curve_but_no_band():
     found = fit_curve(Repeats.of([1, 3, 10, 30, 100], [0.3, 0.35, 0.4, 0.45, 0.5]), RNG(0))
     assert found.family == LOG_LINEAR
     assert np.isnan([*found.low, *found.high, *found.gain[1:]]).all()
+    sizes = np.geomspace(1, 1000, 6)
+    levelling = fit_curve(Repeats.of(sizes, 0.8 - 0.5 * sizes**-0.5), RNG(0))
+    assert levelling.family == POWER
+    assert levelling.asymptote[0] == pytest.approx(0.8, abs=0.01)
+    assert np.isnan(levelling.asymptote[1:]).all()
 
 
 def test_spread_is_pooled_over_curves():

@@ -5,9 +5,9 @@ import pytest
 
 from grid_studies import grid_study, of_grids
 from transferscope.cards.grid import Cell, GridSettings, spans_surface
-from transferscope.compare.curve_fits import Repeats
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
-from transferscope.compare.surface_fits import LOG_PLANE, NO_SURFACE, POWERS, cells_of, fit_surface
+from transferscope.compare.repeats import Repeats
+from transferscope.compare.surface_fits import LOG_PLANE, NO_SURFACE, POWERS, fit_surface
 from transferscope.figures.grid_surfaces import draw
 
 MODELS, DATA = np.array([0.2, 0.8, 2.7]), np.array([100.0, 400, 1600])
@@ -30,8 +30,7 @@ def cells(truth, rng, models=MODELS, data=DATA, seeds=3, deviation=0.01):
     grids = np.meshgrid(models, data, np.arange(seeds))
     n, d, _ = (each.ravel() for each in grids)
     scores = truth(n, d) + deviation * rng.standard_normal(len(n))
-    number = np.unique(np.stack([n, d]), axis=1, return_inverse=True)[1].ravel()
-    return cells_of(n, d, scores, Repeats.of(number + 1.0, scores))
+    return Repeats.of(np.stack([n, d]), scores)
 
 
 @pytest.mark.parametrize("truth", [power, plane, entangled])

@@ -474,6 +474,18 @@ def test_captions_render(name):
     assert expected.get(name, "interval") in html
 
 
+@pytest.mark.parametrize("scale", ["log", "symlog", "linear"])
+def test_no_axis_shows_the_markup_of_powers_of_ten(tmp_path, scale):
+    with style():
+        figure = new_figure(4, 3)
+        axes = figure.subplots()
+        axes.set(xscale=scale, yscale=scale, xlim=(0.002, 3e4), ylim=(0.002, 3e4))
+        save(figure, [tmp_path / "f.svg"], 60)
+    shown = texts_of(tmp_path / "f.svg")
+    assert "10000" in shown
+    assert not {"$", "\\", "{"} & set(shown)
+
+
 def test_what_the_solver_of_the_layout_leaves_open_changes_no_byte(tmp_path):
     written = []
     for number, nudge in enumerate((0.0, 1e-12, -1e-12)):

@@ -14,12 +14,12 @@ Resampling three repeats instead covers the truth in four fifths of the cases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import fdtrc, stdtrit
 
+from transferscope.compare.repeats import REFUTED, Repeats, least_squares
 from transferscope.runtime.arrays import Floats
 
 CONSTANT, LOG_LINEAR, LINE, POWER, JOINED = "constant", "log-linear", "line", "power law", "none"
@@ -36,71 +36,6 @@ ASYMPTOTE_SIZES, ASYMPTOTE_SPAN = 5, 30.0
 FURTHEST = 4.0
 # What is predicted: the gain by twice the largest size.
 TWICE = 2.0
-# A family is refuted by the repeats at this level.
-REFUTED = 0.1
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Mean scores at each size.
-
-    Parameters
-    ----------
-    sizes
-        Rising, [m].
-    means, counts
-        Mean score and number of repeats at each size, [m].
-    deviation
-        Pooled standard deviation of a single repeat; NaN where no size has two.
-    freedom
-        Its degrees of freedom.
-    """
-
-    sizes: Floats
-    means: Floats
-    counts: Floats
-    deviation: float
-    freedom: int
-
-    @classmethod
-    def of(cls, sizes: Sequence[float] | Floats, scores: Sequence[float] | Floats) -> Repeats:
-        """Group scores by their size.
-
-        Parameters
-        ----------
-        sizes, scores
-            One value per training.
-        """
-        places, index = np.unique(np.asarray(sizes, dtype=float), return_inverse=True)
-        values = np.asarray(scores, dtype=float)
-        counts = np.bincount(index).astype(float)
-        means = np.bincount(index, values) / counts
-        freedom = int(counts.sum() - len(counts))
-        squares = float(((values - means[index]) ** 2).sum())
-        deviation = float(np.sqrt(squares / freedom)) if freedom else float("nan")
-        return cls(places, means, counts, deviation, freedom)
-
-    def pooled(self, others: Sequence[Repeats]) -> Repeats:
-        """Return the same with the deviation of all of several curves, this one among them."""
-        freedom = sum(each.freedom for each in others)
-        known = [each for each in others if each.freedom]
-        squares = sum(each.freedom * each.deviation**2 for each in known)
-        deviation = float(np.sqrt(squares / freedom)) if freedom else float("nan")
-        return replace(self, deviation=deviation, freedom=freedom)
-
-    def rise(self, confidence: float) -> tuple[float, float, float]:
-        """Return how much higher the largest size scores than the smallest, with its bounds."""
-        found = float(self.means[-1] - self.means[0])
-        if not self.freedom:
-            return found, float("nan"), float("nan")
-        error = self.deviation * float(np.sqrt(1 / self.counts[0] + 1 / self.counts[-1]))
-        reach = float(stdtrit(self.freedom, (1 + confidence) / 2)) * error
-        return found, found - reach, found + reach
-
-    @property
-    def span(self) -> float:
-        """The largest size in multiples of the smallest."""
-        return float(self.sizes[-1] / self.sizes[0])
 
 
 @dataclass(frozen=True)
@@ -186,8 +121,7 @@ class _Family:
             The curve at the places [d, p], leave-one-out squared error [d], residual sum of
             squares [d], and the first coefficient [d], which is the limit of a power law.
         """
-        coefficients = np.einsum("kcm,dm->dkc", self.solve, means)
-        residuals = means[:, None] - np.einsum("kmc,dkc->dkm", self.design, coefficients)
+        coefficients, residuals = least_squares(self.design, self.solve, means)
         squares = (residuals**2).sum(axis=-1)
         left_out = residuals / self.rest
         if self.name != POWER:
@@ -258,24 +192,22 @@ def fit_curve(
         for name, least in LEAST_SIZES.items()
         if len(sizes) >= least and len(sizes) > 2
     ]
-    noise = rng.standard_t(max(repeats.freedom, 1), size=(draws, len(sizes)))
-    noise = noise * (repeats.deviation if repeats.freedom else 0.0) / np.sqrt(repeats.counts)
+    noise = repeats.noise(rng, draws)
     errors = _chosen(families, repeats.means[None]).errors
-    families = [family for family in families if not _is_refuted(repeats, family)]
-    observed = _chosen(families, repeats.means[None])
-    ratio, _ = _lack_of_fit(repeats, observed.family, observed.squares)
+    families = [family for family in families if _lack_of_fit(repeats, family)[1] >= REFUTED]
     if not families:
-        drawn = repeats.means + noise
-        low, high = _bounds(drawn, confidence, repeats.freedom)
+        low, high = repeats.bounds(repeats.means + noise, confidence)
         return Curve(JOINED, sizes, repeats.means, low, high, None, None, errors)
+    observed = _chosen(families, repeats.means[None])
+    ratio, _ = repeats.lack_of_fit(PARAMETERS[observed.family], float(observed.squares[0]))
     found = _chosen(families, repeats.means + ratio * noise)
-    low, high = _bounds(found.values[:, :-1], confidence, repeats.freedom)
+    low, high = repeats.bounds(found.values[:, :-1], confidence)
     values = observed.values[0, :-1]
     asymptote = None
     is_power = observed.family == POWER
     if is_power and len(sizes) >= ASYMPTOTE_SIZES and repeats.span >= ASYMPTOTE_SPAN:
         limits = found.limits[np.isfinite(found.limits)]
-        asymptote = _three(observed.limits[0], limits, confidence, repeats.freedom)
+        asymptote = _three(observed.limits[0], limits, confidence, repeats)
     return Curve(
         observed.family,
         places,
@@ -304,15 +236,14 @@ def _gain(
     gain = float(observed.values[0, -1] - observed.values[0, last])
     lows, highs = [gain], [gain]
     for family in families:
-        _, _, squares, _ = family.fit(repeats.means[None], leave_out=False)
-        ratio, _ = _lack_of_fit(repeats, family.name, squares)
+        ratio, _ = _lack_of_fit(repeats, family)
         values, _, squares, _ = family.fit(repeats.means + ratio * noise, leave_out=False)
         drawn = (values[:, -1] - values[:, last])[np.isfinite(squares)]
-        _, low, high = _three(gain, drawn, confidence, repeats.freedom)
+        _, low, high = _three(gain, drawn, confidence, repeats)
         lows, highs = [*lows, low], [*highs, high]
     drawn = repeats.means + noise
     share = np.log(TWICE) / np.log(repeats.sizes[-1] / repeats.sizes[-2])
-    _, low, high = _three(gain, share * (drawn[:, -1] - drawn[:, -2]), confidence, repeats.freedom)
+    _, low, high = _three(gain, share * (drawn[:, -1] - drawn[:, -2]), confidence, repeats)
     lows, highs = [*lows, low], [*highs, high]
     unknown = not repeats.freedom
     bounds = (float("nan"),) * 2 if unknown else (float(np.nanmin(lows)), float(np.nanmax(highs)))
@@ -348,46 +279,16 @@ def _chosen(families: Sequence[_Family], means: Floats) -> _Choice:
     return _Choice(first, values, squares, np.where(is_power, limits, np.nan), named)
 
 
-def _is_refuted(repeats: Repeats, family: _Family) -> bool:
-    """Return whether the means are further from the best curve than the repeats allow."""
+def _lack_of_fit(repeats: Repeats, family: _Family) -> tuple[float, float]:
+    """Return by how much the deviation is raised for a family, and the level of its lack of fit."""
     _, _, squares, _ = family.fit(repeats.means[None], leave_out=False)
-    _, level = _lack_of_fit(repeats, family.name, squares)
-    return not np.isfinite(squares[0]) or level < REFUTED
-
-
-def _lack_of_fit(repeats: Repeats, family: str, squares: Floats) -> tuple[float, float]:
-    """Return how much further the means are from a curve than the repeats tell, and its level.
-
-    Returns
-    -------
-    factor, level
-        By which the deviation is raised, at least 1: the root of the F ratio of the lack of fit;
-        and the probability of such a ratio or a larger one.
-    """
-    if family == JOINED:
-        return 1.0, 0.0
-    left = len(repeats.sizes) - PARAMETERS[family]
-    if repeats.freedom == 0 or repeats.deviation == 0 or left <= 0:
-        return 1.0, 1.0
-    n_each = len(repeats.counts) / (1 / repeats.counts).sum()
-    ratio = n_each * float(squares[0]) / left / repeats.deviation**2
-    return float(np.sqrt(max(1.0, ratio))), float(fdtrc(left, repeats.freedom, ratio))
-
-
-def _bounds(drawn: Floats, confidence: float, freedom: int) -> tuple[Floats, Floats]:
-    if not freedom:
-        unknown = np.full(drawn.shape[1], np.nan)
-        return unknown, unknown
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return low, high
+    return repeats.lack_of_fit(PARAMETERS[family.name], float(squares[0]))
 
 
 def _three(
-    value: float, drawn: Floats, confidence: float, freedom: int
+    value: float, drawn: Floats, confidence: float, repeats: Repeats
 ) -> tuple[float, float, float]:
     """Return a value with its bounds."""
-    if not len(drawn):
-        return float(value), float("nan"), float("nan")
-    low, high = _bounds(drawn[:, None], confidence, freedom)
-    return float(value), float(np.fmin(low[0], value)), float(np.fmax(high[0], value))
+    low, high = repeats.bounds(drawn[:, None], confidence)
+    # As minima and maxima, which keep what is not known.
+    return float(value), float(np.minimum(low[0], value)), float(np.maximum(high[0], value))

@@ -19,10 +19,11 @@ import pandas as pd
 from transferscope.backbones.trained import TrainedManifest
 from transferscope.cards.grid import AXES as GRID_AXES
 from transferscope.cards.grid import DATA_AXES, MODEL_AXES, SEED, Cell
-from transferscope.compare.curve_fits import LEAST_SIZES, Curve, Repeats, fit_curve
+from transferscope.compare.curve_fits import LEAST_SIZES, Curve, fit_curve
 from transferscope.compare.grid_surfaces import COLUMNS as SURFACE_COLUMNS
 from transferscope.compare.grid_surfaces import surfaces_of
 from transferscope.compare.known_pairs import KnownPairTables
+from transferscope.compare.repeats import Repeats
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import Store, head_of, matching
 from transferscope.config.correction import NONE
@@ -39,6 +40,8 @@ MOVED_BY = {
 }
 # Of k-NN, the head next to this many neighbours is followed, whatever the scores are.
 NEIGHBOURS = 5
+# How measures begin that are recalls of known pairs.
+RECALL = "recall of "
 # What identifies the cells that are compared, and, with `held`, a curve.
 FAMILY = ["dataset", "scheme", "measure", "grid", "store"]
 
@@ -201,7 +204,7 @@ def _of_pairs(recalled: Mapping[str, KnownPairTables], chosen: pd.DataFrame) -> 
         found = rows.assign(
             dataset=dataset,
             scheme=scheme,
-            measure="recall of " + rows["source"],
+            measure=RECALL + rows["source"],
             is_headline=False,
             representation=[n if c == NONE else corrected_name(n, c) for n, c in pairs],
             channels=names[2],

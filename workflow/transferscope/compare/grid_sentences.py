@@ -117,13 +117,13 @@ def _described(curve: Any) -> Iterator[str]:
         yield FAMILIES[curve["family"]]
     if not pd.isna(curve["gain_low"]):
         yield f"Twice the largest would change it by {_three(curve, 'gain')}."
-    if not pd.isna(curve["asymptote"]):
+    if not pd.isna(curve["asymptote_low"]):
         bounds = f"{number(curve['asymptote_low'])} to {number(curve['asymptote_high'])}"
         yield f"Its limit would be {number(curve['asymptote'])} ({bounds})."
     elif curve["family"] == POWER:
         yield (
             f"Its limit is not told: that takes {ASYMPTOTE_SIZES} sizes over a factor of "
-            f"{ASYMPTOTE_SPAN:g}."
+            f"{ASYMPTOTE_SPAN:g}, and repeats."
         )
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from transferscope.cards.grid import DATA_AXES, MODEL_AXES
-from transferscope.compare.curve_fits import CONSTANT, Repeats
+from transferscope.compare.curve_fits import CONSTANT
+from transferscope.compare.repeats import Repeats
 from transferscope.compare.surface_fits import (
     LEAST_SIZES,
     LOG_PLANE,
     NO_SURFACE,
     PARAMETERS,
     POWERS,
-    cells_of,
     fit_surface,
 )
 from transferscope.compare.tables import matching
@@ -81,16 +81,11 @@ def surfaces_of(
             n_models, n_data = rows["parameters"].nunique(), size.nunique()
             if min(n_models, n_data) < LEAST_SIZES:
                 continue
-            models, data, scores = (
-                column.to_numpy(dtype=np.float64)
-                for column in (rows["parameters"], size, rows["score"])
-            )
+            sizes = np.stack([rows["parameters"], size]).astype(np.float64)
+            cells = Repeats.of(sizes, rows["score"].to_numpy(dtype=np.float64)).pooled([of_all])
             rng = derive_rng(settings.seed, "grid surfaces", *key.values(), axis, str(label))
             found = fit_surface(
-                cells_of(models, data, scores, of_all),
-                rng,
-                draws=settings.bootstrap,
-                confidence=settings.confidence,
+                cells, rng, draws=settings.bootstrap, confidence=settings.confidence
             )
             unknown = (np.nan,) * 3
             gains = (found.gain_of_model or unknown, found.gain_of_data or unknown)

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc
 
-from transferscope.compare.curve_fits import CONSTANT, REFUTED, TWICE, Repeats
+from transferscope.compare.curve_fits import CONSTANT, TWICE
+from transferscope.compare.repeats import REFUTED, Repeats, least_squares
 from transferscope.runtime.arrays import Bools, Floats, Integers
 
 LOG_PLANE, POWERS, NO_SURFACE = "log-plane", "power laws", "none"
@@ -29,28 +29,6 @@ EXPONENTS = np.geomspace(0.05, 2.95, 20)
 STEP, N_AROUND = float(EXPONENTS[1] / EXPONENTS[0]), 15
 # Draws that are fitted together, which bounds the memory.
 DRAWS_AT_ONCE = 100
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Mean scores over two sizes.
-
-    Parameters
-    ----------
-    models, data
-        Size of the model, and of the data, of each cell, [m].
-    means, counts
-        Mean score and number of repeats, [m].
-    deviation, freedom
-        As of `Repeats`, pooled.
-    """
-
-    models: Floats
-    data: Floats
-    means: Floats
-    counts: Floats
-    deviation: float
-    freedom: int
 
 
 @dataclass(frozen=True)
@@ -95,23 +73,21 @@ class _Family:
     def __init__(
         self,
         name: str,
-        cells: Cells,
+        cells: Repeats,
         top: float,
         models: Floats = EXPONENTS,
         data: Floats = EXPONENTS,
     ) -> None:
         self.name, self.top, self.cells = name, top, cells
         self.exponents = models, data
-        self.scale = float(cells.models.min()), float(cells.data.min())
-        self.x = np.stack([cells.models, cells.data])
-        self.design = self._design(self.x)  # [k, m, c]
+        self.design = self._design(cells.sizes)  # [k, m, c]
         self.solve = np.linalg.pinv(self.design)  # [k, c, m]
-        largest = self.x.max(axis=1)
+        largest = cells.sizes.max(axis=1)
         asked = [largest, largest * [TWICE, 1], largest * [1, TWICE]]
         self.at_asked = self._design(np.array(asked).T)  # [k, 3, c]
 
     def _design(self, x: Floats) -> Floats:
-        models, data = (each / scale for each, scale in zip(x, self.scale, strict=True))
+        models, data = x / self.cells.sizes.min(axis=1, keepdims=True)
         one = np.ones_like(models)
         if self.name == CONSTANT:
             constant: Floats = one[None, :, None]
@@ -164,8 +140,7 @@ class _Family:
                 np.concatenate([own for _, own, _ in fits]),
                 np.concatenate([best for _, _, best in fits]),
             )
-        coefficients = np.einsum("kcm,dm->dkc", solve, means)
-        residuals = means[:, None] - np.einsum("kmc,dkc->dkm", design, coefficients)
+        coefficients, residuals = least_squares(design, solve, means)
         squares = (residuals**2).sum(axis=-1)
         if self.name == POWERS:
             squares = np.where(self._allowed(coefficients), squares, np.inf)
@@ -181,7 +156,7 @@ class _Family:
     def left_out_error(self, means: Floats) -> float:
         """Return the mean squared error for each size of model, and of data, that is left out."""
         errors = []
-        for sizes in self.x:
+        for sizes in self.cells.sizes:
             for size in np.unique(sizes):
                 out = sizes == size
                 squares, own, chosen = self.fit(means[None], out)
@@ -197,25 +172,8 @@ class _Family:
         return found
 
 
-def cells_of(models: Floats, data: Floats, scores: Floats, of_all: Repeats) -> Cells:
-    """Return the mean of each cell.
-
-    Parameters
-    ----------
-    models, data, scores
-        One value per training.
-    of_all
-        With the pooled deviation.
-    """
-    places, index = np.unique(np.stack([models, data]), axis=1, return_inverse=True)
-    index = index.ravel()
-    counts = np.bincount(index).astype(float)
-    means = np.bincount(index, scores) / counts
-    return Cells(places[0], places[1], means, counts, of_all.deviation, of_all.freedom)
-
-
 def fit_surface(
-    cells: Cells,
+    cells: Repeats,
     rng: np.random.Generator,
     *,
     draws: int = 1000,
@@ -227,7 +185,7 @@ def fit_surface(
     Parameters
     ----------
     cells
-        At least `LEAST_SIZES` sizes of model and of data.
+        Of at least `LEAST_SIZES` sizes of model and of data.
     rng
         Of the bootstrap.
     draws, confidence
@@ -240,33 +198,29 @@ def fit_surface(
     roots = {name: float(np.sqrt(error)) for name, error in errors.items()}
     refined = {each.name: each.refined() for each in families}
     fits = {name: each.fit(cells.means[None]) for name, each in refined.items()}
-    ratios = {name: _lack_of_fit(cells, name, float(fit[0][0])) for name, fit in fits.items()}
+    ratios = {
+        name: cells.lack_of_fit(PARAMETERS[name], float(fit[0][0])) for name, fit in fits.items()
+    }
     left = [each for each in families if ratios[each.name][1] >= REFUTED]
     if not left:
         return Surface(NO_SURFACE, None, None, None, roots)
     best = min(left, key=lambda each: errors[each.name])
-    noise = rng.standard_t(max(cells.freedom, 1), size=(draws, len(cells.means)))
-    noise *= (cells.deviation if cells.freedom else 0.0) / np.sqrt(cells.counts)
+    noise = cells.noise(rng, draws)
     _, own, chosen = fits[best.name]
     gain = refined[best.name].gains(own, chosen)[0]
-    lows, highs = [gain], [gain]
-    tail = (1 - confidence) / 2
+    drawn = [_steps(cells, cells.means + noise)]
     for each in left:
         squares, own, chosen = each.fit(cells.means + ratios[each.name][0] * noise)
-        known = np.isfinite(squares)
-        if known.any():
-            low, high = np.quantile(each.gains(own, chosen)[known], [tail, 1 - tail], axis=0)
-            lows, highs = [*lows, low], [*highs, high]
-    low, high = np.quantile(_steps(cells, cells.means + noise), [tail, 1 - tail], axis=0)
-    bounds = np.min([*lows, low], axis=0), np.max([*highs, high], axis=0)
-    if not cells.freedom:
-        bounds = np.full(2, np.nan), np.full(2, np.nan)
-    gains = [(float(gain[i]), float(bounds[0][i]), float(bounds[1][i])) for i in (0, 1)]
+        drawn.append(each.gains(own, chosen)[np.isfinite(squares)])
+    bounds = [cells.bounds(each, confidence) for each in drawn if len(each)]
+    low, high = (np.array(ends) for ends in zip(*bounds, strict=True))
+    ends = np.minimum(low.min(axis=0), gain), np.maximum(high.max(axis=0), gain)
+    gains = [(float(gain[i]), float(ends[0][i]), float(ends[1][i])) for i in (0, 1)]
     pair = refined[best.name].pair(int(fits[best.name][2][0])) if best.name == POWERS else None
     return Surface(best.name, pair, gains[0], gains[1], roots)
 
 
-def _steps(cells: Cells, means: Floats) -> Floats:
+def _steps(cells: Repeats, means: Floats) -> Floats:
     """Return what twice the model, and twice the data, add, going on as between the last two sizes.
 
     Surfaces whose size of model and of data act on one another are none of those that are fitted.
@@ -284,21 +238,9 @@ def _steps(cells: Cells, means: Floats) -> Floats:
         [d, 2].
     """
     found = []
-    for own, other in ((cells.models, cells.data), (cells.data, cells.models)):
+    for own, other in (cells.sizes, cells.sizes[::-1]):
         edge = np.flatnonzero(other == other.max())
         before, last = edge[np.argsort(own[edge])][-2:]
         share = np.log(TWICE) / np.log(own[last] / own[before])
         found.append(share * (means[:, last] - means[:, before]))
     return np.stack(found, axis=-1)
-
-
-def _lack_of_fit(cells: Cells, family: str, squares: float) -> tuple[float, float]:
-    """Return by how much the deviation is raised, and the level of the lack of fit."""
-    left = len(cells.means) - PARAMETERS[family]
-    if not np.isfinite(squares):
-        return 1.0, 0.0
-    if cells.freedom == 0 or cells.deviation == 0 or left <= 0:
-        return 1.0, 1.0
-    n_each = len(cells.counts) / (1 / cells.counts).sum()
-    ratio = float(n_each * squares / left / cells.deviation**2)
-    return float(np.sqrt(max(1.0, ratio))), float(fdtrc(left, cells.freedom, ratio))

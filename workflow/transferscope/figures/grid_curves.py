@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from transferscope.compare.curve_fits import JOINED
 from transferscope.compare.grid_curves import FAMILY, MOVED_BY
-from transferscope.compare.wording import capitalised
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
     DASHES,
@@ -63,7 +62,7 @@ def draw(results: Results) -> Figure:
             same = (curves[list(row)] == pd.Series(row)).all(axis=1) & (curves["axis"] == axis)
             _panel(panel, results, curves[same].head(MOST_CURVES), axis, looks)
             panel.grid()
-        panels[0].set_ylabel(f"{capitalised(row['measure'])}\n(score, 0 to 1)")
+        panels[0].set_ylabel(f"{label_of(results.measured(row['measure']), 30)}\n(0 to 1)")
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))
     for panel, axis in zip(grid[-1], axes_shown, strict=True):
         panel.set_xlabel(LABELS[axis])
@@ -151,7 +150,7 @@ def _panel(
             )
             continue
         axes.plot(x, y, color=colour, linewidth=1.5)
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
     if curves.empty:
         axes.text(0.5, 0.5, "not varied", transform=axes.transAxes, color=GREY, ha="center")
 

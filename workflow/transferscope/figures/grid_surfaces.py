@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from transferscope.cards.grid import DATA_AXES
 from transferscope.compare.grid_surfaces import KEYS
-from transferscope.compare.wording import capitalised
 from transferscope.figures.grid_curves import LABELS, short
 from transferscope.figures.results import Results
 from transferscope.figures.style import (
@@ -49,7 +49,8 @@ def draw(results: Results) -> Figure:
     figure, grid = new_grid(0.8 + PANEL_INCHES * n_columns, 1.7 + 3.5 * n_rows, n_rows, n_columns)
     panels = list(grid.ravel())
     for panel, (_, surface) in zip(panels, shown.iterrows(), strict=False):
-        _panel(panel, _cells_of(results.grid_cells, surface), surface)
+        measured = results.measured(surface["measure"])
+        _panel(panel, _cells_of(results.grid_cells, surface), surface, measured)
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     annotate(
@@ -78,7 +79,7 @@ def _cells_of(cells: pd.DataFrame, surface: Any) -> pd.DataFrame:
     return placed
 
 
-def _panel(axes: Axes, cells: pd.DataFrame, surface: Any) -> None:
+def _panel(axes: Axes, cells: pd.DataFrame, surface: Any, measured: str) -> None:
     table = cells.pivot_table(index="at_data", columns="at_parameters", values="score")
     image = axes.imshow(table.to_numpy(), origin="lower", aspect="auto", cmap=COLOURS)
     for row in cells.to_dict("records"):
@@ -92,12 +93,15 @@ def _panel(axes: Axes, cells: pd.DataFrame, surface: Any) -> None:
     if np.isfinite(logs).all() and np.ptp(logs) > 0 and min(logs.shape) > 1:
         levels = np.linspace(logs.min(), logs.max(), 5)[1:-1]
         lines = axes.contour(logs, levels=levels, colors=BLACK, linewidths=1, linestyles="--")
-        axes.clabel(lines, fmt=lambda level: short(10**level), fontsize=7)
+        texts = axes.clabel(lines, fmt=lambda level: short(10**level), fontsize=7)
+        # Readable on any colour.
+        for drawn in (lines, *texts):
+            drawn.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     for name, set_ticks in (("parameters", axes.set_xticks), ("data", axes.set_yticks)):
         sizes = cells.groupby(f"at_{name}")[name].mean()
         set_ticks(list(sizes.index), [short(size) for size in sizes])
     axes.set_xlabel(LABELS["parameters"])
     axes.set_ylabel(LABELS[surface["data_axis"]])
     held = f", {surface['held']}" if surface["held"] else ""
-    what = f"{capitalised(surface['measure'])}, {label_of(surface['store'], 40)}{held}"
+    what = f"{measured}\n{label_of(surface['store'], 40)}{held}"
     axes.set_title(f"{panel_title(surface['dataset'], surface['scheme'])}\n{what}", fontsize=9)

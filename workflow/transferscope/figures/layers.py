@@ -55,7 +55,7 @@ def draw(results: Results) -> Figure:
             own = named[(named["dataset"] == dataset) & (named["scheme"] == scheme)]
             _panel(panel, own, looks)
             panel.set_title(panel_title(dataset, scheme))
-        panels[0].set_ylabel("Score (0 to 1)")
+        panels[0].set_ylabel(f"{results.metric_name} (0 to 1)")
     for panel in grid[-1]:
         panel.set_xlabel("Block (1: the first)")
     handles = [
@@ -68,7 +68,7 @@ def draw(results: Results) -> Figure:
     legend_on_the_right(grid[0, -1], [*handles, chosen], "Store")
     annotate(
         figure,
-        "Score against the depth at which a backbone is read out",
+        f"{results.metric_name} against the depth at which a backbone is read out",
         "Points: scores of all test folds, all training labels, with the head that stands for all "
         "stores. Bands: intervals over groups, for training and for testing, of each block by "
         "itself. Rings: the block with the highest score on validation tiles.",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from transferscope.compare.tables import matching
 from transferscope.figures.curves import (
@@ -35,6 +36,8 @@ from transferscope.figures.style import (
 PANEL_INCHES = 4.6
 # Stores without a network stand to the left of the cheapest one, by this factor.
 NO_NETWORK = 8.0
+# Over a larger factor, only powers of ten are labelled.
+MANY_DECADES = 100.0
 
 
 def draw(results: Results) -> Figure:
@@ -122,7 +125,7 @@ def _panel(axes: Axes, results: Results, dataset: str, rows: pd.DataFrame, looks
             markerfacecolor=colour if row["may_be_best"] else "white",
             elinewidth=1,
             capsize=2,
-            zorder=3,
+            zorder=3 if row["store"] in looks else 2,
         )
     best = front(cost, rows["mean"].to_numpy())
     axes.plot(place[best], rows["mean"].to_numpy()[best], drawstyle="steps-post", color=BLACK)
@@ -137,10 +140,14 @@ def _panel(axes: Axes, results: Results, dataset: str, rows: pd.DataFrame, looks
             fontsize=7.5,
         )
     axes.set_xscale("log")
-    if free.any() and not free.all():
-        ticks = [t for t in axes.get_xticks() if t >= cheapest / 2]
-        axes.set_xticks([place[free][0], *ticks], ["no\nnetwork", *(f"{t:g}" for t in ticks)])
-        axes.minorticks_off()
+    ticks = {place[free][0]: "no\nnetwork"} if free.any() else {}
+    if not free.all():
+        lowest, highest = cheapest / 1.5, cost.max() * 3
+        subs = (1.0,) if highest / lowest > MANY_DECADES else (1.0, 2.0, 5.0)
+        known = LogLocator(subs=subs).tick_values(lowest, highest)
+        ticks |= {tick: f"{tick:g}" for tick in known if lowest <= tick <= highest}
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.minorticks_off()
     axes.set_xlim(place.min() / 2, place.max() * 4)
     if not np.isnan(floor := results.floor(dataset, scheme)):
         axes.axhline(floor, color=GREY, linestyle=DASHES, linewidth=1)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from transferscope.compare.grid_curves import RECALL
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.tables import REMAKE, Head, Store, head_of, matching, read_summary
 from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
@@ -93,6 +94,12 @@ class Results:
     def metric_name(self) -> str:
         """The headline metric, as it stands on an axis."""
         return capitalised(METRIC_NAMES.get(self.metric, self.metric))
+
+    def measured(self, measure: str) -> str:
+        """Return what is measured of a grid: the headline metric of a head, or a recall."""
+        if measure.startswith(RECALL):
+            return capitalised(measure)
+        return f"{self.metric_name}, {measure}"
 
     @property
     def confidence(self) -> str:

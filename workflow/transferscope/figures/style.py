@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
 from transferscope.config.channel_strategies import seed_of, single_channel
@@ -285,6 +286,11 @@ def _settle_layout(figure: Figure) -> None:
     The solver of the layout orders its variables by their addresses in memory: its last bits
     change from run to run, and with them the names of the clipping paths in an SVG.
     """
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        # Powers of ten as math text, which is off: they would be shown with their backslashes.
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
