@@ -127,6 +127,6 @@ class Plan:
         logs = self.paths.root / "logs"
         return (
             f"\nStudy {self.config.study} is not complete. Where a step failed, its message is "
-            f"above and in {logs}: fix the cause.\nFinished results are kept. Give the same command "
-            "again, also after an interruption; it continues from there.\n"
+            f"above and in {logs}: fix the cause.\nFinished results are kept. Give the same "
+            "command again, also after an interruption; it continues from there.\n"
         )
