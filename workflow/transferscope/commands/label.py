@@ -155,7 +155,7 @@ def _of_study(config: Path, dataset: str | None) -> _Place:
     # Paths in a study are those of the folder where it runs: here, or where its file lies.
     roots = [*card_roots(), config.parent]
     study = load_study(merged_config(config), roots, str(config))
-    names = study.image_datasets
+    names = list(study.image_datasets)
     name = dataset or next(iter(names), "")
     if name not in names:
         what = f'the study has no images of a dataset "{name}"'
