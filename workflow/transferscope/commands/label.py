@@ -156,7 +156,7 @@ def _of_study(config: Path, dataset: str | None) -> _Place:
     roots = [*card_roots(), config.parent]
     study = load_study(merged_config(config), roots, str(config))
     names = list(study.image_datasets)
-    name = dataset or next(iter(names), "")
+    name = next(iter(names), "") if dataset is None else dataset
     if name not in names:
         what = f'the study has no images of a dataset "{name}"'
         raise UserError(Problem("--dataset", what, suggest(name, names)))
