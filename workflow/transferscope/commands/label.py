@@ -168,8 +168,8 @@ def _of_study(config: Path, dataset: str | None) -> _Place:
     # Paths in a study are those of the folder where it runs: here, or where its file lies.
     roots = [*card_roots(), config.parent]
     study = load_study(merged_config(config), roots, str(config))
-    names = study.image_datasets
-    name = dataset or next(iter(names), "")
+    names = list(study.image_datasets)
+    name = next(iter(names), "") if dataset is None else dataset
     if name not in names:
         what = f'the study has no images of a dataset "{name}"'
         raise UserError(Problem("--dataset", what, suggest(name, names)))

@@ -134,8 +134,9 @@ class Plan:
 
     def failure_message(self) -> str:
         """Say where to look after a failed run."""
+        logs = self.paths.root / "logs"
         return (
-            f"\nStudy {self.config.study} is not complete. The message of the step that failed is "
-            f"above and in {self.paths.root / 'logs'}.\nFinished results are kept: fix the cause "
-            "and give the same command again; it continues from there.\n"
+            f"\nStudy {self.config.study} is not complete. Where a step failed, its message is "
+            f"above and in {logs}: fix the cause.\nFinished results are kept. Give the same "
+            "command again, also after an interruption; it continues from there.\n"
         )
