@@ -106,13 +106,10 @@ def transfer(
         found = find_probe(name, "--settings, probes")
         probes[found] = validate(given, found.settings, f"--settings, probes.{name}")
     shared = Probe(fractions=[1.0], metrics=settings.metrics)
-    source, target = (
-        _probe_data((manifest, representation, channels), *files, shared, threads)
-        for manifest, *files in (
-            (source_embeddings, source_table, source_splits, source_card),
-            (embeddings, table, splits, card),
-        )
-    )
+    first = source_embeddings, representation, channels
+    source = _probe_data(first, source_table, source_splits, source_card, shared, threads)
+    second = embeddings, representation, channels
+    target = _probe_data(second, table, splits, card, shared, threads)
     files = TransferFiles(scores, predictions, halves)
     classes, k, divided = settings.shared, settings.few_shot, settings.splits
     run(source, target, classes, k, divided, probes, files)

@@ -157,9 +157,9 @@ def compare_transfers(
     rules, n_pairs = replace(rules, confidence=corrected), len(tested)
     scores, costs, ranks, pairs = [], [], [], []
     for key, one in sorted(tested.items()):
-        scores += _scores(one, settings.metric, rules)
-        costs += _costs(one, settings.metric, rules)
-        if back := tested.get(key[::-1]):
+        scores.extend(_scores(one, settings.metric, rules))
+        costs.extend(_costs(one, settings.metric, rules))
+        if back := tested.get((key[1], key[0])):
             for head in one.heads:
                 found = _both_places(one, back, head, settings.metric, rules)
                 if found is not None:
@@ -279,7 +279,7 @@ def _pairs(
         )
         for key in ("backbone", "channels")
     }
-    places = {}
+    places: dict[str, Any] = {}
     for name, contest in (("inside", at_home), ("outside", abroad)):
         both = [(contest.sides[i], contest.sides[j]) for i, j in pairs]
         found = compare_pairs(both, contest.n_groups, rules, contest.inflation)

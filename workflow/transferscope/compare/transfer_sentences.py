@@ -42,7 +42,7 @@ def pairs_of(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
     if "transfer" not in tables:
         return []
     named = tables["transfer"][["source", "dataset"]].drop_duplicates()
-    return sorted(named.itertuples(index=False, name=None))
+    return sorted((str(one), str(other)) for one, other in named.to_numpy())
 
 
 def transfer_in_short(

@@ -10,7 +10,7 @@ dataset, nor are thresholds chosen on it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,11 +29,17 @@ from transferscope.config.transfer import (
     with_labels,
 )
 from transferscope.errors import user_error
-from transferscope.probes.evaluation import Division, ProbeData, scores_in_halves
+from transferscope.probes.evaluation import (
+    Division,
+    ProbeData,
+    ResultTables,
+    Sink,
+    scores_in_halves,
+)
 from transferscope.probes.halves import half_divisions
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.probe import FrozenProbe
-from transferscope.runtime.arrays import Bools, Integers, Texts
+from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
 from transferscope.stores.parquet import parquet_parts, write_parquet
 
 # Between a dataset's name and those of its groups, fields and batches.
@@ -94,21 +100,23 @@ def transfer(
     scores, halves = [], []
     with parquet_parts(files.predictions, described) as sink:
         for probe, settings in probes.items():
-            run = probe.load()
-            halves.append(
-                scores_in_halves(
-                    data,
-                    in_halves,
-                    lambda half, ignore, run=run, settings=settings: run(
-                        half, settings, sink=ignore
-                    ),
-                )
-            )
-            results = run(data, settings, sink=sink)
+            run = _with(probe, settings)
+            halves.append(scores_in_halves(data, in_halves, run))
+            results = run(data, sink)
             results.flush()
             scores.append(results.scores())
     write_parquet(pd.concat(halves, ignore_index=True), files.halves, described)
     write_parquet(pd.concat(scores, ignore_index=True), files.scores, described)
+
+
+def _with(probe: FrozenProbe, settings: Model) -> Callable[[ProbeData, Sink], ResultTables]:
+    run = probe.load()
+
+    def found(data: ProbeData, sink: Sink) -> ResultTables:
+        results: ResultTables = run(data, settings, sink=sink)
+        return results
+
+    return found
 
 
 @dataclass(frozen=True)
@@ -301,7 +309,7 @@ def _n_groups(tiles: LabelledTiles, rows: Integers) -> Integers:
     return np.asarray(table.sum(axis=0), dtype=np.int64)
 
 
-def _first_groups(tiles: LabelledTiles, rows: Integers, shares: np.ndarray, k: int) -> Bools:
+def _first_groups(tiles: LabelledTiles, rows: Integers, shares: Floats, k: int) -> Bools:
     """Return which rows are of the first k groups of any class, bool [n], in random order.
 
     Parameters
