@@ -46,7 +46,7 @@ format: $(INSTALLED)  ## Format the code and the workflow
 
 lock: $(INSTALLED)  ## Refresh the hashed lock files
 	$(BIN)/uv pip compile requirements/uv.in --upgrade --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/uv.txt
-	$(BIN)/uv pip compile pyproject.toml --upgrade --extra anndata --extra dev --extra docs --extra efficientnet --extra harmony --extra remote --extra slurm --extra transformers --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra docs --extra efficientnet --extra harmony --extra remote --extra slurm --extra transformers --generate-hashes --universal --python-version 3.11 --custom-compile-command "make lock" --quiet --output-file requirements/lock.txt
 
 schemas: $(INSTALLED)  ## Regenerate the JSON schemas and the defaults from the config models
 	$(BIN)/transferscope schemas --output workflow/schemas --defaults workflow/defaults.yaml

@@ -75,8 +75,8 @@ def test_without_anndata_the_export_says_what_to_install(
 
 @pytest.mark.filterwarnings("ignore")  # of anndata about pandas
 def test_anndata_reads_what_is_exported(study: OpenedStudy, tmp_path: Path) -> None:
-    import anndata
-
+    # Not in the lock: on Python 3.11 it takes pandas 2.
+    anndata = pytest.importorskip("anndata", reason="the extra anndata is not installed")
     ended = run(["export", "study.yaml", "--anndata", str(tmp_path / "a.h5ad")])
     assert ended.code == 0, ended.err
     data, found = anndata.read_h5ad(tmp_path / "a.h5ad"), annotated(study)

@@ -28,7 +28,7 @@ DEFAULTS = SHIPPED / "workflow/defaults.yaml"
 # Whether this is a clone, in which `snakemake` finds the workflow by itself.
 IS_CLONE = SHIPPED.name != "shipped"
 # Extras that `make install` includes.
-LOCKED = {"anndata", "efficientnet", "harmony", "remote", "slurm", "transformers"}
+LOCKED = {"efficientnet", "harmony", "remote", "slurm", "transformers"}
 
 
 def install_hint(extra: str) -> str:
