@@ -104,8 +104,9 @@ def _draw(shown: pd.DataFrame, compared: CompareSettings) -> Figure:
 def _ranked(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the stores of a dataset at the full fraction, the best first."""
     full = matching(scores, fraction=scores["fraction"].max())
-    ranked: pd.DataFrame = full.sort_values("mean", ascending=False, kind="stable")
-    return ranked.drop_duplicates("store")
+    ordered = full.sort_values("mean", ascending=False, kind="stable")
+    ranked: pd.DataFrame = ordered.drop_duplicates("store")
+    return ranked
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
