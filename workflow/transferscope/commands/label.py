@@ -162,7 +162,7 @@ def _place(
 def _of_study(config: Path, dataset: str | None) -> _Place:
     """Return the files of a dataset of a study that has run as far as its tiles."""
     from transferscope.cards.lookup import card_roots
-    from transferscope.commands.study import merged_config
+    from transferscope.study.defaults import merged_config
     from transferscope.study.loading import load_study
 
     # Paths in a study are those of the folder where it runs: here, or where its file lies.

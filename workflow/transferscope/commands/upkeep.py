@@ -309,7 +309,8 @@ def _show_time_left(found: Status, paths: StudyPaths) -> None:
         jobs = job_costs(paths.usage("").parent)
     except UserError:  # no job has finished
         return
-    seconds, unknown = found.seconds_left(jobs.groupby("rule")["seconds"].mean().to_dict())
+    means = jobs.groupby("rule")["seconds"].mean()
+    seconds, unknown = found.seconds_left({str(rule): float(s) for rule, s in means.items()})
     more = f"; not known before their first job: {', '.join(unknown)}" if unknown else ""
     typer.echo(f"Time left, one job after the other: about {_duration(seconds)}{more}")
 

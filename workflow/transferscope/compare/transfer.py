@@ -155,7 +155,10 @@ def compare_transfers(
     tested = {(one.source, one.dataset): one for one in _read(paths, settings)}
     corrected = 1 - (1 - rules.confidence) / max(len(tested), 1)
     rules, n_pairs = replace(rules, confidence=corrected), len(tested)
-    scores, costs, ranks, pairs = [], [], [], []
+    scores: list[pd.DataFrame] = []
+    costs: list[pd.DataFrame] = []
+    ranks: list[dict[str, Any]] = []
+    pairs: list[pd.DataFrame] = []
     for key, one in sorted(tested.items()):
         scores.extend(_scores(one, settings.metric, rules))
         costs.extend(_costs(one, settings.metric, rules))

@@ -76,9 +76,8 @@ def transfer_at_length(
     yield from _of_store(row, tables, settings)
     yield from _of_ranks(row, tables)
     named = {"source": pair[0], "dataset": pair[1]}
-    for other in matching(tables["transfer"], head_of(row), scheme=ZERO_SHOT, **named).to_dict(
-        "records"
-    ):
+    others = matching(tables["transfer"], head_of(row), scheme=ZERO_SHOT, **named)
+    for _, other in others.iterrows():
         if (other["backbone"], other["channels"]) != (row["backbone"], row["channels"]):
             yield from _of_store(other, tables, settings)
     yield READ
@@ -104,7 +103,7 @@ def _chosen(pair: tuple[str, str], tables: Mapping[str, pd.DataFrame]) -> Any:
 
 
 def _of_store(
-    row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], settings: CompareSettings
+    row: Any, tables: Mapping[str, pd.DataFrame], settings: CompareSettings
 ) -> Iterator[str]:
     """Say what the heads of one store are worth on the other dataset, and what labels add."""
     named = {key: row[key] for key in ("source", "dataset", "backbone", "channels")}

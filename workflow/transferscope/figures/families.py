@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferscope.compare.families import LINE
-from transferscope.compare.tables import Store, matching
+from transferscope.compare.tables import Store
 from transferscope.figures.curves import Looks, looks_of_study
 from transferscope.figures.grid_curves import short
 from transferscope.figures.results import Results, errors_of
@@ -56,7 +56,7 @@ def draw(results: Results) -> Figure:
     known = looks_of_study(results)
     looks = {store: known[store] for store in named["store"]}
     for panels, row in zip(grid, rows, strict=True):
-        own = matching(named, **row)
+        own = named[(named[list(row)] == pd.Series(row)).all(axis=1)]
         for panel, column in zip(panels, PANELS, strict=True):
             _panel(panel, own, column, looks)
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))

@@ -98,7 +98,7 @@ def _matrix(
             continue
         colour = text_colour(colormaps[COLOURS](float(value)))
         axes.text(j, i - 0.17, f"{value:.2f}", fontsize=VALUE_SIZE, color=colour, **centred)
-        axes.text(j, i + 0.24, under[i, j], fontsize=SPREAD_SIZE, color=colour, **centred)
+        axes.text(j, i + 0.24, str(under[i, j]), fontsize=SPREAD_SIZE, color=colour, **centred)
     axes.set_xticks(range(len(tested)), [label_of(name, 16, 2) for name in tested])
     axes.set_yticks(range(len(stores)), [label_of(name, 34, 2) for name in stores])
     axes.tick_params(length=0, labelsize=NAME_SIZE)

@@ -66,7 +66,8 @@ def by_look(looks: Floats, number: int) -> Integers:
         return np.zeros(len(looks), np.int64)
     deviation = looks.std(axis=0)
     scaled = (looks - looks.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    return fcluster(linkage(scaled, "complete"), number, "maxclust").astype(np.int64) - 1
+    clusters = fcluster(linkage(scaled, "complete"), number, "maxclust")
+    return np.asarray(clusters, dtype=np.int64) - 1
 
 
 def reduced(image: Values) -> Floats:
@@ -79,7 +80,7 @@ def reduced(image: Values) -> Floats:
     # What rounding leaves of a constant field is no pattern.
     if deviation <= ROUNDING * abs(mean):
         return np.zeros_like(small)
-    return (small - mean) / deviation
+    return np.asarray((small - mean) / deviation)
 
 
 def same_place(fields: Sequence[Floats]) -> list[tuple[int, int]]:

@@ -49,7 +49,7 @@ class Report(Step):
     def inputs(self) -> dict[str, Any]:
         figures = [Path(str(shown.path).format(**job)) for shown, job in self._shown]
         if not self.config.scored:
-            described = [*map(self.table_of, self.study.datasets)]
+            described = [*map(self.study.table_of, self.study.datasets)]
             return {"pictures": figures, "tile_tables": described}
         named = ("leaderboard", "chosen", "per_class")
         tables = [self.paths.comparison(table) for table in named]

@@ -52,7 +52,7 @@ class TransferProbes(Step):
     def inputs(self) -> dict[str, Any]:
         return {
             "source_embeddings": lambda job: self.paths.embeddings_of(_of(job).trained),
-            "source_table": lambda job: self.table_of(job.source),
+            "source_table": lambda job: self.study.table_of(job.source),
             "source_splits": self.paths.splits("{source}"),
             "embeddings": lambda job: self.paths.embeddings_of(probed_of(job)),
             "table": self.labelled_table(),
