@@ -66,7 +66,8 @@ def by_look(looks: Floats, number: int) -> Integers:
         return np.zeros(len(looks), np.int64)
     deviation = looks.std(axis=0)
     scaled = (looks - looks.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    return fcluster(linkage(scaled, "complete"), number, "maxclust").astype(np.int64) - 1
+    found: Integers = fcluster(linkage(scaled, "complete"), number, "maxclust").astype(np.int64)
+    return found - 1
 
 
 def reduced(image: Values) -> Floats:
@@ -74,12 +75,13 @@ def reduced(image: Values) -> Floats:
     values = np.asarray(image, np.float64)
     factors = [REDUCED_SIDE / side for side in values.shape]
     sigma = [max(0.0, 0.4 / factor - 0.4) for factor in factors]
-    small = ndimage.zoom(ndimage.gaussian_filter(values, sigma), factors, order=1)
+    small: Floats = ndimage.zoom(ndimage.gaussian_filter(values, sigma), factors, order=1)
     deviation, mean = small.std(), small.mean()
     # What rounding leaves of a constant field is no pattern.
     if deviation <= ROUNDING * abs(mean):
         return np.zeros_like(small)
-    return (small - mean) / deviation
+    scaled: Floats = (small - mean) / deviation
+    return scaled
 
 
 def same_place(fields: Sequence[Floats]) -> list[tuple[int, int]]:
