@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+# Some tests wait for clusters, servers and killed runs: one more at a time than there are cores.
+WORKERS ?= $(shell expr $(CORES) + 1)
 SHELL := /bin/bash
 
 .PHONY: help install demo test test-fast lint format lock schemas docs bench bench-gpu slurm-packages clean
@@ -26,7 +28,7 @@ demo: $(INSTALLED)  ## Run the main job on the built-in demo study, offline
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --report results/demo/snakemake-report.html
 
 test: $(INSTALLED)  ## Run every test
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder --durations 20
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
 test-fast: $(INSTALLED)  ## Run the tests that take seconds
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not workflow" --numprocesses $(CORES)
