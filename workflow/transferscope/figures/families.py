@@ -49,7 +49,7 @@ def draw(results: Results) -> Figure:
     known = looks_of_study(results)
     looks = {store: known[store] for store in named["store"]}
     for panels, row in zip(grid, rows, strict=True):
-        own = matching(named, **row)
+        own = matching(named, dataset=row["dataset"], scheme=row["scheme"])
         for panel, axis in zip(panels, AXES, strict=True):
             _panel(panel, own, axis, looks)
         panels[0].set_title(panel_title(row["dataset"], row["scheme"]))
