@@ -85,7 +85,7 @@ class _Family:
         self.name, self.top = name, top
         self.design = self._design(sizes, sizes)  # [k, m, c]
         self.at_places = self._design(places, sizes)  # [k, p, c]
-        self.solve: Floats = np.asarray(np.linalg.pinv(self.design), dtype=np.float64)  # [k, c, m]
+        self.solve = np.asarray(np.linalg.pinv(self.design), dtype=np.float64)  # [k, c, m]
         hat = np.einsum("kmc,kcn->kmn", self.design, self.solve)
         rest = 1 - np.einsum("kmm->km", hat)  # [k, m]
         # Without such a size, the curve is not determined.

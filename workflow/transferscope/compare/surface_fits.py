@@ -81,7 +81,7 @@ class _Family:
         self.name, self.top, self.cells = name, top, cells
         self.exponents = models, data
         self.design = self._design(cells.sizes)  # [k, m, c]
-        self.solve: Floats = np.asarray(np.linalg.pinv(self.design), dtype=np.float64)  # [k, c, m]
+        self.solve = np.asarray(np.linalg.pinv(self.design), dtype=np.float64)  # [k, c, m]
         largest = cells.sizes.max(axis=1)
         asked = [largest, largest * [TWICE, 1], largest * [1, TWICE]]
         self.at_asked = self._design(np.array(asked).T)  # [k, 3, c]
