@@ -215,7 +215,7 @@ def test_a_size_more_of_a_sweep_embeds_that_size_only(copied_study):
     path = folder / "cards/backbones/swept.yaml"
     write_yaml(path, {**card, "sweep": {"input_size": [32, 64]}})
     change_study(folder, backbones=["cards/backbones/swept.yaml"], channel_strategies=["map"])
-    run_snakemake(folder, "families")
+    run_snakemake(folder, "figure_families")
     table = pd.read_csv(folder / "results/tiny/compare/families.csv")
     assert sorted(set(table["size"])) == [32, 64]
     assert "64 px" in (folder / "results/tiny/summary.md").read_text()
