@@ -323,11 +323,10 @@ def _duration(seconds: float) -> str:
 
 def _logs(config: Path) -> dict[str, Path]:
     """Return output -> log of the job that makes it."""
-    from transferscope.cards.lookup import card_roots
     from transferscope.steps.plan import Plan
-    from transferscope.study.loading import load_study
+    from transferscope.study.loading import read_study
 
-    study = load_study(merged_config(config), card_roots(), str(config))
+    study = read_study(config)
     return {
         str(path): study.paths.log(step.name_of(job))
         for step in Plan(study).steps.values()
