@@ -26,6 +26,7 @@ from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.repeats import Repeats
 from transferscope.compare.selection import at_full_fraction
 from transferscope.compare.tables import Store, head_of, matching
+from transferscope.compare.wording import RECALL
 from transferscope.config.correction import NONE
 from transferscope.config.jobs import Comparison, TrainedCell
 from transferscope.config.probed import backbone_of, corrected_name
@@ -40,8 +41,6 @@ MOVED_BY = {
 }
 # Of k-NN, the head next to this many neighbours is followed, whatever the scores are.
 NEIGHBOURS = 5
-# How measures begin that are recalls of known pairs.
-RECALL = "recall of "
 # What identifies the cells that are compared, and, with `held`, a curve.
 FAMILY = ["dataset", "scheme", "measure", "grid", "store"]
 

@@ -18,6 +18,8 @@ METRIC_NAMES = {
     "brier": "Brier score",
     "calibration_error": "expected calibration error",
 }
+# Before the name of the source, as a measure of known pairs.
+RECALL = "recall of "
 STRATEGY_PHRASES = {
     "map-random": "placing channels at random",
     "replicate": "replicating each channel",

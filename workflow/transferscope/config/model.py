@@ -176,8 +176,10 @@ def _as_problem(error: Any, schema: dict[str, Any], where: str) -> Problem:
 
 def _as_written(error: Any, where: str) -> Problem:
     """Say in words how a text is to be written, and how this one may be."""
-    pattern = error["ctx"]["pattern"]
-    near = near_text(error["input"], pattern)
+    pattern, given = error["ctx"]["pattern"], error["input"]
+    # YAML has bytes, too; and what is made of a URL might tell a password in it.
+    is_text = isinstance(given, str) and "://" not in given
+    near = near_text(given, pattern) if is_text else None
     fix = f'Write it as "{near}", for example.' if near else "Give a value that the key takes."
     what = f"takes {IN_WORDS[pattern]} (given: {_shortened(error['input'])})"
     return Problem(where, what, fix)

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from transferscope.compare.grid_curves import RECALL
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.tables import REMAKE, Head, Store, head_of, matching, read_summary
-from transferscope.compare.wording import METRIC_NAMES, capitalised, percent
+from transferscope.compare.wording import METRIC_NAMES, RECALL, capitalised, percent
 from transferscope.config.schemes import scheme_order
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
