@@ -73,8 +73,7 @@ def transfer_at_length(
     row = _chosen(pair, tables)
     if row is None:
         return
-    yield from _of_store(row, tables, settings)
-    yield from _of_ranks(row, tables)
+    yield from transfer_in_short(pair, tables, settings)
     named = {"source": pair[0], "dataset": pair[1]}
     others = matching(tables["transfer"], head_of(row), scheme=ZERO_SHOT, **named)
     for _, other in others.iterrows():
