@@ -4,8 +4,10 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import yaml
 
 from command_tree import run
@@ -72,6 +74,18 @@ def test_nobody_is_asked_without_a_terminal(tmp_path: Path, monkeypatch) -> None
     ended = run(["init", ".", "--name", "x"])
     assert ended.code == 1
     assert "Add --yes" in ended.err
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    for name in ("a", "b"):
+        signed = np.zeros((2, 24, 24), np.int16)
+        tifffile.imwrite(tmp_path / f"raw/{name}.tif", signed, photometric="minisblack")
+    ended = run(["init", "raw", "--yes", "--channels", "one,two"])
+    assert ended.code == 1
+    assert "a.tif: holds int16 values" in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_formats_of_microscopes_are_told_how_to_convert(tmp_path: Path, monkeypatch) -> None:

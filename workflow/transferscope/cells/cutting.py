@@ -10,6 +10,7 @@ from transferscope.cells.crops import cut_cell
 from transferscope.cells.field import decode, fill_values
 from transferscope.cells.plan import CellPlan
 from transferscope.cells.records import RecordFolder
+from transferscope.raw.float_values import stored_type
 from transferscope.runtime.arrays import Indices, Pixels
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
@@ -46,7 +47,7 @@ def cut_blocks(
 
     def write(block: tuple[int, int, int]) -> None:
         number, start, stop = block
-        tiles = np.empty((stop - start, *plan.tile_shape), plan.dtype)
+        tiles = np.empty((stop - start, *plan.tile_shape), stored_type(plan.dtype))
         for position in np.unique(positions[start:stop]).tolist():
             own = positions[start:stop] == position
             tiles[own] = _cut(plan, folder, position, indices[start:stop][own])

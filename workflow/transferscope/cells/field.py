@@ -14,12 +14,12 @@ from transferscope.cells.records import DROPPED, FieldRecord, RecordFolder
 from transferscope.cells.segmentation import SegmentedField, segment
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
+from transferscope.raw.float_values import as_stored, stored_ranges
 from transferscope.raw.images import decode_field
 from transferscope.raw.one_place import planes_print
 from transferscope.raw.sheets import AREA_COLUMN, BORDER_COLUMN, CENTRE_COLUMNS
 from transferscope.runtime.arrays import Floats, Indices, Integers, Pixels
 from transferscope.tiles.quality import Quality, measure
-from transferscope.tiles.store import intensity_range
 
 KEPT = -1
 
@@ -27,9 +27,8 @@ KEPT = -1
 def decode(plan: CellPlan, position: int) -> Pixels:
     """Return the field at a position of the sheet, [C, H, W]."""
     sheet, card = plan.sheet, plan.card
-    return decode_field(
-        sheet.files(position), card, one_file_per_channel=sheet.one_file_per_channel
-    )
+    separate = sheet.one_file_per_channel
+    return as_stored(decode_field(sheet.files(position), card, one_file_per_channel=separate), card)
 
 
 def record_field(plan: CellPlan, folder: RecordFolder, position: int) -> list[Problem]:
@@ -109,7 +108,7 @@ def _qualities(
     chosen: Indices,
 ) -> Floats:
     """Return [chosen, C, measures]: the quality of each tile, before it is resampled."""
-    whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
+    whites = [white for _, white in stored_ranges(plan.card, plan.dtype)]
     fill = fill_values(plan, field, segmented.cells)
     values = np.zeros((len(chosen), len(whites), len(fields(Quality))))
     for row, index in enumerate(chosen):

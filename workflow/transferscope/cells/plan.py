@@ -32,7 +32,7 @@ class CellPlan:
     positions
         Positions in the sheet of the fields with good headers; never empty.
     dtype
-        uint8 or uint16, the same for all fields.
+        Of the raw fields, the same for all.
     skipped
         Fields that are left out because of their headers.
     """

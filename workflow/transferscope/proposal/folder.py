@@ -9,8 +9,9 @@ from transferscope.errors import Problem, UserError
 from transferscope.proposal.label_tables import TABLES, WORKBOOK
 from transferscope.proposal.masks import is_mask
 from transferscope.raw.folders import files_below
+from transferscope.raw.zarr_fields import ZARR
 
-IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
+IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ZARR)
 FOREIGN = {
     ".czi": "Zeiss",
     ".nd2": "Nikon",
@@ -63,7 +64,7 @@ def look_into(path: Path) -> Folder:
     found = files_below(path)
     folder = Folder(path, skipped=found.skipped)
     for file in found.paths:
-        suffix = file.suffix.lower()
+        suffix = _suffix(file)
         if suffix in IMAGES:
             (folder.masks if is_mask(file) else folder.images).append(file)
         elif suffix in TABLES:
@@ -80,6 +81,12 @@ def look_into(path: Path) -> Folder:
         what = f"holds no images ({', '.join(IMAGES)})"
         raise UserError(Problem(str(path), what, "Name the folder of the images."))
     return folder
+
+
+def _suffix(file: Path) -> str:
+    """Return the suffix of a file, or of the OME-Zarr of which it is an image."""
+    holder = next((part for part in file.parents if part.suffix.lower() == ZARR), file)
+    return holder.suffix.lower()
 
 
 def foreign_problem(folder: Folder) -> Problem:

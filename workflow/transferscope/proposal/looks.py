@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from transferscope.cards import DatasetCard
 from transferscope.raw.file_checks import scan_headers
-from transferscope.raw.images import FieldHeader
+from transferscope.raw.images import FieldHeader, decode_field
 from transferscope.raw.sheets import SampleSheet
 from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.tiles.contact_sheets import composite, save_png, shrunk
-from transferscope.tiles.doubts import suggested_range
+from transferscope.tiles.doubts import suggested_float_range, suggested_range
 from transferscope.tiles.looking import some_fields
 
 PERCENTILES = (0.1, 99.9)
@@ -41,7 +42,7 @@ class Looks:
     """
 
     fields: list[Pixels]
-    ranges: dict[str, tuple[int, int]]
+    ranges: dict[str, tuple[float, float]]
     size: int | None
     mode: str
 
@@ -53,16 +54,29 @@ def look(sheet: SampleSheet, card: DatasetCard) -> Looks:
     ----------
     sheet, card
         The dataset; the card has no range yet.
+
+    Raises
+    ------
+    UserError
+        Where no field can be decoded.
     """
     fields = some_fields(sheet, card, MOST_FIELDS, SECONDS)
+    if not fields:  # which passes over those that cannot be decoded
+        separate = sheet.one_file_per_channel
+        fields = [decode_field(sheet.files(0), card, one_file_per_channel=separate)]
     ranges = {}
     for channel, name in enumerate(card.channels):
         values = np.concatenate([image[channel].ravel() for image in fields])
         low, high = np.percentile(values, PERCENTILES)
-        largest = float(np.iinfo(values.dtype).max)
-        ranges[name] = suggested_range(float(low), float(high), largest)
+        ranges[name] = _suggested(float(low), float(high), values.dtype)
     size, mode = _tiles([header.shape for header in _headers(sheet, card)])
     return Looks(fields, ranges, size, mode)
+
+
+def _suggested(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    if dtype.kind == "f":
+        return suggested_float_range(low, high)
+    return suggested_range(low, high, float(np.iinfo(dtype).max))
 
 
 def _headers(sheet: SampleSheet, card: DatasetCard) -> list[FieldHeader]:

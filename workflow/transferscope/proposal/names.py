@@ -18,6 +18,7 @@ from transferscope.proposal.stains import is_known
 UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 SEPARATORS = re.compile(r"([/_\-. ]+)")
 WELL = re.compile(r"[A-P]\d{1,2}|r\d{1,3}c\d{1,3}", re.IGNORECASE)
+ROW = re.compile(r"[A-Z]{1,2}")
 # A text that begins with a well and goes on: D03f00d0, r01c01f01p01.
 WELL_AND_MORE = re.compile(r"(r\d{1,3}c\d{1,3}|[A-P]\d{2})(?=[a-z])")
 CHANNEL_WORDS = {"ch", "channel", "c", "w", "wv", "d", "wavelength", "wave", "color", "colour"}
@@ -207,6 +208,8 @@ def _channel_column(columns: Sequence[tuple[str, ...]]) -> int | None:
         values = set(column)
         if len(values) > MOST_CHANNELS or any(SEPARATORS.fullmatch(value) for value in values):
             continue
+        if _is_row_folder(columns, n):
+            continue
         known, word = all(map(is_known, values)), _word_before(columns, n)
         score = 3 if known else 0
         if not known and word in CHANNEL_WORDS and all(value.isdigit() for value in values):
@@ -218,6 +221,17 @@ def _channel_column(columns: Sequence[tuple[str, ...]]) -> int | None:
         if score and (len(values) > 1 or sole_stain) and _complete(columns, n):
             best = max(best or (0, 0), (score, n))
     return best[1] if best else None
+
+
+def _is_row_folder(columns: Sequence[tuple[str, ...]], n: int) -> bool:
+    """Return whether a part is the row of a well, with the column below, as in A/1 of OME-Zarr."""
+    below = columns[n + 1 : n + 3]
+    return (
+        len(below) == 2
+        and set(below[0]) == {"/"}
+        and all(map(str.isdecimal, below[1]))
+        and all(map(ROW.fullmatch, columns[n]))
+    )
 
 
 def _word_before(columns: Sequence[tuple[str, ...]], n: int) -> str:
@@ -260,6 +274,8 @@ def _group_span(
         for n, column in enumerate(columns)
         if n != channel and not all(SEPARATORS.fullmatch(value) for value in column)
     ]
+    if rows := [n for n in texts if _is_row_folder(columns, n)]:
+        return rows[0], rows[0] + 2
     wells = [n for n in texts if all(map(WELL.fullmatch, columns[n]))]
     if wells:
         return max(wells, key=lambda n: len(set(columns[n]))), max(

@@ -11,6 +11,7 @@ import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UnreachableError, UserError
+from transferscope.raw.float_values import without_range
 from transferscope.raw.headers import Note, plain_name
 from transferscope.raw.images import FieldHeader, out_of_place, read_field_header
 from transferscope.raw.sheets import SampleSheet
@@ -151,6 +152,8 @@ class Uniformity:
                     f"({self._sheet.place(first_position)}), which is {_describe(first)}"
                 )
                 self._differs(what, position, header, text, fix)
+        if unranged := without_range(self._card, header.dtype):
+            self._differs("range", position, header, *_unranged(header, unranged))
         self._compare_names(position, header)
         self._compare_labels(position, header)
         self._compare_scale(position, header)
@@ -219,6 +222,8 @@ class Uniformity:
                 self._note(position, header, Note("pixel size", text))
 
     def _compare_bits(self, position: int, header: FieldHeader) -> None:
+        if header.dtype.kind == "f":
+            return
         bits = next((file.metadata.bits for file in header.files if file.metadata.bits), None)
         card = self._card
         unset = [name for name in card.channels if name not in card.given_ranges]
@@ -245,6 +250,15 @@ class Uniformity:
 
 def _alike(one: float, other: float) -> bool:
     return abs(one - other) <= SAME_SIZE * max(one, other)
+
+
+def _unranged(header: FieldHeader, channels: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with floats of which the card does not say black and white, and why."""
+    named = ", ".join(channels)
+    return (
+        f"holds {header.dtype.name} values, which have no black and white of their own",
+        f"Set `intensity_range` of {named} in the card, as numbers in the units of the files.",
+    )
 
 
 def _describe(header: FieldHeader) -> str:

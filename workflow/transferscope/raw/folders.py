@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferscope.raw.places import oddity_of
-
-ZARR = ".zarr"
+from transferscope.raw.zarr_fields import ZARR, images_in
 
 
 @dataclass
@@ -18,7 +17,8 @@ class FoundFiles:
     Parameters
     ----------
     paths
-        Paths relative to the folder, sorted within each folder; an OME-Zarr is one file.
+        Paths relative to the folder, sorted within each folder; an OME-Zarr is
+        one file, or those of its images where it is a plate or holds several.
     skipped
         What was not walked, and why: a sentence for each.
     """
@@ -92,7 +92,9 @@ def _walk(
                 if oddity := oddity_of(entry.path):
                     found.skipped.append(f'"{path.as_posix()}" is {oddity}')
                 else:
-                    found.paths.append(path)
+                    within, faults = images_in(folder / path) if _is_folder(entry) else ([], [])
+                    found.paths += [path / image for image in within] or [path]
+                    found.skipped += faults
             elif entry.name.startswith("."):
                 found.skipped.append(f'the folder "{path.as_posix()}" is hidden')
             else:

@@ -97,7 +97,7 @@ class Header:
     shape
         Length of each axis.
     dtype
-        uint8 or uint16, of a mask any integer or bool, in native byte order.
+        uint8, uint16 or a float, of a mask any integer or bool, in native byte order.
     alpha
         Whether the last sample is an opacity.
     inverted

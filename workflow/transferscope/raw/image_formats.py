@@ -23,6 +23,7 @@ import numpy as np
 import zarr
 
 from transferscope.errors import UserError
+from transferscope.raw.float_values import FLOAT_TYPES
 from transferscope.raw.headers import MAKE_AGAIN, Header, Note, check_size, problem_with
 from transferscope.raw.jpeg_files import jpeg_header, read_jpeg
 from transferscope.raw.places import oddity_of
@@ -49,8 +50,9 @@ MAGICS = {
     "JPEG": (b"\xff\xd8\xff",),
 }
 PACKED = b"\x1f\x8b"
-IMAGE_TYPES = ("uint8", "uint16")
-MASK_TYPES = (*IMAGE_TYPES, "bool", "uint32", "int32", "int64")
+INTEGER_TYPES = ("uint8", "uint16")
+IMAGE_TYPES = (*INTEGER_TYPES, *FLOAT_TYPES)
+MASK_TYPES = (*INTEGER_TYPES, "bool", "uint32", "int32", "int64")
 
 
 def read_header(path: RawFile, types: Sequence[str] = IMAGE_TYPES) -> Header:
@@ -153,11 +155,6 @@ def _supported(path: RawFile, dtype: Any, types: Sequence[str]) -> np.dtype[Any]
     fix = "Export it as 8- or 16-bit unsigned integers."
     if tuple(types) == MASK_TYPES:
         fix = "Save the numbers of its cells as uint16, or uint32 for more than 65,535."
-    elif found.kind == "f":
-        fix = (
-            "Floats have no fixed black and white and may hold NaN: export the raw camera "
-            "values, or scale them yourself and save as uint16."
-        )
     raise problem_with(path, what, fix)
 
 

@@ -1,4 +1,4 @@
-"""One field: its raw file or files become integers [C, H, W], channels in the card's order.
+"""One field: its raw file or files become pixels [C, H, W], channels in the card's order.
 
 Axes are taken from the file where it names them. Where it does not, a multi-channel file has its
 channel axis where the dataset card says (`channel_order`), or where the length fits; the extra
@@ -40,7 +40,7 @@ class FieldHeader:
     shape
         Height and width in px.
     dtype
-        uint8 or uint16.
+        uint8, uint16 or a float.
     channel_names
         Names that the files give their channels, in the card's order; empty where they do not.
     channel_labels
@@ -128,7 +128,7 @@ def decode_field(
     Returns
     -------
     ndarray
-        [C, H, W], uint8 or uint16 as in the files; a projected mean is rounded half to even.
+        [C, H, W], of the type of the files; a projected mean of integers is rounded half to even.
 
     Raises
     ------
@@ -152,6 +152,9 @@ def _channels_in_file(card: DatasetCard) -> int:
 def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> Pixels:
     axes = _arrange(header, n_channels, card)
     pixels = read_pixels(header)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        what = "holds values that are not a number or infinite"
+        raise problem_with(header.path, what, "Export it again, without them.")
     named = [axis for axis in (axes.c, axes.z, axes.y, axes.x) if axis is not None]
     # What is not named has a length of one.
     pixels = np.moveaxis(pixels, named, range(-len(named), 0))
@@ -161,7 +164,8 @@ def _decode_file(header: Header, n_channels: int | None, card: DatasetCard) -> P
     if axes.z is not None and card.z_projection == "max":
         pixels = pixels.max(axis=1)
     elif axes.z is not None:
-        pixels = np.rint(pixels.mean(axis=1, dtype=np.float64)).astype(pixels.dtype)
+        mean = pixels.mean(axis=1, dtype=np.float64)
+        pixels = (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
     return np.asarray(pixels[: axes.n_channels])
 
 

@@ -22,6 +22,7 @@ from transferscope.finetuning.network import open_backbone
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import reduced_precision
 from transferscope.raw.file_checks import first_problems, scan_headers
+from transferscope.raw.float_values import as_stored
 from transferscope.raw.images import FieldHeader, decode_field
 from transferscope.raw.masks import CELL_MASK, NUCLEUS_MASK
 from transferscope.raw.sheets import SampleSheet
@@ -394,7 +395,7 @@ def field_mask(
     files = sheet.files(position)
     raw = decode_field(files, card, one_file_per_channel=sheet.one_file_per_channel)
     height, width = raw.shape[1:]
-    field = resample(raw, resampled_shape((height, width), card))
+    field = resample(as_stored(raw, card), resampled_shape((height, width), card))
     size = field.shape[1], field.shape[2]
 
     def fill(output: Output) -> None:

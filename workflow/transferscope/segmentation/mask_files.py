@@ -11,9 +11,10 @@ from tifffile import TiffWriter
 
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import first_problems
-from transferscope.raw.folders import ZARR, files_below
+from transferscope.raw.folders import files_below
 from transferscope.raw.image_formats import MASK_TYPES, read_header
 from transferscope.raw.masks import read_mask
+from transferscope.raw.zarr_fields import ZARR
 from transferscope.runtime.arrays import Pixels
 from transferscope.runtime.atomic_files import replacing
 

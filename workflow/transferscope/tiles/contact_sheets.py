@@ -184,8 +184,8 @@ def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
     found = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
-    ranges = map(card.given_ranges.get, store.channels, found)
-    low, high = np.array(list(ranges), np.float64).T
+    named = [channel in card.given_ranges for channel in store.channels]
+    low, high = np.where(np.array(named)[:, None], store.intensity_range, found).T
     return np.stack([low, np.maximum(high, low + 1)], axis=1)
 
 

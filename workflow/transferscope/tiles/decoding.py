@@ -10,13 +10,13 @@ import numpy as np
 
 from transferscope.errors import Problem, UserError
 from transferscope.raw.file_checks import in_row
+from transferscope.raw.float_values import as_stored, stored_ranges
 from transferscope.raw.images import decode_field
 from transferscope.raw.one_place import planes_print
 from transferscope.runtime.arrays import Floats, Pixels
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.tiles.plan import PlannedField, TilePlan
 from transferscope.tiles.quality import measure
-from transferscope.tiles.store import intensity_range
 from transferscope.tiles.tiling import (
     TilePlace,
     limit_torch_threads,
@@ -146,8 +146,8 @@ def _decode(
     except UserError as error:
         return DecodedField(problems=in_row(sheet, planned.position, error))
     prints, doubt = planes_print(image), black_end(image, plan.card.channels)
-    image = resample(image, resampled_shape(planned.shape, plan.card))
-    whites = [white for _, white in intensity_range(plan.card, plan.dtype)]
+    image = resample(as_stored(image, plan.card), resampled_shape(planned.shape, plan.card))
+    whites = [white for _, white in stored_ranges(plan.card, plan.dtype)]
     for place in planned.places:
         part = visible_part(image, place)
         measured = list(map(measure, part, whites))

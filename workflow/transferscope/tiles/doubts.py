@@ -56,7 +56,11 @@ class Looked:
 
 
 def doubts_about(
-    looked: Looked, channels: Sequence[str], ranges: Sequence[Sequence[float]], largest: float
+    looked: Looked,
+    channels: Sequence[str],
+    ranges: Sequence[Sequence[float]],
+    largest: float,
+    scaled_from: Sequence[tuple[float, float]] | None = None,
 ) -> list[Problem]:
     """Return what is doubtful about the pixels of a dataset; each is without the place.
 
@@ -67,14 +71,20 @@ def doubts_about(
     channels
         Names of the C channels.
     ranges
-        Raw values of black and white of each channel, [C][2].
+        Black and white of each channel, as stored, [C][2].
     largest
         Largest value of the integer type.
+    scaled_from
+        Range of each channel in the files, where they hold floats: it was scaled to the whole type.
     """
     found: list[Problem] = []
     for number, (name, (black, white)) in enumerate(zip(channels, ranges, strict=True)):
         measured = dict(zip(MEASURES, looked.quality[:, number].T, strict=True))
-        found += _of_channel(name, measured, (float(black), float(white)), largest, looked.what)
+        limits = float(black), float(white)
+        if scaled_from is None:
+            found += _of_channel(name, measured, limits, largest, looked.what)
+        else:
+            found += _of_scaled(name, measured, scaled_from[number], largest, looked.what)
     return found + list(_merged(looked.pixels, channels))
 
 
@@ -116,7 +126,7 @@ def some_pixels(images: Sequence[Pixels]) -> Pixels:
 
 
 def suggested_range(low: float, high: float, largest: float) -> tuple[int, int]:
-    """Return black and white of two significant digits that hold a range of values.
+    """Return black and white of two significant digits that hold a range of integers.
 
     Examples
     --------
@@ -130,6 +140,22 @@ def suggested_range(low: float, high: float, largest: float) -> tuple[int, int]:
     black = int(np.floor(low / step(low)) * step(low))
     white = int(min(np.ceil(high / step(high)) * step(high), largest))
     return black, max(white, black + 1)
+
+
+def suggested_float_range(low: float, high: float) -> tuple[float, float]:
+    """Return black and white, in hundredths of their difference or finer, that hold floats.
+
+    Examples
+    --------
+    >>> suggested_float_range(-0.0312, 0.8765)
+    (-0.04, 0.88)
+    """
+    extent = max(high - low, float(np.finfo(np.float32).tiny))
+    digits = 1 - int(np.floor(np.log10(extent)))
+    step = 10.0**-digits
+    black = round(float(np.floor(low / step)) * step, digits)
+    white = round(float(np.ceil(high / step)) * step, digits)
+    return black, max(white, round(black + step, digits))
 
 
 def _of_channel(
@@ -167,6 +193,33 @@ def _of_channel(
             f"{NEARLY_ALL:.0%} of the {what})"
         )
         yield Problem("", text, fix)
+
+
+def _of_scaled(
+    name: str, measured: dict[str, Floats], limits: tuple[float, float], white: float, what: str
+) -> Iterator[Problem]:
+    """Yield the doubts about one channel of floats, of which 0 to `white` were `limits`."""
+    low, high = limits
+    given = f"the intensity range [{low:g}, {high:g}]"
+    if (constant := measured["constant"] > 0).mean() >= MOST_CONSTANT:
+        text = (
+            f"channel {name} is constant in {constant.sum():,} of {len(constant):,} {what}, in "
+            f"{given}"
+        )
+        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
+    elif (share := float(measured["saturated"].mean())) > MOST_SATURATED:
+        text = (
+            f"{given} of {name} does not fit the images: {share:.0%} of the pixels are at or above "
+            "white"
+        )
+        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
+    elif (top := np.quantile(measured["p99_9"], NEARLY_ALL) / white) < DARKEST:
+        reached = low + float(top) * (high - low)
+        text = (
+            f"channel {name} is nearly black in {given}: values of the images reach {reached:.3g} "
+            f"(99.9 % of the pixels in {NEARLY_ALL:.0%} of the {what})"
+        )
+        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
 
 
 def _merged(pixels: Pixels, channels: Sequence[str]) -> Iterator[Problem]:

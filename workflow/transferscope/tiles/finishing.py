@@ -12,7 +12,7 @@ from transferscope.runtime.arrays import Floats, Integers
 from transferscope.stores.block_store import IDENTITIES, BlockStore, attributes_of
 from transferscope.stores.manifest import store_of
 from transferscope.tiles.doubts import Looked, doubts_about, judge_now, sentences_of, some_pixels
-from transferscope.tiles.store import intensity_range
+from transferscope.tiles.store import SCALED_FROM
 
 PERCENTILES = (0.1, 99.9)
 MOST_TILES = 64
@@ -44,7 +44,7 @@ def look_at_tiles(
     UserError
         With all doubts, where they stop the study.
     """
-    ranges = intensity_range(card, store.array.dtype)
+    ranges = store.group.attrs["intensity_range"]
     added: dict[str, Any] = {}
     if card.ranges_from_tiles:
         ranges = _range_of(store)
@@ -52,8 +52,9 @@ def look_at_tiles(
     rows = np.unique(np.linspace(0, len(measured) - 1, MOST_TILES).round().astype(int))
     tiles = [np.asarray(store.array[int(row)]) for row in rows]
     looked = Looked(measured, some_pixels(tiles), "tiles")
+    scaled = store.group.attrs.get(SCALED_FROM)
     largest = float(np.iinfo(store.array.dtype).max)
-    doubts = doubts_about(looked, card.channels, ranges, largest)
+    doubts = doubts_about(looked, card.channels, ranges, largest, scaled)
     if doubts:
         added[DOUBTS] = sentences_of(doubts)
     if added:

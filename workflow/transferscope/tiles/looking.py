@@ -8,12 +8,12 @@ import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.errors import Problem, UserError
+from transferscope.raw.float_values import as_stored, scaled_from, stored_ranges, without_range
 from transferscope.raw.images import decode_field
 from transferscope.raw.sheets import SampleSheet
 from transferscope.runtime.arrays import Pixels
 from transferscope.tiles.doubts import Looked, doubts_about, some_pixels
 from transferscope.tiles.quality import measure
-from transferscope.tiles.store import intensity_range
 
 MOST_FIELDS = 12
 FEWEST_FIELDS = 2
@@ -35,14 +35,15 @@ def look_at_fields(sheet: SampleSheet, card: DatasetCard) -> list[Problem]:
         The dataset.
     """
     images = some_fields(sheet, card)
-    if not images:
+    # Floats without a range are a problem that their headers tell.
+    if not images or without_range(card, images[0].dtype):
         return []
-    dtype = images[0].dtype
-    ranges = intensity_range(card, dtype)
+    ranges, given = stored_ranges(card, images[0].dtype), scaled_from(card, images[0].dtype)
+    images = [as_stored(image, card) for image in images]
     whites = [white for _, white in ranges]
     quality = np.array([[one.values() for one in map(measure, image, whites)] for image in images])
     looked = Looked(quality, some_pixels(images), "fields looked at")
-    return doubts_about(looked, card.channels, ranges, float(np.iinfo(dtype).max))
+    return doubts_about(looked, card.channels, ranges, float(np.iinfo(images[0].dtype).max), given)
 
 
 def some_fields(

@@ -52,7 +52,7 @@ class TilePlan:
     cut
         Positions of the fields that give several tiles.
     dtype
-        uint8 or uint16, the same for all fields.
+        Of the raw fields, the same for all.
     skipped
         Fields that are left out because of their headers.
     """

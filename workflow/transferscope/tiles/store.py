@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferscope.cards import DatasetCard
+from transferscope.raw.float_values import scaled_from, stored_ranges, stored_type
 from transferscope.runtime.atomic_files import remove_durably, writing
 from transferscope.stores.block_store import BlockStore, attributes_of, remove_store
 from transferscope.stores.conversion import convert_folder
@@ -18,6 +19,8 @@ from transferscope.tiles.blocks import BlockLog
 BLOCK_BYTES = 64 << 20
 MOST_BLOCK_ROWS = 4096
 ARRAY = "images"
+# Attribute of tiles of floats: the range of each channel in the files.
+SCALED_FROM = "scaled_from"
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +36,6 @@ def drop_outdated(log: BlockLog, store: Path) -> None:
             remove_durably(manifest_of(store))
             remove_store(store)
     log.start_over()
-
-
-def intensity_range(card: DatasetCard, dtype: np.dtype[Any]) -> list[list[float]]:
-    """Return [C][2]: the card's range of each channel, or else that of the integer type."""
-    whole = (0.0, float(np.iinfo(dtype).max))
-    return [
-        [float(value) for value in card.given_ranges.get(channel, whole)]
-        for channel in card.channels
-    ]
 
 
 def rows_per_block(tile_bytes: int, n_tiles: int) -> int:
@@ -72,13 +66,14 @@ def open_tile_store(
     tile_shape
         Channels, height and width.
     dtype
-        uint8 or uint16.
+        Of the raw fields.
     pixel_size_um
         Of the tiles; None: unknown, or not the same for all.
     made_from
         Digest of what the tiles are made from.
     """
-    block_rows = rows_per_block(int(np.prod(tile_shape)) * dtype.itemsize, len(ids))
+    stored, given = stored_type(dtype), scaled_from(card, dtype)
+    block_rows = rows_per_block(int(np.prod(tile_shape)) * stored.itemsize, len(ids))
     path = store_of(manifest)
     if attributes_of(path).get("fingerprint") == made_from:
         convert_folder(path, ARRAY)
@@ -88,13 +83,14 @@ def open_tile_store(
         array=ARRAY,
         fingerprint=made_from,
         shape=(len(ids), *tile_shape),
-        dtype=dtype,
+        dtype=stored,
         block_rows=block_rows,
         ids=ids,
         attributes={
             "dataset": card.name,
             "channels": card.channels,
             "pixel_size_um": pixel_size_um,
-            "intensity_range": intensity_range(card, dtype),
+            "intensity_range": stored_ranges(card, dtype),
+            **({} if given is None else {SCALED_FROM: given}),
         },
     )

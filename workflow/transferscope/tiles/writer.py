@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from transferscope.raw.float_values import stored_type
 from transferscope.stores.block_store import BlockStore
 from transferscope.tiles.blocks import BlockLog, Entry, LoggedTile
 from transferscope.tiles.decoding import CONSTANT, DecodedField
@@ -25,7 +26,7 @@ class TileWriter:
         self, plan: TilePlan, store: BlockStore, log: BlockLog, entries: list[Entry]
     ) -> None:
         self._plan, self._store, self._log, self._entries = plan, store, log, entries
-        self._block = np.empty((store.block_rows, *plan.tile_shape), plan.dtype)
+        self._block = np.empty((store.block_rows, *plan.tile_shape), stored_type(plan.dtype))
         self.entry = entries[-1].following() if entries else Entry()
 
     def add(self, index: int, decoded: DecodedField) -> None:
