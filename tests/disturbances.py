@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from factories import environment, kill_group, run_command
 # Times are in them: records of how a run went, not results.
 # Checksums go with times of the raw files, which two copies do not share.
 RECORDS = ("logs/", "benchmarks/", "figures/training/", "checksums/", ".run")
+COSTS = re.compile(b"<!-- costs -->.*<!-- end of costs -->", re.DOTALL)
 HISTORY = (".history.parquet", ".history.timing.parquet")
 VICTIMS = ("snakemake", "worker", "everything")
 STEP = "transferscope"
@@ -39,7 +41,7 @@ def results_of(root: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     return {
-        name: path.read_bytes()
+        name: COSTS.sub(b"", path.read_bytes()) if name == "report.html" else path.read_bytes()
         for name, path in files.items()
         if not name.startswith(RECORDS)
         and not name.endswith((*HISTORY, ".lock", ".claims"))

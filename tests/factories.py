@@ -71,7 +71,7 @@ STUDY = {
     "knn": {"k": [1, 3]},
     "compute": {"device": "cpu", "threads": 1},
     "compare": {"bootstrap": 100},
-    "figures": {"dpi": 60, "map_points": 100},
+    "figures": {"dpi": 60, "map_points": 100, "gallery": 0},
 }
 
 

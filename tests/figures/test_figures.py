@@ -370,6 +370,15 @@ def test_embedding_maps(tmp_path):
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_of_many_stores_those_with_the_purest_neighbourhoods_are_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr("transferscope.figures.embedding_maps.MOST_MAPS", 2)
+    views, table, card = write_maps_input(tmp_path, make_tiles(n_groups=12), [5.0, 0.3, 9.0, 0.6])
+    draw_embedding_maps(views, table, card, SETTINGS, [tmp_path / "map.svg"])
+    text = joined_lines(texts_of(tmp_path / "map.svg"))
+    assert "2 of 4 stores are shown" in text
+    assert [n for n in range(4) if f"back$bone_{n} / map" in text] == [1, 3]
+
+
 def test_a_map_without_labels_shows_all_tiles_by_group(tmp_path):
     tiles = make_tiles(n_groups=9)
     views, table, card = write_maps_input(tmp_path, tiles, [0.3, 5.0])

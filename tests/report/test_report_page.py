@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from disturbances import COSTS
 from report_pages import FIGURES, leaderboard, page_of, shown_dataset, written_study
 from transferscope.report.figures import LARGEST_BYTES, ReportFigure
 from transferscope.report.page import CONTEST, contests, unscored_page
@@ -164,6 +165,15 @@ def test_every_text_can_be_read_on_every_ground(package):
         if "warn-back" in colours:
             for text in ("warn", "text", "accent", "quiet"):
                 assert contrast(colours[text], colours["warn-back"]) >= 4.5, text
+
+
+def test_the_page_says_what_the_jobs_took(tmp_path):
+    root = written_study(tmp_path)
+    costs = (["", "jobs"], [["heads<b>", "3"]])
+    page = unscored_page(root, {"study": "glow"}, ["Why."], FIGURES, costs)
+    assert '<th scope="row">heads&lt;b&gt;</th><td>3</td>' in page
+    without = unscored_page(root, {"study": "glow"}, ["Why."], FIGURES)
+    assert COSTS.sub(b"", page.encode()) == COSTS.sub(b"", without.encode())
 
 
 def test_a_study_without_scores_has_a_page_that_says_why(tmp_path):

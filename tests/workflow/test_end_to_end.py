@@ -10,6 +10,7 @@ import pytest
 import yaml
 import zarr
 
+from disturbances import COSTS
 from factories import CLASSES, run_snakemake, write_study, write_yaml
 
 pytestmark = pytest.mark.workflow
@@ -96,6 +97,7 @@ def test_the_tiles_of_the_report_are_those_of_the_tables(odd_study):
     text = (odd_study / "results/tiny/report.html").read_text()
     data = text.partition('id="data">')[2].partition("</script>")[0]
     [shown] = json.loads(data)["tiles"]
+    assert '<th scope="row">heads</th>' in COSTS.search(text.encode())[0].decode()
     assert None not in shown["predicted"]
     assert shown["pictures"]["sheets"]
     for number, row in enumerate(shown["per_class"]):

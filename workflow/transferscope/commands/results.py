@@ -274,10 +274,12 @@ def report(
     from transferscope.report.tiles import ShownDataset, shown_tiles
     from transferscope.runtime.atomic_files import write_atomically
     from transferscope.stores.parquet import read_parquet
+    from transferscope.upkeep.costs import costs_so_far
 
+    costs = costs_so_far(study_folder.usage("").parent)
     if not settings.get("scored", True):
         reasons = _why_not_scored(datasets, settings_from_json(_splits(settings), SplitSettings))
-        page = unscored_page(study_folder.root, settings, reasons, figures)
+        page = unscored_page(study_folder.root, settings, reasons, figures, costs)
         write_atomically(output, page)
         return
     leaderboard = read_parquet(study_folder.comparison("leaderboard"), [*CONTEST, *SHOWN])
@@ -286,7 +288,7 @@ def report(
     per_class = read_parquet(study_folder.comparison("per_class"))
     drawn = settings_from_json(json.dumps(settings.get("figures", {})), FigureSettings)
     tiles = shown_tiles(places, stores, probe or [], study_folder, chosen, per_class, drawn)
-    page = report_page(study_folder.root, settings, leaderboard, chosen, figures, tiles)
+    page = report_page(study_folder.root, settings, leaderboard, chosen, figures, tiles, costs)
     write_atomically(output, page)
 
 

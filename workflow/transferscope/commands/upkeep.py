@@ -361,7 +361,7 @@ def costs(
     as_json: AsJson = False,
 ) -> None:
     """Show the time and the memory that a study took, per rule."""
-    from transferscope.upkeep.costs import job_costs, rule_costs
+    from transferscope.upkeep.costs import cost_table, job_costs, rule_costs
 
     jobs = job_costs(_paths(config).usage("").parent)
     rules = rule_costs(jobs)
@@ -375,19 +375,7 @@ def costs(
         tables = {"rules": rules, "jobs": jobs}
         print_json({k: json.loads(t.to_json(orient="records")) for k, t in tables.items()})
         return
-    columns = ["", "jobs", "minutes", "core minutes", "longest job, s", "most memory, MiB"]
-    rows = [
-        [
-            str(r["rule"]),
-            str(r["jobs"]),
-            f"{r['seconds'] / 60:.1f}",
-            f"{r['core_seconds'] / 60:.1f}",
-            f"{r['longest_seconds']:.1f}",
-            f"{r['peak_mib']:.0f}",
-        ]
-        for r in rules.to_dict("records")
-    ]
-    print_table(columns, rows, f"Time and memory of {config}")
+    print_table(*cost_table(rules), f"Time and memory of {config}")
 
 
 def export(

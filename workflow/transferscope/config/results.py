@@ -37,6 +37,9 @@ class CompareSettings(Model):
     seed: int = Field(0, ge=0, description="Seed of the draws, shared by all backbones (paired).")
 
 
+GALLERY_TILES = 6
+
+
 class FigureSettings(Model):
     """Appearance of the figures; a change only draws them again."""
 
@@ -45,9 +48,17 @@ class FigureSettings(Model):
         "tsne", description="Method of the 2-D maps; umap needs the extra `umap`."
     )
     map_points: int = Field(2000, ge=100, description="Maximum number of tiles in a 2-D map.")
-    gallery: int = Field(
-        0,
+    gallery: int | None = Field(
+        None,
         ge=0,
         le=40,
-        description="Tiles per dataset to show with their nearest neighbours. 0: no such figure.",
+        description=(
+            "Tiles per dataset to show with their nearest neighbours. Null: 6, of images that are "
+            "scored; 0: no such figure."
+        ),
     )
+
+    @property
+    def gallery_tiles(self) -> int:
+        """Tiles that a gallery shows."""
+        return GALLERY_TILES if self.gallery is None else self.gallery

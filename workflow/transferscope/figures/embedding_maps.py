@@ -8,7 +8,7 @@ Only neighbours of other groups count, because tiles of one group are alike for 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,8 @@ NEIGHBOURS = 10
 DRAWS = 1000
 CONFIDENCE = 0.95
 COLUMNS = 4
+# A map takes seconds, and more than these cannot be read on a page.
+MOST_MAPS = 24
 FEWEST_TILES = 5
 TOO_FEW = {True: "Too few labelled tiles for a map.", False: "Too few tiles for a map."}
 
@@ -216,30 +218,44 @@ def _draw(
     labels = tiles.matrix[rows] if has_labels else group[:, None] == np.arange(len(groups))
     names = card.labels if has_labels else groups.tolist()
     colours = colour_by_class(labels)
-    columns = min(COLUMNS, len(views))
-    lines = math.ceil(len(views) / columns)
-    figure, grid = new_grid(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines, lines, columns)
-    purities: dict[str, Purity] = {}
-    with progress_bar(f"Maps of {card.name}", len(views), "maps") as bar:
-        for axes, view in zip(grid.flat, views, strict=False):
+    purities = {}
+    if has_labels:
+        for view in views:
             embeddings = _read(view, check, rows)
-            if has_labels:
-                purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
-            places = project(embeddings, method, card.name)
+            purities[view.name] = neighbour_purity(embeddings, labels, group, card.name)
+    mapped = _purest(views, purities)
+    columns = min(COLUMNS, len(mapped))
+    lines = math.ceil(len(mapped) / columns)
+    figure, grid = new_grid(max(6.5, 2.6 * columns + 2.4), 1.5 + 2.95 * lines, lines, columns)
+    with progress_bar(f"Maps of {card.name}", len(mapped), "maps") as bar:
+        for axes, view in zip(grid.flat, mapped, strict=False):
+            places = project(_read(view, check, rows), method, card.name)
             _scatter(axes, places, colours, view.name, purities.get(view.name))
             bar.update()
-    for axes in grid.flat[len(views) :]:
+    for axes in grid.flat[len(mapped) :]:
         axes.set_axis_off()
     of_what = "Class" if has_labels else "Group"
     _legend(grid[0, -1], colours, labels, names, of_what)
+    left_out = (
+        f" {len(mapped)} of {len(views)} stores are shown." if len(mapped) < len(views) else ""
+    )
     if not has_labels:
         title = f"{card.name}, {len(rows):,} tiles without labels, coloured by group"
-        annotate(figure, title, _how(method))
+        annotate(figure, title, _how(method) + left_out)
         return figure
     best = max(purities, key=lambda name: purities[name].value)
     title = f"{card.name}, {len(rows):,} tiles: neighbours agree most in {best}"
-    annotate(figure, title, _footnote(method, purities[best].chance, len(groups)))
+    annotate(figure, title, _footnote(method, purities[best].chance, len(groups)) + left_out)
     return figure
+
+
+def _purest(views: Sequence[StoreView], purities: Mapping[str, Purity]) -> list[StoreView]:
+    """Return the stores that are shown, in order: where there are too many, the purest."""
+    if not purities:
+        return [*views[:MOST_MAPS]]
+    # Without neighbours in other groups there is no purity, in any store.
+    ranked = sorted(views, key=lambda view: -np.nan_to_num(purities[view.name].value))
+    return [view for view in views if view in ranked[:MOST_MAPS]]
 
 
 def _how(method: str) -> str:

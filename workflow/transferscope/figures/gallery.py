@@ -145,7 +145,7 @@ def draw_gallery(
             check_tiles(table, frame, store, card.name)
     labelled = LabelledTiles.from_table(frame, card.labels, card.task)
     with style():
-        shown = _search(view, labelled, knn, settings.gallery, card.name) if view else None
+        shown = _search(view, labelled, knn, settings.gallery_tiles, card.name) if view else None
         if view is None or shown is None:
             figure = note_that_nothing_is_shown("Too few labelled tiles or stores for a gallery.")
         else:

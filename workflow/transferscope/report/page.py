@@ -36,6 +36,8 @@ PACKAGES = ("numpy", "pandas", "scikit-learn", "snakemake", "timm", "torch", "za
 SECTION = re.compile(r"^## ", re.MULTILINE)
 HEADING = re.compile(r"^(#+ )", re.MULTILINE)
 WARNINGS, READING = "Warnings", "How to read it"
+Costs = tuple[Sequence[str], Sequence[Sequence[str]]]
+NO_COSTS: Costs = ((), ())
 CONTEST = ["dataset", "scheme", "head", "k", "metric"]
 SHOWN = [
     *("backbone", "channels", "mean", "ci_low", "ci_high"),
@@ -50,6 +52,7 @@ def report_page(
     chosen: pd.DataFrame,
     figures: Sequence[ReportFigure],
     tiles: Sequence[Mapping[str, Any]] = (),
+    costs: Costs = NO_COSTS,
 ) -> str:
     """Return the page.
 
@@ -65,6 +68,8 @@ def report_page(
         What is shown.
     tiles
         From `report.tiles.shown_tiles`.
+    costs
+        Time and memory of the jobs that have run: headings and rows.
     """
     summary = (root / "summary.md").read_text(encoding="utf-8")
     details = (root / "details.md").read_text(encoding="utf-8")
@@ -73,7 +78,7 @@ def report_page(
     places |= {anchor: name for name, anchor in categories(figures).items()}
     places |= {"details": "Details", "ran": "What ran"}
     described = as_html(HEADING.sub(r"#\1", _without_title(details)))
-    markup = _frame(root, settings, figures, places) | {
+    markup = _frame(root, settings, figures, places, costs) | {
         "question": QUESTION,
         "answer": "\n".join(_answer(summary)),
         "stores": part(__package__, "stores.html"),
@@ -95,12 +100,13 @@ def unscored_page(
     settings: Mapping[str, Any],
     reasons: Sequence[str],
     figures: Sequence[ReportFigure],
+    costs: Costs = NO_COSTS,
 ) -> str:
     """Return the page of a study that makes no scores.
 
     Parameters
     ----------
-    root, settings, figures
+    root, settings, figures, costs
         As of `report_page`.
     reasons
         Why nothing is scored, a sentence per dataset.
@@ -108,7 +114,7 @@ def unscored_page(
     places = {"answer": "Not scored"}
     places |= {anchor: name for name, anchor in categories(figures).items()} | {"ran": "What ran"}
     told = as_html("\n".join(f"* {reason}" for reason in reasons))
-    markup = _frame(root, settings, figures, places) | {
+    markup = _frame(root, settings, figures, places, costs) | {
         **{"question": UNSCORED, "stores": "", "tiles": "", "details": ""},
         "answer": f'<div class="answer">{told}</div><p>{NEXT}</p>',
         "downloads": f"Next to this page lies {_links({'config.yaml': 'the config'})}.",
@@ -121,6 +127,7 @@ def _frame(
     settings: Mapping[str, Any],
     figures: Sequence[ReportFigure],
     places: Mapping[str, str],
+    costs: Costs,
 ) -> dict[str, str]:
     """Return the markup that every page has."""
     return {
@@ -129,7 +136,26 @@ def _frame(
         "figures": figures_markup(figures, root, settings),
         "config": html.escape(_config(root)),
         "versions": html.escape(_versions()),
+        "costs": _costs(costs),
     }
+
+
+def _costs(costs: Costs) -> str:
+    """Return a table of time and memory; it differs from run to run, and so stands by itself."""
+    columns, rows = costs
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
+        + "</tr>"
+        for first, *others in rows
+    )
+    return (
+        "<details><summary>Time and memory of the jobs</summary>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
+    )
 
 
 def _links(files: Mapping[str, str]) -> str:

@@ -27,7 +27,7 @@ class Report(Step):
     """
 
     name = "report"
-    version = 2
+    version = 3
     options = (
         "study_folder=folder",
         "settings",

@@ -431,7 +431,8 @@ class Gallery(_EmbeddingFigure):
     )
 
     def jobs(self) -> Sequence[Job]:
-        return per_dataset(self.study.image_datasets if self.config.figures.gallery else [])
+        wanted = self.config.scored and self.config.figures.gallery_tiles
+        return per_dataset(self.study.image_datasets if wanted else [])
 
     def inputs(self) -> dict[str, Any]:
         return {

@@ -56,3 +56,40 @@ def rule_costs(jobs: pd.DataFrame) -> pd.DataFrame:
         peak_mib=("peak_mib", "max"),
     )
     return summed.sort_values("seconds", ascending=False, kind="stable").reset_index()
+
+
+def cost_table(rules: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the rows of a table to read.
+
+    Parameters
+    ----------
+    rules
+        Result of `rule_costs`.
+    """
+    columns = ["", "jobs", "minutes", "core minutes", "longest job, s", "most memory, MiB"]
+    rows = [
+        [
+            str(r["rule"]),
+            str(r["jobs"]),
+            f"{r['seconds'] / 60:.1f}",
+            f"{r['core_seconds'] / 60:.1f}",
+            f"{r['longest_seconds']:.1f}",
+            f"{r['peak_mib']:.0f}",
+        ]
+        for r in rules.to_dict("records")
+    ]
+    return columns, rows
+
+
+def costs_so_far(folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the table of the jobs that have finished; without rows where there is none.
+
+    Parameters
+    ----------
+    folder
+        As of `job_costs`.
+    """
+    try:
+        return cost_table(rule_costs(job_costs(folder)))
+    except UserError:
+        return [], []
