@@ -86,6 +86,15 @@ def test_unknown_cards_of_both_kinds_are_reported_together(root):
     assert 'Did you mean "vit"?' in second
 
 
+def test_cards_next_to_a_study_that_runs_elsewhere_are_told(root, tmp_path_factory):
+    with pytest.raises(UserError) as caught:
+        load_study(CONFIG, [tmp_path_factory.mktemp("elsewhere")], str(root / "my.yaml"))
+    problems = caught.value.problems
+    assert [f"`cd {root}`" in problem.fix for problem in problems] == [True] * 4
+    with pytest.raises(UserError, match="unknown dataset"):
+        load_study({**CONFIG, "datasets": ["cels"]}, [root], str(root / "my.yaml"))
+
+
 def test_an_unknown_output_is_reported(root):
     (problem,) = problems_of(root, backbones=["vit@men"])
     assert 'backbone "vit" has no output "men"' in problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,17 @@ def find_card(
     folder: str,
     roots: Sequence[Path],
     where: str,
+    config: Path | None = None,
 ) -> Located[Any]:
-    """Return the card that a config names; see `locate_card` for a card outside a study."""
+    """Return the card that a config, of a file, names; see `locate_card` for others."""
     path = _locate(name, folder, roots)
     if path is None:
         what = f'unknown {kind.removesuffix("s")} "{name}"'
-        raise UserError(Problem(where, what, suggest(name, _known_cards(folder, roots))))
+        fix = suggest(name, _known_cards(folder, roots))
+        if config is not None and _locate(name, folder, [config.parent]):
+            there = shlex.quote(str(config.parent))
+            fix = f"It is next to the study. Run in the folder where the study runs: `cd {there}`."
+        raise UserError(Problem(where, what, fix))
     return Located(read_model(path, model), path)
 
 

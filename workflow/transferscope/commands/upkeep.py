@@ -248,11 +248,12 @@ def convert(config: ConfigIn = DEFAULT_CONFIG) -> None:
 def status(config: ConfigIn = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show which jobs are done, running, stale, failed or to do, and their size on disk."""
     from transferscope.stores.reader import CONVERSION_CUT
+    from transferscope.study.loading import read_study
     from transferscope.upkeep.manifests import half_converted
     from transferscope.upkeep.status import snakemake_summary
     from transferscope.upkeep.status import status as run
 
-    _paths(config)  # Says what is wrong with the file in fewer words than Snakemake.
+    read_study(config)  # Says what is wrong with it in fewer words than Snakemake.
     summary = snakemake_summary(SNAKEFILE, ["--configfile", str(config)])
     found = run(summary, _logs(config))
     if as_json:

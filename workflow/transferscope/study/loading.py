@@ -173,7 +173,7 @@ def _read_cards(
     for ref in getattr(config, key):
         name = ref.partition("@")[0] if kind == "backbones" else ref
         try:
-            located = find_card(name, kind, model, folder, roots, place)
+            located = find_card(name, kind, model, folder, roots, place, Path(where))
         except UserError as error:
             problems += error.problems
             continue
