@@ -116,7 +116,8 @@ def predict(
     compute: ComputeOption,
     channels: Annotated[str, Option(parser=strategy_name, help="Channel strategy.")] = "map",
     decoder: Annotated[
-        Literal["linear", "conv", "unet"], Option(help="linear, conv or unet; see `segmentation`.")
+        Literal["linear", "conv", "conv-image", "unet", "unetr"],
+        Option(help="Kind of the decoder; see `segmentation`."),
     ] = "conv",
     steps: Annotated[
         int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")

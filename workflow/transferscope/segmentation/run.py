@@ -246,7 +246,8 @@ class _Job:
         )
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
-        maps = compute_maps(tiles, MapReader(backbone, source), batch_size, scores.parent)
+        read = MapReader(backbone, source, probe.settings.decoders)
+        maps = compute_maps(tiles, read, batch_size, scores.parent)
         masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
         groups = np.asarray(table["group"].astype(str), dtype=object)
 
@@ -299,11 +300,11 @@ class _Job:
         """Train and score all decoders; return the rows of all tables."""
         everything = _Found([], [], [])
         wanted = [self._decoder(name) for name in self.probe.settings.decoders]
-        possible = [decoder for decoder in wanted if decoder.is_possible]
+        possible = [decoder for decoder in wanted if not decoder.lacks]
         for decoder in wanted:
-            if not decoder.is_possible:
-                text = "%s: %s needs maps of several resolutions, and there is one: left out"
-                logger.warning(text, self.identity["backbone"], decoder.name)
+            if reason := decoder.lacks:
+                text = "%s: %s %s: left out"
+                logger.warning(text, self.identity["backbone"], decoder.name, reason)
         title = "{dataset}: {backbone}, {channels}".format(**self.identity)
         tuned = list(self._tunable(possible))
         with progress_bar(
@@ -332,14 +333,7 @@ class _Job:
                     yield decoder, mode
 
     def _decoder(self, name: DecoderName) -> Decoder:
-        levels = self.maps.levels
-        return Decoder(
-            name,
-            tuple(level.shape[1] for level in levels),
-            tuple(level.shape[-1] for level in levels),
-            tuple(self.maps.strides),
-            self.masks.n_out,
-        )
+        return Decoder(name, self.maps.described, self.masks.n_out)
 
     def _evaluated(self, decoder: Decoder) -> Iterator[_Found]:
         """Yield what is found on each division."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from transferscope.config.segmentation import DecoderName
+
 # The floor: every pixel of which the truth is known is called foreground, of each class.
 ALL_FOREGROUND = "all-foreground"
 DICE, JACCARD = "dice", "jaccard"
@@ -62,7 +66,7 @@ def is_tuned_decoder(name: str) -> bool:
 
     Examples
     --------
-    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv")
+    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv-image")
     (True, False)
     """
-    return name != ALL_FOREGROUND and "-" in name
+    return name not in (ALL_FOREGROUND, *get_args(DecoderName))

@@ -21,8 +21,8 @@ from transferscope.costs.needs import (
     training_mb,
 )
 from transferscope.costs.segmenting import (
+    MapSize,
     decoder_operations,
-    map_values,
     object_seconds,
     tuning_operations,
 )
@@ -157,15 +157,16 @@ class Segment(BackboneStep):
         side = self.sizes.card(wildcards.backbone).input_size
         found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
         cost = found or UNKNOWN_COST
-        values = map_values(passes * cost.width, side)
+        maps = MapSize(passes * cost.width, side)
+        values = maps.kept(settings.decoders)
         memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
         memory += FLOAT_BYTES * cost.parameters / MIB
         memory += n_tiles * (values * MAP_BYTES + math.prod(shape[1:]) * MASK_BYTES) / MIB
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
         operations = float(n_tiles * passes * cost.operations)
-        operations += decoder_operations(settings, config.splits, n_tiles, values)
+        operations += decoder_operations(settings, config.splits, n_tiles, maps)
         operations += tuning_operations(
-            settings, config.splits, n_tiles, float(passes * cost.operations), values
+            settings, config.splits, n_tiles, float(passes * cost.operations), maps
         )
         if settings.tuning is not None:
             card = self.sizes.card(wildcards.backbone)
