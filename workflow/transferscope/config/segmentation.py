@@ -184,7 +184,20 @@ class SegmentationSettings(Model):
         ),
     )
 
+    keep_masks: bool = Field(
+        False,
+        description=(
+            "Also keep the predicted masks of all test tiles, of the first seed and the largest "
+            "fraction, in a store per backbone: `transferscope masks write` makes images of them."
+        ),
+    )
+
     _unique = field_validator("decoders", "fractions", "seeds")(without_repeats)
+
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether predicted masks are kept until a job has ended."""
+        return self.pictures or self.keep_masks
 
     @model_validator(mode="after")
     def _tuned_are_decoders(self) -> SegmentationSettings:

@@ -39,8 +39,8 @@ IMAGE_COLUMNS = [
     "true",
     "known",
 ]
-# In memory, and while a job runs: the outline of a predicted mask, as packed bits.
-OUTLINE = "outline"
+# In memory, and while a job runs: a predicted mask, as `kept_masks.packed` returns it.
+MASK = "mask"
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
 MASK_TABLES: tuple[str, ...] = ("masks", "mask_gains", "mask_limits")
 # Out of domain: what each store loses there, and pairs of stores.

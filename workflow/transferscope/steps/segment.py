@@ -83,6 +83,8 @@ class Segment(BackboneStep):
         }
         if self.chosen.out_of_domain:
             outputs["elsewhere"] = self.paths.elsewhere(SEGMENT, *place)
+        if self.chosen.keep_masks:
+            outputs["masks"] = self.paths.predicted_masks(*place)
         if self.chosen.pictures:
             caption, labels = "report/mask_pictures.rst", {"store": "{backbone} / {channels}"}
             outputs["pictures"] = Shown(
@@ -114,7 +116,7 @@ class Segment(BackboneStep):
         return [path for files in self._others(wildcards) for path in files]
 
     def _more(self, wildcards: Wildcards) -> list[str]:
-        """Return the options of jobs of a study that tests out of domain, or draws pictures."""
+        """Return the options of jobs that test out of domain, draw pictures, or keep masks."""
         known = self.weights_arguments()
         words = list(known(wildcards) if callable(known) else known)
         for files in self._others(wildcards):
@@ -123,6 +125,8 @@ class Segment(BackboneStep):
         place = wildcards.dataset, wildcards.backbone, wildcards.channels
         if self.chosen.out_of_domain:
             words += ["--elsewhere", str(self.paths.elsewhere(SEGMENT, *place))]
+        if self.chosen.keep_masks:
+            words += ["--masks", str(self.paths.predicted_masks(*place))]
         if self.chosen.pictures:
             words += ["--pictures", str(self.paths.mask_pictures(*place))]
         return words
@@ -130,7 +134,7 @@ class Segment(BackboneStep):
     @property
     def asks_for_more(self) -> bool:
         """Whether jobs have options that depend on the dataset."""
-        return bool(self.chosen.out_of_domain or self.chosen.pictures)
+        return bool(self.chosen.out_of_domain or self.chosen.keeps_masks)
 
     @property
     def chosen(self) -> SegmentationSettings:
