@@ -138,13 +138,13 @@ def image_masks(
         rows = rows[rows // each == decoders.index(chosen)]
         begin = f"{chosen}{SEPARATOR}"
     names, first = [], dict[str, str]()
-    for row in rows:
+    for row in rows.tolist():
         tile = store.tile_ids[row].removeprefix(begin)
         names.append(file_name(tile, "tile") + suffix)
         if (other := first.setdefault(names[-1].casefold(), tile)) != tile:
             what = f'"{tile}" and "{other}" would both be written to {names[-1]}'
             raise UserError(Problem(str(store.path), what, "Give them other tile ids."))
-    return [folder / name for name in names], (_as_image(store, row) for row in rows)
+    return [folder / name for name in names], (_as_image(store, row) for row in rows.tolist())
 
 
 def _as_image(store: TargetStore, row: int) -> Pixels:
@@ -152,7 +152,8 @@ def _as_image(store: TargetStore, row: int) -> Pixels:
     mask = np.where(mask == IGNORE, 0, mask)
     if store.kind == "binary":
         mask = WHITE * (mask > 0)
-    return mask.astype(np.min_scalar_type(max(1, int(mask.max(initial=0)))))
+    found: Pixels = mask.astype(np.min_scalar_type(max(1, int(mask.max(initial=0)))))
+    return found
 
 
 def _without(masks: dict[int, bytes], total: int) -> list[list[int]]:
