@@ -100,12 +100,13 @@ class MapReader:
 
     def described(self, levels: list[Tensor]) -> tuple[Level, ...]:
         """Say what the levels are that were read."""
-        before: list[Kind] = ["image"] * self._reads_image + ["block"] * (self._n_blocks - 1)
-        kinds = before + ["map"] * (len(levels) - len(before))
+        image: list[Kind] = ["image"] if self._reads_image else []
+        blocks: list[Kind] = ["block"] * (self._n_blocks - 1)
+        maps: list[Kind] = ["map"] * (len(levels) - len(image) - len(blocks))
         side = self.source.input_size
         return tuple(
             Level(kind, level.shape[1], level.shape[-1], side / level.shape[-1])
-            for kind, level in zip(kinds, levels, strict=True)
+            for kind, level in zip([*image, *blocks, *maps], levels, strict=True)
         )
 
 

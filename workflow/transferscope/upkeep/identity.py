@@ -64,8 +64,8 @@ def _of_masks(
     expected: dict[str, Any] = {"dataset": manifest.stem}
     is_true = manifest == paths.targets(manifest.stem)
     if not is_true:
-        named = zip(("dataset", "backbone", "channels"), manifest.parts[-3:], strict=True)
-        expected = {key: Path(name).stem for key, name in named}
+        dataset, backbone, _ = manifest.parts[-3:]
+        expected = {"dataset": dataset, "backbone": backbone, "channels": manifest.stem}
     tiles = readers.get(paths.tiles(expected["dataset"]))
     if tiles is not None:
         expected["tiles_sha256"] = tiles.content_sha256
