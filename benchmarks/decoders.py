@@ -122,13 +122,7 @@ def _ours(
 ) -> list[float]:
     """Train all decoders; return the loss of each on its training tiles."""
     maps = compute_maps(tiles, read, BATCH, Path())
-    decoder = Decoder(
-        "linear",
-        tuple(level.shape[1] for level in maps.levels),
-        tuple(level.shape[-1] for level in maps.levels),
-        tuple(maps.strides),
-        1,
-    )
+    decoder = Decoder("linear", maps.described, 1)
     problem = MapProblem(maps, masks, decoder, SETTINGS, DEVICE)
     found: list[float] = []
     for trained in train_decoders(problem, divisions, ("bench",)):

@@ -13,6 +13,7 @@ SEGMENTATION = {
     "size": 32,
     "objects": True,
     "pictures": True,
+    "keep_masks": True,
     "out_of_domain": {"glands": ["other"]},
 }
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_masks import COMPUTE, squares, write_mask_job
 
+from factories import TINY_NETWORK
 from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.readout import Backbone
 from transferscope.channels.assignment import assign
@@ -17,10 +18,10 @@ from transferscope.training.tiles import TrainingTiles
 CPU = torch.device("cpu")
 
 
-def reader(job, channels="map"):
+def reader(job, channels="map", decoders=()):
     store = TileStore(job.files.tiles)
     return MapReader(
-        *open_backbone(store, job.card, job.card_path, channels, None, "fp32", None, CPU)
+        *open_backbone(store, job.card, job.card_path, channels, None, "fp32", None, CPU), decoders
     )
 
 
@@ -85,11 +86,39 @@ def test_a_convolutional_network_has_a_pyramid(tmp_path):
     tiles = TrainingTiles.open(job.files.tiles, np.array([1, 5, 7]))
     maps = compute_maps(tiles, read, 2, tmp_path)
     assert [level.shape[2] for level in maps.levels] == [16, 8, 4, 2]
-    assert maps.strides == [4, 8, 16, 32]
+    assert [level.stride for level in maps.described] == [4, 8, 16, 32]
     assert maps.places(np.array([7, 1])).tolist() == [2, 0]
     whole = read(torch.from_numpy(TileStore(job.files.tiles).read(5, 6)))
     for level, values in zip(maps.levels, whole, strict=True):
         np.testing.assert_allclose(level[1], values[0], atol=2e-3, rtol=2e-3)
+
+
+def test_unetr_reads_four_blocks_and_conv_image_what_the_backbone_is_fed(tmp_path):
+    arguments = {**TINY_NETWORK["arguments"], "patch_size": 8, "depth": 6}
+    job = write_mask_job(tmp_path, *squares(), network={"arguments": arguments})
+    raw = torch.from_numpy(TileStore(job.files.tiles).read(0, 3))
+    read = reader(job, decoders=["unetr", "conv-image", "linear"])
+    found, network, tokens = read(raw), read.backbone.network, []
+    for block in network.blocks:
+        block.register_forward_hook(lambda *given: tokens.append(given[-1]))
+    images = read.source.evaluated(raw)
+    ((filled, _),) = read.source.of_each_pass(images)
+    with torch.inference_mode():
+        network(filled)
+        # Blocks 2, 3, 4 and 6 of 6, each after the last layer norm, without the class token.
+        wanted = [network.norm(tokens[n])[:, 1:].mT.unflatten(2, (4, 4)) for n in (1, 2, 3, 5)]
+    for level, expected in zip(found, [images, *wanted], strict=True):
+        torch.testing.assert_close(level, expected)
+    described = [(one.kind, one.width, one.side, one.stride) for one in read.described(found)]
+    assert described == [("image", 2, 32, 1), *[("block", 48, 4, 8)] * 3, ("map", 48, 4, 8)]
+    torch.testing.assert_close(reader(job)(raw)[0], found[-1])
+
+
+def test_the_image_has_no_channel_that_the_strategy_leaves_out(job):
+    raw = torch.from_numpy(TileStore(job.files.tiles).read(0, 3))
+    of_both, _ = reader(job, "replicate", ["conv-image"])(raw)
+    of_one, _ = reader(job, "only-protein", ["conv-image"])(raw)
+    torch.testing.assert_close(of_both[:, 1:], of_one)
 
 
 def test_maps_that_do_not_fit_go_to_a_file_of_equal_values(job, tmp_path, monkeypatch):

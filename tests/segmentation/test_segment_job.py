@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from tiny_masks import SIZE, squares, write_mask_job
 
+from factories import TINY_NETWORK
 from target_stores import write_targets
 from transferscope.errors import UserError
 from transferscope.segmentation.masks import TrueMasks
@@ -135,6 +136,26 @@ def test_ids_of_objects_are_foreground_as_one(tmp_path):
         for kind, given in (("binary", masks), ("instances", ids))
     ]
     pd.testing.assert_frame_equal(*found)
+
+
+def test_more_resolution_is_learned_from_blocks_and_from_the_image(tmp_path):
+    network = {"arguments": {**TINY_NETWORK["arguments"], "patch_size": 8, "depth": 4}}
+    images, masks = squares()
+    job = write_mask_job(tmp_path, images, masks, network=network)
+    names = ["conv", "conv-image", "unetr"]
+    asked = {"fractions": (1.0,), "decoders": names, "size": 32}
+    scores, before = job.run(**asked, tuning={"modes": ["full"], "steps": 3, "decoders": names[1:]})
+    assert set(before["head"]) == {*names, "conv-image-full", "unetr-full"}
+    # Squares begin at any pixel, maps have one value per 8 px.
+    assert dice_of(scores, "conv-image") > max(0.97, dice_of(scores, "conv"))
+    assert dice_of(scores, "unetr") > 0.9
+    # Each is what it is without the others, out of domain, too.
+    other = write_mask_job(tmp_path / "other", images, masks, dataset="other", group="o")
+    _, alone = job.run(**{**asked, "decoders": ["conv-image"]}, others=[other.as_other])
+    own = before.query("head == 'conv-image'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, own)
+    there = pd.read_parquet(job.elsewhere).groupby("fold")["dice"].mean()
+    assert there.min() > 0.95
 
 
 def test_a_unet_is_left_out_where_there_is_one_map(tmp_path, caplog):

@@ -61,6 +61,11 @@ class MaskJob:
         return self.folder / "out" / "map.elsewhere.parquet"
 
     @property
+    def predicted(self) -> Path:
+        """Manifest of the store of predicted masks."""
+        return self.folder / "out" / "map.json"
+
+    @property
     def as_other(self) -> OtherFiles:
         """The dataset, as one to test the decoders of another on."""
         return OtherFiles(self.files.tiles, self.files.targets, self.files.table)
@@ -76,9 +81,9 @@ class MaskJob:
         probe = SegmentationProbe(settings={**FAST, **settings}, fractions=list(fractions))
         out = self.folder / "out" / "map.parquet", self.folder / "out" / "map.tiles.parquet"
         places = *out, self.elsewhere if others else None
-        self.pictures[:] = segment(
-            self.card, self.card_path, channels, self.files, probe, COMPUTE, *places, others=others
-        )
+        given = self.card, self.card_path, channels, self.files, probe, COMPUTE, *places
+        masks = self.predicted if probe.settings.keep_masks else None
+        self.pictures[:] = segment(*given, others=others, masks=masks)
         scores, images = map(pd.read_parquet, out)
         return scores, images
 

@@ -76,10 +76,11 @@ def test_a_job_is_told_what_the_study_asks_for(study_of):
 
 def test_more_decoders_take_more_time(study_of):
     needs = []
-    for decoders in (["linear"], ["linear", "conv", "unet"]):
+    for decoders in (["linear"], ["linear", "conv", "unet"], ["conv-image", "unetr"]):
         step = Plan(study_of({"decoders": decoders, "steps": 100_000})).steps["segment"]
         needs.append(step.need(SimpleNamespace(**step.planned[0])).minutes)
     assert needs[1] > 2 * needs[0]
+    assert needs[2] > needs[1]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_more_decoders_take_more_time(study_of):
         ({"fractions": [0.3]}, {}, "segmentation.fractions: 0.3 is not among the study's"),
         ({"seeds": [7]}, {}, "segmentation.seeds: 7 is not among the study's"),
         ({"decoders": []}, {}, "at least 1 item"),
-        ({"decoders": ["unetr"]}, {}, "decoders"),
+        ({"decoders": ["segformer"]}, {}, "decoders"),
         (
             {},
             {"splits": {**STUDY["splits"], "schemes": ["image"]}},

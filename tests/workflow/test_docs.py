@@ -4,8 +4,11 @@ import json
 import re
 import shutil
 
+import imagecodecs
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import timm
 import yaml
 from safetensors.torch import save_file
@@ -77,9 +80,40 @@ def checkout(repository, tmp_path_factory):
     by_hand = sheet[["tile_id", "labels"]].assign(labeller="Jo", time="")
     by_hand.iloc[:-3].to_csv(folder / "my-cells-labels.csv", index=False)
     write_hpa(folder)
+    write_nuclei(folder)
     network = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0)
     save_file(network.state_dict(), folder / "resources/backbones/my-vit.safetensors")
     return folder
+
+
+def write_nuclei(folder):
+    """Write discs as the archives of the Broad Bioimage Benchmark Collection have nuclei."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((256, 256))
+    for number in range(24):
+        places = rng.integers(20, 236, (3 + number % 4, 2))
+        discs = [np.hypot(rows - y, columns - x) < 9 for y, x in places]
+        grey = rng.poisson(2 + number % 2 * 20, (256, 256)) + 90 * np.any(discs, axis=0)
+        image = np.stack([grey] * 3 + [np.full_like(grey, 255)], axis=2).astype(np.uint8)
+        image = 255 - image if number == 23 else image  # as bright field: left out
+        own = folder / f"stage1_train/{number:016x}{0:048x}"
+        for name, pixels in [
+            (f"images/{own.name}", image),
+            *((f"masks/{n}", 255 * disc.astype(np.uint8)) for n, disc in enumerate(discs)),
+        ]:
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            (own / f"{name}.png").write_bytes(imagecodecs.png_encode(pixels))
+        stem = f"IXMtest_{'ABCDEFGH'[number % 8]}02_s{number // 8 + 1}_w1{number:08X}"
+        colours = np.zeros((520, 696, 4), np.uint8)
+        for n, disc in enumerate(discs):
+            colours[:256, :256][disc] = [1 + n % 2, 0, 0, 255]
+        field = (
+            np.full((520, 696), 130) + rng.integers(0, 20, (520, 696)) + 900 * (colours[..., 0] > 0)
+        )
+        for name in ("images", "masks"):
+            (folder / "bbbc039" / name).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(folder / f"bbbc039/images/{stem}.tif", field.astype(np.uint16))
+        (folder / f"bbbc039/masks/{stem}.png").write_bytes(imagecodecs.png_encode(colours))
 
 
 def write_hpa(folder):
@@ -136,6 +170,10 @@ def test_the_pages_work_as_written(repository, checkout, bucket, images):
     assert {"golgi", "membrane", "nucleoplasm", "vesicles"} <= set(fetched["labels"])
     assert (checkout / "hpa-sheet/files").resolve() == checkout / "hpa-images"
     assert (checkout / "results/my-study/report.html").exists()
+    nuclei = pd.read_csv(checkout / "resources/datasets/dsb2018-fluorescence.tsv", sep="\t")
+    assert len(nuclei) == 23
+    assert nuclei["group"].nunique() < 23
+    assert nuclei["nuclei"].between(1, 6).all()
     summary = pd.read_csv(checkout / "results/my-backbones/summary.csv")
     assert {"my-vit", "my-vit@mean"} <= set(summary["backbone"])
 

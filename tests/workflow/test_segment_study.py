@@ -5,6 +5,8 @@ import pytest
 
 from factories import run_snakemake
 from segment_study import write_segment_study
+from transferscope.stores.target_store import TargetStore
+from transferscope.upkeep.verify import verify
 
 pytestmark = pytest.mark.workflow
 
@@ -35,3 +37,7 @@ def test_simulated_glands_are_segmented_and_told(tmp_path):
     assert "Out of domain, on `other` (12 groups)" in summary
     assert (made / "figures/masks/glands/lite/map.png").exists()
     assert (made / "figures/dice.svg").exists()
+    kept = TargetStore.open(made / "predicted_masks/glands/lite/map.json")
+    assert kept.attributes["decoders"] == ["linear", "unet"]
+    assert len(kept) == 2 * 24
+    assert verify(made).faults == []

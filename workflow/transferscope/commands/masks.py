@@ -116,7 +116,8 @@ def predict(
     compute: ComputeOption,
     channels: Annotated[str, Option(parser=strategy_name, help="Channel strategy.")] = "map",
     decoder: Annotated[
-        Literal["linear", "conv", "unet"], Option(help="linear, conv or unet; see `segmentation`.")
+        Literal["linear", "conv", "conv-image", "unet", "unetr"],
+        Option(help="Kind of the decoder; see `segmentation`."),
     ] = "conv",
     steps: Annotated[
         int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")
@@ -175,6 +176,30 @@ def predict(
     finally:
         allotted.release()
     print(f"wrote {len(paths):,} masks to {output}; {trained.summary}")
+
+
+@app.command()
+def write(
+    store: Annotated[Path, file_in("Manifest of a store of masks (.json).")],
+    output: Annotated[Path, folder_out("Folder to write one mask per tile into.")],
+    decoder: Annotated[
+        str | None, Option(help="Of predicted masks, the decoder, such as unet. Default: the only.")
+    ] = None,
+    format: Annotated[Literal["png", "tiff"], Option(help="png, or tiff: OME-TIFF.")] = "png",
+) -> None:
+    """Write the masks of a store as images: those that a study predicted, or the true ones."""
+    from transferscope.runtime.progress import progress_bar
+    from transferscope.segmentation.kept_masks import image_masks
+    from transferscope.segmentation.mask_files import write_mask
+    from transferscope.stores.target_store import TargetStore
+
+    opened = TargetStore.open(store)
+    paths, masks = image_masks(opened, decoder, output, ".png" if format == "png" else ".ome.tif")
+    with progress_bar(f"masks of {opened.attributes['dataset']}", len(paths), "tiles") as bar:
+        for path, mask in zip(paths, masks, strict=True):
+            write_mask(path, mask, opened.attributes.get("pixel_size_um"))
+            bar.update()
+    print(f"wrote {len(paths):,} masks to {output}")
 
 
 def _print(table: pd.DataFrame) -> None:

@@ -180,6 +180,9 @@ def segment(
         Path | None, file_out("Table of the scores of its tiles to write (.parquet).")
     ] = None,
     pictures: Annotated[Path | None, file_out("Figure of predicted masks to write (.png).")] = None,
+    masks: Annotated[
+        Path | None, file_out("Manifest of the store of predicted masks to write (.json).")
+    ] = None,
 ) -> None:
     """Train decoders of masks on a frozen backbone on all folds, seeds and fractions, and test."""
     from transferscope.segmentation.elsewhere import OtherFiles
@@ -193,8 +196,9 @@ def segment(
         what = "tiles, targets and tables of other datasets are not as many"
         raise UserError(Problem("--other-tiles", what, "Give all three for each dataset."))
     others = [OtherFiles(*one) for one in zip(*given, strict=True)]
-    if pictures is not None:
-        wanted = settings.settings.model_copy(update={"pictures": True})
+    if pictures is not None or masks is not None:
+        asked = {"pictures": pictures is not None, "keep_masks": masks is not None}
+        wanted = settings.settings.model_copy(update=asked)
         settings = settings.model_copy(update={"settings": wanted})
     found = run(
         *network,
@@ -206,6 +210,7 @@ def segment(
         predictions,
         elsewhere=elsewhere,
         others=others,
+        masks=masks,
     )
     if pictures is not None:
         from transferscope.figures.mask_pictures import draw_pictures

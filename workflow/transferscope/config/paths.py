@@ -141,6 +141,15 @@ class StudyPaths:
         """Figure of the best, the median and the worst predicted masks."""
         return self.root / f"figures/masks/{dataset}/{backbone}/{channels}.png"
 
+    def predicted_masks(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Manifest of the store of the predicted masks of test tiles."""
+        return self.root / f"predicted_masks/{dataset}/{backbone}/{channels}.json"
+
     def elsewhere(
         self,
         probe: str,

@@ -12,7 +12,7 @@ from transferscope.config.names import Name
 from transferscope.config.training import Share
 from transferscope.config.vocabulary import Fraction, Seed
 
-DecoderName = Literal["linear", "conv", "unet"]
+DecoderName = Literal["linear", "conv", "conv-image", "unet", "unetr"]
 LossName = Literal["dice+ce", "ce", "dice"]
 
 
@@ -105,8 +105,10 @@ class SegmentationSettings(Model):
         min_length=1,
         description=(
             "linear: one layer per pixel of the feature map; conv: two 3x3 convolutions, each "
-            "after doubling the resolution; unet: a decoder over all maps of a convolutional "
-            "network, which vision transformers do not have, so that they are left out."
+            "after doubling the resolution; conv-image: the first of these, then convolutions "
+            "that also see the image; unet: a decoder over all maps of a convolutional network; "
+            "unetr: the same over four blocks of a vision transformer, brought to several "
+            "resolutions. A backbone that cannot serve a decoder is left out of it."
         ),
     )
     fractions: list[Fraction] | None = Field(
@@ -182,7 +184,20 @@ class SegmentationSettings(Model):
         ),
     )
 
+    keep_masks: bool = Field(
+        False,
+        description=(
+            "Also keep the predicted masks of all test tiles, of the first seed and the largest "
+            "fraction, in a store per backbone: `transferscope masks write` makes images of them."
+        ),
+    )
+
     _unique = field_validator("decoders", "fractions", "seeds")(without_repeats)
+
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether predicted masks are kept until a job has ended."""
+        return self.pictures or self.keep_masks
 
     @model_validator(mode="after")
     def _tuned_are_decoders(self) -> SegmentationSettings:

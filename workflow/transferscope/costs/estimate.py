@@ -18,8 +18,8 @@ from transferscope.costs.network_costs import (
 )
 from transferscope.costs.rates import Rates
 from transferscope.costs.segmenting import (
+    MapSize,
     decoder_operations,
-    map_values,
     object_seconds,
     tuning_operations,
 )
@@ -250,11 +250,11 @@ def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         found, passes = sizes.cost(p.dataset, p.backbone, p.channels)
         cost, n_tiles = found or UNKNOWN_COST, sizes.fields(p.dataset).n_tiles
         card: Any = sizes.card(p.backbone)
-        values = map_values(passes * cost.width, card.input_size)
+        maps = MapSize(passes * cost.width, card.input_size)
         operations += n_tiles * passes * cost.operations
-        operations += decoder_operations(settings, study.config.splits, n_tiles, values)
+        operations += decoder_operations(settings, study.config.splits, n_tiles, maps)
         operations += tuning_operations(
-            settings, study.config.splits, n_tiles, float(passes * cost.operations), values
+            settings, study.config.splits, n_tiles, float(passes * cost.operations), maps
         )
         if p.dataset in study.with_objects:
             pixels = math.prod(sizes.tiles(p.dataset)[1][1:])

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from transferscope.config.probes import SplitSettings
 from transferscope.config.segmentation import SCHEME, DecoderName, SegmentationSettings
 from transferscope.costs.tuning import TRAINING_SHARE
 
 # Operations per value of the maps in one forward pass: `linear` multiplies each with one weight;
 # the first 3x3 convolution of `conv` has 64 features at twice the resolution; `unet` has fewer at
-# four times the resolution, of narrower maps.
-OPERATIONS: dict[DecoderName, int] = {"linear": 2, "conv": 2 * 9 * 64 * 4, "unet": 2 * 9 * 64 * 4}
+# four times the resolution, of narrower maps; `unetr` projects the maps of four blocks.
+OF_VALUES: dict[DecoderName, int] = {
+    "linear": 2,
+    "conv": 2 * 9 * 64 * 4,
+    "conv-image": 2 * 9 * 64 * 4,
+    "unet": 2 * 9 * 64 * 4,
+    "unetr": 2 * 4 * 64,
+}
+# And per pixel of the input: `conv-image` has two 3x3 convolutions there, to 32 features;
+# `unetr` has one at a half, a quarter and an eighth of the resolution, as of patches of 16 px.
+OF_PIXELS: dict[DecoderName, int] = {
+    "conv-image": 2 * 9 * 32 * (64 + 3 + 32),
+    "unetr": 2 * 9 * (32 * 64 // 4 + 32 * 96 // 16 + 64 * 128 // 64),
+}
+# Values that are kept of each tile beyond the maps: the image, and three more blocks.
+IMAGE_CHANNELS, MORE_BLOCKS = 3, 3
 # A step costs as much as three forward passes.
 TRAINING_PASSES = 3
 # Of the watershed of one pixel of one predicted mask, on one core.
@@ -18,8 +35,9 @@ WATERSHED_SECONDS = 1e-6
 STRIDE = 16
 
 
-def map_values(width: int, input_size: int) -> float:
-    """Return the number of values in the maps of a tile, about.
+@dataclass(frozen=True)
+class MapSize:
+    """Size of the maps of a tile, about.
 
     Parameters
     ----------
@@ -28,11 +46,29 @@ def map_values(width: int, input_size: int) -> float:
     input_size
         Side of its input in px.
     """
-    return float(width * (input_size / STRIDE) ** 2)
+
+    width: int
+    input_size: int
+
+    @property
+    def values(self) -> float:
+        """Values of the maps."""
+        return float(self.width * (self.input_size / STRIDE) ** 2)
+
+    def kept(self, decoders: Collection[DecoderName]) -> float:
+        """Return the values that are kept for some decoders."""
+        image = IMAGE_CHANNELS * self.input_size**2 if "conv-image" in decoders else 0
+        return image + self.values * (1 + MORE_BLOCKS * ("unetr" in decoders))
+
+    def operations(self, decoders: Collection[DecoderName]) -> float:
+        """Return the operations of a forward pass of a tile by some decoders."""
+        of_values = sum(OF_VALUES[name] for name in decoders)
+        of_pixels = sum(OF_PIXELS.get(name, 0) for name in decoders)
+        return of_values * self.values + of_pixels * self.input_size**2
 
 
 def decoder_operations(
-    settings: SegmentationSettings, splits: SplitSettings, n_tiles: int, values: float
+    settings: SegmentationSettings, splits: SplitSettings, n_tiles: int, maps: MapSize
 ) -> float:
     """Return the operations of all decoders of one store, at most: early stopping is ignored.
 
@@ -42,8 +78,8 @@ def decoder_operations(
         Of the study.
     n_tiles
         Tiles of the dataset.
-    values
-        From `map_values`.
+    maps
+        Of each tile.
     """
     folds = splits.folds[SCHEME]
     total = 0.0
@@ -53,7 +89,7 @@ def decoder_operations(
         shown = TRAINING_PASSES * settings.steps * settings.batch_size
         total += shown + checks * validation + n_tiles / folds
     trainings = folds * len(settings.seeds or splits.seeds)
-    return total * trainings * values * sum(OPERATIONS[name] for name in settings.decoders)
+    return total * trainings * maps.operations(settings.decoders)
 
 
 def object_seconds(
@@ -81,7 +117,7 @@ def tuning_operations(
     splits: SplitSettings,
     n_tiles: int,
     operations: float,
-    values: float,
+    maps: MapSize,
 ) -> float:
     """Return the operations of all trainings of one backbone with its decoders, at most.
 
@@ -93,8 +129,8 @@ def tuning_operations(
         Tiles of the dataset.
     operations
         Of the backbone's forward passes of one tile.
-    values
-        From `map_values`.
+    maps
+        Of each tile.
     """
     tuning = settings.tuning
     if tuning is None:
@@ -107,5 +143,5 @@ def tuning_operations(
         validation = splits.validation * fraction * (1 - 1 / folds) * n_tiles
         total += shown + checks * validation + n_tiles / folds
     trainings = folds * len(settings.seeds or splits.seeds) * len(tuning.modes)
-    per_tile = len(names) * operations + values * sum(OPERATIONS[name] for name in names)
+    per_tile = len(names) * operations + maps.operations(names)
     return total * trainings * per_tile

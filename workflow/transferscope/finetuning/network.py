@@ -77,6 +77,12 @@ class TileInput:
             Augmentation(augmentation, card.input_size, channels) if augmentation else None
         )
 
+    @property
+    def fed(self) -> list[int]:
+        """Channels of the tiles that are fed in any pass, in the order of the tiles."""
+        names = {channel for one in self.passes for channel in one.slots.values()}
+        return [n for n, channel in enumerate(self._plain.channels) if channel in names]
+
     def evaluated(self, raw: Tensor) -> Tensor:
         """Return raw tiles [B, C, H, W] as `embed` shows them, [B, C, S, S] float32."""
         return self._plain.resize(raw.to(self.device, non_blocking=True))

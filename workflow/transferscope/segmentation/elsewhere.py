@@ -96,7 +96,7 @@ def open_elsewhere(
     feed
         Opens the backbone, and what feeds it the tiles of a store.
     settings
-        Size of masks, and whether the decoders find single objects.
+        Which decoders, size of masks, and whether single objects are found.
     batch_size
         Tiles per forward pass.
     folder
@@ -128,7 +128,8 @@ def open_elsewhere(
         return None
     backbone, source = feed(store)
     tiles = TrainingTiles.open(files.tiles, rows)
-    maps = compute_maps(tiles, MapReader(backbone, source), batch_size, folder)
+    read = MapReader(backbone, source, settings.decoders)
+    maps = compute_maps(tiles, read, batch_size, folder)
     masks = TrueMasks.read(targets, rows, settings.size, objects=settings.objects)
     ids = np.asarray(store.tile_ids, dtype=object)
     made_from: list[object] = [dataset, store.content_sha256, targets.content_sha256, rows.tolist()]

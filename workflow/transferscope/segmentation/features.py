@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from transferscope.backbones.embedder import LARGEST_FLOAT16
 from transferscope.backbones.readout import Backbone, has_tokens, number_of_layers
+from transferscope.config.segmentation import DecoderName
 from transferscope.errors import Problem, UserError
 from transferscope.finetuning.network import TileInput
 from transferscope.runtime.arrays import Integers, Values
+from transferscope.segmentation.decoders import N_BLOCKS, Kind, Level, reads
 from transferscope.training.tiles import TrainingTiles
 
 # Maps of a convolutional network that are finer than this stride in px are large and say little
@@ -30,21 +32,21 @@ MEMORY_SHARE = 0.3
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Feature maps of some tiles, from the finest to the coarsest.
+    """Feature maps of some tiles, and what else decoders read, in the order of `Decoder.levels`.
 
     Parameters
     ----------
     rows
         Rows of the tile store, int64 [n], ascending.
     levels
-        One array [n, D, h, w] per level, float16 or float32; of a transformer there is one.
-    strides
-        Side of the input in px over the side of each map.
+        One array [n, D, h, w] per level, float16 or float32; of a transformer there is one map.
+    described
+        What each of them is.
     """
 
     rows: Integers
     levels: list[Values]
-    strides: list[float]
+    described: tuple[Level, ...]
 
     def places(self, rows: Integers) -> Integers:
         """Return where rows of the tile store are in the arrays."""
@@ -60,33 +62,57 @@ class MapReader:
         The network of a card.
     source
         Raw tiles to its input, by the card's normalisation and a channel strategy.
+    decoders
+        For which maps are read: some read the image or inner blocks, too.
     """
 
-    def __init__(self, backbone: Backbone, source: TileInput) -> None:
+    def __init__(
+        self, backbone: Backbone, source: TileInput, decoders: Collection[DecoderName] = ()
+    ) -> None:
         self.backbone = backbone
         self.source = source
+        kinds = set[Kind]().union(*(reads(name) for name in decoders))
+        self._reads_image = "image" in kinds
+        network = backbone.network
+        has_blocks = _is_transformer(network) and number_of_layers(network) >= N_BLOCKS
+        self._n_blocks = N_BLOCKS if "block" in kinds and has_blocks else 1
 
     @torch.inference_mode()
     def __call__(self, raw: Tensor) -> list[Tensor]:
-        """Return maps [B, D, h, w] of raw tiles [B, C, H, W], from fine to coarse, in float32.
+        """Return levels [B, D, h, w] of raw tiles [B, C, H, W] for `Decoder`, in float32.
 
         The maps of several passes are joined on the axis of features, or averaged, as embeddings.
+        The image has the channels that are fed to the backbone.
         """
         return self.levels(self.source.evaluated(raw))
 
     def levels(self, resized: Tensor) -> list[Tensor]:
         """Return the same of tiles from `TileInput`, [B, C, S, S], with gradients."""
         of_passes = [
-            maps_of(self.backbone, images, filled)
+            maps_of(self.backbone, images, filled, self._n_blocks)
             for images, filled in self.source.of_each_pass(resized)
         ]
         levels = zip(*of_passes, strict=True)
+        image = [resized[:, self.source.fed]] if self._reads_image else []
         if self.source.averages:
-            return [torch.stack(level).mean(dim=0) for level in levels]
-        return [torch.cat(level, dim=1) for level in levels]
+            return image + [torch.stack(level).mean(dim=0) for level in levels]
+        return image + [torch.cat(level, dim=1) for level in levels]
+
+    def described(self, levels: list[Tensor]) -> tuple[Level, ...]:
+        """Say what the levels are that were read."""
+        image: list[Kind] = ["image"] if self._reads_image else []
+        blocks: list[Kind] = ["block"] * (self._n_blocks - 1)
+        maps: list[Kind] = ["map"] * (len(levels) - len(image) - len(blocks))
+        side = self.source.input_size
+        return tuple(
+            Level(kind, level.shape[1], level.shape[-1], side / level.shape[-1])
+            for kind, level in zip([*image, *blocks, *maps], levels, strict=True)
+        )
 
 
-def maps_of(backbone: Backbone, images: Tensor, filled: list[int] | None = None) -> list[Tensor]:
+def maps_of(
+    backbone: Backbone, images: Tensor, filled: list[int] | None = None, n_blocks: int = 1
+) -> list[Tensor]:
     """Return the maps [B, D, h, w] of one forward pass, from the finest to the coarsest, float32.
 
     Parameters
@@ -99,6 +125,9 @@ def maps_of(backbone: Backbone, images: Tensor, filled: list[int] | None = None)
         Input of the network, [B, slots, S, S] float32.
     filled
         Slots that are not empty, as `Backbone.forward` takes them.
+    n_blocks
+        Of a transformer, how many blocks are read, evenly spaced, the last one last, each after
+        the last layer norm.
 
     Raises
     ------
@@ -106,12 +135,18 @@ def maps_of(backbone: Backbone, images: Tensor, filled: list[int] | None = None)
         If the network gives out no maps.
     """
     if backbone.dtype == torch.float32:
-        return _maps(backbone, images, filled)
+        return _maps(backbone, images, filled, n_blocks)
     with torch.autocast(images.device.type, backbone.dtype):
-        return _maps(backbone, images, filled)
+        return _maps(backbone, images, filled, n_blocks)
 
 
-def _maps(backbone: Backbone, images: Tensor, filled: list[int] | None) -> list[Tensor]:
+def _is_transformer(network: Any) -> bool:
+    return has_tokens(network) and hasattr(network, "blocks")
+
+
+def _maps(
+    backbone: Backbone, images: Tensor, filled: list[int] | None, n_blocks: int
+) -> list[Tensor]:
     network, chosen = backbone.network, dict[str, Any]()
     n_channels = 1
     if filled is not None and getattr(network, "leaves_out_empty_slots", False):
@@ -119,11 +154,12 @@ def _maps(backbone: Backbone, images: Tensor, filled: list[int] | None) -> list[
         n_channels = images.shape[1]
     if not hasattr(network, "forward_intermediates"):
         raise _without_maps(network)
-    if has_tokens(network) and hasattr(network, "blocks"):
-        last = [number_of_layers(network) - 1]
-        _, found = network.forward_intermediates(images, indices=last, norm=True, **chosen)
-        tokens = found[-1][0] if isinstance(found[-1], tuple) else found[-1]
-        return [_square(tokens, n_channels, network).float()]
+    if _is_transformer(network):
+        depth = number_of_layers(network)
+        blocks = [round(depth * n / n_blocks) - 1 for n in range(1, n_blocks + 1)]
+        _, found = network.forward_intermediates(images, indices=blocks, norm=True, **chosen)
+        tokens = [one[0] if isinstance(one, tuple) else one for one in found]
+        return [_square(one, n_channels, network).float() for one in tokens]
     levels = range(number_of_layers(network))
     if not levels:
         raise _without_maps(network)
@@ -176,11 +212,10 @@ def compute_maps(
         If the network gives out no maps, or values that are not finite.
     """
     levels: list[Values] = []
-    strides: list[float] = []
+    described: tuple[Level, ...] = ()
     for start, maps in _batches(tiles, read, batch_size):
         if not levels:
-            levels = _room(maps, len(tiles), folder)
-            strides = [read.source.input_size / level.shape[-1] for level in maps]
+            levels, described = _room(maps, len(tiles), folder), read.described(maps)
         for level, values in zip(levels, maps, strict=True):
             if not torch.isfinite(values).all():
                 raise _not_finite()
@@ -189,7 +224,7 @@ def compute_maps(
         # A value of a later tile may be too large for float16.
         if any(not np.isfinite(level[at : at + 256]).all() for at in range(0, len(level), 256)):
             raise _not_finite()
-    return FeatureMaps(tiles.rows, levels, strides)
+    return FeatureMaps(tiles.rows, levels, described)
 
 
 def _batches(

@@ -177,20 +177,15 @@ def train_predictor(
     backbone, tile_input = open_backbone(
         store, card, card_path, channels, None, choose_precision(device, precision), None, device
     )
-    read = MapReader(backbone, tile_input)
+    name = settings.decoders[0]
+    read = MapReader(backbone, tile_input, [name])
     batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
     maps = compute_maps(TrainingTiles.open(source.tiles, rows), read, batch_size, folder)
     learned = learned_masks(targets, rows, settings)
-    decoder = Decoder(
-        settings.decoders[0],
-        tuple(level.shape[1] for level in maps.levels),
-        tuple(level.shape[-1] for level in maps.levels),
-        tuple(maps.strides),
-        learned[0][0].n_out,
-    )
-    if not decoder.is_possible:
-        what = f"unet needs maps of several resolutions, and {card.name} has one"
-        raise UserError(Problem("--decoder", what, "Take conv, or a convolutional network."))
+    decoder = Decoder(name, maps.described, learned[0][0].n_out)
+    if reason := decoder.lacks:
+        fix = "Take conv, which every network serves."
+        raise UserError(Problem("--decoder", f"{card.name}: {name} {reason}", fix))
     trained: list[Trained] = []
     for number, (masks, how) in enumerate(learned):
         problem = MapProblem(maps, masks, decoder, how, device)

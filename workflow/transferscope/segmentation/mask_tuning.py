@@ -58,13 +58,14 @@ class MaskNetwork(nn.Module):
         self, backbone: Backbone, source: TileInput, decoder: Decoder, seed: int, moves_norms: bool
     ) -> None:
         super().__init__()
+        decoder = decoder.alone
         self.backbone, self.decoder, self.source = backbone, decoder, source
         self.moves_norms = moves_norms
         flat = [tensor[0] for layer in decoder.initial([seed]) for tensor in layer]
         self.layers = nn.ParameterList(flat)
         for number, level in enumerate(decoder.used):
             for name, value in (("mean", 0.0), ("deviation", 1.0)):
-                values = torch.full((decoder.widths[level],), value)
+                values = torch.full((decoder.levels[level].width,), value)
                 self.register_buffer(f"{name}_{number}", values)
         self.eval()
 
@@ -77,7 +78,7 @@ class MaskNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps [B, D, h, w] that the decoder reads, of tiles from `TileInput`."""
-        levels = MapReader(self.backbone, self.source).levels(images)
+        levels = MapReader(self.backbone, self.source, [self.decoder.name]).levels(images)
         return [levels[n] for n in self.decoder.used]
 
     @torch.no_grad()

@@ -40,6 +40,7 @@ from transferscope.segmentation.decoder_training import MapProblem, predict, tra
 from transferscope.segmentation.decoders import Decoder
 from transferscope.segmentation.elsewhere import Elsewhere, OtherFiles, open_elsewhere
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
+from transferscope.segmentation.kept_masks import write_kept
 from transferscope.segmentation.mask_tuning import MaskTask, predicted_masks, tuned_network
 from transferscope.segmentation.masks import TrueMasks
 from transferscope.segmentation.pictures import Picture, chosen_pictures
@@ -96,6 +97,7 @@ def segment(
     images: Path,
     elsewhere: Path | None = None,
     others: Sequence[OtherFiles] = (),
+    masks: Path | None = None,
 ) -> list[Picture]:
     """Train decoders on the maps of a frozen backbone, score them, and write both tables.
 
@@ -115,6 +117,8 @@ def segment(
         Table of the scores of the tiles of other datasets to write; None: not written.
     others
         Datasets on which the trained decoders are tested, too.
+    masks
+        Manifest of the store of predicted masks to write, where the settings ask for them.
 
     Returns
     -------
@@ -142,9 +146,11 @@ def segment(
     write_parquet(image_table(found.images), images, described)
     if elsewhere is not None:
         write_parquet(elsewhere_table(found.elsewhere, job.identity), elsewhere, described)
+    if masks is not None:
+        job.write_masks(found.images, masks)
     write_parquet(score_table(found.divisions), scores, described)
     job.network.parts.remove()
-    return list(chosen_pictures(found.images, job.tested))
+    return list(chosen_pictures(found.images, job.tested)) if probe.settings.pictures else []
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,8 @@ class _Network:
         Finished trainings.
     made_from
         What all of them depend on.
+    tiles_sha256, pixel_size_um
+        Identity and pixel size of the tiles.
     """
 
     backbone: Backbone
@@ -174,6 +182,8 @@ class _Network:
     precision: Precision
     parts: TunedParts
     made_from: list[object]
+    tiles_sha256: str
+    pixel_size_um: float | None
 
 
 @dataclass(frozen=True)
@@ -246,7 +256,8 @@ class _Job:
         )
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
-        maps = compute_maps(tiles, MapReader(backbone, source), batch_size, scores.parent)
+        read = MapReader(backbone, source, probe.settings.decoders)
+        maps = compute_maps(tiles, read, batch_size, scores.parent)
         masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
         groups = np.asarray(table["group"].astype(str), dtype=object)
 
@@ -266,7 +277,7 @@ class _Job:
                 groups,
                 masks,
                 masks.objects is not None,
-                _outlined(divisions) if probe.settings.pictures else None,
+                _kept(divisions) if probe.settings.keeps_masks else None,
             ),
             others=[other for other in elsewhere if other is not None],
             maps=maps,
@@ -292,18 +303,41 @@ class _Job:
                     ),
                     chosen,
                 ],
+                store.content_sha256,
+                store.pixel_size_um,
             ),
+        )
+
+    def write_masks(self, rows: Rows, manifest: Path) -> None:
+        """Write the masks that were kept of the test tiles of one seed and fraction."""
+        tested, several = self.tested, len(self.masks.classes) > 1
+        kind = "instances" if tested.finds_objects else "classes" if several else "binary"
+        seed, fraction = tested.kept or (None, None)
+        write_kept(
+            rows,
+            manifest,
+            tested.tile_ids.tolist(),
+            self.masks.values.shape[1:],
+            {
+                **self.identity,
+                "tiles_sha256": self.network.tiles_sha256,
+                "pixel_size_um": self.network.pixel_size_um,
+                "kind": kind,
+                "classes": list(self.masks.classes),
+                "seed": seed,
+                "fraction": fraction,
+            },
         )
 
     def run(self) -> _Found:
         """Train and score all decoders; return the rows of all tables."""
         everything = _Found([], [], [])
         wanted = [self._decoder(name) for name in self.probe.settings.decoders]
-        possible = [decoder for decoder in wanted if decoder.is_possible]
+        possible = [decoder for decoder in wanted if not decoder.lacks]
         for decoder in wanted:
-            if not decoder.is_possible:
-                text = "%s: %s needs maps of several resolutions, and there is one: left out"
-                logger.warning(text, self.identity["backbone"], decoder.name)
+            if reason := decoder.lacks:
+                text = "%s: %s %s: left out"
+                logger.warning(text, self.identity["backbone"], decoder.name, reason)
         title = "{dataset}: {backbone}, {channels}".format(**self.identity)
         tuned = list(self._tunable(possible))
         with progress_bar(
@@ -332,14 +366,7 @@ class _Job:
                     yield decoder, mode
 
     def _decoder(self, name: DecoderName) -> Decoder:
-        levels = self.maps.levels
-        return Decoder(
-            name,
-            tuple(level.shape[1] for level in levels),
-            tuple(level.shape[-1] for level in levels),
-            tuple(self.maps.strides),
-            self.masks.n_out,
-        )
+        return Decoder(name, self.maps.described, self.masks.n_out)
 
     def _evaluated(self, decoder: Decoder) -> Iterator[_Found]:
         """Yield what is found on each division."""
@@ -454,7 +481,7 @@ def _usable(
             logger.warning("no tile with a mask to train on or to test: left out: %s", names)
 
 
-def _outlined(divisions: Sequence[Division]) -> tuple[int, float]:
+def _kept(divisions: Sequence[Division]) -> tuple[int, float]:
     """Return the first seed, and the largest fraction: of its folds each tile is tested once."""
     return min(d.seed for d in divisions), max(d.fraction for d in divisions)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from transferscope.config.segmentation import DecoderName
+
 # The floor: every pixel of which the truth is known is called foreground, of each class.
 ALL_FOREGROUND = "all-foreground"
 DICE, JACCARD = "dice", "jaccard"
@@ -35,8 +39,8 @@ IMAGE_COLUMNS = [
     "true",
     "known",
 ]
-# In memory, and while a job runs: the outline of a predicted mask, as packed bits.
-OUTLINE = "outline"
+# In memory, and while a job runs: a predicted mask, as `kept_masks.packed` returns it.
+MASK = "mask"
 # Tables of the comparison: scores, gains of one backbone over another, and up to where they hold.
 MASK_TABLES: tuple[str, ...] = ("masks", "mask_gains", "mask_limits")
 # Out of domain: what each store loses there, and pairs of stores.
@@ -62,7 +66,7 @@ def is_tuned_decoder(name: str) -> bool:
 
     Examples
     --------
-    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv")
+    >>> is_tuned_decoder("unet-last-2"), is_tuned_decoder("conv-image")
     (True, False)
     """
-    return name != ALL_FOREGROUND and "-" in name
+    return name not in (ALL_FOREGROUND, *get_args(DecoderName))

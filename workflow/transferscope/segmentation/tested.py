@@ -11,10 +11,11 @@ import numpy as np
 from transferscope.cells.outlines import outlines
 from transferscope.probes.evaluation import Division, division_columns
 from transferscope.runtime.arrays import Floats32, Mask, Texts
+from transferscope.segmentation.kept_masks import packed
 from transferscope.segmentation.masks import UNKNOWN, TrueMasks
 from transferscope.segmentation.object_maps import predicted_objects
 from transferscope.segmentation.scores import object_scores, predicted_classes, tile_rows
-from transferscope.segmentation.table_names import OUTLINE
+from transferscope.segmentation.table_names import MASK
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,15 @@ class TestedTiles:
         True masks of those that are tested.
     finds_objects
         Whether the decoders predict single objects; they are scored where masks tell them apart.
-    outlined
-        Seed and fraction of the divisions whose predicted masks are kept as outlines; None: none.
+    kept
+        Seed and fraction of the divisions whose predicted masks are kept; None: none.
     """
 
     tile_ids: Texts
     groups: Texts
     masks: TrueMasks
     finds_objects: bool
-    outlined: tuple[int, float] | None = None
+    kept: tuple[int, float] | None = None
 
     def rows(
         self, head: str, division: Division, row: int, logits: Floats32
@@ -62,7 +63,7 @@ class TestedTiles:
         }
         masks, of_objects = self.masks, dict[str, float]()
         place = int(masks.rows.searchsorted(row))
-        keeps = self.outlined == (division.seed, division.fraction)
+        keeps = self.kept == (division.seed, division.fraction)
         objects = None
         if masks.objects is not None or (self.finds_objects and keeps):
             objects = predicted_objects(logits)
@@ -72,7 +73,7 @@ class TestedTiles:
         found = predicted_classes(logits[:1] if self.finds_objects else logits)
         kept = {}
         if keeps:
-            kept[OUTLINE] = np.packbits(outlines(found if objects is None else objects)).tobytes()
+            kept[MASK] = packed(found if objects is None else objects)
         for scored in tile_rows(found, masks.values[place], masks.classes):
             yield named | scored | of_objects | kept
 

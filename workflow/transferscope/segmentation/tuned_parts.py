@@ -10,7 +10,7 @@ from typing import Any
 
 from transferscope.errors import UserError
 from transferscope.segmentation.scores import image_table
-from transferscope.segmentation.table_names import OUTLINE, TESTED_ON
+from transferscope.segmentation.table_names import MASK, TESTED_ON
 from transferscope.stores.parquet import read_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ class TunedParts:
         self.folder.mkdir(parents=True, exist_ok=True)
         table = image_table([*part.rows, *part.elsewhere])
         table[TESTED_ON] = [""] * len(part.rows) + [row[TESTED_ON] for row in part.elsewhere]
-        if any(OUTLINE in row for row in part.rows):
+        if any(MASK in row for row in part.rows):
             nothing = [None] * len(part.elsewhere)
-            table[OUTLINE] = [row[OUTLINE] for row in part.rows] + nothing
+            table[MASK] = [row[MASK] for row in part.rows] + nothing
         table = table.assign(kept_loss=part.loss, kept_step=part.step)
         write_parquet(table, self._results(fingerprint), {})
         self.checkpoint(fingerprint).unlink(missing_ok=True)

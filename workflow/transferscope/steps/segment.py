@@ -21,8 +21,8 @@ from transferscope.costs.needs import (
     training_mb,
 )
 from transferscope.costs.segmenting import (
+    MapSize,
     decoder_operations,
-    map_values,
     object_seconds,
     tuning_operations,
 )
@@ -83,6 +83,8 @@ class Segment(BackboneStep):
         }
         if self.chosen.out_of_domain:
             outputs["elsewhere"] = self.paths.elsewhere(SEGMENT, *place)
+        if self.chosen.keep_masks:
+            outputs["masks"] = self.paths.predicted_masks(*place)
         if self.chosen.pictures:
             caption, labels = "report/mask_pictures.rst", {"store": "{backbone} / {channels}"}
             outputs["pictures"] = Shown(
@@ -114,7 +116,7 @@ class Segment(BackboneStep):
         return [path for files in self._others(wildcards) for path in files]
 
     def _more(self, wildcards: Wildcards) -> list[str]:
-        """Return the options of jobs of a study that tests out of domain, or draws pictures."""
+        """Return the options of jobs that test out of domain, draw pictures, or keep masks."""
         known = self.weights_arguments()
         words = list(known(wildcards) if callable(known) else known)
         for files in self._others(wildcards):
@@ -123,6 +125,8 @@ class Segment(BackboneStep):
         place = wildcards.dataset, wildcards.backbone, wildcards.channels
         if self.chosen.out_of_domain:
             words += ["--elsewhere", str(self.paths.elsewhere(SEGMENT, *place))]
+        if self.chosen.keep_masks:
+            words += ["--masks", str(self.paths.predicted_masks(*place))]
         if self.chosen.pictures:
             words += ["--pictures", str(self.paths.mask_pictures(*place))]
         return words
@@ -130,7 +134,7 @@ class Segment(BackboneStep):
     @property
     def asks_for_more(self) -> bool:
         """Whether jobs have options that depend on the dataset."""
-        return bool(self.chosen.out_of_domain or self.chosen.pictures)
+        return bool(self.chosen.out_of_domain or self.chosen.keeps_masks)
 
     @property
     def chosen(self) -> SegmentationSettings:
@@ -157,15 +161,16 @@ class Segment(BackboneStep):
         side = self.sizes.card(wildcards.backbone).input_size
         found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
         cost = found or UNKNOWN_COST
-        values = map_values(passes * cost.width, side)
+        maps = MapSize(passes * cost.width, side)
+        values = maps.kept(settings.decoders)
         memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
         memory += FLOAT_BYTES * cost.parameters / MIB
         memory += n_tiles * (values * MAP_BYTES + math.prod(shape[1:]) * MASK_BYTES) / MIB
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
         operations = float(n_tiles * passes * cost.operations)
-        operations += decoder_operations(settings, config.splits, n_tiles, values)
+        operations += decoder_operations(settings, config.splits, n_tiles, maps)
         operations += tuning_operations(
-            settings, config.splits, n_tiles, float(passes * cost.operations), values
+            settings, config.splits, n_tiles, float(passes * cost.operations), maps
         )
         if settings.tuning is not None:
             card = self.sizes.card(wildcards.backbone)

@@ -33,7 +33,7 @@ def differences(
         if isinstance(reader, TileStore):
             expected = _of_tiles(manifest, reader, plan)
         elif isinstance(reader, TargetStore):
-            expected = _of_targets(manifest, readers.get(paths.tiles(manifest.stem)), plan)
+            expected = _of_masks(paths, manifest, readers, plan)
         else:
             tiles = readers.get(paths.tiles(manifest.parents[1].name))
             expected = _of_embeddings(manifest, tiles, plan)
@@ -57,12 +57,21 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
     return expected
 
 
-def _of_targets(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
+def _of_masks(
+    paths: StudyPaths, manifest: Path, readers: Mapping[Path, StoreReader], plan: Plan | None
+) -> dict[str, Any]:
+    """Return what true masks are expected to say of themselves, or predicted ones."""
     expected: dict[str, Any] = {"dataset": manifest.stem}
+    is_true = manifest == paths.targets(manifest.stem)
+    if not is_true:
+        dataset, backbone, _ = manifest.parts[-3:]
+        expected = {"dataset": dataset, "backbone": backbone, "channels": manifest.stem}
+    tiles = readers.get(paths.tiles(expected["dataset"]))
     if tiles is not None:
         expected["tiles_sha256"] = tiles.content_sha256
     datasets = plan.study.all_datasets if plan is not None else {}
-    masks = datasets[manifest.stem].card.masks if manifest.stem in datasets else None
+    named = datasets.get(expected["dataset"]) if is_true else None
+    masks = named.card.masks if named is not None else None
     if masks is not None:
         expected |= {"kind": masks.kind, "classes": list(masks.names)}
     return expected

@@ -15,6 +15,7 @@ from transferscope.stores.tile_store import TileStore
 READERS: dict[str, type[StoreReader]] = {
     "tiles/*.json": TileStore,
     "targets/*.json": TargetStore,
+    "predicted_masks/*/*/*.json": TargetStore,
     "embeddings/*/*/*.json": EmbeddingStore,
 }
 
