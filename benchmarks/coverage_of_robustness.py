@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 from scipy.stats import spearmanr
 
 from transferscope.correction.methods import correct
@@ -221,8 +222,8 @@ def recovered(design: Design, strength: float, seeds: Sequence[int]) -> pd.DataF
             after, strata = measured(hood), strata_of(hood)
             gain = after[0] - before[0]
             error = float(np.sqrt(variance(after[1] - before[1], strata, np.zeros(0))))
-            n_strata = len(np.unique(strata))
-            reach = interval(0.5, error, len(strata), n_strata, CONFIDENCE)[1] - 0.5
+            df = len(strata) - len(np.unique(strata))
+            reach = float(stdtrit(df, (1 + CONFIDENCE) / 2)) * error
             rows.append((correction, before[0], after[0], unchanged, gain, gain > reach))
     columns = ["correction", "before", "after", "unchanged", "gain", "shown"]
     table = pd.DataFrame(rows, columns=columns).groupby("correction", sort=False).mean()

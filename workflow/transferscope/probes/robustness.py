@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from transferscope.probes.nearest import nearest
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
@@ -288,11 +288,24 @@ def variance(replicates: Floats, strata: Integers, common: Floats) -> float:
 def interval(
     value: float, error: float, n_groups: int, n_strata: int, confidence: float
 ) -> tuple[float, float]:
-    """Return the interval of an index; NaN where nothing varies."""
-    if not error > 0:
+    """Return the interval of an index, symmetric in its log odds.
+
+    NaN where nothing varies, as where all neighbours are of one kind.
+
+    Parameters
+    ----------
+    value, error
+        The index and its standard error.
+    n_groups, n_strata
+        Numbers of groups and of their classes.
+    confidence
+        Coverage.
+    """
+    if not (error > 0 and 0 < value < 1):
         return float("nan"), float("nan")
     reach = float(stdtrit(max(n_groups - n_strata, 1), (1 + confidence) / 2)) * error
-    return max(value - reach, 0.0), min(value + reach, 1.0)
+    centre, reach = float(logit(value)), reach / (value * (1 - value))
+    return float(expit(centre - reach)), float(expit(centre + reach))
 
 
 def strata_of(hood: Neighbourhood) -> Integers:
@@ -305,24 +318,37 @@ def strata_of(hood: Neighbourhood) -> Integers:
 def shuffled_indices(hood: Neighbourhood, permutations: int, rng: np.random.Generator) -> Floats:
     """Return the index with batches shuffled between groups of the same class, [permutations].
 
-    The tiles of a group that are of one batch stay together. Groups of several batches shuffle
-    them within: which of its tiles is of which batch. Without any effect of the batch, the index
-    itself is one of these.
+    The tiles of a group that are of one batch stay together. Groups of as many batches exchange
+    all of theirs, in any order. Without any effect of the batch, the index itself is one of these.
     """
     units = hood.units
-    first, batch_units = np.unique(
-        np.stack([units.groups, units.batches]), axis=1, return_inverse=True
-    )
-    of_unit = batch_units.ravel()
-    several = np.bincount(first[0]) > 1
-    strata = strata_of(hood)
-    keys = np.where(several[first[0]], strata.max() + 1 + first[0], strata[first[0]])
-    start = np.argsort(keys, kind="stable")
+    parts, of_unit = np.unique(np.stack([units.groups, units.batches]), axis=1, return_inverse=True)
+    group, batch = parts
+    exchanged = _exchanged(group, strata_of(hood))
     found = np.empty(permutations)
-    moved = np.empty(len(keys), dtype=np.int64)
+    moved = np.empty(len(batch), dtype=np.int64)
     for number in range(permutations):
-        moved[start] = first[1][np.lexsort((rng.random(len(keys)), keys))]
-        batches = moved[of_unit]
+        for places in exchanged:
+            others = rng.permuted(places[rng.permutation(len(places))], axis=1)
+            moved[places] = batch[others]
+        batches = moved[of_unit.ravel()]
         kinds = hood.kinds(batches[units.of_tile])[:, :, : hood.k]
         found[number] = _ratio(units.summed(kinds.sum(axis=2)), units.available(batches))
     return found
+
+
+def _exchanged(groups: Integers, strata: Integers) -> list[Integers]:
+    """Return places of the groups that exchange their batches, int64 [groups, batches] each.
+
+    Parameters
+    ----------
+    groups
+        Group of each pair of a group and a batch, ascending.
+    strata
+        Class of each group, [G].
+    """
+    members = np.bincount(groups)
+    starts = np.cumsum(members) - members
+    kinds = np.unique(np.stack([strata, members]), axis=1, return_inverse=True)[1].ravel()
+    alike = [np.flatnonzero(kinds == kind) for kind in range(int(kinds.max()) + 1)]
+    return [starts[own, None] + np.arange(members[own[0]]) for own in alike]
