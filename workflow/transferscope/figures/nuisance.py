@@ -90,7 +90,7 @@ def _draw(tables: NuisanceTables, compared: CompareSettings) -> Figure:
         for store, (colour, marker) in looks.items()
     ]
     grid[0, 0].legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.3), ncols=min(4, len(handles))
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.16), ncols=min(4, len(handles))
     )
     annotate(
         figure,

@@ -26,6 +26,9 @@ class Ridge:
         Of standardised features, [D, T].
     intercepts
         Means of the training targets, [T].
+    limits
+        Least and largest training targets, [2, T]: no prediction is beyond them. A feature that
+        hardly varies among the training rows would else make one odd tile outweigh all others.
     penalties
         The chosen ones, per training row, [T].
     """
@@ -34,12 +37,13 @@ class Ridge:
     deviation: Floats
     weights: Floats
     intercepts: Floats
+    limits: Floats
     penalties: Floats
 
     def predict(self, embeddings: Floats32) -> Floats:
         """Return the predictions for rows, [n, D] -> [n, T]."""
         standard = (embeddings.astype(np.float64) - self.mean) / self.deviation
-        return np.asarray(standard @ self.weights + self.intercepts)
+        return np.clip(standard @ self.weights + self.intercepts, *self.limits)
 
 
 def fit_ridge(
@@ -64,6 +68,7 @@ def fit_ridge(
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     deviation = np.where(deviation > EPSILON, deviation, 1.0)
     intercepts = targets.mean(axis=0)
+    limits = np.stack([targets.min(axis=0), targets.max(axis=0)])
     left, singular, right = np.linalg.svd((rows - mean) / deviation, full_matrices=False)
     projected = left.T @ (targets - intercepts)
     # What is kept of each direction at each penalty, [P, R].
@@ -71,9 +76,13 @@ def fit_ridge(
     chosen = np.full(targets.shape[1], int(np.flatnonzero(PENALTIES >= WITHOUT_VALIDATION)[0]))
     if len(validation):
         own = (embeddings[validation].astype(np.float64) - mean) / deviation @ right.T
-        left_over = validation_targets - intercepts
-        errors = [np.square((own * each) @ projected - left_over).sum(axis=0) for each in kept]
+        errors = [
+            np.square(
+                np.clip((own * each) @ projected + intercepts, *limits) - validation_targets
+            ).sum(axis=0)
+            for each in kept
+        ]
         # Of equal ones, the largest.
         chosen = len(PENALTIES) - 1 - np.argmin(errors[::-1], axis=0)
     weights = right.T @ (kept[chosen].T * projected)
-    return Ridge(mean, deviation, weights, intercepts, PENALTIES[chosen])
+    return Ridge(mean, deviation, weights, intercepts, limits, PENALTIES[chosen])
