@@ -10,11 +10,11 @@ random, whatever the sizes of classes and batches; published datasets are balanc
 classes as batches, and there both are the same number.
 
 The interval is over groups: the index is found again without each group in turn, both as one whose
-neighbours are counted and as neighbours of others (delete-one-group jackknife, by class). What two
-groups have in common is counted by both of them, so that the variance is too large (Efron and Stein
-1981, doi:10.1214/aos/1176345462); half of that part is taken off, but at most a quarter of all:
-shares that were chosen by simulation (benchmarks/coverage_of_robustness.py). The null shuffles
-batches between groups of the same class.
+neighbours are counted and as neighbours of others (jackknife over groups, within strata of the same
+class and batches). What two groups have in common is counted by both of them, so that the variance
+is too large (Efron and Stein 1981, doi:10.1214/aos/1176345462); up to half of that part is taken
+off, the less the smaller the strata: shares that were chosen by simulation
+(benchmarks/coverage_of_robustness.py). The null shuffles batches between groups of the same class.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 
 # Pairs of a tile and a group that are looked at at once, times neighbours.
 VALUES_AT_ONCE = 1 << 23
-# Of the part of the variance that is counted twice, and of the variance.
-COUNTED_TWICE, LEAST_KEPT = 0.5, 0.75
+# Of what two groups have in common: the share that is taken off where strata are large, and the
+# mean size of strata up to which nothing is. Of the variance: the share that is always kept.
+COUNTED_TWICE, SMALL_STRATUM, LEAST_KEPT = 0.5, 4.0, 0.75
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,32 @@ class _Units:
         same_batch = batches[first] == batches[second]
         return np.stack([alike & ~same_batch, ~alike & same_batch])
 
-    def of_group(self, group: int) -> Floats:
-        """Return the tiles of one group that could be SO, and OS, of each unit, [2, U]."""
-        start, end = np.searchsorted(self.groups, [group, group + 1])
-        own, every = np.arange(start, end), np.arange(len(self.sizes))
-        found = self.candidates(every[:, None], own[None, :], self.batches)
-        return np.asarray(found @ self.sizes[own])
+    def of_groups(self, start: int, stop: int) -> Floats:
+        """Return the tiles of each of some groups that could be SO, and OS, of each unit.
+
+        Parameters
+        ----------
+        start, stop
+            The groups.
+
+        Returns
+        -------
+        float64 [2, stop - start, U]
+        """
+        first, last = np.searchsorted(self.groups, [start, stop])
+        own = slice(first, last)
+        shape = stop - start, len(self.alike), int(self.batches.max()) + 1
+        cells = np.zeros(shape)
+        np.add.at(
+            cells,
+            (self.groups[own] - start, self.labels[own], self.batches[own]),
+            self.sizes[own],
+        )
+        alike = self.alike.astype(float) @ cells
+        both = np.stack(
+            [alike.sum(axis=2, keepdims=True) - alike, cells.sum(axis=1, keepdims=True) - alike]
+        )
+        return np.asarray(both[:, :, self.labels, self.batches])
 
     def _per_unit(self, units: Integers, values: Floats) -> Floats:
         return np.stack([np.bincount(units, each, len(self.sizes)) for each in values])
@@ -188,19 +209,20 @@ def index(hood: Neighbourhood) -> float:
     """Return the robustness index; NaN where no tile has candidates, or neighbours, of a kind."""
     counts = hood.kinds(hood.batches)[:, :, : hood.k].sum(axis=2)
     units = hood.units
-    return _ratio(units.summed(counts), units.available(units.batches))
+    return float(_ratio(units.summed(counts), units.available(units.batches)))
 
 
 def _rates(counts: Floats, available: Floats) -> Floats:
-    """Return counts over what could have been counted; 0 for units that lack either, [2, U]."""
+    """Return counts over what could have been, 0 for units that lack either, [2, ..., U]."""
     usable = (available > 0).all(axis=0)
     return np.divide(counts, available, out=np.zeros_like(counts), where=usable)
 
 
-def _ratio(counts: Floats, available: Floats) -> float:
-    """Return the index from counts and numbers of candidates, [2, U] each."""
-    both = _rates(counts, available).sum(axis=1)
-    return float(both[0] / both.sum()) if both.sum() > 0 else float("nan")
+def _ratio(counts: Floats, available: Floats) -> Floats:
+    """Return the index from counts and numbers of candidates, [2, ..., U] -> [...]."""
+    both = _rates(counts, available).sum(axis=-1)
+    total = both.sum(axis=0)
+    return np.divide(both[0], total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 def without_each_group(hood: Neighbourhood) -> Floats:
@@ -209,22 +231,24 @@ def without_each_group(hood: Neighbourhood) -> Floats:
     kinds = hood.kinds(hood.batches)
     counts = kinds[:, :, : hood.k].sum(axis=2)
     summed, available = units.summed(counts), units.available(units.batches)
-    changed = [
-        (query, group, replaced - counts[:, query])
-        for query, group, replaced in _replaced(hood, kinds)
-    ]
+    n_units, n_groups = len(units.sizes), hood.n_groups
+    changed = list(_replaced(hood, kinds))
     query, group = (np.concatenate([each[n] for each in changed]) for n in (0, 1))
-    change = np.concatenate([each[2] for each in changed], axis=1)
+    change = np.concatenate([each[2] for each in changed], axis=1) - counts[:, query]
     order = np.argsort(group, kind="stable")
-    ends = np.searchsorted(group[order], np.arange(hood.n_groups + 1))
-    found = np.empty(hood.n_groups)
-    for left_out in range(hood.n_groups):
-        own = order[ends[left_out] : ends[left_out + 1]]
-        counted = summed.copy()
-        for kind in (0, 1):
-            np.add.at(counted[kind], units.of_tile[query[own]], change[kind, own])
-        counted[:, units.groups == left_out] = 0
-        found[left_out] = _ratio(counted, available - units.of_group(left_out))
+    ends = np.searchsorted(group[order], np.arange(n_groups + 1))
+    step = max(1, VALUES_AT_ONCE // (8 * n_units))
+    found = np.empty(n_groups)
+    for start in range(0, n_groups, step):
+        stop = min(start + step, n_groups)
+        own = order[ends[start] : ends[stop]]
+        cells = (group[own] - start) * n_units + units.of_tile[query[own]]
+        size = (stop - start) * n_units
+        moved = [np.bincount(cells, each[own], size).reshape(-1, n_units) for each in change]
+        counted = summed[:, None, :] + np.stack(moved)
+        counted[:, units.groups == np.arange(start, stop)[:, None]] = 0
+        left = available[:, None, :] - units.of_groups(start, stop)
+        found[start:stop] = _ratio(counted, left)
     return found
 
 
@@ -270,8 +294,7 @@ def variance(replicates: Floats, strata: Integers, common: Floats) -> float:
     replicates
         From `without_each_group`, [G]; or differences of two stores.
     strata
-        Class of each group, [G]: the groups are drawn within them. Those with one group count as
-        one class.
+        From `strata_of`, [G]: groups are drawn within them. Those of one group count as one.
     common
         From `common_to_two`; none for differences.
     """
@@ -281,8 +304,8 @@ def variance(replicates: Floats, strata: Integers, common: Floats) -> float:
     means = np.bincount(strata, replicates) / sizes
     squares = np.bincount(strata, np.square(replicates - means[strata]))
     whole = float((squares * (sizes - 1) / sizes).sum())
-    twice = float(np.square(common).sum())
-    return max(whole - COUNTED_TWICE * twice, LEAST_KEPT * whole) if len(common) else whole
+    share = COUNTED_TWICE * max(1 - SMALL_STRATUM / sizes.mean(), 0.0)
+    return max(whole - share * float(np.square(common).sum()), LEAST_KEPT * whole)
 
 
 def interval(
@@ -309,7 +332,15 @@ def interval(
 
 
 def strata_of(hood: Neighbourhood) -> Integers:
-    """Return the class of each group, [G]: the labels of its first tile."""
+    """Return the kind of each group, [G]: the class of its first tile, and all of its batches."""
+    has = np.zeros((hood.n_groups, int(hood.batches.max()) + 1), dtype=np.int64)
+    has[hood.groups, hood.batches] = 1
+    kinds = np.column_stack([_classes_of(hood), has])
+    return np.unique(kinds, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+
+
+def _classes_of(hood: Neighbourhood) -> Integers:
+    """Return the labels of the first tile of each group, [G]."""
     found = np.zeros(hood.n_groups, dtype=np.int64)
     found[hood.groups[::-1]] = hood.label_sets[0][::-1]
     return found
@@ -324,7 +355,7 @@ def shuffled_indices(hood: Neighbourhood, permutations: int, rng: np.random.Gene
     units = hood.units
     parts, of_unit = np.unique(np.stack([units.groups, units.batches]), axis=1, return_inverse=True)
     group, batch = parts
-    exchanged = _exchanged(group, strata_of(hood))
+    exchanged = _exchanged(group, _classes_of(hood))
     found = np.empty(permutations)
     moved = np.empty(len(batch), dtype=np.int64)
     for number in range(permutations):
@@ -337,18 +368,18 @@ def shuffled_indices(hood: Neighbourhood, permutations: int, rng: np.random.Gene
     return found
 
 
-def _exchanged(groups: Integers, strata: Integers) -> list[Integers]:
+def _exchanged(groups: Integers, classes: Integers) -> list[Integers]:
     """Return places of the groups that exchange their batches, int64 [groups, batches] each.
 
     Parameters
     ----------
     groups
         Group of each pair of a group and a batch, ascending.
-    strata
+    classes
         Class of each group, [G].
     """
     members = np.bincount(groups)
     starts = np.cumsum(members) - members
-    kinds = np.unique(np.stack([strata, members]), axis=1, return_inverse=True)[1].ravel()
+    kinds = np.unique(np.stack([classes, members]), axis=1, return_inverse=True)[1].ravel()
     alike = [np.flatnonzero(kinds == kind) for kind in range(int(kinds.max()) + 1)]
     return [starts[own, None] + np.arange(members[own[0]]) for own in alike]
