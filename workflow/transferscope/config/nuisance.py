@@ -24,9 +24,9 @@ class NuisanceSettings(Model):
     columns: list[Column] | None = Field(
         None,
         description=(
-            "Columns of the sheet that are predicted. One of wells, such as B07, is predicted as "
-            "row and column of the plate. Null: the batch (`roles.batch`), and batch, plate, site "
-            "and well, as far as the sheet has them."
+            "Columns of the sheet that are predicted. Wells such as B07 (`roles.position`) are "
+            "predicted as row and column of the plate. Null: the batch (`roles.batch`), and batch, "
+            "plate, site and well, as far as the sheet has them."
         ),
     )
     numbers: list[Column] = Field(

@@ -66,7 +66,7 @@ class Target:
         return np.isfinite(self.codes) & ((self.kind == NUMBER) | (self.codes >= 0))
 
 
-def column_targets(name: str, texts: Texts) -> list[Target]:
+def column_targets(name: str, texts: Texts, *, is_position: bool = False) -> list[Target]:
     """Return what is predicted of a column of names: itself, or row and column of wells.
 
     Parameters
@@ -75,18 +75,25 @@ def column_targets(name: str, texts: Texts) -> list[Target]:
         Of the column.
     texts
         Its values, str [N]; empty where unknown.
+    is_position
+        Whether it is the column of wells: values such as B07 are places on a plate then.
 
     Examples
     --------
     >>> import numpy as np
-    >>> [target.name for target in column_targets("well", np.array(["A01", "B12"], dtype=object))]
+    >>> texts = np.array(["A01", "B12"], dtype=object)
+    >>> [target.name for target in column_targets("well", texts, is_position=True)]
     ['well (row)', 'well (column)']
-    >>> [target.name for target in column_targets("batch", np.array(["one", "two"], dtype=object))]
+    >>> [target.name for target in column_targets("batch", texts)]
     ['batch']
     """
     filled = [text for text in texts if text]
     wells = [_WELL.fullmatch(text) for text in texts]
-    if filled and all(well for well, text in zip(wells, texts, strict=True) if text):
+    if (
+        is_position
+        and filled
+        and all(well for well, text in zip(wells, texts, strict=True) if text)
+    ):
         places = np.array(
             [(_row(well[1]), float(well[2])) if well else (np.nan, np.nan) for well in wells]
         )

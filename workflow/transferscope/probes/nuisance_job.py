@@ -101,7 +101,12 @@ def asked_of(
         own if given is None else given
         for own, given in zip(usual, (settings.columns, settings.robustness), strict=True)
     )
-    targets = [each for name in columns for each in column_targets(name, texts_of(table[name]))]
+    position = job.roles.of([str(name) for name in table.columns]).position
+    targets = [
+        each
+        for name in columns
+        for each in column_targets(name, texts_of(table[name]), is_position=name == position)
+    ]
     for name in settings.numbers:
         targets.append(Target(name, NUMBER, numbers_of(table[name])))
     if measures is not None:
