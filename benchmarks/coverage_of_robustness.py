@@ -30,12 +30,11 @@ from transferscope.probes.robustness import (
     Neighbourhood,
     common_to_two,
     index,
-    interval,
     shuffled_indices,
     strata_of,
-    variance,
     without_each_group,
 )
+from transferscope.probes.robustness_errors import interval, variance
 from transferscope.runtime.arrays import Bools, Floats, Integers
 
 WIDTH, K, CONFIDENCE = 16, 10, 0.95

@@ -13,7 +13,7 @@ from transferscope.compare.nuisance import (
 )
 from transferscope.compare.nuisance_sentences import nuisances_at_length, nuisances_in_short
 from transferscope.config.jobs import NuisanceProbe
-from transferscope.config.nuisance import NuisanceSettings
+from transferscope.config.nuisance import TABLES, NuisanceSettings
 from transferscope.config.probed import Probed
 from transferscope.config.probes import SplitSettings
 from transferscope.config.results import CompareSettings, FigureSettings
@@ -21,7 +21,7 @@ from transferscope.correction.methods import correct
 from transferscope.correction.rows import Rows
 from transferscope.figures.nuisance import draw_nuisances
 from transferscope.probes.evaluation import ProbeData
-from transferscope.probes.nuisance_job import TABLES, measure_nuisances
+from transferscope.probes.nuisance_job import measure_nuisances
 from transferscope.probes.splits import make_splits
 
 SPLITS = SplitSettings(schemes=["group"], folds={"group": 3}, seeds=[0], fractions=[1.0], halves=4)

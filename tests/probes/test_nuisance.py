@@ -10,13 +10,13 @@ from sklearn.preprocessing import StandardScaler
 
 from transferscope.cards import DatasetCard
 from transferscope.config.jobs import NuisanceProbe
-from transferscope.config.nuisance import NuisanceSettings
+from transferscope.config.nuisance import TABLES, NuisanceSettings
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.roles import RoleSettings
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.nuisance import NUMBER, Target, column_targets, predict
 from transferscope.probes.nuisance_columns import nuisance_problems, usual_columns
-from transferscope.probes.nuisance_job import TABLES, measure_nuisances
+from transferscope.probes.nuisance_job import measure_nuisances
 from transferscope.probes.nuisance_scores import group_sums, score, score_of_sums
 from transferscope.probes.ridge import fit_ridge
 from transferscope.probes.splits import make_splits

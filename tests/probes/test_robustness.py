@@ -10,12 +10,11 @@ from transferscope.probes.robustness import (
     Neighbourhood,
     common_to_two,
     index,
-    interval,
     shuffled_indices,
     strata_of,
-    variance,
     without_each_group,
 )
+from transferscope.probes.robustness_errors import interval, variance
 
 K = 7
 

@@ -35,6 +35,7 @@ PAGES = [
     "given-features.md",
     "known-biology.md",
     "batches-and-sites.md",
+    "besides-biology.md",
     "across-datasets.md",
     "compare-masks.md",
     "segment.md",

@@ -243,9 +243,9 @@ def nuisance_compare(
     settings: FigureOption,
 ) -> None:
     """Compare what stores know besides biology: tables with intervals, and a figure."""
-    from transferscope.compare.nuisance import NUISANCE, compare_nuisances
+    from transferscope.compare.nuisance import compare_nuisances
+    from transferscope.config.nuisance import NUISANCE, TABLES
     from transferscope.figures.nuisance import draw_nuisances
-    from transferscope.probes.nuisance_job import TABLES
 
     found = {
         p: {

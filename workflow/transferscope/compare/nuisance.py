@@ -23,17 +23,16 @@ from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.masks import holm
 from transferscope.compare.tables import Store, rounded, write_csv
 from transferscope.compare.uncertainty import Inflation, interval, variances, weight_of_scores
+from transferscope.config.nuisance import COMPARED, NUISANCE, ROBUSTNESS
 from transferscope.config.probed import Probed, uncorrected
 from transferscope.config.results import CompareSettings
 from transferscope.probes.nuisance_scores import METRICS, floor_of, group_sums, score_of_sums
-from transferscope.probes.robustness import interval as index_interval
-from transferscope.probes.robustness import variance
-from transferscope.runtime.arrays import Floats, Floats32
+from transferscope.probes.robustness_errors import interval as index_interval
+from transferscope.probes.robustness_errors import variance
+from transferscope.runtime.arrays import Floats, Floats32, Integers
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.parquet import read_parquet, write_parquet
 
-NUISANCE, ROBUSTNESS = "nuisance", "robustness"
-COMPARED = (NUISANCE, ROBUSTNESS)
 STORE = ["dataset", "backbone", "channels"]
 NUISANCE_COLUMNS = [
     *STORE,
@@ -88,7 +87,7 @@ class Found:
     store
         Which it is.
     targets, predictions, halves, index, replicates
-        Its tables (`probes.nuisance_job.TABLES`).
+        Its tables (`config.nuisance.TABLES`).
     """
 
     store: Store
@@ -217,7 +216,7 @@ def _draws(
     place = {name: number for number, name in enumerate(names)}
     drawn = []
     for _, own in predictions.groupby("seed"):
-        groups = own["group"].map(place).to_numpy(np.int64)
+        groups: Integers = np.asarray([place[name] for name in own["group"]], dtype=np.int64)
         sums = group_sums(own, kind, n_values, groups)
         weighted = weights[:, : len(sums)].astype(np.float64) @ sums
         drawn.append(score_of_sums(weighted, kind))

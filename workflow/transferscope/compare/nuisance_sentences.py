@@ -92,8 +92,8 @@ def nuisances_at_length(
     indices = matching(tables.robustness, dataset=dataset)
     found = indices[indices["robustness_index"].notna()]
     for column, rows in found.groupby("column", sort=False):
-        ordered = rows.sort_values("robustness_index", ascending=False, kind="stable")
-        told = "; ".join(f"{store_name(row)} {_index(row)}" for row in ordered.to_dict("records"))
+        in_order = rows.sort_values("robustness_index", ascending=False, kind="stable")
+        told = "; ".join(f"{store_name(row)} {_index(row)}" for row in in_order.to_dict("records"))
         yield f"Robustness index against {quoted(column)}: {told}."
     if len(found):
         yield READ_INDEX

@@ -14,6 +14,9 @@ SCHEME = "group"
 USUAL_COLUMNS = ("batch", "plate", "site", "well")
 # The card whose measures are predicted: numbers of cells, brightness and focus.
 MEASURES = "count-and-quality"
+# Tables of a store, and those of the comparison.
+TABLES = ("targets", "predictions", "halves", "index", "replicates")
+NUISANCE, ROBUSTNESS = COMPARED = ("nuisance", "robustness")
 
 Column = Annotated[str, Field(min_length=1)]
 

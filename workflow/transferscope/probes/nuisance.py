@@ -100,10 +100,10 @@ def column_targets(name: str, texts: Texts, *, is_position: bool = False) -> lis
         named = (f"{name} (row)", f"{name} (column)")
         return [Target(each, NUMBER, places[:, n]) for n, each in enumerate(named)]
     values, codes = np.unique(np.asarray(texts, dtype=str), return_inverse=True)
-    codes = codes.ravel().astype(float)
+    numbers: Floats = codes.ravel().astype(np.float64)
     if len(values) and not values[0]:
-        values, codes = values[1:], codes - 1
-    return [Target(name, COLUMN, codes, [str(value) for value in values])]
+        values, numbers = values[1:], numbers - 1
+    return [Target(name, COLUMN, numbers, [str(value) for value in values])]
 
 
 def _row(letters: str) -> float:
@@ -243,7 +243,7 @@ def _predict_column(
         )
         return Predicted.impossible(target, reason)
     matrix = target.codes[:, None] == kept
-    values = [target.values[each] for each in kept]
+    values = [target.values[int(each)] for each in kept]
     usable = matrix.any(axis=1)
     tiles = replace(data.tiles, matrix=matrix, classes=values, task="single-label")
     posed = replace(data, tiles=tiles, identity={**data.identity, "task": "single-label"})
@@ -288,7 +288,7 @@ def _least_folds(target: Target, divisions: Sequence[Division]) -> Integers:
             np.unique(target.codes[division.test]).astype(np.int64), minlength=len(target.values)
         )
         tested[division.seed] = tested.get(division.seed, np.zeros_like(found)) + found
-    return np.min(list(tested.values()), axis=0)
+    return np.asarray(np.min(list(tested.values()), axis=0), dtype=np.int64)
 
 
 def _halves(targets: Sequence[Target], divisions: Sequence[Division], run: _Run) -> pd.DataFrame:

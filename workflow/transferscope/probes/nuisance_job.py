@@ -13,7 +13,6 @@ from transferscope.config.jobs import NuisanceProbe
 from transferscope.errors import UserError
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.nuisance import (
-    NUMBER,
     Predicted,
     Target,
     column_targets,
@@ -25,21 +24,21 @@ from transferscope.probes.nuisance_columns import (
     texts_of,
     usual_columns,
 )
+from transferscope.probes.nuisance_scores import NUMBER
 from transferscope.probes.robustness import (
     Neighbourhood,
     common_to_two,
     index,
     shuffled_indices,
     strata_of,
-    variance,
     without_each_group,
 )
+from transferscope.probes.robustness_errors import variance
 from transferscope.runtime.arrays import Texts
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import read_parquet, write_parquet
 
-TABLES = ("targets", "predictions", "halves", "index", "replicates")
 TARGET_COLUMNS = ["target", "kind", "n_values", "n_left_out", "reason"]
 INDEX_COLUMNS = [
     "column",
@@ -110,7 +109,7 @@ def asked_of(
     for name in settings.numbers:
         targets.append(Target(name, NUMBER, numbers_of(table[name])))
     if measures is not None:
-        own = measures.set_index("tile_id").loc[table["tile_id"].astype(str)]
+        own = measures.set_index("tile_id").loc[list(table["tile_id"].astype(str))]
         targets += [Target(str(n), NUMBER, own[n].to_numpy(np.float64)) for n in own.columns]
     return Asked(targets, {name: texts_of(table[name]) for name in robust})
 
@@ -138,7 +137,7 @@ def measure_nuisances(
     where
         File of the tile table, for messages.
     files
-        What is written, in the order of `TABLES`.
+        What is written, in the order of `config.nuisance.TABLES`.
     """
     measured = None if measures is None else read_parquet(measures, ["tile_id"])
     asked = asked_of(table, measured, job, where)

@@ -24,16 +24,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, logit, stdtrit
 
 from transferscope.probes.nearest import nearest
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 
 # Pairs of a tile and a group that are looked at at once, times neighbours.
 VALUES_AT_ONCE = 1 << 23
-# Of what two groups have in common: the share that is taken off where strata are large, and the
-# mean size of strata up to which nothing is. Of the variance: the share that is always kept.
-COUNTED_TWICE, SMALL_STRATUM, LEAST_KEPT = 0.5, 4.0, 0.75
 
 
 @dataclass(frozen=True)
@@ -283,52 +279,8 @@ def common_to_two(hood: Neighbourhood) -> Floats:
     first, second = np.broadcast_arrays(hood.groups[:, None], hood.groups[hood.near[:, : hood.k]])
     pairs = np.minimum(first, second) * hood.n_groups + np.maximum(first, second)
     codes = np.unique(pairs.ravel(), return_inverse=True)[1]
-    return np.bincount(codes.ravel(), added.ravel())
-
-
-def variance(replicates: Floats, strata: Integers, common: Floats) -> float:
-    """Return the variance of the index over groups.
-
-    Parameters
-    ----------
-    replicates
-        From `without_each_group`, [G]; or differences of two stores.
-    strata
-        From `strata_of`, [G]: groups are drawn within them. Those of one group count as one.
-    common
-        From `common_to_two`; none for differences.
-    """
-    sizes = np.bincount(strata)
-    strata = np.where(sizes[strata] > 1, strata, len(sizes))
-    _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    means = np.bincount(strata, replicates) / sizes
-    squares = np.bincount(strata, np.square(replicates - means[strata]))
-    whole = float((squares * (sizes - 1) / sizes).sum())
-    share = COUNTED_TWICE * max(1 - SMALL_STRATUM / sizes.mean(), 0.0)
-    return max(whole - share * float(np.square(common).sum()), LEAST_KEPT * whole)
-
-
-def interval(
-    value: float, error: float, n_groups: int, n_strata: int, confidence: float
-) -> tuple[float, float]:
-    """Return the interval of an index, symmetric in its log odds.
-
-    NaN where nothing varies, as where all neighbours are of one kind.
-
-    Parameters
-    ----------
-    value, error
-        The index and its standard error.
-    n_groups, n_strata
-        Numbers of groups and of their classes.
-    confidence
-        Coverage.
-    """
-    if not (error > 0 and 0 < value < 1):
-        return float("nan"), float("nan")
-    reach = float(stdtrit(max(n_groups - n_strata, 1), (1 + confidence) / 2)) * error
-    centre, reach = float(logit(value)), reach / (value * (1 - value))
-    return float(expit(centre - reach)), float(expit(centre + reach))
+    found: Floats = np.bincount(codes.ravel(), added.ravel())
+    return found
 
 
 def strata_of(hood: Neighbourhood) -> Integers:

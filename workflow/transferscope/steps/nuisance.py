@@ -9,10 +9,9 @@ from typing import Any
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import Located, card_roots, locate_card
 from transferscope.config.jobs import NuisanceProbe
-from transferscope.config.nuisance import MEASURES, SCHEME, NuisanceSettings
+from transferscope.config.nuisance import MEASURES, SCHEME, TABLES, NuisanceSettings
 from transferscope.costs.needs import IMAGES_MB, LEAST_MINUTES, MIB, TORCH_MB, Need, matrices_mb
 from transferscope.costs.network_costs import HANDCRAFTED_SECONDS
-from transferscope.probes.nuisance_job import TABLES
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import HEADS
 from transferscope.steps.probe import Evaluation
@@ -72,7 +71,7 @@ class Nuisance(Evaluation):
         return per_probed(self.study.probed()) if self.config.nuisance is not None else []
 
     def inputs(self) -> dict[str, Any]:
-        measured = self.measures if self.study.measured else []
+        measured: Any = self.measures if self.study.measured else []
         return {**super().inputs(), "measures": measured}
 
     def measures(self, wildcards: Wildcards) -> list[Path]:

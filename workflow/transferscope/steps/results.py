@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transferscope.compare.nuisance import COMPARED
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
+from transferscope.config.nuisance import COMPARED
+from transferscope.config.nuisance import TABLES as TABLES_OF_NUISANCE
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
 from transferscope.figures.registry import FIGURES, GRID_TABLES, ComparisonFigure
-from transferscope.probes.nuisance_job import TABLES as TABLES_OF_NUISANCE
 from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
