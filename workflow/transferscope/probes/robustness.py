@@ -211,14 +211,17 @@ def index(hood: Neighbourhood) -> float:
 def _rates(counts: Floats, available: Floats) -> Floats:
     """Return counts over what could have been, 0 for units that lack either, [2, ..., U]."""
     usable = (available > 0).all(axis=0)
-    return np.divide(counts, available, out=np.zeros_like(counts), where=usable)
+    found: Floats = np.divide(counts, available, out=np.zeros_like(counts), where=usable)
+    return found
 
 
 def _ratio(counts: Floats, available: Floats) -> Floats:
     """Return the index from counts and numbers of candidates, [2, ..., U] -> [...]."""
     both = _rates(counts, available).sum(axis=-1)
     total = both.sum(axis=0)
-    return np.divide(both[0], total, out=np.full_like(total, np.nan), where=total > 0)
+    unknown = np.full_like(total, np.nan)
+    found: Floats = np.divide(both[0], total, out=unknown, where=total > 0)
+    return found
 
 
 def without_each_group(hood: Neighbourhood) -> Floats:
@@ -279,8 +282,7 @@ def common_to_two(hood: Neighbourhood) -> Floats:
     first, second = np.broadcast_arrays(hood.groups[:, None], hood.groups[hood.near[:, : hood.k]])
     pairs = np.minimum(first, second) * hood.n_groups + np.maximum(first, second)
     codes = np.unique(pairs.ravel(), return_inverse=True)[1]
-    found: Floats = np.bincount(codes.ravel(), added.ravel())
-    return found
+    return np.asarray(np.bincount(codes.ravel(), added.ravel()), dtype=np.float64)
 
 
 def strata_of(hood: Neighbourhood) -> Integers:
