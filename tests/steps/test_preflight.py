@@ -236,3 +236,14 @@ def test_a_study_without_scores_asks_for_nothing_that_needs_them(folder, reposit
         load(folder, repository, scored=False, **asked)
     told = [problem for problem in caught.value.problems if "`scored: false`" in problem.what]
     assert [problem.where for problem in told] == [f"study.yaml, key {key}"]
+
+
+def test_columns_that_are_to_be_predicted_must_be_in_the_sheet(folder, repository, caplog):
+    asked = {"columns": ["plate"], "numbers": ["group"]}
+    with pytest.raises(UserError) as caught:
+        preflight(load(folder, repository, nuisance=asked))
+    text = str(caught.value)
+    assert 'no column "plate", which the key nuisance.columns names' in text
+    assert "is no number" in text
+    preflight(load(folder, repository, nuisance={}))
+    assert "no column of batches, so no robustness index" in caplog.text

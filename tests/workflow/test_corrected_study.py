@@ -21,6 +21,7 @@ def corrected_study(tmp_path_factory):
         correction={"methods": METHODS},
         splits={**STUDY["splits"], "schemes": ["group", "batch"]},
         heads={"kinds": ["logreg"]},
+        nuisance={"columns": ["batch", "control"], "k": 3, "permutations": 99},
         relations={"sources": ["pairs.csv"], "min_entities": 3, "permutations": 20, "draws": 100},
     )
     sheet = pd.read_csv(folder / "raw/samples.tsv", sep="\t", dtype=str)
@@ -67,6 +68,27 @@ def test_what_another_plate_costs_is_compared_drawn_and_told(corrected_study):
     }
 
 
+def test_what_stores_know_besides_biology_is_compared_drawn_and_told(corrected_study):
+    results = corrected_study / "results/tiny"
+    stores = {"handcrafted", "handcrafted+center", "handcrafted+standardise"}
+    predicted = pd.read_csv(results / "compare/nuisance.csv")
+    assert set(predicted["backbone"]) == stores
+    of_channel = {
+        f"quality_{c}_{name}" for c in ("nucleus", "protein") for name in ("mean", "focus")
+    }
+    assert set(predicted["target"]) == {"batch", "control", "count_nuclei", *of_channel}
+    brightness = predicted.query("target == 'quality_protein_mean' and backbone == 'handcrafted'")
+    assert brightness["value"].item() > 0.5
+    indices = pd.read_csv(results / "compare/robustness.csv").set_index("backbone")
+    assert set(indices.index) == stores
+    assert indices["robustness_index"].between(0, 1).all()
+    assert indices["gain"].notna().to_dict() == {name: "+" in name for name in stores}
+    assert (results / "figures/nuisance.svg").exists()
+    summary = (results / "summary.md").read_text()
+    assert "## `cells`, besides biology" in summary
+    assert "the robustness index against `batch`" in summary
+
+
 def test_a_corrected_store_is_a_store(corrected_study):
     embeddings = corrected_study / "results/tiny/embeddings/cells"
     (manifest,) = (embeddings / "handcrafted+center").glob("*.json")
@@ -85,4 +107,5 @@ def test_another_correction_adds_its_own_jobs_only(corrected_study):
     planned = planned_jobs(corrected_study)
     study.write_text(text)
     assert (planned["correct"], planned["heads"], planned["knn"]) == (1, 1, 1)
-    assert not {"embed", "tiles", "splits"} & set(planned)
+    assert (planned["nuisance"], planned["nuisance_compare"]) == (1, 1)
+    assert not {"embed", "tiles", "splits", "measures"} & set(planned)

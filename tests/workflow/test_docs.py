@@ -38,6 +38,7 @@ PAGES = [
     "given-features.md",
     "known-biology.md",
     "batches-and-sites.md",
+    "besides-biology.md",
     "across-datasets.md",
     "compare-masks.md",
     "segment.md",

@@ -25,6 +25,7 @@ from transferscope.commands.options import (
 from transferscope.config.jobs import (
     AggregateProbe,
     FinetuneProbe,
+    NuisanceProbe,
     Probe,
     ProbeJob,
     SegmentationProbe,
@@ -113,6 +114,51 @@ def transfer(
     files = TransferFiles(scores, predictions, halves)
     classes, k, divided = settings.shared, settings.few_shot, settings.splits
     run(source, target, classes, k, divided, probes, files)
+
+
+@app.command()
+def nuisance(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    settings: Annotated[NuisanceProbe, settings_option(NuisanceProbe)],
+    targets: Annotated[Path, file_out("Table of what is predicted to write (.parquet).")],
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    index: Annotated[Path, file_out("Table of robustness indices to write (.parquet).")],
+    replicates: Annotated[
+        Path, file_out("Table of the indices without each group to write (.parquet).")
+    ],
+    threads: Threads = 2,
+    measures: Annotated[Path | None, file_in("Measures of the tiles (.parquet).")] = None,
+) -> None:
+    """Predict batch, site, well and image quality from a store, and find its robustness index."""
+    from transferscope.probes.nuisance_job import measure_nuisances
+    from transferscope.stores.parquet import read_tile_table
+
+    store = embeddings, representation, channels
+    data = _probe_data(store, table, splits, card, settings, threads)
+    files = targets, predictions, halves, index, replicates
+    measure_nuisances(data, read_tile_table(table), measures, settings, table, files)
+
+
+@app.command()
+def measures(
+    tiles: ManifestIn,
+    backbone: BackboneIn,
+    output: Annotated[Path, file_out("Table of the measures to write (.parquet).")],
+    threads: Threads = 2,
+) -> None:
+    """Count cells and measure brightness and focus of all tiles."""
+    from transferscope.backbones.tile_measures import measure_tiles
+
+    if backbone.card.is_network:
+        what = f"{backbone.card.name} is a network"
+        raise UserError(Problem("--backbone", what, "Name the card count-and-quality."))
+    measure_tiles(tiles, backbone.card, threads, output)
 
 
 @app.command()

@@ -157,6 +157,9 @@ def compare(
     segmented: Annotated[
         bool, Option("--segmented", help="Also tell what `segment-compare` has found.")
     ] = False,
+    nuisances: Annotated[
+        bool, Option("--nuisances", help="Also tell what `nuisance-compare` has found.")
+    ] = False,
 ) -> None:
     """Compare everything that was evaluated: summary, paired differences, sentences."""
     from transferscope.compare.images import looked_at
@@ -189,6 +192,7 @@ def compare(
         relations,
         trained,
         segmented=segmented,
+        nuisances=nuisances,
         looked=looked,
         transferred=elsewhere,
     )
@@ -228,6 +232,31 @@ def segment_compare(
     else:
         remove_shifts(folder)
     draw_dice(folder, compared, settings, output)
+
+
+@app.command("nuisance-compare")
+def nuisance_compare(
+    study_folder: StudyFolder,
+    stores: StoresIn,
+    output: Outputs,
+    compared: CompareOption,
+    settings: FigureOption,
+) -> None:
+    """Compare what stores know besides biology: tables with intervals, and a figure."""
+    from transferscope.compare.nuisance import compare_nuisances
+    from transferscope.config.nuisance import NUISANCE, TABLES
+    from transferscope.figures.nuisance import draw_nuisances
+
+    found = {
+        p: {
+            table: study_folder.nuisance(table, p.dataset, p.representation, p.channels)
+            for table in TABLES
+        }
+        for p in stores
+    }
+    folder = study_folder.comparison(NUISANCE).parent
+    compare_nuisances(found, compared, folder)
+    draw_nuisances(folder, compared, settings, output)
 
 
 @app.command()

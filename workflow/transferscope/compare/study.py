@@ -33,6 +33,7 @@ from transferscope.compare.ladder import columns_of, ladder
 from transferscope.compare.layers import layer_table
 from transferscope.compare.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from transferscope.compare.masks import MaskTables
+from transferscope.compare.nuisance import NuisanceTables
 from transferscope.compare.number_format import read_number_formats
 from transferscope.compare.page import as_page
 from transferscope.compare.plateau import enough_from
@@ -82,6 +83,7 @@ def compare(
     trained: Mapping[str, Path] | None = None,
     *,
     segmented: bool = False,
+    nuisances: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
     transferred: Mapping[str, TransferPaths] | None = None,
 ) -> None:
@@ -114,6 +116,8 @@ def compare(
         Backbone -> manifest of its training, of the cells of grids.
     segmented
         Whether `folder` has the tables of `compare_masks`, which are told, too.
+    nuisances
+        Whether `folder` has the tables of `compare_nuisances`, which are told, too.
     looked
         What was found out about the images of each dataset.
     transferred
@@ -198,7 +202,9 @@ def compare(
     tables |= _ladder(sides, n_groups, rules, settings, folder)
     tables |= _transfers(transferred or {}, rules, settings, folder)
     masks = MaskTables.read(folder) if segmented else None
-    texts = describe(summary, tables, settings, recalled, grids, masks, looked, layers, families)
+    besides = NuisanceTables.read(folder) if nuisances else None
+    told = recalled, grids, masks, looked, layers, families, besides
+    texts = describe(summary, tables, settings, *told)
     write_atomically(summary_md, texts.summary)
     write_atomically(summary_md.with_name("details.md"), texts.details)
     page = as_page(f"{texts.summary}\n{texts.details}", "What the comparison shows")

@@ -29,6 +29,8 @@ from transferscope.compare.mask_sentences import (
     masks_in_short,
 )
 from transferscope.compare.masks import MaskTables
+from transferscope.compare.nuisance import NuisanceTables
+from transferscope.compare.nuisance_sentences import nuisances_at_length, nuisances_in_short
 from transferscope.compare.number_format import number_format_notes
 from transferscope.compare.selection import CHOSEN_BY
 from transferscope.compare.tables import Store, head_of, matching
@@ -115,6 +117,7 @@ def describe(
     looked: Mapping[str, LookedAt] | None = None,
     layers: pd.DataFrame | None = None,
     families: pd.DataFrame | None = None,
+    besides: NuisanceTables | None = None,
 ) -> Texts:
     """Write the comparison as Markdown. The summary says nothing that the details do not say.
 
@@ -140,6 +143,8 @@ def describe(
         Scores of all blocks of backbones, where that was asked for.
     families
         Scores of the families of which the study has several members.
+    besides
+        What stores know besides biology, where that was asked for.
     """
     datasets = sorted(summary["dataset"].unique())
     images = looked or {}
@@ -157,6 +162,8 @@ def describe(
     at_length += _laddered(tables, settings, ladder_at_length)
     in_short += _transferred(tables, settings, transfer_in_short)
     at_length += _transferred(tables, settings, transfer_at_length)
+    in_short += _besides(datasets, tables, besides, settings, nuisances_in_short)
+    at_length += _besides(datasets, tables, besides, settings, nuisances_at_length)
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -266,6 +273,26 @@ def _transferred(
             lines += ["", f"## {title(*pair)}", "", *_bullets(said)]
     if isinstance(settings, Comparison) and settings.not_transferred:
         lines += ["", "## Not tested on another dataset", "", *_bullets(settings.not_transferred)]
+    return lines
+
+
+def _besides(
+    datasets: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    besides: NuisanceTables | None,
+    settings: CompareSettings,
+    sentences_of: Callable[[str, pd.DataFrame, NuisanceTables, CompareSettings], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what stores know besides biology."""
+    lines: list[str] = []
+    if besides is None:
+        return lines
+    for name in datasets:
+        chosen = matching(tables["chosen"], dataset=name)
+        by_group = matching(chosen, scheme="group")
+        own = chosen if by_group.empty else by_group
+        if said := list(sentences_of(name, own, besides, settings)):
+            lines += ["", f"## {quoted(name)}, besides biology", "", *_bullets(said)]
     return lines
 
 

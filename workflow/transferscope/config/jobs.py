@@ -12,6 +12,7 @@ from pydantic import (
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.model import Model
 from transferscope.config.names import Name
+from transferscope.config.nuisance import NuisanceSettings
 from transferscope.config.probes import (
     AggregateSettings,
     FinetuneSettings,
@@ -20,6 +21,7 @@ from transferscope.config.probes import (
     SplitSettings,
 )
 from transferscope.config.results import CompareSettings
+from transferscope.config.roles import RoleSettings
 from transferscope.config.segmentation import SegmentationSettings
 from transferscope.config.transfer import SharedClass, TransferSettings
 from transferscope.config.vocabulary import METRICS, Fraction, Metric, Scheme, Seed, SeenInTraining
@@ -81,6 +83,15 @@ class TransferProbe(Model):
     probes: dict[Name, dict[str, Any]] = Field({"heads": {}, "knn": {}}, min_length=1)
     metrics: list[Metric] = METRICS
     splits: SplitSettings = SplitSettings()
+
+
+class NuisanceProbe(Probe):
+    """Settings of the step `transferscope nuisance`; all training labels are used."""
+
+    nuisance: NuisanceSettings = NuisanceSettings()
+    splits: SplitSettings = SplitSettings()
+    heads: HeadSettings = HeadSettings()
+    roles: RoleSettings = RoleSettings()
 
 
 class AggregateProbe(Probe):

@@ -183,6 +183,21 @@ class StudyPaths:
         place = f"scores/transfer/{source}/{dataset}/{representation}"
         return self.root / place / f"{channels}.parquet"
 
+    def measures(self, dataset: str = "{dataset}") -> Path:
+        """Numbers of cells, brightness and focus of each tile."""
+        return self.root / f"tiles/{dataset}.measures.parquet"
+
+    def nuisance(
+        self,
+        table: str,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """One table of what a representation knows besides biology."""
+        scores = self.scores("nuisance", dataset, representation, channels)
+        return scores.with_suffix(f".{table}.parquet")
+
     def losses(
         self,
         probe: str,

@@ -15,6 +15,8 @@ from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.correction import NONE, CorrectionSettings
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import Name
+from transferscope.config.nuisance import SCHEME as NUISANCE_SCHEME
+from transferscope.config.nuisance import NuisanceSettings
 from transferscope.config.probes import (
     AggregateSettings,
     FinetuneSettings,
@@ -139,6 +141,14 @@ class StudyConfig(Model):
             "classes. Null: no; {}: the defaults. See docs/across-datasets.md."
         ),
     )
+    nuisance: NuisanceSettings | None = Field(
+        None,
+        description=(
+            "Predict batch, site, well and quality of images from embeddings, and measure whether "
+            "neighbours share biology or batch. Null: no; {}: the defaults. See "
+            "docs/besides-biology.md."
+        ),
+    )
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -202,6 +212,12 @@ class StudyConfig(Model):
     def _transfer_is_divided(self) -> StudyConfig:
         if self.transfer is not None and TRANSFER_SCHEME not in self.splits.schemes:
             raise ValueError(f"transfer: needs {TRANSFER_SCHEME} among splits.schemes")
+        return self
+
+    @model_validator(mode="after")
+    def _nuisance_is_divided(self) -> StudyConfig:
+        if self.nuisance is not None and NUISANCE_SCHEME not in self.splits.schemes:
+            raise ValueError(f"nuisance: needs {NUISANCE_SCHEME} among splits.schemes")
         return self
 
     @model_validator(mode="after")

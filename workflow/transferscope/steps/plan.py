@@ -11,6 +11,7 @@ from transferscope.steps import (
     data,
     embed,
     given,
+    nuisance,
     probe,
     relate,
     report,
@@ -52,7 +53,14 @@ class Plan:
             return {step.name: step for step in (*made, report.Report(study, sizes, made))}
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
-        last = (*probe.STEPS, *transfer.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
+        last = (
+            *probe.STEPS,
+            *transfer.STEPS,
+            *nuisance.STEPS,
+            *relate.STEPS,
+            *segment.STEPS,
+            *results.STEPS,
+        )
         steps += [kind(study, sizes) for kind in last]
         steps += results.figure_steps(study, sizes)
         # The order in which they are read: those of all stores first.

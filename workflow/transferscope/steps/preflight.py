@@ -30,6 +30,7 @@ from transferscope.labelling.label_table import (
 from transferscope.probes import splits
 from transferscope.probes.exclusion import exclusion_problems
 from transferscope.probes.labels import label_problems
+from transferscope.probes.nuisance_columns import nuisance_problems, usual_columns
 from transferscope.probes.splits import one_image_per_group
 from transferscope.raw.file_checks import check_files
 from transferscope.raw.masks import (
@@ -115,6 +116,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     passed = passed or Passed()
     scored = scored and study.config.scored
     problems = _check_maps(study) + _check_relations(study) + _check_corrections(study)
+    problems += _check_nuisance(study)
     problems += _check_braces(study)
     problems += _judged(study, _check_names(study))
     _warn_of_tables(study)
@@ -248,6 +250,19 @@ def _check_corrections(study: Study) -> list[Problem]:
             job = CorrectionJob(method=method, roles=config.roles)
             problems += role_problems(table, job, study.sheet_of(name))
     return list(dict.fromkeys(problems))
+
+
+def _check_nuisance(study: Study) -> list[Problem]:
+    """Return which columns that are to be predicted, or compared with, a sheet lacks."""
+    settings, problems = study.config.nuisance, []
+    if settings is None:
+        return []
+    for name, table in _sheets(study):
+        where = str(study.sheet_of(name))
+        problems += nuisance_problems(table, settings.named, where)
+        if settings.robustness is None and not usual_columns(table, study.config.roles)[1]:
+            logger.warning("%s: no column of batches, so no robustness index", name)
+    return problems
 
 
 def _sheets(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:

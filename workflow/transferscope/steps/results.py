@@ -10,6 +10,8 @@ from typing import Any
 
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
+from transferscope.config.nuisance import COMPARED
+from transferscope.config.nuisance import TABLES as TABLES_OF_NUISANCE
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import TABLES_MB, TORCH_MB, Need, matrices_mb, table_mb
 from transferscope.costs.sizes import Sizes
@@ -96,6 +98,7 @@ class Compare(_Comparison):
         of_probes |= {"tiles": made, "tile_tables": described}
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
+        given["nuisance"] = nuisance_tables(self)
         given |= transfer_files(self)
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
@@ -205,7 +208,8 @@ class Compare(_Comparison):
         words += [text for name in self.related() for text in ("--related", name)]
         if elsewhere := transferred(self):
             words += ["--transferred", elsewhere]
-        return words + ["--segmented"] * bool(mask_tables(self))
+        words += ["--segmented"] * bool(mask_tables(self))
+        return words + ["--nuisances"] * (self.config.nuisance is not None)
 
 
 class SegmentCompare(_Comparison):
@@ -265,6 +269,54 @@ def mask_tables(step: Step) -> list[Path]:
     names += OBJECT_TABLES if step.study.with_objects else ()
     names += SHIFT_TABLES if settings.out_of_domain else ()
     return [step.paths.comparison(name) for name in names]
+
+
+class NuisanceCompare(_Comparison):
+    """Compare what stores know besides biology."""
+
+    name = "nuisance_compare"
+    options = (
+        "study_folder=folder",
+        "stores",
+        "compared",
+        "settings",
+        "output=svg",
+        "output=png",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return [{}] if self.config.nuisance is not None else []
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            table: [
+                self.paths.nuisance(table, p.dataset, p.representation, p.channels)
+                for p in self.study.probed()
+            ]
+            for table in TABLES_OF_NUISANCE
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        figure = figure_files(self, "nuisance", "nuisance", "Figures", figure="besides biology")
+        return {"tables": nuisance_tables(self), **figure}
+
+    def companions(self, job: Job) -> list[Path]:
+        return [path.with_suffix(".csv") for path in nuisance_tables(self)]
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "folder": self.paths.root,
+            "stores": nested(self.study.probed()),
+            "compared": self.config.compare.model_dump_json(),
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+
+def nuisance_tables(step: Step) -> list[Path]:
+    """Return the tables of what stores know besides biology; none where that is not asked."""
+    if step.config.nuisance is None:
+        return []
+    return [step.paths.comparison(name) for name in COMPARED]
 
 
 class Aggregation(_Comparison):
@@ -565,6 +617,7 @@ def nested(probed: Iterable[Probed]) -> str:
 
 STEPS: tuple[type[Step], ...] = (
     SegmentCompare,
+    NuisanceCompare,
     Compare,
     Aggregation,
     EmbeddingMaps,

@@ -52,6 +52,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "relations.sources": config.relations.sources,
         "segmentation": config.segmentation,
         "transfer": config.transfer,
+        "nuisance": config.nuisance,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }

@@ -194,6 +194,14 @@ class Study:
         cards = {r: self.backbones[backbone_of(r)].card for r in self.representations}
         return [name for name, card in cards.items() if not card.is_network and card.is_nuisance]
 
+    @property
+    def measured(self) -> list[str]:
+        """Datasets whose tiles are measured, to predict that from embeddings."""
+        settings = self.config.nuisance
+        if settings is None or not settings.measures or not self.config.scored:
+            return []
+        return [name for name in self.datasets if name in self.image_datasets]
+
     def same_images(self, dataset: str) -> set[str]:
         """Return the datasets with the same images as one: cells, and their whole fields."""
         pairs = [{cells, fields} for cells, fields in self.config.aggregate.fields.items()]
