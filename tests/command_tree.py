@@ -268,6 +268,7 @@ def write_everything(folder: Path) -> None:
         "finetune": {"backbones": ["cards/backbones/tiny.yaml"], "modes": ["head"]},
         "segmentation": {"decoders": ["linear"], "steps": 1},
         "transfer": {"datasets": ["cells", "labelled"], "few_shot": [1]},
+        "ablation": {"backbones": ["tiny"], "channels": ["protein"]},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

@@ -36,6 +36,7 @@ PAGES = [
     "known-biology.md",
     "batches-and-sites.md",
     "across-datasets.md",
+    "channel-ablation.md",
     "compare-masks.md",
     "segment.md",
     "label-by-hand.md",

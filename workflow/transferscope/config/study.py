@@ -11,6 +11,8 @@ from pydantic import (
     model_validator,
 )
 
+from transferscope.config.ablation import SCHEME as ABLATION_SCHEME
+from transferscope.config.ablation import AblationSettings
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.correction import NONE, CorrectionSettings
 from transferscope.config.model import Model, without_repeats
@@ -139,6 +141,13 @@ class StudyConfig(Model):
             "classes. Null: no; {}: the defaults. See docs/across-datasets.md."
         ),
     )
+    ablation: AblationSettings | None = Field(
+        None,
+        description=(
+            "Take one channel after the other from the test tiles, and see which classes the "
+            "trained heads lose. Null: no; {}: the defaults. See docs/channel-ablation.md."
+        ),
+    )
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -202,6 +211,12 @@ class StudyConfig(Model):
     def _transfer_is_divided(self) -> StudyConfig:
         if self.transfer is not None and TRANSFER_SCHEME not in self.splits.schemes:
             raise ValueError(f"transfer: needs {TRANSFER_SCHEME} among splits.schemes")
+        return self
+
+    @model_validator(mode="after")
+    def _ablation_is_divided(self) -> StudyConfig:
+        if self.ablation is not None and ABLATION_SCHEME not in self.splits.schemes:
+            raise ValueError(f"ablation: needs {ABLATION_SCHEME} among splits.schemes")
         return self
 
     @model_validator(mode="after")

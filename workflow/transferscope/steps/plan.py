@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
 from transferscope.steps import (
+    ablate,
     data,
     embed,
     given,
@@ -52,8 +53,8 @@ class Plan:
             return {step.name: step for step in (*made, report.Report(study, sizes, made))}
         steps = [kind(study, sizes) for kind in kinds]
         steps += probe.probe_steps(study, sizes)
-        last = (*probe.STEPS, *transfer.STEPS, *relate.STEPS, *segment.STEPS, *results.STEPS)
-        steps += [kind(study, sizes) for kind in last]
+        last = (*probe.STEPS, *transfer.STEPS, *ablate.STEPS, *relate.STEPS, *segment.STEPS)
+        steps += [kind(study, sizes) for kind in (*last, *results.STEPS)]
         steps += results.figure_steps(study, sizes)
         # The order in which they are read: those of all stores first.
         shown = [step for step in steps if step.planned]

@@ -41,7 +41,7 @@ from transferscope.steps.step import (
 from transferscope.study.study import Study
 
 
-class _Evaluation(BackboneStep):
+class Evaluation(BackboneStep):
     """A step with one job per representation and channel strategy."""
 
     wildcards: ClassVar[tuple[str, ...]] = ("dataset", "representation", "channels")
@@ -123,7 +123,7 @@ class _Evaluation(BackboneStep):
         return Need.of(memory, probe.seconds(settings, load))
 
 
-class Probe(_Evaluation):
+class Probe(Evaluation):
     """Evaluate stores by one probe of frozen embeddings.
 
     Parameters
@@ -134,7 +134,7 @@ class Probe(_Evaluation):
         The probe and its settings in the study.
     """
 
-    options = (*_Evaluation.options, "halves")
+    options = (*Evaluation.options, "halves")
 
     def __init__(self, study: Study, sizes: Sizes, probe: FrozenProbe, settings: Model) -> None:
         super().__init__(study, sizes)
@@ -169,12 +169,12 @@ class Probe(_Evaluation):
         return self.probe_need(self.probe, self.chosen, wildcards)
 
 
-class Aggregate(_Evaluation):
+class Aggregate(Evaluation):
     """Score tiles, fields and groups of a store by the same head, on the same folds."""
 
     name = "aggregate"
     version = 5
-    options = (*_Evaluation.options, "halves")
+    options = (*Evaluation.options, "halves")
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(scored_at_levels(self.study.probed(), self.config.aggregate))
@@ -231,7 +231,7 @@ class Aggregate(_Evaluation):
         return Need(heads.mem_mb, LEAST_MINUTES + variants * minutes)
 
 
-class Finetune(_Evaluation):
+class Finetune(Evaluation):
     """Train backbones with labels, on the divisions of the heads."""
 
     name = "finetune"
@@ -243,7 +243,7 @@ class Finetune(_Evaluation):
         "head=tuned_head",
         "tiles",
         "backbone",
-        *(option for option in _Evaluation.options if option != "threads"),
+        *(option for option in Evaluation.options if option != "threads"),
         "compute",
         "losses",
     )
