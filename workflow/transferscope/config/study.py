@@ -108,8 +108,9 @@ class StudyConfig(Model):
         "warn",
         description=(
             "At pixels that cannot show what they should: saturated, nearly black or constant "
-            "channels, an intensity range that fits no image, pictures with merged colours, one "
-            "image per group with a split by image: warn (also in the summary), or stop."
+            "channels, an intensity range that fits no image, pictures with merged colours, fields "
+            "with exchanged channels, one image per group with a split by image: warn (also in the "
+            "summary), or stop."
         ),
     )
     roles: RoleSettings = RoleSettings()
