@@ -139,8 +139,8 @@ class StoreFilling:
 
     def _change(self) -> dict[str, Any]:
         """Return what is done to the tiles of the store; nothing, if that is none."""
-        is_changed = isinstance(self.source, AblatedTiles)
-        return self.source.change.identity(self.source) if is_changed else {}
+        source = self.source
+        return source.change.identity(source) if isinstance(source, AblatedTiles) else {}
 
     @property
     def fingerprint(self) -> str:

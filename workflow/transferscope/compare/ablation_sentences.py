@@ -75,7 +75,8 @@ def _stores(dataset: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, 
         ["backbone", "channels", "kind"]
     )
     ranked = named.sort_values(["first_mean", "kind"], ascending=[False, True], kind="stable")
-    return [{**row, "dataset": dataset, **head.columns} for row in ranked.to_dict("records")]
+    ranked = ranked.assign(dataset=dataset, **head.columns)
+    return [dict(zip(ranked.columns, row, strict=True)) for row in ranked.to_numpy()]
 
 
 def _of(store: Mapping[str, Any], table: pd.DataFrame) -> pd.DataFrame:

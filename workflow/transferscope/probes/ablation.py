@@ -9,7 +9,7 @@ Exchanging a feature between samples of the test is how random forests measure i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,8 +126,8 @@ def _viewed(division: Division, data: ProbeData, views: Mapping[str, Floats32]) 
 
 
 def _repeated(tiles: LabelledTiles, times: int) -> LabelledTiles:
-    def repeated(values: Sequence[object]) -> Texts:
-        return np.tile(np.asarray(values, dtype=object), times)
+    def repeated(values: Texts) -> Texts:
+        return np.tile(values, times)
 
     return replace(
         tiles,

@@ -306,8 +306,8 @@ class ResultTables:
             for number, view in enumerate(division.views):
                 n_rows = len(division.test) // len(division.views)
                 own = slice(number * n_rows, (number + 1) * n_rows)
-                seen = replace(division, scheme=view, test=division.test[own], views=())
-                self.add(head, k, seen, predicted[own], scores[own], validation)
+                one = replace(division, scheme=view, test=division.test[own], views=())
+                self.add(head, k, one, predicted[own], scores[own], validation)
             return
         truth = self.data.tiles.matrix[division.test]
         n_groups = len(set(self.data.tiles.groups[division.train]))

@@ -33,9 +33,9 @@ FOLDS = 10
 # Of more fields, so many are learned from.
 MOST_LEARNED = 2_000
 # How much likelier another order has to be, for each that there is. By Markov's inequality at most
-# one field in 20 that is in order reaches that; of simulated and of real fields it was fewer than
+# one field in 10 that is in order reaches that; of simulated and of real fields it was fewer than
 # one in 100 (benchmarks/swapped_channels.py).
-ODDS = 20.0
+ODDS = 10.0
 # Learning is repeated without the fields that are in doubt.
 ROUNDS = 2
 SCALES = 5
