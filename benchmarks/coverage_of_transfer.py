@@ -36,7 +36,8 @@ from transferscope.config.transfer import SharedClass
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.registry import HEADS, KNN
 from transferscope.probes.splits import make_splits
-from transferscope.probes.transfer import TransferFiles, transfer
+from transferscope.probes.transfer import transfer
+from transferscope.probes.written import ScoreFiles
 
 CLASSES = ["a", "b", "c", "d"]
 SHARED = [SharedClass(name=name, source=[name], target=[name]) for name in CLASSES]
@@ -116,7 +117,7 @@ def study(design: Design, seed: int, folder: Path) -> dict[str, pd.DataFrame]:
         for store in STORES:
             ends = ("", ".predictions", ".halves")
             names = [folder / f"{source}-{store}{end}.parquet" for end in ends]
-            files.append(TransferFiles(*names))
+            files.append(ScoreFiles(*names))
             both = made[source][store], made[target][store]
             transfer(*both, SHARED, [design.few_shot], design.splits, probe, files[-1])
         paths[source] = TransferPaths(

@@ -17,7 +17,8 @@ from transferscope.errors import UserError
 from transferscope.probes.evaluation import ProbeData
 from transferscope.probes.registry import HEADS, KNN
 from transferscope.probes.splits import make_splits
-from transferscope.probes.transfer import Pair, TransferFiles, transfer
+from transferscope.probes.transfer import Pair, transfer
+from transferscope.probes.written import ScoreFiles
 
 SPLITS = SplitSettings(folds={"group": 3, "image": 3}, seeds=[0], fractions=[1.0], halves=1)
 SHARED = [
@@ -63,7 +64,7 @@ def both():
 @pytest.fixture(scope="module")
 def files(both, tmp_path_factory):
     folder = tmp_path_factory.mktemp("transfer")
-    paths = TransferFiles(*(folder / f"{name}.parquet" for name in ("s", "p", "h")))
+    paths = ScoreFiles(*(folder / f"{name}.parquet" for name in ("s", "p", "h")))
     probes = {
         HEADS: HeadSettings(kinds=["logreg"]),
         KNN: KnnSettings(k=[5], metrics=["euclidean"], exclude="none"),
@@ -174,7 +175,7 @@ def test_labels_of_the_test_groups_change_nothing_but_the_truth(both, tmp_path):
             own = matrix[division.test][:, [1, 2, 0]]
             matrix[np.ix_(division.test, [0, 1, 2])] = own
         changed = replace(target, tiles=replace(target.tiles, matrix=matrix), divisions=[division])
-        paths = TransferFiles(*(tmp_path / f"{name}{number}" for name in ("s", "p", "h")))
+        paths = ScoreFiles(*(tmp_path / f"{name}{number}" for name in ("s", "p", "h")))
         heads = {HEADS: HeadSettings(kinds=["linear"], epochs=3)}
         transfer(
             source, changed, SHARED, [1], SPLITS.model_copy(update={"halves": 0}), heads, paths

@@ -40,6 +40,7 @@ PAGES = [
     "batches-and-sites.md",
     "besides-biology.md",
     "across-datasets.md",
+    "channel-ablation.md",
     "compare-masks.md",
     "segment.md",
     "label-by-hand.md",

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from transferscope.backbones.ablated_tiles import TileChange
 from transferscope.backbones.embedder import Embeddings, Rows, Tiles
 from transferscope.backbones.filled import finish_filled, remove_note, request_of, write_note
 from transferscope.backbones.filling import StoreFilling
@@ -52,6 +53,7 @@ def embed(
     card_path: Path | None = None,
     block_rows: int = EMBEDDING_BLOCK_ROWS,
     also: Mapping[str, Path] | None = None,
+    change: TileChange | None = None,
 ) -> None:
     """Embed every tile with one backbone and one channel strategy.
 
@@ -74,6 +76,8 @@ def embed(
     also
         Other channel strategies and the manifests that jobs of their own write: blocks of their
         stores are filled, too, where they are missing.
+    change
+        What is done to the tiles before; None: nothing.
 
     Raises
     ------
@@ -81,12 +85,14 @@ def embed(
         Where tiles, card, weights or channels do not fit, or an embedding is not finite.
     """
     path = card_path or Path(f"{card.name}.yaml")
-    request = request_of(tiles, card, path, settings, block_rows) if also else None
+    # What the stores of changed tiles are made from, their notes do not say.
+    noted = also and change is None
+    request = request_of(tiles, card, path, settings, block_rows) if noted else None
     if request is not None:
         with starting(store_of(manifest)):
             if finish_filled(manifest, strategy, request):
                 return
-    job = StoreFilling.of(tiles, card, strategy, manifest, settings, path, block_rows)
+    job = StoreFilling.of(tiles, card, strategy, manifest, settings, path, block_rows, change)
     with OnePass(job, also) as filling:
         filling.start()
         filling.fill()

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.backbones import VERSION
+from transferscope.backbones.ablated_tiles import AblatedTiles, TileChange
 from transferscope.backbones.embedder import Embedder, Embeddings, Tiles
 from transferscope.backbones.scale import card_for_tiles
 from transferscope.cards import BackboneCard
@@ -79,12 +80,14 @@ class StoreFilling:
         settings: ComputeSettings,
         card_path: Path | None,
         block_rows: int,
+        change: TileChange | None = None,
     ) -> StoreFilling:
         """Read the tiles' store and build the network; see `embed.embed`."""
-        source = TileStore(tiles)
+        source = TileStore(tiles) if change is None else AblatedTiles(tiles, change)
         path = card_path or Path(f"{card.name}.yaml")
         embedder = _embedder_for(card, path, source, strategy, settings)
-        description = f"{tiles.stem}: {card.name}, {strategy}"
+        named = "" if change is None else f", {change.ablation.name}"
+        description = f"{tiles.stem}: {card.name}, {strategy}{named}"
         return cls(source, embedder, store_of(manifest), settings, block_rows, description)
 
     def sibling(self, strategy: str, manifest: Path) -> StoreFilling | None:
@@ -130,8 +133,14 @@ class StoreFilling:
                 "protocol": VERSION,
                 "columns": self.embedder.columns(),
                 **self.embedder.identity(),
+                **self._change(),
             }
         )
+
+    def _change(self) -> dict[str, Any]:
+        """Return what is done to the tiles of the store; nothing, if that is none."""
+        source = self.source
+        return source.change.identity(source) if isinstance(source, AblatedTiles) else {}
 
     @property
     def fingerprint(self) -> str:
@@ -163,6 +172,7 @@ class StoreFilling:
                 # Published tiles have the name of another study's dataset.
                 **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
                 **self.embedder.attributes(),
+                **self._change(),
                 **decision,
                 "decision": decision,
             },

@@ -128,7 +128,8 @@ def make_cells(
     if left_out:
         logger.warning("%d fields were left out: see %s", len(left_out), skipped)
     measured = np.concatenate([folder.read(position).quality for position in with_cells])
-    look_at_tiles(store, card, measured, f"the tiles of {card.name}", look)
+    what = f"the tiles of {card.name}"
+    look_at_tiles(store, card, measured, tile_table, what, look, workers)
     store.finish(manifest)
 
 

@@ -21,6 +21,7 @@ from transferscope.commands.options import (
     settings_option,
     strategy_name,
 )
+from transferscope.config.ablation import Ablation
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import Pretraining
@@ -120,6 +121,13 @@ def _sibling(name: str, path: str, others: Mapping[str, Path]) -> Path:
     return Path(path)
 
 
+def _ablation(name: str) -> Ablation:
+    try:
+        return Ablation.named(name)
+    except ValueError as error:
+        raise UserError(Problem("--ablation", str(error), "Name kind and channel.")) from None
+
+
 @app.command()
 def embed(
     tiles: ManifestIn,
@@ -138,6 +146,44 @@ def embed(
     card, path = loadable(backbone, weights, cell)
     rows = settings.block_rows
     run(tiles, card, channels, manifest, settings, card_path=path, block_rows=rows, also=siblings)
+
+
+@app.command("embed-ablated")
+def embed_ablated(
+    tiles: ManifestIn,
+    table: TableIn,
+    backbone: BackboneIn,
+    channels: StrategyName,
+    ablation: Annotated[
+        Ablation, Option(parser=_ablation, metavar="NAME", help="Such as zeroed-er, permuted-er.")
+    ],
+    manifest: ManifestOut,
+    settings: ComputeOption,
+    seed: Annotated[int, Option(min=0, help="Seed of the exchange between tiles.")] = 0,
+    weights: TrainedWeights = None,
+    cell: CellName = None,
+    also: Siblings = None,
+) -> None:
+    """Embed every tile once more, one channel black or exchanged with tiles of other groups."""
+    from transferscope.backbones.ablated_tiles import TileChange
+    from transferscope.backbones.embed import embed as run
+    from transferscope.stores.origin import check_tiles
+    from transferscope.stores.parquet import read_tile_table
+    from transferscope.stores.tile_store import TileStore
+
+    siblings = siblings_of(also, channels, manifest)
+    card, path = loadable(backbone, weights, cell)
+    read = read_tile_table(table)
+    check_tiles(table, read, TileStore(tiles))
+    change = TileChange(ablation, [str(name) for name in read["group"]], seed)
+    rows = settings.block_rows
+    run(
+        *(tiles, card, channels, manifest, settings),
+        card_path=path,
+        block_rows=rows,
+        also=siblings,
+        change=change,
+    )
 
 
 @app.command()

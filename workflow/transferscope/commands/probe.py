@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
@@ -22,7 +23,9 @@ from transferscope.commands.options import (
     settings_option,
     strategy_name,
 )
+from transferscope.config.ablation import Ablation
 from transferscope.config.jobs import (
+    AblationProbe,
     AggregateProbe,
     FinetuneProbe,
     NuisanceProbe,
@@ -32,9 +35,12 @@ from transferscope.config.jobs import (
     TransferProbe,
 )
 from transferscope.errors import Problem, UserError
+from transferscope.runtime.plain_files import name_problem
 
 if TYPE_CHECKING:
+    from transferscope.config.model import Model
     from transferscope.probes.evaluation import Division, ProbeData
+    from transferscope.probes.probe import FrozenProbe
 
 app = Typer()
 
@@ -97,21 +103,16 @@ def transfer(
     threads: Threads = 2,
 ) -> None:
     """Train all probes on the store of one dataset, and test them on that of another one."""
-    from transferscope.config.model import validate
-    from transferscope.probes.registry import find_probe
-    from transferscope.probes.transfer import TransferFiles
     from transferscope.probes.transfer import transfer as run
+    from transferscope.probes.written import ScoreFiles
 
-    probes = {}
-    for name, given in settings.probes.items():
-        found = find_probe(name, "--settings, probes")
-        probes[found] = validate(given, found.settings, f"--settings, probes.{name}")
+    probes = _probes(settings.probes)
     shared = Probe(fractions=[1.0], metrics=settings.metrics)
     first = source_embeddings, representation, channels
     source = _probe_data(first, source_table, source_splits, source_card, shared, threads)
     second = embeddings, representation, channels
     target = _probe_data(second, table, splits, card, shared, threads)
-    files = TransferFiles(scores, predictions, halves)
+    files = ScoreFiles(scores, predictions, halves)
     classes, k, divided = settings.shared, settings.few_shot, settings.splits
     run(source, target, classes, k, divided, probes, files)
 
@@ -159,6 +160,63 @@ def measures(
         what = f"{backbone.card.name} is a network"
         raise UserError(Problem("--backbone", what, "Name the card count-and-quality."))
     measure_tiles(tiles, backbone.card, threads, output)
+
+
+@app.command()
+def ablate(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    settings: Annotated[AblationProbe, settings_option(AblationProbe)],
+    ablated: Annotated[
+        list[str],
+        Option(help="NAME=PATH, such as zeroed-er, and its store (.json); once per ablation."),
+    ],
+    threads: Threads = 2,
+) -> None:
+    """Test all probes of a store on the same tiles without one channel, after the other."""
+    from transferscope.probes.ablation import ablate as run
+    from transferscope.probes.ablation import read_view
+    from transferscope.probes.written import ScoreFiles
+
+    probes = _probes(settings.probes)
+    data = _probe_data(
+        (embeddings, representation, channels), table, splits, card, settings, threads
+    )
+    views = {ablation.name: read_view(path, ablation, data) for ablation, path in _ablated(ablated)}
+    run(data, views, settings.splits, probes, ScoreFiles(scores, predictions, halves))
+
+
+def _ablated(given: Sequence[str]) -> Iterator[tuple[Ablation, Path]]:
+    """Yield the ablations and their manifests."""
+    for text in given:
+        name, _, path = text.partition("=")
+        try:
+            ablation = Ablation.named(name)
+        except ValueError as error:
+            fix = "Write it as --ablated zeroed-er=ablated/zeroed-er.json."
+            raise UserError(Problem("--ablated", str(error), fix)) from None
+        if problem := name_problem(path):
+            raise UserError(problem)
+        yield ablation, Path(path)
+
+
+def _probes(given: Mapping[str, Any]) -> dict[FrozenProbe, Model]:
+    """Return probes with their settings, which the model of each checks."""
+    from transferscope.config.model import validate
+    from transferscope.probes.registry import find_probe
+
+    probes: dict[FrozenProbe, Model] = {}
+    for name, settings in given.items():
+        found = find_probe(name, "--settings, probes")
+        probes[found] = validate(settings, found.settings, f"--settings, probes.{name}")
+    return probes
 
 
 @app.command()

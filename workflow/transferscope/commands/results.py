@@ -33,6 +33,7 @@ from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 if TYPE_CHECKING:
+    from transferscope.compare.ablation import AblationPaths
     from transferscope.compare.transfer import TransferPaths
 
 app = Typer()
@@ -148,6 +149,10 @@ def compare(
             _transferred, "What was trained on each dataset and tested on others, as JSON.", "{}"
         ),
     ],
+    ablated: Annotated[
+        Sequence[Probed],
+        json_option(_probed, "What was tested without single channels, as in --stores.", "{}"),
+    ],
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
@@ -195,6 +200,7 @@ def compare(
         nuisances=nuisances,
         looked=looked,
         transferred=elsewhere,
+        ablated=_ablation_paths(paths, ablated) if ablated else None,
     )
 
 
@@ -202,9 +208,21 @@ def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) ->
     from transferscope.compare.transfer import TransferPaths
 
     scores = [paths.transfer(source, p.dataset, p.representation, p.channels) for p in tested]
+    return TransferPaths(scores, *_next_to(scores))
+
+
+def _ablation_paths(paths: StudyPaths, ablated: Sequence[Probed]) -> AblationPaths:
+    from transferscope.compare.ablation import AblationPaths
+
+    scores = [paths.ablation(p.dataset, p.representation, p.channels) for p in ablated]
+    return AblationPaths(scores, *_next_to(scores))
+
+
+def _next_to(scores: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the tables of predictions, and of halves, next to tables of scores."""
     ends = (".predictions.parquet", ".halves.parquet")
-    others = [[path.with_suffix(end) for path in scores] for end in ends]
-    return TransferPaths(scores, *others)
+    predictions, halves = ([path.with_suffix(end) for path in scores] for end in ends)
+    return predictions, halves
 
 
 @app.command("segment-compare")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from transferscope.compare.ablation import AblationPaths, compare_ablations
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.datasets import across_datasets
@@ -86,6 +87,7 @@ def compare(
     nuisances: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
     transferred: Mapping[str, TransferPaths] | None = None,
+    ablated: AblationPaths | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -94,7 +96,8 @@ def compare(
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
     families of backbones, `families`; with splits by columns of the sheet, `ladder`;
-    with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`.
+    with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`;
+    with ablated channels, `ablation` and `ablation_carriers`.
 
     Parameters
     ----------
@@ -122,6 +125,8 @@ def compare(
         What was found out about the images of each dataset.
     transferred
         Dataset -> tables of what was trained on it and tested on another one.
+    ablated
+        Tables of heads on tiles without single channels.
 
     Raises
     ------
@@ -200,7 +205,10 @@ def compare(
         write_parquet(rounded(families), folder / "families.parquet", {})
         write_csv(families, folder / "families.csv")
     tables |= _ladder(sides, n_groups, rules, settings, folder)
-    tables |= _transfers(transferred or {}, rules, settings, folder)
+    if transferred:
+        tables |= _written(vars(compare_transfers(transferred, settings, rules)), folder)
+    if ablated is not None:
+        tables |= _written(compare_ablations(ablated, settings, rules)._asdict(), folder)
     masks = MaskTables.read(folder) if segmented else None
     besides = NuisanceTables.read(folder) if nuisances else None
     told = recalled, grids, masks, looked, layers, families, besides
@@ -296,13 +304,8 @@ def _ladder(
     return {LADDER: table}
 
 
-def _transfers(
-    paths: Mapping[str, TransferPaths], rules: Rules, settings: CompareSettings, folder: Path
-) -> dict[str, pd.DataFrame]:
-    """Write what was tested on another dataset, and return it by name; nothing without paths."""
-    if not paths:
-        return {}
-    found = vars(compare_transfers(paths, settings, rules))
+def _written(found: Mapping[str, pd.DataFrame], folder: Path) -> dict[str, pd.DataFrame]:
+    """Write tables by their names, and return them."""
     tables = {name: rounded(table) for name, table in found.items()}
     for name, table in tables.items():
         write_parquet(table, folder / f"{name}.parquet", {})

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.compare import sentences
+from transferscope.compare.ablation_sentences import ablation_at_length, ablation_in_short
 from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
 from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
 from transferscope.compare.grid_curves import GridTables
@@ -128,7 +129,8 @@ def describe(
     tables
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
         `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
-        splits by columns, and those of `Transferred` where it tests on other datasets.
+        splits by columns, those of `Transferred` where it tests on other datasets, and those of
+        `Ablated` where it ablates channels.
     settings
         Metric, coverage and draws.
     recalled
@@ -164,6 +166,10 @@ def describe(
     at_length += _transferred(tables, settings, transfer_at_length)
     in_short += _besides(datasets, tables, besides, settings, nuisances_in_short)
     at_length += _besides(datasets, tables, besides, settings, nuisances_at_length)
+    in_short += _ablated(datasets, tables, settings, ablation_in_short)
+    at_length += _ablated(datasets, tables, settings, ablation_at_length)
+    if isinstance(settings, Comparison) and settings.not_ablated:
+        at_length += ["", "## Channels that are not ablated", "", *_bullets(settings.not_ablated)]
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
@@ -293,6 +299,20 @@ def _besides(
         own = chosen if by_group.empty else by_group
         if said := list(sentences_of(name, own, besides, settings)):
             lines += ["", f"## {quoted(name)}, besides biology", "", *_bullets(said)]
+    return lines
+
+
+def _ablated(
+    datasets: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    sentences_of: Callable[[str, Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what heads lose without channels."""
+    lines: list[str] = []
+    for name in datasets if "ablation" in tables else ():
+        if said := list(sentences_of(name, tables, settings)):
+            lines += ["", f"## {quoted(name)}, without single channels", "", *_bullets(said)]
     return lines
 
 

@@ -94,6 +94,13 @@ class NuisanceProbe(Probe):
     roles: RoleSettings = RoleSettings()
 
 
+class AblationProbe(Probe):
+    """Settings of the step `transferscope ablate`; each probe's own model checks its settings."""
+
+    probes: dict[Name, dict[str, Any]] = Field({"heads": {}, "knn": {}}, min_length=1)
+    splits: SplitSettings = SplitSettings()
+
+
 class AggregateProbe(Probe):
     """Settings of the step `transferscope aggregate`; its heads are logistic regression and k-NN.
 
@@ -209,6 +216,9 @@ class Comparison(CompareSettings):
     layered: list[Name] = Field([], description="Backbones of which every block is evaluated.")
     columns: list[str] = Field(
         [], description="Columns of the sheet by which tiles are split, from easy to hard."
+    )
+    not_ablated: list[str] = Field(
+        [], description="Why channels of something of the study are not ablated, sentences."
     )
     not_transferred: list[str] = Field(
         [], description="Why something of the study is not tested on another dataset, sentences."

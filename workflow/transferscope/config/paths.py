@@ -95,6 +95,16 @@ class StudyPaths:
         """Manifest of an embedding store; see `store_of` for the store."""
         return self.root / f"embeddings/{dataset}/{backbone}/{channels}.json"
 
+    def ablated(
+        self,
+        dataset: str = "{dataset}",
+        backbone: str = "{backbone}",
+        channels: str = "{channels}",
+        ablation: str = "{ablation}",
+    ) -> Path:
+        """Manifest of the embeddings of the same tiles without one channel, or with another's."""
+        return self.root / f"ablated/{dataset}/{backbone}/{channels}/{ablation}.json"
+
     def embeddings_of(self, p: Probed) -> Path:
         """Manifest of the store that an evaluation reads: the network's, or a corrected one."""
         if p.correction is None:
@@ -197,6 +207,15 @@ class StudyPaths:
         """One table of what a representation knows besides biology."""
         scores = self.scores("nuisance", dataset, representation, channels)
         return scores.with_suffix(f".{table}.parquet")
+
+    def ablation(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Score table of heads on the tiles that they were trained for, less a channel each."""
+        return self.scores("ablation", dataset, representation, channels)
 
     def losses(
         self,

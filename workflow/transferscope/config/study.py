@@ -11,6 +11,8 @@ from pydantic import (
     model_validator,
 )
 
+from transferscope.config.ablation import SCHEME as ABLATION_SCHEME
+from transferscope.config.ablation import AblationSettings
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.correction import NONE, CorrectionSettings
 from transferscope.config.model import Model, without_repeats
@@ -108,8 +110,9 @@ class StudyConfig(Model):
         "warn",
         description=(
             "At pixels that cannot show what they should: saturated, nearly black or constant "
-            "channels, an intensity range that fits no image, pictures with merged colours, one "
-            "image per group with a split by image: warn (also in the summary), or stop."
+            "channels, an intensity range that fits no image, pictures with merged colours, fields "
+            "with exchanged channels, one image per group with a split by image: warn (also in the "
+            "summary), or stop."
         ),
     )
     roles: RoleSettings = RoleSettings()
@@ -147,6 +150,13 @@ class StudyConfig(Model):
             "Predict batch, site, well and quality of images from embeddings, and measure whether "
             "neighbours share biology or batch. Null: no; {}: the defaults. See "
             "docs/besides-biology.md."
+        ),
+    )
+    ablation: AblationSettings | None = Field(
+        None,
+        description=(
+            "Take one channel after the other from the test tiles, and see which classes the "
+            "trained heads lose. Null: no; {}: the defaults. See docs/channel-ablation.md."
         ),
     )
     metrics: list[Metric] = Field(
@@ -218,6 +228,12 @@ class StudyConfig(Model):
     def _nuisance_is_divided(self) -> StudyConfig:
         if self.nuisance is not None and NUISANCE_SCHEME not in self.splits.schemes:
             raise ValueError(f"nuisance: needs {NUISANCE_SCHEME} among splits.schemes")
+        return self
+
+    @model_validator(mode="after")
+    def _ablation_is_divided(self) -> StudyConfig:
+        if self.ablation is not None and ABLATION_SCHEME not in self.splits.schemes:
+            raise ValueError(f"ablation: needs {ABLATION_SCHEME} among splits.schemes")
         return self
 
     @model_validator(mode="after")

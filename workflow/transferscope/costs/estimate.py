@@ -28,6 +28,7 @@ from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
+from transferscope.study.ablations import ablated_stores
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -146,7 +147,13 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
             costs.learn(located.card, located.path, partial(find_cost, located.card, located.path))
     sizes = Sizes(study, costs, online=True)
     stores = [(p.dataset, p.backbone, p.stored_channels) for p in study.embedded()]
+    ablated = {
+        (e.probed.dataset, e.probed.backbone, e.probed.stored_channels, one.name): None
+        for e in ablated_stores(study)
+        for one in e.ablations
+    }
     embed = [_embed_job(sizes, *store, rates) for store in dict.fromkeys(stores)]
+    embed += [_embed_job(sizes, *store[:3], rates, *store[3:]) for store in ablated]
     fields = {dataset: sizes.fields(dataset) for dataset in study.all_datasets}
     return Estimate(
         jobs=jobs,
@@ -192,7 +199,14 @@ def _downloads(study: Study, fields: dict[str, Fields], sizes: Sizes) -> dict[st
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 
-def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: Rates) -> EmbedJob:
+def _embed_job(
+    sizes: Sizes,
+    dataset: str,
+    backbone: str,
+    channels: str,
+    rates: Rates,
+    ablation: str | None = None,
+) -> EmbedJob:
     fields = sizes.fields(dataset)
     is_given = sizes.study.is_table(dataset)
     on_device = not is_given and sizes.card(backbone).is_network
@@ -210,7 +224,7 @@ def _embed_job(sizes: Sizes, dataset: str, backbone: str, channels: str, rates: 
     return EmbedJob(
         dataset,
         backbone,
-        channels,
+        channels if ablation is None else f"{channels}, {ablation}",
         passes=passes,
         width=width,
         hours=seconds / 3600,

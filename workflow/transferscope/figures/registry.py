@@ -19,6 +19,7 @@ BOTH = {"group", "image"}
 
 
 GRID_TABLES = ("grid_cells", "grid_curves", "grid_bands", "grid_surfaces")
+ABLATION_TABLES = ("ablation", "ablation_carriers")
 TRANSFER_TABLES = ("transfer", "transfer_costs")
 
 
@@ -100,5 +101,8 @@ FIGURES = {
             "transfer", lambda study: study.config.transfer is not None, TRANSFER_TABLES
         ),
         ComparisonFigure("few_shot", _labels_are_added, TRANSFER_TABLES),
+        ComparisonFigure(
+            "ablation", lambda study: study.config.ablation is not None, ABLATION_TABLES
+        ),
     )
 }

@@ -29,7 +29,7 @@ class Results:
     summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
     ladder, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families, transfer,
-    transfer_costs
+    transfer_costs, ablation, ablation_carriers
         The same; empty where the study has none.
     """
 
@@ -49,6 +49,8 @@ class Results:
     families: pd.DataFrame = field(default_factory=pd.DataFrame)
     transfer: pd.DataFrame = field(default_factory=pd.DataFrame)
     transfer_costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ablation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ablation_carriers: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
     def read(cls, summary: Path, folder: Path, further: Collection[str] = ()) -> Results:

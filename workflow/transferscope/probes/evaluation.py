@@ -53,6 +53,8 @@ class Division:
 
     `train_shares`, float64 [n_train]: a training row is in fraction f if its share is below f.
     `half` is the number of the half of the groups, if it is not of all: 2 * pair + side.
+    `views`: `test` holds the test rows once per version of their tiles, one version after the
+    other; the results of each are those of a scheme of its name.
     """
 
     scheme: str
@@ -64,6 +66,7 @@ class Division:
     test: Integers
     train_shares: Floats
     half: int | None = None
+    views: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[object, ...]:
@@ -299,6 +302,13 @@ class ResultTables:
         validation
             The same of its validation rows; None: unknown.
         """
+        if division.views:
+            for number, view in enumerate(division.views):
+                n_rows = len(division.test) // len(division.views)
+                own = slice(number * n_rows, (number + 1) * n_rows)
+                one = replace(division, scheme=view, test=division.test[own], views=())
+                self.add(head, k, one, predicted[own], scores[own], validation)
+            return
         truth = self.data.tiles.matrix[division.test]
         n_groups = len(set(self.data.tiles.groups[division.train]))
         shared = {"head": head, "k": k, **division_columns(division)}

@@ -10,9 +10,8 @@ dataset, nor are thresholds chosen on it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,32 +28,17 @@ from transferscope.config.transfer import (
     with_labels,
 )
 from transferscope.errors import user_error
-from transferscope.probes.evaluation import (
-    Division,
-    ProbeData,
-    ResultTables,
-    Sink,
-    scores_in_halves,
-)
+from transferscope.probes.evaluation import Division, ProbeData
 from transferscope.probes.halves import half_divisions
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.probe import FrozenProbe
+from transferscope.probes.written import ScoreFiles, write_all
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
-from transferscope.stores.parquet import parquet_parts, write_parquet
 
 # Between a dataset's name and those of its groups, fields and batches.
 MARK = ": "
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TransferFiles:
-    """Tables to write: scores, predictions, and scores in halves of the groups."""
-
-    scores: Path
-    predictions: Path
-    halves: Path
 
 
 def transfer(
@@ -64,7 +48,7 @@ def transfer(
     few_shot: Sequence[int],
     splits: SplitSettings,
     probes: Mapping[FrozenProbe, Model],
-    files: TransferFiles,
+    files: ScoreFiles,
 ) -> None:
     """Train probes on one dataset, test them on another one, and write all tables.
 
@@ -97,26 +81,7 @@ def transfer(
         "task": data.tiles.task,
         "source": source.identity["dataset"],
     }
-    scores, halves = [], []
-    with parquet_parts(files.predictions, described) as sink:
-        for probe, settings in probes.items():
-            run = _with(probe, settings)
-            halves.append(scores_in_halves(data, in_halves, run))
-            results = run(data, sink)
-            results.flush()
-            scores.append(results.scores())
-    write_parquet(pd.concat(halves, ignore_index=True), files.halves, described)
-    write_parquet(pd.concat(scores, ignore_index=True), files.scores, described)
-
-
-def _with(probe: FrozenProbe, settings: Model) -> Callable[[ProbeData, Sink], ResultTables]:
-    run = probe.load()
-
-    def found(data: ProbeData, sink: Sink) -> ResultTables:
-        results: ResultTables = run(data, settings, sink=sink)
-        return results
-
-    return found
+    write_all(data, in_halves, probes, files, described)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class BackboneStep(Step):
         return int(self.sizes.card(backbone_of(wildcards)).is_network)
 
 
-class _EmbeddingStep(BackboneStep):
+class EmbeddingStep(BackboneStep):
     """A step that fills embedding stores, one or a part of one per job."""
 
     version = backbones.VERSION
@@ -133,11 +133,12 @@ class _EmbeddingStep(BackboneStep):
 
     def unrecorded(self, wildcards: Wildcards) -> list[str]:
         # How the work is divided changes no embedding: another strategy makes nothing again.
-        dataset, backbone = wildcards.dataset, wildcards.backbone
-        manifests = {
-            c: self.paths.embeddings(dataset, backbone, c) for c in self.siblings(wildcards)
-        }
+        manifests = {c: self.manifest_of(wildcards, c) for c in self.siblings(wildcards)}
         return [word for name, path in manifests.items() for word in ("--also", f"{name}={path}")]
+
+    def manifest_of(self, wildcards: Wildcards, channels: str) -> Path:
+        """Return the manifest of a sibling of a job's store."""
+        return self.paths.embeddings(wildcards.dataset, wildcards.backbone, channels)
 
     def whole(self, wildcards: Wildcards) -> Need:
         """Return the need of a pass: weights, a batch, a few reads, and a block of each store."""
@@ -169,7 +170,7 @@ def _buffer(rows: int, shape: Sequence[int], config: StudyConfig) -> int:
     return 1 << (size - 1).bit_length() if on_gpu(config) else size
 
 
-class EmbedPart(_EmbeddingStep):
+class EmbedPart(EmbeddingStep):
     """Fill one part of an embedding store that several jobs share."""
 
     name = "embed_part"
@@ -210,7 +211,7 @@ class EmbedPart(_EmbeddingStep):
         return Need(whole.mem_mb, LEAST_MINUTES + minutes)
 
 
-class Embed(_EmbeddingStep):
+class Embed(EmbeddingStep):
     """Embed every tile with one backbone and one channel strategy.
 
     Where several jobs share a store, this step only checks and describes what they have filled.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transferscope.costs.sizes import Sizes
 from transferscope.steps import (
+    ablate,
     data,
     embed,
     given,
@@ -57,6 +58,7 @@ class Plan:
             *probe.STEPS,
             *transfer.STEPS,
             *nuisance.STEPS,
+            *ablate.STEPS,
             *relate.STEPS,
             *segment.STEPS,
             *results.STEPS,

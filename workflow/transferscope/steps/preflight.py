@@ -51,6 +51,7 @@ from transferscope.raw.text_tables import missing_columns
 from transferscope.relations.sources import source_files
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
+from transferscope.study.ablations import not_ablated
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred
 from transferscope.tiles.doubts import DOUBTS_VERSION, judge
@@ -122,6 +123,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
     _warn_of_tables(study)
     for reason in not_transferred(study):
         logger.warning("key transfer: %s", reason)
+    for reason in not_ablated(study):
+        logger.warning("key ablation: %s", reason)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.source == "table":

@@ -19,9 +19,11 @@ from transferscope.figures.registry import FIGURES, GRID_TABLES, ComparisonFigur
 from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
+from transferscope.steps.ablate import ablation_files
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.steps.transfer import transfer_files
+from transferscope.study.ablations import ablated_probed, ablated_stores, not_ablated
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -42,6 +44,7 @@ TABLES = (
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
+ABLATION_TABLES = ("ablation", "ablation_carriers")
 TRANSFER_TABLES = ("transfer", "transfer_costs", "transfer_ranks", "transfer_pairs")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 8
@@ -99,7 +102,7 @@ class Compare(_Comparison):
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
         given["nuisance"] = nuisance_tables(self)
-        given |= transfer_files(self)
+        given |= transfer_files(self) | ablation_files(self)
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
@@ -128,6 +131,7 @@ class Compare(_Comparison):
             LADDER_TABLE: self.config.splits.columns,
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
+        elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
         return of_grids + [table for table, values in asked.items() if values] + elsewhere
 
     def params(self) -> dict[str, Any]:
@@ -148,6 +152,7 @@ class Compare(_Comparison):
             "families": self.study.families or self.study.swept,
             "columns": self.config.splits.columns,
             "not_transferred": not_transferred(self.study),
+            "not_ablated": not_ablated(self.study),
         }
         return {name for name, value in asked.items() if not value}
 
@@ -164,6 +169,7 @@ class Compare(_Comparison):
             families=self.members(),
             columns=self.config.splits.columns,
             not_transferred=not_transferred(self.study),
+            not_ablated=not_ablated(self.study),
         )
 
     def members(self) -> dict[str, FamilyMember]:
@@ -208,6 +214,8 @@ class Compare(_Comparison):
         words += [text for name in self.related() for text in ("--related", name)]
         if elsewhere := transferred(self):
             words += ["--transferred", elsewhere]
+        if ablated := ablated_probed(self.study):
+            words += ["--ablated", nested(ablated)]
         words += ["--segmented"] * bool(mask_tables(self))
         return words + ["--nuisances"] * (self.config.nuisance is not None)
 

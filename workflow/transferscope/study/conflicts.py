@@ -9,6 +9,7 @@ from transferscope.channels.assignment import assign
 from transferscope.config.channel_strategies import MAP
 from transferscope.config.probed import BLOCKS, OUTPUT, backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
+from transferscope.study.ablations import ablated_stores, not_ablated, unknown_names
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -37,6 +38,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_nothing_to_segment(study, where),
         *_wrong_out_of_domain(study, where),
         *_nothing_to_transfer(study, where),
+        *_nothing_to_ablate(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -53,6 +55,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "segmentation": config.segmentation,
         "transfer": config.transfer,
         "nuisance": config.nuisance,
+        "ablation": config.ablation,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }
@@ -191,6 +194,20 @@ def _nothing_to_transfer(study: Study, where: str) -> Iterator[Problem]:
         reasons = " ".join(not_transferred(study)) or "The study has one dataset."
         what = f"no dataset can be tested on another one. {reasons}"
         yield Problem(f"{where}, key transfer", what, "Leave it out, or change what is in the way.")
+
+
+def _nothing_to_ablate(study: Study, where: str) -> Iterator[Problem]:
+    """Yield names in `ablation` that the study lacks, and why no channel can be ablated."""
+    if study.config.ablation is None:
+        return
+    unknown = list(unknown_names(study))
+    for key, name, known in unknown:
+        what = f'"{name}" is none of the study'
+        yield Problem(f"{where}, key ablation.{key}", what, suggest(name, known))
+    if study.config.scored and not unknown and not ablated_stores(study):
+        reasons = " ".join(not_ablated(study)) or "No store that it names is evaluated."
+        what = f"no channel can be ablated. {reasons}"
+        yield Problem(f"{where}, key ablation", what, "Leave it out, or change what is in the way.")
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:

@@ -97,7 +97,8 @@ def make_tiles(
     if left_out:
         logger.warning("%d fields or tiles were left out: see %s", len(left_out), skipped)
     measured = np.array([tile.quality for tile in tiles])
-    look_at_tiles(store, card, measured, f"the tiles of {card.name}", look)
+    what = f"the tiles of {card.name}"
+    look_at_tiles(store, card, measured, tile_table, what, look, workers)
     store.finish(manifest)
 
 

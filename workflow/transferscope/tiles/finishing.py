@@ -11,7 +11,9 @@ from transferscope.cards import DatasetCard
 from transferscope.runtime.arrays import Floats, Integers
 from transferscope.stores.block_store import IDENTITIES, BlockStore, attributes_of
 from transferscope.stores.manifest import store_of
+from transferscope.stores.parquet import read_tile_table
 from transferscope.tiles.doubts import Looked, doubts_about, judge_now, sentences_of, some_pixels
+from transferscope.tiles.orders import doubts_about_order
 from transferscope.tiles.store import SCALED_FROM
 
 PERCENTILES = (0.1, 99.9)
@@ -22,7 +24,13 @@ SEEN = "percentiles 0.1 and 99.9 over all tiles"
 
 
 def look_at_tiles(
-    store: BlockStore, card: DatasetCard, measured: Floats, where: str, quality: str
+    store: BlockStore,
+    card: DatasetCard,
+    measured: Floats,
+    table: Path,
+    where: str,
+    quality: str,
+    workers: int = 1,
 ) -> None:
     """Write range and doubts into the attributes of a tile store whose blocks are all written.
 
@@ -34,10 +42,14 @@ def look_at_tiles(
         The dataset.
     measured
         `Quality.values()` of each tile and channel, [N, C, measures].
+    table
+        The tile table.
     where
         What the doubts are about, for messages.
     quality
         `warn` or `stop`.
+    workers
+        Fields whose channels are looked at at a time.
 
     Raises
     ------
@@ -55,6 +67,7 @@ def look_at_tiles(
     scaled = store.group.attrs.get(SCALED_FROM)
     largest = float(np.iinfo(store.array.dtype).max)
     doubts = doubts_about(looked, card.channels, ranges, largest, scaled)
+    doubts += doubts_about_order(store, read_tile_table(table), card.channels, workers)
     if doubts:
         added[DOUBTS] = sentences_of(doubts)
     if added:

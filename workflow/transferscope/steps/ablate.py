@@ -1,0 +1,178 @@
+"""The steps that ablate channels: tiles embedded once more, and trained heads tested on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transferscope.config.ablation import Ablation, AblationSettings
+from transferscope.config.jobs import AblationProbe
+from transferscope.config.probed import Probed
+from transferscope.costs.needs import MIB, TORCH_MB, Need, matrices_mb
+from transferscope.probes.probe import Load
+from transferscope.probes.registry import wanted_probes
+from transferscope.steps.embed import EmbeddingStep
+from transferscope.steps.probe import Evaluation
+from transferscope.steps.step import Job, Step, Wildcards, per_probed, probed_of
+from transferscope.study.ablations import ablated_probed, ablated_stores
+
+
+class _Ablating(Step):
+    """A step that knows what is taken from which store."""
+
+    @cached_property
+    def ablations(self) -> dict[Probed, tuple[Ablation, ...]]:
+        """What is done to the tiles of each store."""
+        return {each.probed: each.ablations for each in ablated_stores(self.study)}
+
+
+class EmbedAblated(_Ablating, EmbeddingStep):
+    """Embed every tile once more, without one channel or with that of another tile."""
+
+    name = "embed_ablated"
+    wildcards = ("dataset", "backbone", "channels", "ablation")
+    options = (
+        "tiles",
+        "table",
+        "backbone",
+        "channels",
+        "ablation",
+        "settings",
+        "manifest",
+        "seed",
+    )
+
+    def jobs(self) -> Sequence[Job]:
+        return self.stores()
+
+    def stores(self) -> list[Job]:
+        """Return the wildcards of every store of ablated tiles."""
+        found = {
+            (p.dataset, p.backbone, p.stored_channels, ablation.name): None
+            for p, ablations in self.ablations.items()
+            for ablation in ablations
+        }
+        return [dict(zip(self.wildcards, store, strict=True)) for store in found]
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "tiles": self.paths.tiles(),
+            "table": self.paths.tile_table(),
+            "weights": self.trained_weights(),
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.ablated()}
+
+    def params(self) -> dict[str, Any]:
+        settings = self.config.ablation or AblationSettings()
+        return {**self.filling(), "seed": settings.seed}
+
+    @cached_property
+    def _strategies_of(self) -> dict[tuple[str, str, str], list[str]]:
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for s in self.stores():
+            key = s["dataset"], s["backbone"], s["ablation"]
+            found.setdefault(key, []).append(s["channels"])
+        return found
+
+    def siblings(self, wildcards: Wildcards) -> list[str]:
+        # Only the same tiles are read in one pass.
+        key = wildcards.dataset, wildcards.backbone, wildcards.ablation
+        found = self._strategies_of.get(key, [])
+        return [channels for channels in found if channels != wildcards.channels]
+
+    def manifest_of(self, wildcards: Wildcards, channels: str) -> Path:
+        w = wildcards
+        return self.paths.ablated(w.dataset, w.backbone, channels, w.ablation)
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return self.whole(wildcards)
+
+
+class Ablate(_Ablating, Evaluation):
+    """Test the probes of a store on tiles that lack one channel, after the other."""
+
+    name = "ablate"
+    options = (*Evaluation.options, "halves")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(self.ablations)
+
+    def inputs(self) -> dict[str, Any]:
+        return {**super().inputs(), "embeddings": self.embeddings_of, "ablated": self.ablated}
+
+    def ablated(self, wildcards: Wildcards) -> list[Path]:
+        """Return the manifests of the stores that a job tests on."""
+        return list(self._ablated(wildcards).values())
+
+    def _ablated(self, wildcards: Wildcards) -> dict[str, Path]:
+        p = probed_of(wildcards)
+        return {
+            ablation.name: self.paths.ablated(
+                p.dataset, p.backbone, p.stored_channels, ablation.name
+            )
+            for ablation in self.ablations.get(p, ())
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        return ablation_paths(self.paths.ablation())
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "card": self.dataset_card,
+            "settings": self.once(self.settings),
+            "more": self._more,
+        }
+
+    def _more(self, wildcards: Wildcards) -> list[str]:
+        named = self._ablated(wildcards).items()
+        return [word for name, path in named for word in ("--ablated", f"{name}={path}")]
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        probes = wanted_probes(self.config)
+        job = AblationProbe(
+            **{**self.shared(wildcards), "fractions": [self._fraction]},
+            probes={probe.name: each.model_dump(mode="json") for probe, each in probes.items()},
+            splits=self.config.splits,
+        )
+        return job.model_dump_json()
+
+    @property
+    def _fraction(self) -> float:
+        return max(self.config.splits.fractions)
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: the matrix once per ablation, and each probe once."""
+        p = probed_of(wildcards)
+        n_tiles, width = self.sizes.probed(p)
+        n_classes = len(self.study.datasets[wildcards.dataset].card.labels)
+        kept = {"schemes": ["group"], "fractions": [self._fraction]}
+        load = Load(n_tiles, width, n_classes, self.config.splits.model_copy(update=kept))
+        probes = wanted_probes(self.config)
+        seconds = sum(probe.seconds(settings, load) for probe, settings in probes.items())
+        n_views = 1 + len(self.ablations.get(p, ()))
+        memory = TORCH_MB + max(probe.memory_bytes for probe in probes) / MIB
+        return Need.of(memory + n_views * matrices_mb(n_tiles, width), 2 * seconds)
+
+
+def ablation_paths(scores: Path) -> dict[str, Path]:
+    """Return all tables of a job, by kind, given that of its scores."""
+    ends = {"scores": "", "predictions": ".predictions", "halves": ".halves"}
+    return {kind: scores.with_suffix(f"{end}.parquet") for kind, end in ends.items()}
+
+
+def ablation_files(step: Step) -> dict[str, list[Path]]:
+    """Return the tables of all jobs of a study, by kind; none where there is no such job."""
+    found: dict[str, list[Path]] = {}
+    for p in ablated_probed(step.study):
+        scores = step.paths.ablation(p.dataset, p.representation, p.channels)
+        for kind, path in ablation_paths(scores).items():
+            found.setdefault(f"ablated_{kind}", []).append(path)
+    return found
+
+
+STEPS: tuple[type[Step], ...] = (EmbedAblated, Ablate)
