@@ -37,7 +37,7 @@ def network_cost(
         network: nn.Module = transformers_without_values(card, card_path)
     else:
         network = network_without_values(card)
-    backbone = Backbone(network, card.outputs).eval()
+    backbone = Backbone(network, card.outputs).eval().requires_grad_(False)
     parameters = list(backbone.parameters())
     size = card.input_size
     channels = len(card.slots) if n_inputs is None else n_inputs
