@@ -7,6 +7,7 @@ networks here. Depths are arguments, so that a test can write a file of one or t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,9 +40,14 @@ class Published:
     shapes
         Depth -> names and shapes in the file.
     outputs
-        Weights of a file, images -> what each output of the card has to be.
+        Weights of a file, images -> what each output of the card has to be. None: cards of the
+        same layout are compared already.
     reduced
         Depth for a test, and the changes to a card that go with it.
+    changes
+        Further changes to the card for that test.
+    size
+        Side in px of the images that the file has positions for; None: the card's.
     """
 
     depth: Any
@@ -50,9 +56,10 @@ class Published:
     prefix: int
     millions: float
     shapes: Callable[[Any], Shapes]
-    outputs: Callable[[State, Tensor], Outputs]
+    outputs: Callable[[State, Tensor], Outputs] | None = None
     reduced: tuple[Any, Mapping[str, Any]] = (1, {"depth": 1})
     changes: Mapping[str, Any] = field(default_factory=dict)
+    size: int | None = None
 
 
 def affine(name: str, out: int, into: int) -> Shapes:
@@ -190,6 +197,16 @@ def dinov3_small_plus(depth: int) -> Shapes:
     return shapes | norm("norm", width)
 
 
+def dinov3_base(depth: int) -> Shapes:
+    width = 768
+    shapes = {"cls_token": (1, 1, width), "reg_token": (1, 4, width), **stem(width, 16)}
+    for n in range(depth):
+        shapes |= block(f"blocks.{n}", width, ("fc1", "fc2"), (4 * width, 4 * width))
+        del shapes[f"blocks.{n}.attn.qkv.bias"]
+        shapes |= {f"blocks.{n}.gamma_{i}": (width,) for i in (1, 2)}
+    return shapes | norm("norm", width)
+
+
 def convnext_tiny(depths: list[int]) -> Shapes:
     shapes: Shapes = {"stem.0.weight": (96, 3, 4, 4), "stem.0.bias": (96,), **norm("stem.1", 96)}
     for stage, depth in enumerate(depths):
@@ -205,6 +222,60 @@ def convnext_tiny(depths: list[int]) -> Shapes:
             shapes |= affine(f"{name}.mlp.fc1", 4 * width, width)
             shapes |= affine(f"{name}.mlp.fc2", width, 4 * width)
     return shapes | norm("head.norm", 768)
+
+
+def cell_dino(depth: int) -> Shapes:
+    """Return the teacher of Cell-DINO's training, whose blocks stand in four chunks."""
+    plain = vit(1024, 16, 197, depth, scaled=True, channels=4)
+    own = {"mask_token": (1, 1024), "dino_head.mlp.0.weight": (8, 1024)}
+    per_chunk = max(1, depth // 4)
+    for name, shape in plain.items():
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            parts.insert(1, str(int(parts[1]) // per_chunk))
+        own[".".join(parts)] = shape
+    head = own.pop("dino_head.mlp.0.weight")
+    named = {f"teacher.backbone.{name}": shape for name, shape in own.items()}
+    return {**named, "teacher.dino_head.mlp.0.weight": head}
+
+
+def dino4cells(depth: int) -> Shapes:
+    """Return teacher and student of DINO's training, with their heads."""
+    own = vit(768, 16, 197, depth, channels=4)
+    heads = {"head.mlp.0.weight": (8, 768), "head.last_layer.weight_v": (9, 8)}
+    networks = {"teacher": "backbone.", "student": "module.backbone."}
+    found: Shapes = {}
+    for network, prefix in networks.items():
+        found |= {f"{network}.{prefix}{name}": shape for name, shape in own.items()}
+        stem_of_head = prefix.removesuffix("backbone.")
+        found |= {f"{network}.{stem_of_head}{name}": shape for name, shape in heads.items()}
+    return found
+
+
+def subcell(depth: int) -> Shapes:
+    """Return SubCell's encoder and pooling, as after training with dropout."""
+    width, start = 768, "embeddings.patch_embeddings.projection"
+    shapes: Shapes = {
+        "embeddings.cls_token": (1, 1, width),
+        "embeddings.position_embeddings": (1, 785, width),
+        f"{start}.weight": (width, 4, 16, 16),
+        f"{start}.bias": (width,),
+        **norm("layernorm", width),
+    }
+    for n in range(depth):
+        name = f"encoder.layer.{n}"
+        for part in ("query", "key", "value"):
+            shapes |= affine(f"{name}.attention.attention.{part}", width, width)
+        shapes |= affine(f"{name}.attention.output.dense", width, width)
+        shapes |= affine(f"{name}.intermediate.dense", 4 * width, width)
+        shapes |= affine(f"{name}.output.dense", width, 4 * width)
+        shapes |= norm(f"{name}.layernorm_before", width) | norm(f"{name}.layernorm_after", width)
+    pooling = {
+        **affine("attention_v.1", 512, width), **affine("attention_u.1", 512, width),
+        **affine("attention", 2, 512),
+    }  # fmt: skip
+    encoder = {f"encoder.{name}": shape for name, shape in shapes.items()}
+    return encoder | {f"pool_model.{name}": shape for name, shape in pooling.items()}
 
 
 def random_state(shapes: Shapes, seed: int = 0) -> State:
@@ -307,6 +378,22 @@ def conch_outputs(w: State, x: Tensor) -> Outputs:
     return {"attention": attended, **pooled(tokens, 1)}
 
 
+def subcell_outputs(w: State, x: Tensor) -> Outputs:
+    tokens = reference.transformers_vit(without_prefix(w, "encoder."), x, 12)
+    pooling = reference.gated_pooling(without_prefix(w, "pool_model."), tokens)
+    return {"attention": pooling, **pooled(tokens, 1)}
+
+
+def cell_dino_outputs(w: State, x: Tensor) -> Outputs:
+    own = without_prefix(w, "teacher.backbone.")
+    plain = {re.sub(r"^blocks\.\d+\.", "blocks.", name): t for name, t in own.items()}
+    return pooled(reference.dinov2(plain, x, 16), 1)
+
+
+def dino_outputs(heads: int, prefix: str = "") -> Any:
+    return lambda w, x: pooled(reference.dino(without_prefix(w, prefix), x, heads), 1)
+
+
 def siglip_outputs(w: State, x: Tensor) -> Outputs:
     tokens = reference.without_class_token(w, x, 12)
     return {"attention": reference.latent_pooling(w, tokens, 12), "mean": tokens.mean(dim=1)}
@@ -388,11 +475,11 @@ PUBLISHED: dict[str, Published] = {
     "conch": Published(12, 785, 768, 1, 87.6, conch, conch_outputs),
     "lunit-dino-vits8": Published(
         12, 785, 384, 1, 21.7, lambda depth: vit(384, 8, 785, depth),
-        lambda w, x: pooled(reference.dino(w, x, 6), 1),
+        dino_outputs(6),
     ),
     "morphem-vits16": Published(
         12, 197, 384, 1, 21.5, lambda depth: vit(384, 16, 197, depth, channels=1),
-        lambda w, x: pooled(reference.dino(w, x, 6), 1),
+        dino_outputs(6),
     ),
     "cellpose-sam": Published(
         24, 1024, 256, 0, 304.6,
@@ -422,4 +509,38 @@ PUBLISHED: dict[str, Published] = {
         lambda w, x: {"pool": reference.convnext(w, x)},
         ([1, 1, 2, 1], {"depths": [1, 1, 2, 1]}),
     ),
+    "convnext-tiny": Published(
+        [3, 3, 9, 3], 49, 768, 0, 27.8,
+        lambda depths: convnext_tiny(depths) | affine("head.fc", 1000, 768),
+    ),
+    "dinov3-vitb16": Published(12, 201, 768, 5, 85.6, dinov3_base),
+    "dino-vits16": Published(12, 197, 384, 1, 21.7, lambda depth: vit(384, 16, 197, depth)),
+    "dino-vitb16": Published(12, 197, 768, 1, 85.8, lambda depth: vit(768, 16, 197, depth)),
+    "dino-vitb8": Published(12, 785, 768, 1, 85.8, lambda depth: vit(768, 8, 785, depth)),
+    "mae-vitb16": Published(12, 197, 768, 1, 85.8, lambda depth: vit(768, 16, 197, depth)),
+    "mae-vitl16": Published(24, 197, 1024, 1, 303.3, lambda depth: vit(1024, 16, 197, depth)),
+    "dinov2-vits14": Published(
+        12, 257, 384, 1, 21.6, lambda depth: vit(384, 14, 1370, depth, scaled=True), size=518
+    ),
+    "dinov2-vitb14": Published(
+        12, 257, 768, 1, 85.7, lambda depth: vit(768, 14, 1370, depth, scaled=True), size=518
+    ),
+    "dinov2-vitl14": Published(
+        24, 257, 1024, 1, 303.2, lambda depth: vit(1024, 14, 1370, depth, scaled=True), size=518
+    ),
+    "dino4cells-hpa-fov": Published(
+        12, 197, 768, 1, 86.0, dino4cells, dino_outputs(12, "teacher.backbone.")
+    ),
+    "dino4cells-hpa-cell": Published(12, 197, 768, 1, 86.0, dino4cells),
+    "cell-dino-hpa-vitl16": Published(24, 197, 1024, 1, 303.6, cell_dino, cell_dino_outputs),
+    "subcell-mae-all": Published(12, 785, 768, 1, 87.2, subcell, subcell_outputs),
 }  # fmt: skip
+# Further cards of published weights, and the tests that read their files, or write them.
+TESTED_ELSEWHERE = {
+    "dino-resnet50": "checkpoints/test_dino.py",
+    "efficientnet-lite0": "checkpoints/test_efficientnet_lite.py",
+    "efficientnet-lite1": "checkpoints/test_efficientnet_lite.py",
+    "efficientnet-lite2": "checkpoints/test_efficientnet_lite.py",
+    "openphenom": "checkpoints/test_microscopy_layouts.py",
+    "resnet50": "backbones/test_networks.py",
+}

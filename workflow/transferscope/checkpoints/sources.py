@@ -173,7 +173,8 @@ def _not_fetched(card: HubCard, card_path: Path, reason: str) -> Problem:
     page = f"https://huggingface.co/{card.repo}"
     consent = f"Accept the conditions at {page} and log in (`hf auth login`). "
     fix = (
-        f"{consent if card.gated else ''}Check the network, or fetch it on another machine (`{shlex.join(words)}`) and copy it to "
+        f"{consent if card.gated else ''}Check the network, or fetch it on another machine "
+        f"(`{shlex.join(words)}`) and copy it to "
         f"the cache, {huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
     )
     return Problem(f"{card_path}, key repo", what, fix)
