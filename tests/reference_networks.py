@@ -250,3 +250,127 @@ def gated_block(x: Tensor, w: Weights, name: str, heads: int) -> Tensor:
     gate, value = y.chunk(2, dim=-1)
     fed = linear(gate * torch.sigmoid(gate) * value, w, f"{name}.mlp.w3")
     return x + fed * w[f"{name}.ls2.gamma"]
+
+
+def query_pooling(w: Weights, tokens: Tensor, heads: int) -> Tensor:
+    """Return what CoCa's learned queries [Q, P] attend to in tokens [B, N, D]: [B, Q, P]."""
+    keys = layer_norm(tokens, w, "ln_k", 1e-5)
+    query = layer_norm(w["query"], w, "ln_q", 1e-5).expand(len(tokens), -1, -1)
+    biases = w["attn.in_proj_bias"].chunk(3)
+    q, k, v = (
+        x @ w[f"attn.{name}_proj_weight"].T + bias
+        for x, name, bias in zip((query, keys, keys), "qkv", biases, strict=True)
+    )
+    return linear(attention(q, k, v, heads), w, "attn.out_proj")
+
+
+def without_class_token(w: Weights, images: Tensor, heads: int) -> Tensor:
+    """Return the normed tokens [B, N, D] of a ViT that has patches alone."""
+    x = patch_tokens(images, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"])
+    x = x + w["pos_embed"]
+    for i in range(depth(w)):
+        x = block(x, w, f"blocks.{i}", heads)
+    return layer_norm(x, w, "norm", 1e-6)
+
+
+def latent_pooling(w: Weights, tokens: Tensor, heads: int) -> Tensor:
+    """Return SigLIP's pooled features [B, D]."""
+    q = linear(w["attn_pool.latent"].expand(len(tokens), -1, -1), w, "attn_pool.q")
+    k, v = linear(tokens, w, "attn_pool.kv").chunk(2, dim=-1)
+    x = linear(attention(q, k, v, heads), w, "attn_pool.proj")
+    y = gelu(linear(layer_norm(x, w, "attn_pool.norm", 1e-6), w, "attn_pool.mlp.fc1"))
+    return (x + linear(y, w, "attn_pool.mlp.fc2"))[:, 0]
+
+
+def convnext(w: Weights, images: Tensor) -> Tensor:
+    """Return the pooled and normed features [B, D] of ConvNeXt."""
+    x = functional.conv2d(images, w["stem.0.weight"], w["stem.0.bias"], stride=4)
+    x = map_norm(x, w, "stem.1")
+    for stage in range(4):
+        name = f"stages.{stage}"
+        if stage:
+            x = map_norm(x, w, f"{name}.downsample.0")
+            weight, bias = (w[f"{name}.downsample.1.{kind}"] for kind in ("weight", "bias"))
+            x = functional.conv2d(x, weight, bias, stride=2)
+        blocks = {n.split(".")[3] for n in w if n.startswith(f"{name}.blocks.")}
+        for i in range(len(blocks)):
+            inner = f"{name}.blocks.{i}"
+            weight, bias = (w[f"{inner}.conv_dw.{kind}"] for kind in ("weight", "bias"))
+            y = functional.conv2d(x, weight, bias, padding=3, groups=len(weight))
+            y = layer_norm(y.permute(0, 2, 3, 1), w, f"{inner}.norm", 1e-6)
+            y = linear(gelu(linear(y, w, f"{inner}.mlp.fc1")), w, f"{inner}.mlp.fc2")
+            x = x + (y * w[f"{inner}.gamma"]).permute(0, 3, 1, 2)
+    return layer_norm(x.mean(dim=(2, 3)), w, "head.norm", 1e-6)
+
+
+def map_norm(x: Tensor, w: Weights, name: str) -> Tensor:
+    """Return a map [B, D, h, w] with the features of each position normed."""
+    return layer_norm(x.permute(0, 2, 3, 1), w, name, 1e-6).permute(0, 3, 1, 2)
+
+
+def segment_anything(w: Weights, images: Tensor, heads: int, window: int) -> Tensor:
+    """Return the map [B, 256, h, w] of SAM's image encoder; window 0: every block is global."""
+    patch = w["patch_embed.proj.weight"].shape[-1]
+    side = images.shape[-1] // patch
+    x = patch_tokens(images, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"])
+    x = x.unflatten(1, (side, side)) + w["pos_embed"]
+    for i in range(depth(w)):
+        name = f"blocks.{i}"
+        y = layer_norm(x, w, f"{name}.norm1", 1e-6)
+        is_global = window == 0 or len(w[f"{name}.attn.rel_pos_h"]) != 2 * window - 1
+        x = x + (
+            relative_attention(y, w, f"{name}.attn", heads)
+            if is_global
+            else windowed(y, w, f"{name}.attn", heads, window)
+        )
+        y = gelu(linear(layer_norm(x, w, f"{name}.norm2", 1e-6), w, f"{name}.mlp.lin1"))
+        x = x + linear(y, w, f"{name}.mlp.lin2")
+    x = functional.conv2d(x.permute(0, 3, 1, 2), w["neck.0.weight"])
+    x = functional.conv2d(map_norm(x, w, "neck.1"), w["neck.2.weight"], padding=1)
+    return map_norm(x, w, "neck.3")
+
+
+def windowed(x: Tensor, w: Weights, name: str, heads: int, size: int) -> Tensor:
+    """Return attention within windows of a map [B, h, w, D], which zeros fill up."""
+    side = x.shape[1]
+    more = -side % size
+    padded = functional.pad(x, (0, 0, 0, more, 0, more))
+    out = torch.empty_like(padded)
+    for top in range(0, side + more, size):
+        for left in range(0, side + more, size):
+            own = slice(top, top + size), slice(left, left + size)
+            out[:, *own] = relative_attention(padded[:, *own], w, name, heads)
+    return out[:, :side, :side]
+
+
+def relative_attention(x: Tensor, w: Weights, name: str, heads: int) -> Tensor:
+    """Return attention with relative positions along each axis, of a map [B, h, w, D]."""
+    side, width = x.shape[1], x.shape[-1] // heads
+    q, k, v = linear(x.flatten(1, 2), w, f"{name}.qkv").chunk(3, dim=-1)
+    steps = torch.arange(side)
+    ahead = steps[:, None] - steps[None] + side - 1
+    by_row, by_column = (
+        stretched(w[f"{name}.rel_pos_{axis}"], 2 * side - 1)[ahead] for axis in "hw"
+    )
+    parts = []
+    for head in range(heads):
+        own = slice(head * width, (head + 1) * width)
+        scores = (q[..., own] @ k[..., own].transpose(1, 2) / math.sqrt(width)).unflatten(
+            1, (side, side)
+        )
+        scores = scores.unflatten(-1, (side, side))
+        asked = q[..., own].unflatten(1, (side, side))
+        scores = scores + torch.einsum("bijd,ikd->bijk", asked, by_row)[..., None]
+        scores = scores + torch.einsum("bijd,jkd->bijk", asked, by_column)[..., None, :]
+        shares = scores.flatten(3).softmax(dim=-1).flatten(1, 2)
+        parts.append(shares @ v[..., own])
+    return linear(torch.cat(parts, dim=-1), w, f"{name}.proj").unflatten(1, (side, side))
+
+
+def stretched(table: Tensor, rows: int) -> Tensor:
+    """Return a table [L, D] with another number of rows, each between the two nearest."""
+    old = len(table)
+    at = ((torch.arange(rows) + 0.5) * old / rows - 0.5).clamp(0, old - 1)
+    low = at.floor().long().clamp(max=max(old - 2, 0))
+    part = (at - low)[:, None]
+    return table[low] * (1 - part) + table[(low + 1).clamp(max=old - 1)] * part

@@ -140,6 +140,23 @@ def test_a_missing_weight_is_an_error_and_an_untrained_pooling_is_not(
         build_backbone(card(tmp_path), Path("x.yaml"))
 
 
+def test_weights_that_the_library_would_leave_out_are_an_error(
+    library: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    saved(library.Dinov2Model(library.Dinov2Config(**SIZES)), tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    head = {"classifier.weight": torch.ones(2, 128), "classifier.bias": torch.ones(2)}
+    save_file({**weights, **head}, path, metadata={"format": "pt"})
+    build_backbone(card(tmp_path), Path("x.yaml"))
+    registers = {"embeddings.register_tokens": torch.ones(1, 4, 64)}
+    save_file({**weights, **registers}, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"does not use: embeddings\.register_tokens"):
+        build_backbone(card(tmp_path), Path("x.yaml"))
+
+
 def test_another_number_of_channels_is_an_error(library: Any, tmp_path: Path) -> None:
     saved(library.ViTModel(library.ViTConfig(**SIZES)), tmp_path)
     with pytest.raises(UserError, match="key model"):

@@ -3,6 +3,7 @@
 import io
 import json
 
+import huggingface_hub.constants
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from checkpoint_files import vit_state
 from factories import write_yaml
 from file_server import FileServer, serving
 from transferscope.commands.app import app
+from transferscope.commands.catalogue import Entry, markdown
 from transferscope.errors import UserError
 
 WIDTH, SIDE = 64, 3
@@ -60,6 +62,11 @@ def test_the_list_has_every_shipped_card_and_those_of_the_working_folder(folder,
     assert found["vit-small-random"]["weights"] == "none needed"
     assert found["cell-dino-hpa-vitl16"]["weights"] == "missing file"
     assert (found["openphenom"]["channels"], found["openphenom"]["features"]) == ("any", 384)
+    assert found["uni2-h"]["weights"] == "to ask for"
+    page = (repository / "docs/backbones.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- cards:begin -->\n")[2].partition("\n<!-- cards:end -->")[0]
+    # Written by `transferscope backbone list --markdown`.
+    assert table == markdown([Entry(**found[name]) for name in sorted(shipped)])
 
 
 def test_the_table_shows_a_licence_as_it_is_written(folder):
@@ -67,6 +74,22 @@ def test_the_table_shows_a_licence_as_it_is_written(folder):
     found = run("list", "--folder", "cards")
     assert "MIT [free]" in found.stdout
     assert len(found.stdout.splitlines()) == 2
+
+
+def test_gated_weights_are_said_to_be_so_before_they_are_fetched_and_after(folder):
+    changed = {key: value for key, value in CARD.items() if key != "source"}
+    write_yaml(
+        folder / "cards/mine.yaml",
+        {"name": "mine", "source": "hub", "repo": "a/b", "gated": True, **changed},
+    )
+    assert entries("--folder", "cards")["mine"]["weights"] == "to ask for"
+    assert "| `mine` | a/b | 0.2 | 48 | 10 | 64 |" in run(
+        "list", "--folder", "cards", "--markdown"
+    ).stdout  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        found = run("fetch", "cards/mine.yaml")
+    assert "Accept the conditions at https://huggingface.co/a/b and log in" in str(found.exception)
 
 
 def test_all_broken_cards_are_named_at_once(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -20,6 +21,9 @@ from transferscope.runtime.shipped import install_hint
 INSTALL = install_hint("transformers")
 # What a checkpoint without a trained pooling lacks; nothing here reads it.
 POOLING = "pooler."
+# How names of an encoder's weights begin, after the name of the model; and which are no part of it.
+OF_ENCODER = re.compile(r"^(\w+\.)?(embeddings|encoder|layernorm|blocks|layers|stages)\.")
+NO_PART = re.compile(r"mask_token|position_ids|relative_position_index|^(\w+\.)?decoder")
 # Where models keep the norm that follows their last block.
 LAST_NORMS = ("layernorm", "norm", "post_layernorm", "layer_norm")
 
@@ -141,6 +145,13 @@ def transformers_network(card: TransformersCard, card_path: Path) -> Transformer
     if absent := [name for name in lacking if not name.startswith(POOLING)]:
         what = f"lacks weights of {type(model).__name__}: {', '.join(sorted(absent)[:8])}"
         fix = "Check `slots` and the model: these weights would be random."
+        raise UserError(Problem(f"{card_path}, key model", what, fix))
+    # The library leaves them out without a word, such as registers of a network that brings its
+    # own code: what it computes then is not what the weights were trained for.
+    unused = sorted(map(str, report["unexpected_keys"]))
+    if beyond := [n for n in unused if OF_ENCODER.search(n) and not NO_PART.search(n)]:
+        what = f"has weights that {type(model).__name__} does not use: {', '.join(beyond[:8])}"
+        fix = "Use `source: hub` with a `layout` that has them (see docs/backbones.md)."
         raise UserError(Problem(f"{card_path}, key model", what, fix))
     try:
         return TransformersNetwork(model.eval(), card.input_size, len(card.slots))

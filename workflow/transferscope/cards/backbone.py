@@ -19,6 +19,10 @@ LayoutName = Literal[
     "openphenom",
     "channelvit",
     "subcell",
+    "conch",
+    "cellpose-sam",
+    "sam",
+    "dinov2-transformers",
     "dinov3",
     "dinov2",
     "cell-dino",
@@ -40,6 +44,14 @@ class _Published(NetworkBase):
             "Public collections of images that the weights were trained on, such as hpa, named as "
             "in `collections` of the dataset cards: the summary says of which datasets the weights "
             "may have seen test groups."
+        ),
+    )
+
+    gated: bool = Field(
+        False,
+        description=(
+            "Whether the hub hands the weights out only to those who have accepted the conditions "
+            "of their authors there."
         ),
     )
 

@@ -252,7 +252,8 @@ class ArchitectureBase(NetworkBase):
 
     architecture: str = Field(
         description=(
-            "A timm model name, or channel_agnostic_vit, channelvit, subcell_vit (not in timm)."
+            "A timm model name, or channel_agnostic_vit, channelvit, conch_vit, sam_vit, "
+            "subcell_vit (not in timm)."
         )
     )
     arguments: dict[str, JsonValue] = Field(

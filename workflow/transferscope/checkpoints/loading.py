@@ -102,6 +102,8 @@ def fitted(network: Any, converted: Converted) -> dict[str, Tensor]:
         old, new = state.get(name), getattr(network, name, None)
         if grid is None or old is None or new is None or old.shape[-1] != new.shape[-1]:
             continue
+        if old.ndim != 3:
+            continue  # a map of positions, whose network resamples nothing
         # Without a square grid the shape is reported with the others.
         with contextlib.suppress(ValueError):
             state[name] = resample_positions(old, grid[0], prefix, rule)

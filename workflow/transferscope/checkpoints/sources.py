@@ -170,8 +170,11 @@ def _not_fetched(card: HubCard, card_path: Path, reason: str) -> Problem:
 
     what = f"{card.filename} of {card.repo} could not be fetched: {reason}"
     words = ["hf", "download", card.repo, card.filename, "--revision", str(card.revision)]
+    page = f"https://huggingface.co/{card.repo}"
+    consent = f"Accept the conditions at {page} and log in (`hf auth login`). "
     fix = (
-        f"Check the network, or fetch it on another machine (`{shlex.join(words)}`) and copy it to "
+        f"{consent if card.gated else ''}Check the network, or fetch it on another machine "
+        f"(`{shlex.join(words)}`) and copy it to "
         f"the cache, {huggingface_hub.constants.HF_HUB_CACHE} (set HF_HOME for another place)."
     )
     return Problem(f"{card_path}, key repo", what, fix)

@@ -11,7 +11,7 @@ from typer import Argument, Exit, Option, Typer
 
 from transferscope.cards import BackboneCard
 from transferscope.cards.lookup import card_roots, locate_card
-from transferscope.commands.catalogue import catalogue
+from transferscope.commands.catalogue import catalogue, markdown
 from transferscope.commands.options import (
     AsJson,
     file_out,
@@ -55,6 +55,9 @@ def list_cards(
         "resources/backbones"
     ),
     as_json: AsJson = False,
+    as_markdown: Annotated[
+        bool, Option("--markdown", help="Print published weights as a table for a page.")
+    ] = False,
 ) -> None:
     """List every backbone card: channels, size, features, licence, and where its weights are."""
     folders = [root / folder for root in card_roots() if (root / folder).is_dir()]
@@ -66,6 +69,9 @@ def list_cards(
     entries = catalogue(folders)
     if as_json:
         print_json([asdict(entry) for entry in entries])
+        return
+    if as_markdown:
+        print(markdown(entries))
         return
     rows = [
         [e.name, e.channels, str(e.input_size), str(e.features or ""), e.weights, e.licence]

@@ -21,7 +21,7 @@ from transferscope.transport.urls import MARK, secret_in, without_password
 MAX_SHOWN = 200
 MAX_MESSAGE = 2000
 # Keys of cards that change no embedding, training or score: what they say goes into texts.
-PROSE = {"description", "licence", "citation", "trained_on", "collections", "family"}
+PROSE = {"description", "licence", "citation", "trained_on", "collections", "family", "gated"}
 
 
 class Model(BaseModel):

@@ -193,9 +193,12 @@ def _downloads(study: Study, fields: dict[str, Fields], sizes: Sizes) -> dict[st
     images = {f"images of {name}": found.bytes_to_fetch for name, found in fields.items()}
     weights = {}
     for name, located in study.backbones.items():
-        if located.card.is_network and weights_state(located.card, located.path) == "to fetch":
+        state = weights_state(located.card, located.path) if located.card.is_network else ""
+        if state in ("to fetch", "to ask for"):
             cost = sizes.known_cost(name)
-            weights[f"weights of {name}"] = cost.parameters * BYTES_PER_WEIGHT if cost else 0
+            asked = " (gated: accept the authors' conditions on the hub)"
+            note = asked if state == "to ask for" else ""
+            weights[f"weights of {name}{note}"] = cost.parameters * BYTES_PER_WEIGHT if cost else 0
     return {what: n_bytes for what, n_bytes in images.items() if n_bytes} | weights
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,11 +11,57 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferscope.backbones.networks import network_without_values
-from transferscope.backbones.readout import Backbone
+from transferscope.backbones.readout import Backbone, output_widths
 from transferscope.backbones.transformers_network import transformers_without_values
 from transferscope.cards import NetworkCard
 from transferscope.checkpoints.sources import present_file
 from transferscope.costs.network_costs import NetworkCost
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network makes of one image.
+
+    Parameters
+    ----------
+    parameters
+        Number of weights.
+    tokens
+        Of the last features: class token, registers and patches, or positions of the map.
+    widths
+        Output -> features.
+    """
+
+    parameters: int
+    tokens: int
+    widths: dict[str, int]
+
+
+def network_shape(card: NetworkCard, card_path: Path) -> NetworkShape | None:
+    """Return sizes of a network for an image of its card's size, as `network_cost` does."""
+    network = _without_values(card, card_path)
+    if network is None:
+        return None
+    backbone = Backbone(network, card.outputs).eval().requires_grad_(False)
+    device = next(network.parameters()).device
+    image = torch.zeros(1, len(card.slots), card.input_size, card.input_size, device=device)
+    with torch.inference_mode():
+        last = backbone.network.forward_features(image)
+    channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+    positions = (last.shape[1:3] if channels_last else last.shape[2:]).numel()
+    return NetworkShape(
+        parameters=sum(p.numel() for p in network.parameters()),
+        tokens=positions if last.ndim == 4 else last.shape[1],
+        widths=output_widths(backbone, len(card.slots), card.input_size),
+    )
+
+
+def _without_values(card: NetworkCard, card_path: Path) -> nn.Module | None:
+    if card.has_architecture:
+        return network_without_values(card)
+    if present_file(card, card_path) is None:
+        return None
+    return transformers_without_values(card, card_path)
 
 
 def network_cost(
@@ -31,13 +78,10 @@ def network_cost(
     n_inputs
         Input channels of a network that takes any; None: the number of its slots.
     """
-    if not card.has_architecture:
-        if present_file(card, card_path) is None:
-            return None
-        network: nn.Module = transformers_without_values(card, card_path)
-    else:
-        network = network_without_values(card)
-    backbone = Backbone(network, card.outputs).eval()
+    network = _without_values(card, card_path)
+    if network is None:
+        return None
+    backbone = Backbone(network, card.outputs).eval().requires_grad_(False)
     parameters = list(backbone.parameters())
     size = card.input_size
     channels = len(card.slots) if n_inputs is None else n_inputs

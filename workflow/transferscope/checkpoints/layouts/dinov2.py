@@ -24,6 +24,7 @@ from transferscope.checkpoints.layouts.base import (
     microscopy,
 )
 from transferscope.checkpoints.layouts.vit import (
+    is_gated,
     mlp_argument,
     mlp_ratio,
     patch_shape,
@@ -58,7 +59,7 @@ def _is_dinov2(located: NetworkWeights) -> bool:
 def _convert(layout: LayoutName, located: NetworkWeights) -> Converted:
     own = encoder_state(located)
     state = _renamed(own)
-    network = _network(state)
+    network = dinov2_network(state)
     suggested = microscopy(network.channels) if layout == "cell-dino" else {}
     if network.channels == 1:
         suggested["remarks"] = [ONE_CHANNEL]
@@ -67,14 +68,24 @@ def _convert(layout: LayoutName, located: NetworkWeights) -> Converted:
 
 
 def _renamed(own: dict[str, Tensor]) -> dict[str, Tensor]:
-    state = {_plain_name(name): tensor for name, tensor in own.items()}
-    if REGISTERS in state:
-        # timm adds positions to the patches alone, so that the class token carries its own.
-        positions = state["pos_embed"]
-        state["reg_token"] = state.pop(REGISTERS)
-        state["cls_token"] = state["cls_token"] + positions[:, :1]
-        state["pos_embed"] = positions[:, 1:]
-    return state
+    return without_class_position({_plain_name(name): tensor for name, tensor in own.items()})
+
+
+def without_class_position(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with registers under timm's name, where they have any.
+
+    timm adds positions to the patches alone then, so that the class token carries its own.
+    """
+    if REGISTERS not in state:
+        return state
+    positions, tokens = state["pos_embed"], state["cls_token"]
+    rest = {name: tensor for name, tensor in state.items() if name != REGISTERS}
+    return {
+        **rest,
+        "reg_token": state[REGISTERS],
+        "cls_token": tokens + positions[:, :1],
+        "pos_embed": positions[:, 1:],
+    }
 
 
 def _plain_name(name: str) -> str:
@@ -82,7 +93,8 @@ def _plain_name(name: str) -> str:
     return plain.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
 
 
-def _network(state: dict[str, Tensor]) -> Network:
+def dinov2_network(state: dict[str, Tensor]) -> Network:
+    """Return timm's network for the weights of DINOv2 under timm's names."""
     if SCALE not in state:
         return plain_vit(state)
     patch = patch_shape(state[PATCH_WEIGHT])[2]
@@ -98,8 +110,7 @@ def _network(state: dict[str, Tensor]) -> Network:
 def _sized(state: dict[str, Tensor], registers: str) -> tuple[str, dict[str, Any]]:
     sizes = sizes_of(state)
     width, hidden = sizes["embed_dim"], state["blocks.0.mlp.fc1.weight"].shape[0]
-    # A gated network computes two halves in one product, one of which gates the other.
-    gated = state["blocks.0.mlp.fc2.weight"].shape[1] != hidden
+    gated = is_gated(state)
     size = (GATED_SIZES if gated else SIZES).get((width, sizes["depth"]))
     name = f"vit_{size or ('giant' if gated else 'small')}_patch{PATCH}{registers}_dinov2"
     if size:

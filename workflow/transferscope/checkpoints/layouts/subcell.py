@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor
 
 from transferscope.checkpoints.layouts.base import (
@@ -18,12 +17,11 @@ from transferscope.checkpoints.layouts.base import (
     converted,
     numbered_slots,
 )
+from transferscope.checkpoints.layouts.transformers_names import PATCH, POSITIONS, renamed
 from transferscope.checkpoints.layouts.vit import own_vit
 from transferscope.checkpoints.location import NetworkWeights
 
-PATCH = "encoder.embeddings.patch_embeddings.projection.weight"
-POSITIONS = "encoder.embeddings.position_embeddings"
-LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
+PREFIX = "encoder."
 PARTS = {
     "attention.output.dense": "attn.proj",
     "intermediate.dense": "mlp.fc1",
@@ -31,19 +29,10 @@ PARTS = {
     "layernorm_before": "norm1",
     "layernorm_after": "norm2",
 }
-PROJECTIONS = ("query", "key", "value")
-NAMES = {
-    "encoder.embeddings.cls_token": "cls_token",
-    POSITIONS: "pos_embed",
-    PATCH: "patch_embed.proj.weight",
-    "encoder.embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
-    "encoder.layernorm.weight": "norm.weight",
-    "encoder.layernorm.bias": "norm.bias",
-}
 # With dropout in training the linear layer is the second module of its branch, else the first.
 POOLING = re.compile(r"pool_model\.(attention(?:_v|_u)?)(?:\.[01])?\.(weight|bias)$")
 # How the names of what has to be used begin.
-OWN = ("encoder.", "pool_model.")
+OWN = (PREFIX, "pool_model.")
 LEFTOVERS = {
     r"encoder\.embeddings\.mask_token": "mask token",
     r"encoder\.pooler\.": "pooling of the class token, which SubCell does not use",
@@ -88,12 +77,10 @@ def _renamed(located: NetworkWeights) -> tuple[dict[str, Tensor], set[str]]:
     state: dict[str, Tensor] = {}
     consumed: set[str] = set()
     for name, tensor in located.tensors.items():
-        if name in NAMES:
-            state[NAMES[name]] = tensor
+        if (plain := renamed(located.tensors, name, PARTS, PREFIX)) is not None:
+            state.update(plain)
         elif pooling := POOLING.match(name):
             state[f"pooler.{pooling[1]}.{pooling[2]}"] = tensor
-        elif layer := LAYER.match(name):
-            state.update(_of_layer(located, name, *layer.groups()))
         elif name.startswith(OWN) and not any(re.match(known, name) for known in LEFTOVERS):
             state[name] = tensor  # unknown within the encoder: for the loader to refuse
         else:
@@ -102,18 +89,4 @@ def _renamed(located: NetworkWeights) -> tuple[dict[str, Tensor], set[str]]:
     return state, consumed
 
 
-def _of_layer(
-    located: NetworkWeights, name: str, block: str, part: str, kind: str
-) -> dict[str, Tensor]:
-    """Return what a weight of a layer becomes; the three projections are joined at the first."""
-    tensors = located.tensors
-    if part in PARTS:
-        return {f"blocks.{block}.{PARTS[part]}.{kind}": tensors[name]}
-    inner = f"encoder.encoder.layer.{block}.attention.attention"
-    joined = [f"{inner}.{projection}.{kind}" for projection in PROJECTIONS]
-    if name == joined[0] and all(one in tensors for one in joined):
-        return {f"blocks.{block}.attn.qkv.{kind}": torch.cat([tensors[one] for one in joined])}
-    return {} if name in joined else {name: tensors[name]}
-
-
-LAYOUTS = (Layout("subcell", lambda w: POSITIONS in w.tensors, _convert, PATCH),)
+LAYOUTS = (Layout("subcell", lambda w: PREFIX + POSITIONS in w.tensors, _convert, PREFIX + PATCH),)

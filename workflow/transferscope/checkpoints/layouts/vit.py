@@ -25,6 +25,10 @@ SIZES = {
 # Features per head, where the size is unusual: heads cannot be read off the weights.
 HEAD_WIDTH = 64
 MLP_RATIO = 4
+# timm's only gated transformer: (features, blocks, both halves of the feed-forward network).
+GATED, GATED_PATCH = (1536, 40, 8192), 14
+# Features -> heads of gated transformers whose heads are wider than usual (Virchow, Virchow2).
+GATED_HEADS = {1280: 16}
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -82,8 +86,36 @@ def vit(
 
 def plain_vit(tensors: Mapping[str, Tensor]) -> Network:
     """Return timm's network for the weights of a plain vision transformer, under timm's names."""
+    if is_gated(tensors):
+        return _gated_vit(tensors)
     architecture, sized = _sized(tensors)
     return vit(architecture, {**sized, **_variant(tensors)}, tensors)
+
+
+def is_gated(tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether feed-forward networks compute two halves, one of which gates the other."""
+    hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0]
+    return tensors["blocks.0.mlp.fc2.weight"].shape[1] != hidden
+
+
+def _gated_vit(tensors: Mapping[str, Tensor]) -> Network:
+    """Return timm's gated transformer, which is DINOv2's largest, at the size of the weights."""
+    hidden, width = tensors["blocks.0.mlp.fc1.weight"].shape
+    sizes, patch = sizes_of(tensors), patch_shape(tensors[PATCH_WEIGHT])[2]
+    registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    sizes["num_heads"] = GATED_HEADS.get(width, sizes["num_heads"])
+    arguments: dict[str, Any] = {}
+    if (width, sizes["depth"], hidden) != GATED:
+        arguments = {**sizes, "mlp_ratio": mlp_ratio(width, hidden)}
+    if registers not in (0, 4):
+        arguments["reg_tokens"] = registers
+    if registers and position_prefix(tensors):
+        arguments["no_embed_class"] = False
+    if patch != GATED_PATCH:
+        arguments["patch_size"] = patch
+    if "blocks.0.ls1.gamma" not in tensors:
+        arguments["init_values"] = None
+    return vit(f"vit_giant_patch14{'_reg4' if registers else ''}_dinov2", arguments, tensors)
 
 
 def own_vit(
