@@ -30,7 +30,7 @@ NORM_EPSILON = 1e-6
 @register_model
 def sam_vit(**arguments: Any) -> VisionTransformerSAM:
     """Build the network; `arguments` are those of timm's, by default of the base size."""
-    norm = partial(LayerNorm, eps=NORM_EPSILON)
+    norm: Any = partial(LayerNorm, eps=NORM_EPSILON)
     return VisionTransformerSAM(
         use_rel_pos=True, norm_layer=norm, **{**BASE, **own_arguments(arguments)}
     )
