@@ -539,6 +539,7 @@ PUBLISHED: dict[str, Published] = {
 TESTED_ELSEWHERE = {
     "dino-resnet50": "checkpoints/test_dino.py",
     "efficientnet-lite0": "checkpoints/test_efficientnet_lite.py",
+    "efficientnet-lite0-384": "checkpoints/test_efficientnet_lite.py",
     "efficientnet-lite1": "checkpoints/test_efficientnet_lite.py",
     "efficientnet-lite2": "checkpoints/test_efficientnet_lite.py",
     "openphenom": "checkpoints/test_microscopy_layouts.py",
