@@ -50,8 +50,8 @@ NEIGHBOURS = 10
 DRAWS = 1000
 CONFIDENCE = 0.95
 COLUMNS = 4
-# A map takes seconds, and more than these cannot be read on a page.
-MOST_MAPS = 24
+# A map takes seconds, and the report has no room for more than these.
+MOST_MAPS = 12
 FEWEST_TILES = 5
 TOO_FEW = {True: "Too few labelled tiles for a map.", False: "Too few tiles for a map."}
 
