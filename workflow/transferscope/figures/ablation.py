@@ -27,7 +27,7 @@ def draw(results: Results) -> Figure:
         Tables of the comparison.
     """
     tables: dict[str, pd.DataFrame] = {}
-    for dataset in results.datasets:
+    for dataset in () if results.ablation.empty else results.datasets:
         own = _highest(results, dataset)
         for kind in sorted(own["kind"].unique(), key=lambda name: name != PERMUTED):
             tables[f"{dataset}, {KIND_TITLES.get(kind, kind)}"] = matching(own, kind=kind)
@@ -63,10 +63,7 @@ def draw(results: Results) -> Figure:
 
 def _highest(results: Results, dataset: str) -> pd.DataFrame:
     """Return the losses of the chosen head on the highest store of a dataset."""
-    table = results.ablation
-    if table.empty:
-        return pd.DataFrame(columns=["kind"])
-    own = matching(table, results.head(dataset), dataset=dataset)
+    own = matching(results.ablation, results.head(dataset), dataset=dataset)
     overall = matching(own, **{"class": ""})
     if overall.empty:
         return own
