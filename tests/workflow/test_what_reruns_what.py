@@ -85,7 +85,7 @@ def test_taking_a_backbone_out_only_compares_again(copied_study):
 
 def test_a_changed_figure_setting_only_redraws(copied_study):
     folder = copied_study()
-    change_study(folder, figures={"dpi": 70, "map_points": 100})
+    change_study(folder, figures={**STUDY["figures"], "dpi": 70})
     assert set(planned_jobs(folder)) == COMPARISON - {"compare"}
 
 
