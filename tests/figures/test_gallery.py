@@ -62,8 +62,7 @@ def dataset(tmp_path):
     )
     write_parquet(table, tmp_path / "tiles.parquet", {})
     images = rng.integers(0, 255, (N, 2, 16, 16)).astype(np.uint8)
-    ranges = [[0, 65535]] * len(CARD.channels)
-    attributes = {"channels": CARD.channels, "pixel_size_um": 0.5, "intensity_range": ranges}
+    attributes = {"channels": CARD.channels, "pixel_size_um": 0.5}
     write_store(tmp_path / "tiles.json", images, TILES_FORMAT, "images", attributes)
     values = (rng.normal(size=(10, 8))[fov] + 0.01 * rng.normal(size=(N, 8))).astype(np.float32)
     columns = [{"output": "cls", "channel": None, "start": 0, "stop": 8}]

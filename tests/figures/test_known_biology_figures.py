@@ -71,8 +71,7 @@ def related(tmp_path):
     )
     write_parquet(frame, tmp_path / "tiles.parquet", {})
     images = np.random.default_rng(0).integers(0, 255, (6, 2, 16, 16)).astype(np.uint8)
-    ranges = [[0, 65535]] * len(CARD.channels)
-    attributes = {"channels": CARD.channels, "pixel_size_um": 0.5, "intensity_range": ranges}
+    attributes = {"channels": CARD.channels, "pixel_size_um": 0.5}
     write_store(tmp_path / "tiles.json", images, TILES_FORMAT, "images", attributes)
     (tmp_path / "cells.yaml").write_text(
         yaml.safe_dump(CARD.model_dump(mode="json", exclude_unset=True))

@@ -29,6 +29,7 @@ from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.origin import check_tiles
 from transferscope.stores.parquet import read_tile_table
 from transferscope.stores.tile_store import TileStore
+from transferscope.tiles.store import SCALED_FROM
 
 TILES_A_SHEET = 16
 TILES_A_ROW = 4
@@ -184,8 +185,11 @@ def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     sample = np.concatenate([store.read(row, row + 1)[:, :, ::4, ::4] for row in rows])
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
     found = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
-    named = [channel in card.given_ranges for channel in store.channels]
-    low, high = np.where(np.array(named)[:, None], store.intensity_range, found).T
+    given: Mapping[str, Sequence[float]] = card.given_ranges
+    if SCALED_FROM in store.attributes:
+        given = dict(zip(store.channels, store.intensity_range.tolist(), strict=True))
+    ranges = map(given.get, store.channels, found)
+    low, high = np.array(list(ranges), np.float64).T
     return np.stack([low, np.maximum(high, low + 1)], axis=1)
 
 
