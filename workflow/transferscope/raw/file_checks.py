@@ -253,7 +253,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _unranged(header: FieldHeader, channels: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with floats of which the card does not say black and white, and why."""
+    """Return what is wrong with floats without black and white in the card, and how to fix it."""
     named = ", ".join(channels)
     return (
         f"holds {header.dtype.name} values, which have no black and white of their own",

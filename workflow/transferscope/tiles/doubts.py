@@ -201,25 +201,26 @@ def _of_scaled(
     """Yield the doubts about one channel of floats, of which 0 to `white` were `limits`."""
     low, high = limits
     given = f"the intensity range [{low:g}, {high:g}]"
+    fix = f"Set `intensity_range` of {name} to what the files hold."
     if (constant := measured["constant"] > 0).mean() >= MOST_CONSTANT:
         text = (
             f"channel {name} is constant in {constant.sum():,} of {len(constant):,} {what}, in "
             f"{given}"
         )
-        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
+        yield Problem("", text, fix)
     elif (share := float(measured["saturated"].mean())) > MOST_SATURATED:
         text = (
             f"{given} of {name} does not fit the images: {share:.0%} of the pixels are at or above "
             "white"
         )
-        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
+        yield Problem("", text, fix)
     elif (top := np.quantile(measured["p99_9"], NEARLY_ALL) / white) < DARKEST:
         reached = low + float(top) * (high - low)
         text = (
             f"channel {name} is nearly black in {given}: values of the images reach {reached:.3g} "
             f"(99.9 % of the pixels in {NEARLY_ALL:.0%} of the {what})"
         )
-        yield Problem("", text, f"Set `intensity_range` of {name} to what the files hold.")
+        yield Problem("", text, fix)
 
 
 def _merged(pixels: Pixels, channels: Sequence[str]) -> Iterator[Problem]:
