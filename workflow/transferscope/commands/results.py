@@ -22,6 +22,7 @@ from transferscope.commands.options import (
     settings_from_json,
     settings_option,
 )
+from transferscope.config.ablation import ABLATION
 from transferscope.config.jobs import Comparison
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
@@ -208,21 +209,20 @@ def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) ->
     from transferscope.compare.transfer import TransferPaths
 
     scores = [paths.transfer(source, p.dataset, p.representation, p.channels) for p in tested]
-    return TransferPaths(scores, *_next_to(scores))
+    ends = (".predictions.parquet", ".halves.parquet")
+    predictions, halves = ([path.with_suffix(end) for path in scores] for end in ends)
+    return TransferPaths(scores, predictions, halves)
 
 
 def _ablation_paths(paths: StudyPaths, ablated: Sequence[Probed]) -> AblationPaths:
     from transferscope.compare.ablation import AblationPaths
 
-    scores = [paths.ablation(p.dataset, p.representation, p.channels) for p in ablated]
-    return AblationPaths(scores, *_next_to(scores))
-
-
-def _next_to(scores: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the tables of predictions, and of halves, next to tables of scores."""
-    ends = (".predictions.parquet", ".halves.parquet")
-    predictions, halves = ([path.with_suffix(end) for path in scores] for end in ends)
-    return predictions, halves
+    stores = [(ABLATION, p.dataset, p.representation, p.channels) for p in ablated]
+    return AblationPaths(
+        [paths.scores(*store) for store in stores],
+        [paths.predictions(*store) for store in stores],
+        [paths.halves(*store) for store in stores],
+    )
 
 
 @app.command("segment-compare")

@@ -19,6 +19,8 @@ KINDS: tuple[AblationKind, ...] = (ZEROED, PERMUTED)
 UNTOUCHED = "untouched"
 # The scheme whose heads are tested.
 SCHEME = "group"
+# Where scores without single channels are filed.
+ABLATION = "ablation"
 
 
 @dataclass(frozen=True, order=True)

@@ -208,15 +208,6 @@ class StudyPaths:
         scores = self.scores("nuisance", dataset, representation, channels)
         return scores.with_suffix(f".{table}.parquet")
 
-    def ablation(
-        self,
-        dataset: str = "{dataset}",
-        representation: str = "{representation}",
-        channels: str = "{channels}",
-    ) -> Path:
-        """Score table of heads on the tiles that they were trained for, less a channel each."""
-        return self.scores("ablation", dataset, representation, channels)
-
     def losses(
         self,
         probe: str,

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transferscope.config.ablation import Ablation, AblationSettings
+from transferscope.config.ablation import ABLATION, Ablation, AblationSettings
 from transferscope.config.jobs import AblationProbe
+from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import MIB, TORCH_MB, Need, matrices_mb
 from transferscope.probes.probe import Load
@@ -118,7 +119,7 @@ class Ablate(_Ablating, Evaluation):
         }
 
     def outputs(self) -> dict[str, Any]:
-        return ablation_paths(self.paths.ablation())
+        return _tables(self.paths)
 
     def params(self) -> dict[str, Any]:
         return {
@@ -159,18 +160,21 @@ class Ablate(_Ablating, Evaluation):
         return Need.of(memory + n_views * matrices_mb(n_tiles, width), 2 * seconds)
 
 
-def ablation_paths(scores: Path) -> dict[str, Path]:
-    """Return all tables of a job, by kind, given that of its scores."""
-    ends = {"scores": "", "predictions": ".predictions", "halves": ".halves"}
-    return {kind: scores.with_suffix(f"{end}.parquet") for kind, end in ends.items()}
+def _tables(paths: StudyPaths, *store: str) -> dict[str, Path]:
+    """Return all tables of a job, by kind; of all jobs, with wildcards."""
+    return {
+        "scores": paths.scores(ABLATION, *store),
+        "predictions": paths.predictions(ABLATION, *store),
+        "halves": paths.halves(ABLATION, *store),
+    }
 
 
 def ablation_files(step: Step) -> dict[str, list[Path]]:
     """Return the tables of all jobs of a study, by kind; none where there is no such job."""
     found: dict[str, list[Path]] = {}
     for p in ablated_probed(step.study):
-        scores = step.paths.ablation(p.dataset, p.representation, p.channels)
-        for kind, path in ablation_paths(scores).items():
+        tables = _tables(step.paths, p.dataset, p.representation, p.channels)
+        for kind, path in tables.items():
             found.setdefault(f"ablated_{kind}", []).append(path)
     return found
 
