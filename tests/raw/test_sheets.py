@@ -182,6 +182,13 @@ def test_dots_and_links_inside_the_folder_are_fine(folder: Path, tmp_path: Path)
     assert sheet_problems(write(folder, text), card()) == []
 
 
+def test_the_folder_itself_may_be_written_out(folder: Path) -> None:
+    text = f"tile_id | path | group | labels\na | {folder / 'a.tif'} | G | \n"
+    path = write(folder, text)
+    assert sheet_problems(path, card()) == []
+    assert read_sheet(path, card()).files(0) == [folder / "a.tif"]
+
+
 def test_missing_file_suggests_the_nearest_name(folder: Path) -> None:
     problem = only(sheet_problems(write(folder, GOOD.replace("b.tif", "b.tiff")), card()))
     assert problem.what == '"b.tiff" does not exist'

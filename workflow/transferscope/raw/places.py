@@ -152,7 +152,7 @@ class Places:
         below = _inside(target)
         if any(below.startswith(root) for root in self._roots):
             return True
-        return not os.path.isabs(cell) and below.startswith(self._own)  # noqa: PTH117
+        return below.startswith(self._own)
 
 
 def absolute_path(path: Path) -> Path:
