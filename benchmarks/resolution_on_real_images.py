@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("data", type=Path, help="Folder of the real cells.")
     parser.add_argument("folder", type=Path, help="Folder to write to.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64, 128, 224])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128, 224])
     arguments = parser.parse_args()
     folder, data = arguments.folder.resolve(), arguments.data.resolve()
     folder.mkdir(parents=True, exist_ok=True)
