@@ -269,7 +269,11 @@ def write_everything(folder: Path) -> None:
         "segmentation": {"decoders": ["linear"], "steps": 1},
         "transfer": {"datasets": ["cells", "labelled"], "few_shot": [1]},
         "nuisance": {"permutations": 99},
-        "ablation": {"backbones": ["tiny"], "channels": ["protein"]},
+        "ablation": {
+            "backbones": ["tiny"],
+            "channels": ["protein"],
+            "occlusion": {"tiles": 2, "patch": 0.5},
+        },
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

@@ -29,6 +29,7 @@ from transferscope.config.jobs import (
     AggregateProbe,
     FinetuneProbe,
     NuisanceProbe,
+    OcclusionProbe,
     Probe,
     ProbeJob,
     SegmentationProbe,
@@ -191,6 +192,33 @@ def ablate(
     )
     views = {ablation.name: read_view(path, ablation, data) for ablation, path in _ablated(ablated)}
     run(data, views, settings.splits, probes, ScoreFiles(scores, predictions, halves))
+
+
+@app.command()
+def occlude(
+    tiles: ManifestIn,
+    backbone: BackboneIn,
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: Annotated[Path, file_in("Score table of the heads on this store (.parquet).")],
+    predictions: Annotated[Path, file_in("Table of their predictions (.parquet).")],
+    settings: Annotated[OcclusionProbe, settings_option(OcclusionProbe)],
+    compute: ComputeOption,
+    output: Annotated[Path, file_out("Table to write (.parquet).")],
+    weights: TrainedWeights = None,
+    cell: CellName = None,
+) -> None:
+    """Cover chosen tiles patch by patch, and see what trained heads lose."""
+    from transferscope.probes.occlusion import occlude as run
+
+    store = embeddings, representation, channels
+    data = _probe_data(store, table, splits, card, settings, compute.threads)
+    network = loadable(backbone, weights, cell)
+    run(data, tiles, network, scores, predictions, settings, compute, output)
 
 
 def _ablated(given: Sequence[str]) -> Iterator[tuple[Ablation, Path]]:

@@ -427,6 +427,20 @@ def gallery(
     draw_gallery(best, tiles, table, card.card, knn, settings, output)
 
 
+@app.command("occlusion-maps")
+def occlusion_maps(
+    losses: Annotated[Path, file_in("Table that `occlude` has written (.parquet).")],
+    tiles: ManifestIn,
+    card: CardIn,
+    output: Outputs,
+    settings: FigureOption,
+) -> None:
+    """Draw what heads lose where tiles are covered, as maps over these tiles."""
+    from transferscope.figures.occlusion import draw_occlusion
+
+    draw_occlusion(losses, tiles, card.card, settings, output)
+
+
 @app.command()
 def new_pairs(
     relations: Annotated[Path, Option(help="Folder that `relate` has written for a dataset.")],

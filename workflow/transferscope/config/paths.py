@@ -208,6 +208,15 @@ class StudyPaths:
         scores = self.scores("nuisance", dataset, representation, channels)
         return scores.with_suffix(f".{table}.parquet")
 
+    def occlusion(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Table of what heads on one representation lose where chosen tiles are covered."""
+        return self.root / f"occlusion/{dataset}/{representation}/{channels}.parquet"
+
     def losses(
         self,
         probe: str,

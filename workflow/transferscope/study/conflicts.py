@@ -208,6 +208,10 @@ def _nothing_to_ablate(study: Study, where: str) -> Iterator[Problem]:
         reasons = " ".join(not_ablated(study)) or "No store that it names is evaluated."
         what = f"no channel can be ablated. {reasons}"
         yield Problem(f"{where}, key ablation", what, "Leave it out, or change what is in the way.")
+    if study.config.ablation.occlusion is not None and not study.config.heads.kinds:
+        what = "needs trained heads, and heads.kinds names none"
+        fix = "Write `heads: {kinds: [logreg]}`, or leave it out."
+        yield Problem(f"{where}, key ablation.occlusion", what, fix)
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
