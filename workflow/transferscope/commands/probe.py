@@ -34,6 +34,7 @@ from transferscope.config.jobs import (
     ProbeJob,
     SegmentationProbe,
     TransferProbe,
+    WeightProbe,
 )
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import name_problem
@@ -192,6 +193,34 @@ def ablate(
     )
     views = {ablation.name: read_view(path, ablation, data) for ablation, path in _ablated(ablated)}
     run(data, views, settings.splits, probes, ScoreFiles(scores, predictions, halves))
+
+
+@app.command("weigh-channels")
+def weigh_channels(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    weights: Annotated[Path, file_out("Table of the weights to write (.parquet).")],
+    settings: Annotated[WeightProbe, settings_option(WeightProbe)],
+    threads: Threads = 2,
+) -> None:
+    """Let heads weight the channels of a store, and test them next to heads that do not."""
+    from transferscope.config.probed import output_of
+    from transferscope.probes.channel_weights import weigh_channels as run
+    from transferscope.probes.written import ScoreFiles
+    from transferscope.stores.embedding_store import EmbeddingStore
+
+    store = embeddings, representation, channels
+    data = _probe_data(store, table, splits, card, settings, threads)
+    passes = EmbeddingStore(embeddings).passes(output_of(representation))
+    files = ScoreFiles(scores, predictions, halves)
+    run(data, passes, settings.splits, settings.heads, files, weights)
 
 
 @app.command()

@@ -22,6 +22,13 @@ UNTOUCHED = "untouched"
 SCHEME = "group"
 # Where scores without single channels are filed.
 ABLATION = "ablation"
+# What the tables call heads on features of channels that count alike, and that are weighted; and
+# where their scores are filed.
+EQUAL, WEIGHTED = "equal", "weighted"
+CHANNEL_WEIGHTS = "channel_weights"
+# How sharp weights of channels may be; 0: equal. With two channels of which one is better, the
+# better one has 1/2, .73, .88, .98 and 1.00 of the weight.
+SHARPNESS = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, order=True)
@@ -159,6 +166,13 @@ class AblationSettings(Model):
         description=(
             "Maps of where tiles may not be covered: chosen tiles are covered patch by patch. "
             "Null: none; {}: the defaults."
+        ),
+    )
+    weights: bool = Field(
+        False,
+        description=(
+            "Whether heads on stores of `replicate` learn a weight per channel, inside the "
+            "training folds, and are compared with heads to which all channels count alike."
         ),
     )
 

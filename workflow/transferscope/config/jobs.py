@@ -113,6 +113,13 @@ class OcclusionProbe(Probe):
     )
 
 
+class WeightProbe(Probe):
+    """Settings of the step `transferscope weigh-channels`."""
+
+    splits: SplitSettings = SplitSettings()
+    heads: HeadSettings = HeadSettings()
+
+
 class AggregateProbe(Probe):
     """Settings of the step `transferscope aggregate`; its heads are logistic regression and k-NN.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferscope.config.ablation import CHANNEL_WEIGHTS
 from transferscope.config.probed import Probed
 
 
@@ -216,6 +217,16 @@ class StudyPaths:
     ) -> Path:
         """Table of what heads on one representation lose where chosen tiles are covered."""
         return self.root / f"occlusion/{dataset}/{representation}/{channels}.parquet"
+
+    def channel_weights(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Table of the weights of channels that heads on one representation have chosen."""
+        scores = self.scores(CHANNEL_WEIGHTS, dataset, representation, channels)
+        return scores.with_suffix(".weights.parquet")
 
     def losses(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any
 
 from transferscope.config.ablation import (
     ABLATION,
+    CHANNEL_WEIGHTS,
+    SHARPNESS,
     Ablation,
     AblationSettings,
     OcclusionSettings,
 )
-from transferscope.config.jobs import AblationProbe, OcclusionProbe
+from transferscope.config.jobs import AblationProbe, OcclusionProbe, WeightProbe
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import LEAST_MINUTES, MIB, TORCH_MB, Need, matrices_mb
@@ -23,7 +26,12 @@ from transferscope.probes.registry import HEADS, wanted_probes
 from transferscope.steps.embed import EmbeddingStep
 from transferscope.steps.probe import Evaluation
 from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
-from transferscope.study.ablations import ablated_probed, ablated_stores, occluded_stores
+from transferscope.study.ablations import (
+    ablated_probed,
+    ablated_stores,
+    occluded_stores,
+    weighted_probed,
+)
 
 
 class _Ablating(Step):
@@ -125,7 +133,7 @@ class Ablate(_Ablating, Evaluation):
         }
 
     def outputs(self) -> dict[str, Any]:
-        return _tables(self.paths)
+        return _tables(self.paths, ABLATION)
 
     def params(self) -> dict[str, Any]:
         return {
@@ -260,12 +268,49 @@ class Occlude(EmbeddingStep):
         return Need.of(memory, seconds)
 
 
-def _tables(paths: StudyPaths, *store: str) -> dict[str, Path]:
+class WeighChannels(Evaluation):
+    """Let heads weight the channels of a store, and test them next to heads that do not."""
+
+    name = "weigh_channels"
+    options = (*Evaluation.options, "halves", "weights")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(weighted_probed(self.study))
+
+    def inputs(self) -> dict[str, Any]:
+        return {**super().inputs(), "embeddings": self.embeddings_of}
+
+    def outputs(self) -> dict[str, Any]:
+        weights = {"weights": self.paths.channel_weights()}
+        return {**_tables(self.paths, CHANNEL_WEIGHTS), **weights}
+
+    def params(self) -> dict[str, Any]:
+        return {"card": self.dataset_card, "settings": self.once(self.settings)}
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        shared = {**self.shared(wildcards), "fractions": [max(self.config.splits.fractions)]}
+        probe = WeightProbe(**shared, splits=self.config.splits, heads=self.config.heads)
+        return probe.model_dump_json()
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: a few logistic regressions for one of the study's own."""
+        whole = self.load(wildcards)
+        kept = {"schemes": ["group"], "fractions": [max(self.config.splits.fractions)]}
+        load = replace(whole, splits=self.config.splits.model_copy(update=kept))
+        one = self.config.heads.model_copy(update={"kinds": ["logreg"]})
+        memory = TORCH_MB + HEADS.memory_bytes / MIB
+        memory += 2 * matrices_mb(load.n_tiles, load.n_features)
+        # One fit per sharpness, and about one of all channels alone.
+        return Need.of(memory, (1 + len(SHARPNESS)) * HEADS.seconds(one, load))
+
+
+def _tables(paths: StudyPaths, place: str, *store: str) -> dict[str, Path]:
     """Return all tables of a job, by kind; of all jobs, with wildcards."""
     return {
-        "scores": paths.scores(ABLATION, *store),
-        "predictions": paths.predictions(ABLATION, *store),
-        "halves": paths.halves(ABLATION, *store),
+        "scores": paths.scores(place, *store),
+        "predictions": paths.predictions(place, *store),
+        "halves": paths.halves(place, *store),
     }
 
 
@@ -273,10 +318,16 @@ def ablation_files(step: Step) -> dict[str, list[Path]]:
     """Return the tables of all jobs of a study, by kind; none where there is no such job."""
     found: dict[str, list[Path]] = {}
     for p in ablated_probed(step.study):
-        tables = _tables(step.paths, p.dataset, p.representation, p.channels)
+        tables = _tables(step.paths, ABLATION, p.dataset, p.representation, p.channels)
         for kind, path in tables.items():
             found.setdefault(f"ablated_{kind}", []).append(path)
+    for p in weighted_probed(step.study):
+        store = p.dataset, p.representation, p.channels
+        tables = _tables(step.paths, CHANNEL_WEIGHTS, *store)
+        tables["weights"] = step.paths.channel_weights(*store)
+        for kind, path in tables.items():
+            found.setdefault(f"weighted_{kind}", []).append(path)
     return found
 
 
-STEPS: tuple[type[Step], ...] = (EmbedAblated, Ablate, Occlude)
+STEPS: tuple[type[Step], ...] = (EmbedAblated, Ablate, Occlude, WeighChannels)

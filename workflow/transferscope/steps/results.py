@@ -28,6 +28,7 @@ from transferscope.study.ablations import (
     ablated_stores,
     not_ablated,
     occluded_stores,
+    weighted_probed,
 )
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
@@ -51,6 +52,7 @@ CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
 ABLATION_TABLES = ("ablation", "ablation_carriers")
 TRANSFER_TABLES = ("transfer", "transfer_costs", "transfer_ranks", "transfer_pairs")
+WEIGHT_TABLES = ("channel_gains", "channel_weights")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 8
 
@@ -137,6 +139,7 @@ class Compare(_Comparison):
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
         elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
+        elsewhere += list(WEIGHT_TABLES) if weighted_probed(self.study) else []
         return of_grids + [table for table, values in asked.items() if values] + elsewhere
 
     def params(self) -> dict[str, Any]:
@@ -221,6 +224,8 @@ class Compare(_Comparison):
             words += ["--transferred", elsewhere]
         if ablated := ablated_probed(self.study):
             words += ["--ablated", nested(ablated)]
+        if weighted := weighted_probed(self.study):
+            words += ["--weighted", nested(weighted)]
         words += ["--segmented"] * bool(mask_tables(self))
         return words + ["--nuisances"] * (self.config.nuisance is not None)
 

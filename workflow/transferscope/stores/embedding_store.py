@@ -109,6 +109,22 @@ class EmbeddingStore(StoreReader):
         rounded = rows.astype(self.array.dtype)
         return _joined([rounded[:, c.start : c.stop] for c in chosen], strategy)
 
+    def passes(self, output: str | None = None) -> dict[str, slice]:
+        """Return channel -> its columns of what `read` returns of one output; empty: fed together.
+
+        Parameters
+        ----------
+        output
+            As in `read`.
+        """
+        found, start = {}, 0
+        for c in self._of_output(output):
+            stop = start + c.stop - c.start
+            if c.channel is not None:
+                found[c.channel] = slice(start, stop)
+            start = stop
+        return found
+
     def names(self, output: str | None = None, strategy: str | None = None) -> list[str]:
         """Return a name for each column that `read` returns.
 
