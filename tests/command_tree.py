@@ -262,6 +262,7 @@ def write_everything(folder: Path) -> None:
     everything = {
         **STUDY,
         **short,
+        "channel_strategies": ["map", "replicate"],
         "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), *DEMOS],
         "backbones": [f"cards/backbones/{name}.yaml" for name in ("tiny", "trained", "grid")],
         "aggregate": {"levels": ["fov"]},
@@ -273,6 +274,7 @@ def write_everything(folder: Path) -> None:
             "backbones": ["tiny"],
             "channels": ["protein"],
             "occlusion": {"tiles": 2, "patch": 0.5},
+            "weights": True,
         },
     }
     write_yaml(folder / "all.yaml", everything)

@@ -102,6 +102,18 @@ def test_covering_tiles_adds_a_table_and_a_figure_per_store_and_changes_no_other
         assert occlude.need(SimpleNamespace(**job)).mem_mb > 0
 
 
+def test_weights_are_learned_on_stores_of_replicate_alone(tmp_path):
+    plain = Plan(study_of(tmp_path, {})).steps
+    steps = Plan(study_of(tmp_path, {"weights": True})).steps
+    assert set(steps) - set(plain) == {"weigh_channels"}
+    (job,) = steps["weigh_channels"].planned
+    assert (job["representation"], job["channels"]) == ("tiny", "replicate")
+    words = words_of(steps["compare"], {})
+    assert json.loads(words[words.index("--weighted") + 1]) == {"cells": {"tiny": ["replicate"]}}
+    assert set(steps["weigh_channels"].files_of(job)) <= set(steps["compare"].read_by({}))
+    assert steps["weigh_channels"].need(SimpleNamespace(**job)).mem_mb > 0
+
+
 def test_covered_tiles_are_counted_before_the_run(tmp_path):
     study = study_of(tmp_path, {"channels": ["protein"], "occlusion": {"tiles": 3, "patch": 0.25}})
     found = estimate(study, {}, Rates(1e9, 1e9, "cpu", "fp32", measured=False))
@@ -134,6 +146,7 @@ def test_jobs_of_one_ablation_share_a_pass_over_the_tiles(tmp_path):
         ({}, {"backbones": ["handcrafted"]}, "no channel can be ablated"),
         ({}, {"splits": {"schemes": ["image"]}}, "needs group among splits.schemes"),
         ({"occlusion": {"patch": 0}}, {}, "patch"),
+        ({"weights": True}, {"channel_strategies": ["map"]}, "no store of `replicate`"),
         ({"occlusion": {}}, {"heads": {"kinds": []}}, "occlusion.*needs trained heads"),
     ],
 )

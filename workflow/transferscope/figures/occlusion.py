@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from transferscope.cards import DatasetCard
-from transferscope.compare.tables import Store, matching
+from transferscope.compare.tables import Head, Store, matching
+from transferscope.compare.wording import percent
 from transferscope.config.results import FigureSettings
 from transferscope.figures.gallery import colours_in_words, show_tile
 from transferscope.figures.style import (
@@ -40,7 +41,13 @@ TILE_INCHES = 1.55
 # Gain, nothing, loss: blue and vermilion, between which the picture shows through.
 GAIN, LOSS, MOST_OPAQUE = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0), 0.8
 COLOURS = LinearSegmentedColormap.from_list(
-    "loss", [(*GAIN, MOST_OPAQUE), (*GAIN, 0.0), (*LOSS, 0.0), (*LOSS, MOST_OPAQUE)], N=256
+    "loss",
+    [
+        (0.0, (*GAIN, MOST_OPAQUE)),
+        (0.5, (*GAIN, 0.0)),
+        (0.5, (*LOSS, 0.0)),
+        (1.0, (*LOSS, MOST_OPAQUE)),
+    ],
 )
 NEEDS = ("row", "class", "found", "probability", "channel", "y", "x", "loss")
 
@@ -102,8 +109,8 @@ def _draw(losses: pd.DataFrame, store: TileStore, card: DatasetCard) -> Figure:
     shown = list(losses.groupby(["row", "class"], sort=False))
     channels = list(dict.fromkeys(losses["channel"]))
     figure, grid = new_grid(
-        2.2 + TILE_INCHES * (1 + len(channels)),
-        2.2 + (TILE_INCHES + 0.1) * len(shown),
+        2.6 + TILE_INCHES * (1 + len(channels)),
+        1.8 + TILE_INCHES * len(shown),
         len(shown),
         1 + len(channels),
         gridspec_kw={"wspace": 0.02, "hspace": 0.04},
@@ -135,8 +142,8 @@ def _draw(losses: pd.DataFrame, store: TileStore, card: DatasetCard) -> Figure:
         label="Log-odds lost where covered",
     )
     bar.ax.set_yticklabels(["− largest\nof the row", "0", "largest\nof the row"], fontsize=7)
-    named = Store(said["backbone"], said["channels"])
-    title = f"{card.name}: which parts the class scores of {said['head']} on {named} depend on"
+    named = f"{Head(said['head'])} on {Store(said['backbone'], said['channels'])}"
+    title = f"{card.name}: which parts of a tile the scores of {named} depend on"
     annotate(figure, title, _footnote(losses, store))
     return figure
 
@@ -148,30 +155,33 @@ def _row_label(name: str, own: pd.DataFrame) -> str:
 
 
 def _panel(axes: Axes, grey: Floats, values: Floats, losses: pd.DataFrame, side: int) -> None:
-    """Draw a map over a tile, with its dearest patch and what that one costs."""
+    """Draw a map over a tile, with the patch that costs most, if any costs something."""
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.imshow(values, cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
     peak = losses.loc[losses["loss"].idxmax()]
-    place = peak["x"] - 0.5, peak["y"] - 0.5
-    axes.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1.0))
-    text = f"{peak['loss']:.1f}".replace("-", "−")
-    style_of_text = {"color": "white", "fontsize": 7, "ha": "right", "va": "bottom"}
-    axes.text(0.97, 0.03, text, transform=axes.transAxes, **style_of_text)
+    if peak["loss"] > 0:
+        place = peak["x"] - 0.5, peak["y"] - 0.5
+        axes.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1.0))
+        look = {"color": "white", "fontsize": 7, "ha": "right", "va": "bottom"}
+        dark = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
+        text = f"{peak['loss']:.1f}"
+        axes.text(0.97, 0.03, text, transform=axes.transAxes, bbox=dark, **look)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
 def _footnote(losses: pd.DataFrame, store: TileStore) -> str:
-    share = losses.attrs["side"] / min(store.tile_size)
+    share = round(losses.attrs["side"] / min(store.tile_size), 2)
     patches = losses.groupby(["row", "class", "channel"], sort=False).size().iloc[0]
     missed = "" if losses["found"].all() else " Missed: those whose class is held least likely."
     return (
         "Tiles: those whose class is most surely found when they are tested, the classes in turn, "
-        f"each group once.{missed} A patch of {share:.0%} of the side, with the tile's own median "
-        f"of each covered channel, lies at {patches} places; a colour is the mean loss of log-odds "
-        "of the tile's class over the patches on a pixel. White: the dearest patch, with its loss. "
-        "The head is that of the fold in which the tile was tested: it has seen neither the tile "
-        "nor its group. A map shows what this head's score depends on, not what a protein does; a "
-        f"flat patch is a change of its own. Colours: {colours_in_words(store.channels)}."
+        f"each group once.{missed} A patch of {percent(share)} of the side, with the tile's own "
+        f"median of each covered channel, lies at {patches} places; a colour is the mean loss of "
+        "log-odds of the tile's class over the patches on a pixel. White: the patch that costs "
+        "most, with its loss. The head is that of the fold in which the tile was tested: it has "
+        "seen neither the tile nor its group. A map shows what this head's score depends on, not "
+        "what a protein does; a flat patch is a change of its own. Colours: "
+        f"{colours_in_words(store.channels)}."
     )
