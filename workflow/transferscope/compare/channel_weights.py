@@ -115,4 +115,5 @@ def _intervals(weights: pd.DataFrame, confidence: float) -> pd.DataFrame:
     else:
         reach = np.full(len(table), np.nan)
     limits = [(table["weight"] + sign * reach).clip(0, 1) for sign in (-1, 1)]
-    return table.assign(ci_low=limits[0], ci_high=limits[1]).reset_index()
+    found: pd.DataFrame = table.assign(ci_low=limits[0], ci_high=limits[1]).reset_index()
+    return found

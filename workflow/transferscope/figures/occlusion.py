@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,12 +116,13 @@ def _draw(losses: pd.DataFrame, store: TileStore, card: DatasetCard) -> Figure:
         1 + len(channels),
         gridspec_kw={"wspace": 0.02, "hspace": 0.04},
     )
-    for axes, ((row, name), own) in zip(grid, shown, strict=True):
-        show_tile(axes[0], store, limits, int(row))
+    for axes, ((_, name), own) in zip(grid, shown, strict=True):
+        row = int(own["row"].iloc[0])
+        show_tile(axes[0], store, limits, row)
         axes[0].set_ylabel(
             _row_label(str(name), own), rotation=0, ha="right", va="center", fontsize=8, color=BLACK
         )
-        scaled = scaled_to(limits, store.read(int(row), int(row) + 1)[0])
+        scaled = scaled_to(limits, store.read(row, row + 1)[0])
         maps = {c: matching(own, channel=c) for c in channels}
         values = {c: mean_loss(one, store.tile_size, said["side"]) for c, one in maps.items()}
         largest = max(float(np.abs(one).max()) for one in values.values()) or 1.0
@@ -158,12 +160,12 @@ def _panel(axes: Axes, grey: Floats, values: Floats, losses: pd.DataFrame, side:
     """Draw a map over a tile, with the patch that costs most, if any costs something."""
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.imshow(values, cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
-    peak = losses.loc[losses["loss"].idxmax()]
+    peak = losses.iloc[int(losses["loss"].argmax())]
     if peak["loss"] > 0:
         place = peak["x"] - 0.5, peak["y"] - 0.5
         axes.add_patch(Rectangle(place, side, side, fill=False, edgecolor="white", linewidth=1.0))
-        look = {"color": "white", "fontsize": 7, "ha": "right", "va": "bottom"}
-        dark = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
+        look: Any = {"color": "white", "fontsize": 7, "ha": "right", "va": "bottom"}
+        dark: Any = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
         text = f"{peak['loss']:.1f}"
         axes.text(0.97, 0.03, text, transform=axes.transAxes, bbox=dark, **look)
     axes.set_xticks([])

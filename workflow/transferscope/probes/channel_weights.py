@@ -140,7 +140,9 @@ class WeightedHeads:
         return Scalers(scalers.mean, scalers.deviation / scale)
 
     def _keep(self, data: ProbeData, division: Division, weights: Floats) -> None:
-        named = {key: data.identity[key] for key in ("dataset", "backbone", "channels")}
+        named: dict[str, Any] = {
+            key: data.identity[key] for key in ("dataset", "backbone", "channels")
+        }
         named |= {"seed": division.seed, "fold": division.fold, HALF: division.half}
         for channel, weight in zip(self.passes, weights, strict=True):
             self.found.append({**named, "channel": channel, "weight": float(weight)})

@@ -303,7 +303,9 @@ def _of_these(predictions: pd.DataFrame, divisions: Mapping[int, Division]) -> p
     """Return the predictions of test tiles of some divisions of one repeat."""
     first = next(iter(divisions.values()))
     same = [predictions[name] == getattr(first, name) for name in ("scheme", "seed", "fraction")]
-    return predictions[np.logical_and.reduce(same) & predictions["fold"].isin([*divisions])]
+    kept = np.logical_and.reduce(same) & predictions["fold"].isin([*divisions]).to_numpy()
+    found: pd.DataFrame = predictions[kept]
+    return found
 
 
 def _trained(
