@@ -16,6 +16,7 @@ from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.dispatch import draw_figure
 from transferscope.probes.ablation import ablate
+from transferscope.probes.channel_weights import weigh_channels
 from transferscope.probes.evaluation import ProbeData, write_halves, write_tables
 from transferscope.probes.halves import half_divisions
 from transferscope.probes.heads import run_heads
@@ -71,14 +72,17 @@ def folder(tmp_path_factory):
     def heads(data, sink):
         return run_heads(data, SETTINGS, sink=sink)
 
-    own, ablated = (
+    own, ablated, weighted = (
         ScoreFiles(*(folder / f"{name}{end}.parquet" for end in ("", ".predictions", ".halves")))
-        for name in ("own", "ablated")
+        for name in ("own", "ablated", "weighted")
     )
     write_tables(data, own.scores, own.predictions, lambda sink: heads(data, sink))
     halves = half_divisions(data.tiles, SPLITS, [1.0], "cells")
     write_halves(data, halves, own.halves, heads)
     ablate(data, views, SPLITS, {HEADS: SETTINGS}, ablated)
+    passes = {name: slice(n * WIDTH, (n + 1) * WIDTH) for n, name in enumerate(CHANNELS)}
+    weights = folder / "weighted.weights.parquet"
+    weigh_channels(data, passes, SPLITS, SETTINGS, weighted, weights)
     compare(
         [own.scores],
         [own.predictions],
@@ -88,6 +92,7 @@ def folder(tmp_path_factory):
         folder / "summary.md",
         [own.halves],
         ablated=VersionPaths(*([path] for path in vars(ablated).values())),
+        weighted=(VersionPaths(*([path] for path in vars(weighted).values())), [weights]),
     )
     return folder
 
@@ -136,6 +141,11 @@ def test_the_texts_say_which_channel_carries_what_and_why_something_is_not_asked
         assert "`dna` carries `one` (" in text
         assert "`er` carries `other` (" in text
         assert "for `twice` no single channel is shown to" in text
+        assert "## `cells`, channels weighted" in text
+        assert "Channels weighted inside the training folds, `dino / replicate`: `" in text
+    assert "Weights multiply the standardised features" in details
+    assert table(folder, "channel_weights")["weight"].sum() == pytest.approx(1, abs=1e-5)
+    assert len(table(folder, "channel_gains")) == 1 + len(CARRIED_BY)
     assert "What each channel is worth, `dino / replicate`" in details
     assert "`tubulin`" in details
     assert "`more` has one channel." in details
