@@ -14,6 +14,7 @@ from transferscope.compare.channel_weights import compare_weights
 from transferscope.compare.contests import Rules
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.compare.versions import VersionPaths
+from transferscope.config.jobs import HeldOutDivision, Leakage
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.results import CompareSettings
 from transferscope.errors import UserError
@@ -148,6 +149,18 @@ def test_without_validation_tiles_channels_count_alike(one):
     assert heads.table()["weight"].to_numpy() == pytest.approx(1 / 3)
     of = {name: own["value"].tolist() for name, own in scores.groupby("scheme")}
     assert of["equal"] == of["weighted"]
+
+
+def test_a_backbone_that_saw_all_but_one_fold_has_no_halves_and_no_intervals(one, tmp_path):
+    data, _, _ = one
+    only = HeldOutDivision(scheme="group", seed=0, fold=0)
+    fold = [division for division in data.divisions if division.fold == 0]
+    seen = replace(data, divisions=fold, leakage=Leakage(only=only))
+    found, tables = weighed(tmp_path, seen)
+    assert tables["s.halves.parquet"].empty
+    assert found.channel_weights[["ci_low", "ci_high"]].isna().all(axis=None)
+    assert found.channel_weights["weight"].sum() == pytest.approx(1)
+    assert "], " not in next(weights_in_short("cells", found._asdict(), COMPARED))
 
 
 @pytest.mark.parametrize("seed", range(4))

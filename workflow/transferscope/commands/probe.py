@@ -41,7 +41,7 @@ from transferscope.runtime.plain_files import name_problem
 
 if TYPE_CHECKING:
     from transferscope.config.model import Model
-    from transferscope.probes.evaluation import Division, ProbeData
+    from transferscope.probes.evaluation import ProbeData
     from transferscope.probes.probe import FrozenProbe
 
 app = Typer()
@@ -74,6 +74,7 @@ def probe(
     """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
     from transferscope.probes.evaluation import write_halves, write_tables
+    from transferscope.probes.halves import halves_of
     from transferscope.probes.registry import find_probe
 
     found = find_probe(name, "probe")
@@ -81,7 +82,7 @@ def probe(
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
     run = found.load()
-    divisions = _half_divisions(data, settings)
+    divisions = halves_of(data, settings.splits, max(settings.fractions))
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 
@@ -404,6 +405,7 @@ def aggregate(
     """Score tiles, fields and groups of a store by the same head, on the same folds and halves."""
     from transferscope.probes.aggregation import LevelFiles, read_fields, score_aggregates
     from transferscope.probes.evaluation import without_controls
+    from transferscope.probes.halves import halves_of
     from transferscope.probes.variants import variants_of
 
     store = embeddings, representation, channels
@@ -418,22 +420,9 @@ def aggregate(
     of_variants = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
     files = LevelFiles(scores, of_variants, halves)
     # Levels are compared with each other, in each split by itself: controls say nothing of them.
-    halved = without_controls(_half_divisions(data, settings))
+    halved = without_controls(halves_of(data, settings.splits, max(settings.fractions)))
     data = replace(data, divisions=without_controls(data.divisions))
     score_aggregates(data, halved, known, settings, files)
-
-
-def _half_divisions(data: ProbeData, settings: ProbeJob | AggregateProbe) -> list[Division]:
-    """Return the divisions of the halves of a dataset, with all training labels.
-
-    A backbone evaluated on one division only, whose training saw the other groups, has no halves.
-    """
-    from transferscope.probes.halves import half_divisions
-
-    if data.leakage.only is not None:
-        return []
-    largest = [max(settings.fractions)]
-    return half_divisions(data.tiles, settings.splits, largest, data.identity["dataset"])
 
 
 def _probe_data(

@@ -30,7 +30,7 @@ from transferscope.probes.evaluation import (
     Sink,
     scores_in_halves,
 )
-from transferscope.probes.halves import half_divisions
+from transferscope.probes.halves import halves_of
 from transferscope.probes.head_batch import HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import row_losses
 from transferscope.probes.logistic import fit_logistic
@@ -205,7 +205,7 @@ def weigh_channels(
     own = replace(data, divisions=[d for d in by_group if d.fraction == largest])
     run = WeightedHeads(passes, settings)
     only = splits.model_copy(update={"schemes": [SCHEME]})
-    in_halves = half_divisions(data.tiles, only, [largest], data.identity["dataset"])
+    in_halves = halves_of(data, only, largest)
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
     write_parquet(scores_in_halves(own, in_halves, run), files.halves, described)
     with parquet_parts(files.predictions, described) as sink:

@@ -203,7 +203,8 @@ class Viewer:
                 what = "was made with another backbone than the card names"
                 raise user_error(store.manifest_path, what, "Run the workflow again.")
         self._store, self._probed, self._embedder = store, probed, embedder
-        embedder.start(store.attributes["decision"])
+        # What was decided of number formats is among what a store says of itself.
+        embedder.start(dict(store.attributes))
 
     def __call__(self, images: Sequence[Pixels]) -> Floats32:
         """Return the embeddings of tiles [C, H, W], float32 [n, D]."""
