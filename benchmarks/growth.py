@@ -232,7 +232,7 @@ def fill_tiles(folder: Path) -> None:
 
 def fill_embeddings(folder: Path) -> None:
     paths = StudyPaths(folder / "study")
-    filling._embedder_for = lambda *_: NoNetwork()
+    filling.embedder_for = lambda *_: NoNetwork()
     embedding.embed(
         paths.tiles("data0"),
         HandcraftedCard(name="none", source="handcrafted"),

@@ -262,6 +262,7 @@ def write_everything(folder: Path) -> None:
     everything = {
         **STUDY,
         **short,
+        "channel_strategies": ["map", "replicate"],
         "datasets": [*(f"{cards}/{name}.yaml" for name in ("cells", "labelled")), *DEMOS],
         "backbones": [f"cards/backbones/{name}.yaml" for name in ("tiny", "trained", "grid")],
         "aggregate": {"levels": ["fov"]},
@@ -269,7 +270,12 @@ def write_everything(folder: Path) -> None:
         "segmentation": {"decoders": ["linear"], "steps": 1},
         "transfer": {"datasets": ["cells", "labelled"], "few_shot": [1]},
         "nuisance": {"permutations": 99},
-        "ablation": {"backbones": ["tiny"], "channels": ["protein"]},
+        "ablation": {
+            "backbones": ["tiny"],
+            "channels": ["protein"],
+            "occlusion": {"tiles": 2, "patch": 0.5},
+            "weights": True,
+        },
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

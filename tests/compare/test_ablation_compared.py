@@ -6,15 +6,17 @@ import pytest
 from sklearn.metrics import f1_score
 
 from transferscope.cards import DatasetCard
-from transferscope.compare.ablation import AblationPaths, compare_ablations
+from transferscope.compare.ablation import compare_ablations
 from transferscope.compare.contests import Rules
 from transferscope.compare.study import compare
 from transferscope.compare.uncertainty import draw_noise
+from transferscope.compare.versions import VersionPaths
 from transferscope.config.jobs import Comparison
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.results import CompareSettings, FigureSettings
 from transferscope.figures.dispatch import draw_figure
 from transferscope.probes.ablation import ablate
+from transferscope.probes.channel_weights import weigh_channels
 from transferscope.probes.evaluation import ProbeData, write_halves, write_tables
 from transferscope.probes.halves import half_divisions
 from transferscope.probes.heads import run_heads
@@ -70,14 +72,17 @@ def folder(tmp_path_factory):
     def heads(data, sink):
         return run_heads(data, SETTINGS, sink=sink)
 
-    own, ablated = (
+    own, ablated, weighted = (
         ScoreFiles(*(folder / f"{name}{end}.parquet" for end in ("", ".predictions", ".halves")))
-        for name in ("own", "ablated")
+        for name in ("own", "ablated", "weighted")
     )
     write_tables(data, own.scores, own.predictions, lambda sink: heads(data, sink))
     halves = half_divisions(data.tiles, SPLITS, [1.0], "cells")
     write_halves(data, halves, own.halves, heads)
     ablate(data, views, SPLITS, {HEADS: SETTINGS}, ablated)
+    passes = {name: slice(n * WIDTH, (n + 1) * WIDTH) for n, name in enumerate(CHANNELS)}
+    weights = folder / "weighted.weights.parquet"
+    weigh_channels(data, passes, SPLITS, SETTINGS, weighted, weights)
     compare(
         [own.scores],
         [own.predictions],
@@ -86,7 +91,8 @@ def folder(tmp_path_factory):
         folder / "summary.csv",
         folder / "summary.md",
         [own.halves],
-        ablated=AblationPaths(*([path] for path in vars(ablated).values())),
+        ablated=VersionPaths(*([path] for path in vars(ablated).values())),
+        weighted=(VersionPaths(*([path] for path in vars(weighted).values())), [weights]),
     )
     return folder
 
@@ -135,6 +141,11 @@ def test_the_texts_say_which_channel_carries_what_and_why_something_is_not_asked
         assert "`dna` carries `one` (" in text
         assert "`er` carries `other` (" in text
         assert "for `twice` no single channel is shown to" in text
+        assert "## `cells`, channels weighted" in text
+        assert "Channels weighted inside the training folds, `dino / replicate`: `" in text
+    assert "Weights multiply the standardised features" in details
+    assert table(folder, "channel_weights")["weight"].sum() == pytest.approx(1, abs=1e-5)
+    assert len(table(folder, "channel_gains")) == 1 + len(CARRIED_BY)
     assert "What each channel is worth, `dino / replicate`" in details
     assert "`tubulin`" in details
     assert "`more` has one channel." in details
@@ -158,7 +169,7 @@ def test_the_largest_loss_is_of_the_right_channel_in_other_studies(tmp_path, see
     ablate(data, views, SPLITS, {HEADS: SETTINGS}, files)
     settings = CompareSettings(bootstrap=200)
     rules = Rules(0.95, 0.02, draw_noise(200, np.random.default_rng(seed)))
-    paths = AblationPaths(*([path] for path in vars(files).values()))
+    paths = VersionPaths(*([path] for path in vars(files).values()))
     carriers = compare_ablations(paths, settings, rules).ablation_carriers.set_index("class")
     assert carriers.loc[["one", "other"], "channel"].tolist() == ["dna", "er"]
     assert not carriers.at["twice", "carries"]

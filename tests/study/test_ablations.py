@@ -1,12 +1,16 @@
 """What is ablated follows from config and cards, or a sentence says why something is not."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from command_tree import words_of
 from factories import DATASET_CARD, STUDY, write_study, write_yaml
 from transferscope.cards.lookup import SHIPPED
+from transferscope.config.ablation import OcclusionSettings
+from transferscope.costs.estimate import estimate
+from transferscope.costs.rates import Rates
 from transferscope.errors import UserError
 from transferscope.steps.plan import Plan
 from transferscope.study.ablations import ablated_stores, not_ablated
@@ -78,6 +82,48 @@ def test_an_ablation_plans_its_own_jobs_and_changes_no_other(tmp_path):
             assert json.dumps(own, default=str) == json.dumps(other, default=str)
 
 
+def test_covering_tiles_adds_a_table_and_a_figure_per_store_and_changes_no_other(tmp_path):
+    plain = Plan(study_of(tmp_path, {"channels": ["protein"]})).steps
+    asked = {"channels": ["protein"], "occlusion": {"tiles": 3, "patch": 0.25}}
+    steps = Plan(study_of(tmp_path, asked)).steps
+    assert set(steps) - set(plain) == {"occlude", "occlusion_maps"}
+    for name in set(plain) - {"report"}:
+        for job in plain[name].planned:
+            own, other = (steps[name].parameters(job), plain[name].parameters(job))
+            assert json.dumps(own, default=str) == json.dumps(other, default=str)
+    occlude, maps = steps["occlude"], steps["occlusion_maps"]
+    assert len(occlude.planned) == len(maps.planned) == 2
+    for job in occlude.planned:
+        settings = json.loads(occlude.parameters(job)["settings"])
+        assert settings["covered"] == ["protein"]
+        assert settings["occlusion"]["tiles"] == 3
+        (table,) = occlude.files_of(job)
+        assert table in maps.read_by(job)
+        assert occlude.need(SimpleNamespace(**job)).mem_mb > 0
+
+
+def test_weights_are_learned_on_stores_of_replicate_alone(tmp_path):
+    plain = Plan(study_of(tmp_path, {})).steps
+    steps = Plan(study_of(tmp_path, {"weights": True})).steps
+    assert set(steps) - set(plain) == {"weigh_channels"}
+    (job,) = steps["weigh_channels"].planned
+    assert (job["representation"], job["channels"]) == ("tiny", "replicate")
+    words = words_of(steps["compare"], {})
+    assert json.loads(words[words.index("--weighted") + 1]) == {"cells": {"tiny": ["replicate"]}}
+    assert set(steps["weigh_channels"].files_of(job)) <= set(steps["compare"].read_by({}))
+    assert steps["weigh_channels"].need(SimpleNamespace(**job)).mem_mb > 0
+
+
+def test_covered_tiles_are_counted_before_the_run(tmp_path):
+    study = study_of(tmp_path, {"channels": ["protein"], "occlusion": {"tiles": 3, "patch": 0.25}})
+    found = estimate(study, {}, Rates(1e9, 1e9, "cpu", "fp32", measured=False))
+    hours = {job.channels: job.hours for job in found.embed if job.channels.startswith("map")}
+    size = found.fields["cells"].tile_shape[-2:]
+    share = OcclusionSettings(tiles=3, patch=0.25).n_images(size, 1) / found.fields["cells"].n_tiles
+    assert hours["map, covered"] == pytest.approx(hours["map"] * share)
+    assert share > 1
+
+
 def test_jobs_of_one_ablation_share_a_pass_over_the_tiles(tmp_path):
     step = Plan(study_of(tmp_path, {})).steps["embed_ablated"]
     for job in step.planned:
@@ -99,6 +145,9 @@ def test_jobs_of_one_ablation_share_a_pass_over_the_tiles(tmp_path):
         ({}, {"scored": False}, "needs scores or their splits"),
         ({}, {"backbones": ["handcrafted"]}, "no channel can be ablated"),
         ({}, {"splits": {"schemes": ["image"]}}, "needs group among splits.schemes"),
+        ({"occlusion": {"patch": 0}}, {}, "patch"),
+        ({"weights": True}, {"channel_strategies": ["map"]}, "no store of `replicate`"),
+        ({"occlusion": {}}, {"heads": {"kinds": []}}, "occlusion.*needs trained heads"),
     ],
 )
 def test_what_cannot_be_ablated_stops_the_study_and_says_why(tmp_path, ablation, changes, text):

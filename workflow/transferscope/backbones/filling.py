@@ -85,7 +85,7 @@ class StoreFilling:
         """Read the tiles' store and build the network; see `embed.embed`."""
         source = TileStore(tiles) if change is None else AblatedTiles(tiles, change)
         path = card_path or Path(f"{card.name}.yaml")
-        embedder = _embedder_for(card, path, source, strategy, settings)
+        embedder = embedder_for(card, path, source, strategy, settings)
         named = "" if change is None else f", {change.ablation.name}"
         description = f"{tiles.stem}: {card.name}, {strategy}{named}"
         return cls(source, embedder, store_of(manifest), settings, block_rows, description)
@@ -201,13 +201,14 @@ class StoreFilling:
         self.embedder.close()
 
 
-def _embedder_for(
+def embedder_for(
     card: BackboneCard,
     card_path: Path,
     source: TileStore,
     strategy: str,
     settings: ComputeSettings,
 ) -> Embedder:
+    """Return what turns the tiles of a store into rows, as a card and a strategy say."""
     if not card.is_network:
         from transferscope.backbones.handcrafted import HandcraftedEmbedder
 

@@ -29,17 +29,19 @@ from transferscope.config.jobs import (
     AggregateProbe,
     FinetuneProbe,
     NuisanceProbe,
+    OcclusionProbe,
     Probe,
     ProbeJob,
     SegmentationProbe,
     TransferProbe,
+    WeightProbe,
 )
 from transferscope.errors import Problem, UserError
 from transferscope.runtime.plain_files import name_problem
 
 if TYPE_CHECKING:
     from transferscope.config.model import Model
-    from transferscope.probes.evaluation import Division, ProbeData
+    from transferscope.probes.evaluation import ProbeData
     from transferscope.probes.probe import FrozenProbe
 
 app = Typer()
@@ -72,6 +74,7 @@ def probe(
     """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
     from transferscope.probes.evaluation import write_halves, write_tables
+    from transferscope.probes.halves import halves_of
     from transferscope.probes.registry import find_probe
 
     found = find_probe(name, "probe")
@@ -79,7 +82,7 @@ def probe(
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
     run = found.load()
-    divisions = _half_divisions(data, settings)
+    divisions = halves_of(data, settings.splits, max(settings.fractions))
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 
@@ -191,6 +194,61 @@ def ablate(
     )
     views = {ablation.name: read_view(path, ablation, data) for ablation, path in _ablated(ablated)}
     run(data, views, settings.splits, probes, ScoreFiles(scores, predictions, halves))
+
+
+@app.command("weigh-channels")
+def weigh_channels(
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    weights: Annotated[Path, file_out("Table of the weights to write (.parquet).")],
+    settings: Annotated[WeightProbe, settings_option(WeightProbe)],
+    threads: Threads = 2,
+) -> None:
+    """Let heads weight the channels of a store, and test them next to heads that do not."""
+    from transferscope.config.probed import output_of
+    from transferscope.probes.channel_weights import weigh_channels as run
+    from transferscope.probes.written import ScoreFiles
+    from transferscope.stores.embedding_store import EmbeddingStore
+
+    store = embeddings, representation, channels
+    data = _probe_data(store, table, splits, card, settings, threads)
+    passes = EmbeddingStore(embeddings).passes(output_of(representation))
+    files = ScoreFiles(scores, predictions, halves)
+    run(data, passes, settings.splits, settings.heads, files, weights)
+
+
+@app.command()
+def occlude(
+    tiles: ManifestIn,
+    backbone: BackboneIn,
+    embeddings: EmbeddingsIn,
+    representation: Representation,
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: Annotated[Path, file_in("Score table of the heads on this store (.parquet).")],
+    predictions: Annotated[Path, file_in("Table of their predictions (.parquet).")],
+    settings: Annotated[OcclusionProbe, settings_option(OcclusionProbe)],
+    compute: ComputeOption,
+    output: Annotated[Path, file_out("Table to write (.parquet).")],
+    weights: TrainedWeights = None,
+    cell: CellName = None,
+) -> None:
+    """Cover chosen tiles patch by patch, and see what trained heads lose."""
+    from transferscope.probes.occlusion import occlude as run
+
+    store = embeddings, representation, channels
+    data = _probe_data(store, table, splits, card, settings, compute.threads)
+    network = loadable(backbone, weights, cell)
+    run(data, tiles, network, scores, predictions, settings, compute, output)
 
 
 def _ablated(given: Sequence[str]) -> Iterator[tuple[Ablation, Path]]:
@@ -347,6 +405,7 @@ def aggregate(
     """Score tiles, fields and groups of a store by the same head, on the same folds and halves."""
     from transferscope.probes.aggregation import LevelFiles, read_fields, score_aggregates
     from transferscope.probes.evaluation import without_controls
+    from transferscope.probes.halves import halves_of
     from transferscope.probes.variants import variants_of
 
     store = embeddings, representation, channels
@@ -361,22 +420,9 @@ def aggregate(
     of_variants = {each.name: predictions / f"{each.name}.predictions.parquet" for each in variants}
     files = LevelFiles(scores, of_variants, halves)
     # Levels are compared with each other, in each split by itself: controls say nothing of them.
-    halved = without_controls(_half_divisions(data, settings))
+    halved = without_controls(halves_of(data, settings.splits, max(settings.fractions)))
     data = replace(data, divisions=without_controls(data.divisions))
     score_aggregates(data, halved, known, settings, files)
-
-
-def _half_divisions(data: ProbeData, settings: ProbeJob | AggregateProbe) -> list[Division]:
-    """Return the divisions of the halves of a dataset, with all training labels.
-
-    A backbone evaluated on one division only, whose training saw the other groups, has no halves.
-    """
-    from transferscope.probes.halves import half_divisions
-
-    if data.leakage.only is not None:
-        return []
-    largest = [max(settings.fractions)]
-    return half_divisions(data.tiles, settings.splits, largest, data.identity["dataset"])
 
 
 def _probe_data(

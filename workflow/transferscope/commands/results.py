@@ -22,7 +22,7 @@ from transferscope.commands.options import (
     settings_from_json,
     settings_option,
 )
-from transferscope.config.ablation import ABLATION
+from transferscope.config.ablation import ABLATION, CHANNEL_WEIGHTS
 from transferscope.config.jobs import Comparison
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
@@ -34,8 +34,8 @@ from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 if TYPE_CHECKING:
-    from transferscope.compare.ablation import AblationPaths
     from transferscope.compare.transfer import TransferPaths
+    from transferscope.compare.versions import VersionPaths
 
 app = Typer()
 TILE_FILES = ("card", "table", "tiles")
@@ -154,6 +154,10 @@ def compare(
         Sequence[Probed],
         json_option(_probed, "What was tested without single channels, as in --stores.", "{}"),
     ],
+    weighted: Annotated[
+        Sequence[Probed],
+        json_option(_probed, "Where heads have weighted channels, as in --stores.", "{}"),
+    ],
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
@@ -201,7 +205,8 @@ def compare(
         nuisances=nuisances,
         looked=looked,
         transferred=elsewhere,
-        ablated=_ablation_paths(paths, ablated) if ablated else None,
+        ablated=_version_paths(paths, ABLATION, ablated) if ablated else None,
+        weighted=_weight_paths(paths, weighted) if weighted else None,
     )
 
 
@@ -214,15 +219,22 @@ def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) ->
     return TransferPaths(scores, predictions, halves)
 
 
-def _ablation_paths(paths: StudyPaths, ablated: Sequence[Probed]) -> AblationPaths:
-    from transferscope.compare.ablation import AblationPaths
+def _version_paths(paths: StudyPaths, kind: str, probed: Sequence[Probed]) -> VersionPaths:
+    from transferscope.compare.versions import VersionPaths
 
-    stores = [(ABLATION, p.dataset, p.representation, p.channels) for p in ablated]
-    return AblationPaths(
+    stores = [(kind, p.dataset, p.representation, p.channels) for p in probed]
+    return VersionPaths(
         [paths.scores(*store) for store in stores],
         [paths.predictions(*store) for store in stores],
         [paths.halves(*store) for store in stores],
     )
+
+
+def _weight_paths(
+    paths: StudyPaths, probed: Sequence[Probed]
+) -> tuple[VersionPaths, Sequence[Path]]:
+    weights = [paths.channel_weights(p.dataset, p.representation, p.channels) for p in probed]
+    return _version_paths(paths, CHANNEL_WEIGHTS, probed), weights
 
 
 @app.command("segment-compare")
@@ -425,6 +437,20 @@ def gallery(
 
     best = best_store(study_folder.comparison("chosen"), stores, study_folder)
     draw_gallery(best, tiles, table, card.card, knn, settings, output)
+
+
+@app.command("occlusion-maps")
+def occlusion_maps(
+    losses: Annotated[Path, file_in("Table that `occlude` has written (.parquet).")],
+    tiles: ManifestIn,
+    card: CardIn,
+    output: Outputs,
+    settings: FigureOption,
+) -> None:
+    """Draw what heads lose where tiles are covered, as maps over these tiles."""
+    from transferscope.figures.occlusion import draw_occlusion
+
+    draw_occlusion(losses, tiles, card.card, settings, output)
 
 
 @app.command()

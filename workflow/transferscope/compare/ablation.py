@@ -9,25 +9,20 @@ and corrected for the classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.differences import FOUND, compare_pairs
-from transferscope.compare.drawn_scores import identify
-from transferscope.compare.halves import HalfScores, read_halves
-from transferscope.compare.tables import Head, Store, read_scores
-from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
+from transferscope.compare.tables import Head
+from transferscope.compare.tally import CLASS_METRIC
+from transferscope.compare.versions import VersionPaths, Versions, read_versions
 from transferscope.config.ablation import UNTOUCHED, Ablation
 from transferscope.config.results import CompareSettings
-from transferscope.probes.score_table import FLOOR
-from transferscope.runtime.progress import progress_bar
 
 # Without folds won: losses of classes are of all folds together.
 RESULTS = [name for name in FOUND if name not in ("folds_won", "n_folds")]
@@ -43,15 +38,6 @@ CARRIER_COLUMNS = [
     *RESULTS,
     "carries",
 ]
-
-
-@dataclass(frozen=True)
-class AblationPaths:
-    """Tables of all stores: scores, predictions, and scores in halves."""
-
-    scores: Sequence[Path]
-    predictions: Sequence[Path]
-    halves: Sequence[Path]
 
 
 class Ablated(NamedTuple):
@@ -73,7 +59,7 @@ class Ablated(NamedTuple):
     ablation_carriers: pd.DataFrame
 
 
-def compare_ablations(paths: AblationPaths, settings: CompareSettings, rules: Rules) -> Ablated:
+def compare_ablations(paths: VersionPaths, settings: CompareSettings, rules: Rules) -> Ablated:
     """Compare each store with itself without each of its channels.
 
     Parameters
@@ -85,25 +71,15 @@ def compare_ablations(paths: AblationPaths, settings: CompareSettings, rules: Ru
     rules
         What decides a difference.
     """
-    scores, halves = read_scores(paths.scores), read_halves(paths.halves)
-    with_precision = bool((scores["metric"] == "macro_average_precision").any())
-    named = identify(paths.scores, paths.predictions)
     losses: list[pd.DataFrame] = []
     carriers: list[pd.DataFrame] = []
-    with progress_bar("Drawing groups", sum(map(len, named.values())), "tables") as bar:
-        for dataset, tables in sorted(named.items()):
-            groups = sorted({name for t in tables for path in t.paths for name in groups_of(path)})
-            weights = draw_weights(len(groups), settings.bootstrap, settings.seed, dataset)
-            fraction = float(scores["fraction"].max())
-            for table in tables:
-                counted = tally(table.paths, groups, weights, settings, fraction, with_precision)
-                of_store = _Store(dataset, table.store, counted, halves, len(groups))
-                for head in of_store.heads:
-                    for kind in of_store.kinds(head):
-                        lost, carried = of_store.compared(head, kind, rules)
-                        losses.append(lost)
-                        carriers.append(carried)
-                bar.update()
+    for versions in read_versions(paths, settings):
+        of_store = _Store(versions)
+        for head in versions.heads:
+            for kind in of_store.kinds(head):
+                lost, carried = of_store.compared(head, kind, rules)
+                losses.append(lost)
+                carriers.append(carried)
     return Ablated(_table(losses, LOSS_COLUMNS), _table(carriers, CARRIER_COLUMNS))
 
 
@@ -111,19 +87,11 @@ def compare_ablations(paths: AblationPaths, settings: CompareSettings, rules: Ru
 class _Store:
     """The scores of one store with and without channels."""
 
-    dataset: str
-    store: Store
-    counted: Tally
-    halves: HalfScores
-    n_groups: int
-
-    @property
-    def heads(self) -> list[Head]:
-        return sorted({head for head, _, _ in self.counted.sums if head.kind != FLOOR})
+    versions: Versions
 
     def _ablations(self, head: Head) -> list[Ablation]:
-        schemes = {scheme for of_head, scheme, _ in self.counted.sums if of_head == head}
-        return [Ablation.named(scheme) for scheme in sorted(schemes - {UNTOUCHED})]
+        named = self.versions.names(head)
+        return [Ablation.named(name) for name in named if name != UNTOUCHED]
 
     def kinds(self, head: Head) -> list[str]:
         """Return the kinds of ablation that a head was tested with."""
@@ -133,17 +101,17 @@ class _Store:
         """Return the losses of a head, and which channel carries each class."""
         ablations = [each for each in self._ablations(head) if each.kind == kind]
         channels = [each.channel for each in ablations]
-        whole = self._sides(head, UNTOUCHED)
-        without = [self._sides(head, each.name) for each in ablations]
+        whole = self.versions.sides(head, UNTOUCHED)
+        without = [self.versions.sides(head, each.name) for each in ablations]
         parts = []
-        for classes in ([""], self.counted.classes):
+        for classes in ([""], self.versions.classes):
             rows = [(name, n) for name in classes for n in range(len(ablations))]
             pairs = [(whole[name], without[n][name]) for name, n in rows]
-            found = compare_pairs(pairs, self.n_groups, rules)
+            found = compare_pairs(pairs, self.versions.n_groups, rules)
             names = [{"class": name, "channel": channels[n]} for name, n in rows]
-            metric = self.counted.headline if classes == [""] else CLASS_METRIC
+            metric = self.versions.headline if classes == [""] else CLASS_METRIC
             parts.append(pd.DataFrame(names).join(found).assign(metric=metric))
-        named = {"dataset": self.dataset, **head.columns, **self.store.columns, "kind": kind}
+        named = {**self.versions.columns, **head.columns, "kind": kind}
         losses = pd.concat(parts, ignore_index=True).assign(**named)
         carriers = self._carriers(losses, without, channels, rules).assign(**named)
         return losses.astype({"k": "Int64"}), carriers.astype({"k": "Int64"})
@@ -176,33 +144,10 @@ class _Store:
             )
         if not rows:
             return pd.DataFrame(columns=CARRIER_COLUMNS)
-        leads = compare_pairs(pairs, self.n_groups, rules)
+        leads = compare_pairs(pairs, self.versions.n_groups, rules)
         table = pd.DataFrame(rows).join(leads)
         shown = (table["loss_verdict"] == "better") & (table["verdict"] == "better")
         return table.assign(carries=shown)
-
-    def _sides(self, head: Head, scheme: str) -> dict[str, Side]:
-        """Return the score of each class of a version of the tiles; empty: of all classes."""
-        fraction, headline = self.counted.full_fraction, self.counted.headline
-        draws = self.counted.draws(head, scheme, fraction)
-        return {
-            name: Side(
-                self.store,
-                draws[:, column],
-                {},
-                self.halves.of([(self.dataset, self.store, head, scheme, fraction, metric, name)])[
-                    0
-                ],
-            )
-            for name, metric, column in _columns(self.counted.classes, headline)
-        }
-
-
-def _columns(classes: Sequence[str], headline: str) -> Iterator[tuple[str, str, int]]:
-    """Yield class, metric and column of the draws."""
-    yield "", headline, PLAIN_METRICS.index(headline)
-    for number, name in enumerate(classes):
-        yield name, CLASS_METRIC, len(PLAIN_METRICS) + number
 
 
 def _table(parts: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.ablation import AblationPaths, compare_ablations
+from transferscope.compare.ablation import compare_ablations
+from transferscope.compare.channel_weights import compare_weights
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.datasets import across_datasets
@@ -58,6 +59,7 @@ from transferscope.compare.tally import CLASS_METRIC
 from transferscope.compare.texts import describe
 from transferscope.compare.transfer import TransferPaths, compare_transfers
 from transferscope.compare.uncertainty import draw_noise
+from transferscope.compare.versions import VersionPaths
 from transferscope.config.jobs import Comparison
 from transferscope.config.results import CompareSettings
 from transferscope.errors import user_error
@@ -87,7 +89,8 @@ def compare(
     nuisances: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
     transferred: Mapping[str, TransferPaths] | None = None,
-    ablated: AblationPaths | None = None,
+    ablated: VersionPaths | None = None,
+    weighted: tuple[VersionPaths, Sequence[Path]] | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -97,7 +100,8 @@ def compare(
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
     families of backbones, `families`; with splits by columns of the sheet, `ladder`;
     with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`;
-    with ablated channels, `ablation` and `ablation_carriers`.
+    with ablated channels, `ablation` and `ablation_carriers`; with weighted ones, `channel_gains`
+    and `channel_weights`.
 
     Parameters
     ----------
@@ -127,6 +131,8 @@ def compare(
         Dataset -> tables of what was trained on it and tested on another one.
     ablated
         Tables of heads on tiles without single channels.
+    weighted
+        Tables of heads on weighted channels, and those of the weights.
 
     Raises
     ------
@@ -209,6 +215,8 @@ def compare(
         tables |= _written(vars(compare_transfers(transferred, settings, rules)), folder)
     if ablated is not None:
         tables |= _written(compare_ablations(ablated, settings, rules)._asdict(), folder)
+    if weighted is not None:
+        tables |= _written(compare_weights(*weighted, settings, rules)._asdict(), folder)
     masks = MaskTables.read(folder) if segmented else None
     besides = NuisanceTables.read(folder) if nuisances else None
     told = recalled, grids, masks, looked, layers, families, besides

@@ -10,6 +10,7 @@ import pandas as pd
 
 from transferscope.compare import sentences
 from transferscope.compare.ablation_sentences import ablation_at_length, ablation_in_short
+from transferscope.compare.channel_weight_sentences import weights_at_length, weights_in_short
 from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
 from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
 from transferscope.compare.grid_curves import GridTables
@@ -130,7 +131,7 @@ def describe(
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
         `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
         splits by columns, those of `Transferred` where it tests on other datasets, and those of
-        `Ablated` where it ablates channels.
+        `Ablated` where it ablates channels, and of `Weighed` where it weights them.
     settings
         Metric, coverage and draws.
     recalled
@@ -168,6 +169,8 @@ def describe(
     at_length += _besides(datasets, tables, besides, settings, nuisances_at_length)
     in_short += _ablated(datasets, tables, settings, ablation_in_short)
     at_length += _ablated(datasets, tables, settings, ablation_at_length)
+    in_short += _weighted(datasets, tables, settings, weights_in_short)
+    at_length += _weighted(datasets, tables, settings, weights_at_length)
     if isinstance(settings, Comparison) and settings.not_ablated:
         at_length += ["", "## Channels that are not ablated", "", *_bullets(settings.not_ablated)]
     warned: dict[str, list[str]] = {}
@@ -313,6 +316,20 @@ def _ablated(
     for name in datasets if "ablation" in tables else ():
         if said := list(sentences_of(name, tables, settings)):
             lines += ["", f"## {quoted(name)}, without single channels", "", *_bullets(said)]
+    return lines
+
+
+def _weighted(
+    datasets: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    sentences_of: Callable[[str, Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what weights of channels are worth."""
+    lines: list[str] = []
+    for name in datasets if "channel_gains" in tables else ():
+        if said := list(sentences_of(name, tables, settings)):
+            lines += ["", f"## {quoted(name)}, channels weighted", "", *_bullets(said)]
     return lines
 
 

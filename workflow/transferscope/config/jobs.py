@@ -9,9 +9,10 @@ from pydantic import (
     Field,
 )
 
+from transferscope.config.ablation import OcclusionSettings
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.model import Model
-from transferscope.config.names import Name
+from transferscope.config.names import ChannelName, Name
 from transferscope.config.nuisance import NuisanceSettings
 from transferscope.config.probes import (
     AggregateSettings,
@@ -99,6 +100,24 @@ class AblationProbe(Probe):
 
     probes: dict[Name, dict[str, Any]] = Field({"heads": {}, "knn": {}}, min_length=1)
     splits: SplitSettings = SplitSettings()
+
+
+class OcclusionProbe(Probe):
+    """Settings of the step `transferscope occlude`, except the compute settings."""
+
+    occlusion: OcclusionSettings = OcclusionSettings()
+    heads: HeadSettings = HeadSettings()
+    metric: Metric = CompareSettings().metric
+    covered: list[ChannelName] = Field(
+        [], description="Channels that are also covered alone, the others left as they are."
+    )
+
+
+class WeightProbe(Probe):
+    """Settings of the step `transferscope weigh-channels`."""
+
+    splits: SplitSettings = SplitSettings()
+    heads: HeadSettings = HeadSettings()
 
 
 class AggregateProbe(Probe):

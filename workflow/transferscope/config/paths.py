@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferscope.config.ablation import CHANNEL_WEIGHTS
 from transferscope.config.probed import Probed
 
 
@@ -207,6 +208,25 @@ class StudyPaths:
         """One table of what a representation knows besides biology."""
         scores = self.scores("nuisance", dataset, representation, channels)
         return scores.with_suffix(f".{table}.parquet")
+
+    def occlusion(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Table of what heads on one representation lose where chosen tiles are covered."""
+        return self.root / f"occlusion/{dataset}/{representation}/{channels}.parquet"
+
+    def channel_weights(
+        self,
+        dataset: str = "{dataset}",
+        representation: str = "{representation}",
+        channels: str = "{channels}",
+    ) -> Path:
+        """Table of the weights of channels that heads on one representation have chosen."""
+        scores = self.scores(CHANNEL_WEIGHTS, dataset, representation, channels)
+        return scores.with_suffix(".weights.parquet")
 
     def losses(
         self,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from transferscope.config.ablation import OcclusionSettings
 from transferscope.costs.fields import Fields
 from transferscope.costs.needs import FLOAT_BYTES
 from transferscope.costs.network_costs import (
@@ -28,7 +29,7 @@ from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
-from transferscope.study.ablations import ablated_stores
+from transferscope.study.ablations import ablated_stores, occluded_stores
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -154,6 +155,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
     }
     embed = [_embed_job(sizes, *store, rates) for store in dict.fromkeys(stores)]
     embed += [_embed_job(sizes, *store[:3], rates, *store[3:]) for store in ablated]
+    embed += _covering(study, sizes, rates)
     fields = {dataset: sizes.fields(dataset) for dataset in study.all_datasets}
     return Estimate(
         jobs=jobs,
@@ -167,6 +169,19 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         training_hours=_training_hours(study, sizes, rates),
         target_bytes=_target_bytes(study, fields),
     )
+
+
+def _covering(study: Study, sizes: Sizes, rates: Rates) -> list[EmbedJob]:
+    """Return what it costs to cover tiles patch by patch; nothing of it is stored."""
+    ablation, found = study.config.ablation, []
+    for p, covered in occluded_stores(study).items():
+        fields = sizes.fields(p.dataset)
+        settings = (ablation and ablation.occlusion) or OcclusionSettings()
+        images = settings.n_images(fields.tile_shape[-2:], len(covered))
+        whole = _embed_job(sizes, p.dataset, p.backbone, p.stored_channels, rates, "covered")
+        hours = whole.hours * images / max(1, fields.n_tiles)
+        found.append(replace(whole, hours=hours, store_bytes=0))
+    return found
 
 
 def _target_bytes(study: Study, fields: dict[str, Fields]) -> int:

@@ -21,7 +21,7 @@ from transferscope.config.probed import Probed
 from transferscope.config.probes import SplitSettings
 from transferscope.errors import user_error
 from transferscope.probes.evaluation import Division, ProbeData
-from transferscope.probes.halves import half_divisions
+from transferscope.probes.halves import halves_of
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.probe import FrozenProbe
 from transferscope.probes.written import ScoreFiles, write_all
@@ -59,7 +59,7 @@ def ablate(
     """
     by_group = splits.model_copy(update={"schemes": [SCHEME]})
     largest = max(division.fraction for division in data.divisions)
-    halves = half_divisions(data.tiles, by_group, [largest], data.identity["dataset"])
+    halves = halves_of(data, by_group, largest)
     whole = with_views(data, views)
     described = {"classes": data.tiles.classes, "task": data.tiles.task}
     in_halves = [_viewed(division, data, views) for division in halves]

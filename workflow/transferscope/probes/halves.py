@@ -16,7 +16,7 @@ import pandas as pd
 
 from transferscope.config.probes import SplitSettings
 from transferscope.config.schemes import is_column, without_shuffling
-from transferscope.probes.evaluation import Division, read_divisions
+from transferscope.probes.evaluation import Division, ProbeData, read_divisions
 from transferscope.probes.labels import LabelledTiles, joint_labels
 from transferscope.probes.splits import divide, halve
 
@@ -28,6 +28,25 @@ LEAST_GROUPS_PER_FOLD = 4
 LEAST_GROUPS_PER_VALUE = 4
 
 logger = logging.getLogger(__name__)
+
+
+def halves_of(data: ProbeData, settings: SplitSettings, fraction: float) -> list[Division]:
+    """Return all divisions of all halves of what a probe evaluates, with one fraction of labels.
+
+    A backbone evaluated on one division only, whose training saw the other groups, has no halves.
+
+    Parameters
+    ----------
+    data
+        What is evaluated.
+    settings
+        The study's `splits`.
+    fraction
+        Fraction of the training groups.
+    """
+    if data.leakage.only is not None:
+        return []
+    return half_divisions(data.tiles, settings, [fraction], data.identity["dataset"])
 
 
 def half_divisions(

@@ -1,23 +1,37 @@
-"""The steps that ablate channels: tiles embedded once more, and trained heads tested on them."""
+"""The steps that ablate channels, or cover tiles, and test trained heads on what is left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from transferscope.config.ablation import ABLATION, Ablation, AblationSettings
-from transferscope.config.jobs import AblationProbe
+from transferscope.config.ablation import (
+    ABLATION,
+    CHANNEL_WEIGHTS,
+    SHARPNESS,
+    Ablation,
+    AblationSettings,
+    OcclusionSettings,
+)
+from transferscope.config.jobs import AblationProbe, OcclusionProbe, WeightProbe
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
-from transferscope.costs.needs import MIB, TORCH_MB, Need, matrices_mb
+from transferscope.costs.needs import LEAST_MINUTES, MIB, TORCH_MB, Need, matrices_mb
 from transferscope.probes.probe import Load
-from transferscope.probes.registry import wanted_probes
+from transferscope.probes.registry import HEADS, wanted_probes
 from transferscope.steps.embed import EmbeddingStep
 from transferscope.steps.probe import Evaluation
-from transferscope.steps.step import Job, Step, Wildcards, per_probed, probed_of
-from transferscope.study.ablations import ablated_probed, ablated_stores
+from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
+from transferscope.study.ablations import (
+    ablated_probed,
+    ablated_stores,
+    occluded_stores,
+    weighted_probed,
+)
 
 
 class _Ablating(Step):
@@ -119,7 +133,7 @@ class Ablate(_Ablating, Evaluation):
         }
 
     def outputs(self) -> dict[str, Any]:
-        return _tables(self.paths)
+        return _tables(self.paths, ABLATION)
 
     def params(self) -> dict[str, Any]:
         return {
@@ -160,12 +174,143 @@ class Ablate(_Ablating, Evaluation):
         return Need.of(memory + n_views * matrices_mb(n_tiles, width), 2 * seconds)
 
 
-def _tables(paths: StudyPaths, *store: str) -> dict[str, Path]:
+class Occlude(EmbeddingStep):
+    """Cover chosen tiles patch by patch, and see what the heads of a store lose."""
+
+    name = "occlude"
+    wildcards = ("dataset", "representation", "channels")
+    options = (
+        "tiles",
+        "backbone",
+        "embeddings",
+        "representation",
+        "channels",
+        "table",
+        "splits",
+        "card",
+        "scores",
+        "predictions",
+        "settings",
+        "compute",
+        "output=losses",
+    )
+    # What heads lose, however their store was made, is of this step alone.
+    version = 1
+
+    @cached_property
+    def covered(self) -> dict[Probed, list[str]]:
+        """The channels of each store that are covered alone."""
+        return occluded_stores(self.study)
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(self.covered)
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "tiles": self.paths.tiles(),
+            "weights": self.trained_weights(),
+            "embeddings": lambda job: self.paths.embeddings_of(probed_of(job)),
+            "table": self.labelled_table(),
+            "splits": self.paths.splits(),
+            "scores": self.paths.scores(HEADS.name),
+            "predictions": self.paths.predictions(HEADS.name),
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        return {"losses": self.paths.occlusion()}
+
+    def params(self) -> dict[str, Any]:
+        filling = self.filling()
+        return {
+            **filling,
+            "card": lambda job: self.study.all_datasets[job.dataset].path,
+            "settings": self.settings,
+            "compute": filling["settings"],
+        }
+
+    def unrecorded(self, wildcards: Wildcards) -> list[str]:
+        return []
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        config = self.config
+        seen = self.study.leakage(backbone_of(wildcards), wildcards.dataset)
+        job = OcclusionProbe(
+            fractions=config.splits.fractions,
+            metrics=config.metrics,
+            leakage=seen,
+            occlusion=self.occlusion,
+            heads=config.heads,
+            metric=config.compare.metric,
+            covered=self.covered[probed_of(wildcards)],
+        )
+        return job.model_dump_json()
+
+    @property
+    def occlusion(self) -> OcclusionSettings:
+        """Settings of the study, where there are jobs."""
+        ablation = self.config.ablation
+        return (ablation and ablation.occlusion) or OcclusionSettings()
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: a part of an embedding, and heads of one kind."""
+        p = probed_of(wildcards)
+        n_tiles, shape = self.sizes.tiles(p.dataset)
+        store = SimpleNamespace(dataset=p.dataset, backbone=p.backbone, channels=p.stored_channels)
+        whole = self.whole(store)
+        share = self.occlusion.n_images(shape[-2:], len(self.covered[p])) / n_tiles
+        seconds = 60 * (whole.minutes - LEAST_MINUTES) * share
+        width = self.sizes.probed(p)[1]
+        n_classes = len(self.study.datasets[p.dataset].card.labels)
+        load = Load(n_tiles, width, n_classes, self.config.splits)
+        seconds += HEADS.seconds(self.config.heads, load)
+        memory = whole.mem_mb + matrices_mb(n_tiles, width) + HEADS.memory_bytes / MIB
+        return Need.of(memory, seconds)
+
+
+class WeighChannels(Evaluation):
+    """Let heads weight the channels of a store, and test them next to heads that do not."""
+
+    name = "weigh_channels"
+    options = (*Evaluation.options, "halves", "weights")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(weighted_probed(self.study))
+
+    def inputs(self) -> dict[str, Any]:
+        return {**super().inputs(), "embeddings": self.embeddings_of}
+
+    def outputs(self) -> dict[str, Any]:
+        weights = {"weights": self.paths.channel_weights()}
+        return {**_tables(self.paths, CHANNEL_WEIGHTS), **weights}
+
+    def params(self) -> dict[str, Any]:
+        return {"card": self.dataset_card, "settings": self.once(self.settings)}
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """Return the settings of a job as JSON."""
+        shared = {**self.shared(wildcards), "fractions": [max(self.config.splits.fractions)]}
+        probe = WeightProbe(**shared, splits=self.config.splits, heads=self.config.heads)
+        return probe.model_dump_json()
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: a few logistic regressions for one of the study's own."""
+        whole = self.load(wildcards)
+        kept = {"schemes": ["group"], "fractions": [max(self.config.splits.fractions)]}
+        load = replace(whole, splits=self.config.splits.model_copy(update=kept))
+        one = self.config.heads.model_copy(update={"kinds": ["logreg"]})
+        memory = TORCH_MB + HEADS.memory_bytes / MIB
+        memory += 2 * matrices_mb(load.n_tiles, load.n_features)
+        # One fit per sharpness, and about one of all channels alone.
+        return Need.of(memory, (1 + len(SHARPNESS)) * HEADS.seconds(one, load))
+
+
+def _tables(paths: StudyPaths, place: str, *store: str) -> dict[str, Path]:
     """Return all tables of a job, by kind; of all jobs, with wildcards."""
     return {
-        "scores": paths.scores(ABLATION, *store),
-        "predictions": paths.predictions(ABLATION, *store),
-        "halves": paths.halves(ABLATION, *store),
+        "scores": paths.scores(place, *store),
+        "predictions": paths.predictions(place, *store),
+        "halves": paths.halves(place, *store),
     }
 
 
@@ -173,10 +318,16 @@ def ablation_files(step: Step) -> dict[str, list[Path]]:
     """Return the tables of all jobs of a study, by kind; none where there is no such job."""
     found: dict[str, list[Path]] = {}
     for p in ablated_probed(step.study):
-        tables = _tables(step.paths, p.dataset, p.representation, p.channels)
+        tables = _tables(step.paths, ABLATION, p.dataset, p.representation, p.channels)
         for kind, path in tables.items():
             found.setdefault(f"ablated_{kind}", []).append(path)
+    for p in weighted_probed(step.study):
+        store = p.dataset, p.representation, p.channels
+        tables = _tables(step.paths, CHANNEL_WEIGHTS, *store)
+        tables["weights"] = step.paths.channel_weights(*store)
+        for kind, path in tables.items():
+            found.setdefault(f"weighted_{kind}", []).append(path)
     return found
 
 
-STEPS: tuple[type[Step], ...] = (EmbedAblated, Ablate)
+STEPS: tuple[type[Step], ...] = (EmbedAblated, Ablate, Occlude, WeighChannels)

@@ -21,9 +21,15 @@ from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.ablate import ablation_files
 from transferscope.steps.segment import SEGMENT
-from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
+from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset, per_probed
 from transferscope.steps.transfer import transfer_files
-from transferscope.study.ablations import ablated_probed, ablated_stores, not_ablated
+from transferscope.study.ablations import (
+    ablated_probed,
+    ablated_stores,
+    not_ablated,
+    occluded_stores,
+    weighted_probed,
+)
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -46,6 +52,7 @@ CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
 ABLATION_TABLES = ("ablation", "ablation_carriers")
 TRANSFER_TABLES = ("transfer", "transfer_costs", "transfer_ranks", "transfer_pairs")
+WEIGHT_TABLES = ("channel_gains", "channel_weights")
 LEVEL_TABLES = ("aggregate", "aggregate_differences")
 FIGURES_VERSION = 8
 
@@ -132,6 +139,7 @@ class Compare(_Comparison):
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
         elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
+        elsewhere += list(WEIGHT_TABLES) if weighted_probed(self.study) else []
         return of_grids + [table for table, values in asked.items() if values] + elsewhere
 
     def params(self) -> dict[str, Any]:
@@ -216,6 +224,8 @@ class Compare(_Comparison):
             words += ["--transferred", elsewhere]
         if ablated := ablated_probed(self.study):
             words += ["--ablated", nested(ablated)]
+        if weighted := weighted_probed(self.study):
+            words += ["--weighted", nested(weighted)]
         words += ["--segmented"] * bool(mask_tables(self))
         return words + ["--nuisances"] * (self.config.nuisance is not None)
 
@@ -510,6 +520,35 @@ class Gallery(_EmbeddingFigure):
         return {**super().params(), "knn": self.config.knn.model_dump_json()}
 
 
+class OcclusionMaps(_Drawing):
+    """Draw what heads on a store lose where tiles are covered."""
+
+    name = "occlusion_maps"
+    wildcards = ("dataset", "representation", "channels")
+    options = ("losses", "tiles", "card", "settings", "output=svg", "output=png")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_probed(occluded_stores(self.study))
+
+    def inputs(self) -> dict[str, Any]:
+        return {"losses": self.paths.occlusion(), "tiles": self.paths.tiles()}
+
+    def outputs(self) -> dict[str, Any]:
+        place = "{dataset}", "{representation}", "{channels}"
+        labels = {"dataset": place[0], "store": f"{place[1]} / {place[2]}"}
+        file = f"occlusion/{'/'.join(place)}"
+        return figure_files(self, file, "occlusion", "Occlusion maps", **labels)
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "card": lambda wildcards: self.study.all_datasets[wildcards.dataset].path,
+            "settings": self.config.figures.model_dump_json(),
+        }
+
+    def need(self, wildcards: Wildcards) -> Need:
+        return Need.of(TORCH_MB + TABLES_MB, 60)
+
+
 class NewPairs(_EmbeddingFigure):
     """Draw the most similar pairs of a dataset that no source has."""
 
@@ -630,6 +669,7 @@ STEPS: tuple[type[Step], ...] = (
     Aggregation,
     EmbeddingMaps,
     Gallery,
+    OcclusionMaps,
     NewPairs,
     TrainingCurves,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,46 @@ class EmbeddingStore(StoreReader):
             self._verified(slice(c.start, c.stop)) if whole is None else whole[:, c.start : c.stop]
             for c in chosen
         ]
-        if strategy == MEAN:
-            return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
-        if whole is not None and len(chosen) == len(self.columns):
+        if whole is not None and len(chosen) == len(self.columns) and strategy != MEAN:
             return np.asarray(whole, dtype=np.float32)
-        return np.asarray(np.concatenate(parts, axis=1), dtype=np.float32)
+        return _joined(parts, strategy)
+
+    def read_of(
+        self, rows: Values, output: str | None = None, strategy: str | None = None
+    ) -> Floats32:
+        """Return what `read` would return if the store held other rows.
+
+        Parameters
+        ----------
+        rows
+            Whole rows as the embedder of this store makes them, [n, D of the store].
+        output, strategy
+            As in `read`.
+
+        Returns
+        -------
+        float32 [n, D]
+            Rounded as in the store.
+        """
+        chosen = self._of_channel(self._of_output(output), strategy)
+        rounded = rows.astype(self.array.dtype)
+        return _joined([rounded[:, c.start : c.stop] for c in chosen], strategy)
+
+    def passes(self, output: str | None = None) -> dict[str, slice]:
+        """Return channel -> its columns of what `read` returns of one output; empty: fed together.
+
+        Parameters
+        ----------
+        output
+            As in `read`.
+        """
+        found, start = {}, 0
+        for c in self._of_output(output):
+            stop = start + c.stop - c.start
+            if c.channel is not None:
+                found[c.channel] = slice(start, stop)
+            start = stop
+        return found
 
     def names(self, output: str | None = None, strategy: str | None = None) -> list[str]:
         """Return a name for each column that `read` returns.
@@ -175,3 +211,10 @@ class EmbeddingStore(StoreReader):
             known = sorted({c.channel for c in columns if c.channel is not None})
             raise user_error(self.path, what, suggest(channel, known))
         return chosen
+
+
+def _joined(parts: Sequence[Values], strategy: str | None) -> Floats32:
+    """Return the embeddings of all passes as one: their mean, or one after the other."""
+    if strategy == MEAN:
+        return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+    return np.asarray(np.concatenate(parts, axis=1), dtype=np.float32)

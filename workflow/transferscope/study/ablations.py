@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from transferscope.channels.assignment import assign
 from transferscope.config.ablation import PERMUTED, Ablation, AblationSettings
-from transferscope.config.channel_strategies import MAP_RANDOM, family_of, single_channel
+from transferscope.config.channel_strategies import (
+    MAP_RANDOM,
+    REPLICATE,
+    family_of,
+    single_channel,
+)
 from transferscope.config.probed import Probed
 from transferscope.study.study import Study
 
@@ -27,6 +32,11 @@ class AblatedStore:
     probed: Probed
     ablations: tuple[Ablation, ...]
 
+    @property
+    def channels(self) -> list[str]:
+        """The channels that are taken, each once."""
+        return list(dict.fromkeys(ablation.channel for ablation in self.ablations))
+
 
 def ablated_stores(study: Study) -> list[AblatedStore]:
     """Return every store whose channels are ablated."""
@@ -36,6 +46,22 @@ def ablated_stores(study: Study) -> list[AblatedStore]:
 def ablated_probed(study: Study) -> list[Probed]:
     """Return what heads are trained on that are tested without single channels."""
     return [each.probed for each in ablated_stores(study)]
+
+
+def occluded_stores(study: Study) -> dict[Probed, list[str]]:
+    """Return the stores of which some tiles are covered, and the channels covered alone."""
+    settings = study.config.ablation
+    if settings is None or settings.occlusion is None:
+        return {}
+    return {each.probed: each.channels for each in ablated_stores(study)}
+
+
+def weighted_probed(study: Study) -> list[Probed]:
+    """Return what heads are trained on that weight the channels."""
+    settings = study.config.ablation
+    if settings is None or not settings.weights:
+        return []
+    return [probed for probed in ablated_probed(study) if probed.channels == REPLICATE]
 
 
 def not_ablated(study: Study) -> list[str]:

@@ -9,7 +9,12 @@ from transferscope.channels.assignment import assign
 from transferscope.config.channel_strategies import MAP
 from transferscope.config.probed import BLOCKS, OUTPUT, backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
-from transferscope.study.ablations import ablated_stores, not_ablated, unknown_names
+from transferscope.study.ablations import (
+    ablated_stores,
+    not_ablated,
+    unknown_names,
+    weighted_probed,
+)
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -208,6 +213,14 @@ def _nothing_to_ablate(study: Study, where: str) -> Iterator[Problem]:
         reasons = " ".join(not_ablated(study)) or "No store that it names is evaluated."
         what = f"no channel can be ablated. {reasons}"
         yield Problem(f"{where}, key ablation", what, "Leave it out, or change what is in the way.")
+    if study.config.ablation.occlusion is not None and not study.config.heads.kinds:
+        what = "needs trained heads, and heads.kinds names none"
+        fix = "Write `heads: {kinds: [logreg]}`, or leave it out."
+        yield Problem(f"{where}, key ablation.occlusion", what, fix)
+    if study.config.ablation.weights and study.config.scored and not weighted_probed(study):
+        what = "no store of `replicate` is ablated: others have no features of single channels"
+        fix = "Name replicate among channel_strategies, or leave it out."
+        yield Problem(f"{where}, key ablation.weights", what, fix)
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
