@@ -53,6 +53,7 @@ from transferscope.segmentation.scores import (
 from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS, tuned_decoder
 from transferscope.segmentation.tested import TestedTiles
 from transferscope.segmentation.tuned_parts import TunedPart, TunedParts
+from transferscope.segmentation.views import possible_views
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table, write_parquet
 from transferscope.stores.target_store import TargetStore
@@ -257,7 +258,8 @@ class _Job:
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
         read = MapReader(backbone, source, probe.settings.decoders)
-        maps = compute_maps(tiles, read, batch_size, scores.parent)
+        views = possible_views(probe.settings.views, store.tile_size, files.dataset)
+        maps = compute_maps(tiles, read, batch_size, scores.parent, views)
         masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
         groups = np.asarray(table["group"].astype(str), dtype=object)
 
@@ -429,7 +431,9 @@ class _Job:
             train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
         finally:
             task.close()
-        predicted = predicted_masks(task.best, own.tiles, self.masks, division.test)
+        predicted = predicted_masks(
+            task.best, own.tiles, self.masks, division.test, views=self.maps.views
+        )
         rows = [
             found
             for row, logits in predicted
@@ -439,7 +443,12 @@ class _Job:
             found
             for other in self.others
             for row, logits in predicted_masks(
-                task.best, other.tiles, other.tested.masks, other.rows, other.source
+                task.best,
+                other.tiles,
+                other.tested.masks,
+                other.rows,
+                other.source,
+                other.maps.views,
             )
             for found in other.named_rows(head, division, row, logits)
         ]
