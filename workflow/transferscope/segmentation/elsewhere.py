@@ -68,10 +68,10 @@ class Elsewhere:
     fingerprint: list[object]
 
     def named_rows(
-        self, head: str, division: Division, row: int, logits: Floats32
+        self, head: str, division: Division, row: int, logits: Floats32, min_pixels: int
     ) -> Iterator[dict[str, Any]]:
         """Yield the rows of `TestedTiles.rows`, with the name of the dataset."""
-        for found in self.tested.rows(head, division, row, logits):
+        for found in self.tested.rows(head, division, row, logits, min_pixels):
             yield {TESTED_ON: self.dataset, **found}
 
 

@@ -33,7 +33,7 @@ from transferscope.segmentation.decoders import Decoder, resized
 from transferscope.segmentation.features import MapReader, compute_maps
 from transferscope.segmentation.instances import instances_in_blocks
 from transferscope.segmentation.masks import TrueMasks
-from transferscope.segmentation.object_maps import FULL, LEARNED, MIN_PIXELS, TrueObjects
+from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects, least_pixels_of
 from transferscope.segmentation.tiled_inference import Output, Windows, predict_field
 from transferscope.segmentation.views import mean_of_views, possible_views, turned
 from transferscope.stores.origin import FIX, check_origin, check_tiles
@@ -146,10 +146,13 @@ class TrainedPredictor:
         See `MaskPredictor`.
     summary
         What was trained on, and the loss on the rest.
+    min_pixels
+        Smaller objects are left out; in px of the tiles.
     """
 
     predict: MaskPredictor
     summary: str
+    min_pixels: int = 1
 
 
 def train_predictor(
@@ -208,7 +211,8 @@ def train_predictor(
     if len(division.validation):
         losses = ", ".join(f"{one.losses[0]:.3f}" for one in trained)
         summary += f", loss on {len(division.validation):,} others {losses}"
-    return TrainedPredictor(MaskPredictor(read, decoder, trained, device, views), summary)
+    least = least_pixels_of(targets, division.train) if targets.kind == "instances" else 1
+    return TrainedPredictor(MaskPredictor(read, decoder, trained, device, views), summary, least)
 
 
 def learned_masks(
@@ -418,7 +422,7 @@ def field_mask(
     if masks.kind == "instances":
         maps = _Maps(trained.predict.n_out, size)
         fill(maps)
-        found = instances_in_blocks(maps.maps, MIN_PIXELS)
+        found = instances_in_blocks(maps.maps, trained.min_pixels)
     else:
         classes = _Classes(trained.predict.n_out, size)
         fill(classes)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferscope.runtime.arrays import Integers, Values
-from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects
+from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects, least_pixels
 from transferscope.segmentation.views import turned
 from transferscope.stores.target_store import IGNORE, TargetStore
 
@@ -87,6 +87,12 @@ class TrueMasks:
         if self.objects is not None:
             return 1 + LEARNED
         return 1 if len(self.classes) == 1 else 1 + len(self.classes)
+
+    def least_pixels(self, rows: Integers) -> int:
+        """Return `least_pixels` of the single objects of some rows; without any, as of none."""
+        if self.objects is None:
+            return least_pixels([])
+        return least_pixels(self.objects.labels[np.searchsorted(self.rows, rows)])
 
     def learned(
         self, rows: Integers, device: torch.device, views: Integers | None = None

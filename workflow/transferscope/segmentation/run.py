@@ -378,13 +378,16 @@ class _Job:
         for trained in train_decoders(problem, self.divisions, names):
             divisions = trained.divisions
             rows_of: list[Rows] = [[] for _ in divisions]
+            least = [self.masks.least_pixels(d.train) for d in divisions]
             for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
-                rows_of[number] += self.tested.rows(name, divisions[number], row, logits)
+                given = name, divisions[number], row, logits, least[number]
+                rows_of[number] += self.tested.rows(*given)
             rows_elsewhere: list[Rows] = [[] for _ in divisions]
             for other in self.others:
                 there = MapProblem(other.maps, other.tested.masks, decoder, settings, self.device)
                 for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
-                    rows_elsewhere[number] += other.named_rows(name, divisions[number], row, logits)
+                    given = name, divisions[number], row, logits, least[number]
+                    rows_elsewhere[number] += other.named_rows(*given)
             for number, division in enumerate(divisions):
                 loss, step = float(trained.losses[number]), int(trained.steps[number])
                 part = TunedPart(rows_of[number], loss, step, rows_elsewhere[number])
@@ -431,13 +434,14 @@ class _Job:
             train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
         finally:
             task.close()
+        least = self.masks.least_pixels(division.train)
         predicted = predicted_masks(
             task.best, own.tiles, self.masks, division.test, views=self.maps.views
         )
         rows = [
             found
             for row, logits in predicted
-            for found in self.tested.rows(head, division, row, logits)
+            for found in self.tested.rows(head, division, row, logits, least)
         ]
         elsewhere = [
             found
@@ -450,7 +454,7 @@ class _Job:
                 other.source,
                 other.maps.views,
             )
-            for found in other.named_rows(head, division, row, logits)
+            for found in other.named_rows(head, division, row, logits, least)
         ]
         return TunedPart(rows, float(task.kept.loss), int(task.kept.step), elsewhere)
 
