@@ -89,7 +89,7 @@ def least_pixels(labels: Iterable[Labels]) -> int:
     found = np.concatenate([part[part > 0] for part in areas] or [np.zeros(0, np.int64)])
     if not len(found):
         return MIN_PIXELS
-    smallest = np.quantile(found, SPECKS, method="lower")
+    smallest = float(np.quantile(found, SPECKS, method="lower"))
     return max(MIN_PIXELS, math.ceil(MATCHED * smallest))
 
 
