@@ -100,7 +100,7 @@ def predict(**changes):
 
 def test_masks_of_fields_of_any_size_are_written(place, monkeypatch):
     monkeypatch.chdir(place)
-    ended = predict(steps=120)
+    ended = predict(steps=120, views=4)
     assert ended.code == 0, ended.err
     assert re.search(r"wrote 2 masks to out; trained on 20 tiles, loss on 4 others", ended.out)
     for number, shape in enumerate(SIZES["new"]):

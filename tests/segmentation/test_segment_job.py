@@ -10,6 +10,7 @@ from target_stores import write_targets
 from transferscope.errors import UserError
 from transferscope.segmentation import run
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.object_maps import least_pixels
 from transferscope.segmentation.semantic_metrics import dice, mean_over_groups
 from transferscope.segmentation.table_names import ALL_FOREGROUND, STEPS, VALIDATION_LOSS
 from transferscope.stores.target_store import TargetStore
@@ -234,6 +235,48 @@ def test_single_objects_are_found_and_scored(tmp_path, pairs_of_objects):
     np.testing.assert_allclose(tiles["pq"], tiles["dq"] * tiles["sq"])
     # One object for both would have been found half at best.
     assert tiles["predicted_objects"].median() == 2
+
+
+def test_objects_are_left_out_that_are_too_small_to_match_those_of_the_training(
+    tmp_path, pairs_of_objects, monkeypatch
+):
+    images, masks = pairs_of_objects
+
+    def predicts(problem, trained, rows):
+        """Stands for decoders that find an object of 10 x 10 px, and one of 9 x 11."""
+        logits = np.full((3, SIZE, SIZE), -9, np.float32)
+        logits[:, 2:12, 2:12] = logits[:, 20:29, 20:31] = 9
+        return ((n, int(row), logits) for n, part in enumerate(rows) for row in part)
+
+    monkeypatch.setattr("transferscope.segmentation.run.predict", predicts)
+    asked = {"fractions": (1.0,), "decoders": ["conv"], "objects": True, "steps": 1}
+    # Those of the training have 20 x 10 px.
+    job = write_mask_job(tmp_path / "whole", images, masks, kind="instances")
+    _, before = job.run(**asked)
+    assert (before["predicted_objects"] == 1).all()
+    # In what the first fold tests, and the second one is trained on, all have 2 x 2 px.
+    tested = before.query("fold == 0")["row"].to_numpy()
+    masks = masks.copy()
+    masks[tested] = 0
+    masks[tested, 4:6, 4:6] = 1
+    job = write_mask_job(tmp_path / "small", images, masks, kind="instances")
+    other = write_mask_job(
+        tmp_path / "other", images, masks, kind="instances", dataset="other", group="o"
+    )
+    _, after = job.run(**asked, others=[other.as_other])
+    for table in (after, pd.read_parquet(job.elsewhere)):
+        assert table.groupby("fold")["predicted_objects"].unique().map(list).to_dict() == {
+            0: [1],
+            1: [2],
+        }
+
+
+@pytest.mark.parametrize(("areas", "found"), [
+    ([], 4), ([5], 4), ([40], 20), ([41], 21), ([1, *[60] * 200], 30), ([1, *[60] * 50], 4),
+])  # fmt: skip
+def test_a_few_specks_in_an_annotation_do_not_count(areas, found):
+    numbers = np.repeat(np.arange(1, len(areas) + 1), areas)
+    assert least_pixels([np.concatenate([[0, 0], numbers])[None].astype(np.int32)]) == found
 
 
 def test_binary_masks_have_no_single_objects(tmp_path):

@@ -122,6 +122,10 @@ def predict(
     steps: Annotated[
         int, Option(min=1, max=100_000, help="Most steps of the training of a decoder.")
     ] = 400,
+    views: Annotated[
+        Literal["1", "4", "8"],
+        Option(help="Views of each tile: turns and mirror images; see `segmentation`."),
+    ] = "1",
     weights: TrainedWeights = None,
     cell: CellName = None,
     margin: Annotated[
@@ -161,7 +165,8 @@ def predict(
     if problems := check_fields(fields, described, store.array.dtype):
         raise UserError(problems)
     network = loadable(backbone, weights, cell)
-    settings = SegmentationSettings(decoders=[decoder], steps=steps)
+    chosen = {"decoders": [decoder], "steps": steps, "views": int(views)}
+    settings = SegmentationSettings.model_validate(chosen)
     allotted = allotted_device(compute.device)
     try:
         source = LabelledTiles(described, tiles, targets, table)

@@ -150,6 +150,15 @@ class SegmentationSettings(Model):
         ),
     )
 
+    views: Literal[1, 4, 8] = Field(
+        1,
+        description=(
+            "Views of each tile: 4: itself and its mirror images; 8: those of the tile turned by a "
+            "quarter, too, which tiles that are not square have not. Decoders on frozen backbones "
+            "are trained on all of them, and every predicted mask is the mean over them."
+        ),
+    )
+
     objects: bool = Field(
         False,
         description=(

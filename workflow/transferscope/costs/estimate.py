@@ -283,7 +283,7 @@ def _segmentation_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         cost, n_tiles = found or UNKNOWN_COST, sizes.fields(p.dataset).n_tiles
         card: Any = sizes.card(p.backbone)
         maps = MapSize(passes * cost.width, card.input_size)
-        operations += n_tiles * passes * cost.operations
+        operations += settings.views * n_tiles * passes * cost.operations
         operations += decoder_operations(settings, study.config.splits, n_tiles, maps)
         operations += tuning_operations(
             settings, study.config.splits, n_tiles, float(passes * cost.operations), maps

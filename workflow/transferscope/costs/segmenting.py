@@ -87,7 +87,7 @@ def decoder_operations(
         checks = settings.steps / settings.check_every
         validation = splits.validation * fraction * (1 - 1 / folds) * n_tiles
         shown = TRAINING_PASSES * settings.steps * settings.batch_size
-        total += shown + checks * validation + n_tiles / folds
+        total += shown + checks * validation + settings.views * n_tiles / folds
     trainings = folds * len(settings.seeds or splits.seeds)
     return total * trainings * maps.operations(settings.decoders)
 
@@ -141,7 +141,7 @@ def tuning_operations(
     total = 0.0
     for fraction in settings.fractions or splits.fractions:
         validation = splits.validation * fraction * (1 - 1 / folds) * n_tiles
-        total += shown + checks * validation + n_tiles / folds
+        total += shown + checks * validation + settings.views * n_tiles / folds
     trainings = folds * len(settings.seeds or splits.seeds) * len(tuning.modes)
     per_tile = len(names) * operations + maps.operations(names)
     return total * trainings * per_tile

@@ -20,6 +20,7 @@ from transferscope.segmentation.decoders import Decoder, Layers, resized
 from transferscope.segmentation.features import FeatureMaps
 from transferscope.segmentation.losses import learned_losses
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.views import mean_of_views
 
 # Memory of the values that decoders trained together hold for the backward pass.
 TOGETHER_BYTES = 2**30
@@ -74,7 +75,7 @@ class MapProblem:
 
     @cached_property
     def _moments(self) -> list[tuple[Floats, Floats]]:
-        """Mean, and mean square, of each feature of each tile, [n, D] for each level."""
+        """Mean, and mean square, of each feature of each view, [n * views, D] for each level."""
         found = []
         for level in self.levels:
             means, squares = np.empty((2, *level.shape[:2]))
@@ -88,7 +89,8 @@ class MapProblem:
 
     def scale(self, divisions: Sequence[Division]) -> Scale:
         """Return mean and deviation over the training tiles of each division, and no other."""
-        chosen = [self.maps.places(division.train) for division in divisions]
+        every = np.arange(self.maps.views)
+        chosen = [self.maps.places(d.train[:, None], every).ravel() for d in divisions]
         means, deviations = [], []
         for tile_means, tile_squares in self._moments:
             mean = np.stack([tile_means[rows].mean(axis=0) for rows in chosen])
@@ -99,9 +101,11 @@ class MapProblem:
             deviations.append(torch.from_numpy(deviation).float().to(self.device))
         return Scale(means, deviations)
 
-    def logits(self, rows: Integers, layers: Layers, scale: Scale) -> Tensor:
-        """Return logits [B, M, K, h, w] of tiles [B, M] by their rows in the tile store."""
-        places, inputs = self.maps.places(rows), []
+    def logits(
+        self, rows: Integers, layers: Layers, scale: Scale, views: Integers | int = 0
+    ) -> Tensor:
+        """Return logits [B, M, K, h, w] of views of tiles [B, M], by their rows in the store."""
+        places, inputs = self.maps.places(rows, views), []
         for level, mean, deviation in zip(self.levels, scale.means, scale.deviations, strict=True):
             values = torch.from_numpy(level[places]).to(self.device, non_blocking=True).float()
             inputs.append((values - mean[:, :, None, None]) / deviation[:, :, None, None])
@@ -109,11 +113,21 @@ class MapProblem:
             return self.decoder(inputs, layers)
 
     def losses(
-        self, rows: Integers, layers: Layers, scale: Scale, *, of_tiles: bool = False
+        self,
+        rows: Integers,
+        layers: Layers,
+        scale: Scale,
+        views: Integers | None = None,
+        *,
+        of_tiles: bool = False,
     ) -> Tensor:
-        """Return the loss of each decoder, [M], on batches of tiles [B, M], or of each tile."""
-        learned = self.masks.learned(rows, self.device)
-        logits = resized(self.logits(rows, layers, scale).float(), learned[0].shape[-2:])
+        """Return the loss of each decoder, [M], on batches of tiles [B, M], or of each tile.
+
+        These are the tiles themselves, or a view of each, [B, M].
+        """
+        learned = self.masks.learned(rows, self.device, views)
+        logits = self.logits(rows, layers, scale, 0 if views is None else views)
+        logits = resized(logits.float(), learned[0].shape[-2:])
         return learned_losses(logits, learned, self.settings.loss, of_tiles=of_tiles)
 
     @property
@@ -162,7 +176,8 @@ def train_decoders(
 ) -> Trained:
     """Train a decoder on each division, all at the same time.
 
-    A decoder sees its training tiles alone; its validation tiles choose after which step it stops.
+    A decoder sees its training tiles alone, in all views that there are; its validation tiles, as
+    they are, choose after which step it stops.
     Results of a decoder do not depend on which others are trained with it, except for the rounding
     of products.
 
@@ -197,7 +212,10 @@ class _Training:
     ) -> None:
         self.problem, self.divisions = problem, divisions
         of_each = [(*names, problem.decoder.name, d.seed, *d.names) for d in divisions]
-        self.rows = [_endless(d.train, each) for d, each in zip(divisions, of_each, strict=True)]
+        self.shown = [
+            _endless(_shown(d.train, problem.maps.views), each)
+            for d, each in zip(divisions, of_each, strict=True)
+        ]
         seeds = [derive_seed(*each, "weights") for each in of_each]
         layers = problem.decoder.initial(seeds)
         self.layers = [(w.to(problem.device), b.to(problem.device)) for w, b in layers]
@@ -212,9 +230,10 @@ class _Training:
     def step(self, rate: float) -> None:
         """Make one step of each decoder."""
         size = self.problem.settings.batch_size
-        rows = np.stack([_next(self.rows[n], size) for n in self.positions.tolist()], axis=1)
+        shown = np.stack([_next(self.shown[n], size) for n in self.positions.tolist()], axis=1)
+        rows, views = np.divmod(shown, self.problem.maps.views)
         # The gradient of the sum over decoders is, for each one, that of its own loss.
-        self.problem.losses(rows, self.layers, self.scale).sum().backward()  # type: ignore[no-untyped-call]
+        self.problem.losses(rows, self.layers, self.scale, views).sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step(rate)
 
     @torch.no_grad()
@@ -268,6 +287,8 @@ def predict(
 ) -> Iterator[tuple[int, int, Floats32]]:
     """Yield number of a decoder, row of a tile and logits [K, H, W] at the size of the tile.
 
+    Logits are means over the views of a tile, put back in place.
+
     Parameters
     ----------
     problem, trained
@@ -278,7 +299,11 @@ def predict(
     shape = problem.masks.values.shape[1:]
     size = problem.settings.batch_size
     for chosen, is_valid in padded(rows, size):
-        logits = problem.logits(chosen, trained.layers, trained.scale).float()
+        of_views = (
+            problem.logits(chosen, trained.layers, trained.scale, view).float()
+            for view in range(problem.maps.views)
+        )
+        logits = mean_of_views(of_views)
         for place in range(len(chosen)):
             at_full_size = resized(logits[place : place + 1], shape)[0].cpu().numpy()
             for decoder in np.flatnonzero(is_valid[place]):
@@ -302,6 +327,11 @@ def padded(rows: Sequence[Integers], size: int) -> Iterator[tuple[Integers, Bool
         filled = [part if len(part) else any_row for part in rows]
         columns = [part[np.minimum(places, len(part) - 1)] for part in filled]
         yield np.stack(columns, axis=1), places[:, None] < lengths
+
+
+def _shown(rows: Integers, views: int) -> Integers:
+    """Return a number for each view of each row: row * views + view."""
+    return (rows[:, None] * views + np.arange(views)).ravel()
 
 
 def _endless(rows: Integers, names: tuple[object, ...]) -> Iterator[int]:

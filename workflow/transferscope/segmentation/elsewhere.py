@@ -20,6 +20,7 @@ from transferscope.segmentation.features import FeatureMaps, MapReader, compute_
 from transferscope.segmentation.masks import TrueMasks
 from transferscope.segmentation.table_names import TESTED_ON
 from transferscope.segmentation.tested import TestedTiles
+from transferscope.segmentation.views import possible_views
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table
 from transferscope.stores.target_store import TargetStore
@@ -67,10 +68,10 @@ class Elsewhere:
     fingerprint: list[object]
 
     def named_rows(
-        self, head: str, division: Division, row: int, logits: Floats32
+        self, head: str, division: Division, row: int, logits: Floats32, min_pixels: int
     ) -> Iterator[dict[str, Any]]:
         """Yield the rows of `TestedTiles.rows`, with the name of the dataset."""
-        for found in self.tested.rows(head, division, row, logits):
+        for found in self.tested.rows(head, division, row, logits, min_pixels):
             yield {TESTED_ON: self.dataset, **found}
 
 
@@ -96,7 +97,7 @@ def open_elsewhere(
     feed
         Opens the backbone, and what feeds it the tiles of a store.
     settings
-        Which decoders, size of masks, and whether single objects are found.
+        Which decoders, views, size of masks, and whether single objects are found.
     batch_size
         Tiles per forward pass.
     folder
@@ -129,7 +130,8 @@ def open_elsewhere(
     backbone, source = feed(store)
     tiles = TrainingTiles.open(files.tiles, rows)
     read = MapReader(backbone, source, settings.decoders)
-    maps = compute_maps(tiles, read, batch_size, folder)
+    views = possible_views(settings.views, store.tile_size, dataset)
+    maps = compute_maps(tiles, read, batch_size, folder, views)
     masks = TrueMasks.read(targets, rows, settings.size, objects=settings.objects)
     ids = np.asarray(store.tile_ids, dtype=object)
     made_from: list[object] = [dataset, store.content_sha256, targets.content_sha256, rows.tolist()]

@@ -21,6 +21,7 @@ from transferscope.errors import Problem, UserError
 from transferscope.finetuning.network import TileInput
 from transferscope.runtime.arrays import Integers, Values
 from transferscope.segmentation.decoders import N_BLOCKS, Kind, Level, reads
+from transferscope.segmentation.views import turned
 from transferscope.training.tiles import TrainingTiles
 
 # Maps of a convolutional network that are finer than this stride in px are large and say little
@@ -39,18 +40,22 @@ class FeatureMaps:
     rows
         Rows of the tile store, int64 [n], ascending.
     levels
-        One array [n, D, h, w] per level, float16 or float32; of a transformer there is one map.
+        One array [n * views, D, h, w] per level, float16 or float32; of a transformer there is one
+        map. The views of a tile follow one another.
     described
         What each of them is.
+    views
+        How many views there are of each tile.
     """
 
     rows: Integers
     levels: list[Values]
     described: tuple[Level, ...]
+    views: int = 1
 
-    def places(self, rows: Integers) -> Integers:
-        """Return where rows of the tile store are in the arrays."""
-        return np.searchsorted(self.rows, rows)
+    def places(self, rows: Integers, views: Integers | int = 0) -> Integers:
+        """Return where views of rows of the tile store are in the arrays."""
+        return np.searchsorted(self.rows, rows) * self.views + views
 
 
 class MapReader:
@@ -191,7 +196,7 @@ def _without_maps(network: Any) -> UserError:
 
 
 def compute_maps(
-    tiles: TrainingTiles, read: MapReader, batch_size: int, folder: Path
+    tiles: TrainingTiles, read: MapReader, batch_size: int, folder: Path, views: int = 1
 ) -> FeatureMaps:
     """Compute the maps of tiles, once each.
 
@@ -205,6 +210,8 @@ def compute_maps(
         Tiles per forward pass.
     folder
         Where a temporary file goes if the maps do not fit into memory; it is unlinked at once.
+    views
+        How many views of each tile.
 
     Raises
     ------
@@ -213,26 +220,28 @@ def compute_maps(
     """
     levels: list[Values] = []
     described: tuple[Level, ...] = ()
-    for start, maps in _batches(tiles, read, batch_size):
+    for start, maps in _batches(tiles, read, batch_size, views):
         if not levels:
-            levels, described = _room(maps, len(tiles), folder), read.described(maps)
+            levels, described = _room(maps, len(tiles) * views, folder), read.described(maps)
         for level, values in zip(levels, maps, strict=True):
             if not torch.isfinite(values).all():
                 raise _not_finite()
-            level[start : start + len(values)] = values.cpu().numpy()
+            level[start : start + len(values) * views : views] = values.cpu().numpy()
     for level in levels:
         # A value of a later tile may be too large for float16.
         if any(not np.isfinite(level[at : at + 256]).all() for at in range(0, len(level), 256)):
             raise _not_finite()
-    return FeatureMaps(tiles.rows, levels, described)
+    return FeatureMaps(tiles.rows, levels, described, views)
 
 
 def _batches(
-    tiles: TrainingTiles, read: MapReader, batch_size: int
+    tiles: TrainingTiles, read: MapReader, batch_size: int, views: int
 ) -> Iterator[tuple[int, list[Tensor]]]:
+    """Yield where the first tile of a batch goes, and the maps of one view of the batch."""
     for start in range(0, len(tiles), batch_size):
-        chosen = np.arange(start, min(start + batch_size, len(tiles)))
-        yield start, read(tiles.batch(chosen))
+        raw = tiles.batch(np.arange(start, min(start + batch_size, len(tiles))))
+        for view in range(views):
+            yield start * views + view, read(turned(raw, view))
 
 
 def _room(maps: list[Tensor], n_tiles: int, folder: Path) -> list[Values]:

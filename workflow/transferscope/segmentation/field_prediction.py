@@ -33,8 +33,9 @@ from transferscope.segmentation.decoders import Decoder, resized
 from transferscope.segmentation.features import MapReader, compute_maps
 from transferscope.segmentation.instances import instances_in_blocks
 from transferscope.segmentation.masks import TrueMasks
-from transferscope.segmentation.object_maps import FULL, LEARNED, MIN_PIXELS, TrueObjects
+from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects, least_pixels_of
 from transferscope.segmentation.tiled_inference import Output, Windows, predict_field
+from transferscope.segmentation.views import mean_of_views, possible_views, turned
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table
 from transferscope.stores.target_store import TargetStore
@@ -86,13 +87,20 @@ class MaskPredictor:
         Decoders, each alone in its training, whose outputs are put next to one another.
     device
         Where they lie.
+    views
+        Of each window, over which logits are averaged.
     """
 
     def __init__(
-        self, read: MapReader, decoder: Decoder, trained: Sequence[Trained], device: torch.device
+        self,
+        read: MapReader,
+        decoder: Decoder,
+        trained: Sequence[Trained],
+        device: torch.device,
+        views: int = 1,
     ) -> None:
         self._read, self._decoder, self._trained = read, decoder, trained
-        self._device = device
+        self._device, self._views = device, views
 
     @property
     def n_out(self) -> int:
@@ -105,13 +113,19 @@ class MaskPredictor:
 
         Of a decoder for one class, there is one; for several, the first is the background.
         """
-        levels = self._read(torch.from_numpy(raw))
+        windows = torch.from_numpy(raw)
+        levels = [self._read(turned(windows, view)) for view in range(self._views)]
         found = [self._probabilities(levels, one, raw.shape[-2:]) for one in self._trained]
         return torch.cat(found, dim=1).cpu().numpy()
 
     def _probabilities(
-        self, levels: Sequence[Tensor], trained: Trained, size: tuple[int, ...]
+        self, of_views: Sequence[Sequence[Tensor]], trained: Trained, size: tuple[int, ...]
     ) -> Tensor:
+        logits = mean_of_views(self._logits(levels, trained) for levels in of_views)
+        logits = resized(logits, size)[:, 0]
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+    def _logits(self, levels: Sequence[Tensor], trained: Trained) -> Tensor:
         inputs = [
             (levels[number][:, None] - mean[:, :, None, None]) / deviation[:, :, None, None]
             for number, mean, deviation in zip(
@@ -119,9 +133,7 @@ class MaskPredictor:
             )
         ]
         with reduced_precision(self._device):
-            logits = self._decoder(inputs, trained.layers)
-        logits = resized(logits.float(), size)[:, 0]
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+            return self._decoder(inputs, trained.layers).float()
 
 
 @dataclass(frozen=True)
@@ -134,10 +146,13 @@ class TrainedPredictor:
         See `MaskPredictor`.
     summary
         What was trained on, and the loss on the rest.
+    min_pixels
+        Smaller objects are left out; in px of the tiles.
     """
 
     predict: MaskPredictor
     summary: str
+    min_pixels: int = 1
 
 
 def train_predictor(
@@ -180,7 +195,8 @@ def train_predictor(
     name = settings.decoders[0]
     read = MapReader(backbone, tile_input, [name])
     batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
-    maps = compute_maps(TrainingTiles.open(source.tiles, rows), read, batch_size, folder)
+    views = possible_views(settings.views, store.tile_size, source.card.name)
+    maps = compute_maps(TrainingTiles.open(source.tiles, rows), read, batch_size, folder, views)
     learned = learned_masks(targets, rows, settings)
     decoder = Decoder(name, maps.described, learned[0][0].n_out)
     if reason := decoder.lacks:
@@ -195,7 +211,8 @@ def train_predictor(
     if len(division.validation):
         losses = ", ".join(f"{one.losses[0]:.3f}" for one in trained)
         summary += f", loss on {len(division.validation):,} others {losses}"
-    return TrainedPredictor(MaskPredictor(read, decoder, trained, device), summary)
+    least = least_pixels_of(targets, division.train) if targets.kind == "instances" else 1
+    return TrainedPredictor(MaskPredictor(read, decoder, trained, device, views), summary, least)
 
 
 def learned_masks(
@@ -405,7 +422,7 @@ def field_mask(
     if masks.kind == "instances":
         maps = _Maps(trained.predict.n_out, size)
         fill(maps)
-        found = instances_in_blocks(maps.maps, MIN_PIXELS)
+        found = instances_in_blocks(maps.maps, trained.min_pixels)
     else:
         classes = _Classes(trained.predict.n_out, size)
         fill(classes)

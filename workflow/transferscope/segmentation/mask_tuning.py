@@ -26,6 +26,7 @@ from transferscope.segmentation.features import MapReader
 from transferscope.segmentation.losses import learned_losses
 from transferscope.segmentation.mask_augmentation import MaskAugmenter
 from transferscope.segmentation.masks import TrueMasks
+from transferscope.segmentation.views import mean_of_views, turned
 from transferscope.training.loop import EarlyStop
 from transferscope.training.order import BatchOrder
 from transferscope.training.reading import BatchReader
@@ -254,8 +255,9 @@ def predicted_masks(
     masks: TrueMasks,
     rows: Integers,
     source: TileInput | None = None,
+    views: int = 1,
 ) -> Iterator[tuple[int, Floats32]]:
-    """Yield row and logits [K, H, W], at the size of the tile.
+    """Yield row and logits [K, H, W], at the size of the tile: means over its views.
 
     Parameters
     ----------
@@ -267,12 +269,14 @@ def predicted_masks(
         Which tiles.
     source
         What feeds the tiles of another dataset than that of the training.
+    views
+        Of each tile.
     """
     network.for_training(on=False)
     fed = source or network.source
     for part in _batches(rows, PREDICTED_TILES):
         raw = tiles.batch(np.searchsorted(tiles.rows, part))
-        logits = network(fed.evaluated(raw))
+        logits = mean_of_views(network(fed.evaluated(turned(raw, v))) for v in range(views))
         for row, one in zip(part, logits, strict=True):
             yield int(row), resized(one[None], masks.values.shape[1:])[0, 0].cpu().numpy()
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferscope.runtime.arrays import Integers, Values
-from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects
+from transferscope.segmentation.object_maps import FULL, LEARNED, TrueObjects, least_pixels
+from transferscope.segmentation.views import turned
 from transferscope.stores.target_store import IGNORE, TargetStore
 
 # Tiles that are read at once.
@@ -87,8 +88,16 @@ class TrueMasks:
             return 1 + LEARNED
         return 1 if len(self.classes) == 1 else 1 + len(self.classes)
 
-    def learned(self, rows: Integers, device: torch.device) -> list[Tensor]:
-        """Return what decoders learn of some rows, float32.
+    def least_pixels(self, rows: Integers) -> int:
+        """Return `least_pixels` of the single objects of some rows; without any, as of none."""
+        if self.objects is None:
+            return least_pixels([])
+        return least_pixels(self.objects.labels[np.searchsorted(self.rows, rows)])
+
+    def learned(
+        self, rows: Integers, device: torch.device, views: Integers | None = None
+    ) -> list[Tensor]:
+        """Return what decoders learn of some rows, or of a view of each, float32.
 
         Shares [..., classes, s, s] and known [..., s, s]; with single objects, their maps
         [..., 2, s, s], and where these are known [..., s, s].
@@ -97,7 +106,17 @@ class TrueMasks:
         parts = [self.shares, self.known]
         if self.objects is not None:
             parts += [self.objects.maps, self.objects.known]
-        return [torch.from_numpy(part[places]).to(device).float() / FULL for part in parts]
+        chosen = [torch.from_numpy(part[places]) for part in parts]
+        if views is not None and views.any():
+            chosen = [_turned_each(part, views) for part in chosen]
+        return [part.to(device).float() / FULL for part in chosen]
+
+
+def _turned_each(maps: Tensor, views: Integers) -> Tensor:
+    """Return one view of each of some maps, [*views.shape, ..., h, w]."""
+    flat = maps.flatten(0, views.ndim - 1)
+    found = [turned(one, view) for one, view in zip(flat, views.ravel().tolist(), strict=True)]
+    return torch.stack(found).view(maps.shape)
 
 
 def _reduced(shape: tuple[int, int], size: int | None) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +18,12 @@ from transferscope.stores.target_store import IGNORE, TargetStore
 
 # Shares of a pixel are kept in a byte.
 FULL = 255
-# Smaller objects are specks.
+# Smaller objects are specks, whatever a decoder is trained on.
 MIN_PIXELS = 4
+# This share of the objects that it is trained on may be specks, of an annotation that was not
+# cleaned. One of less than half the area of another has an IoU below .5 with it, wherever it lies:
+# so small, it matches none of the rest.
+SPECKS, MATCHED = 0.01, 0.5
 LEARNED = len(MAPS) - 1
 
 
@@ -58,9 +64,42 @@ class TrueObjects:
         known = np.empty((len(rows), *size), np.uint8)
         for place, row in enumerate(rows):
             [found] = store.read(np.array([row]))
-            labels[place] = numbered(np.where(found == IGNORE, 0, found))
+            labels[place] = _known_objects(found)
             known[place], maps[place] = _reduced_maps(found, size)
         return cls(labels, maps, known)
+
+
+def least_pixels(labels: Iterable[Labels]) -> int:
+    """Return the area in px below which a predicted object is taken for a speck.
+
+    It is half the area of the smallest object that is learned from, of which a few are ignored.
+
+    Parameters
+    ----------
+    labels
+        Number of each pixel's object, [H, W] each, of the tiles that a decoder is trained on:
+        objects that the edge of a tile cuts are among those of other tiles, too.
+
+    Examples
+    --------
+    >>> least_pixels([np.repeat([0, 1, 2], [5, 30, 20])[None]])
+    10
+    """
+    areas = [np.bincount(one.ravel())[1:] for one in labels]
+    found = np.concatenate([part[part > 0] for part in areas] or [np.zeros(0, np.int64)])
+    if not len(found):
+        return MIN_PIXELS
+    smallest = float(np.quantile(found, SPECKS, method="lower"))
+    return max(MIN_PIXELS, math.ceil(MATCHED * smallest))
+
+
+def least_pixels_of(store: TargetStore, rows: Integers) -> int:
+    """Return `least_pixels` of rows of a store of `kind: instances`, which are read one by one."""
+    return least_pixels(_known_objects(store.read(np.array([row]))[0]) for row in rows)
+
+
+def _known_objects(labels: Masks) -> Labels:
+    return numbered(np.where(labels == IGNORE, 0, labels))
 
 
 def _reduced_maps(labels: Masks, size: tuple[int, int]) -> tuple[Values, Values]:
@@ -79,6 +118,6 @@ def _goes_on(labels: Masks) -> Mask:
     return np.isin(labels, cut[cut > 0])
 
 
-def predicted_objects(logits: Floats32) -> Labels:
+def predicted_objects(logits: Floats32, min_pixels: int) -> Labels:
     """Return the number of each pixel's object, int32 [H, W], of logits [3, H, W] of `MAPS`."""
-    return instances_of(expit(logits), MIN_PIXELS)
+    return instances_of(expit(logits), min_pixels)

@@ -58,6 +58,7 @@ from transferscope.segmentation.scores import (
 from transferscope.segmentation.table_names import STEPS, TASK, VALIDATION_LOSS, tuned_decoder
 from transferscope.segmentation.tested import TestedTiles
 from transferscope.segmentation.tuned_parts import TunedPart, TunedParts
+from transferscope.segmentation.views import possible_views
 from transferscope.stores.origin import FIX, check_origin, check_tiles
 from transferscope.stores.parquet import read_tile_table, write_parquet
 from transferscope.stores.target_store import TargetStore
@@ -262,7 +263,8 @@ class _Job:
         tiles = TrainingTiles.open(files.tiles, rows)
         batch_size = compute.images_per_batch(on_gpu=device.type != "cpu")
         read = MapReader(backbone, source, probe.settings.decoders)
-        maps = compute_maps(tiles, read, batch_size, scores.parent)
+        views = possible_views(probe.settings.views, store.tile_size, files.dataset)
+        maps = compute_maps(tiles, read, batch_size, scores.parent, views)
         masks = TrueMasks.read(targets, rows, probe.settings.size, objects=probe.settings.objects)
         groups = np.asarray(table["group"].astype(str), dtype=object)
 
@@ -397,16 +399,19 @@ class _Job:
     def _trained_parts(self, problem: MapProblem, divisions: Sequence[Division]) -> list[TunedPart]:
         name = problem.decoder.name
         trained = train_decoders(problem, divisions, ("segmentation", self.identity["dataset"]))
+        least = [self.masks.least_pixels(division.train) for division in divisions]
         rows_of: list[Rows] = [[] for _ in divisions]
         for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
-            rows_of[number] += self.tested.rows(name, divisions[number], row, logits)
+            given = name, divisions[number], row, logits, least[number]
+            rows_of[number] += self.tested.rows(*given)
         rows_elsewhere: list[Rows] = [[] for _ in divisions]
         for other in self.others:
             there = MapProblem(
                 other.maps, other.tested.masks, problem.decoder, problem.settings, self.device
             )
             for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
-                rows_elsewhere[number] += other.named_rows(name, divisions[number], row, logits)
+                given = name, divisions[number], row, logits, least[number]
+                rows_elsewhere[number] += other.named_rows(*given)
         told = zip(rows_of, trained.losses, trained.steps, rows_elsewhere, strict=True)
         return [TunedPart(rows, float(loss), int(step), more) for rows, loss, step, more in told]
 
@@ -458,19 +463,27 @@ class _Job:
             train(task, task.optimiser, plan, fabric_on(self.device, own.precision))
         finally:
             task.close()
-        predicted = predicted_masks(task.best, own.tiles, self.masks, division.test)
+        least = self.masks.least_pixels(division.train)
+        predicted = predicted_masks(
+            task.best, own.tiles, self.masks, division.test, views=self.maps.views
+        )
         rows = [
             found
             for row, logits in predicted
-            for found in self.tested.rows(head, division, row, logits)
+            for found in self.tested.rows(head, division, row, logits, least)
         ]
         elsewhere = [
             found
             for other in self.others
             for row, logits in predicted_masks(
-                task.best, other.tiles, other.tested.masks, other.rows, other.source
+                task.best,
+                other.tiles,
+                other.tested.masks,
+                other.rows,
+                other.source,
+                other.maps.views,
             )
-            for found in other.named_rows(head, division, row, logits)
+            for found in other.named_rows(head, division, row, logits, least)
         ]
         return TunedPart(rows, float(task.kept.loss), int(task.kept.step), elsewhere)
 

@@ -41,7 +41,7 @@ class TestedTiles:
     kept: tuple[int, float] | None = None
 
     def rows(
-        self, head: str, division: Division, row: int, logits: Floats32
+        self, head: str, division: Division, row: int, logits: Floats32, min_pixels: int
     ) -> Iterator[dict[str, Any]]:
         """Yield the rows of the table of tiles of one predicted tile, one per class.
 
@@ -53,6 +53,8 @@ class TestedTiles:
             Of the tile store.
         logits
             [K, H, W], at the size of the tile.
+        min_pixels
+            Smaller objects are left out.
         """
         named = {
             "head": head,
@@ -66,7 +68,7 @@ class TestedTiles:
         keeps = self.kept == (division.seed, division.fraction)
         objects = None
         if masks.objects is not None or (self.finds_objects and keeps):
-            objects = predicted_objects(logits)
+            objects = predicted_objects(logits, min_pixels)
         if masks.objects is not None and objects is not None:
             known = masks.values[place] != UNKNOWN
             of_objects = object_scores(objects, masks.objects.labels[place], known)

@@ -162,12 +162,12 @@ class Segment(BackboneStep):
         found, passes = self.sizes.cost(dataset, wildcards.backbone, wildcards.channels)
         cost = found or UNKNOWN_COST
         maps = MapSize(passes * cost.width, side)
-        values = maps.kept(settings.decoders)
+        values = settings.views * maps.kept(settings.decoders)
         memory = float(network_mb(config) + TOGETHER_MB) + table_mb(n_tiles, base=0)
         memory += FLOAT_BYTES * cost.parameters / MIB
         memory += n_tiles * (values * MAP_BYTES + math.prod(shape[1:]) * MASK_BYTES) / MIB
         memory += n_tiles * math.prod(shape) * RAW_BYTES / MIB
-        operations = float(n_tiles * passes * cost.operations)
+        operations = float(settings.views * n_tiles * passes * cost.operations)
         operations += decoder_operations(settings, config.splits, n_tiles, maps)
         operations += tuning_operations(
             settings, config.splits, n_tiles, float(passes * cost.operations), maps
@@ -182,7 +182,7 @@ class Segment(BackboneStep):
             n_others, other_shape = self.sizes.tiles(other)
             # Maps once, and masks by every decoder; of a fold, not a share but all tiles.
             tests = config.splits.folds[SCHEME] * n_others
-            operations = float(n_others * passes * cost.operations)
+            operations = float(settings.views * n_others * passes * cost.operations)
             memory += n_others * values * MAP_BYTES / MIB
             memory += n_others * math.prod(other_shape) * (RAW_BYTES + MASK_BYTES) / MIB
             seconds += operations / network_rate(config)
