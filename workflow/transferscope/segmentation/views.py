@@ -21,8 +21,8 @@ COLUMNS, ROWS, TRANSPOSED = 1, 2, 4
 def turned(maps: Tensor, view: int) -> Tensor:
     """Return a view of maps [..., H, W]; view 0 is what they are.
 
-    Views 1 to 3 are mirrored along columns, rows and both, and so are views 4 to 7, which are
-    transposed then: all that quarter turns and mirrors can do.
+    Views 1 to 3 have their columns, their rows or both in reverse order, and views 4 to 7 are those
+    of views 0 to 3 with rows for columns: all that quarter turns and mirrors can do.
 
     Examples
     --------
