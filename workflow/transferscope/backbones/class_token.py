@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers import Attention, GluMlp, Mlp, SwiGLU
+from timm.layers.attention import Attention
+from timm.layers.mlp import GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,7 +58,8 @@ class ClassTokenAttention(nn.Module):
 
     def _by_head(self, values: Tensor, n: int) -> Tensor:
         """Return [n, B, heads, N, d] for [B, N, n * heads * d]."""
-        return values.unflatten(2, (n, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        parts = values.reshape(*values.shape[:2], n, self.num_heads, self.head_dim)
+        return parts.permute(2, 0, 3, 1, 4)
 
 
 class ClassTokenBlock(nn.Module):
