@@ -86,6 +86,7 @@ PHASES = {
 START = {
     "build the network": (NetworkEmbedder, "__init__"),
     "try the number format on a few tiles": (NetworkEmbedder, "decide"),
+    "measure what it does to neighbours": (NetworkEmbedder, "kept"),
 }
 
 
@@ -132,7 +133,7 @@ def run(folder: Path) -> Part:
     }
     timed = in_turns(ways, ROUNDS)
     peaks = {name: max(peak, peak_rate(DTYPES[name])) for name, peak in peaks.items()}
-    rows = [*_speed_rows(timed), *_limit_rows(timed, peaks, _gflop(model))]
+    rows = [*_speed_rows(timed, _target(peaks)), *_limit_rows(timed, peaks, _gflop(model))]
     rows.append(_tile_row(folder / "plain", raw, tile_seconds))
     return Part(_title(), rows, [_phase_table(seconds)])
 
@@ -212,7 +213,16 @@ def _tile_store(folder: Path, paths: list[Path]) -> tuple[Path, float]:
     return manifest, time.perf_counter() - start
 
 
-def _speed_rows(timed: dict[str, Timed]) -> list[Row]:
+def _target(peaks: dict[str, float]) -> str:
+    """Return how many times faster it should be than the plain loop, as far as bf16 is faster here.
+
+    2.3 times where bf16 is 2.2 times as fast as fp32 in a plain product, 3.5 where it is 4.2.
+    """
+    gain = peaks["bf16"] / peaks["fp32"]
+    return f">= {max(1.0, 2.3 + (gain - 2.2) * (3.5 - 2.3) / (4.2 - 2.2)):.1f}"
+
+
+def _speed_rows(timed: dict[str, Timed], target: str) -> list[Row]:
     plain, plain_replicate = timed["plain"], timed["plain replicate"]
     ours, ours_fp32, ours_replicate = (
         timed[name] for name in ("ours", "ours fp32", "ours replicate")
@@ -222,7 +232,7 @@ def _speed_rows(timed: dict[str, Timed]) -> list[Row]:
     alone = "`map`, fp32: the pipeline alone"
     compressed = "the same against deflate-compressed TIFFs"
     return [
-        _speed_row(headline, plain, ours, ">= 3", _agreement(plain, ours)),
+        _speed_row(headline, plain, ours, target, _agreement(plain, ours)),
         _speed_row(alone, plain, ours_fp32, "", _agreement(plain, ours_fp32)),
         Row(
             f"`map`, {used} against fp32: the number format alone",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 from torch import Tensor
 
 from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.class_token import compute_class_token_alone
+from transferscope.backbones.cores import Cores, results
 from transferscope.backbones.device_copies import DeviceCopies
 from transferscope.backbones.embedder import (
     Embedder,
@@ -45,10 +46,6 @@ from transferscope.errors import Problem, UserError
 from transferscope.runtime.devices import AllottedDevice, allotted_device
 
 logger = logging.getLogger(__name__)
-
-# On a processor each core takes separate images: the features of this many stay in its cache, and
-# no core waits for another within a layer.
-IMAGES_PER_CORE = 8
 
 
 class NetworkEmbedder(Embedder):
@@ -214,7 +211,7 @@ class NetworkEmbedder(Embedder):
         self._networks.keep([own.backbone for own in (self, *_networks_of(siblings))])
 
     def __call__(self, tiles: Tiles, siblings: Sequence[Embedder] = ()) -> Rows:
-        """Return embeddings of raw tiles [N, C, H, W], on the device.
+        """Return embeddings of raw tiles [N, C, H, W], on the device, or under way on the cores.
 
         Parameters
         ----------
@@ -225,18 +222,19 @@ class NetworkEmbedder(Embedder):
             several of them passes it once.
         """
         batch = partial(self._batch, siblings=siblings) if siblings else self._batch
-        host = torch.from_numpy(np.ascontiguousarray(tiles))
+        tiles = np.ascontiguousarray(tiles)
         if self.device.type == "cpu":
-            parts = torch.split(host, min(self.batch_size, IMAGES_PER_CORE))
-            return torch.cat(list(self._cores.map(batch, parts)))
-        found = torch.cat(self._batches_on_gpu(host, batch))
+            return self._cores.computed(batch, tiles, self.batch_size)
+        found = torch.cat(self._batches_on_gpu(torch.from_numpy(tiles), batch))
         if self._copies is not None:
             self._copies.taken(tiles)
         return found
 
     def collected(self, parts: Sequence[Rows]) -> Embeddings:
         """Return the rows of several calls; the host waits for the device here alone."""
-        return np.asarray(torch.cat(list(parts)).cpu().numpy(), dtype=np.float32)
+        on_cpu = self.device.type == "cpu"
+        found = results(parts) if on_cpu else torch.cat(list(parts)).cpu()
+        return np.asarray(found.numpy(), dtype=np.float32)
 
     def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:
         """Return an array to read tiles into; pinned, if they go to a GPU."""
@@ -244,14 +242,13 @@ class NetworkEmbedder(Embedder):
 
     def wait(self, buffer: Tiles) -> None:
         """Return when the tiles in a buffer have been taken."""
-        if self._copies is not None:
-            self._copies.wait(buffer)
+        (self._cores if self._copies is None else self._copies).wait(buffer)
 
     def close(self) -> None:
         """Stop the worker threads, and release the device; a sibling leaves both as they are."""
         if not self._owns_device:
             return
-        self._cores.shutdown()
+        self._cores.close()
         self._shared.allotted.release()
         torch.set_num_threads(self.settings.threads)
 
@@ -323,14 +320,14 @@ class Shared:
     copies
         What copies batches to a GPU; None: there is none.
     cores
-        Threads that each compute on one core.
+        What computes on the cores of the processor.
     networks
         The networks.
     """
 
     allotted: AllottedDevice
     copies: DeviceCopies | None
-    cores: ThreadPoolExecutor
+    cores: Cores
     networks: Networks
 
     @classmethod
@@ -340,7 +337,7 @@ class Shared:
         return cls(
             allotted,
             DeviceCopies(allotted.device) if allotted.device.type == "cuda" else None,
-            ThreadPoolExecutor(settings.threads, initializer=torch.set_num_threads, initargs=(1,)),
+            Cores(settings.threads),
             Networks(card, card_path, allotted.device),
         )
 
@@ -378,6 +375,7 @@ class Networks:
             return in_precision(self.get(n_adapted), DTYPES[precision])
         built = build_backbone(self._card, self._card_path, n_adapted)
         self._sums[n_adapted] = weights_sha256(built)
+        compute_class_token_alone(built)
         built.to(self._device)
         return built
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferscope.backbones.packed_linear import pack_linear_layers
 from transferscope.backbones.patch_projection import PatchProjection
 from transferscope.cards import Output
 
@@ -94,6 +95,8 @@ class Backbone(nn.Module):
         if last.ndim == 4:
             layout = str(getattr(self.network, "output_fmt", "NCHW"))
             return last.mean(dim=(1, 2) if layout.endswith("NHWC") else (2, 3))
+        if output.pooling == "cls":
+            return last[:, 0]  # there may be no other: see `class_token`
         prefix = int(getattr(self.network, "num_prefix_tokens", 0))
         return _joined(output, last[:, :1, :], last[:, prefix:].mean(dim=1))
 
@@ -141,6 +144,7 @@ def in_precision(backbone: Backbone, dtype: torch.dtype) -> Backbone:
             module.to(dtype)  # once, in place of once per batch by autocast
     if next(backbone.parameters()).device.type == "cpu":
         use_plain_attention(reduced)
+        pack_linear_layers(reduced)
     return reduced
 
 

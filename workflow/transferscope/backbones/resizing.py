@@ -89,17 +89,18 @@ def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor)
     limits = [limit.expand(*raw.shape[:2], 1, 1) for limit in (low, high)]
     for tile, channel in itertools.product(*map(range, raw.shape[:2])):
         own = (limit[tile, channel] for limit in limits)
-        found[tile, channel] = _both_axes(prepare(raw[tile, channel], *own), size)
+        _both_axes(prepare(raw[tile, channel], *own), size, found[tile, channel])
     return found
 
 
-def _both_axes(pixels: Tensor, size: int) -> Tensor:
-    return _rows(_rows(pixels, size).mT, size).mT
+def _both_axes(pixels: Tensor, size: int, out: Tensor | None = None) -> Tensor:
+    """Resize [..., H, W] to [..., size, size], into `out` if that is given, which has two axes."""
+    return _rows(_rows(pixels, size).mT, size, None if out is None else out.mT).mT
 
 
-def _rows(pixels: Tensor, size: int) -> Tensor:
+def _rows(pixels: Tensor, size: int, out: Tensor | None = None) -> Tensor:
     """Resize [..., H, W] to [..., size, W]."""
-    found = torch.empty((*pixels.shape[:-2], size, pixels.shape[-1]))
+    found = torch.empty((*pixels.shape[:-2], size, pixels.shape[-1])) if out is None else out
     for band in bands(pixels.shape[-2], size):
         used = pixels[..., band.start : band.stop, :]
         if pixels.ndim == 2:
