@@ -30,8 +30,9 @@ from transferscope.backbones.ablated_tiles import TileChange
 from transferscope.backbones.embed import embed
 from transferscope.cards import BackboneCard, DatasetCard, TimmCard
 from transferscope.cards.backbone import HandcraftedCard
-from transferscope.compare.ablation import AblationPaths, compare_ablations
+from transferscope.compare.ablation import compare_ablations
 from transferscope.compare.contests import Rules
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.ablation import KINDS, Ablation, AblationKind
 from transferscope.config.compute import ComputeSettings
@@ -118,7 +119,7 @@ def study(
         ends = ("", ".predictions", ".halves")
         files.append(ScoreFiles(*(folder / f"{features.card.name}{e}.parquet" for e in ends)))
         ablate(data, views, SPLITS, {HEADS: HeadSettings(kinds=["logreg"])}, files[-1])
-    paths = AblationPaths(
+    paths = ScorePaths(
         *([getattr(each, kind) for each in files] for kind in ("scores", "predictions", "halves"))
     )
     settings = CompareSettings(bootstrap=DRAWS)

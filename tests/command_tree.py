@@ -270,6 +270,7 @@ def write_everything(folder: Path) -> None:
         "transfer": {"datasets": ["cells", "labelled"], "few_shot": [1]},
         "nuisance": {"permutations": 99},
         "ablation": {"backbones": ["tiny"], "channels": ["protein"]},
+        "joining": {"backbones": [["tiny", "tiny"]], "channel_strategies": ["map"]},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

@@ -24,6 +24,7 @@ from transferscope.commands.options import (
 )
 from transferscope.config.ablation import ABLATION
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINING
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings, SplitSettings
@@ -34,7 +35,7 @@ from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 if TYPE_CHECKING:
-    from transferscope.compare.ablation import AblationPaths
+    from transferscope.compare.drawn_scores import ScorePaths
     from transferscope.compare.transfer import TransferPaths
 
 app = Typer()
@@ -154,6 +155,10 @@ def compare(
         Sequence[Probed],
         json_option(_probed, "What was tested without single channels, as in --stores.", "{}"),
     ],
+    joined: Annotated[
+        Sequence[Probed],
+        json_option(_probed, "What was joined, as in --stores.", "{}"),
+    ],
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
@@ -201,7 +206,8 @@ def compare(
         nuisances=nuisances,
         looked=looked,
         transferred=elsewhere,
-        ablated=_ablation_paths(paths, ablated) if ablated else None,
+        ablated=_score_paths(paths, ABLATION, ablated) if ablated else None,
+        joined=_score_paths(paths, JOINING, joined) if joined else None,
     )
 
 
@@ -214,14 +220,14 @@ def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) ->
     return TransferPaths(scores, predictions, halves)
 
 
-def _ablation_paths(paths: StudyPaths, ablated: Sequence[Probed]) -> AblationPaths:
-    from transferscope.compare.ablation import AblationPaths
+def _score_paths(paths: StudyPaths, probe: str, stores: Sequence[Probed]) -> ScorePaths:
+    from transferscope.compare.drawn_scores import ScorePaths
 
-    stores = [(ABLATION, p.dataset, p.representation, p.channels) for p in ablated]
-    return AblationPaths(
-        [paths.scores(*store) for store in stores],
-        [paths.predictions(*store) for store in stores],
-        [paths.halves(*store) for store in stores],
+    named = [(probe, p.dataset, p.representation, p.channels) for p in stores]
+    return ScorePaths(
+        [paths.scores(*store) for store in named],
+        [paths.predictions(*store) for store in named],
+        [paths.halves(*store) for store in named],
     )
 
 

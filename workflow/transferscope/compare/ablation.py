@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import pandas as pd
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.differences import FOUND, compare_pairs
-from transferscope.compare.drawn_scores import identify
+from transferscope.compare.drawn_scores import ScorePaths, identify
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.tables import Head, Store, read_scores
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
@@ -45,15 +44,6 @@ CARRIER_COLUMNS = [
 ]
 
 
-@dataclass(frozen=True)
-class AblationPaths:
-    """Tables of all stores: scores, predictions, and scores in halves."""
-
-    scores: Sequence[Path]
-    predictions: Sequence[Path]
-    halves: Sequence[Path]
-
-
 class Ablated(NamedTuple):
     """What is lost without channels.
 
@@ -73,7 +63,7 @@ class Ablated(NamedTuple):
     ablation_carriers: pd.DataFrame
 
 
-def compare_ablations(paths: AblationPaths, settings: CompareSettings, rules: Rules) -> Ablated:
+def compare_ablations(paths: ScorePaths, settings: CompareSettings, rules: Rules) -> Ablated:
     """Compare each store with itself without each of its channels.
 
     Parameters

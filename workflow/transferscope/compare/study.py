@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from transferscope.compare.ablation import AblationPaths, compare_ablations
+from transferscope.compare.ablation import compare_ablations
 from transferscope.compare.confusion import CONFUSION_COLUMNS, confusion
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.datasets import across_datasets
@@ -16,6 +16,7 @@ from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
 from transferscope.compare.drawn_scores import (
     Bootstrapped,
+    ScorePaths,
     bootstrapped,
     contests_of,
     identify,
@@ -28,6 +29,7 @@ from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
+from transferscope.compare.joining import compare_joined
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.ladder import COLUMNS as LADDER_COLUMNS
 from transferscope.compare.ladder import columns_of, ladder
@@ -59,6 +61,7 @@ from transferscope.compare.texts import describe
 from transferscope.compare.transfer import TransferPaths, compare_transfers
 from transferscope.compare.uncertainty import draw_noise
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINED
 from transferscope.config.results import CompareSettings
 from transferscope.errors import user_error
 from transferscope.probes.calibration import CALIBRATION
@@ -87,7 +90,8 @@ def compare(
     nuisances: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
     transferred: Mapping[str, TransferPaths] | None = None,
-    ablated: AblationPaths | None = None,
+    ablated: ScorePaths | None = None,
+    joined: ScorePaths | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -97,7 +101,7 @@ def compare(
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
     families of backbones, `families`; with splits by columns of the sheet, `ladder`;
     with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`;
-    with ablated channels, `ablation` and `ablation_carriers`.
+    with ablated channels, `ablation` and `ablation_carriers`; with joined stores, `joined`.
 
     Parameters
     ----------
@@ -127,6 +131,8 @@ def compare(
         Dataset -> tables of what was trained on it and tested on another one.
     ablated
         Tables of heads on tiles without single channels.
+    joined
+        Tables of heads on joined stores, and on their parts.
 
     Raises
     ------
@@ -209,6 +215,8 @@ def compare(
         tables |= _written(vars(compare_transfers(transferred, settings, rules)), folder)
     if ablated is not None:
         tables |= _written(compare_ablations(ablated, settings, rules)._asdict(), folder)
+    if joined is not None:
+        tables |= _written({JOINED: compare_joined(joined, settings, rules)}, folder)
     masks = MaskTables.read(folder) if segmented else None
     besides = NuisanceTables.read(folder) if nuisances else None
     told = recalled, grids, masks, looked, layers, families, besides

@@ -14,6 +14,7 @@ from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidenc
 from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
 from transferscope.compare.grid_curves import GridTables
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
+from transferscope.compare.joining_sentences import joining_at_length, joining_in_short
 from transferscope.compare.known_pairs import (
     KnownPairTables,
     known_pairs,
@@ -53,6 +54,7 @@ from transferscope.compare.wording import (
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINED
 from transferscope.config.results import CompareSettings
 from transferscope.segmentation.table_names import PQ, is_tuned_decoder
 
@@ -130,7 +132,7 @@ def describe(
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
         `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
         splits by columns, those of `Transferred` where it tests on other datasets, and those of
-        `Ablated` where it ablates channels.
+        `Ablated` where it ablates channels, and `joined` where it joins stores.
     settings
         Metric, coverage and draws.
     recalled
@@ -168,6 +170,10 @@ def describe(
     at_length += _besides(datasets, tables, besides, settings, nuisances_at_length)
     in_short += _ablated(datasets, tables, settings, ablation_in_short)
     at_length += _ablated(datasets, tables, settings, ablation_at_length)
+    in_short += _joined(datasets, tables, settings, joining_in_short)
+    at_length += _joined(datasets, tables, settings, joining_at_length)
+    if isinstance(settings, Comparison) and settings.not_joined:
+        at_length += ["", "## Not joined", "", *_bullets(settings.not_joined)]
     if isinstance(settings, Comparison) and settings.not_ablated:
         at_length += ["", "## Channels that are not ablated", "", *_bullets(settings.not_ablated)]
     warned: dict[str, list[str]] = {}
@@ -313,6 +319,20 @@ def _ablated(
     for name in datasets if "ablation" in tables else ():
         if said := list(sentences_of(name, tables, settings)):
             lines += ["", f"## {quoted(name)}, without single channels", "", *_bullets(said)]
+    return lines
+
+
+def _joined(
+    datasets: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    settings: CompareSettings,
+    sentences_of: Callable[[str, Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]],
+) -> list[str]:
+    """Return one section per dataset on what joined stores gain."""
+    lines: list[str] = []
+    for name in datasets if JOINED in tables else ():
+        if said := list(sentences_of(name, tables, settings)):
+            lines += ["", f"## {quoted(name)}, backbones joined", "", *_bullets(said)]
     return lines
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
+from transferscope.config.joining import JOINED
 from transferscope.config.nuisance import COMPARED
 from transferscope.config.nuisance import TABLES as TABLES_OF_NUISANCE
 from transferscope.config.probed import Probed
@@ -20,10 +21,12 @@ from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.ablate import ablation_files
+from transferscope.steps.join import joining_files
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset
 from transferscope.steps.transfer import transfer_files
 from transferscope.study.ablations import ablated_probed, ablated_stores, not_ablated
+from transferscope.study.joinings import joined_stores, not_joined
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -102,7 +105,7 @@ class Compare(_Comparison):
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
         given["nuisance"] = nuisance_tables(self)
-        given |= transfer_files(self) | ablation_files(self)
+        given |= transfer_files(self) | ablation_files(self) | joining_files(self)
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
@@ -129,6 +132,7 @@ class Compare(_Comparison):
             LAYER_TABLE: self.study.layered,
             FAMILY_TABLE: self.study.families or self.study.swept,
             LADDER_TABLE: self.config.splits.columns,
+            JOINED: joined_stores(self.study),
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
         elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
@@ -153,6 +157,7 @@ class Compare(_Comparison):
             "columns": self.config.splits.columns,
             "not_transferred": not_transferred(self.study),
             "not_ablated": not_ablated(self.study),
+            "not_joined": not_joined(self.study),
         }
         return {name for name, value in asked.items() if not value}
 
@@ -170,6 +175,7 @@ class Compare(_Comparison):
             columns=self.config.splits.columns,
             not_transferred=not_transferred(self.study),
             not_ablated=not_ablated(self.study),
+            not_joined=not_joined(self.study),
         )
 
     def members(self) -> dict[str, FamilyMember]:
@@ -216,6 +222,8 @@ class Compare(_Comparison):
             words += ["--transferred", elsewhere]
         if ablated := ablated_probed(self.study):
             words += ["--ablated", nested(ablated)]
+        if joined := joined_stores(self.study):
+            words += ["--joined", nested([each.probed for each in joined])]
         words += ["--segmented"] * bool(mask_tables(self))
         return words + ["--nuisances"] * (self.config.nuisance is not None)
 

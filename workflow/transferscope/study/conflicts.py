@@ -10,6 +10,7 @@ from transferscope.config.channel_strategies import MAP
 from transferscope.config.probed import BLOCKS, OUTPUT, backbone_of, output_of
 from transferscope.errors import Problem, UserError, suggest
 from transferscope.study.ablations import ablated_stores, not_ablated, unknown_names
+from transferscope.study.joinings import joined_stores, not_joined, unknown_parts
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -39,6 +40,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_wrong_out_of_domain(study, where),
         *_nothing_to_transfer(study, where),
         *_nothing_to_ablate(study, where),
+        *_nothing_to_join(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -56,6 +58,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "transfer": config.transfer,
         "nuisance": config.nuisance,
         "ablation": config.ablation,
+        "joining": config.joining,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }
@@ -208,6 +211,19 @@ def _nothing_to_ablate(study: Study, where: str) -> Iterator[Problem]:
         reasons = " ".join(not_ablated(study)) or "No store that it names is evaluated."
         what = f"no channel can be ablated. {reasons}"
         yield Problem(f"{where}, key ablation", what, "Leave it out, or change what is in the way.")
+
+
+def _nothing_to_join(study: Study, where: str) -> Iterator[Problem]:
+    """Yield names in `joining` that the study lacks, and why nothing can be joined."""
+    if study.config.joining is None:
+        return
+    unknown = list(unknown_parts(study))
+    for key, name, known in unknown:
+        what = f'"{name}" is none of the study'
+        yield Problem(f"{where}, key joining.{key}", what, suggest(name, known))
+    if study.config.scored and not unknown and not joined_stores(study):
+        what = f"nothing can be joined. {' '.join(not_joined(study))}"
+        yield Problem(f"{where}, key joining", what, "Leave it out, or change what is in the way.")
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
