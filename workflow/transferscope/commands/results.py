@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 app = Typer()
 TILE_FILES = ("card", "table", "tiles")
-_NAME = re.compile(r"[\w.@+-]+")
+_NAME = re.compile(r"[\w.@+,-]+")
 
 
 def _probed(stores: str) -> list[Probed]:
