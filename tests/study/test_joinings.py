@@ -71,6 +71,9 @@ def test_a_joining_plans_its_own_jobs_and_changes_no_other(tmp_path):
     (job,) = steps["join"].planned
     words = words_of(steps["join"], job)
     told = [words[i + 1] for i, word in enumerate(words) if word == "--part"]
+    settings = json.loads(words[words.index("--settings") + 1])
+    assert settings["probes"]["heads"]["kinds"] == ["logreg"], "not the mlp of the study"
+    assert set(settings["probes"]) == {"heads", "knn"}
     folder = "results/tiny/embeddings/cells"
     assert told == [
         f"tiny/map={folder}/tiny/map.json",
@@ -106,7 +109,6 @@ def test_what_is_trained_in_the_study_is_told_not_to_be_joined(tmp_path):
         ({"backbones": PAIR * 2}, {}, ["named twice: tiny,handcrafted"]),
         ({"backbones": PAIR}, {"scored": False}, ["needs scores or their splits"]),
         ({"backbones": PAIR}, {"splits": {"schemes": ["image"]}}, ["needs group among"]),
-        ({"backbones": PAIR}, {"heads": {"kinds": []}, "knn": {"k": []}}, ["needs heads.kinds"]),
         (
             {"backbones": [["tiny", "tiny"]], "channel_strategies": ["map-random"]},
             {"channel_strategies": ["map", "map-random"]},

@@ -249,8 +249,6 @@ class StudyConfig(Model):
     def _joining_is_divided(self) -> StudyConfig:
         if self.joining is not None and JOINING_SCHEME not in self.splits.schemes:
             raise ValueError(f"joining: needs {JOINING_SCHEME} among splits.schemes")
-        if self.joining is not None and not self.heads.kinds and not self.knn.k:
-            raise ValueError("joining: needs heads.kinds or knn.k")
         return self
 
     @model_validator(mode="after")

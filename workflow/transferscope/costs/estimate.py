@@ -28,9 +28,9 @@ from transferscope.costs.sizes import UNKNOWN_COST, Sizes, find_cost
 from transferscope.costs.tuning import tuning_passes
 from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
-from transferscope.probes.registry import PROBES, wanted_probes
+from transferscope.probes.registry import wanted_probes
 from transferscope.study.ablations import ablated_stores
-from transferscope.study.joinings import joined_stores
+from transferscope.study.joinings import joined_stores, joining_probes
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -257,7 +257,7 @@ def _probe_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         n_classes = len(study.datasets[joined.probed.dataset].card.labels)
         width = 2 * sum(sizes.probed(part)[1] for part in joined.parts)
         load = Load(n_tiles, width, n_classes, whole, rates.heads)
-        own = ((probe, settings) for probe, settings in probes.items() if probe in PROBES)
+        own = joining_probes(config).items()
         seconds += sum(probe.seconds(settings, load) for probe, settings in own)
     return seconds / 3600
 

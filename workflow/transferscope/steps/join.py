@@ -9,14 +9,12 @@ from typing import Any
 
 from transferscope.config.jobs import JoiningProbe
 from transferscope.config.joining import JOINING
-from transferscope.config.model import Model
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.costs.needs import MIB, TORCH_MB, Need, matrices_mb
-from transferscope.probes.probe import FrozenProbe, Load
-from transferscope.probes.registry import PROBES, wanted_probes
+from transferscope.probes.probe import Load
 from transferscope.steps.step import Job, Step, Wildcards, per_probed, probed_of
-from transferscope.study.joinings import JoinedStore, joined_stores
+from transferscope.study.joinings import JoinedStore, joined_stores, joining_probes
 
 
 class Join(Step):
@@ -79,19 +77,13 @@ class Join(Step):
             )
         ]
 
-    @property
-    def probes(self) -> dict[FrozenProbe, Model]:
-        """Those of the study's probes that scale joined stores."""
-        return {p: each for p, each in wanted_probes(self.config).items() if p in PROBES}
-
     def settings(self) -> str:
         """Return the settings of all jobs as JSON."""
+        probes = joining_probes(self.config)
         job = JoiningProbe(
             fractions=[self._fraction],
             metrics=self.config.metrics,
-            probes={
-                probe.name: each.model_dump(mode="json") for probe, each in self.probes.items()
-            },
+            probes={probe.name: each.model_dump(mode="json") for probe, each in probes.items()},
             splits=self.config.splits,
             metric=self.config.compare.metric,
         )
@@ -112,8 +104,9 @@ class Join(Step):
         n_classes = len(self.study.datasets[wildcards.dataset].card.labels)
         kept = {"schemes": ["group"], "fractions": [self._fraction]}
         load = Load(n_tiles, width, n_classes, self.config.splits.model_copy(update=kept))
-        seconds = sum(probe.seconds(settings, load) for probe, settings in self.probes.items())
-        memory = TORCH_MB + max(probe.memory_bytes for probe in self.probes) / MIB
+        probes = joining_probes(self.config)
+        seconds = sum(probe.seconds(settings, load) for probe, settings in probes.items())
+        memory = TORCH_MB + max(probe.memory_bytes for probe in probes) / MIB
         return Need.of(memory + matrices_mb(n_tiles, width), seconds)
 
 

@@ -13,7 +13,11 @@ from transferscope.config.channel_strategies import (
     single_channel,
 )
 from transferscope.config.joining import JoiningSettings, joined_name
+from transferscope.config.model import Model
 from transferscope.config.probed import Probed, backbone_of
+from transferscope.config.study import StudyConfig
+from transferscope.probes.probe import FrozenProbe
+from transferscope.probes.registry import HEADS, KNN
 from transferscope.study.study import Study
 
 # Of stores that know no other strategy, and are joined with stores of any.
@@ -40,6 +44,16 @@ class JoinedStore:
         """What is evaluated, as tables and paths name it."""
         name = joined_name([each.representation for each in self.parts])
         return Probed(self.parts[0].dataset, name, self.channels)
+
+
+def joining_probes(config: StudyConfig) -> dict[FrozenProbe, Model]:
+    """Return the probes of joined stores, with their settings: logistic regression and k-NN.
+
+    To both, a store joined with its own copy is the store alone. Heads that AdamW trains for a
+    number of epochs learn faster from more columns, whatever these hold.
+    """
+    found: dict[FrozenProbe, Model] = {HEADS: config.heads.model_copy(update={"kinds": ["logreg"]})}
+    return found | ({KNN: config.knn} if KNN.wanted(config.knn) else {})
 
 
 def joined_stores(study: Study) -> list[JoinedStore]:
