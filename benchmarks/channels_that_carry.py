@@ -32,8 +32,8 @@ from transferscope.cards import BackboneCard, DatasetCard, TimmCard
 from transferscope.cards.backbone import HandcraftedCard
 from transferscope.compare.ablation import compare_ablations
 from transferscope.compare.contests import Rules
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.uncertainty import draw_noise
-from transferscope.compare.versions import VersionPaths
 from transferscope.config.ablation import KINDS, Ablation, AblationKind
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.probes import HeadSettings, SplitSettings
@@ -119,7 +119,7 @@ def study(
         ends = ("", ".predictions", ".halves")
         files.append(ScoreFiles(*(folder / f"{features.card.name}{e}.parquet" for e in ends)))
         ablate(data, views, SPLITS, {HEADS: HeadSettings(kinds=["logreg"])}, files[-1])
-    paths = VersionPaths(
+    paths = ScorePaths(
         *([getattr(each, kind) for each in files] for kind in ("scores", "predictions", "halves"))
     )
     settings = CompareSettings(bootstrap=DRAWS)

@@ -276,6 +276,7 @@ def write_everything(folder: Path) -> None:
             "occlusion": {"tiles": 2, "patch": 0.5},
             "weights": True,
         },
+        "joining": {"backbones": [["tiny", "tiny"]], "channel_strategies": ["map"]},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

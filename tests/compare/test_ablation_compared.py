@@ -8,9 +8,9 @@ from sklearn.metrics import f1_score
 from transferscope.cards import DatasetCard
 from transferscope.compare.ablation import compare_ablations
 from transferscope.compare.contests import Rules
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.study import compare
 from transferscope.compare.uncertainty import draw_noise
-from transferscope.compare.versions import VersionPaths
 from transferscope.config.jobs import Comparison
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.results import CompareSettings, FigureSettings
@@ -91,8 +91,8 @@ def folder(tmp_path_factory):
         folder / "summary.csv",
         folder / "summary.md",
         [own.halves],
-        ablated=VersionPaths(*([path] for path in vars(ablated).values())),
-        weighted=(VersionPaths(*([path] for path in vars(weighted).values())), [weights]),
+        ablated=ScorePaths(*([path] for path in vars(ablated).values())),
+        weighted=(ScorePaths(*([path] for path in vars(weighted).values())), [weights]),
     )
     return folder
 
@@ -169,7 +169,7 @@ def test_the_largest_loss_is_of_the_right_channel_in_other_studies(tmp_path, see
     ablate(data, views, SPLITS, {HEADS: SETTINGS}, files)
     settings = CompareSettings(bootstrap=200)
     rules = Rules(0.95, 0.02, draw_noise(200, np.random.default_rng(seed)))
-    paths = VersionPaths(*([path] for path in vars(files).values()))
+    paths = ScorePaths(*([path] for path in vars(files).values()))
     carriers = compare_ablations(paths, settings, rules).ablation_carriers.set_index("class")
     assert carriers.loc[["one", "other"], "channel"].tolist() == ["dna", "er"]
     assert not carriers.at["twice", "carries"]

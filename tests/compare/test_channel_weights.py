@@ -12,8 +12,8 @@ from transferscope.cards import DatasetCard
 from transferscope.compare.channel_weight_sentences import weights_at_length, weights_in_short
 from transferscope.compare.channel_weights import compare_weights
 from transferscope.compare.contests import Rules
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.uncertainty import draw_noise
-from transferscope.compare.versions import VersionPaths
 from transferscope.config.jobs import HeldOutDivision, Leakage
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.results import CompareSettings
@@ -56,7 +56,7 @@ def weighed(folder, data, passes=PASSES):
     files = ScoreFiles(*(folder / f"s{end}.parquet" for end in ("", ".predictions", ".halves")))
     weights = folder / "s.weights.parquet"
     weigh_channels(data, passes, SPLITS, SETTINGS, files, weights)
-    paths = VersionPaths(*([path] for path in vars(files).values()))
+    paths = ScorePaths(*([path] for path in vars(files).values()))
     found = compare_weights(paths, [weights], COMPARED, RULES)
     return found, {path.name: pd.read_parquet(path) for path in folder.glob("s*.parquet")}
 

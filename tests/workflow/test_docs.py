@@ -41,6 +41,7 @@ PAGES = [
     "besides-biology.md",
     "across-datasets.md",
     "channel-ablation.md",
+    "joining-backbones.md",
     "compare-masks.md",
     "segment.md",
     "label-by-hand.md",

@@ -1,4 +1,4 @@
-"""Studies of tables of features: heads, k-NN, relations and summary, without any image."""
+"""Studies of tables of features: probes, joined stores, relations, without any image."""
 
 import itertools
 import os
@@ -25,7 +25,8 @@ def transferscope(folder, *words):
 
 
 def test_a_study_of_one_table_from_its_check_to_its_report(tmp_path):
-    folder = write_table_study(tmp_path, relations=RELATIONS)
+    joining = {"backbones": [["cellprofiler", "deep"], ["deep", "deep"]]}
+    folder = write_table_study(tmp_path, relations=RELATIONS, joining=joining)
     genes = [f"gene{n:02d}" for n in range(12)]
     alike = pd.DataFrame({"a": genes[:-2], "b": genes[2:]})
     alike.to_csv(folder / "pairs.csv", index=False)
@@ -45,6 +46,12 @@ def test_a_study_of_one_table_from_its_check_to_its_report(tmp_path):
     said = (results / "summary.md").read_text()
     assert "`cellprofiler`" in said
     assert "Hand-crafted" not in said
+    joined = pd.read_csv(results / "compare/joined.csv").query("head in ('logreg', 'knn')")
+    assert set(joined["backbone"]) == {"cellprofiler,deep", "deep,deep"}
+    copy = joined.query("backbone == 'deep,deep'")
+    assert (copy["difference"] == 0).all()
+    assert not copy["gain"].any()
+    assert "`cellprofiler` and `deep` joined, " in said
     recall = pd.read_csv(results / "relations/wells/recall.csv")
     assert {"cellprofiler, given", "deep, given", "labels only", "random"} <= set(recall["map"])
     verified = transferscope(folder, "verify", "study.yaml")

@@ -28,6 +28,7 @@ from transferscope.config.jobs import (
     AblationProbe,
     AggregateProbe,
     FinetuneProbe,
+    JoiningProbe,
     NuisanceProbe,
     OcclusionProbe,
     Probe,
@@ -263,6 +264,51 @@ def _ablated(given: Sequence[str]) -> Iterator[tuple[Ablation, Path]]:
         if problem := name_problem(path):
             raise UserError(problem)
         yield ablation, Path(path)
+
+
+@app.command()
+def join(
+    part: Annotated[
+        list[str],
+        Option(help="REPRESENTATION/CHANNELS=PATH of a store (.json); once per store, in order."),
+    ],
+    channels: Channels,
+    table: TableIn,
+    splits: SplitsIn,
+    card: CardIn,
+    scores: ScoresOut,
+    predictions: PredictionsOut,
+    halves: HalvesOut,
+    settings: Annotated[JoiningProbe, settings_option(JoiningProbe)],
+    threads: Threads = 2,
+) -> None:
+    """Test all probes on several stores as one, on each alone, and on the better one of them."""
+    from transferscope.config.joining import joined_name
+    from transferscope.probes.joining import join as run
+    from transferscope.probes.written import ScoreFiles
+
+    stores = [_part(text) for text in part]
+    if len(stores) < 2:
+        what = "one store is named: there is nothing to join"
+        raise UserError(Problem("--part", what, "Give it once per store."))
+    parts = [_probe_data(store, table, splits, card, settings, threads) for store in stores]
+    # All are called by the strategy that they have in common, which not each of them has.
+    parts = [replace(p, identity={**p.identity, "channels": channels}) for p in parts]
+    name = joined_name([representation for _, representation, _ in stores])
+    files = ScoreFiles(scores, predictions, halves)
+    run(parts, name, settings.splits, _probes(settings.probes), settings.metric, files)
+
+
+def _part(text: str) -> tuple[Path, str, str]:
+    """Return manifest, representation and strategy of a store that is joined."""
+    name, _, path = text.partition("=")
+    representation, _, strategy = name.partition("/")
+    if not representation or not strategy or not path:
+        fix = "Write it as --part dino/map=embeddings/cells/dino/map.json."
+        raise UserError(Problem("--part", f'"{text}" names no store', fix))
+    if problem := name_problem(path):
+        raise UserError(problem)
+    return Path(path), representation, strategy
 
 
 def _probes(given: Mapping[str, Any]) -> dict[FrozenProbe, Model]:

@@ -24,6 +24,7 @@ from transferscope.commands.options import (
 )
 from transferscope.config.ablation import ABLATION, CHANNEL_WEIGHTS
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINING
 from transferscope.config.paths import StudyPaths
 from transferscope.config.probed import Probed
 from transferscope.config.probes import AggregateSettings, KnnSettings, SplitSettings
@@ -34,12 +35,12 @@ from transferscope.report.figures import ReportFigure
 from transferscope.runtime.plain_files import folder_problem, name_problem
 
 if TYPE_CHECKING:
+    from transferscope.compare.drawn_scores import ScorePaths
     from transferscope.compare.transfer import TransferPaths
-    from transferscope.compare.versions import VersionPaths
 
 app = Typer()
 TILE_FILES = ("card", "table", "tiles")
-_NAME = re.compile(r"[\w.@+-]+")
+_NAME = re.compile(r"[\w.@+,-]+")
 
 
 def _probed(stores: str) -> list[Probed]:
@@ -158,6 +159,10 @@ def compare(
         Sequence[Probed],
         json_option(_probed, "Where heads have weighted channels, as in --stores.", "{}"),
     ],
+    joined: Annotated[
+        Sequence[Probed],
+        json_option(_probed, "What was joined, as in --stores.", "{}"),
+    ],
     tuned_head: Annotated[
         list[str] | None, Option(help="finetune-full and so on; once per mode.")
     ] = None,
@@ -205,8 +210,9 @@ def compare(
         nuisances=nuisances,
         looked=looked,
         transferred=elsewhere,
-        ablated=_version_paths(paths, ABLATION, ablated) if ablated else None,
+        ablated=_score_paths(paths, ABLATION, ablated) if ablated else None,
         weighted=_weight_paths(paths, weighted) if weighted else None,
+        joined=_score_paths(paths, JOINING, joined) if joined else None,
     )
 
 
@@ -219,22 +225,20 @@ def _transfer_paths(paths: StudyPaths, source: str, tested: Sequence[Probed]) ->
     return TransferPaths(scores, predictions, halves)
 
 
-def _version_paths(paths: StudyPaths, kind: str, probed: Sequence[Probed]) -> VersionPaths:
-    from transferscope.compare.versions import VersionPaths
+def _score_paths(paths: StudyPaths, probe: str, stores: Sequence[Probed]) -> ScorePaths:
+    from transferscope.compare.drawn_scores import ScorePaths
 
-    stores = [(kind, p.dataset, p.representation, p.channels) for p in probed]
-    return VersionPaths(
-        [paths.scores(*store) for store in stores],
-        [paths.predictions(*store) for store in stores],
-        [paths.halves(*store) for store in stores],
+    named = [(probe, p.dataset, p.representation, p.channels) for p in stores]
+    return ScorePaths(
+        [paths.scores(*store) for store in named],
+        [paths.predictions(*store) for store in named],
+        [paths.halves(*store) for store in named],
     )
 
 
-def _weight_paths(
-    paths: StudyPaths, probed: Sequence[Probed]
-) -> tuple[VersionPaths, Sequence[Path]]:
+def _weight_paths(paths: StudyPaths, probed: Sequence[Probed]) -> tuple[ScorePaths, Sequence[Path]]:
     weights = [paths.channel_weights(p.dataset, p.representation, p.channels) for p in probed]
-    return _version_paths(paths, CHANNEL_WEIGHTS, probed), weights
+    return _score_paths(paths, CHANNEL_WEIGHTS, probed), weights
 
 
 @app.command("segment-compare")

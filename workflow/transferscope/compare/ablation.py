@@ -18,9 +18,10 @@ import pandas as pd
 
 from transferscope.compare.contests import Rules, Side
 from transferscope.compare.differences import FOUND, compare_pairs
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.tables import Head
 from transferscope.compare.tally import CLASS_METRIC
-from transferscope.compare.versions import VersionPaths, Versions, read_versions
+from transferscope.compare.versions import Versions, read_versions
 from transferscope.config.ablation import UNTOUCHED, Ablation
 from transferscope.config.results import CompareSettings
 
@@ -59,7 +60,7 @@ class Ablated(NamedTuple):
     ablation_carriers: pd.DataFrame
 
 
-def compare_ablations(paths: VersionPaths, settings: CompareSettings, rules: Rules) -> Ablated:
+def compare_ablations(paths: ScorePaths, settings: CompareSettings, rules: Rules) -> Ablated:
     """Compare each store with itself without each of its channels.
 
     Parameters

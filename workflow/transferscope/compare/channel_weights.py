@@ -16,9 +16,10 @@ from scipy.stats import t
 
 from transferscope.compare.contests import Rules
 from transferscope.compare.differences import FOUND, compare_pairs
+from transferscope.compare.drawn_scores import ScorePaths
 from transferscope.compare.tally import CLASS_METRIC
 from transferscope.compare.uncertainty import HALF_SHARE
-from transferscope.compare.versions import VersionPaths, Versions, read_versions
+from transferscope.compare.versions import Versions, read_versions
 from transferscope.config.ablation import EQUAL, WEIGHTED
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import HALF
@@ -50,7 +51,7 @@ class Weighed(NamedTuple):
 
 
 def compare_weights(
-    paths: VersionPaths, weights: Sequence[Path], settings: CompareSettings, rules: Rules
+    paths: ScorePaths, weights: Sequence[Path], settings: CompareSettings, rules: Rules
 ) -> Weighed:
     """Compare heads with chosen weights of channels with heads to which all count alike.
 

@@ -28,6 +28,15 @@ PREDICTIONS_SUFFIX = ".predictions.parquet"
 
 
 @dataclass(frozen=True)
+class ScorePaths:
+    """Tables of several stores: scores, predictions, and scores in halves."""
+
+    scores: Sequence[Path]
+    predictions: Sequence[Path]
+    halves: Sequence[Path]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """The prediction tables of one probe of one store.
 

@@ -17,6 +17,7 @@ from transferscope.compare.differences import COLUMNS as DIFFERENCE_COLUMNS
 from transferscope.compare.differences import differences
 from transferscope.compare.drawn_scores import (
     Bootstrapped,
+    ScorePaths,
     bootstrapped,
     contests_of,
     identify,
@@ -29,6 +30,7 @@ from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
 from transferscope.compare.halves import HalfScores, read_halves
+from transferscope.compare.joining import compare_joined
 from transferscope.compare.known_pairs import KnownPairTables
 from transferscope.compare.ladder import COLUMNS as LADDER_COLUMNS
 from transferscope.compare.ladder import columns_of, ladder
@@ -59,8 +61,8 @@ from transferscope.compare.tally import CLASS_METRIC
 from transferscope.compare.texts import describe
 from transferscope.compare.transfer import TransferPaths, compare_transfers
 from transferscope.compare.uncertainty import draw_noise
-from transferscope.compare.versions import VersionPaths
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINED
 from transferscope.config.results import CompareSettings
 from transferscope.errors import user_error
 from transferscope.probes.calibration import CALIBRATION
@@ -89,8 +91,9 @@ def compare(
     nuisances: bool = False,
     looked: Mapping[str, LookedAt] | None = None,
     transferred: Mapping[str, TransferPaths] | None = None,
-    ablated: VersionPaths | None = None,
-    weighted: tuple[VersionPaths, Sequence[Path]] | None = None,
+    ablated: ScorePaths | None = None,
+    weighted: tuple[ScorePaths, Sequence[Path]] | None = None,
+    joined: ScorePaths | None = None,
 ) -> None:
     """Compare all stores of a study.
 
@@ -101,7 +104,7 @@ def compare(
     families of backbones, `families`; with splits by columns of the sheet, `ladder`;
     with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`;
     with ablated channels, `ablation` and `ablation_carriers`; with weighted ones, `channel_gains`
-    and `channel_weights`.
+    and `channel_weights`; with joined stores, `joined`.
 
     Parameters
     ----------
@@ -133,6 +136,8 @@ def compare(
         Tables of heads on tiles without single channels.
     weighted
         Tables of heads on weighted channels, and those of the weights.
+    joined
+        Tables of heads on joined stores, and on their parts.
 
     Raises
     ------
@@ -217,6 +222,8 @@ def compare(
         tables |= _written(compare_ablations(ablated, settings, rules)._asdict(), folder)
     if weighted is not None:
         tables |= _written(compare_weights(*weighted, settings, rules)._asdict(), folder)
+    if joined is not None:
+        tables |= _written({JOINED: compare_joined(joined, settings, rules)}, folder)
     masks = MaskTables.read(folder) if segmented else None
     besides = NuisanceTables.read(folder) if nuisances else None
     told = recalled, grids, masks, looked, layers, families, besides

@@ -15,6 +15,7 @@ from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidenc
 from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
 from transferscope.compare.grid_curves import GridTables
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
+from transferscope.compare.joining_sentences import joining_at_length, joining_in_short
 from transferscope.compare.known_pairs import (
     KnownPairTables,
     known_pairs,
@@ -54,6 +55,7 @@ from transferscope.compare.wording import (
 )
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.jobs import Comparison
+from transferscope.config.joining import JOINED
 from transferscope.config.results import CompareSettings
 from transferscope.segmentation.table_names import PQ, is_tuned_decoder
 
@@ -88,6 +90,12 @@ OBJECTS_READ = (
     "the mean IoU of those found, averaged in the same way."
 )
 # The summary stays on one page: with more datasets it has their table and warnings only.
+# Table -> what its sections are about, and their sentences, in short and at length.
+OF_TABLES = {
+    "ablation": ("without single channels", ablation_in_short, ablation_at_length),
+    "channel_gains": ("channels weighted", weights_in_short, weights_at_length),
+    JOINED: ("backbones joined", joining_in_short, joining_at_length),
+}
 DATASETS_IN_SENTENCES = 3
 STORES_NAMED = 6
 # In a cell of a table.
@@ -131,7 +139,8 @@ def describe(
         `scores`, `differences`, `leaderboard`, `chosen`, `per_class`, `finetuning`,
         `across_datasets` and `number_format`, as `compare` writes them; `ladder` where the study
         splits by columns, those of `Transferred` where it tests on other datasets, and those of
-        `Ablated` where it ablates channels, and of `Weighed` where it weights them.
+        `Ablated` where it ablates channels, of `Weighed` where it weights them, and `joined` where
+        it joins stores.
     settings
         Metric, coverage and draws.
     recalled
@@ -167,17 +176,20 @@ def describe(
     at_length += _transferred(tables, settings, transfer_at_length)
     in_short += _besides(datasets, tables, besides, settings, nuisances_in_short)
     at_length += _besides(datasets, tables, besides, settings, nuisances_at_length)
-    in_short += _ablated(datasets, tables, settings, ablation_in_short)
-    at_length += _ablated(datasets, tables, settings, ablation_at_length)
-    in_short += _weighted(datasets, tables, settings, weights_in_short)
-    at_length += _weighted(datasets, tables, settings, weights_at_length)
+    for table, (about, short, long) in OF_TABLES.items():
+        if table in tables:
+            for name in datasets:
+                in_short += _section(name, about, short(name, tables, settings))
+                at_length += _section(name, about, long(name, tables, settings))
+    if isinstance(settings, Comparison) and settings.not_joined:
+        at_length += ["", "## Not joined", "", *_bullets(settings.not_joined)]
     if isinstance(settings, Comparison) and settings.not_ablated:
         at_length += ["", "## Channels that are not ablated", "", *_bullets(settings.not_ablated)]
     warned: dict[str, list[str]] = {}
     if masks is not None:
         for name in datasets_of(masks):
-            in_short += _section(name, masks_in_short(name, masks, settings))
-            at_length += _section(name, masks_at_length(name, masks, settings))
+            in_short += _section(name, "segmentation", masks_in_short(name, masks, settings))
+            at_length += _section(name, "segmentation", masks_at_length(name, masks, settings))
             tuned = matching(masks.scores, dataset=name)["head"].map(is_tuned_decoder).any()
             read = f"{MASKS_READ} {MASKS_TUNED}" if tuned else MASKS_READ
             at_length += ["", *mask_table(name, masks), "", read]
@@ -191,9 +203,10 @@ def describe(
     )
 
 
-def _section(dataset: str, sentences_of: Iterable[str]) -> list[str]:
-    """Return a section on the segmentation of a dataset."""
-    return ["", f"## {quoted(dataset)}, segmentation", "", *_bullets(sentences_of)]
+def _section(dataset: str, about: str, sentences_of: Iterable[str]) -> list[str]:
+    """Return a section on something of a dataset; nothing where there is nothing to say."""
+    said = list(sentences_of)
+    return ["", f"## {quoted(dataset)}, {about}", "", *_bullets(said)] if said else []
 
 
 def _recalled(
@@ -302,34 +315,6 @@ def _besides(
         own = chosen if by_group.empty else by_group
         if said := list(sentences_of(name, own, besides, settings)):
             lines += ["", f"## {quoted(name)}, besides biology", "", *_bullets(said)]
-    return lines
-
-
-def _ablated(
-    datasets: Sequence[str],
-    tables: Mapping[str, pd.DataFrame],
-    settings: CompareSettings,
-    sentences_of: Callable[[str, Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]],
-) -> list[str]:
-    """Return one section per dataset on what heads lose without channels."""
-    lines: list[str] = []
-    for name in datasets if "ablation" in tables else ():
-        if said := list(sentences_of(name, tables, settings)):
-            lines += ["", f"## {quoted(name)}, without single channels", "", *_bullets(said)]
-    return lines
-
-
-def _weighted(
-    datasets: Sequence[str],
-    tables: Mapping[str, pd.DataFrame],
-    settings: CompareSettings,
-    sentences_of: Callable[[str, Mapping[str, pd.DataFrame], CompareSettings], Iterator[str]],
-) -> list[str]:
-    """Return one section per dataset on what weights of channels are worth."""
-    lines: list[str] = []
-    for name in datasets if "channel_gains" in tables else ():
-        if said := list(sentences_of(name, tables, settings)):
-            lines += ["", f"## {quoted(name)}, channels weighted", "", *_bullets(said)]
     return lines
 
 

@@ -6,28 +6,18 @@ to which channels count alike and weighted ones. Draws of groups are those of al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from transferscope.compare.bootstrap import draw_weights
 from transferscope.compare.contests import Side
-from transferscope.compare.drawn_scores import identify
+from transferscope.compare.drawn_scores import ScorePaths, identify
 from transferscope.compare.halves import HalfScores, read_halves
 from transferscope.compare.tables import Head, Store, read_scores
 from transferscope.compare.tally import CLASS_METRIC, PLAIN_METRICS, Tally, groups_of, tally
 from transferscope.config.results import CompareSettings
 from transferscope.probes.score_table import FLOOR
 from transferscope.runtime.progress import progress_bar
-
-
-@dataclass(frozen=True)
-class VersionPaths:
-    """Tables of all stores: scores, predictions, and scores in halves."""
-
-    scores: Sequence[Path]
-    predictions: Sequence[Path]
-    halves: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,7 @@ class Versions:
             yield name, CLASS_METRIC, len(PLAIN_METRICS) + number
 
 
-def read_versions(paths: VersionPaths, settings: CompareSettings) -> Iterator[Versions]:
+def read_versions(paths: ScorePaths, settings: CompareSettings) -> Iterator[Versions]:
     """Yield the versions of each store, with the same draws for all stores of a dataset.
 
     Parameters

@@ -120,6 +120,14 @@ class WeightProbe(Probe):
     heads: HeadSettings = HeadSettings()
 
 
+class JoiningProbe(Probe):
+    """Settings of the step `transferscope join`; each probe's own model checks its settings."""
+
+    probes: dict[Name, dict[str, Any]] = Field({"heads": {}, "knn": {}}, min_length=1)
+    splits: SplitSettings = SplitSettings()
+    metric: Metric = Field("macro_f1", description="By which validation tiles choose a part.")
+
+
 class AggregateProbe(Probe):
     """Settings of the step `transferscope aggregate`; its heads are logistic regression and k-NN.
 
@@ -238,6 +246,9 @@ class Comparison(CompareSettings):
     )
     not_ablated: list[str] = Field(
         [], description="Why channels of something of the study are not ablated, sentences."
+    )
+    not_joined: list[str] = Field(
+        [], description="Why stores that should be joined are not, sentences."
     )
     not_transferred: list[str] = Field(
         [], description="Why something of the study is not tested on another dataset, sentences."

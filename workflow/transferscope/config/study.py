@@ -15,6 +15,8 @@ from transferscope.config.ablation import SCHEME as ABLATION_SCHEME
 from transferscope.config.ablation import AblationSettings
 from transferscope.config.compute import ComputeSettings, TrainingSettings
 from transferscope.config.correction import NONE, CorrectionSettings
+from transferscope.config.joining import SCHEME as JOINING_SCHEME
+from transferscope.config.joining import JoiningSettings
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import Name
 from transferscope.config.nuisance import SCHEME as NUISANCE_SCHEME
@@ -159,6 +161,13 @@ class StudyConfig(Model):
             "trained heads lose. Null: no; {}: the defaults. See docs/channel-ablation.md."
         ),
     )
+    joining: JoiningSettings | None = Field(
+        None,
+        description=(
+            "Join the embeddings of two backbones, and see what that gains over the better of the "
+            "two, which validation tiles choose. Null: no. See docs/joining-backbones.md."
+        ),
+    )
     metrics: list[Metric] = Field(
         METRICS,
         min_length=1,
@@ -234,6 +243,12 @@ class StudyConfig(Model):
     def _ablation_is_divided(self) -> StudyConfig:
         if self.ablation is not None and ABLATION_SCHEME not in self.splits.schemes:
             raise ValueError(f"ablation: needs {ABLATION_SCHEME} among splits.schemes")
+        return self
+
+    @model_validator(mode="after")
+    def _joining_is_divided(self) -> StudyConfig:
+        if self.joining is not None and JOINING_SCHEME not in self.splits.schemes:
+            raise ValueError(f"joining: needs {JOINING_SCHEME} among splits.schemes")
         return self
 
     @model_validator(mode="after")

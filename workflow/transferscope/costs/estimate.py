@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from transferscope.config.ablation import OcclusionSettings
+from transferscope.config.joining import SCHEME as JOINING_SCHEME
 from transferscope.costs.fields import Fields
 from transferscope.costs.needs import FLOAT_BYTES
 from transferscope.costs.network_costs import (
@@ -30,6 +31,7 @@ from transferscope.costs.weights import BYTES_PER_WEIGHT, weights_state
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
 from transferscope.study.ablations import ablated_stores, occluded_stores
+from transferscope.study.joinings import joined_stores, joining_probes
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -261,6 +263,17 @@ def _probe_hours(study: Study, sizes: Sizes, rates: Rates) -> float:
         n_tiles = sizes.fields(probed.dataset).n_tiles
         load = Load(n_tiles, width, n_classes, config.splits, rates.heads)
         seconds += sum(probe.seconds(settings, load) for probe, settings in probes.items())
+    # Of joined stores: all columns as one, and those of each part alone.
+    whole = config.splits.model_copy(
+        update={"schemes": [JOINING_SCHEME], "fractions": [max(config.splits.fractions)]}
+    )
+    for joined in joined_stores(study):
+        n_tiles = sizes.fields(joined.probed.dataset).n_tiles
+        n_classes = len(study.datasets[joined.probed.dataset].card.labels)
+        width = 2 * sum(sizes.probed(part)[1] for part in joined.parts)
+        load = Load(n_tiles, width, n_classes, whole, rates.heads)
+        own = joining_probes(config).items()
+        seconds += sum(probe.seconds(settings, load) for probe, settings in own)
     return seconds / 3600
 
 

@@ -138,6 +138,8 @@ class ProbeData:
         From `EmbeddingStore.number_format`: what the store's number format does to neighbours.
     store
         Manifest and metadata of the embedding store; None: there is none.
+    parts
+        Number of columns of each of several stores that are joined; empty: it is one store.
     """
 
     embeddings: Floats32
@@ -148,6 +150,7 @@ class ProbeData:
     leakage: Leakage = field(default_factory=Leakage)
     number_format: Mapping[str, Any] | None = None
     store: tuple[Path, Mapping[str, Any]] | None = None
+    parts: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -260,6 +263,18 @@ class OnValidation:
     scores: Values
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What one head predicted: the arguments of `ResultTables.add`."""
+
+    head: str
+    k: int | None
+    division: Division
+    predicted: Bools
+    scores: Floats32
+    validation: OnValidation | None
+
+
 @dataclass
 class ResultTables:
     """Collects the scores and predictions of heads on the test rows of all divisions.
@@ -274,6 +289,8 @@ class ResultTables:
 
     data: ProbeData
     sink: Sink | None = None
+    # Only where there is no sink; else predictions are not kept.
+    tested: list[Tested] = field(default_factory=list)
     _scores: list[dict[str, Any]] = field(default_factory=list)
     _predictions: list[dict[str, Any]] = field(default_factory=list)
     _n_waiting: int = 0
@@ -309,6 +326,8 @@ class ResultTables:
                 one = replace(division, scheme=view, test=division.test[own], views=())
                 self.add(head, k, one, predicted[own], scores[own], validation)
             return
+        if self.sink is None:
+            self.tested.append(Tested(head, k, division, predicted, scores, validation))
         truth = self.data.tiles.matrix[division.test]
         n_groups = len(set(self.data.tiles.groups[division.train]))
         shared = {"head": head, "k": k, **division_columns(division)}
@@ -341,6 +360,15 @@ class ResultTables:
             self.sink(self.predictions())
             self._predictions.clear()
             self._n_waiting = 0
+
+    def on_validation(self, tested: Tested, metric: Metric) -> float:
+        """Return a metric of a head on its validation rows; NaN if unknown."""
+        known = tested.validation
+        if known is None or not len(known.rows):
+            return np.nan
+        truth = self.data.tiles.matrix[known.rows]
+        found = self._values(truth, known.predicted, known.scores)
+        return {name: value for name, _, value in found}.get(metric, np.nan)
 
     def _values(
         self,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from transferscope.probes.evaluation import Division
+from transferscope.probes.parts import part_weights
 from transferscope.runtime.arrays import Floats32
 
 BLOCK_ROWS = 1024
@@ -81,8 +82,21 @@ class Scalers:
     deviation: torch.Tensor
 
     @classmethod
-    def fit(cls, embeddings: torch.Tensor, heads: Sequence[HeadRows]) -> Scalers:
-        """Fit on training rows only; a constant column gets deviation 1, as in scikit-learn."""
+    def fit(
+        cls, embeddings: torch.Tensor, heads: Sequence[HeadRows], parts: Sequence[int] = ()
+    ) -> Scalers:
+        """Fit on training rows only; a constant column gets deviation 1, as in scikit-learn.
+
+        Parameters
+        ----------
+        embeddings
+            [N, D].
+        heads
+            H heads.
+        parts
+            Widths of joined stores, whose columns are scaled by `part_weights`; empty: one store.
+        """
+        weights = torch.from_numpy(part_weights(parts)).to(embeddings.device) if parts else 1.0
         means, deviations = [], []
         for head in heads:
             total = torch.zeros(2, embeddings.shape[1], dtype=torch.float64)
@@ -94,7 +108,7 @@ class Scalers:
             deviation = (square - mean.square()).clamp(min=0).sqrt()
             deviation[deviation <= CONSTANT * mean.abs()] = 1
             means.append(mean.float())
-            deviations.append(deviation.float())
+            deviations.append((deviation / weights).float())
         return cls(torch.stack(means), torch.stack(deviations))
 
     def select(self, heads: torch.Tensor | list[int]) -> Scalers:

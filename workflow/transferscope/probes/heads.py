@@ -69,7 +69,7 @@ def _posed(data: ProbeData, device: str) -> tuple[HeadProblem, list[HeadRows], S
         is_multi_label=data.is_multi_label,
     )
     heads = [HeadRows.of(division, data.identity["dataset"]) for division in data.divisions]
-    return problem, heads, Scalers.fit(problem.embeddings, heads)
+    return problem, heads, Scalers.fit(problem.embeddings, heads, data.parts)
 
 
 def fit_on(

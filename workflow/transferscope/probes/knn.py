@@ -76,13 +76,14 @@ class _Search:
         return cls(divisions, train, whole.validation, codes, possible)
 
     def neighbours(
-        self, embeddings: Floats32, metric: KnnMetric
+        self, embeddings: Floats32, metric: KnnMetric, parts: Sequence[int] = ()
     ) -> list[tuple[Neighbours, Neighbours]]:
         """Return the nearest training rows of validation and of test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
         most = [max(ks, default=0) for ks in self.ks]
         queries = np.concatenate([self.validation, self.divisions[0].test])
-        found = nearest(embeddings, metric, queries, self.train, sizes, most, self.codes)
+        of_all = queries, self.train, sizes, most, self.codes
+        found = nearest(embeddings, metric, *of_all, parts)
         pairs = []
         for division, near in zip(self.divisions, found, strict=True):
             own = np.flatnonzero(np.isin(self.validation, division.validation))
@@ -175,7 +176,7 @@ def _classify(
     results: ResultTables,
 ) -> None:
     """Classify the test rows of one fold at all fractions, votes and k."""
-    found = search.neighbours(data.embeddings, metric)
+    found = search.neighbours(data.embeddings, metric, data.parts)
     for division, (known, near), ks in zip(search.divisions, found, search.ks, strict=True):
         for kind in settings.votes:
             tuned = _count(data.tiles.matrix, known, ks, weighted=kind == "distance")

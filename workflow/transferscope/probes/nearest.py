@@ -11,6 +11,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 
 from transferscope.config.probes import KnnMetric
+from transferscope.probes.parts import part_columns
 from transferscope.runtime.arrays import Floats, Floats32, Integers
 
 # Memory of the distances of one block.
@@ -49,6 +50,7 @@ def nearest(
     sizes: Sequence[int],
     ks: Sequence[int],
     codes: Integers | None = None,
+    parts: Sequence[int] = (),
 ) -> list[Neighbours]:
     """Return the nearest rows of each query, among several prefixes of the candidates.
 
@@ -65,6 +67,9 @@ def nearest(
     codes
         [N]; candidates with the code of the query are excluded. None: all are allowed. If fewer
         than k are left, excluded ones follow them, at an infinite distance.
+    parts
+        Widths of joined stores, which count equally: cosines are averaged, and squared distances
+        after division by the variance of the candidates. Empty: one store.
 
     Returns
     -------
@@ -74,7 +79,7 @@ def nearest(
     if not any(ks) or not len(queries):
         shapes = [(len(queries), k) for k in ks]
         return [Neighbours(np.empty(shape, np.int64), np.empty(shape)) for shape in shapes]
-    points = _Points.of(embeddings, metric, candidates)
+    points = _Points.of(embeddings, metric, candidates, parts)
     pool = points.read(candidates)
     found: list[list[Neighbours]] = [[] for _ in ks]
     for block in gen_batches(len(queries), max(1, BLOCK_BYTES // (8 * len(candidates)))):
@@ -113,23 +118,43 @@ def fewest_allowed(queries: Integers, candidates: Integers, codes: Integers | No
 class _Points:
     """Embeddings as float64 points: normalised, or centred on the candidates' median [D].
 
-    Without centring, a large common vector would cause cancellation in distances.
+    Without centring, a large common vector would cause cancellation in distances. `parts` are the
+    columns of joined stores; `lengths` is what those of each are divided by.
     """
 
     embeddings: Floats32
     centre: Floats | None
+    parts: Sequence[slice] = ()
+    lengths: Sequence[float] = ()
 
     @classmethod
-    def of(cls, embeddings: Floats32, metric: KnnMetric, candidates: Integers) -> _Points:
+    def of(
+        cls,
+        embeddings: Floats32,
+        metric: KnnMetric,
+        candidates: Integers,
+        widths: Sequence[int] = (),
+    ) -> _Points:
+        parts = part_columns(widths)
         if metric == "cosine":
-            return cls(embeddings, None)
-        return cls(embeddings, np.median(embeddings[candidates], axis=0).astype(np.float64))
+            return cls(embeddings, None, parts, [len(parts) ** 0.5] * len(parts))
+        centre = np.median(embeddings[candidates], axis=0).astype(np.float64)
+        known = embeddings[candidates] if parts else embeddings[:0]
+        variances = [float(known[:, part].var(axis=0, dtype=np.float64).sum()) for part in parts]
+        # A part without any variance has no distances to weigh.
+        lengths = [(len(parts) * each) ** 0.5 or 1.0 for each in variances]
+        return cls(embeddings, centre, parts, lengths)
 
     def read(self, rows: Integers) -> Floats:
         points = self.embeddings[rows].astype(np.float64)
-        if self.centre is None:
+        if self.centre is not None:
+            points -= self.centre
+        elif not self.parts:
             return np.asarray(normalize(points, copy=False))
-        points -= self.centre
+        for part, length in zip(self.parts, self.lengths, strict=True):
+            if self.centre is None:
+                points[:, part] = normalize(points[:, part])
+            points[:, part] /= length
         return points
 
     def distances(self, queries: Floats, pool: Floats) -> Floats:

@@ -52,6 +52,7 @@ from transferscope.relations.sources import source_files
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.ablations import not_ablated
+from transferscope.study.joinings import not_joined
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred
 from transferscope.tiles.doubts import DOUBTS_VERSION, judge
@@ -125,6 +126,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         logger.warning("key transfer: %s", reason)
     for reason in not_ablated(study):
         logger.warning("key ablation: %s", reason)
+    for reason in not_joined(study):
+        logger.warning("key joining: %s", reason)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.source == "table":

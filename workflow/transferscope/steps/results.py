@@ -10,6 +10,7 @@ from typing import Any
 
 from transferscope.config.channel_strategies import family_of, single_channel
 from transferscope.config.jobs import Comparison, FamilyMember, TrainedCell
+from transferscope.config.joining import JOINED
 from transferscope.config.nuisance import COMPARED
 from transferscope.config.nuisance import TABLES as TABLES_OF_NUISANCE
 from transferscope.config.probed import Probed
@@ -20,6 +21,7 @@ from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.ablate import ablation_files
+from transferscope.steps.join import joining_files
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset, per_probed
 from transferscope.steps.transfer import transfer_files
@@ -30,6 +32,7 @@ from transferscope.study.ablations import (
     occluded_stores,
     weighted_probed,
 )
+from transferscope.study.joinings import joined_stores, not_joined
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -109,7 +112,7 @@ class Compare(_Comparison):
         cells = [self.paths.trained(name) for name in self.study.cells]
         given = {"recalled": recalled, "cells": cells, "segmented": mask_tables(self)}
         given["nuisance"] = nuisance_tables(self)
-        given |= transfer_files(self) | ablation_files(self)
+        given |= transfer_files(self) | ablation_files(self) | joining_files(self)
         return of_probes | {name: paths for name, paths in given.items() if paths}
 
     def related(self) -> list[str]:
@@ -136,6 +139,7 @@ class Compare(_Comparison):
             LAYER_TABLE: self.study.layered,
             FAMILY_TABLE: self.study.families or self.study.swept,
             LADDER_TABLE: self.config.splits.columns,
+            JOINED: joined_stores(self.study),
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
         elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
@@ -161,6 +165,7 @@ class Compare(_Comparison):
             "columns": self.config.splits.columns,
             "not_transferred": not_transferred(self.study),
             "not_ablated": not_ablated(self.study),
+            "not_joined": not_joined(self.study),
         }
         return {name for name, value in asked.items() if not value}
 
@@ -178,6 +183,7 @@ class Compare(_Comparison):
             columns=self.config.splits.columns,
             not_transferred=not_transferred(self.study),
             not_ablated=not_ablated(self.study),
+            not_joined=not_joined(self.study),
         )
 
     def members(self) -> dict[str, FamilyMember]:
@@ -226,6 +232,8 @@ class Compare(_Comparison):
             words += ["--ablated", nested(ablated)]
         if weighted := weighted_probed(self.study):
             words += ["--weighted", nested(weighted)]
+        if joined := joined_stores(self.study):
+            words += ["--joined", nested([each.probed for each in joined])]
         words += ["--segmented"] * bool(mask_tables(self))
         return words + ["--nuisances"] * (self.config.nuisance is not None)
 

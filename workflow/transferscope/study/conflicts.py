@@ -15,6 +15,7 @@ from transferscope.study.ablations import (
     unknown_names,
     weighted_probed,
 )
+from transferscope.study.joinings import joined_stores, not_joined, unknown_parts
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred, transfers
 
@@ -44,6 +45,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_wrong_out_of_domain(study, where),
         *_nothing_to_transfer(study, where),
         *_nothing_to_ablate(study, where),
+        *_nothing_to_join(study, where),
         *(problem for name in study.trained for problem in _training_conflicts(study, name)),
         *_trained_on_twice(study, where),
     ]
@@ -61,6 +63,7 @@ def _without_scores(study: Study, where: str) -> Iterator[Problem]:
         "transfer": config.transfer,
         "nuisance": config.nuisance,
         "ablation": config.ablation,
+        "joining": config.joining,
         "figures.gallery": config.figures.gallery,
         "backbones": [name for name, card in study.trained.items() if card.held_out is not None],
     }
@@ -221,6 +224,19 @@ def _nothing_to_ablate(study: Study, where: str) -> Iterator[Problem]:
         what = "no store of `replicate` is ablated: others have no features of single channels"
         fix = "Name replicate among channel_strategies, or leave it out."
         yield Problem(f"{where}, key ablation.weights", what, fix)
+
+
+def _nothing_to_join(study: Study, where: str) -> Iterator[Problem]:
+    """Yield names in `joining` that the study lacks, and why nothing can be joined."""
+    if study.config.joining is None:
+        return
+    unknown = list(unknown_parts(study))
+    for key, name, known in unknown:
+        what = f'"{name}" is none of the study'
+        yield Problem(f"{where}, key joining.{key}", what, suggest(name, known))
+    if study.config.scored and not unknown and not joined_stores(study):
+        what = f"nothing can be joined. {' '.join(not_joined(study))}"
+        yield Problem(f"{where}, key joining", what, "Leave it out, or change what is in the way.")
 
 
 def _differ(study: Study, key: str, name: str, other: str) -> Iterator[Problem]:
