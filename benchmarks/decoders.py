@@ -21,7 +21,7 @@ from transferscope.cards import TimmCard
 from transferscope.config.segmentation import SegmentationSettings
 from transferscope.finetuning.network import open_backbone
 from transferscope.probes.evaluation import Division
-from transferscope.segmentation.decoder_training import MapProblem, train_decoders
+from transferscope.segmentation.decoder_training import MapProblem, train_decoders, trained_together
 from transferscope.segmentation.decoders import Decoder
 from transferscope.segmentation.features import MapReader, compute_maps
 from transferscope.segmentation.masks import FULL, TrueMasks
@@ -125,8 +125,8 @@ def _ours(
     decoder = Decoder("linear", maps.described, 1)
     problem = MapProblem(maps, masks, decoder, SETTINGS, DEVICE)
     found: list[float] = []
-    for trained in train_decoders(problem, divisions, ("bench",)):
-        found += trained.losses.tolist()
+    for part in trained_together(problem, divisions):
+        found += train_decoders(problem, part, ("bench",)).losses.tolist()
     return found
 
 

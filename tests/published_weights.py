@@ -239,10 +239,10 @@ def cell_dino(depth: int) -> Shapes:
     return {**named, "teacher.dino_head.mlp.0.weight": head}
 
 
-def dino4cells(depth: int) -> Shapes:
+def dino4cells(depth: int, width: int = 768, channels: int = 4) -> Shapes:
     """Return teacher and student of DINO's training, with their heads."""
-    own = vit(768, 16, 197, depth, channels=4)
-    heads = {"head.mlp.0.weight": (8, 768), "head.last_layer.weight_v": (9, 8)}
+    own = vit(width, 16, 197, depth, channels=channels)
+    heads = {"head.mlp.0.weight": (8, width), "head.last_layer.weight_v": (9, 8)}
     networks = {"teacher": "backbone.", "student": "module.backbone."}
     found: Shapes = {}
     for network, prefix in networks.items():
@@ -532,9 +532,15 @@ PUBLISHED: dict[str, Published] = {
         12, 197, 768, 1, 86.0, dino4cells, dino_outputs(12, "teacher.backbone.")
     ),
     "dino4cells-hpa-cell": Published(12, 197, 768, 1, 86.0, dino4cells),
+    "scdino-vits16": Published(
+        12, 197, 384, 1, 21.9, lambda depth: dino4cells(depth, 384, 5),
+        dino_outputs(6, "teacher.backbone."),
+    ),
     "cell-dino-hpa-vitl16": Published(24, 197, 1024, 1, 303.6, cell_dino, cell_dino_outputs),
     "subcell-mae-all": Published(12, 785, 768, 1, 87.2, subcell, subcell_outputs),
 }  # fmt: skip
+# Cards that a page of the documentation gives, for files that a person has to fetch.
+IN_A_PAGE = {"scdino-vits16": "docs/backbones.md"}
 # Further cards of published weights, and the tests that read their files, or write them.
 TESTED_ELSEWHERE = {
     "dino-resnet50": "checkpoints/test_dino.py",

@@ -21,3 +21,13 @@ def test_suggest_offers_the_nearest_word():
 def test_suggest_lists_what_is_known_when_nothing_is_near():
     assert suggest("zzz", ["protein", "nucleus"]) == "Known: protein, nucleus."
     assert suggest("zzz", []) == "None is known."
+
+
+def test_an_endless_name_does_not_fill_the_screen() -> None:
+    name = "x" * 5000
+    text = str(Problem(f"a.yaml, {name}", f"unknown dataset {name} (see below)", f"Not {name}."))
+    assert len(text) < 1500
+    assert text.startswith("a.yaml, xxx")
+    assert "...xxx" in text
+    assert "(see below)" in text
+    assert text.endswith("xxx.")

@@ -14,10 +14,13 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
+import yaml
 
 import reference_networks as reference
 from checkpoint_files import images, save
+from doc_pages import blocks
 from published_weights import (
+    IN_A_PAGE,
     PUBLISHED,
     TESTED_ELSEWHERE,
     Published,
@@ -31,7 +34,7 @@ from transferscope.backbones.readout import Backbone
 from transferscope.cards import BackboneCard
 from transferscope.checkpoints.conversion import convert
 from transferscope.checkpoints.reading import Checkpoint
-from transferscope.config.model import read_model
+from transferscope.config.model import read_model, validate
 from transferscope.transport.cache import cached_path
 
 COMMIT = "0" * 40
@@ -49,11 +52,17 @@ def test_every_card_of_published_weights_is_tested(repository: Path) -> None:
         card = read_model(path, BackboneCard)
         if card.is_network and not card.trained_here and card.needs_weights:
             names.add(path.stem)
-    assert names == set(PUBLISHED) | set(TESTED_ELSEWHERE)
+    assert names | set(IN_A_PAGE) == set(PUBLISHED) | set(TESTED_ELSEWHERE)
+    assert names.isdisjoint(IN_A_PAGE)
     assert all((repository / "tests" / test).is_file() for test in TESTED_ELSEWHERE.values())
 
 
 def card_of(repository: Path, name: str) -> tuple[Any, Path]:
+    if page := IN_A_PAGE.get(name):
+        text = (repository / page).read_text()
+        cards = [yaml.safe_load(content) for kind, content in blocks(text) if kind == "yaml"]
+        given = next(card for card in cards if card["name"] == name)
+        return validate(given, BackboneCard, page), repository / f"{name}.yaml"
     path = repository / f"resources/backbones/{name}.yaml"
     return read_model(path, BackboneCard), path
 

@@ -8,6 +8,7 @@ from tiny_masks import SIZE, squares, write_mask_job
 from factories import TINY_NETWORK
 from target_stores import write_targets
 from transferscope.errors import UserError
+from transferscope.segmentation import run
 from transferscope.segmentation.masks import TrueMasks
 from transferscope.segmentation.object_maps import least_pixels
 from transferscope.segmentation.semantic_metrics import dice, mean_over_groups
@@ -70,6 +71,26 @@ def test_it_gives_the_same_numbers_again_and_fewer_together(tmp_path, learned, m
     monkeypatch.setattr("transferscope.segmentation.decoder_training.TOGETHER_BYTES", 1)
     alone, _ = job.run(decoders=["linear", "conv"])
     np.testing.assert_allclose(alone["value"], again[0]["value"], atol=0.02)
+
+
+def test_a_killed_job_keeps_the_decoders_that_were_finished(tmp_path, learned, monkeypatch):
+    job = write_mask_job(tmp_path, *squares())
+    trained, train = [], run.train_decoders
+
+    def until_killed(problem, divisions, names):
+        trained.append(problem.decoder.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train(problem, divisions, names)
+
+    monkeypatch.setattr(run, "train_decoders", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(decoders=["linear", "conv"])
+    tables = job.run(decoders=["linear", "conv"])
+    assert trained == ["linear", "conv", "conv"]
+    for table, undisturbed in zip(tables, learned[:2], strict=True):
+        pd.testing.assert_frame_equal(table, undisturbed)
+    assert not list((job.folder / "out").glob("*.parts"))
 
 
 def test_masks_and_images_of_test_groups_change_nothing_before_they_are_scored(tmp_path):

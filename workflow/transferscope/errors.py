@@ -40,6 +40,8 @@ _PARAMETER = re.compile(
     r"([?&;#]|%26|%3F)((?:[\w.\[\]-]|%(?!3D|26|3F)[0-9A-F]{2})+)(=|%3D)([^\s\"'<>&;#]+)",
     re.IGNORECASE,
 )
+# A name that was pasted by mistake, which would fill the screen; longer than most paths.
+_ENDLESS = re.compile(r"(\S{250})\S{200,}(\S{50})")
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
@@ -129,8 +131,20 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = f"{escaped(masked(self.where), '')}: {escaped(masked(self.what))}"
-        return f"{text}\n      -> {escaped(masked(self.fix))}" if self.fix else text
+        text = f"{printable(self.where, '')}: {printable(self.what)}"
+        return f"{text}\n      -> {printable(self.fix)}" if self.fix else text
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Return a text without secrets and control characters, whose endless words lose their middle.
+
+    Examples
+    --------
+    >>> len(printable("unknown backbone " + "x" * 5000)) < 600
+    True
+    """
+    shorter = _ENDLESS.sub(lambda word: f"{word[1]}...{word[2]}", masked(text))
+    return escaped(shorter, kept)
 
 
 class UserError(Exception):

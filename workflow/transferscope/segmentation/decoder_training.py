@@ -162,10 +162,19 @@ class Trained:
     losses: Floats
 
 
+def trained_together(
+    problem: MapProblem, divisions: Sequence[Division]
+) -> Iterator[Sequence[Division]]:
+    """Yield divisions, as many as memory allows to train decoders on at the same time."""
+    size = problem.together
+    for start in range(0, len(divisions), size):
+        yield divisions[start : start + size]
+
+
 def train_decoders(
     problem: MapProblem, divisions: Sequence[Division], names: tuple[object, ...]
-) -> Iterator[Trained]:
-    """Train a decoder on each division, as many together as memory allows.
+) -> Trained:
+    """Train a decoder on each division, all at the same time.
 
     A decoder sees its training tiles alone, in all views that there are; its validation tiles, as
     they are, choose after which step it stops.
@@ -177,18 +186,11 @@ def train_decoders(
     problem
         What they learn from.
     divisions
-        Rows of training and validation; all have training rows.
+        Rows of training and validation; all have training rows. No more than `trained_together`
+        yields.
     names
         Names from which the seeds derive, in addition to those of the division and the decoder.
     """
-    size = problem.together
-    for start in range(0, len(divisions), size):
-        yield _train(problem, divisions[start : start + size], names)
-
-
-def _train(
-    problem: MapProblem, divisions: Sequence[Division], names: tuple[object, ...]
-) -> Trained:
     training = _Training(problem, divisions, names)
     settings = problem.settings
     for step in range(settings.steps):

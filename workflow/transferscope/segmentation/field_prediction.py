@@ -206,7 +206,7 @@ def train_predictor(
     for number, (masks, how) in enumerate(learned):
         problem = MapProblem(maps, masks, decoder, how, device)
         names = ("masks predict", source.card.name, number)
-        trained += train_decoders(problem, [division], names)
+        trained.append(train_decoders(problem, [division], names))
     summary = f"trained on {len(division.train):,} tiles"
     if len(division.validation):
         losses = ", ".join(f"{one.losses[0]:.3f}" for one in trained)

@@ -36,7 +36,12 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.progress import progress_bar
 from transferscope.runtime.seeds import derive_seed
 from transferscope.segmentation import VERSION
-from transferscope.segmentation.decoder_training import MapProblem, predict, train_decoders
+from transferscope.segmentation.decoder_training import (
+    MapProblem,
+    predict,
+    train_decoders,
+    trained_together,
+)
 from transferscope.segmentation.decoders import Decoder
 from transferscope.segmentation.elsewhere import Elsewhere, OtherFiles, open_elsewhere
 from transferscope.segmentation.features import FeatureMaps, MapReader, compute_maps
@@ -372,26 +377,52 @@ class _Job:
 
     def _evaluated(self, decoder: Decoder) -> Iterator[_Found]:
         """Yield what is found on each division."""
-        settings, name = self.probe.settings, decoder.name
-        problem = MapProblem(self.maps, self.masks, decoder, settings, self.device)
-        names = ("segmentation", self.identity["dataset"])
-        for trained in train_decoders(problem, self.divisions, names):
-            divisions = trained.divisions
-            rows_of: list[Rows] = [[] for _ in divisions]
-            least = [self.masks.least_pixels(d.train) for d in divisions]
-            for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
+        problem = MapProblem(self.maps, self.masks, decoder, self.probe.settings, self.device)
+        for divisions in trained_together(problem, self.divisions):
+            for division, part in zip(divisions, self._parts(problem, divisions), strict=True):
+                yield self._found(decoder.name, division, part)
+
+    def _parts(self, problem: MapProblem, divisions: Sequence[Division]) -> list[TunedPart]:
+        """Return what decoders that are trained together came to, also in a job that was killed."""
+        kept = self.network.parts
+        # Of other decoders that were trained at the same time, rounding would differ.
+        together = self._digest(problem.decoder.name, divisions)
+        digests = [fingerprint([together, number]) for number in range(len(divisions))]
+        found = [kept.load(digest) for digest in digests]
+        parts = [part for part in found if part is not None]
+        if len(parts) < len(divisions):
+            parts = self._trained_parts(problem, divisions)
+            for digest, part in zip(digests, parts, strict=True):
+                kept.store(digest, part)
+        return parts
+
+    def _trained_parts(self, problem: MapProblem, divisions: Sequence[Division]) -> list[TunedPart]:
+        name = problem.decoder.name
+        trained = train_decoders(problem, divisions, ("segmentation", self.identity["dataset"]))
+        least = [self.masks.least_pixels(division.train) for division in divisions]
+        rows_of: list[Rows] = [[] for _ in divisions]
+        for number, row, logits in predict(problem, trained, [d.test for d in divisions]):
+            given = name, divisions[number], row, logits, least[number]
+            rows_of[number] += self.tested.rows(*given)
+        rows_elsewhere: list[Rows] = [[] for _ in divisions]
+        for other in self.others:
+            there = MapProblem(
+                other.maps, other.tested.masks, problem.decoder, problem.settings, self.device
+            )
+            for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
                 given = name, divisions[number], row, logits, least[number]
-                rows_of[number] += self.tested.rows(*given)
-            rows_elsewhere: list[Rows] = [[] for _ in divisions]
-            for other in self.others:
-                there = MapProblem(other.maps, other.tested.masks, decoder, settings, self.device)
-                for number, row, logits in predict(there, trained, [other.rows] * len(divisions)):
-                    given = name, divisions[number], row, logits, least[number]
-                    rows_elsewhere[number] += other.named_rows(*given)
-            for number, division in enumerate(divisions):
-                loss, step = float(trained.losses[number]), int(trained.steps[number])
-                part = TunedPart(rows_of[number], loss, step, rows_elsewhere[number])
-                yield self._found(name, division, part)
+                rows_elsewhere[number] += other.named_rows(*given)
+        told = zip(rows_of, trained.losses, trained.steps, rows_elsewhere, strict=True)
+        return [TunedPart(rows, float(loss), int(step), more) for rows, loss, step, more in told]
+
+    def _digest(self, head: str, divisions: Sequence[Division]) -> str:
+        """Return the digest of all that a training depends on."""
+        named = [
+            [d.seed, *d.names, *(part.tolist() for part in (d.train, d.validation, d.test))]
+            for d in divisions
+        ]
+        others = [other.fingerprint for other in self.others]
+        return fingerprint([*self.network.made_from, head, named, others])
 
     def _found(self, head: str, division: Division, part: TunedPart) -> _Found:
         training = {VALIDATION_LOSS: part.loss, STEPS: float(part.step)}
@@ -402,9 +433,7 @@ class _Job:
     def _tuned(self, decoder: Decoder, mode: str, division: Division) -> _Found:
         """Train backbone and decoder on one division; return what is found."""
         head, parts = tuned_decoder(decoder.name, mode), self.network.parts
-        rows = [part.tolist() for part in (division.train, division.validation, division.test)]
-        named = [head, division.seed, *division.names, rows, [o.fingerprint for o in self.others]]
-        digest = fingerprint([*self.network.made_from, *named])
+        digest = self._digest(head, [division])
         part = parts.load(digest)
         if part is None:
             part = self._trained(decoder, mode, division, digest)
