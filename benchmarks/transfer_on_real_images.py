@@ -33,7 +33,7 @@ TILE_PX, ATLAS_PX = 100, 320
 # Least share of nuclei of a tile that has one.
 LEAST_NUCLEUS = 0.1
 FEW_SHOT = [1, 5]
-SIZES = [32, 64, 128]
+SIZES = [32, 64, 128, 224]
 STUDY: dict[str, Any] = {
     "channel_strategies": ["map"],
     "splits": {
@@ -67,7 +67,8 @@ def write_studies(data: Path, folder: Path) -> None:
     }
     _write(folder / "transfer.yaml", {**STUDY, **transfer})
     sizes = {"study": "sizes", "datasets": [rows[0], atlas], "backbones": ["lite0.yaml"]}
-    _write(folder / "sizes.yaml", {**STUDY, **sizes})
+    splits = {**STUDY["splits"], "seeds": [0], "halves": 2}
+    _write(folder / "sizes.yaml", {**STUDY, **sizes, "splits": splits, "knn": {"k": []}})
 
 
 def _rows_of_the_plate(data: Path, folder: Path) -> Iterator[str]:
