@@ -131,12 +131,14 @@ def few_groups_in_sentences(rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterato
                     f", {row['share']:.0%} ({row['share_low']:.0%} to {row['share_high']:.0%}) of "
                     "its full score"
                 )
+            n = int(row["n_comparisons"])
+            corrected = f", after correction for {count(n, 'store')}" if n > 1 else ""
             yield (
                 f"By {scheme_name(best['scheme'])}, with "
                 f"{count(int(row['groups_per_class']), 'group')} per class "
                 f"({row['n_train_groups']:.0f} of {row['n_train_groups_of_all']:.0f} training "
                 f"groups), {store_name(best)} {reached} ({number(row['second_mean'])}): a "
-                f"difference of {gap(row)}, {VERDICTS[row['verdict']]}."
+                f"difference of {gap(row)}, {VERDICTS[row['verdict']]}{corrected}."
             )
 
 
