@@ -19,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from transferscope.compare.study import compare
 from transferscope.compare.transfer import TransferPaths
 from transferscope.config.jobs import Comparison
+from transferscope.config.schemes import groups_per_class
 
 CLASSES = ["er", "golgi", "mitochondria", "nucleus"]
 
@@ -151,7 +152,10 @@ def write_store(
             for fold in range(n_folds):
                 test = np.flatnonzero(fold_of == fold)
                 for fraction in fractions:
-                    train = _share(tiles, np.flatnonzero(fold_of != fold), fraction, seed)
+                    rows = np.flatnonzero(fold_of != fold)
+                    train = _share(tiles, rows, fraction, seed)
+                    if k_per_class := groups_per_class(scheme):
+                        train = _share(tiles, rows, 0.1 * k_per_class, seed)
                     for kind, k in heads:
                         predicted, score = predict(tiles, kind, k, train, test, x)
                         unit = {

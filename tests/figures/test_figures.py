@@ -117,9 +117,20 @@ def elsewhere(tmp_path_factory):
     return write_transfers(tmp_path_factory.mktemp("elsewhere"), "odd$set", STORES)
 
 
-@pytest.mark.parametrize("name", [*OF_EVERY_STUDY, "ladder", "transfer", "few_shot"])
-def test_figure_is_drawn_with_names_as_they_are(study, stepped, elsewhere, tmp_path, name):
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Return a study that was also trained with few groups of each class."""
+    schemes = ["group", "group+1-per-class", "group+4-per-class"]
+    options = {"heads": [("floor", 0), ("logreg", 0)], "fractions": [1.0], "schemes": schemes}
+    return compared(tmp_path_factory.mktemp("few"), make_tiles("odd$set"), STORES, **options)
+
+
+@pytest.mark.parametrize(
+    "name", [*OF_EVERY_STUDY, "ladder", "groups_per_class", "transfer", "few_shot"]
+)
+def test_figure_is_drawn_with_names_as_they_are(study, stepped, few, elsewhere, tmp_path, name):
     own = {"ladder": stepped, "transfer": elsewhere, "few_shot": elsewhere}
+    own["groups_per_class"] = few
     text, image = draw(own.get(name, study), name, tmp_path)
     assert LONG[:20] in joined(text)
     assert "odd$set" in text

@@ -28,6 +28,15 @@ def test_sound_input_passes(folder, repository):
     preflight(load(folder, repository))
 
 
+def test_classes_with_fewer_groups_than_are_asked_for_are_named(folder, repository, caplog):
+    splits = {**STUDY["splits"], "groups_per_class": [1, 8]}
+    preflight(load(folder, repository, splits=splits))
+    found = [text for text in caplog.messages if "splits.groups_per_class" in text]
+    assert len(found) == len(CLASSES)
+    text = f'class "{CLASSES[0]}" has 4 groups, of which about 2 are trained on: all of them stand'
+    assert text in found[0]
+
+
 def test_problems_of_sheet_and_backbone_come_together(folder, repository):
     card = folder / "cards/backbones/tiny.yaml"
     card.write_text(card.read_text().replace("vit_tiny_patch16_224", "vit_tinny_patch16_224"))

@@ -75,6 +75,7 @@ def probe(
     """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
     from transferscope.probes.evaluation import write_halves, write_tables
+    from transferscope.probes.few_groups import of_few_groups
     from transferscope.probes.halves import halves_of
     from transferscope.probes.registry import find_probe
 
@@ -84,6 +85,8 @@ def probe(
     data = _probe_data(store, table, splits, card, settings, threads)
     run = found.load()
     divisions = halves_of(data, settings.splits, max(settings.fractions))
+    few = of_few_groups(data.tiles, data.divisions, settings.splits.groups_per_class)
+    data = replace(data, divisions=[*data.divisions, *few])
     write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
     write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
 

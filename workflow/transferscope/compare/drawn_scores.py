@@ -18,7 +18,7 @@ from transferscope.compare.tables import REMAKE, Head, Store, matching
 from transferscope.compare.tally import Tally, groups_of, tally
 from transferscope.config.channel_strategies import MAP_RANDOM, family_of
 from transferscope.config.results import CompareSettings
-from transferscope.config.schemes import is_control
+from transferscope.config.schemes import is_headline
 from transferscope.errors import Problem, UserError
 from transferscope.probes.score_table import FLOOR, FLOOR_METRICS, STORE
 from transferscope.runtime.arrays import Floats, Floats32
@@ -186,5 +186,5 @@ def contests_of(
             n_groups=n_groups[scheme],
         )
         for (head, scheme), each in sorted(indexed.items(), key=lambda item: item[0])
-        if head.kind != FLOOR and not is_control(scheme)
+        if head.kind != FLOOR and is_headline(scheme)
     ]

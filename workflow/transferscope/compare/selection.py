@@ -6,7 +6,7 @@ import pandas as pd
 
 from transferscope.compare.tables import HEAD, matching
 from transferscope.config.modes import is_tuned
-from transferscope.config.schemes import is_control, scheme_order
+from transferscope.config.schemes import is_headline, scheme_order
 from transferscope.probes.score_table import FLOOR, VALIDATION_SCORE
 
 # By what a head was chosen -> what is said of it.
@@ -47,7 +47,7 @@ def choose(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         have no row.
     """
     rows = at_full_fraction(summary, metric)
-    rows = rows[~rows["scheme"].map(is_control).astype(bool)]
+    rows = rows[rows["scheme"].map(is_headline).astype(bool)]
     frozen = ~rows["head"].map(is_tuned) & (rows["head"] != FLOOR)
     rows = rows[frozen & rows["mean"].notna()]
     parts = [_choose_one(table) for _, table in rows.groupby("dataset", sort=True)]

@@ -26,6 +26,8 @@ from transferscope.compare.drawn_scores import (
 )
 from transferscope.compare.evidence import LookedAt
 from transferscope.compare.families import family_table
+from transferscope.compare.few_groups import COLUMNS as FEW_GROUPS_COLUMNS
+from transferscope.compare.few_groups import few_groups
 from transferscope.compare.finetuning import COLUMNS as TUNED_COLUMNS
 from transferscope.compare.finetuning import gains, tuned_stores
 from transferscope.compare.grid_curves import GridTables, grid_tables
@@ -44,7 +46,9 @@ from transferscope.compare.plateau import enough_from
 from transferscope.compare.selection import at_full_fraction, choose
 from transferscope.compare.summary import (
     INTERVAL_KEYS,
+    Shares,
     class_table,
+    shares_of,
     summarise,
     with_intervals,
 )
@@ -72,7 +76,7 @@ from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.parquet import write_parquet
 
 STORE_KEYS = ["dataset", "scheme", "backbone", "channels", "head", "k"]
-LADDER = "ladder"
+LADDER, FEW_GROUPS = "ladder", "groups_per_class"
 CONFUSION_KEYS = [*STORE_KEYS, *CONFUSION_COLUMNS]
 
 
@@ -102,9 +106,10 @@ def compare(
     summary as a table and in sentences, with all details next to it. With grids, also `grid_cells`,
     `grid_curves` and `grid_bands`, and where all blocks of a backbone are evaluated, `layers`; with
     families of backbones, `families`; with splits by columns of the sheet, `ladder`;
-    with tests on other datasets, `transfer`, `transfer_costs`, `transfer_ranks`, `transfer_pairs`;
-    with ablated channels, `ablation` and `ablation_carriers`; with weighted ones, `channel_gains`
-    and `channel_weights`; with joined stores, `joined`.
+    with few groups per class, `groups_per_class`; with tests on other datasets, `transfer`,
+    `transfer_costs`, `transfer_ranks`, `transfer_pairs`; with ablated channels, `ablation` and
+    `ablation_carriers`; with weighted ones, `channel_gains` and `channel_weights`; with joined
+    stores, `joined`.
 
     Parameters
     ----------
@@ -151,7 +156,8 @@ def compare(
     noise = draw_noise(settings.bootstrap, derive_rng("noise", settings.seed))
     rules = Rules(settings.confidence, settings.margin, noise)
     drawn = bootstrapped(scores, predictions, settings)
-    intervals = _intervals(drawn, halves, settings.confidence)
+    shares = shares_of(scores)
+    intervals = _intervals(drawn, halves, settings.confidence, shares)
     summary = _summary(scores, intervals)
     sides = {
         dataset: sides_of(dataset, found, halves, settings.metric)
@@ -216,6 +222,12 @@ def compare(
         write_parquet(rounded(families), folder / "families.parquet", {})
         write_csv(families, folder / "families.csv")
     tables |= _ladder(sides, n_groups, rules, settings, folder)
+    if shares:
+        few = [
+            few_groups(dataset, settings.metric, of_dataset, summary, n_groups[dataset], rules)
+            for dataset, of_dataset in sides.items()
+        ]
+        tables |= _written({FEW_GROUPS: _concatenate(few, FEW_GROUPS_COLUMNS)}, folder)
     if transferred:
         tables |= _written(vars(compare_transfers(transferred, settings, rules)), folder)
     if ablated is not None:
@@ -282,12 +294,15 @@ def _check_headline(scores: pd.DataFrame, metric: str) -> None:
 
 
 def _intervals(
-    bootstrapped: dict[str, Bootstrapped], halves: HalfScores, confidence: float
+    bootstrapped: dict[str, Bootstrapped],
+    halves: HalfScores,
+    confidence: float,
+    shares: Shares,
 ) -> pd.DataFrame:
     """Return the intervals of all stores; the floor may be in several tables of one store."""
     parts = [table for found in bootstrapped.values() for table in found.estimates]
     estimates = _concatenate(parts, [*INTERVAL_KEYS, "point", "variance", "n_groups"])
-    return with_intervals(estimates.drop_duplicates(INTERVAL_KEYS), halves, confidence)
+    return with_intervals(estimates.drop_duplicates(INTERVAL_KEYS), halves, confidence, shares)
 
 
 def _summary(scores: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:

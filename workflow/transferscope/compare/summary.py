@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +17,7 @@ from transferscope.compare.uncertainty import (
     weight_of_scores,
 )
 from transferscope.config.channel_strategies import family_of
+from transferscope.config.schemes import groups_per_class, with_all_groups
 from transferscope.probes.score_table import FLOOR, SEEN_IN_TRAINING, STORE, VALIDATION_SCORE
 
 SUMMARY_COLUMNS = [
@@ -45,8 +48,11 @@ CLASS_COLUMNS = [
     "ci_high",
 ]
 INTERVAL_KEYS = [c for c in SUMMARY_KEYS if c != "task"]
-# Estimates at different fractions whose standard errors exceed the bootstrap's by one factor each.
-SAME_CURVE = ["dataset", *HEAD, "scheme", "metric"]
+# Estimates at different fractions, or numbers of groups per class, whose standard errors exceed the
+# bootstrap's by one factor each.
+SAME_CURVE = ["dataset", *HEAD, "metric"]
+# Dataset and scheme of few groups per class -> their share of the training groups.
+Shares = Mapping[tuple[str, str], float]
 
 
 def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
@@ -79,7 +85,29 @@ def estimates_of(tally: Tally, dataset: str, store: Store) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: float) -> pd.DataFrame:
+def shares_of(scores: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return the share of the training groups that k groups of each class are.
+
+    Parameters
+    ----------
+    scores
+        All scores, from `read_scores`.
+    """
+    largest = scores[scores["fraction"] == scores.groupby("dataset")["fraction"].transform("max")]
+    sizes = largest.groupby(["dataset", "scheme"])["n_train_groups"].mean()
+    return {
+        (str(dataset), str(scheme)): float(size / sizes[dataset, with_all_groups(str(scheme))])
+        for (dataset, scheme), size in sizes.items()
+        if groups_per_class(str(scheme))
+    }
+
+
+def with_intervals(
+    estimates: pd.DataFrame,
+    halves: HalfScores,
+    confidence: float,
+    shares: Shares | None = None,
+) -> pd.DataFrame:
     """Add intervals to estimates.
 
     Parameters
@@ -89,10 +117,12 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
     halves
         Scores in halves of the groups, from which the part of the training groups is estimated:
         one factor per dataset, head, scheme, fraction and metric, over all stores and classes. A
-        fraction that was not trained in halves has that of the largest, raised by `at_fraction`.
-        The floor has none: nothing is trained.
+        fraction, or number of groups per class, that was not trained in halves has that of the
+        largest fraction, raised by `at_fraction`. The floor has none: nothing is trained.
     confidence
         Coverage of the intervals.
+    shares
+        From `shares_of`, where schemes are of few groups per class.
 
     Returns
     -------
@@ -101,15 +131,16 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
         more than half of the draws.
     """
     parts = []
-    for _, curves in estimates.groupby(SAME_CURVE, dropna=False, sort=False):
+    whole = estimates["scheme"].map(with_all_groups)
+    by_curve = [*(estimates[name] for name in SAME_CURVE), whole]
+    for _, curves in estimates.groupby(by_curve, dropna=False, sort=False):
         of_largest: Inflation | None = None
         largest = float(curves["fraction"].max())
-        for fraction in sorted(curves["fraction"].unique(), reverse=True):
-            rows = matching(curves, fraction=fraction)
+        for share, rows in _by_share(curves, shares or {}, largest):
             n_groups = int(rows["n_groups"].max())
             inflation = _inflation(rows, halves)
             if inflation is None and of_largest is not None:
-                inflation = of_largest.at_fraction(fraction / largest)
+                inflation = of_largest.at_fraction(share)
             if inflation is None:
                 inflation = Inflation.without_halves(n_groups)
             if rows["head"].iloc[0] == FLOOR:
@@ -121,6 +152,19 @@ def with_intervals(estimates: pd.DataFrame, halves: HalfScores, confidence: floa
             low, high = interval(points, bootstrapped, inflation, confidence, 0, 1)
             parts.append(rows.assign(ci_low=low, ci_high=high))
     return pd.concat(parts) if parts else estimates.assign(ci_low=np.nan, ci_high=np.nan)
+
+
+def _by_share(
+    curves: pd.DataFrame, shares: Shares, largest: float
+) -> list[tuple[float, pd.DataFrame]]:
+    """Return share of the training groups and rows of each place of a curve, the largest first."""
+    found = []
+    for (dataset, scheme, fraction), rows in curves.groupby(["dataset", "scheme", "fraction"]):
+        share = shares.get((str(dataset), str(scheme)), float(fraction) / largest)
+        # Of equal shares, all groups come before all of each class.
+        found.append((share, groups_per_class(str(scheme)) > 0, rows))
+    found.sort(key=lambda one: (-one[0], one[1]))
+    return [(share, rows) for share, _, rows in found]
 
 
 def _inflation(rows: pd.DataFrame, halves: HalfScores) -> Inflation | None:

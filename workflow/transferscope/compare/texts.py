@@ -13,6 +13,7 @@ from transferscope.compare.ablation_sentences import ablation_at_length, ablatio
 from transferscope.compare.channel_weight_sentences import weights_at_length, weights_in_short
 from transferscope.compare.evidence import Evidence, LookedAt, OfScheme, evidence_of, of_store
 from transferscope.compare.families import LINES_IN_SHORT, families_in_sentences
+from transferscope.compare.few_groups import few_groups_in_sentences
 from transferscope.compare.grid_curves import GridTables
 from transferscope.compare.grid_sentences import grids_at_length, grids_in_short
 from transferscope.compare.joining_sentences import joining_at_length, joining_in_short
@@ -172,6 +173,9 @@ def describe(
         lines += _of_families(datasets, families, settings, most)
     in_short += _laddered(tables, settings, ladder_in_short)
     at_length += _laddered(tables, settings, ladder_at_length)
+    of_few = _of_few_groups(tables)
+    in_short += of_few
+    at_length += of_few
     in_short += _transferred(tables, settings, transfer_in_short)
     at_length += _transferred(tables, settings, transfer_at_length)
     in_short += _besides(datasets, tables, besides, settings, nuisances_in_short)
@@ -278,6 +282,19 @@ def _laddered(
         chosen = matching(tables["chosen"], dataset=name)
         if said := list(sentences_of(rows, chosen, settings.margin)) if len(chosen) else []:
             lines += ["", f"## {quoted(name)}, what harder splits cost", "", *_bullets(said)]
+    return lines
+
+
+def _of_few_groups(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return one section per dataset on what few groups of each class are worth."""
+    lines: list[str] = []
+    if "groups_per_class" not in tables:
+        return lines
+    for name, rows in tables["groups_per_class"].groupby("dataset", sort=True):
+        chosen = matching(tables["chosen"], dataset=name)
+        if said := list(few_groups_in_sentences(rows, chosen)):
+            title = f"## {quoted(str(name))}, with few labelled groups per class"
+            lines += ["", title, "", *_bullets(said)]
     return lines
 
 

@@ -63,6 +63,16 @@ class SplitSettings(Model):
         min_length=1,
         description="Fractions of the training groups used for training; nested.",
     )
+    groups_per_class: list[Annotated[int, Field(ge=1)]] = Field(
+        [],
+        # Left out where it is empty: the results of a study without it are not out of date.
+        exclude_if=lambda counts: not counts,
+        description=(
+            "Numbers of training groups of each class with which heads and k-NN are trained in "
+            "addition to `fractions`; nested. All of a class that has fewer. Empty: none. See "
+            "docs/methods.md."
+        ),
+    )
     halves: int = Field(
         8,
         ge=0,
@@ -104,7 +114,7 @@ class SplitSettings(Model):
             return self.folds[name]
         return self.folds.get(name, USUAL_VALUES) * self.folds.get(GROUP, 1)
 
-    _unique = field_validator("fractions", "seeds", "schemes")(without_repeats)
+    _unique = field_validator("fractions", "groups_per_class", "seeds", "schemes")(without_repeats)
 
 
 class HeadSettings(Model):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 GROUP, IMAGE = "group", "image"
 # Ends the name of the control of a column: the same split with the column's values shuffled.
 SHUFFLED = "+shuffled"
+# Ends the name of a split of which heads see few groups of each class.
+FEW_GROUPS = re.compile(r"\+(\d+)-per-class$")
 # Columns of a sheet that are no schemes, and what to name instead.
 NO_SCHEMES = {"fov": "image", "tile_id": "image", "path": "image", "labels": "", "mask": ""}
 
 
 def check_scheme(name: str) -> str:
     """Return the name of a scheme; a ValueError says why it is none."""
-    if not name.strip() or SHUFFLED in name:
+    if not name.strip() or SHUFFLED in name or FEW_GROUPS.search(name):
         raise ValueError("name `group`, `image` or a column of the sample sheet")
     if name in NO_SCHEMES:
         instead = f": name `{NO_SCHEMES[name]}`" if NO_SCHEMES[name] else ""
@@ -63,6 +66,51 @@ def without_shuffling(scheme: str) -> str:
     ('plate', 'group')
     """
     return scheme.removesuffix(SHUFFLED)
+
+
+def with_groups(scheme: str, k: int) -> str:
+    """Return the name of a split of which heads see k training groups of each class.
+
+    Examples
+    --------
+    >>> with_groups("group", 4)
+    'group+4-per-class'
+    """
+    return f"{scheme}+{k}-per-class"
+
+
+def groups_per_class(scheme: str) -> int:
+    """Return how many training groups of each class heads see; 0: all, or a fraction.
+
+    Examples
+    --------
+    >>> groups_per_class("group+4-per-class"), groups_per_class("group")
+    (4, 0)
+    """
+    found = FEW_GROUPS.search(scheme)
+    return int(found[1]) if found else 0
+
+
+def with_all_groups(scheme: str) -> str:
+    """Return the split of which a scheme shows few groups; other schemes are unchanged.
+
+    Examples
+    --------
+    >>> with_all_groups("group+4-per-class"), with_all_groups("plate")
+    ('group', 'plate')
+    """
+    return FEW_GROUPS.sub("", scheme)
+
+
+def is_headline(scheme: str) -> bool:
+    """Return whether stores are compared in a scheme: no control, and not of few groups.
+
+    Examples
+    --------
+    >>> [is_headline(each) for each in ("group", "plate+shuffled", "group+4-per-class")]
+    [True, False, False]
+    """
+    return not is_control(scheme) and not groups_per_class(scheme)
 
 
 def scheme_order(scheme: str) -> tuple[int, str]:

@@ -83,6 +83,11 @@ FIGURES = {
     for figure in (
         ComparisonFigure("strategies"),
         ComparisonFigure("scaling", lambda study: len(study.config.splits.fractions) > 1),
+        ComparisonFigure(
+            "groups_per_class",
+            lambda study: bool(study.config.splits.groups_per_class),
+            ("groups_per_class",),
+        ),
         ComparisonFigure("neighbours", lambda study: bool(study.config.knn.k)),
         ComparisonFigure("classes"),
         ComparisonFigure("confusion"),

@@ -14,7 +14,12 @@ import pyarrow as pa
 from transferscope.compare.leakage import training_notes
 from transferscope.compare.tables import REMAKE, Head, Store, head_of, matching, read_summary
 from transferscope.compare.wording import METRIC_NAMES, RECALL, capitalised, percent
-from transferscope.config.schemes import scheme_order
+from transferscope.config.schemes import (
+    groups_per_class,
+    scheme_order,
+    with_all_groups,
+    with_groups,
+)
 from transferscope.errors import Problem, UserError
 from transferscope.figures.style import SCHEME_NOTES
 from transferscope.probes.score_table import FLOOR
@@ -28,8 +33,8 @@ class Results:
     ----------
     summary, chosen, leaderboard, differences, confusion, per_class, finetuning
         As `compare` writes them.
-    ladder, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families, transfer,
-    transfer_costs, ablation, ablation_carriers
+    ladder, groups_per_class, grid_cells, grid_curves, grid_bands, grid_surfaces, layers, families,
+    transfer, transfer_costs, ablation, ablation_carriers
         The same; empty where the study has none.
     """
 
@@ -41,6 +46,7 @@ class Results:
     per_class: pd.DataFrame
     finetuning: pd.DataFrame
     ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
+    groups_per_class: pd.DataFrame = field(default_factory=pd.DataFrame)
     grid_cells: pd.DataFrame = field(default_factory=pd.DataFrame)
     grid_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     grid_bands: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -129,6 +135,16 @@ class Results:
             scheme=scheme,
         )
         return with_labels(rows)
+
+    def few_groups(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
+        """Return the same with few groups of each class, `groups_per_class`."""
+        counts = self.summary["scheme"].map(groups_per_class)
+        counts = counts[self.summary["scheme"].map(with_all_groups) == scheme]
+        known = sorted({int(k) for k in counts} - {0})
+        curves = [self.curve(dataset, with_groups(scheme, k), head) for k in known]
+        return pd.concat(
+            [curve.assign(groups_per_class=k) for k, curve in zip(known, curves, strict=True)]
+        )
 
     def full(self, dataset: str, scheme: str, head: Head | None = None) -> pd.DataFrame:
         """Return the same at the full fraction, the best store first."""

@@ -49,8 +49,10 @@ class Load:
         """Number of training rows, summed over divisions, fractions and halves."""
         rows = self.n_tiles * (1 - self.splits.validation) * self.n_divisions
         fractions = self.splits.fractions
-        # Both halves of a pair have as many rows as the whole, at the largest fraction only.
-        return rows * (sum(fractions) + max(fractions) * self.splits.halves)
+        # Both halves of a pair have as many rows as the whole, at the largest fraction only. Groups
+        # per class are all of a class at most.
+        few = len(self.splits.groups_per_class)
+        return rows * (sum(fractions) + max(fractions) * (self.splits.halves + few))
 
 
 @dataclass(frozen=True)

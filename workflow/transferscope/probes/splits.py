@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from transferscope.cards import DatasetCard
-from transferscope.config.probes import SplitSettings
+from transferscope.config.probes import USUAL_VALUES, SplitSettings
 from transferscope.config.schemes import GROUP, IMAGE, is_column, without_shuffling
 from transferscope.errors import Problem, UserError, user_error
 from transferscope.probes.column_splits import (
@@ -53,6 +53,28 @@ def one_image_per_group(table: pd.DataFrame) -> bool:
         Tile table or sample sheet: `group` and `fov`.
     """
     return bool(table.groupby("group")["fov"].nunique().max() == 1)
+
+
+def classes_of_few_groups(
+    table: pd.DataFrame, card: DatasetCard, settings: SplitSettings
+) -> list[str]:
+    """Say which classes have fewer training groups than `groups_per_class` asks for, by group.
+
+    Parameters
+    ----------
+    table, card, settings
+        As of `check_splits`.
+    """
+    most = max(settings.groups_per_class, default=0)
+    tiles = LabelledTiles.from_table(table, card.labels, card.task)
+    units = units_of(tiles, GROUP, np.flatnonzero(tiles.labelled))
+    trained = (1 - 1 / settings.folds.get(GROUP, USUAL_VALUES)) * (1 - settings.validation)
+    return [
+        f'class "{name}" has {count} groups, of which about {count * trained:.0f} are trained on: '
+        f"all of them stand for {most} per class"
+        for name, count in zip(tiles.classes, units.labels.sum(axis=0), strict=True)
+        if 0 < count * trained < most
+    ]
 
 
 def why_not_scored(

@@ -29,11 +29,12 @@ from transferscope.config.transfer import (
 )
 from transferscope.errors import user_error
 from transferscope.probes.evaluation import Division, ProbeData
+from transferscope.probes.few_groups import first_groups
 from transferscope.probes.halves import half_divisions
 from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.probe import FrozenProbe
 from transferscope.probes.written import ScoreFiles, write_all
-from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
+from transferscope.runtime.arrays import Integers, Texts
 
 # Between a dataset's name and those of its groups, fields and batches.
 MARK = ": "
@@ -233,7 +234,7 @@ class Pair:
         yield made(OWN, train + offset, validation + offset)
         shares = tested.train_shares[target.labelled[tested.train]]
         for k in few_shot:
-            rows = train[_first_groups(target, train, shares, -(-k // n_halved))] + offset
+            rows = train[first_groups(target, train, shares, -(-k // n_halved))] + offset
             yield made(with_labels(FEW_SHOT, k), np.concatenate([other, rows]), other_validation)
             # Labels to choose thresholds by, or when to stop, would be more labels.
             yield made(with_labels(ALONE, k), rows, rows[:0])
@@ -272,22 +273,3 @@ def _n_groups(tiles: LabelledTiles, rows: Integers) -> Integers:
     """Return the number of groups of each class among some rows, int64 [C]."""
     table = pd.DataFrame(tiles.matrix[rows]).groupby(tiles.groups[rows]).any()
     return np.asarray(table.sum(axis=0), dtype=np.int64)
-
-
-def _first_groups(tiles: LabelledTiles, rows: Integers, shares: Floats, k: int) -> Bools:
-    """Return which rows are of the first k groups of any class, bool [n], in random order.
-
-    Parameters
-    ----------
-    tiles, rows
-        Training rows.
-    shares
-        Rank of each row's group, from the splits.
-    k
-        Groups per class.
-    """
-    order = pd.Series(shares, index=tiles.groups[rows]).groupby(level=0).first()
-    ranked = order.sort_values(kind="stable").index
-    has = pd.DataFrame(tiles.matrix[rows]).groupby(tiles.groups[rows]).any().loc[ranked]
-    chosen = (has & (has.cumsum(axis=0) <= k)).any(axis=1)
-    return np.asarray(np.isin(tiles.groups[rows], list(chosen.index[chosen])))

@@ -437,7 +437,9 @@ class Splits(_EvaluatedStep):
         return {
             "card": self.dataset_card,
             "labels": self.label_digest,
-            "settings": self.config.splits.model_dump_json(exclude={"fractions", "halves"}),
+            "settings": self.config.splits.model_dump_json(
+                exclude={"fractions", "groups_per_class", "halves"}
+            ),
         }
 
 

@@ -366,6 +366,9 @@ def _check_table(
         problems = _check_labels(study, located, table, where)
     else:
         problems = label_problems(table, located.card, where)
+    if scored and not problems:
+        for text in splits.classes_of_few_groups(table, located.card, study.config.splits):
+            logger.warning("%s, key splits.groups_per_class: %s", where, text)
     both = scored and {"group", "image"} <= set(study.config.splits.schemes)
     if both and one_image_per_group(table):
         problems += judge([SAME_SPLITS], where, study.config.quality)

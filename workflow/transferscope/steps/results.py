@@ -53,6 +53,7 @@ TABLES = (
 # Those that are written as CSV, too.
 CSV_TABLES = ("differences", "leaderboard", "across_datasets")
 LAYER_TABLE, FAMILY_TABLE, LADDER_TABLE = "layers", "families", "ladder"
+FEW_GROUPS_TABLE = "groups_per_class"
 ABLATION_TABLES = ("ablation", "ablation_carriers")
 TRANSFER_TABLES = ("transfer", "transfer_costs", "transfer_ranks", "transfer_pairs")
 WEIGHT_TABLES = ("channel_gains", "channel_weights")
@@ -140,6 +141,7 @@ class Compare(_Comparison):
             FAMILY_TABLE: self.study.families or self.study.swept,
             LADDER_TABLE: self.config.splits.columns,
             JOINED: joined_stores(self.study),
+            FEW_GROUPS_TABLE: self.config.splits.groups_per_class,
         }
         elsewhere = list(TRANSFER_TABLES) if transfers(self.study) else []
         elsewhere += list(ABLATION_TABLES) if ablated_stores(self.study) else []
