@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from transferscope.compare.uncertainty import Inflation, interval, variances
 from transferscope.compare.wording import count, gap, number, scheme_name, store_name
 from transferscope.config.schemes import groups_per_class, scheme_order, with_all_groups
 from transferscope.probes.score_table import FLOOR
+from transferscope.runtime.arrays import Floats
 
 COLUMNS = [
     "dataset",
@@ -76,7 +77,7 @@ def few_groups(
             continue
         sizes = [_n_train_groups(summary, dataset, metric, head, each) for each in (scheme, whole)]
         inflation = Inflation.without_halves(n_groups[scheme]).at_fraction(sizes[0] / sizes[1])
-        found = compare_pairs(pairs, n_groups[scheme], rules, lambda _, __, same=inflation: same)
+        found = compare_pairs(pairs, n_groups[scheme], rules, _always(inflation))
         share = np.stack([_ratio(*pair) for pair in pairs], axis=1)
         low, high = interval(share[0], variances(share), inflation, rules.confidence, 0)
         about = {
@@ -100,6 +101,10 @@ def few_groups(
     return table.sort_values(keys, kind="stable", ignore_index=True)
 
 
+def _always(inflation: Inflation) -> Callable[[Floats, Floats], Inflation]:
+    return lambda _draws, _halves: inflation
+
+
 def _n_train_groups(
     summary: pd.DataFrame, dataset: str, metric: str, head: Head, scheme: str
 ) -> float:
@@ -107,7 +112,7 @@ def _n_train_groups(
     return float(rows.loc[rows["fraction"] == rows["fraction"].max(), "n_train_groups"].mean())
 
 
-def _ratio(few: Side, full: Side) -> np.ndarray:
+def _ratio(few: Side, full: Side) -> Floats:
     unknown = np.full_like(full.scores, np.nan, dtype=np.float64)
     return np.divide(few.scores, full.scores, out=unknown, where=full.scores > 0)
 

@@ -94,11 +94,12 @@ def shares_of(scores: pd.DataFrame) -> dict[tuple[str, str], float]:
         All scores, from `read_scores`.
     """
     largest = scores[scores["fraction"] == scores.groupby("dataset")["fraction"].transform("max")]
-    sizes = largest.groupby(["dataset", "scheme"])["n_train_groups"].mean()
+    means = largest.groupby(["dataset", "scheme"])["n_train_groups"].mean().reset_index()
+    sizes = {(str(dataset), str(scheme)): float(n) for dataset, scheme, n in means.to_numpy()}
     return {
-        (str(dataset), str(scheme)): float(size / sizes[dataset, with_all_groups(str(scheme))])
-        for (dataset, scheme), size in sizes.items()
-        if groups_per_class(str(scheme))
+        (dataset, scheme): n / sizes[dataset, with_all_groups(scheme)]
+        for (dataset, scheme), n in sizes.items()
+        if groups_per_class(scheme)
     }
 
 
@@ -159,8 +160,8 @@ def _by_share(
 ) -> list[tuple[float, pd.DataFrame]]:
     """Return share of the training groups and rows of each place of a curve, the largest first."""
     found = []
-    for (dataset, scheme, fraction), rows in curves.groupby(["dataset", "scheme", "fraction"]):
-        share = shares.get((str(dataset), str(scheme)), float(fraction) / largest)
+    for (dataset, scheme, _), rows in curves.groupby(["dataset", "scheme", "fraction"]):
+        share = shares.get((str(dataset), str(scheme)), float(rows["fraction"].iloc[0]) / largest)
         # Of equal shares, all groups come before all of each class.
         found.append((share, groups_per_class(str(scheme)) > 0, rows))
     found.sort(key=lambda one: (-one[0], one[1]))
