@@ -31,10 +31,11 @@ def test_the_committed_defaults_are_those_of_the_models() -> None:
 def test_the_defaults_are_what_the_models_give_to_a_study_that_omits_all() -> None:
     read = StudyConfig.model_validate(with_defaults(REQUIRED))
     assert read == StudyConfig(**REQUIRED)
+    dumped = read.model_dump(mode="json")
+    # Jobs are not told of it where it is empty; those who look for keys are.
+    dumped["splits"]["groups_per_class"] = []
     written = yaml.safe_load(defaults_text())
-    assert written == {
-        key: value for key, value in read.model_dump(mode="json").items() if key not in REQUIRED
-    }
+    assert written == {key: value for key, value in dumped.items() if key not in REQUIRED}
 
 
 def test_every_key_of_the_schema_stands_in_the_defaults_with_a_comment() -> None:
