@@ -1,5 +1,7 @@
 """What is predicted besides biology: as plain scikit-learn does, on the study's own folds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from transferscope.cards import DatasetCard
-from transferscope.config.jobs import NuisanceProbe
+from transferscope.config.jobs import HeldOutDivision, Leakage, NuisanceProbe
 from transferscope.config.nuisance import TABLES, NuisanceSettings
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.config.roles import RoleSettings
@@ -126,6 +128,15 @@ def test_nothing_of_the_test_rows_is_used(table, data):
         for inner in [(division.validation, each[division.validation, None])]
     ]
     np.testing.assert_array_equal(alone[0].weights, alone[1].weights)
+
+
+def test_there_are_no_halves_of_a_backbone_that_has_seen_the_other_groups(table, data):
+    only = HeldOutDivision(scheme="group", seed=0, fold=0)
+    seen = replace(data, leakage=Leakage(seen_in_training="images", only=only))
+    days = Target("days", NUMBER, table["days"].to_numpy(float), [])
+    for targets in ([days], column_targets("batch", table["batch"].to_numpy(object))):
+        assert [len(each.halves) > 0 for each in predicted(data, targets)] == [True]
+        assert [len(each.halves) for each in predicted(seen, targets)] == [0]
 
 
 def test_what_no_other_group_has_is_said_instead_of_a_number(table, data):

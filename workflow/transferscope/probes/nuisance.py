@@ -20,9 +20,8 @@ import pandas as pd
 from transferscope.config.nuisance import SCHEME
 from transferscope.config.probes import HeadSettings, SplitSettings
 from transferscope.probes.evaluation import Division, ProbeData
-from transferscope.probes.halves import half_divisions
+from transferscope.probes.halves import halves_of
 from transferscope.probes.heads import run_heads
-from transferscope.probes.labels import LabelledTiles
 from transferscope.probes.nuisance_scores import COLUMN, NUMBER, score
 from transferscope.probes.ridge import fit_ridge
 from transferscope.runtime.arrays import Bools, Floats, Integers, Texts
@@ -190,7 +189,7 @@ def _predict_numbers(
 ) -> Iterator[Predicted]:
     known = targets[0].known
     tiles = replace(data.tiles, matrix=data.tiles.matrix & known[:, None])
-    in_halves = _half_divisions(tiles, splits, data.identity["dataset"])
+    in_halves = _halves_by_group(replace(data, tiles=tiles), splits)
 
     def run(parts: Sequence[Division]) -> pd.DataFrame:
         return _numbers(data, targets, parts)
@@ -250,7 +249,7 @@ def _predict_column(
     kept_only = replace(target, codes=np.where(usable, matrix.argmax(axis=1), -1.0), values=values)
     # Halves are of labelled tiles, as all else.
     labelled = replace(tiles, matrix=matrix & data.tiles.labelled[:, None])
-    in_halves = _half_divisions(labelled, splits, data.identity["dataset"])
+    in_halves = _halves_by_group(replace(data, tiles=labelled), splits)
     settings = heads.model_copy(update={"kinds": [LOGREG]})
 
     def run(parts: Sequence[Division]) -> pd.DataFrame:
@@ -311,9 +310,8 @@ def _by_group(data: ProbeData) -> list[Division]:
     return [division for division in found if division.fraction == largest]
 
 
-def _half_divisions(tiles: LabelledTiles, splits: SplitSettings, dataset: str) -> list[Division]:
-    by_group = splits.model_copy(update={"schemes": [SCHEME]})
-    return half_divisions(tiles, by_group, [1.0], dataset)
+def _halves_by_group(data: ProbeData, splits: SplitSettings) -> list[Division]:
+    return halves_of(data, splits.model_copy(update={"schemes": [SCHEME]}), 1.0)
 
 
 def _all_train(division: Division) -> Division:
