@@ -45,25 +45,36 @@ def main() -> None:
     parser.add_argument(
         "--most", type=float, default=2000, help="GFLOP per image that are measured"
     )
+    parser.add_argument("--only", nargs="+", help="cards to measure; the other rows are kept")
     parser.add_argument("--cards", type=Path, default=Path("resources/backbones"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cards = published(arguments.cards)
+    if arguments.only:
+        cards = [(card, path) for card, path in cards if card.name in arguments.only]
+    measured = rows_of(arguments.output) if arguments.only else {}
     reference = forward(read_model(arguments.cards / f"{REFERENCE}.yaml", BackboneCard))
-    measured: list[list[str]] = []
     with progress_bar("Timing networks", len(cards), "cards") as bar:
         for card, path in cards:
             cost = network_cost(card, path)
             gflop = cost.operations / 1e9 if cost else 0.0
             speed = ["", ""] if gflop > arguments.most else speed_of(card, reference)
-            measured.append([f"`{card.name}`", f"{gflop:.0f}", *speed])
+            measured[card.name] = [f"`{card.name}`", f"{gflop:.0f}", *speed]
             write(arguments.output, measured)  # a run that is ended keeps what it has measured
             bar.update()
 
 
-def write(page: Path, measured: list[list[str]]) -> None:
+def rows_of(page: Path) -> dict[str, list[str]]:
+    """Return name of a card -> cells of its row in the table of a page."""
+    table = page.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.strip().split("\n")]
+    return {cells[0].strip("`"): cells for cells in rows[len(HEADER) :]}
+
+
+def write(page: Path, measured: dict[str, list[str]]) -> None:
     """Replace the table of a page."""
-    lines = [BEGIN, *(f"| {' | '.join(cells)} |" for cells in [*HEADER, *measured]), END]
+    rows = [*HEADER, *(measured[name] for name in sorted(measured))]
+    lines = [BEGIN, *(f"| {' | '.join(cells)} |" for cells in rows), END]
     text = page.read_text(encoding="utf-8")
     text = re.sub(f"{BEGIN}.*{END}", lambda _: "\n".join(lines), text, flags=re.DOTALL)
     page.write_text(text, encoding="utf-8")
