@@ -211,7 +211,7 @@ def weigh_channels(
     scores: ScoresOut,
     predictions: PredictionsOut,
     halves: HalvesOut,
-    weights: Annotated[Path, file_out("Table of the weights to write (.parquet).")],
+    channel_weights: Annotated[Path, file_out("Table of the weights to write (.parquet).")],
     settings: Annotated[WeightProbe, settings_option(WeightProbe)],
     threads: Threads = 2,
 ) -> None:
@@ -225,7 +225,7 @@ def weigh_channels(
     data = _probe_data(store, table, splits, card, settings, threads)
     passes = EmbeddingStore(embeddings).passes(output_of(representation))
     files = ScoreFiles(scores, predictions, halves)
-    run(data, passes, settings.splits, settings.heads, files, weights)
+    run(data, passes, settings.splits, settings.heads, files, channel_weights)
 
 
 @app.command()

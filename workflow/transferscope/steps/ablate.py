@@ -272,7 +272,7 @@ class WeighChannels(Evaluation):
     """Let heads weight the channels of a store, and test them next to heads that do not."""
 
     name = "weigh_channels"
-    options = (*Evaluation.options, "halves", "weights")
+    options = (*Evaluation.options, "halves", "channel_weights=weights")
 
     def jobs(self) -> Sequence[Job]:
         return per_probed(weighted_probed(self.study))
