@@ -108,7 +108,7 @@ def speed_of(card: Any, reference: Callable[[], Timed]) -> list[str]:
     # The first round also builds what the library keeps for later ones.
     least = {name: min(found.seconds) for name, found in timed.items()}
     slower = least["network"] / least["reference"]
-    return [f"{BATCH / least['network']:.2g}", f"{slower:.2g}"]
+    return [f"{float(f'{value:.2g}'):g}" for value in (BATCH / least["network"], slower)]
 
 
 if __name__ == "__main__":
