@@ -54,9 +54,10 @@ def test_a_study_that_segments_and_is_killed_at_twenty_moments_ends_with_the_sam
     run_command(snakemake_command(whole.parents[1]), whole.parents[1])
     jobs = count_logs(whole)
     kills = run_killed(
-        snakemake_command(killed.parents[1]), killed, kills=20, jobs=jobs, longest=6, seed=0
+        snakemake_command(killed.parents[1]), killed, kills=24, jobs=jobs, longest=6, seed=0
     )
     print(f"{jobs} jobs", *kills, sep="\n")
-    assert len(kills) == 20
+    # The last jobs may be over before a part of them is killed.
+    assert len(kills) >= 20
     assert any("segment" in job for kill in kills for job in kill.jobs)
     assert_equal_results(killed, whole)
