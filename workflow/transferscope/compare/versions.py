@@ -1,7 +1,8 @@
 """Scores of one store in several versions, of tiles or of heads, that share folds and groups.
 
-A version is named by the column `scheme`: untouched tiles and tiles that lack a channel, or heads
-to which channels count alike and weighted ones. Draws of groups are those of all versions.
+A version is named by the column `scheme`: untouched tiles and tiles that lack a channel, heads to
+which channels count alike and weighted ones, or joined stores and their parts. Draws of groups are
+those of all versions.
 """
 
 from __future__ import annotations
