@@ -86,6 +86,7 @@ PHASES = {
 START = {
     "build the network": (NetworkEmbedder, "__init__"),
     "try the number format on a few tiles": (NetworkEmbedder, "decide"),
+    "compile the network, if asked": (NetworkEmbedder, "compiles"),
     "measure what it does to neighbours": (NetworkEmbedder, "kept"),
 }
 
@@ -126,6 +127,7 @@ def run(folder: Path) -> Part:
     ways: dict[str, Callable[[], Timed]] = {
         "plain": lambda: _plain(model, raw, MAPPED),
         "ours": lambda: _ours(tiles, folder, "map", "auto", seconds),
+        "ours compiled": lambda: _ours(tiles, folder, "map", "auto", compiled=True),
         "ours fp32": lambda: _ours(tiles, folder, "map", "fp32"),
         "plain deflate": lambda: _plain(model, packed, MAPPED),
         "plain replicate": lambda: _plain(model, raw, REPLICATED),
@@ -162,11 +164,23 @@ def _plain(model: torch.nn.Module, paths: list[Path], passes: list[dict[str, str
 
 
 def _ours(
-    tiles: Path, folder: Path, strategy: str, precision: Any, total: Counter[str] | None = None
+    tiles: Path,
+    folder: Path,
+    strategy: str,
+    precision: Any,
+    total: Counter[str] | None = None,
+    *,
+    compiled: bool = False,
 ) -> Timed:
     """Run a whole job into a new store; its seconds leave out the start, which is paid once."""
     manifest = folder / "embeddings" / f"{time.perf_counter_ns()}.json"
-    settings = ComputeSettings(device="cpu", precision=precision, batch_size=BATCH, threads=THREADS)
+    settings = ComputeSettings(
+        device="cpu",
+        precision=precision,
+        batch_size=BATCH,
+        threads=THREADS,
+        compile="on" if compiled else "off",
+    )
     card = TimmCard.model_validate(BACKBONE)
     start_seconds: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
@@ -224,15 +238,17 @@ def _target(peaks: dict[str, float]) -> str:
 
 def _speed_rows(timed: dict[str, Timed], target: str) -> list[Row]:
     plain, plain_replicate = timed["plain"], timed["plain replicate"]
-    ours, ours_fp32, ours_replicate = (
-        timed[name] for name in ("ours", "ours fp32", "ours replicate")
+    ours, compiled, ours_fp32, ours_replicate = (
+        timed[name] for name in ("ours", "ours compiled", "ours fp32", "ours replicate")
     )
     used = ours.result[1]
     headline = f"`map`, {used} (chosen by itself), against the plain fp32 loop"
+    long = "the same compiled, as in jobs of more than some twenty minutes"
     alone = "`map`, fp32: the pipeline alone"
     compressed = "the same against deflate-compressed TIFFs"
     return [
         _speed_row(headline, plain, ours, target, _agreement(plain, ours)),
+        _speed_row(long, plain, compiled, target, _agreement(plain, compiled)),
         _speed_row(alone, plain, ours_fp32, "", _agreement(plain, ours_fp32)),
         Row(
             f"`map`, {used} against fp32: the number format alone",

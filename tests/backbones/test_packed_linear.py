@@ -1,7 +1,11 @@
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
+from timm.layers.activations import GELU, GELUTanh, QuickGELU
+from timm.layers.mlp import Mlp
 from torch import nn
 from torch.nn import functional
 
@@ -61,6 +65,43 @@ def test_whatever_a_network_does_with_its_layers_it_gives_the_same() -> None:
     assert centred_cosine(wanted.flatten(0, 1), found.flatten(0, 1)) > 0.999
 
 
+class Squared(Mlp):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.act(self.fc1(x)).square())
+
+
+@packs
+@pytest.mark.parametrize(
+    ("act", "fused"),
+    [
+        (nn.GELU, True),
+        (partial(nn.GELU, approximate="tanh"), True),
+        (GELU, True),
+        (GELUTanh, True),
+        (QuickGELU, False),
+        (nn.ReLU, False),
+    ],
+)
+@pytest.mark.parametrize("kind", [Mlp, Squared])
+def test_a_gelu_is_computed_with_the_product_before_it(
+    act: Callable[[], nn.Module], fused: bool, kind: type[Mlp]
+) -> None:
+    torch.manual_seed(0)
+    mlp = kind(16, 40, act_layer=act, norm_layer=nn.LayerNorm).eval().requires_grad_(False)
+    x = 3 * torch.randn(50, 16)
+    with torch.inference_mode():
+        wanted = mlp(x)
+        for layer in (mlp.fc1, mlp.fc2):
+            layer.to(torch.bfloat16)
+        packed = nn.Sequential(mlp)
+        assert pack_linear_layers(packed) == 2
+        with torch.autocast("cpu", torch.bfloat16):
+            found = packed(x)
+    # A subclass may do anything with what comes after the activation, which is left to it.
+    assert (type(mlp.act) is nn.Identity) == (fused and kind is Mlp)
+    assert centred_cosine(wanted, found) > 0.995
+
+
 def test_fp32_is_left_alone() -> None:
     network = nn.Sequential(nn.Linear(3, 3))
     assert pack_linear_layers(network) == 0
@@ -83,7 +124,7 @@ def test_where_torch_cannot_pack_layers_stay_plain(
 
 def test_where_the_products_are_wrong_layers_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_linear, "_packed", lambda weight: weight)
-    monkeypatch.setattr(packed_linear, "_product", lambda x, weight, bias: 2 * (x @ weight.mT))
+    monkeypatch.setattr(packed_linear, "_product", lambda x, weight, *_: 2 * (x @ weight.mT))
     can_pack.cache_clear()
     assert not can_pack(torch.bfloat16)
     can_pack.cache_clear()

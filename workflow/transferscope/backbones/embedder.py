@@ -37,6 +37,10 @@ class Embedder(Protocol):
     def decide(self, sample: Tiles) -> dict[str, Any]:
         """Return what depends on the machine, from a few tiles; a resumed job reuses it."""
 
+    def compiles(self, decision: dict[str, Any], sample: Tiles, n_tiles: int) -> bool:
+        """Return whether networks run compiled, after trying it on a few of so many tiles."""
+        return False
+
     def kept(self, decision: dict[str, Any], sample: Iterable[Tiles]) -> list[dict[str, Any]]:
         """Return what the formats that were decided do to the neighbours of a sample of tiles.
 

@@ -117,7 +117,9 @@ class StoreFilling:
             convert_folder(self.store_path, ARRAY, self.source)
             decision = found["decision"]
         else:
-            decision = self.embedder.decide(_sample(self.source))
+            sample = _sample(self.source)
+            decision = self.embedder.decide(sample)
+            decision["compiled"] = self.embedder.compiles(decision, sample, len(self.source))
             parts = _parts(self.source, measured_tiles(len(self.source)))
             decision[NEIGHBOURS_KEPT] = self.embedder.kept(decision, parts)
         self.embedder.start(decision)

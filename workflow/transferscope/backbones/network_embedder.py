@@ -16,7 +16,8 @@ from torch import Tensor
 
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.class_token import compute_class_token_alone
-from transferscope.backbones.cores import Cores, results
+from transferscope.backbones.compiled import CompiledBackbone, is_worth_compiling
+from transferscope.backbones.cores import IMAGES_PER_CORE, Cores, results
 from transferscope.backbones.device_copies import DeviceCopies
 from transferscope.backbones.embedder import (
     Embedder,
@@ -181,6 +182,17 @@ class NetworkEmbedder(Embedder):
         )
         return decision("fp32", storage_dtype(wanted), tried, agreement)
 
+    def compiles(self, decision: dict[str, Any], sample: Tiles, n_tiles: int) -> bool:
+        """Return whether networks run compiled, after trying it on a few of so many tiles."""
+        plain = self._in(decision["precision"])
+        pixels = n_tiles * len(self.assignment.passes) * self.card.input_size**2
+        if not is_worth_compiling(plain, self.settings, pixels):
+            return False
+        logger.info("%s: the network is being compiled", self.card.name)
+        self.backbone = self._compiled(plain)
+        self.collected([self(np.resize(sample, (self._images_at_once, *sample.shape[1:])))])
+        return self.backbone.is_compiled
+
     def kept(self, decision: dict[str, Any], sample: Iterable[Tiles]) -> list[dict[str, Any]]:
         """Return how many tiles of a sample keep their neighbours in the formats decided."""
         if decision["precision"] == "fp32":
@@ -205,6 +217,8 @@ class NetworkEmbedder(Embedder):
     def start(self, decision: dict[str, Any]) -> None:
         """Put the network into the number format that was decided."""
         self.backbone = self._in(decision["precision"])
+        if decision.get("compiled"):
+            self.backbone = self._compiled(self.backbone)
 
     def release_others(self, siblings: Sequence[Embedder] = ()) -> None:
         """Free the networks that neither this embedder nor its siblings use from here on."""
@@ -301,6 +315,15 @@ class NetworkEmbedder(Embedder):
         values = (tuple(self.normalization.mean), tuple(self.normalization.std))
         return id(self.backbone), tuple(one.slots.values()), values
 
+    @property
+    def _images_at_once(self) -> int:
+        """Images per pass, but at the end of what is read."""
+        on_cpu = self.device.type == "cpu"
+        return min(self.batch_size, IMAGES_PER_CORE) if on_cpu else self.batch_size
+
+    def _compiled(self, plain: Backbone) -> CompiledBackbone:
+        return self._networks.compiled(plain, self._images_at_once)
+
     def _in(self, precision: Precision) -> Backbone:
         return self._networks.get(self._n_adapted, precision)
 
@@ -362,6 +385,7 @@ class Networks:
         self._card, self._card_path, self._device = card, card_path, device
         self._found: dict[tuple[int | None, Precision], Backbone] = {}
         self._sums: dict[int | None, str] = {}
+        self._compiled: list[CompiledBackbone] = []
 
     def get(self, n_adapted: int | None, precision: Precision = "fp32") -> Backbone:
         """Return a network, its input weights adapted to so many channels, if to any."""
@@ -379,6 +403,14 @@ class Networks:
         built.to(self._device)
         return built
 
+    def compiled(self, backbone: Backbone, n_images: int) -> CompiledBackbone:
+        """Return one of the networks with batches of a size compiled, the same for all who ask."""
+        for found in self._compiled:
+            if found.network is backbone.network and found.n_images == n_images:
+                return found
+        self._compiled.append(CompiledBackbone(backbone, n_images))
+        return self._compiled[-1]
+
     def weights_sha256(self, n_adapted: int | None) -> str:
         """Return the digest of the weights of a network that has been built."""
         return self._sums[n_adapted]
@@ -387,6 +419,7 @@ class Networks:
         """Forget all networks except these."""
         kept = set(map(id, used))
         self._found = {key: found for key, found in self._found.items() if id(found) in kept}
+        self._compiled = [one for one in self._compiled if id(one) in kept]
 
 
 def _networks_of(siblings: Sequence[Embedder]) -> list[NetworkEmbedder]:

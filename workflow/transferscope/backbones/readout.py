@@ -51,6 +51,10 @@ class Backbone(nn.Module):
             Positions of the slots that are not empty, for networks that leave the others out;
             None: all are filled.
         """
+        return self.outputs_of(images, filled)
+
+    def outputs_of(self, images: Tensor, filled: Sequence[int] | None) -> list[Tensor]:
+        """Return what `forward` does."""
         if self.dtype == torch.float32:
             return self._outputs(images, filled)
         with torch.autocast(images.device.type, self.dtype):

@@ -44,6 +44,14 @@ class ComputeSettings(Model):
             "where tiles are large; halved where its memory is too small."
         ),
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description=(
+            "Whether torch compiles the networks, which takes half a minute and needs a C++ "
+            "compiler. auto: transformers that run for more than about twenty minutes in a "
+            "reduced number format. Values may differ in their last digits."
+        ),
+    )
     block_rows: int = Field(
         4096,
         ge=1,

@@ -110,12 +110,14 @@ class EmbeddingStep(BackboneStep):
 
     def filling(self) -> dict[str, Any]:
         """Return the parameters of a job that fills a store."""
+        compute = self.config.compute
+        # How the work is divided changes no embedding; what is left to us makes none out of date.
+        unused = {"jobs_per_store"} | ({"compile"} if compute.compile == "auto" else set())
         return {
             "backbone": self.backbone_card,
             "depends": self.backbone_digest,
             "more": self.weights_arguments(),
-            # How the work is divided changes no embedding.
-            "settings": self.config.compute.model_dump_json(exclude={"jobs_per_store"}),
+            "settings": compute.model_dump_json(exclude=unused),
         }
 
     @cached_property
@@ -400,9 +402,10 @@ class Pretrain(BackboneStep):
             kept_steps=self.study.kept_steps(wildcards.backbone),
         )
         # Left out where it is empty: a training that ended before it existed is not out of date.
-        unused = {} if settings.also_evaluated else {"also_evaluated": True}
+        unused: dict[str, Any] = {} if settings.also_evaluated else {"also_evaluated": True}
         unused |= {key: True for key in ("cell", "kept_steps") if not getattr(settings, key)}
-        return settings.model_dump_json(exclude={"compute": {"jobs_per_store"}, **unused})
+        unused["compute"] = {"jobs_per_store", "compile"}
+        return settings.model_dump_json(exclude=unused)
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:
         card = self.study.trained[wildcards.backbone]
