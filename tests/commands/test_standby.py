@@ -175,6 +175,22 @@ def test_loading_asks_for_no_gpu_and_starts_no_thread():
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
+def test_a_forked_process_can_be_inspected_and_spawns_workers(tmp_path):
+    """As torch's compiler looks for the module of each frame."""
+    (tmp_path / "main.py").write_text(
+        "import inspect, multiprocessing, sys\n"
+        "from transferscope.commands.standby_server import forget_main_module\n"
+        "forget_main_module()\n"
+        "inspect.getframeinfo(sys._getframe())\n"
+        "with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "    print(pool.apply(abs, (-3,)))\n"
+    )
+    command = [sys.executable, "-P", "-m", "main"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("3\n", "")
+
+
 def test_few_jobs_are_not_worth_it(monkeypatch):
     monkeypatch.delenv(standby.ADDRESS, raising=False)
     assert standby.start(standby.WORTH_JOBS - 1) is None

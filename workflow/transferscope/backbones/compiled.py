@@ -83,6 +83,7 @@ class CompiledBackbone(Backbone):
         if self._run is None or self._tried:
             return wanted if self._run is None else self._run(images, filled)
         start = time.perf_counter()
+        logger.info("the network is being compiled, which takes up to a minute")
         try:
             found = self._run(images, filled)
         # Compilers and what they call fail in many ways, and the network itself is as good.
@@ -94,7 +95,7 @@ class CompiledBackbone(Backbone):
             self._give_up(f"its embeddings agree to a centred cosine of {agreement:.4f} only")
             return wanted
         self._tried = True
-        logger.info("the network was compiled in %.0f s", time.perf_counter() - start)
+        logger.info("compiled in %.0f s", time.perf_counter() - start)
         return found
 
     def _give_up(self, why: str) -> None:

@@ -188,7 +188,6 @@ class NetworkEmbedder(Embedder):
         pixels = n_tiles * len(self.assignment.passes) * self.card.input_size**2
         if not is_worth_compiling(plain, self.settings, pixels):
             return False
-        logger.info("%s: the network is being compiled", self.card.name)
         self.backbone = self._compiled(plain)
         self.collected([self(np.resize(sample, (self._images_at_once, *sample.shape[1:])))])
         return self.backbone.is_compiled

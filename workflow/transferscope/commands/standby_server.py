@@ -112,9 +112,7 @@ class Request:
         os.umask(self.asked["umask"])
         os.chdir(self.asked["folder"])
         sys.argv = self.asked["arguments"]
-        # Workers that it spawns need nothing of this module.
-        main_module = sys.modules["__main__"]
-        main_module.__spec__ = main_module.__file__ = None
+        forget_main_module()
         _seed()
         _limit_threads(limited(self.asked["job"]))
         threading.Thread(target=self._end_with_command, daemon=True).start()
@@ -152,6 +150,16 @@ def _open_streams() -> None:
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def forget_main_module() -> None:
+    """Let the main module be without a file: workers that this process spawns do not need it.
+
+    One whose file is None is something that `inspect` fails at, and with it torch's compiler.
+    """
+    main_module = sys.modules["__main__"]
+    main_module.__spec__ = None
+    vars(main_module).pop("__file__", None)
 
 
 def _seed() -> None:
