@@ -67,3 +67,16 @@ def test_a_pass_may_take_as_long_as_all_of_its_stores(steps_of, monkeypatch):
     )
     assert many.mem_mb > few.mem_mb
     assert many.minutes > few.minutes
+
+
+def test_a_store_from_before_networks_were_compiled_is_not_out_of_date(steps_of):
+    made_from = {
+        choice: steps_of(compute={**STUDY["compute"], "compile": choice})["embed"].made_from()(
+            STORE
+        )
+        for choice in ("auto", "on", "off")
+    }
+    written = steps_of()["embed"].parameters(STORE)["settings"]
+    assert "compile" not in json.loads(written)
+    assert len({json.dumps(one) for one in made_from.values()}) == 3
+    assert made_from["auto"] == steps_of()["embed"].made_from()(STORE)

@@ -51,7 +51,7 @@ class CompiledBackbone(Backbone):
     def __init__(self, backbone: Backbone, n_images: int) -> None:
         super().__init__(backbone.network, backbone.outputs)
         self.dtype, self.n_images = backbone.dtype, n_images
-        os.environ.setdefault(CACHE, str(cache_folder().parent / "compiled"))
+        os.environ.setdefault(CACHE, str(cache_folder() / "compiled"))
         operator_for_compiler()
         # It tells of a missing CUDA wherever a toolkit is installed.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -71,6 +71,8 @@ class CompiledBackbone(Backbone):
 
     def forward(self, images: Tensor, filled: Sequence[int] | None = None) -> list[Tensor]:
         """Return [B, D] float32 for each output; see `Backbone.forward`."""
+        if not getattr(self.network, "leaves_out_empty_slots", False):
+            filled = None  # a network that does not look at it is compiled once
         if len(images) != self.n_images or self._run is None:
             return super().forward(images, filled)
         if self._tried:
