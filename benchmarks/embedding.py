@@ -27,6 +27,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from transferscope.backbones.embed import embed
+from transferscope.backbones.filling import StoreFilling
 from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.networks import Backbone
 from transferscope.backbones.precision import centred_cosine
@@ -88,6 +89,7 @@ START = {
     "try the number format on a few tiles": (NetworkEmbedder, "decide"),
     "compile the network, if asked": (NetworkEmbedder, "compiles"),
     "measure what it does to neighbours": (NetworkEmbedder, "kept"),
+    "create the store": (StoreFilling, "_open"),
 }
 
 
