@@ -12,7 +12,7 @@ from transferscope import backbones, correction, pretraining
 from transferscope.backbones.trained import history_of, kept_weights_of, weights_of
 from transferscope.cards.grid import AT
 from transferscope.config.channel_strategies import ADAPT
-from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
+from transferscope.config.compute import CHANGES_NO_NETWORK, RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.config.study import StudyConfig
@@ -115,7 +115,7 @@ class EmbeddingStep(BackboneStep):
             "depends": self.backbone_digest,
             "more": self.weights_arguments(),
             # How the work is divided changes no embedding.
-            "settings": self.config.compute.model_dump_json(exclude={"jobs_per_store"}),
+            "settings": self.config.compute.model_dump_json(exclude=CHANGES_NO_NETWORK),
         }
 
     @cached_property
@@ -402,7 +402,7 @@ class Pretrain(BackboneStep):
         # Left out where it is empty: a training that ended before it existed is not out of date.
         unused = {} if settings.also_evaluated else {"also_evaluated": True}
         unused |= {key: True for key in ("cell", "kept_steps") if not getattr(settings, key)}
-        return settings.model_dump_json(exclude={"compute": {"jobs_per_store"}, **unused})
+        return settings.model_dump_json(exclude={"compute": CHANGES_NO_NETWORK, **unused})
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:
         card = self.study.trained[wildcards.backbone]
