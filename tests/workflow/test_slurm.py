@@ -6,14 +6,29 @@ Clients and daemons are Debian's (`make slurm-packages`); the cluster is started
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
-from factories import REPOSITORY, environment, kill_group, run_snakemake, write_study
+from factories import (
+    REPOSITORY,
+    TINY_NETWORK,
+    environment,
+    kill_group,
+    planned_jobs,
+    run_snakemake,
+    write_study,
+    write_yaml,
+)
 from slurm_cluster import slurm_cluster, why_not
+from transferscope.backbones.embed import embed
+from transferscope.cards import TimmCard
+from transferscope.config.compute import ComputeSettings
+from transferscope.config.model import read_model
 
 REASON = why_not()
 if find_spec("snakemake_executor_plugin_slurm") is None:
@@ -35,13 +50,35 @@ QUICK = {
 TOO_LITTLE = "heads:mem_mb=60 * 20 ** (attempt - 1)"
 
 
-def write_small_study(folder: Path) -> Path:
+COMPUTE = {"device": "auto", "threads": 1}
+RESULTS = Path("results/tiny")
+
+
+def write_small_study(folder: Path, **changes: object) -> Path:
     return write_study(
         folder,
-        backbones=["cards/backbones/tiny.yaml"],
-        channel_strategies=["map"],
-        compute={"device": "auto", "threads": 1},
+        **{
+            "backbones": ["cards/backbones/tiny.yaml"],
+            "channel_strategies": ["map", "replicate"],
+            "compute": COMPUTE,
+            **changes,
+        },
     )
+
+
+def manifests(backbone: str, strategies: Sequence[str]) -> list[str]:
+    return [str(RESULTS / f"embeddings/cells/{backbone}/{one}.json") for one in strategies]
+
+
+def finished(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Return time and content of what jobs have made, without locks and logs."""
+    made = [folder / RESULTS / name for name in ("tiles", "splits", "embeddings", "scores")]
+    files = [path for each in made for path in each.rglob("*")]
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in files
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 @pytest.fixture
@@ -78,7 +115,8 @@ def jobs_of(cluster, rule: str) -> list[dict[str, str]]:
 def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
     local, remote = (write_small_study(tmp_path / name) for name in ("local", "remote"))
     log = tmp_path / "snakemake.log"
-    process = start(cluster, remote, log, "--set-resources", TOO_LITTLE, "--", SCORES)
+    both = [SCORES, *manifests("tiny", ["map", "replicate"])]
+    process = start(cluster, remote, log, "--set-resources", TOO_LITTLE, "--", *both)
 
     def running(rule: str) -> list[str]:
         if process.poll() is not None:
@@ -90,15 +128,16 @@ def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
         cluster.lose_node()
         cluster.start_node()
         cluster.wait_for("embed", lambda: running("embed"), SECONDS)
-        (cancelled,) = running("embed")
-        cluster.call("scancel", cancelled)
+        # The jobs of two strategies, each of which fills the stores of both.
+        cluster.call("scancel", running("embed")[0])
         assert process.wait(timeout=SECONDS) == 0, log.read_text()
     finally:
         if process.poll() is None:
             kill_group(process)
     tried = {rule: jobs_of(cluster, rule) for rule in ("tiles", "embed", "heads")}
     assert len(tried["tiles"]) > 1 or int(tried["tiles"][0]["Restarts"]) > 0
-    assert [job["JobState"] for job in tried["embed"]] == ["CANCELLED", "COMPLETED"]
+    ended = sorted(job["JobState"] for job in tried["embed"])
+    assert ended == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert len(tried["heads"]) > 1
     assert tried["heads"][-1]["JobState"] == "COMPLETED"
     logs = (remote / ".snakemake/slurm_logs/rule_heads").rglob("*.log")
@@ -107,3 +146,52 @@ def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
     assert not any("TresPerJob" in job for job in tried["heads"])
     run_snakemake(local, SCORES)
     pd.testing.assert_frame_equal(*(pd.read_parquet(f / SCORES) for f in (local, remote)))
+    more = ["map", "replicate", "adapt"]
+    write_yaml(remote / "cards/backbones/other.yaml", {"name": "other", **TINY_NETWORK, "seed": 1})
+    both = add(cluster, remote, both, manifests("tiny", more), channel_strategies=more)
+    backbones = [f"cards/backbones/{name}.yaml" for name in ("tiny", "other")]
+    changes = {"channel_strategies": more, "backbones": backbones}
+    add(cluster, remote, both, manifests("other", more), **changes)
+    same_as_separate_jobs(remote, {"tiny": more, "other": more})
+
+
+def add(cluster, folder: Path, old: list[str], new: list[str], **changes: object) -> list[str]:
+    """Let more stores be made: no finished file is touched, and nothing is left to be planned."""
+    before = finished(folder)
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    write_yaml(folder / "study.yaml", {**study, **changes})
+    wanted = list(dict.fromkeys([*old, *new]))
+    log = folder / "added.log"
+    process = start(cluster, folder, log, "--", *wanted)
+    try:
+        assert process.wait(timeout=SECONDS) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            kill_group(process)
+    after = finished(folder)
+    assert {path: after[path] for path in before} == before
+    assert all((folder / path).exists() for path in wanted)
+    assert planned_jobs(folder, *wanted) == {}
+    return wanted
+
+
+def same_as_separate_jobs(folder: Path, stores: dict[str, list[str]]) -> None:
+    """Compare each store, to the byte, with that of a job that knows of no other strategy."""
+    tiles, made = folder / RESULTS / "tiles/cells.json", finished(folder)
+    for backbone, strategies in stores.items():
+        path = folder / f"cards/backbones/{backbone}.yaml"
+        card = read_model(path, TimmCard)
+        for strategy in strategies:
+            manifest = folder / f"alone/{backbone}/{strategy}.json"
+            embed(tiles, card, strategy, manifest, ComputeSettings(**COMPUTE), card_path=path)
+    alone = {
+        path.relative_to(folder / "alone"): path.read_bytes()
+        for path in (folder / "alone").rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    stored = RESULTS / "embeddings/cells"
+    assert alone == {
+        path.relative_to(stored): content
+        for path, (_, content) in made.items()
+        if path.is_relative_to(stored)
+    }
