@@ -6,25 +6,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_devices import DEVICES
 from transferscope.probes import device_neighbours as module
 from transferscope.probes.device_neighbours import DevicePool, first, pool_on
 from transferscope.probes.nearest import Neighbours, nearest
 
-CPU = torch.device("cpu")
 METRICS = ["cosine", "euclidean"]
 # What distances may differ by, in units of their rounding, where sums end differently.
 COSINE_TOLERANCE = 2e-12
 
 
-def both(*arguments, **named) -> list[tuple[Neighbours, Neighbours]]:
+def both(device: torch.device, *arguments, **named) -> list[tuple[Neighbours, Neighbours]]:
     """Return the neighbours of each search, found by numpy and by torch."""
     wanted = nearest(*arguments, **named)
-    return list(zip(wanted, nearest(*arguments, **named, pool_of=pool_on(CPU)), strict=True))
+    return list(zip(wanted, nearest(*arguments, **named, pool_of=pool_on(device)), strict=True))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_neighbours_and_distances_are_those_of_the_processor(data: st.DataObject) -> None:
+def test_neighbours_and_distances_are_those_of_the_processor(
+    device: torch.device, data: st.DataObject
+) -> None:
     """Few distinct values: rows are equal, opposite or zero, and many distances tie."""
     draw = data.draw
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -44,7 +47,7 @@ def test_neighbours_and_distances_are_those_of_the_processor(data: st.DataObject
     named = {"codes": codes if excluding else None, "parts": widths}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", draw(st.sampled_from([1, 2000, 2**26])))
-        pairs = both(embeddings, metric, queries, candidates, sizes, ks, **named)
+        pairs = both(device, embeddings, metric, queries, candidates, sizes, ks, **named)
     for (wanted, found), k in zip(pairs, ks, strict=True):
         assert found.rows.shape == (n_queries, k)
         assert found.rows.dtype == np.int64
@@ -55,33 +58,39 @@ def test_neighbours_and_distances_are_those_of_the_processor(data: st.DataObject
         assert np.array_equal(found.distances == 0, wanted.distances == 0)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shift", [0.0, 1e3])
-def test_real_numbers_have_the_same_neighbours(metric: str, shift: float) -> None:
+def test_real_numbers_have_the_same_neighbours(
+    device: torch.device, metric: str, shift: float
+) -> None:
     rng = np.random.default_rng(0)
     values = (rng.normal(size=(900, 48)) + shift).astype(np.float32)
     values[400:450] = values[:50]  # copies tie at distance zero with one another
     rows = rng.permutation(900)
-    for wanted, found in both(values, metric, rows[:300], rows[300:], [60, 600], [9, 50]):
+    for wanted, found in both(device, values, metric, rows[:300], rows[300:], [60, 600], [9, 50]):
         np.testing.assert_array_equal(found.rows, wanted.rows)
         np.testing.assert_allclose(found.distances, wanted.distances, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("width", [64, 2304])
-def test_copies_tie_wherever_they_stand(width: int, metric: str) -> None:
+def test_copies_tie_wherever_they_stand(device: torch.device, width: int, metric: str) -> None:
     rng = np.random.default_rng(0)
     values = (10 + rng.normal(size=(13, width))).astype(np.float32)[np.arange(611) % 13]
     queries, candidates = np.arange(600, 611), rng.permutation(600)
-    for _, found in both(values, metric, queries, candidates, [600], [40]):
+    for _, found in both(device, values, metric, queries, candidates, [600], [40]):
         for row, query in zip(found.rows, queries, strict=True):
             assert row.tolist() == np.arange(query % 13, 600, 13)[:40].tolist()
         assert not found.distances.any()
 
 
-def test_the_first_are_taken_in_order_of_distance_and_row_whatever_the_zeros_sign() -> None:
-    distances = torch.tensor([[0.0, 0.5, 0.0, torch.inf, 0.5]], dtype=torch.float64)
-    candidates = torch.tensor([9, 4, 2, 1, 3])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_first_are_taken_in_order_of_distance_and_row(device: torch.device) -> None:
+    given = [[0.0, 0.5, 0.0, torch.inf, 0.5]]
+    distances = torch.tensor(given, dtype=torch.float64, device=device)
+    candidates = torch.tensor([9, 4, 2, 1, 3], device=device)
     for k, expected in enumerate([[], [2], [2, 9], [2, 9, 3], [2, 9, 3, 4], [2, 9, 3, 4, 1]]):
         rows, near = first(distances, candidates, k)
         assert rows.tolist() == [expected]

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from gpu_devices import DEVICES
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.probes import head_training
@@ -432,19 +433,23 @@ def test_all_that_training_computes_lies_on_its_device(task: str) -> None:
     assert all(p.grad is not None and p.grad.device == meta for p in training.weights)
 
 
-def test_rounding_moves_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another device sums in another order: scores move by less than what is promised of a GPU."""
+@pytest.mark.parametrize("task", ["multi-label", "single-label"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_another_device_moves_scores_by_rounding_and_no_prediction(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, task: str
+) -> None:
+    """It sums in another order, as the processor does here by input that is rounded otherwise."""
     monkeypatch.setattr(head_training, "_head_precision", lambda _device: nullcontext())
-    data = probe_data()
+    data = probe_data(task)
     rng = np.random.default_rng(0)
     rounded = data.embeddings * (1 + rng.choice([-1, 1], data.embeddings.shape) * 2.0**-22)
-    whole, other = (
-        run_heads(each, QUICK).predictions()
-        for each in (data, replace(data, embeddings=rounded.astype(np.float32)))
-    )
-    scores = [name for name in whole if name.startswith("score_")]
-    assert np.abs(whole[scores] - other[scores]).to_numpy().max() < GPU_TOLERANCE
-    pd.testing.assert_frame_equal(whole.drop(columns=scores), other.drop(columns=scores))
+    moved = replace(data, embeddings=rounded.astype(np.float32)) if device.type == "cpu" else data
+    wanted, found = run_heads(data, QUICK), run_heads(moved, QUICK, device=device)
+    one, other = wanted.predictions(), found.predictions()
+    scores = [name for name in one if name.startswith("score_")]
+    assert np.abs(one[scores] - other[scores]).to_numpy().max() < GPU_TOLERANCE
+    pd.testing.assert_frame_equal(one.drop(columns=scores), other.drop(columns=scores))
+    pd.testing.assert_frame_equal(wanted.scores(), found.scores(), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("n_train", [1, 5, 31, 33, 1000])

@@ -137,7 +137,7 @@ def run_knn(
     sink
         Receives the predictions in parts; None: they are kept.
     device
-        A GPU that searches, in float64; None: the processor does.
+        Where torch searches, in float64; None: the processor does, by numpy.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def run_knn(
     for warning in exclusion_warnings(settings, {d.scheme for d in data.divisions}):
         logger.warning("%s", warning)
     folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
-    pool_of = pool_on(device) if device is not None and device.type != "cpu" else None
+    pool_of = None if device is None else pool_on(device)
     total = len(folds) * len(settings.metrics)
     with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
         for metric in settings.metrics:
