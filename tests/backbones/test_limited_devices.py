@@ -4,7 +4,9 @@ No test has such a device: tensors of `meta`, which have a type and no values, s
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from transferscope.backbones import network_embedder
 from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.channels.assignment import assign
 from transferscope.runtime import devices
+from transferscope.training.fabric import prepare
 
 META = torch.device("meta")
 
@@ -38,7 +41,6 @@ class Watched(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("strategy", ["map", "replicate", "adapt"])
 @pytest.mark.parametrize(
     "normalization",
     [
@@ -50,14 +52,14 @@ class Watched(TorchDispatchMode):
     ],
 )
 def test_tiles_become_embeddings_in_numbers_that_the_device_has(
-    monkeypatch: pytest.MonkeyPatch, strategy: str, normalization: Mapping[str, Any]
+    monkeypatch: pytest.MonkeyPatch, normalization: Mapping[str, Any]
 ) -> None:
     monkeypatch.setattr(devices, "LIMITED", ("meta",))
     allotted = devices.AllottedDevice(META, lambda: None)
     monkeypatch.setattr(network_embedder, "allotted_device", lambda _name: allotted)
     given = card(normalization={"mean": [0.3, 0.4, 0.5], "std": [0.2, 0.2, 0.2], **normalization})
     limits = np.array([[0, 3000]] * 3, dtype=np.float32)
-    assignment = assign(strategy, CHANNELS, given.named_slots)
+    assignment = assign("map", CHANNELS, given.named_slots)
     tiles = np.zeros((2, 3, 48, 48), dtype=np.uint16)
     with Watched() as watched:
         embedder = NetworkEmbedder(
@@ -70,3 +72,20 @@ def test_tiles_become_embeddings_in_numbers_that_the_device_has(
     assert len(found) == 2
     assert torch.float32 in watched.found
     assert not watched.found & set(devices.LACKING)
+
+
+def test_numbers_that_a_device_lacks_stay_on_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The best measures so far are float64; a training reads them on any device."""
+    monkeypatch.setattr(devices, "LIMITED", ("meta",))
+    layer, best = torch.nn.Linear(2, 2), torch.nn.Module()
+    best.register_buffer("values", torch.zeros(2, dtype=torch.float64))
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _type: False)  # meta has none
+    fabric: Any = SimpleNamespace(device=META, autocast=nullcontext)
+    prepare([layer, best], fabric)
+    assert layer.weight.device == META
+    assert best.values.tolist() == [0.0, 0.0]
+    monkeypatch.setattr(devices, "LIMITED", ())
+    prepare([best], fabric)
+    assert best.values.device == META
