@@ -126,9 +126,9 @@ def first(distances: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor
     tuple
         Row numbers and distances, [q, k].
     """
-    near, columns = distances.topk(k, dim=1, largest=False, sorted=True)
     if k == 0:
-        return candidates[columns], near
+        return candidates.new_empty((len(distances), 0)), distances[:, :0]
+    near, columns = distances.topk(k, dim=1, largest=False, sorted=True)
     # Enough columns to hold all ties with the last neighbour.
     width = int((distances <= near[:, -1:]).sum(dim=1).max())
     if width > k:
