@@ -11,7 +11,7 @@ import torch
 from transferscope.errors import user_error
 from transferscope.runtime import gpus
 
-# Devices without these numbers: Apple's, whose copies that do not block have been wrong, too.
+# Devices that are sent none of these numbers, and no copy that does not block: Apple's.
 LIMITED = ("mps",)
 LACKING = (torch.float64, torch.uint16, torch.uint32, torch.uint64)
 
@@ -51,8 +51,8 @@ def torch_device(name: str, key: str = "compute.device") -> torch.device:
 def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor on a device; from pinned memory, the host does not wait for the copy.
 
-    What Apple's GPUs have no numbers for, float64 and unsigned integers of more than 8 bits, is
-    float32 there.
+    Apple's GPUs have no float64, and not in every version unsigned integers of more than 8 bits:
+    both are float32 there.
     """
     if device.type not in LIMITED:
         return values.to(device, non_blocking=True)
