@@ -60,7 +60,7 @@ docs: $(INSTALLED)  ## Build the documentation's site into site/; a warning is a
 bench: $(INSTALLED)  ## Measure the speed ratios and write docs/performance.md's table
 	$(BIN)/python benchmarks/run.py --output docs/performance.md
 
-bench-gpu: $(INSTALLED)  ## Measure embedding on a GPU; prints tables, or that there is no GPU
+bench-gpu: $(INSTALLED)  ## Measure embedding and probes on a GPU; prints tables, or that there is no GPU
 	$(BIN)/python benchmarks/gpu.py
 
 slurm-packages:  ## Install Debian's Slurm, for the tests of the Slurm profile; needs root

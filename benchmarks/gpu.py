@@ -1,4 +1,4 @@
-"""Measure embedding on a GPU: the product of matrices, the network, the reader, the whole job.
+"""Measure a GPU: product of matrices, network, reader and whole job of embeddings; probes.
 
 Nothing is installed, downloaded or written; weights and tiles are random. It prints tables and ends
 within five minutes, or says in a sentence that there is no GPU.
@@ -21,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from gpu_probes import probes
 from results import Part, Table
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,7 +59,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     keep_freed_memory()  # as every command does
     with tempfile.TemporaryDirectory(prefix="transferscope-bench-") as folder:
-        print(run(Path(folder), arguments.device, arguments.share).markdown())
+        print(run(Path(folder), arguments.device, arguments.share).markdown(), flush=True)
+    print(f"\n{probes(arguments.device, arguments.share).markdown()}")
 
 
 def run(folder: Path, device: str, share: float = 1.0) -> Part:

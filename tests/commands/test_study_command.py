@@ -19,11 +19,11 @@ CARDS = [
 ]
 
 
-def check(folder, *arguments):
+def check(folder, *arguments, **variables):
     return subprocess.run(
         [Path(sys.executable).parent / "transferscope", "study", "check", "study.yaml", *arguments],
         cwd=folder,
-        env=environment(),
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -43,12 +43,15 @@ def test_a_sound_study_is_passed_with_what_it_takes(tmp_path):
 
 
 def test_the_check_says_the_warnings(tmp_path):
-    folder = write_study(tmp_path, knn={"k": [1], "exclude": "group"})
-    done = check(folder)
+    probes = {"compute": {"device": "cpu", "probes": "cuda"}}
+    folder = write_study(tmp_path, knn={"k": [1], "exclude": "group"}, **probes)
+    done = check(folder, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stderr
     assert "Warning: `knn.exclude: group` makes k-NN in the split by image worse" in done.stdout
-    (said,) = json.loads(check(folder, "--json").stdout)["warnings"]
-    assert "worse than chance" in said
+    found = check(folder, "--json", CUDA_VISIBLE_DEVICES="")
+    excluded, no_gpu = json.loads(found.stdout)["warnings"]
+    assert "worse than chance" in excluded
+    assert "need a GPU, and this machine has none" in no_gpu
 
 
 def test_what_is_wrong_is_listed_and_nothing_is_estimated(tmp_path):

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from gpu_devices import DEVICES
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import HeadSettings, KnnSettings, SplitSettings
 from transferscope.probes import head_training
@@ -21,7 +23,7 @@ from transferscope.probes.decisions import decide
 from transferscope.probes.evaluation import ProbeData, write_tables
 from transferscope.probes.head_batch import CERTAIN, HeadBatch, HeadProblem, HeadRows, Scalers
 from transferscope.probes.head_training import steps_per_epoch
-from transferscope.probes.heads import fit, floor, run_heads
+from transferscope.probes.heads import GPU_TOLERANCE, _posed, fit, floor, run_heads
 from transferscope.probes.knn import run_knn
 from transferscope.probes.metrics import best_thresholds
 from transferscope.probes.score_table import SCORE_COLUMNS
@@ -411,11 +413,50 @@ def test_floor_of_exclusive_classes_is_a_guess_that_beats_constant_answers() -> 
     assert np.mean(scores) > max(constant)
 
 
+@pytest.mark.parametrize("task", ["multi-label", "single-label"])
+def test_all_that_training_computes_lies_on_its_device(task: str) -> None:
+    """Tensors of `meta` mix with no others: what is left on the processor is an error there."""
+    data, meta = probe_data(task), torch.device("meta")
+    problem, heads, scalers = _posed(data, meta)
+    heads, scalers = heads[:2], scalers.select([0, 1])
+    widths = [problem.embeddings.shape[1], 32, problem.n_classes]
+    training = head_training._Training(problem, heads, scalers, widths, "mlp", QUICK)
+    rows, counts = (
+        torch.stack(part, dim=1).to(meta)
+        for part in zip(*(head.epoch(16) for head in training.heads), strict=True)
+    )
+    losses = training._row_losses(rows[0], dropout=True) * counts[0]
+    losses.sum().backward()
+    assert losses.device == meta
+    assert losses.shape == (2, 16)
+    assert losses.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.device == meta for p in training.weights)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "single-label"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_another_device_moves_scores_by_rounding_and_no_prediction(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, task: str
+) -> None:
+    """It sums in another order, as the processor does here by input that is rounded otherwise."""
+    monkeypatch.setattr(head_training, "_head_precision", lambda _device: nullcontext())
+    data = probe_data(task)
+    rng = np.random.default_rng(0)
+    rounded = data.embeddings * (1 + rng.choice([-1, 1], data.embeddings.shape) * 2.0**-22)
+    moved = replace(data, embeddings=rounded.astype(np.float32)) if device.type == "cpu" else data
+    wanted, found = run_heads(data, QUICK), run_heads(moved, QUICK, device=device)
+    one, other = wanted.predictions(), found.predictions()
+    scores = [name for name in one if name.startswith("score_")]
+    assert np.abs(one[scores] - other[scores]).to_numpy().max() < GPU_TOLERANCE
+    pd.testing.assert_frame_equal(one.drop(columns=scores), other.drop(columns=scores))
+    pd.testing.assert_frame_equal(wanted.scores(), found.scores(), atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("n_train", [1, 5, 31, 33, 1000])
 def test_an_epoch_visits_each_training_row_once(n_train: int) -> None:
     rows = HeadRows(torch.arange(n_train) + 7, torch.arange(3), torch.arange(3), ("x",))
     steps = steps_per_epoch(n_train, 32)
-    head = head_training._Head(rows, "mlp", steps, torch.device("cpu"))
+    head = head_training._Head(rows, "mlp", steps)
     visited, counts = head.epoch(head.batch + 2)
     assert visited.shape == (steps, head.batch + 2)
     assert head.batch <= 32

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from gpu_devices import DEVICES
 from transferscope.cards import DatasetCard
 from transferscope.config.probes import KnnSettings, SplitSettings
 from transferscope.errors import UserError
@@ -438,6 +439,19 @@ def test_single_labels_have_no_threshold() -> None:
         for decision in ("threshold", "majority")
     )
     pd.testing.assert_frame_equal(threshold, majority)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("exclude", ["none", "group"])
+def test_another_device_finds_the_same_predictions_and_scores(
+    device: torch.device, exclude: str
+) -> None:
+    chosen = {"k": [1, 5, 20, 200], "metrics": ["cosine", "euclidean"], "exclude": exclude}
+    settings = KnnSettings(**chosen, votes=["majority", "distance"])
+    for data in (probe_data(), probe_data(task="single-label"), null_study("group", 0)):
+        wanted, found = (run_knn(data, settings, device=each) for each in (None, device))
+        pd.testing.assert_frame_equal(found.predictions(), wanted.predictions(), rtol=1e-6)
+        pd.testing.assert_frame_equal(found.scores(), wanted.scores(), rtol=1e-6)
 
 
 def test_test_labels_and_tiles_reach_no_threshold() -> None:

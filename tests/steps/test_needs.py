@@ -1,14 +1,16 @@
 """What jobs ask for follows from the study, and grows with the attempt."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from factories import DATASET_CARD, STUDY, TINY_NETWORK, write_study, write_yaml
-from transferscope.costs.needs import LEAST_MINUTES
+from transferscope.costs.needs import CUDA_MB, LEAST_MINUTES
 from transferscope.costs.network_costs import KnownCosts, NetworkCost
 from transferscope.costs.sizes import Sizes
 from transferscope.raw.sheets import SampleSheet
+from transferscope.runtime import gpus
 from transferscope.steps.data import FETCHED_FIELDS
 from transferscope.steps.plan import Plan
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
@@ -172,3 +174,78 @@ def test_the_comparison_knows_the_operations_of_each_store(needs_of):
     assert compare.operations() == {"cells": {**expected, "handcrafted": 0}}
     assert compare.settings().operations == compare.operations()
     assert needs_of(cost=None)["compare"].operations() == {"cells": {"handcrafted": 0}}
+
+
+def resources_of(step, *, here, attempt=1):
+    found = step.resources(lambda: here)
+    gpu = found["gpu"]
+    return {
+        "gpu": gpu(wildcards()) if callable(gpu) else gpu,
+        "mem_mb": found["mem_mb"](wildcards(), attempt=attempt),
+    }
+
+
+@pytest.mark.parametrize("name", ["heads", "knn"])
+@pytest.mark.parametrize("has_gpu", [True, False])
+@pytest.mark.parametrize(
+    ("compute", "n_tiles", "device"),
+    [
+        ({}, 36, "cpu"),
+        ({}, 10**5, "auto"),
+        ({"probe_threads": 1024}, 10**5, "cpu"),
+        ({"device": "cpu"}, 10**5, "cpu"),
+        ({"device": "mps"}, 10**5, "cpu"),
+        ({"device": "cuda"}, 10**5, "auto"),
+        ({"probes": "cpu"}, 10**5, "cpu"),
+        ({"probes": "cuda"}, 36, "cuda"),
+        ({"device": "cpu", "probes": "cuda"}, 36, "cuda"),
+    ],
+)
+def test_a_probe_asks_for_a_gpu_where_it_is_faster_and_there_is_one(
+    needs_of, monkeypatch, name, has_gpu, compute, n_tiles, device
+):
+    monkeypatch.setattr(gpus, "may_be_here", lambda: has_gpu)
+    given = {"device": "auto", **compute}
+    step = needs_of(LARGE, n_tiles=n_tiles, compute=given, knn={"k": [5]}, heads={})[name]
+    assert step.device(wildcards()) == device
+    arguments = step.unrecorded(wildcards())
+    assert arguments == ([] if device == "cpu" else ["--device", device])
+    asked = int(device != "cpu")
+    elsewhere, here = (resources_of(step, here=here) for here in (False, True))
+    assert elsewhere["gpu"] == asked
+    # On this machine none is waited for in vain; a missing one that it must have is an error there.
+    assert here["gpu"] == (asked if has_gpu or device == "cuda" else 0)
+    on_cpu = needs_of(LARGE, n_tiles=n_tiles, compute={"device": "cpu"})[name]
+    plain = resources_of(on_cpu, here=True)["mem_mb"]
+    assert elsewhere["mem_mb"] - plain == (CUDA_MB if asked else 0)
+
+
+def test_where_probes_run_makes_nothing_again(needs_of):
+    """Neither a GPU nor the key that rules it changes what jobs depend on."""
+    before = needs_of(LARGE, n_tiles=10**5, compute={"device": "auto"})
+    after = needs_of(LARGE, n_tiles=10**5, compute={"device": "auto", "probes": "cpu"})
+    for name, step in before.items():
+        assert step.planned == after[name].planned
+        for job in step.planned:
+            assert step.made_from()(job) == after[name].made_from()(job)
+            assert step.parameters(job) == after[name].parameters(job)
+
+
+def test_probes_of_other_packages_are_given_no_gpu(needs_of):
+    step = needs_of(LARGE, n_tiles=10**6, compute={"device": "auto", "probes": "cuda"})["heads"]
+    step.probe = replace(step.probe, on_gpu=False)
+    assert step.device(wildcards()) == "cpu"
+    assert resources_of(step, here=False)["gpu"] == 0
+
+
+def test_a_machine_has_a_gpu_where_a_driver_is_loaded_and_it_is_not_hidden(tmp_path, monkeypatch):
+    driver, missing = tmp_path / "nvidiactl", tmp_path / "none"
+    driver.touch()
+    monkeypatch.setattr(gpus, "version", lambda _package: "2.11.0+cu130")
+    assert gpus.may_be_here([missing, driver], {})
+    assert gpus.may_be_here([driver], {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert not gpus.may_be_here([missing], {})
+    assert not gpus.may_be_here([driver], {"CUDA_VISIBLE_DEVICES": ""})
+    assert not gpus.may_be_here([driver], {"CUDA_VISIBLE_DEVICES": "-1"})
+    monkeypatch.setattr(gpus, "version", lambda _package: "2.11.0+cpu")
+    assert not gpus.may_be_here([driver], {})

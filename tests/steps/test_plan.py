@@ -56,7 +56,8 @@ def test_a_gpu_is_asked_for_only_by_networks_that_may_use_one(plan_of):
     on_gpu = steps["embed"].resources()["gpu"]
     assert on_gpu(wildcards()) == 1
     assert on_gpu(wildcards(backbone="handcrafted")) == 0
-    assert steps["heads"].resources()["gpu"] == 0
+    # A small store is faster on the processor.
+    assert steps["heads"].resources()["gpu"](wildcards()) == 0
 
 
 def test_a_mean_is_read_from_the_store_of_replicate(plan_of):

@@ -36,6 +36,11 @@ def constraints(step):
     return {**names, "channels": WILDCARD} if "channels" in names else names
 
 
+def runs_here():
+    """Return whether jobs run on this machine, which is known once they are planned."""
+    return workflow.local_exec
+
+
 for step in plan.steps.values():
 
     rule:
@@ -54,7 +59,7 @@ for step in plan.steps.values():
             ENVIRONMENT
         threads: step.threads
         resources:
-            **step.resources(),
+            **step.resources(runs_here),
         params:
             **step.recorded(),
         shell:

@@ -44,7 +44,7 @@ from transferscope.channels.assignment import Assignment, Pass, assign, column_l
 from transferscope.config.channel_strategies import ADAPT
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import Problem, UserError
-from transferscope.runtime.devices import AllottedDevice, allotted_device
+from transferscope.runtime.devices import AllottedDevice, allotted_device, moved
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +297,7 @@ class NetworkEmbedder(Embedder):
     def _batch(self, raw: Tensor, siblings: Sequence[Embedder] = ()) -> Tensor:
         """Return embeddings [B, D] on the device, from raw tiles on the host."""
         # Strategies differ in mean and deviation at most, which `resize` does not use.
-        resized = self.preprocessor.resize(raw.to(self.device, non_blocking=True))
+        resized = self.preprocessor.resize(moved(raw, self.device))
         found: dict[Hashable, list[Tensor]] = {}
         parts = []
         for own in (self, *_networks_of(siblings)):

@@ -30,13 +30,15 @@ def choose_precision(device: torch.device, requested: str = "auto") -> Precision
         Where the network runs.
     requested
         ``auto`` takes the fastest that the device is good at: on a GPU bf16, or fp16 where it has
-        no bf16; on a processor what it multiplies in hardware, else fp32. Anything else is
-        returned as it is, for the guard to judge.
+        no bf16, and on Apple's; on a processor what it multiplies in hardware, else fp32. Anything
+        else is returned as it is, for the guard to judge.
     """
     if requested in DTYPES:
         return requested
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp16"
     if _processor_multiplies_bf16():
         return "bf16"
     return "fp32"

@@ -279,7 +279,10 @@ def _sentences(found: Deployment, best: Winner) -> Sequence[str]:
     if found.difference:
         equal = f"as in the study, up to {found.difference:.2g} in a score"
     if found.difference == float("inf"):
-        equal = "NOT as in the study: run it again with this version, on this machine"
+        equal = (
+            "NOT as in the study: run it again with this version, on this machine, and with "
+            "`compute.probes: cpu` if its heads ran on a GPU"
+        )
     few = known.n_groups < FEW_GROUPS
     doubt = f"; {known.n_groups} groups are too few to rely on that interval" if few else ""
     chosen = f", the highest of {best.n_stores} stores" if best.n_stores > 1 else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, Typer
 
@@ -51,6 +53,7 @@ EmbeddingsIn = Annotated[Path, file_in("Manifest of the embedding store (.json).
 Representation = Annotated[str, Option(help="`backbone` or `backbone@output`.")]
 Channels = Annotated[str, Option(parser=strategy_name, help="Channel strategy of the store.")]
 SplitsIn = Annotated[Path, file_in("Split table (.parquet).")]
+ProbeDevice = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Option(min=1, max=1024, help="Processor cores to use.")]
 ScoresOut = Annotated[Path, file_out("Score table to write (.parquet).")]
 PredictionsOut = Annotated[Path, file_out("Table of predictions to write (.parquet).")]
@@ -71,6 +74,9 @@ def probe(
     halves: HalvesOut,
     settings: Annotated[ProbeJob, settings_option(ProbeJob)],
     threads: Threads = 2,
+    device: Annotated[
+        ProbeDevice, Option(help="Where it runs; auto: a GPU if one is here.")
+    ] = "cpu",
 ) -> None:
     """Evaluate a store by a probe, on all folds, seeds and fractions, and in halves of groups."""
     from transferscope.config.model import validate
@@ -83,12 +89,34 @@ def probe(
     chosen = validate(settings.settings, found.settings, "--settings")
     store = embeddings, representation, channels
     data = _probe_data(store, table, splits, card, settings, threads)
-    run = found.load()
+    run = partial(found.load(), **_gpu(found, device, data.embeddings.nbytes))
     divisions = halves_of(data, settings.splits, max(settings.fractions))
     few = of_few_groups(data.tiles, data.divisions, settings.splits.groups_per_class)
     data = replace(data, divisions=[*data.divisions, *few])
-    write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
-    write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
+    with _enough_gpu_memory():
+        write_halves(data, divisions, halves, lambda half, sink: run(half, chosen, sink=sink))
+        write_tables(data, scores, predictions, lambda sink: run(data, chosen, sink=sink))
+
+
+def _gpu(probe: FrozenProbe, device: ProbeDevice, embedding_bytes: int) -> dict[str, Any]:
+    """Return a GPU for a probe that can use one, by the name of the argument."""
+    if device == "cpu" or not probe.on_gpu:
+        return {}
+    from transferscope.probes.probe import GPU_BYTES, GPU_COPIES
+    from transferscope.runtime.devices import gpu_for_probes
+
+    return {"device": gpu_for_probes(device, GPU_COPIES * embedding_bytes + GPU_BYTES)}
+
+
+@contextmanager
+def _enough_gpu_memory() -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        what = "the memory of the GPU is too small for this store"
+        raise UserError(Problem("compute.probes", what, "Set `compute.probes: cpu`.")) from None
 
 
 @app.command()

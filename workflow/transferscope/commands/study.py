@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from transferscope.steps.plan import Plan
     from transferscope.upkeep.reruns import Change
 
+NO_GPU_FOR_PROBES = (
+    "`compute.probes: cuda` makes heads and k-NN need a GPU, and this machine has none. That is "
+    "right where jobs run on other machines, which have them; else set it to `auto`."
+)
+
 app = Typer(help="Check a study before it runs.", no_args_is_help=True)
 
 
@@ -46,6 +51,7 @@ def check(
     from transferscope.costs.estimate import estimate
     from transferscope.costs.rates import machine_rates
     from transferscope.probes.exclusion import exclusion_warnings
+    from transferscope.runtime.gpus import may_be_here
     from transferscope.steps.freshness import described, outdated_jobs
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight, why_not_scored
@@ -58,6 +64,8 @@ def check(
     compute = study.config.compute
     warnings = exclusion_warnings(study.config.knn, study.config.splits.schemes)
     warnings += why_not_scored(study)
+    if compute.probes == "cuda" and not may_be_here():
+        warnings.append(NO_GPU_FOR_PROBES)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
     again = _changes(plan, config)
     outdated = described(outdated_jobs(plan, is_running))

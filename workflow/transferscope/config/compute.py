@@ -18,7 +18,8 @@ READ_BYTES, RAW_BYTES = 64 * 2**20, 2
 # Raw tiles of a batch on a GPU, where they are converted to float32 several times as large.
 BATCH_BYTES = 512 * 2**20
 READ_BUFFERS = 3
-
+# Keys that change no embedding and no training: how work is divided, and where others run.
+CHANGES_NO_NETWORK = {"jobs_per_store", "probes"}
 
 # More would only take memory.
 MOST_IMAGES, MOST_THREADS = 65_536, 1024
@@ -27,8 +28,12 @@ MOST_IMAGES, MOST_THREADS = 65_536, 1024
 class ComputeSettings(Model):
     """Where and how the networks run."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: the first GPU where there is one, else the processor."
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto",
+        description=(
+            "auto: the first CUDA GPU where there is one, else the processor. mps: the GPU of an "
+            "Apple computer, which was never tried."
+        ),
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
@@ -78,6 +83,14 @@ class ComputeSettings(Model):
         description=(
             "Processor cores of a head or k-NN job: 1 for many small stores, whose jobs run in "
             "parallel; more for large stores. Scores may differ in the last digits."
+        ),
+    )
+    probes: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description=(
+            "Where heads and k-NN run. auto: on a CUDA GPU where there is one that `device` does "
+            "not rule out, and a job is so large that its cores would take two minutes or more; "
+            "else on the processor. Scores differ by rounding."
         ),
     )
 

@@ -79,6 +79,12 @@ def on_gpu(config: StudyConfig) -> bool:
     return config.compute.device != "cpu"
 
 
+def probes_on_gpu(config: StudyConfig) -> bool:
+    """Return whether large probes of a study may run on a GPU."""
+    may = config.compute.device in ("auto", "cuda")
+    return config.compute.probes == "cuda" or (config.compute.probes == "auto" and may)
+
+
 def network_rate(config: StudyConfig) -> float:
     """Return the operations per second of a job that runs a network."""
     return GPU_RATE if on_gpu(config) else config.compute.threads * CORE_RATE

@@ -9,7 +9,7 @@ import torch
 from transferscope.backbones.precision import DTYPES, choose_precision
 from transferscope.runtime.devices import torch_device
 
-SIDE = {"cpu": 1536, "cuda": 8192}
+SIDE = {"cpu": 1536, "cuda": 8192, "mps": 4096}
 SECONDS = 0.4
 
 
@@ -79,3 +79,5 @@ def _timed_product(matrix: torch.Tensor) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -81,7 +81,7 @@ def machine_rates(
         rate = tflops * 1e12 * EMBEDDING_SHARE_OF_GPU
         return Rates(rate, HEADS_SHARE * core[0], "stated GPU", precision, measured=False)
     place, chosen, rate = known(f"{device} in {precision}", partial(_products, device, precision))
-    share = EMBEDDING_SHARE_OF_GPU if place == "cuda" else EMBEDDING_SHARE[chosen]
+    share = EMBEDDING_SHARE_OF_GPU if place != "cpu" else EMBEDDING_SHARE[chosen]
     return Rates(share * rate, HEADS_SHARE * core[0], place, chosen, measured=True)
 
 

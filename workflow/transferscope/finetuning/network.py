@@ -20,6 +20,7 @@ from transferscope.channels.assignment import Assignment, assign
 from transferscope.config.channel_strategies import ADAPT, MEAN, single_channel
 from transferscope.config.training import AugmentationSettings
 from transferscope.probes.head_batch import HeadBatch
+from transferscope.runtime.devices import moved
 from transferscope.stores.tile_store import TileStore
 from transferscope.training.augmentation import Augmentation
 from transferscope.training.tiles import scaled
@@ -85,7 +86,7 @@ class TileInput:
 
     def evaluated(self, raw: Tensor) -> Tensor:
         """Return raw tiles [B, C, H, W] as `embed` shows them, [B, C, S, S] float32."""
-        return self._plain.resize(raw.to(self.device, non_blocking=True))
+        return self._plain.resize(moved(raw, self.device))
 
     def training(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """Return raw tiles augmented, and then normalised as `embed` does it."""
@@ -95,7 +96,7 @@ class TileInput:
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Return raw tiles [B, C, H, W] in float32, their intensity range from 0 to 1."""
-        return scaled(raw.to(self.device, non_blocking=True), self._intensity_range)
+        return scaled(moved(raw, self.device), self._intensity_range)
 
     def of_scaled(self, tiles: Tensor) -> Tensor:
         """Return the input's size of tiles of `scaled`, [B, C, S, S], as `embed` makes it."""

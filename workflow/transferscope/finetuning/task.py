@@ -229,7 +229,7 @@ class FinetuneTask:
         scores = as_scores(logits, self.data.is_multi_label)
         precision = float(mean_of_defined(average_precision(self.data.labels[rows], scores)))
         known = -math.inf if math.isnan(precision) else precision
-        return Measures(known, -float(losses.double().mean()))
+        return Measures(known, -float(losses.cpu().double().mean()))
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from transferscope.config.jobs import Pretraining, TrainingSource
 from transferscope.errors import Problem, UserError
 from transferscope.pretraining.leakage import fraction_of, groups_left_out, numbered, visible_rows
 from transferscope.pretraining.methods.base import Batch
+from transferscope.runtime.devices import moved
 from transferscope.runtime.seeds import derive_rng
 from transferscope.stores.manifest import digest_of_ids
 from transferscope.stores.origin import check_tiles
@@ -217,7 +218,7 @@ class Batches:
         tiles = self.datasets[chosen].tiles
         groups = torch.from_numpy(self._groups[chosen][rows])
         return Batch(
-            images=scaled(raw.to(self._device, non_blocking=True), tiles.intensity_range),
+            images=scaled(moved(raw, self._device), tiles.intensity_range),
             channels=tuple(tiles.channels),
             groups=groups.to(self._device),
             dataset=chosen,

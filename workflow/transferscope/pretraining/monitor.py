@@ -14,6 +14,7 @@ from transferscope.backbones.readout import Backbone
 from transferscope.cards import TrainCard
 from transferscope.pretraining.data import TrainingDataset
 from transferscope.pretraining.methods.inputs import NetworkInputs
+from transferscope.runtime.devices import moved
 from transferscope.runtime.seeds import derive_rng
 from transferscope.training.loop import StopTraining
 from transferscope.training.tiles import scaled
@@ -81,7 +82,7 @@ class KnnMonitor:
         size = (self.card.input_size, self.card.input_size)
         found = []
         for first in range(0, len(rows), BATCH):
-            raw = dataset.tiles.batch(rows[first : first + BATCH]).to(self.fabric.device)
+            raw = moved(dataset.tiles.batch(rows[first : first + BATCH]), self.fabric.device)
             images = scaled(raw, dataset.tiles.intensity_range)
             images = functional.interpolate(images, size, mode="bicubic", antialias=True)
             channels = tuple(dataset.tiles.channels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -113,11 +113,10 @@ def fit_networks(
 class _Head:
     """Rows and random generators of one head."""
 
-    def __init__(self, rows: HeadRows, kind: str, steps: int, device: torch.device) -> None:
+    def __init__(self, rows: HeadRows, kind: str, steps: int) -> None:
         self.rows = rows
         self.order = torch.Generator().manual_seed(derive_seed(*rows.names, kind, "order"))
-        self.dropout = torch.Generator(device)
-        self.dropout.manual_seed(derive_seed(*rows.names, kind, "dropout"))
+        self.dropout = torch.Generator().manual_seed(derive_seed(*rows.names, kind, "dropout"))
         self.edges = torch.arange(steps + 1) * len(rows.train) // steps
         self.batch = int(self.edges.diff().max())
 
@@ -208,11 +207,22 @@ def row_losses(logits: torch.Tensor, targets: torch.Tensor, is_multi_label: bool
 
 def reduced_precision(device: torch.device) -> AbstractContextManager[None]:
     """Return autocast to bfloat16 on hardware with fast bfloat16; weights stay float32."""
+    if device.type == "mps":
+        return nullcontext()
     fast = device.type == "cuda"
     if device.type == "cpu":
         abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+def _head_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Return autocast as the processor has it; a GPU, which waits for its next step, keeps float32.
+
+    Its scores are then those of a processor without bfloat16, and nearer to one with it than two
+    devices in bfloat16 would be to each other.
+    """
+    return reduced_precision(device) if device.type == "cpu" else nullcontext()
 
 
 class _Training:
@@ -233,7 +243,7 @@ class _Training:
             raise ValueError(f"heads of one chunk must have equal steps, not {sorted(steps)}")
         self.problem, self.settings, self.scalers = problem, settings, scalers
         (n_steps,) = steps
-        self.heads = [_Head(rows, kind, n_steps, device) for rows in heads]
+        self.heads = [_Head(rows, kind, n_steps) for rows in heads]
         weights, biases = initial_layers(heads, widths, kind, device)
         self.weights, self.biases = weights, biases
         self.best = HeadBatch(scalers, [w.clone() for w in weights], [b.clone() for b in biases])
@@ -260,19 +270,21 @@ class _Training:
     def _row_losses(self, rows: torch.Tensor, dropout: bool) -> torch.Tensor:
         inputs = self.problem.embeddings.index_select(0, rows.flatten()).view(*rows.shape, -1)
         targets = self.problem.targets.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        with reduced_precision(self.problem.device):
+        with _head_precision(self.problem.device):
             after = self._drop if dropout and self.settings.dropout else None
             logits = forward(inputs, self.scalers, self.weights, self.biases, after)
         return row_losses(logits, targets, self.problem.is_multi_label)
 
     def _drop(self, values: torch.Tensor) -> torch.Tensor:
-        """Apply dropout, with eight random bits per value."""
+        """Apply dropout, with eight random bits per value, drawn by the processor on any device."""
         dropped = round(self.settings.dropout * RANDOM_LEVELS)
         count, width = values[0].numel(), values.shape[2]
-        noise = torch.empty((len(values), -(-count // 8)), dtype=torch.int64, device=values.device)
+        shape, on_gpu = (len(values), -(-count // 8)), values.device.type == "cuda"
+        noise = torch.empty(shape, dtype=torch.int64, pin_memory=on_gpu)
         for row, head in zip(noise, self.heads, strict=True):
             # Only as many as the head needs: others in its chunk may have larger batches.
             row[: -(-head.batch * width // 8)].random_(-(2**63), None, generator=head.dropout)
+        noise = noise.to(values.device, non_blocking=True)
         levels = noise.view(torch.uint8)[:, :count].view(values.shape)
         kept = (levels >= dropped).to(values.dtype)
         return values * kept.mul_(RANDOM_LEVELS / (RANDOM_LEVELS - dropped))

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from transferscope.config.probes import KnnMetric, KnnSettings
 from transferscope.probes.decisions import decide, most_likely
+from transferscope.probes.device_neighbours import pool_on
 from transferscope.probes.evaluation import (
     Division,
     OnValidation,
@@ -24,7 +26,7 @@ from transferscope.probes.evaluation import (
 )
 from transferscope.probes.exclusion import exclusion_codes, exclusion_warnings
 from transferscope.probes.metrics import DEFAULT_THRESHOLD
-from transferscope.probes.nearest import Neighbours, fewest_allowed, nearest
+from transferscope.probes.nearest import Neighbours, PoolOf, fewest_allowed, nearest
 from transferscope.probes.score_table import knn_head
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
 from transferscope.runtime.progress import progress_bar
@@ -76,14 +78,18 @@ class _Search:
         return cls(divisions, train, whole.validation, codes, possible)
 
     def neighbours(
-        self, embeddings: Floats32, metric: KnnMetric, parts: Sequence[int] = ()
+        self,
+        embeddings: Floats32,
+        metric: KnnMetric,
+        parts: Sequence[int] = (),
+        pool_of: PoolOf | None = None,
     ) -> list[tuple[Neighbours, Neighbours]]:
         """Return the nearest training rows of validation and of test rows, for each division."""
         sizes = [len(division.train) for division in self.divisions]
         most = [max(ks, default=0) for ks in self.ks]
         queries = np.concatenate([self.validation, self.divisions[0].test])
         of_all = queries, self.train, sizes, most, self.codes
-        found = nearest(embeddings, metric, *of_all, parts)
+        found = nearest(embeddings, metric, *of_all, parts, pool_of)
         pairs = []
         for division, near in zip(self.divisions, found, strict=True):
             own = np.flatnonzero(np.isin(self.validation, division.validation))
@@ -109,7 +115,12 @@ class _Votes:
         return _Votes(self.k, self.votes[queries], total)
 
 
-def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) -> ResultTables:
+def run_knn(
+    data: ProbeData,
+    settings: KnnSettings,
+    sink: Sink | None = None,
+    device: torch.device | None = None,
+) -> ResultTables:
     """Classify every test row by its nearest training rows.
 
     Candidates are the training rows of the division's fraction, except those that `exclude` rules
@@ -125,6 +136,8 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
         Numbers of neighbours, metrics, votes, exclusion, and decision.
     sink
         Receives the predictions in parts; None: they are kept.
+    device
+        Where torch searches, in float64; None: the processor does, by numpy.
 
     Raises
     ------
@@ -138,11 +151,13 @@ def run_knn(data: ProbeData, settings: KnnSettings, sink: Sink | None = None) ->
     for warning in exclusion_warnings(settings, {d.scheme for d in data.divisions}):
         logger.warning("%s", warning)
     folds = [_Search.of(each, codes, sorted(settings.k)) for each in _by_fold(data.divisions)]
+    pool_of = None if device is None else pool_on(device)
     total = len(folds) * len(settings.metrics)
     with progress_bar(f"k-NN on {data.identity['backbone']}", total, "folds") as bar:
         for metric in settings.metrics:
             for search in folds:
-                _classify(data, search, metric, settings, results)
+                found = search.neighbours(data.embeddings, metric, data.parts, pool_of)
+                _classify(data, search, found, metric, settings, results)
                 bar.update()
     return results
 
@@ -171,12 +186,12 @@ def _log_skipped(division: Division, allowed: int, skipped: Sequence[int]) -> No
 def _classify(
     data: ProbeData,
     search: _Search,
+    found: Sequence[tuple[Neighbours, Neighbours]],
     metric: KnnMetric,
     settings: KnnSettings,
     results: ResultTables,
 ) -> None:
-    """Classify the test rows of one fold at all fractions, votes and k."""
-    found = search.neighbours(data.embeddings, metric, data.parts)
+    """Classify the test rows of one fold at all fractions, votes and k, by their neighbours."""
     for division, (known, near), ks in zip(search.divisions, found, search.ks, strict=True):
         for kind in settings.votes:
             tuned = _count(data.tiles.matrix, known, ks, weighted=kind == "distance")

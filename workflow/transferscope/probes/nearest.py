@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
@@ -42,6 +43,37 @@ class Neighbours:
         return Neighbours(self.rows[queries], self.distances[queries])
 
 
+class Pool(Protocol):
+    """Candidates among which neighbours are looked for, in the memory of some device."""
+
+    @property
+    def block_bytes(self) -> int:
+        """Memory of the distances of one block of queries."""
+        ...
+
+    def search(
+        self,
+        queries: Integers,
+        codes: Integers | None,
+        sizes: Sequence[int],
+        ks: Sequence[int],
+    ) -> list[Neighbours]:
+        """Return the nearest candidates of a block of queries, for each search of `nearest`.
+
+        Parameters
+        ----------
+        queries
+            Row numbers, [q].
+        codes, sizes, ks
+            As in `nearest`.
+        """
+        ...
+
+
+# Embeddings, metric, candidates and widths of joined stores, as `nearest` takes them -> the pool.
+PoolOf = Callable[[Floats32, KnnMetric, Integers, Sequence[int]], Pool]
+
+
 def nearest(
     embeddings: Floats32,
     metric: KnnMetric,
@@ -51,6 +83,7 @@ def nearest(
     ks: Sequence[int],
     codes: Integers | None = None,
     parts: Sequence[int] = (),
+    pool_of: PoolOf | None = None,
 ) -> list[Neighbours]:
     """Return the nearest rows of each query, among several prefixes of the candidates.
 
@@ -70,6 +103,8 @@ def nearest(
     parts
         Widths of joined stores, which count equally: cosines are averaged, and squared distances
         after division by the variance of the candidates. Empty: one store.
+    pool_of
+        Puts the candidates where they are searched; None: on the processor.
 
     Returns
     -------
@@ -79,16 +114,11 @@ def nearest(
     if not any(ks) or not len(queries):
         shapes = [(len(queries), k) for k in ks]
         return [Neighbours(np.empty(shape, np.int64), np.empty(shape)) for shape in shapes]
-    points = _Points.of(embeddings, metric, candidates, parts)
-    pool = points.read(candidates)
+    pool = (pool_of or HostPool.of)(embeddings, metric, candidates, parts)
     found: list[list[Neighbours]] = [[] for _ in ks]
-    for block in gen_batches(len(queries), max(1, BLOCK_BYTES // (8 * len(candidates)))):
-        own = queries[block]
-        distances = points.distances(points.read(own), pool)
-        if codes is not None:
-            distances[codes[own][:, None] == codes[candidates]] = np.inf
-        for blocks, size, k in zip(found, sizes, ks, strict=True):
-            blocks.append(_first(distances[:, :size], candidates[:size], k))
+    for block in gen_batches(len(queries), max(1, pool.block_bytes // (8 * len(candidates)))):
+        for blocks, near in zip(found, pool.search(queries[block], codes, sizes, ks), strict=True):
+            blocks.append(near)
     return [
         Neighbours(
             np.concatenate([block.rows for block in blocks]),
@@ -162,12 +192,55 @@ class _Points:
         if self.centre is None:
             return np.round(1 - queries @ pool.T, COSINE_DECIMALS)
         # The error of a squared distance is proportional to the squared norms.
-        length = _to_40_bits(np.square(queries).sum(axis=1, keepdims=True))
+        length = to_40_bits(np.square(queries).sum(axis=1, keepdims=True))
         squared = euclidean_distances(queries, pool, squared=True)
-        return np.sqrt(_to_40_bits(squared + length) - length)
+        return np.asarray(np.sqrt(to_40_bits(squared + length) - length))
 
 
-def _to_40_bits(values: Floats) -> Floats:
+@dataclass(frozen=True)
+class HostPool:
+    """Candidates [M] as points [M, D] in the memory of the processor."""
+
+    points: _Points
+    candidates: Integers
+    pool: Floats
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: Floats32,
+        metric: KnnMetric,
+        candidates: Integers,
+        parts: Sequence[int] = (),
+    ) -> HostPool:
+        """Return the pool of some rows of the embeddings."""
+        points = _Points.of(embeddings, metric, candidates, parts)
+        return cls(points, candidates, points.read(candidates))
+
+    @property
+    def block_bytes(self) -> int:
+        """As in `Pool`."""
+        return BLOCK_BYTES
+
+    def search(
+        self,
+        queries: Integers,
+        codes: Integers | None,
+        sizes: Sequence[int],
+        ks: Sequence[int],
+    ) -> list[Neighbours]:
+        """As in `Pool`."""
+        distances = self.points.distances(self.points.read(queries), self.pool)
+        if codes is not None:
+            distances[codes[queries][:, None] == codes[self.candidates]] = np.inf
+        return [
+            _first(distances[:, :size], self.candidates[:size], k)
+            for size, k in zip(sizes, ks, strict=True)
+        ]
+
+
+def to_40_bits(values: Any) -> Any:
+    """Return float64 values, an array or a tensor, without the last of their bits."""
     large = values * SPLITTER
     return large - (large - values)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transferscope.config.model import Model
@@ -17,6 +17,11 @@ from transferscope.config.probes import SplitSettings
 
 # Floating-point operations per second that one core reaches in heads and neighbours.
 CORE_RATE = 5e9
+# Seconds of a job, on cores of today with so many operations per second, from which a GPU is
+# faster: its start takes about ten, and one GPU serves one job, where cores serve many at a time.
+WORTH_A_GPU, TODAYS_CORE = 120.0, 3e10
+# Most memory of a job on a GPU: copies of the embeddings in float32, and in addition to them.
+GPU_COPIES, GPU_BYTES = 8, 3 * 2**30
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,9 @@ class FrozenProbe:
         Whether the settings request any result.
     version
         Increased when results change, so that the jobs run again.
+    on_gpu
+        Whether `run` takes the keyword `device`, too, a `torch.device`. Jobs of such a probe may be
+        given a GPU, by the rule of `compute.probes`.
     """
 
     name: str
@@ -86,6 +94,12 @@ class FrozenProbe:
     memory_bytes: float = 0.0
     wanted: Callable[[Any], bool] = lambda _settings: True
     version: int = 1
+    on_gpu: bool = False
+
+    def is_worth_a_gpu(self, settings: Any, load: Load, threads: int) -> bool:
+        """Return whether a job on so many cores is long enough for a GPU to be faster."""
+        seconds = self.seconds(settings, replace(load, rate=TODAYS_CORE)) / threads
+        return self.on_gpu and seconds >= WORTH_A_GPU
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function that `run` names."""

@@ -56,6 +56,7 @@ HEADS = FrozenProbe(
     seconds=head_seconds,
     memory_bytes=HEADS_BYTES,
     version=5,
+    on_gpu=True,
 )
 KNN = FrozenProbe(
     name="knn",
@@ -64,6 +65,7 @@ KNN = FrozenProbe(
     seconds=_knn_seconds,
     wanted=lambda settings: bool(settings.k),
     version=4,
+    on_gpu=True,
 )
 # Add further probes of this package here; their settings are under `probes`.
 PROBES = (HEADS, KNN)

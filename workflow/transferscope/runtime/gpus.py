@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +23,8 @@ from transferscope.errors import Problem, UserError
 # Environment variables in which schedulers list the GPUs of a job.
 ASSIGNED_BY = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu", "LSB_GPU_ALLOC")
 POLL_SECONDS = 0.5
+# What a driver makes: NVIDIA's on Linux, that of Windows' subsystem for Linux, and AMD's.
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 # References that keep locks from being garbage-collected, and so released.
 _HELD: set[FileLock] = set()
 
@@ -53,6 +56,24 @@ class Allotment:
 def default_folder() -> Path:
     """Return the folder of this user's lock files, on a local disk."""
     return Path(tempfile.gettempdir()) / f"transferscope-gpus-{os.getuid()}"
+
+
+def may_be_here(
+    drivers: Sequence[Path] = DRIVERS, environment: Mapping[str, str] | None = None
+) -> bool:
+    """Return whether this machine may have a GPU that torch can use; torch itself is not loaded.
+
+    Parameters
+    ----------
+    drivers
+        Files of which one exists where a driver is loaded.
+    environment
+        Environment variables; None: those of this process.
+    """
+    environment = os.environ if environment is None else environment
+    hidden = environment.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    for_processors = version("torch").endswith("+cpu")
+    return not hidden and not for_processors and any(path.exists() for path in drivers)
 
 
 def allot(

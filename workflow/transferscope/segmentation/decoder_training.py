@@ -15,6 +15,7 @@ from transferscope.config.segmentation import SegmentationSettings
 from transferscope.probes.evaluation import Division
 from transferscope.probes.head_training import StackedAdamW, reduced_precision
 from transferscope.runtime.arrays import Bools, Floats, Floats32, Integers
+from transferscope.runtime.devices import moved
 from transferscope.runtime.seeds import derive_seed
 from transferscope.segmentation.decoders import Decoder, Layers, resized
 from transferscope.segmentation.features import FeatureMaps
@@ -107,7 +108,7 @@ class MapProblem:
         """Return logits [B, M, K, h, w] of views of tiles [B, M], by their rows in the store."""
         places, inputs = self.maps.places(rows, views), []
         for level, mean, deviation in zip(self.levels, scale.means, scale.deviations, strict=True):
-            values = torch.from_numpy(level[places]).to(self.device, non_blocking=True).float()
+            values = moved(torch.from_numpy(level[places]), self.device).float()
             inputs.append((values - mean[:, :, None, None]) / deviation[:, :, None, None])
         with reduced_precision(self.device):
             return self.decoder(inputs, layers)
@@ -256,7 +257,7 @@ class _Training:
         total = torch.zeros(len(chosen), dtype=torch.float64)
         for rows, is_valid in padded(chosen, self.problem.settings.batch_size):
             losses = (
-                self.problem.losses(rows, self.layers, self.scale, of_tiles=True).double().cpu()
+                self.problem.losses(rows, self.layers, self.scale, of_tiles=True).cpu().double()
             )
             total += torch.where(torch.from_numpy(is_valid), losses, 0.0).sum(dim=0)
         counts = torch.tensor([len(rows) for rows in chosen])

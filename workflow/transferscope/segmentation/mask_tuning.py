@@ -231,7 +231,9 @@ class MaskTask:
                 self.source.evaluated(self._raw(part)),
                 self.masks.learned(part, self.source.device),
                 of_tiles=True,
-            ).double()
+            )
+            .cpu()
+            .double()
             for part in _batches(rows, self.tuned.batch_size)
         ]
         return float(torch.cat(found).mean()) if found else math.nan

@@ -12,7 +12,7 @@ from transferscope import backbones, correction, pretraining
 from transferscope.backbones.trained import history_of, kept_weights_of, weights_of
 from transferscope.cards.grid import AT
 from transferscope.config.channel_strategies import ADAPT
-from transferscope.config.compute import RAW_BYTES, READ_BUFFERS, rows_per_read
+from transferscope.config.compute import CHANGES_NO_NETWORK, RAW_BYTES, READ_BUFFERS, rows_per_read
 from transferscope.config.correction import CorrectionJob
 from transferscope.config.jobs import EvaluatedDataset, Pretraining, TrainingSource
 from transferscope.config.study import StudyConfig
@@ -112,7 +112,7 @@ class EmbeddingStep(BackboneStep):
         """Return the parameters of a job that fills a store."""
         compute = self.config.compute
         # How the work is divided changes no embedding; what is left to us makes none out of date.
-        unused = {"jobs_per_store"} | ({"compile"} if compute.compile == "auto" else set())
+        unused = CHANGES_NO_NETWORK | ({"compile"} if compute.compile == "auto" else set())
         return {
             "backbone": self.backbone_card,
             "depends": self.backbone_digest,
@@ -404,7 +404,7 @@ class Pretrain(BackboneStep):
         # Left out where it is empty: a training that ended before it existed is not out of date.
         unused: dict[str, Any] = {} if settings.also_evaluated else {"also_evaluated": True}
         unused |= {key: True for key in ("cell", "kept_steps") if not getattr(settings, key)}
-        unused["compute"] = {"jobs_per_store", "compile"}
+        unused["compute"] = CHANGES_NO_NETWORK | {"compile"}
         return settings.model_dump_json(exclude=unused)
 
     def _sources(self, wildcards: Wildcards) -> list[TrainingSource]:

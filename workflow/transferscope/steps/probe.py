@@ -14,6 +14,7 @@ from transferscope.config.model import Model
 from transferscope.config.modes import mode_of_head
 from transferscope.config.probes import FinetuneSettings
 from transferscope.costs.needs import (
+    CUDA_MB,
     LEAST_MINUTES,
     MIB,
     TORCH_MB,
@@ -21,6 +22,7 @@ from transferscope.costs.needs import (
     matrices_mb,
     network_rate,
     on_gpu,
+    probes_on_gpu,
     training_mb,
 )
 from transferscope.costs.sizes import UNKNOWN_COST, Sizes
@@ -28,6 +30,7 @@ from transferscope.costs.tuning import tuning_passes
 from transferscope.probes.probe import FrozenProbe, Load
 from transferscope.probes.registry import HEADS, KNN, wanted_probes
 from transferscope.probes.variants import fields_of, scored_at_levels
+from transferscope.runtime import gpus
 from transferscope.steps.embed import BackboneStep
 from transferscope.steps.step import (
     Folder,
@@ -39,6 +42,8 @@ from transferscope.steps.step import (
     probed_of,
 )
 from transferscope.study.study import Study
+
+CPU = "cpu"
 
 
 class Evaluation(BackboneStep):
@@ -139,6 +144,7 @@ class Probe(Evaluation):
     def __init__(self, study: Study, sizes: Sizes, probe: FrozenProbe, settings: Model) -> None:
         super().__init__(study, sizes)
         self.probe, self.chosen = probe, settings
+        self._devices: dict[str, str] = {}
         self.name, self.version = probe.name, probe.version  # type: ignore[misc]
 
     def jobs(self) -> Sequence[Job]:
@@ -166,7 +172,44 @@ class Probe(Evaluation):
         return job.model_dump_json()
 
     def need(self, wildcards: Wildcards) -> Need:
-        return self.probe_need(self.probe, self.chosen, wildcards)
+        need = self.probe_need(self.probe, self.chosen, wildcards)
+        if self.device(wildcards) == CPU:
+            return need
+        return Need(need.mem_mb + CUDA_MB, need.minutes)
+
+    @property
+    def uses_gpus(self) -> bool:
+        return self.probe.on_gpu and probes_on_gpu(self.config)
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return int(self.device(wildcards) != CPU)
+
+    def gpus_here(self, wildcards: Wildcards) -> int:
+        # A job that would not use a GPU here waits for none.
+        return self.gpus(wildcards) if self._must or gpus.may_be_here() else 0
+
+    def unrecorded(self, wildcards: Wildcards) -> list[str]:
+        # The same results but for rounding: a GPU that appears makes nothing again.
+        device = self.device(wildcards)
+        return [] if device == CPU else ["--device", device]
+
+    def device(self, wildcards: Wildcards) -> str:
+        """Return where a job runs; `auto`: on a GPU where there is one.
+
+        It follows from the config and the size of the store, not from the machine.
+        """
+        job = str(wildcards)
+        if job not in self._devices:
+            used = self.uses_gpus and (self._must or self._is_worth_a_gpu(wildcards))
+            self._devices[job] = self.config.compute.probes if used else CPU
+        return self._devices[job]
+
+    def _is_worth_a_gpu(self, wildcards: Wildcards) -> bool:
+        return self.probe.is_worth_a_gpu(self.chosen, self.load(wildcards), self.threads)
+
+    @property
+    def _must(self) -> bool:
+        return self.config.compute.probes == "cuda"
 
 
 class Aggregate(Evaluation):

@@ -169,6 +169,10 @@ class Step:
         """Return the GPUs of a job of such a step."""
         return 1
 
+    def gpus_here(self, wildcards: Wildcards) -> int:
+        """Return the same of a job that runs on this machine."""
+        return self.gpus(wildcards)
+
     def labelled_table(self) -> Any:
         """Return the input of the tile table whose labels count: those given by hand, if any."""
         datasets = self.study.datasets.values()
@@ -295,12 +299,22 @@ class Step:
         """Return the values of a wildcard in the jobs of the study."""
         return list(dict.fromkeys(job[wildcard] for job in self.planned))
 
-    def resources(self) -> dict[str, Any]:
-        """Return Snakemake's resources of a job: memory in MiB and minutes double per attempt."""
+    def resources(self, runs_here: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+        """Return Snakemake's resources of a job: memory in MiB and minutes double per attempt.
+
+        Parameters
+        ----------
+        runs_here
+            Tells, once jobs are planned, whether they run on this machine.
+        """
+
+        def gpus(wildcards: Wildcards) -> int:
+            return self.gpus_here(wildcards) if runs_here() else self.gpus(wildcards)
+
         return {
             "mem_mb": self._doubled("mem_mb"),
             "runtime": self._doubled("minutes"),
-            "gpu": with_signature(self.gpus) if self.uses_gpus else 0,
+            "gpu": with_signature(gpus) if self.uses_gpus else 0,
         }
 
     def _doubled(self, which: str) -> Callable[..., int]:

@@ -14,7 +14,8 @@ from torch import nn
 from transferscope.backbones.precision import Precision, choose_precision
 from transferscope.backbones.readout import use_plain_attention
 from transferscope.config.compute import ComputeSettings
-from transferscope.runtime.devices import AllottedDevice, allotted_device, torch_device
+from transferscope.errors import Problem, UserError
+from transferscope.runtime.devices import AllottedDevice, allotted_device, can_hold, torch_device
 
 # Fabric's names. fp16 would need its losses scaled: fp32 takes its place.
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "32-true"}
@@ -32,6 +33,10 @@ def training_fabric(settings: ComputeSettings, processes: int = 1) -> Fabric:
         the first are started here, with the command line of this one.
     """
     device = torch_device(settings.device)
+    if device.type == "mps" and processes > 1:
+        what = "an Apple computer has one GPU, and no process shares it"
+        fix = "Set `training.processes: 1`, or `compute.device: cpu`."
+        raise UserError(Problem("training.processes", what, fix))
     alone_on_gpu = device.type == "cuda" and processes == 1
     devices: Any = [_own_device(settings.device).device.index] if alone_on_gpu else processes
     precision = choose_precision(device, settings.precision)
@@ -78,6 +83,8 @@ def prepare(modules: Iterable[nn.Module], fabric: Fabric) -> None:
     with fabric.autocast():
         reduced = torch.is_autocast_enabled(fabric.device.type)
     for module in modules:
-        module.to(fabric.device)
+        # The best measures so far, in float64, stay on the processor of an Apple computer.
+        if can_hold(fabric.device, module.state_dict().values()):
+            module.to(fabric.device)
         if reduced and fabric.device.type == "cpu":
             use_plain_attention(module)
