@@ -71,7 +71,7 @@ def run(folder: Path) -> Part:
     alone = _demo(folder / "alone", site, OFF)
     jobs = sum(map(len, alone.jobs.values()))
     return Part(
-        f"Start of jobs (all {jobs} of the demo, with little work in each)",
+        f"Start of jobs ({jobs} of the demo: one fraction, and little work in each job)",
         [
             Row(
                 f"from process start to the first image of a job ({EMBEDDED})",
