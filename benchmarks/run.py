@@ -26,6 +26,7 @@ import heads
 import memory
 import neighbours
 import one_pass
+import starting
 import store_read
 import tile_read
 import widths
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "cells": cells.run,
     "memory": memory.run,
     "growth": growth.run,
+    "starting": starting.run,
 }
 LIBRARIES = ("torch", "timm", "zarr", "scikit-learn", "numpy")
 

@@ -4,17 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import timm
 import torch
 
 from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.networks import build_backbone, known_architectures
 from transferscope.backbones.patch_projection import replace_patch_convolutions
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import in_precision, output_widths
 from transferscope.backbones.weights import weights_sha256
 from transferscope.cards import BackboneCard, FileCard, TimmCard
+from transferscope.channels.assignment import assign
+from transferscope.config.compute import ComputeSettings
 from transferscope.config.model import read_model
 from transferscope.errors import UserError
 
@@ -157,7 +161,7 @@ def test_widths_are_those_of_the_outputs() -> None:
     assert output_widths(backbone, 3, 32) == {"cls": 48, "mean": 48, "both": 96}
 
 
-@pytest.mark.parametrize(
+WRONG = pytest.mark.parametrize(
     ("changes", "where", "what"),
     [
         ({"architecture": "vit_tiny_patch61_224"}, "architecture", 'Did you mean "vit_'),
@@ -169,13 +173,33 @@ def test_widths_are_those_of_the_outputs() -> None:
         ({"outputs": [{"name": "a", "layer": 1, "pooling": "pool"}]}, "output a", "last layer"),
         ({"architecture": "resnet18"}, "output cls", "no class token"),
         ({"pretrained": True, "channels": 4}, "slots", "3 input channels"),
+        ({"pretrained": True, "architecture": "vit_small_patch16_224.dino",
+          "arguments": {"depht": 3}}, "arguments", "depht"),
+        ({"blocks": 5}, "blocks", "the network has"),
     ],
 )  # fmt: skip
+
+
+@WRONG
 def test_a_card_that_cannot_work_is_explained(changes: dict, where: str, what: str) -> None:
     problems = check_backbone(card(**changes), HERE)
     assert problems
     assert where in problems[0].where
     assert what in str(problems[0])
+
+
+@WRONG
+def test_a_job_explains_a_wrong_card_as_the_check_before_a_run_does(
+    changes: dict, where: str, what: str
+) -> None:
+    wanted = card(**changes)
+    channels = [slot.name for slot in wanted.slots]
+    levels = np.tile(np.float32([0, 1]), (len(channels), 1))
+    assignment = assign("replicate", channels, wanted.named_slots)
+    settings = ComputeSettings(device="cpu", precision="fp32", threads=1)
+    with pytest.raises(UserError) as caught:
+        NetworkEmbedder(wanted, HERE, channels, levels, assignment, settings)
+    assert caught.value.problems == check_backbone(wanted, HERE)
 
 
 def test_a_missing_weights_file_is_named() -> None:

@@ -66,11 +66,7 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
     """
     if not card.has_architecture:
         return check_transformers(card, card_path) or _check_transformers_outputs(card, card_path)
-    if problem := _check_architecture(card, card_path):
-        return [problem]
-    problems = _check_own_keys(card, card_path)
-    problems += _check_weights(card, card_path)
-    if problems:
+    if problems := check_before_building(card, card_path):
         return problems
     try:
         network = network_without_values(card)
@@ -78,11 +74,23 @@ def check_backbone(card: NetworkCard, card_path: Path) -> list[Problem]:
         what = f"{card.architecture} cannot be built: {first_line(error)}"
         fix = "Fix `arguments`, `input_size` or `slots` of the card."
         return [Problem(f"{card_path}, key arguments", what, fix)]
-    problems = _check_input_size(card, card_path, network)
-    problems += _check_outputs(card, network, card_path)
+    problems = check_built(card, card_path, network)
     if card.has_checkpoint and (file := present_file(card, card_path)):
         problems += check_checkpoint(network, card, file)
     return problems or _check_forward(card, card_path, network)
+
+
+def check_before_building(card: ArchitectureCard, card_path: Path) -> list[Problem]:
+    """Return what is wrong with a card of an architecture without building that."""
+    if problem := _check_architecture(card, card_path):
+        return [problem]
+    return [*_check_own_keys(card, card_path), *_check_weights(card, card_path)]
+
+
+def check_built(card: ArchitectureCard, card_path: Path, network: nn.Module) -> list[Problem]:
+    """Return what a card says wrongly of its network; of one without values as of one with them."""
+    problems = _check_input_size(card, card_path, network)
+    return problems + _check_outputs(card, network, card_path)
 
 
 def _check_transformers_outputs(card: TransformersCard, card_path: Path) -> list[Problem]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferscope.backbones.checks import check_backbone
+from transferscope.backbones.checks import check_backbone, check_before_building, check_built
 from transferscope.backbones.class_token import compute_class_token_alone
 from transferscope.backbones.compiled import CompiledBackbone, is_worth_compiling
 from transferscope.backbones.cores import IMAGES_PER_CORE, Cores, results
@@ -80,7 +81,7 @@ class NetworkEmbedder(Embedder):
         tile_shape: Sequence[int] = (),
         sibling: NetworkEmbedder | None = None,
     ) -> None:
-        if sibling is None and (problems := check_backbone(card, card_path)):
+        if sibling is None and (problems := _checked_early(card, card_path)):
             raise UserError(problems)
         self.card = card
         self.card_path = card_path
@@ -97,9 +98,12 @@ class NetworkEmbedder(Embedder):
         )
         n_inputs = assignment.n_inputs
         self._n_adapted = n_inputs if assignment.strategy == ADAPT else None
-        self.backbone = self._networks.get(self._n_adapted)
+        with _explained(card, card_path):
+            self.backbone = self._networks.get(self._n_adapted)
+            self.widths = output_widths(self.backbone, n_inputs, card.input_size)
+        if sibling is None and (problems := _checked_late(card, card_path, self.backbone)):
+            raise UserError(problems)
         self.weights_sha256 = self._networks.weights_sha256(self._n_adapted)
-        self.widths = output_widths(self.backbone, n_inputs, card.input_size)
         self.normalization = normalization_for(assignment, card.normalization)
         self._tiles = channels, intensity_range
         self.preprocessor = Preprocessor(
@@ -419,6 +423,33 @@ class Networks:
         kept = set(map(id, used))
         self._found = {key: found for key, found in self._found.items() if id(found) in kept}
         self._compiled = [one for one in self._compiled if id(one) in kept]
+
+
+def _checked_early(card: NetworkCard, card_path: Path) -> list[Problem]:
+    """Return what is wrong with a card and can be known without building its network."""
+    if card.has_architecture:
+        return check_before_building(card, card_path)
+    return check_backbone(card, card_path)
+
+
+def _checked_late(card: NetworkCard, card_path: Path, built: Backbone) -> list[Problem]:
+    """Return what a card says wrongly of its network."""
+    return check_built(card, card_path, built.network) if card.has_architecture else []
+
+
+@contextmanager
+def _explained(card: NetworkCard, card_path: Path) -> Iterator[None]:
+    """Say what is wrong with a card whose network cannot be built or run.
+
+    The full check builds a second network and reads the weights once more, and is therefore not
+    made of a card that does.
+    """
+    try:
+        yield
+    except Exception:
+        if problems := check_backbone(card, card_path):
+            raise UserError(problems) from None
+        raise
 
 
 def _networks_of(siblings: Sequence[Embedder]) -> list[NetworkEmbedder]:

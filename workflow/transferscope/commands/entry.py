@@ -12,5 +12,7 @@ def main() -> None:
     hand_over(sys.argv)
     # Loaded only now: a command that is handed over needs none of it.
     from transferscope.commands.app import main as run
+    from transferscope.runtime.compiler_on_demand import compiler_on_demand
 
-    run()
+    with compiler_on_demand():
+        run()
