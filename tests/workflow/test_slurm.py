@@ -6,7 +6,8 @@ Clients and daemons are Debian's (`make slurm-packages`); the cluster is started
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from transferscope.backbones.embed import embed
 from transferscope.cards import TimmCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.config.model import read_model
+from transferscope.runtime.locks import exclusive
 
 REASON = why_not()
 if find_spec("snakemake_executor_plugin_slurm") is None:
@@ -112,6 +114,14 @@ def start(cluster, folder: Path, log: Path, *arguments: str) -> "subprocess.Pope
         )  # fmt: skip
 
 
+@contextmanager
+def waiting(folder: Path, job: str) -> Iterator[None]:
+    """Let a job wait once it runs, so that it is not over before something happens to it."""
+    log = folder / RESULTS / "logs" / f"{job}.log"
+    with exclusive(log.with_name(f".{log.name}.lock"), "a test"):
+        yield
+
+
 def jobs_of(cluster, rule: str) -> list[dict[str, str]]:
     return [job for job in cluster.jobs() if job.get("Comment", "").startswith(f"rule_{rule}_")]
 
@@ -128,12 +138,14 @@ def test_cancelled_starved_and_lost_jobs_are_made_up_for(cluster, tmp_path):
         return [job["JobId"] for job in jobs_of(cluster, rule) if job["JobState"] == "RUNNING"]
 
     try:
-        cluster.wait_for("tiles", lambda: running("tiles"), SECONDS)
-        cluster.lose_node()
+        with waiting(remote, "tiles/cells"):
+            cluster.wait_for("tiles", lambda: running("tiles"), SECONDS)
+            cluster.lose_node()
         cluster.start_node()
-        cluster.wait_for("embed", lambda: running("embed"), SECONDS)
         # The jobs of two strategies, each of which fills the stores of both.
-        cluster.call("scancel", running("embed")[0])
+        with waiting(remote, "embed/cells/tiny/map"), waiting(remote, "embed/cells/tiny/replicate"):
+            cluster.wait_for("embed", lambda: running("embed"), SECONDS)
+            cluster.call("scancel", running("embed")[0])
         assert process.wait(timeout=SECONDS) == 0, log.read_text()
     finally:
         if process.poll() is None:
