@@ -233,3 +233,27 @@ def test_printed_commands_of_snakemake_can_be_pasted(
     start = ["snakemake", "--cores", "1", "--report", "results/tiny/snakemake-report.html"]
     study = ["--configfile", str(folder / "my study.yaml")]
     assert words == [*start, *([] if own else named), *study]
+
+
+def test_labels_per_class_change_heads_and_neighbours_alone(plan_of):
+    splits = {"schemes": ["group"], "folds": {"group": 2}, "fractions": [0.5, 1.0]}
+    everything = {
+        "ablation": {"channels": ["protein"], "occlusion": {}, "weights": True},
+        "joining": {"backbones": [["tiny", "handcrafted"]]},
+        "nuisance": {},
+    }
+    plans = [
+        plan_of(**everything, splits={**splits, "groups_per_class": counts})
+        for counts in ([], [1, 2])
+    ]
+    before, after = (
+        {
+            name: [json.dumps(step.made_from()(job), default=str) for job in step.planned]
+            for name, step in plan.steps.items()
+        }
+        for plan in plans
+    )
+    assert {"ablate", "occlude", "join", "nuisance"} <= set(before)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"heads", "knn"} <= changed
+    assert changed <= {"heads", "knn", "compare", "report"}

@@ -87,6 +87,11 @@ class SplitSettings(Model):
         description="Classes with fewer groups than folds: stop, or drop them.",
     )
 
+    @property
+    def by_fraction(self) -> SplitSettings:
+        """The same without `groups_per_class`, by which heads and k-NN of a store alone go."""
+        return self.model_copy(update={"groups_per_class": []})
+
     @model_validator(mode="after")
     def _folds_for_each_scheme(self) -> SplitSettings:
         required = [s for s in self.schemes if not is_column(s)]

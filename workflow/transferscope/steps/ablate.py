@@ -152,7 +152,7 @@ class Ablate(_Ablating, Evaluation):
         job = AblationProbe(
             **{**self.shared(wildcards), "fractions": [self._fraction]},
             probes={probe.name: each.model_dump(mode="json") for probe, each in probes.items()},
-            splits=self.config.splits,
+            splits=self.config.splits.by_fraction,
         )
         return job.model_dump_json()
 
@@ -290,7 +290,8 @@ class WeighChannels(Evaluation):
     def settings(self, wildcards: Wildcards) -> str:
         """Return the settings of a job as JSON."""
         shared = {**self.shared(wildcards), "fractions": [max(self.config.splits.fractions)]}
-        probe = WeightProbe(**shared, splits=self.config.splits, heads=self.config.heads)
+        splits = self.config.splits.by_fraction
+        probe = WeightProbe(**shared, splits=splits, heads=self.config.heads)
         return probe.model_dump_json()
 
     def need(self, wildcards: Wildcards) -> Need:

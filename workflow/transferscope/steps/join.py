@@ -84,7 +84,7 @@ class Join(Step):
             fractions=[self._fraction],
             metrics=self.config.metrics,
             probes={probe.name: each.model_dump(mode="json") for probe, each in probes.items()},
-            splits=self.config.splits,
+            splits=self.config.splits.by_fraction,
             metric=self.config.compare.metric,
         )
         return job.model_dump_json()

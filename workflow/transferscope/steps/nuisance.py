@@ -98,7 +98,7 @@ class Nuisance(Evaluation):
         job = NuisanceProbe(
             **{**self.shared(wildcards), "fractions": [1.0]},
             nuisance=self.chosen,
-            splits=self.config.splits.model_copy(update={"fractions": [1.0]}),
+            splits=self.config.splits.by_fraction.model_copy(update={"fractions": [1.0]}),
             heads=self.config.heads,
             roles=self.config.roles,
         )

@@ -246,7 +246,7 @@ class Aggregate(Evaluation):
         probe = AggregateProbe(
             **{**self.shared(wildcards), "fractions": [1.0]},
             settings=config.aggregate,
-            splits=config.splits.model_copy(update={"fractions": [1.0]}),
+            splits=config.splits.by_fraction.model_copy(update={"fractions": [1.0]}),
             heads=config.heads,
             knn=config.knn,
         )

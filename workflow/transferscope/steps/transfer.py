@@ -88,7 +88,7 @@ class TransferProbes(Step):
             few_shot=self.chosen.few_shot,
             probes={probe.name: each.model_dump(mode="json") for probe, each in probes.items()},
             metrics=self.config.metrics,
-            splits=self.config.splits,
+            splits=self.config.splits.by_fraction,
         )
         return job.model_dump_json()
 
