@@ -6,9 +6,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from factories import STUDY, TINY_NETWORK, jobs_in, planned_jobs, run_snakemake, write_yaml
+from factories import (
+    STUDY,
+    TINY_NETWORK,
+    jobs_in,
+    planned_jobs,
+    run_command,
+    run_snakemake,
+    write_yaml,
+)
 from transferscope.cards.lookup import card_roots
 from transferscope.steps.plan import Plan
+from transferscope.stores.embedding_store import EmbeddingStore
+from transferscope.stores.tile_store import TileStore
 from transferscope.study.defaults import with_defaults
 from transferscope.study.loading import load_study
 from transferscope.upkeep.ran import read_record
@@ -224,3 +234,30 @@ def test_a_size_more_of_a_sweep_embeds_that_size_only(copied_study):
     jobs = jobs_in(dry)
     assert {jobs.pop(name) for name in ("embed", "heads", "knn")} == {1}
     assert "swept_size48/map.json" in dry.stdout + dry.stderr
+
+
+def test_reduced_tiles_are_made_once_and_read_by_backbones_of_small_inputs(copied_study):
+    folder = copied_study()
+    change_study(folder, reduced_tiles={"cells": 32})
+    jobs = planned_jobs(folder)
+    assert {name: jobs.pop(name) for name in ("reduce", "embed")} == {"reduce": 1, "embed": 2}
+    assert {"heads": 2, "knn": 2}.items() <= jobs.items()
+    assert set(jobs) <= {"heads", "knn", *COMPARISON}
+    run_snakemake(folder)
+    assert planned_jobs(folder) == {}
+    stores = folder / "results/tiny"
+    tiles, reduced = (TileStore(stores / at / "cells.json") for at in ("tiles", "reduced_tiles"))
+    assert (tiles.tile_size, reduced.tile_size) == ((64, 64), (32, 32))
+    for backbone, side in {"tiny/map": 32, "handcrafted/features": None}.items():
+        said = EmbeddingStore(stores / f"embeddings/cells/{backbone}.json").attributes
+        assert said.get("reduced_to") == side
+        assert said["tiles_sha256"] == tiles.content_sha256
+    assert run_command(["transferscope", "verify", "study.yaml"], folder).stdout.startswith("Sound")
+    before = {path: path.stat().st_mtime_ns for path in stores.rglob("*.json")}
+    write_yaml(folder / "cards/backbones/other.yaml", {"name": "other", **TINY_NETWORK, "seed": 1})
+    both = [*STUDY["backbones"], "cards/backbones/other.yaml"]
+    change_study(folder, reduced_tiles={"cells": 32}, backbones=both)
+    jobs = planned_jobs(folder)
+    assert jobs["embed"] == 2
+    assert not {"tiles", "reduce"} & set(jobs)
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())

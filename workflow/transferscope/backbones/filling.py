@@ -168,9 +168,7 @@ class StoreFilling:
                 "columns": columns,
                 "requested_precision": self.settings.precision,
                 "protocol": VERSION,
-                "tiles_sha256": source.manifest.content_sha256,
-                "tile_size": list(source.tile_size),
-                "tile_pixel_size_um": source.pixel_size_um,
+                **source.origin,
                 # Published tiles have the name of another study's dataset.
                 **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
                 **self.embedder.attributes(),
@@ -210,7 +208,17 @@ def embedder_for(
     strategy: str,
     settings: ComputeSettings,
 ) -> Embedder:
-    """Return what turns the tiles of a store into rows, as a card and a strategy say."""
+    """Return what turns the tiles of a store into rows, as a card and a strategy say.
+
+    Raises
+    ------
+    UserError
+        Where tiles, card, weights or channels do not fit.
+    """
+    if source.reduced_to is not None and not card.reads_reduced(source.reduced_to):
+        what = f"tiles reduced to {source.reduced_to} px do not show {card.name} what it is to see"
+        fix = "Give the tiles themselves: its input is larger, or its card needs their own pixels."
+        raise UserError(Problem(str(source.manifest_path), what, fix))
     if not card.is_network:
         from transferscope.backbones.handcrafted import HandcraftedEmbedder
 

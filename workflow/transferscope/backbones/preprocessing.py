@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferscope.backbones.resizing import resized
+from transferscope.backbones.resizing import clipped, resized
 from transferscope.cards import Normalization
 from transferscope.channels.assignment import Assignment, Pass, adapted_values
 from transferscope.config.channel_strategies import ADAPT, AGNOSTIC
@@ -86,7 +86,7 @@ class Preprocessor:
             scaled = torch.round(levels).clamp(0, WHITE) / WHITE
         else:
             # Scaling commutes with resizing and is cheaper on the smaller image.
-            scaled = _between(resized(raw, size, _clipped, low, high), low, high)
+            scaled = _between(resized(raw, size, clipped, low, high), low, high)
         if self.normalization.kind != "self":
             return scaled
         std, mean = torch.std_mean(scaled, dim=(-2, -1), keepdim=True)
@@ -132,17 +132,9 @@ def _floats(raw: Tensor, *_: Tensor) -> Tensor:
     return raw.to(torch.float32)
 
 
-def _clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    pixels = raw.to(torch.float32, copy=True)
-    if low.numel() == 1 and low.device.type == "cpu":
-        # Several times as fast as with tensors.
-        return pixels.clamp_(float(low), float(high))
-    return torch.minimum(torch.maximum(pixels, low), high)
-
-
 def _levels(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the levels of an 8-bit file."""
-    return torch.round(WHITE * _between(_clipped(raw, low, high), low, high))
+    return torch.round(WHITE * _between(clipped(raw, low, high), low, high))
 
 
 def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from transferscope.cards.network import ArchitectureBase, NetworkBase, Slot
 from transferscope.cards.train import TrainCard
 from transferscope.config.model import Model, without_repeats
 from transferscope.config.names import CollectionName, Name
+from transferscope.config.vocabulary import Side
 
 # Ways of naming weights in a checkpoint file, implemented in `checkpoints.layouts`: from the most
 # specific to the most general, which is the order in which they are tried.
@@ -189,9 +190,7 @@ class HandcraftedCard(Model):
             "saturation, focus) alone are a baseline that sees no pattern of any protein."
         ),
     )
-    input_size: int = Field(
-        128, ge=16, le=16_384, description="Larger tiles are shrunk to this side in px."
-    )
+    input_size: Side = Field(128, description="Larger tiles are shrunk to this side in px.")
     licence: str = ""
     citation: str = ""
 
@@ -209,6 +208,10 @@ class HandcraftedCard(Model):
     def named_slots(self) -> list[Slot]:
         """The slots to match channels with: none."""
         return []
+
+    def reads_reduced(self, side: int) -> bool:
+        """Whether reduced tiles show it what the tiles themselves do: no, it measures pixels."""
+        return False
 
 
 CheckpointCard = FileCard | UrlCard | HubCard | PackageCard

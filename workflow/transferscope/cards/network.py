@@ -13,9 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from transferscope.cards.sweep import LEAST_SIZE, MOST_SIZE, SweepSettings, Swept
+from transferscope.cards.sweep import SweepSettings, Swept
 from transferscope.config.model import Model
 from transferscope.config.names import ChannelName, Name
+from transferscope.config.vocabulary import Side
 
 # Architectures that treat all channels alike: each is a separate stream of tokens.
 CHANNEL_AGNOSTIC = ("channel_agnostic_vit",)
@@ -141,9 +142,7 @@ class NetworkBase(Model):
     slots: list[Slot] = Field(
         min_length=1, description="Input channels in the order of the weights."
     )
-    input_size: int = Field(
-        224, ge=LEAST_SIZE, le=MOST_SIZE, description="Side in px to which tiles are resized."
-    )
+    input_size: Side = Field(224, description="Side in px to which tiles are resized.")
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel size in um of the images that the weights were trained on."
     )
@@ -243,6 +242,15 @@ class NetworkBase(Model):
     def needs_pixel_size(self) -> bool:
         """Whether it needs the pixel size of the tiles."""
         return self.scale == "physical"
+
+    def reads_reduced(self, side: int) -> bool:
+        """Whether tiles that were reduced to a side in px show it what the tiles themselves do.
+
+        Not where the card needs the tiles' own pixels: for a pixel size, for the brightest and
+        darkest of a tile, or as they were rounded to 8 bit.
+        """
+        fixed = self.normalization.intensity == "range" and self.normalization.bits is None
+        return self.scale == "fit" and fixed and self.input_size <= side
 
 
 class ArchitectureBase(NetworkBase):

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from transferscope.config.model import Model, without_repeats
+from transferscope.config.vocabulary import Side
 
 SweptAxis = Literal["input_size", "pixel_size_um"]
-LEAST_SIZE, MOST_SIZE = 16, 16_384
 # What stands before a value in the name of a backbone.
 IN_NAMES: dict[SweptAxis, str] = {"input_size": "size", "pixel_size_um": "um"}
 
@@ -23,7 +23,7 @@ class SweepSettings(Model):
     more is embedded alone.
     """
 
-    input_size: list[Annotated[int, Field(ge=LEAST_SIZE, le=MOST_SIZE)]] = Field(
+    input_size: list[Side] = Field(
         [], description="Sides in px to which tiles are resized; needs `scale: fit`."
     )
     pixel_size_um: list[Annotated[float, Field(gt=0)]] = Field(

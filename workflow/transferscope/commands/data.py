@@ -123,6 +123,19 @@ def tiles(
 
 
 @app.command()
+def reduce(
+    tiles: ManifestIn,
+    side: Annotated[int, Option(min=16, max=16_384, help="Side of the reduced tiles in px.")],
+    manifest: ManifestOut,
+    workers: Workers = 2,
+) -> None:
+    """Keep the tiles of a store once more, smaller, for backbones that would reduce them."""
+    from transferscope.backbones.reduced_tiles import reduce_tiles
+
+    reduce_tiles(tiles, side, manifest, workers)
+
+
+@app.command()
 def published(
     card: CardIn,
     manifest: ManifestOut,

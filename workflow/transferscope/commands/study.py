@@ -56,6 +56,7 @@ def check(
     from transferscope.steps.plan import Plan
     from transferscope.steps.preflight import preflight, why_not_scored
     from transferscope.study.loading import read_study
+    from transferscope.study.reductions import worth_reducing
     from transferscope.upkeep.status import is_running
 
     study = read_study(config)
@@ -67,6 +68,9 @@ def check(
     if compute.probes == "cuda" and not may_be_here():
         warnings.append(NO_GPU_FOR_PROBES)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
+    if tflops is not None or (compute.device != "cpu" and may_be_here()):
+        sizes = {name: fields.tile_shape[-2:] for name, fields in found.fields.items()}
+        warnings += worth_reducing(study, sizes)
     again = _changes(plan, config)
     outdated = described(outdated_jobs(plan, is_running))
     if as_json:
@@ -175,7 +179,8 @@ def _totals(plan: Plan, found: Estimate) -> Iterator[str]:
         yield f"Decoders of masks: at most {hours} on the device, in {n_jobs:,} jobs."
     tiles, stores = size_text(found.tile_bytes), size_text(found.store_bytes)
     masks = f", {size_text(found.target_bytes)} of masks" if found.target_bytes else ""
-    yield f"Disk: {tiles} of tiles{masks} and at most {stores} of embeddings."
+    reduced = f", {size_text(found.reduced_bytes)} of reduced ones" if found.reduced_bytes else ""
+    yield f"Disk: {tiles} of tiles{reduced}{masks} and at most {stores} of embeddings."
     yield f"Results will be in {plan.paths.root}."
 
 

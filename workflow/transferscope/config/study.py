@@ -34,7 +34,7 @@ from transferscope.config.roles import RoleSettings
 from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.config.transfer import SCHEME as TRANSFER_SCHEME
 from transferscope.config.transfer import TransferSettings
-from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Strategy
+from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Side, Strategy
 
 
 class StudyConfig(Model):
@@ -106,6 +106,15 @@ class StudyConfig(Model):
             "At names that differ but read as one (case, spaces, invisible characters, Unicode "
             "forms), of groups, classes, batches, fields, ids, datasets or backbones: warn, or "
             "strict: stop."
+        ),
+    )
+    reduced_tiles: dict[Name, Side] = Field(
+        {},
+        description=(
+            "Dataset -> side in px, at most half of its tiles', at which these are kept once more, "
+            "antialiased, for the backbones whose input is no larger (with `scale: fit`, and "
+            "`intensity: range` without `bits`): they read them several times as fast. {}: none. "
+            "See docs/performance.md."
         ),
     )
     quality: Literal["warn", "stop"] = Field(

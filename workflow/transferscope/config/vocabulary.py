@@ -33,6 +33,8 @@ Metric = Literal[
 METRICS: list[Metric] = list(get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
+# Of a square image, in px.
+Side = Annotated[int, Field(ge=16, le=16_384)]
 CardRef = Annotated[
     str,
     Field(min_length=1, description="Name of a card in the card folders, or path of a card file."),

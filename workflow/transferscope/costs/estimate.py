@@ -32,6 +32,7 @@ from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
 from transferscope.study.ablations import ablated_stores, occluded_stores
 from transferscope.study.joinings import joined_stores, joining_probes
+from transferscope.study.reductions import reduced_datasets
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
@@ -98,6 +99,8 @@ class Estimate:
         Hours on the device of all decoders of masks, at most.
     target_bytes
         Size of all target stores.
+    reduced_bytes
+        Size of all tiles that are kept once more, reduced.
     """
 
     jobs: dict[str, int]
@@ -110,6 +113,7 @@ class Estimate:
     tuning_hours: float = 0.0
     segmentation_hours: float = 0.0
     target_bytes: int = 0
+    reduced_bytes: int = 0
 
     @property
     def device_hours(self) -> float:
@@ -170,6 +174,7 @@ def estimate(study: Study, jobs: dict[str, int], rates: Rates) -> Estimate:
         rates=rates,
         training_hours=_training_hours(study, sizes, rates),
         target_bytes=_target_bytes(study, fields),
+        reduced_bytes=_reduced_bytes(study, fields),
     )
 
 
@@ -179,7 +184,8 @@ def _covering(study: Study, sizes: Sizes, rates: Rates) -> list[EmbedJob]:
     for p, covered in occluded_stores(study).items():
         fields = sizes.fields(p.dataset)
         settings = (ablation and ablation.occlusion) or OcclusionSettings()
-        images = settings.n_images(fields.tile_shape[-2:], len(covered))
+        _, tile_shape = sizes.embedded(p.dataset, p.backbone)
+        images = settings.n_images(tile_shape[-2:], len(covered))
         whole = _embed_job(sizes, p.dataset, p.backbone, p.stored_channels, rates, "covered")
         hours = whole.hours * images / max(1, fields.n_tiles)
         found.append(replace(whole, hours=hours, store_bytes=0))
@@ -193,6 +199,14 @@ def _target_bytes(study: Study, fields: dict[str, Fields]) -> int:
         fields[name].n_tiles * math.prod(fields[name].tile_shape[-2:]) for name in datasets
     )
     return round(TARGET_STORE_SHARE * TARGET_BYTES_PER_PIXEL * pixels)
+
+
+def _reduced_bytes(study: Study, fields: dict[str, Fields]) -> int:
+    found = 0
+    for name, side in reduced_datasets(study).items():
+        whole = fields[name]
+        found += whole.n_tiles * whole.tile_shape[0] * side**2 * whole.bytes_per_pixel
+    return round(TILE_STORE_SHARE * found)
 
 
 def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:

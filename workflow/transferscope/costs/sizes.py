@@ -19,6 +19,7 @@ from transferscope.costs.fields import Fields, expected_fields
 from transferscope.costs.network_costs import HANDCRAFTED_WIDTH, KnownCosts, NetworkCost
 from transferscope.errors import UserError
 from transferscope.stores.manifest import EMBEDDINGS_FORMAT, TILES_FORMAT, Manifest
+from transferscope.study.reductions import reduced_side
 from transferscope.study.study import Study
 
 # Assumed for a network whose size is unknown before it is fetched: a ViT-L/16 at 224 px.
@@ -105,6 +106,12 @@ class Sizes:
         except UserError:
             found = self.fields(dataset)
             return found.n_tiles, found.tile_shape
+
+    def embedded(self, dataset: str, backbone: str) -> tuple[int, tuple[int, ...]]:
+        """Return the number and the shape of the tiles that a backbone embeds."""
+        n_tiles, shape = self.tiles(dataset)
+        side = reduced_side(self.study, dataset, backbone)
+        return n_tiles, shape if side is None else (shape[0], side, side)
 
     def _given(self, dataset: str, name: str) -> tuple[int, int]:
         """Return rows and columns of a set of given features: as written, or as in the table."""

@@ -23,7 +23,7 @@ from transferscope.config.probed import Probed
 from transferscope.costs.needs import LEAST_MINUTES, MIB, TORCH_MB, Need, matrices_mb
 from transferscope.probes.probe import Load
 from transferscope.probes.registry import HEADS, wanted_probes
-from transferscope.steps.embed import EmbeddingStep
+from transferscope.steps.embed import EmbeddingStep, embedded_tiles
 from transferscope.steps.probe import Evaluation
 from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
 from transferscope.study.ablations import (
@@ -73,7 +73,7 @@ class EmbedAblated(_Ablating, EmbeddingStep):
 
     def inputs(self) -> dict[str, Any]:
         return {
-            "tiles": self.paths.tiles(),
+            "tiles": embedded_tiles(self),
             "table": self.paths.tile_table(),
             "weights": self.trained_weights(),
         }
@@ -207,7 +207,7 @@ class Occlude(EmbeddingStep):
 
     def inputs(self) -> dict[str, Any]:
         return {
-            "tiles": self.paths.tiles(),
+            "tiles": embedded_tiles(self),
             "weights": self.trained_weights(),
             "embeddings": lambda job: self.paths.embeddings_of(probed_of(job)),
             "table": self.labelled_table(),
@@ -255,7 +255,7 @@ class Occlude(EmbeddingStep):
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a job: a part of an embedding, and heads of one kind."""
         p = probed_of(wildcards)
-        n_tiles, shape = self.sizes.tiles(p.dataset)
+        n_tiles, shape = self.sizes.embedded(p.dataset, p.backbone)
         store = SimpleNamespace(dataset=p.dataset, backbone=p.backbone, channels=p.stored_channels)
         whole = self.whole(store)
         share = self.occlusion.n_images(shape[-2:], len(self.covered[p])) / n_tiles

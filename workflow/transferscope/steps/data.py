@@ -9,15 +9,18 @@ from typing import Any, ClassVar
 
 from transferscope import cells, targets, tiles
 from transferscope.cards import DatasetCard
+from transferscope.config.compute import RAW_BYTES
 from transferscope.config.paths import StudyPaths
-from transferscope.costs.needs import IMAGES_MB, MIB, Need, table_mb
+from transferscope.costs.needs import IMAGES_MB, MIB, TORCH_MB, Need, table_mb
 from transferscope.datasets.inputs import fetch_fingerprint, fetch_inputs, is_fetched
 from transferscope.labelling.label_table import label_table_of
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.ordered_map import ITEMS_AHEAD
 from transferscope.steps.step import Ancient, Job, Shown, Step, Wildcards, per_dataset
+from transferscope.study.reductions import reduced_datasets
 from transferscope.tiles.decoding import FIELDS_AHEAD
 from transferscope.tiles.published import published_digest
+from transferscope.tiles.store import BLOCK_BYTES, READ_BYTES
 
 # A segmentation by Cellpose: its network and what it holds of a field.
 CELLPOSE_MB = 6_000
@@ -29,8 +32,10 @@ MASK_COPIES, MASK_BYTES = 5, 4
 DOUBT_BYTES = 100
 # Fields from an object store that wait in memory for a worker.
 FETCHED_FIELDS = FIELDS_AHEAD + ITEMS_AHEAD
+# Of the tiles that a worker reduces: as read, in floating point, and resized.
+REDUCED_COPIES = 4
 # Seconds per byte of raw pixels, some ten times of what was measured on local disks.
-DECODE_SECONDS, SEGMENT_SECONDS, SIMULATE_SECONDS = 1e-7, 1e-6, 2e-5
+DECODE_SECONDS, SEGMENT_SECONDS, SIMULATE_SECONDS, REDUCE_SECONDS = 1e-7, 1e-6, 2e-5, 2e-8
 
 
 class _DatasetStep(Step):
@@ -329,6 +334,40 @@ class Targets(Tiles):
         return fingerprint([meant, files])
 
 
+class Reduce(_DatasetStep):
+    """Keep tiles once more, smaller, for the backbones that would reduce them anyway."""
+
+    name = "reduce"
+    options = ("tiles", "side", "manifest", "workers=threads")
+
+    def jobs(self) -> Sequence[Job]:
+        return per_dataset(reduced_datasets(self.study))
+
+    def inputs(self) -> dict[str, Any]:
+        return {"tiles": self.paths.tiles()}
+
+    def outputs(self) -> dict[str, Any]:
+        return {"manifest": self.paths.reduced_tiles()}
+
+    def params(self) -> dict[str, Any]:
+        return {"side": self.side}
+
+    def side(self, wildcards: Wildcards) -> int:
+        """Return the side of the reduced tiles in px."""
+        return self.config.reduced_tiles[wildcards.dataset]
+
+    @property
+    def threads(self) -> int:
+        return self.config.compute.threads
+
+    def need(self, wildcards: Wildcards) -> Need:
+        """Return the need of a job: some tiles for each worker, and a block of the result."""
+        n_tiles, shape = self.sizes.tiles(wildcards.dataset)
+        waiting = (self.threads + ITEMS_AHEAD) * (REDUCED_COPIES * READ_BYTES / MIB)
+        memory = TORCH_MB + waiting + BLOCK_BYTES / MIB
+        return Need.of(memory, REDUCE_SECONDS * n_tiles * math.prod(shape) * RAW_BYTES)
+
+
 class Published(_DatasetStep):
     """Take tiles that were published."""
 
@@ -450,6 +489,7 @@ STEPS: tuple[type[Step], ...] = (
     Cells,
     Targets,
     Published,
+    Reduce,
     Relabel,
     ContactSheets,
     Splits,

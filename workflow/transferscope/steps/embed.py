@@ -36,6 +36,7 @@ from transferscope.costs.network_costs import (
 )
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
+from transferscope.study.reductions import reduced_datasets, reduced_side
 
 # Copies of the weights while the number format is tried: as read, in the network, reduced.
 WEIGHT_COPIES = 3
@@ -47,6 +48,18 @@ READ_SECONDS = 2e-8
 FLOAT64_COPIES = 4
 # Seconds per row and squared width: products with the whitening matrices.
 CORRECTION_SECONDS = 1e-9
+
+
+def embedded_tiles(step: Step) -> Any:
+    """Return the input of the tiles that a backbone embeds: of some, reduced ones."""
+
+    def of_job(wildcards: Wildcards) -> Path:
+        dataset = wildcards.dataset
+        is_reduced = reduced_side(step.study, dataset, backbone_of(wildcards)) is not None
+        return step.paths.reduced_tiles(dataset) if is_reduced else step.paths.tiles(dataset)
+
+    # Where nothing is reduced, no job is asked: there may be thousands.
+    return of_job if reduced_datasets(step.study) else step.paths.tiles()
 
 
 class BackboneStep(Step):
@@ -115,10 +128,16 @@ class EmbeddingStep(BackboneStep):
         unused = CHANGES_NO_NETWORK | ({"compile"} if compute.compile == "auto" else set())
         return {
             "backbone": self.backbone_card,
-            "depends": self.backbone_digest,
+            "depends": self.filling_digest,
             "more": self.weights_arguments(),
             "settings": compute.model_dump_json(exclude=unused),
         }
+
+    def filling_digest(self, wildcards: Wildcards) -> str:
+        """Return a digest of what a store depends on in the card, and the side of reduced tiles."""
+        side = reduced_side(self.study, wildcards.dataset, backbone_of(wildcards))
+        digest = self.backbone_digest(wildcards)
+        return digest if side is None else f"{digest}, tiles of {side} px"
 
     @cached_property
     def _strategies(self) -> dict[tuple[str, str], list[str]]:
@@ -146,7 +165,7 @@ class EmbeddingStep(BackboneStep):
         """Return the need of a pass: weights, a batch, a few reads, and a block of each store."""
         dataset, config = wildcards.dataset, self.config
         card = self.sizes.card(wildcards.backbone)
-        n_tiles, shape = self.sizes.tiles(dataset)
+        n_tiles, shape = self.sizes.embedded(dataset, wildcards.backbone)
         if not card.is_network:
             seconds = 2 * HANDCRAFTED_SECONDS * shape[0] * n_tiles / self.threads
             return Need.of(IMAGES_MB + block_mb(config, HANDCRAFTED_WIDTH), seconds)
@@ -194,7 +213,7 @@ class EmbedPart(EmbeddingStep):
         return [{**store, "part": str(part)} for store in self.stores() for part in parts]
 
     def inputs(self) -> dict[str, Any]:
-        return {"tiles": self.paths.tiles(), "weights": self.trained_weights()}
+        return {"tiles": embedded_tiles(self), "weights": self.trained_weights()}
 
     def outputs(self) -> dict[str, Any]:
         return {"done": self.paths.embedding_part()}
@@ -238,7 +257,7 @@ class Embed(EmbeddingStep):
     def inputs(self) -> dict[str, Any]:
         if self.n_parts > 1:
             return {"parts": self._parts()}
-        return {"tiles": self.paths.tiles(), "weights": self.trained_weights()}
+        return {"tiles": embedded_tiles(self), "weights": self.trained_weights()}
 
     def outputs(self) -> dict[str, Any]:
         return {"manifest": self.paths.embeddings()}

@@ -18,6 +18,7 @@ from transferscope.config.correction import HARMONY, CorrectionJob
 from transferscope.config.probed import backbone_of, output_of
 from transferscope.correction.harmonising import check_installed as check_harmony
 from transferscope.correction.role_checks import role_problems, roles_in
+from transferscope.costs.fields import expected_fields
 from transferscope.costs.network_costs import TIMM_VERSION, KnownCosts
 from transferscope.costs.sizes import find_cost
 from transferscope.datasets.inputs import fetch_inputs
@@ -53,11 +54,13 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.ablations import not_ablated
 from transferscope.study.joinings import not_joined
+from transferscope.study.reductions import not_reduced, reduced_datasets
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred
 from transferscope.tiles.doubts import DOUBTS_VERSION, judge
 from transferscope.tiles.looking import look_at_fields
 from transferscope.tiles.published import TABLE, PublishedTiles
+from transferscope.tiles.tiling import REDUCED_FIX, too_small
 
 # Raw files of a dataset that are opened before a run, spread evenly; the step that makes the tiles
 # checks all of them before it decodes the first.
@@ -128,6 +131,8 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         logger.warning("key ablation: %s", reason)
     for reason in not_joined(study):
         logger.warning("key joining: %s", reason)
+    for reason in not_reduced(study):
+        logger.warning("key reduced_tiles: %s", reason)
     for located in study.all_datasets.values():
         problems += _check_segmentation(located)
         if located.card.source == "table":
@@ -135,6 +140,7 @@ def preflight(study: Study, passed: Passed | None = None, *, scored: bool = True
         elif located.card.sheet is not None:
             problems += _check_dataset(study, located, passed, scored=scored)
             problems += _check_targets(study, located, passed)
+            problems += _check_reduced(study, located)
         elif located.card.published is not None:
             problems += _check_published(study, located, scored=scored)
         else:
@@ -332,6 +338,22 @@ def _check_targets(study: Study, located: Located[DatasetCard], passed: Passed) 
         return problems
     digest = fingerprint(["targets", study.raw_digest(name), study.mask_digest(name)])
     return passed.once(digest, lambda: check_all_masks(sheet, card, [CELL_MASK]))
+
+
+def _check_reduced(study: Study, located: Located[DatasetCard]) -> list[Problem]:
+    """Check that tiles are large enough to be reduced; of others, their step finds out."""
+    name = located.card.name
+    side = reduced_datasets(study).get(name)
+    if side is None:
+        return []
+    with suppress(UserError):  # reported elsewhere
+        if what := too_small(expected_fields(study, name).tile_shape[-2:], side):
+            return [
+                Problem(
+                    f"study {study.config.study}, key reduced_tiles", f"{name}: {what}", REDUCED_FIX
+                )
+            ]
+    return []
 
 
 def _check_pixels(

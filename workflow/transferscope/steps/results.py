@@ -21,6 +21,7 @@ from transferscope.probes.registry import probe_names
 from transferscope.probes.variants import scored_at_levels
 from transferscope.segmentation.table_names import MASK_TABLES, OBJECT_TABLES, SHIFT_TABLES
 from transferscope.steps.ablate import ablation_files
+from transferscope.steps.embed import embedded_tiles
 from transferscope.steps.join import joining_files
 from transferscope.steps.segment import SEGMENT
 from transferscope.steps.step import Job, Shown, Step, Wildcards, per_dataset, per_probed
@@ -541,7 +542,7 @@ class OcclusionMaps(_Drawing):
         return per_probed(occluded_stores(self.study))
 
     def inputs(self) -> dict[str, Any]:
-        return {"losses": self.paths.occlusion(), "tiles": self.paths.tiles()}
+        return {"losses": self.paths.occlusion(), "tiles": embedded_tiles(self)}
 
     def outputs(self) -> dict[str, Any]:
         place = "{dataset}", "{representation}", "{channels}"

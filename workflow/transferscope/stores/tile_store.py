@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from transferscope.stores.manifest import TILES_FORMAT
 from transferscope.stores.row_store import RowStore
 from transferscope.stores.version_1 import TileSums
 from transferscope.transport.whole_blocks import WholeBlocks
+
+# Attributes of stores that were made of tiles; also of tiles that were reduced.
+TILES_SHA256 = "tiles_sha256"
+OF_TILES = (TILES_SHA256, "tile_size", "tile_pixel_size_um")
+# Attribute of an embedding store: side in px of the reduced tiles that were embedded.
+REDUCED_TO = "reduced_to"
 
 
 class TileStore(RowStore):
@@ -59,6 +66,20 @@ class TileStore(RowStore):
         """Pixel size in um; None if it is unknown or differs between tiles."""
         found = self.attributes.get("pixel_size_um")
         return None if found is None else float(found)
+
+    @property
+    def reduced_to(self) -> int | None:
+        """Side in px to which they were reduced; None: they are the tiles of a dataset as cut."""
+        return self.tile_size[0] if TILES_SHA256 in self.attributes else None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a store made of them says of the tiles: the same where a reduced copy was read."""
+        if self.reduced_to is not None:
+            said = {key: self.attributes.get(key) for key in OF_TILES}
+            return {**said, REDUCED_TO: self.reduced_to}
+        of_tiles = self.content_sha256, list(self.tile_size), self.pixel_size_um
+        return dict(zip(OF_TILES, of_tiles, strict=True))
 
     @property
     def reads_in_turn(self) -> bool:

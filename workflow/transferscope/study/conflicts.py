@@ -39,6 +39,7 @@ def conflicts(study: Study, where: str) -> list[Problem]:
         *_unavailable(study, where),
         *_without_pixel_size(study),
         *_unknown_fields(study, where),
+        *_nothing_to_reduce(study, where),
         *_not_trainable(study, where),
         *_too_few_classes(study),
         *_nothing_to_segment(study, where),
@@ -140,6 +141,17 @@ def _unknown_fields(study: Study, where: str) -> Iterator[Problem]:
         if name not in known:
             what = f'"{name}" is not a dataset of the study'
             yield Problem(f"{where}, key aggregate.fields", what, suggest(name, known))
+
+
+def _nothing_to_reduce(study: Study, where: str) -> Iterator[Problem]:
+    """Yield datasets in `reduced_tiles` that the study lacks, or that have no images."""
+    known = list(study.image_datasets)
+    for name in study.config.reduced_tiles:
+        if name not in study.datasets:
+            what = f'"{name}" is not a dataset of the study'
+            yield Problem(f"{where}, key reduced_tiles", what, suggest(name, known))
+        elif name not in known:
+            yield Problem(f"{where}, key reduced_tiles", f"{name} {NO_IMAGES}", "Take it out.")
 
 
 def _not_trainable(study: Study, where: str) -> Iterator[Problem]:

@@ -7,12 +7,16 @@ offset means that zeros were padded on that side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from transferscope.cards import DatasetCard
 from transferscope.runtime.arrays import Pixels
+
+# Of `too_small`.
+REDUCED_FIX = "Take it out of `reduced_tiles`: to read such tiles reduced would gain little."
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class TilePlace:
     x: int
     height: int
     width: int
+
+
+def too_small(tile_size: Sequence[int], side: int) -> str | None:
+    """Return why tiles of a height and width are not reduced to a side; None: they can be."""
+    if 2 * side <= min(tile_size):
+        return None
+    height, width = tile_size
+    return f"its tiles, {height} x {width} px, are not twice as large as {side} px"
 
 
 def resampled_shape(shape: tuple[int, int], card: DatasetCard) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from transferscope.steps.plan import Plan
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import StoreReader
 from transferscope.stores.target_store import TargetStore
-from transferscope.stores.tile_store import TileStore
+from transferscope.stores.tile_store import REDUCED_TO, TILES_SHA256, TileStore
+from transferscope.study.reductions import reduced_side
 
 
 def differences(
@@ -32,6 +33,9 @@ def differences(
     for manifest, reader in readers.items():
         if isinstance(reader, TileStore):
             expected = _of_tiles(manifest, reader, plan)
+            tiles = readers.get(paths.tiles(manifest.stem))
+            if tiles is not None and tiles is not reader:
+                expected[TILES_SHA256] = tiles.content_sha256
         elif isinstance(reader, TargetStore):
             expected = _of_masks(paths, manifest, readers, plan)
         else:
@@ -68,7 +72,7 @@ def _of_masks(
         expected = {"dataset": dataset, "backbone": backbone, "channels": manifest.stem}
     tiles = readers.get(paths.tiles(expected["dataset"]))
     if tiles is not None:
-        expected["tiles_sha256"] = tiles.content_sha256
+        expected[TILES_SHA256] = tiles.content_sha256
     datasets = plan.study.all_datasets if plan is not None else {}
     named = datasets.get(expected["dataset"]) if is_true else None
     masks = named.card.masks if named is not None else None
@@ -81,11 +85,13 @@ def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None)
     probed = Probed(manifest.parents[1].name, manifest.parent.name, manifest.stem)
     backbone, expected = probed.backbone, dict[str, Any](probed.origin)
     if tiles is not None:
-        expected["tiles_sha256"] = tiles.content_sha256
+        expected[TILES_SHA256] = tiles.content_sha256
     backbones = plan.study.backbones if plan is not None else {}
     if backbone in backbones:
         card = backbones[backbone].card
         # The card that runs has the size of the tiles, or the weights that were trained here.
         if not card.trained_here and getattr(card, "scale", "fit") == "fit":
             expected["card_fingerprint"] = card.fingerprint()
+        if plan is not None and probed.dataset in plan.study.image_datasets:
+            expected[REDUCED_TO] = reduced_side(plan.study, probed.dataset, backbone)
     return expected
