@@ -28,8 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transferscope.backbones import embed as embedding
 from transferscope.backbones import network_embedder
 from transferscope.backbones.embed import OnePass
+from transferscope.backbones.embedder import Tiles
 from transferscope.backbones.filling import StoreFilling
 from transferscope.backbones.network_embedder import NetworkEmbedder
+from transferscope.backbones.reduced_tiles import reduce_tiles
 from transferscope.cards import BackboneCard, DatasetCard, TimmCard
 from transferscope.config.compute import ComputeSettings
 from transferscope.runtime.allocator import keep_freed_memory
@@ -38,8 +40,8 @@ from transferscope.stores.tile_store import TileStore
 from transferscope.tiles.store import open_tile_store
 
 NETWORKS = {"ViT-S/16": "vit_small_patch16_224", "ViT-B/16": "vit_base_patch16_224"}
-# Side of the tiles in px -> how many: a few seconds of reading each.
-TILES = {256: 16_384, 600: 4_096}
+# Side of the tiles in px, and to which they were reduced -> how many: a few seconds of reading each.
+TILES = {(256, None): 16_384, (600, None): 4_096, (600, 224): 32_768}
 # Different tiles of a store; their copies are compressed and read as any others are.
 DIFFERENT = 64
 CHANNELS = ["nucleus", "protein"]
@@ -68,14 +70,14 @@ def run(folder: Path, device: str, share: float = 1.0) -> Part:
     name = torch.cuda.get_device_name() if device == "cuda" else "processor"
     peak = peak_rate(device, PEAK_SIDE if share == 1 else 512)
     rows = []
-    for side, count in TILES.items():
-        tiles = folder / f"tiles{side}.json"
+    for (side, reduced), count in TILES.items():
         n_tiles = max(2 * DIFFERENT, round(count * share))
-        write_tiles(tiles, n_tiles, side)
+        tiles, said = written(folder, n_tiles, side, reduced)
         reader = n_tiles / _seconds(lambda path=tiles: _read(path))
         for network, architecture in NETWORKS.items():
-            rows.append(_row(folder, tiles, network, architecture, device, peak, reader, n_tiles))
-            print(f"{network}, {side} px: {rows[-1][-3]} images/s", file=sys.stderr, flush=True)
+            row = _row(folder, tiles, network, architecture, device, peak, reader, n_tiles)
+            rows.append([*row[:2], said, *row[2:]])
+            print(f"{network}, {said}: {rows[-1][-3]} images/s", file=sys.stderr, flush=True)
     header = ["network", "format", "tile", "reader alone", "network alone", "share of the peak"]
     header += ["whole job", "of the network's rate", "waiting for data"]
     cores = len(os.sched_getaffinity(0))
@@ -110,7 +112,6 @@ def _row(
     return [
         network,
         precision,
-        f"{tiles.stem.removeprefix('tiles')} px",
         f"{reader:,.0f}",
         f"{alone:,.0f}",
         f"{alone * operations / (peak * 1e12):.0%}",
@@ -159,15 +160,32 @@ def settings_of(device: str) -> ComputeSettings:
     return ComputeSettings(device=device, precision="bf16")
 
 
-def write_tiles(manifest: Path, n_tiles: int, side: int) -> None:
-    """Write a store of tiles with a dark background, blobs and noise, as a camera gives them."""
+def written(folder: Path, n_tiles: int, side: int, reduced: int | None) -> tuple[Path, str]:
+    """Write a store of tiles, or of tiles that were reduced; return its manifest, and what it is."""
+    tiles = folder / f"tiles{side}.json"
+    if reduced is None:
+        _write(tiles, _drawn(side), n_tiles)
+        return tiles, f"{side} px"
+    few, smaller = folder / "few.json", folder / "smaller.json"
+    _write(few, _drawn(side), DIFFERENT)
+    reduce_tiles(few, reduced, smaller)
+    copied = folder / f"tiles{side}to{reduced}.json"
+    _write(copied, TileStore(smaller).read(0, DIFFERENT), n_tiles)
+    return copied, f"{side} px, reduced to {reduced} once"
+
+
+def _drawn(side: int) -> Tiles:
+    """Return tiles with a dark background, blobs and noise, as a camera gives them."""
     rng = np.random.default_rng(0)
-    shape = (DIFFERENT, len(CHANNELS), side, side)
-    tiles = rng.poisson(120, shape)
+    tiles = rng.poisson(120, (DIFFERENT, len(CHANNELS), side, side))
     centres = rng.integers(0, side - side // 8, (DIFFERENT, 2))
     for tile, (y, x) in zip(tiles, centres, strict=True):
         tile[:, y : y + side // 8, x : x + side // 8] += rng.poisson(900, (side // 8, side // 8))
-    different = tiles.astype(np.uint16)
+    return tiles.astype(np.uint16)
+
+
+def _write(manifest: Path, different: Tiles, n_tiles: int) -> None:
+    """Write a store of copies of some tiles."""
     card = DatasetCard.model_validate(
         {
             "name": "bench",
@@ -177,17 +195,18 @@ def write_tiles(manifest: Path, n_tiles: int, side: int) -> None:
             "intensity_range": {name: [100, 1500] for name in CHANNELS},
         }
     )
+    _, *tile_shape = different.shape
     store = open_tile_store(
         manifest,
         card,
         ids=[f"tile{number}" for number in range(n_tiles)],
-        tile_shape=shape[1:],
+        tile_shape=tuple(tile_shape),
         dtype=np.dtype(np.uint16),
         pixel_size_um=None,
         made_from="bench",
     )
     for block, start, stop in store.missing():
-        store.write_block(block, different[np.arange(start, stop) % DIFFERENT])
+        store.write_block(block, different[np.arange(start, stop) % len(different)])
     store.finish(manifest)
 
 

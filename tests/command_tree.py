@@ -277,7 +277,7 @@ def write_everything(folder: Path) -> None:
             "weights": True,
         },
         "joining": {"backbones": [["tiny", "tiny"]], "channel_strategies": ["map"]},
-        "reduced_tiles": {"cells": 32},
+        "reduced_tiles": {"cells": [32]},
     }
     write_yaml(folder / "all.yaml", everything)
     parts = {**STUDY, **short, "compute": {"device": "cpu", "threads": 1, "jobs_per_store": 2}}

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tile_stores import CHANNELS, SETTINGS, card
 from transferscope.backbones.embed import embed
-from transferscope.backbones.reduced_tiles import reduce_tiles
+from transferscope.backbones.reduced_tiles import BLACK, HIGHEST, WHITE, reduce_tiles
 from transferscope.errors import UserError
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -72,37 +72,51 @@ def reduced(tiles: Path, side: int = SIDE, workers: int = 1) -> TileStore:
     return TileStore(manifest)
 
 
-def expected(tiles: np.ndarray, side: int) -> np.ndarray:
+def shown(store: TileStore) -> np.ndarray:
+    """Return reduced tiles on a scale from black to white."""
+    low, high = np.moveaxis(store.intensity_range, -1, 0)[:, None, :, None, None]
+    return np.asarray((store.read(0, len(store)) - low) / (high - low))
+
+
+def expected(tiles: np.ndarray, side: int, limits: tuple[float, float] = (LOW, HIGH)) -> np.ndarray:
     """Return what torch makes of tiles: the plain way, in double precision."""
-    pixels = torch.from_numpy(tiles.astype(np.float64)).clamp(LOW, HIGH)
-    found = functional.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-    return found.numpy()
+    low, high = limits
+    pixels = (torch.from_numpy(tiles.astype(np.float64)).clamp(low, high) - low) / (high - low)
+    return functional.interpolate(pixels, (side, side), mode="bicubic", antialias=True).numpy()
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 90), (300, 300)])
 def test_each_tile_is_what_torch_makes_of_it_rounded(size: tuple[int, int], tmp_path: Path) -> None:
     tiles = drawn(5, size)
     store = reduced(write_store(tmp_path / "tiles" / "cells.json", tiles))
-    found = store.read(0, len(store)).astype(np.float64)
-    assert store.array.dtype == np.uint16
-    assert np.abs(found - expected(tiles, SIDE).clip(0, 65_535)).max() < 0.51
+    assert np.abs(shown(store) - expected(tiles, SIDE)).max() < 0.6 / (WHITE - BLACK)
 
 
 @given(
-    arrays(np.uint8, (2, 1, 32, 40), elements=st.integers(0, 255)),
-    st.sampled_from([(0.0, 255.0), (40.0, 41.0), (250.0, 255.0), (0.0, 3.0)]),
+    arrays(np.uint8, (2, 1, 32, 40), elements=st.sampled_from([0, 3, 39, 41, 249, 255])),
+    st.sampled_from([(0.0, 255.0), (40.0, 41.0), (250.0, 255.0), (0.0, 3.0), (7.0, 7.0)]),
 )
-def test_no_value_wraps_around_at_the_ends_of_its_type(
+def test_what_the_filter_makes_of_any_tile_has_a_level(
     tmp_path_factory: pytest.TempPathFactory, tiles: np.ndarray, limits: tuple[float, float]
 ) -> None:
-    folder = tmp_path_factory.mktemp("wrap")
+    folder = tmp_path_factory.mktemp("levels")
     manifest = write_store(folder / "tiles" / "cells.json", tiles, intensity_range=[list(limits)])
-    found = reduced(manifest, 16).read(0, 2).astype(float)
+    found = shown(reduced(manifest, 16))
     low, high = limits
-    # The filter overshoots by less than a fifth of the range along each axis.
-    beyond = 0.5 * (high - low) + 0.5
-    assert found.min() >= max(0, low - beyond)
-    assert found.max() <= min(255, high + beyond)
+    plain = expected(tiles, 16, limits) if high > low else np.zeros_like(found)
+    assert np.abs(found - plain).max() < 0.6 / (WHITE - BLACK)
+
+
+@pytest.mark.parametrize("length", [32, 33, 40, 47, 64, 100, 600, 2048])
+def test_no_tile_can_overshoot_the_levels(length: int) -> None:
+    # Of all tiles from 0 to 1, the one that is white where a weight is positive overshoots most.
+    pixels = torch.eye(length, dtype=torch.float64)[None, None]
+    size = (16, length)
+    weights = functional.interpolate(pixels, size, mode="bicubic", antialias=True)[0, 0]
+    above = weights.clamp(min=0).sum(1).max().item()
+    most = above**2 + (above - 1) ** 2
+    assert most < (HIGHEST - BLACK) / (WHITE - BLACK)
+    assert 1 - most > (0 - BLACK) / (WHITE - BLACK)
 
 
 def test_it_says_what_it_is_of_and_so_do_embeddings_of_it(tiles: Path, tmp_path: Path) -> None:
@@ -129,7 +143,7 @@ def test_a_network_sees_nearly_what_it_sees_of_whole_tiles(tiles: Path, tmp_path
         target = tmp_path / name / "map.json"
         embed(manifest, card(), "map", target, SETTINGS)
         values[name] = EmbeddingStore(target).read("cls", "map")
-    assert centred(values["whole"], values["reduced"]).min() > 0.999
+    assert centred(values["whole"], values["reduced"]).min() > 0.9999
 
 
 def centred(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -174,7 +188,8 @@ def test_other_tiles_another_range_or_side_make_it_anew(tiles: Path, tmp_path: P
     path = tmp_path / "reduced" / "cells.json"
     reduce_tiles(tiles, SIDE, path)
     before = {TileStore(path).content_sha256}
-    for values, said in ((drawn(seed=1), {}), (drawn(), {"intensity_range": [[0.0, 500.0]] * 3})):
+    others = ((drawn(seed=1), {}), (drawn(), {"intensity_range": [[0.0, 500.0]] * 3}))
+    for values, said in others:
         shutil.rmtree(tiles.parent)
         write_store(tiles, values, **said)
         reduce_tiles(tiles, SIDE, path)
@@ -214,6 +229,7 @@ SELF = {"kind": "self"}
         ({"input_size": 16}, True),
         ({"normalization": SELF}, True),
         ({"input_size": 48}, False),
+        ({"input_size": 17}, False),
         ({"scale": "physical", "pixel_size_um": 0.5}, False),
         ({"normalization": {"intensity": "tile"}}, False),
         ({"normalization": {"intensity": "joint"}}, False),

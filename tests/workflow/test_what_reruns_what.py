@@ -238,7 +238,7 @@ def test_a_size_more_of_a_sweep_embeds_that_size_only(copied_study):
 
 def test_reduced_tiles_are_made_once_and_read_by_backbones_of_small_inputs(copied_study):
     folder = copied_study()
-    change_study(folder, reduced_tiles={"cells": 32})
+    change_study(folder, reduced_tiles={"cells": [32]})
     jobs = planned_jobs(folder)
     assert {name: jobs.pop(name) for name in ("reduce", "embed")} == {"reduce": 1, "embed": 2}
     assert {"heads": 2, "knn": 2}.items() <= jobs.items()
@@ -246,7 +246,7 @@ def test_reduced_tiles_are_made_once_and_read_by_backbones_of_small_inputs(copie
     run_snakemake(folder)
     assert planned_jobs(folder) == {}
     stores = folder / "results/tiny"
-    tiles, reduced = (TileStore(stores / at / "cells.json") for at in ("tiles", "reduced_tiles"))
+    tiles, reduced = (TileStore(stores / at / "cells.json") for at in ("tiles", "reduced_tiles/32"))
     assert (tiles.tile_size, reduced.tile_size) == ((64, 64), (32, 32))
     for backbone, side in {"tiny/map": 32, "handcrafted/features": None}.items():
         said = EmbeddingStore(stores / f"embeddings/cells/{backbone}.json").attributes
@@ -256,7 +256,7 @@ def test_reduced_tiles_are_made_once_and_read_by_backbones_of_small_inputs(copie
     before = {path: path.stat().st_mtime_ns for path in stores.rglob("*.json")}
     write_yaml(folder / "cards/backbones/other.yaml", {"name": "other", **TINY_NETWORK, "seed": 1})
     both = [*STUDY["backbones"], "cards/backbones/other.yaml"]
-    change_study(folder, reduced_tiles={"cells": 32}, backbones=both)
+    change_study(folder, reduced_tiles={"cells": [32]}, backbones=both)
     jobs = planned_jobs(folder)
     assert jobs["embed"] == 2
     assert not {"tiles", "reduce"} & set(jobs)

@@ -229,7 +229,8 @@ def embedder_for(
     assignment = assign(strategy, source.channels, card.named_slots)
     tiles = source.channels, source.intensity_range
     shape = source.manifest.shape[1:]
-    return NetworkEmbedder(card, card_path, *tiles, assignment, settings, tile_shape=shape)
+    clip = source.clip_range
+    return NetworkEmbedder(card, card_path, *tiles, assignment, settings, shape, clip)
 
 
 def measured_tiles(n_tiles: int) -> int:

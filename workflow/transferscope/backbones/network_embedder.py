@@ -65,6 +65,8 @@ class NetworkEmbedder(Embedder):
         Device, number format, batch size, threads.
     tile_shape
         Shape of a raw tile [C, H, W], which limits the batches on a GPU; empty: small.
+    clip_range
+        Raw values to which pixels are clipped, [C, 2]; None: black and white.
     sibling
         An embedder with the same card, channels and settings, and another assignment, whose
         device and networks it uses; None: none.
@@ -79,6 +81,7 @@ class NetworkEmbedder(Embedder):
         assignment: Assignment,
         settings: ComputeSettings,
         tile_shape: Sequence[int] = (),
+        clip_range: npt.NDArray[np.float32] | None = None,
         sibling: NetworkEmbedder | None = None,
     ) -> None:
         if sibling is None and (problems := _checked_early(card, card_path)):
@@ -105,13 +108,14 @@ class NetworkEmbedder(Embedder):
             raise UserError(problems)
         self.weights_sha256 = self._networks.weights_sha256(self._n_adapted)
         self.normalization = normalization_for(assignment, card.normalization)
-        self._tiles = channels, intensity_range
+        self._tiles, self._clip_range = (channels, intensity_range), clip_range
         self.preprocessor = Preprocessor(
             *self._tiles,
             card.input_size,
             self.normalization,
             n_inputs,
             self.device,
+            clip_range,
         )
 
     def sibling(self, strategy: str) -> NetworkEmbedder:
@@ -124,7 +128,8 @@ class NetworkEmbedder(Embedder):
         """
         assignment = assign(strategy, self._tiles[0], self.card.named_slots)
         given = self.card, self.card_path, *self._tiles
-        return NetworkEmbedder(*given, assignment, self.settings, sibling=self)
+        clip = self._clip_range
+        return NetworkEmbedder(*given, assignment, self.settings, clip_range=clip, sibling=self)
 
     def identity(self) -> dict[str, Any]:
         """Return what the values depend on besides the tiles."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferscope.backbones.resizing import clipped, resized
+from transferscope.backbones.resizing import resized
 from transferscope.cards import Normalization
 from transferscope.channels.assignment import Assignment, Pass, adapted_values
 from transferscope.config.channel_strategies import ADAPT, AGNOSTIC
@@ -22,6 +22,8 @@ CONSTANT = 1e-6
 WHITE = 255
 # Added to the standard deviation by `self`, as the Human Protein Atlas DINO models were trained.
 SELF_EPSILON = 1e-7
+# Lowest and highest value, [1 or B, C, 1, 1] each.
+Limits = tuple[Tensor, Tensor]
 
 
 class Preprocessor:
@@ -41,6 +43,9 @@ class Preprocessor:
         Number of the network's input channels.
     device
         Where the tensors lie.
+    clip_range
+        Raw values to which pixels are clipped before they are resized, [C, 2]; None: black and
+        white.
     """
 
     def __init__(
@@ -51,12 +56,13 @@ class Preprocessor:
         normalization: Normalization,
         n_inputs: int,
         device: torch.device | str = "cpu",
+        clip_range: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.channels = list(channels)
         self.input_size = input_size
         self.normalization = normalization
-        limits = torch.as_tensor(intensity_range, dtype=torch.float32, device=device)
-        self._low, self._high = (limits[None, :, i, None, None] for i in (0, 1))
+        self._range = _low_and_high(intensity_range, device)
+        self._clip = self._range if clip_range is None else _low_and_high(clip_range, device)
         self._mean = _per_input(normalization.mean, n_inputs, device)
         self._std = _per_input(normalization.std, n_inputs, device)
 
@@ -78,15 +84,15 @@ class Preprocessor:
         """
         size = self.input_size
         if self.normalization.intensity == "joint":
-            return resized(raw, size, _floats, self._low, self._high)
-        low, high = self._limits(raw)
+            return resized(raw, size, _floats, *self._range)
+        (low, high), clip = self._limits(raw)
         if self.normalization.bits is not None:
             # An 8-bit file was rounded when it was written, and again when it was resized.
             levels = resized(raw, size, _levels, low, high)
             scaled = torch.round(levels).clamp(0, WHITE) / WHITE
         else:
             # Scaling commutes with resizing and is cheaper on the smaller image.
-            scaled = _between(resized(raw, size, clipped, low, high), low, high)
+            scaled = _between(resized(raw, size, _clipped, *clip), low, high)
         if self.normalization.kind != "self":
             return scaled
         std, mean = torch.std_mean(scaled, dim=(-2, -1), keepdim=True)
@@ -120,11 +126,18 @@ class Preprocessor:
             filled[:, slot] = values
         return filled
 
-    def _limits(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _limits(self, raw: Tensor) -> tuple[Limits, Limits]:
+        """Return black and white, and the values to which pixels are clipped."""
         if self.normalization.intensity == "range":
-            return self._low, self._high
+            return self._range, self._clip
         low, high = percentiles(raw.to(torch.float32), self.normalization.percentiles)
-        return low, high
+        return (low, high), (low, high)
+
+
+def _low_and_high(limits: npt.NDArray[np.float32], device: torch.device | str) -> Limits:
+    of_channels = torch.as_tensor(limits, dtype=torch.float32, device=device)
+    low, high = (of_channels[None, :, i, None, None] for i in (0, 1))
+    return low, high
 
 
 def _floats(raw: Tensor, *_: Tensor) -> Tensor:
@@ -132,9 +145,17 @@ def _floats(raw: Tensor, *_: Tensor) -> Tensor:
     return raw.to(torch.float32)
 
 
+def _clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    pixels = raw.to(torch.float32, copy=True)
+    if low.numel() == 1 and low.device.type == "cpu":
+        # Several times as fast as with tensors.
+        return pixels.clamp_(float(low), float(high))
+    return torch.minimum(torch.maximum(pixels, low), high)
+
+
 def _levels(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the levels of an 8-bit file."""
-    return torch.round(WHITE * _between(clipped(raw, low, high), low, high))
+    return torch.round(WHITE * _between(_clipped(raw, low, high), low, high))
 
 
 def percentiles(pixels: Tensor, percents: Sequence[float]) -> list[Tensor]:

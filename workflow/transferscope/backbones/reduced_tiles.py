@@ -1,33 +1,37 @@
 """Tiles kept once more at a smaller side, for the networks that would reduce them anyway.
 
-What is read of a large tile is most of the work where a network runs on a GPU. The copy is a tile
-store like any other, antialiased by the filter that feeds a network, and says what it is of.
+Where a network runs on a GPU, reading and resizing large tiles takes longer than the network does.
+The copy is a tile store like any other, made by the filter that feeds a network, and says what it
+is of. Its levels are finer than any network tells apart, and reach beyond black and white, for the
+filter overshoots both: to clip that, or to round to 8 bit, would change embeddings.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from transferscope.backbones.resizing import clipped, resized
+from transferscope.backbones.preprocessing import Preprocessor
+from transferscope.cards import Normalization
 from transferscope.errors import user_error
-from transferscope.runtime.arrays import Floats32, Values
+from transferscope.runtime.arrays import Values
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.ordered_map import ordered_map
 from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import TILES_FORMAT, store_of
-from transferscope.stores.tile_store import TileStore
-from transferscope.tiles.store import ARRAY, READ_BYTES, SCALED_FROM, rows_per_block
+from transferscope.stores.tile_store import CLIP_RANGE, TileStore
+from transferscope.tiles.store import ARRAY, READ_BYTES, rows_per_block
 from transferscope.tiles.tiling import REDUCED_FIX, too_small
 
-METHOD = "antialiased bicubic, clipped to the intensity range"
-# Attributes of a tile store that hold of its tiles at any size.
-KEPT = ("channels", "intensity_range", SCALED_FROM)
+METHOD = "antialiased bicubic"
+DTYPE = np.dtype(np.uint16)
+# Levels of black and white, and the highest one. The filter overshoots by less than a fifth of the
+# range (the square of its largest sum of positive weights along an axis, 1.083).
+BLACK, WHITE, HIGHEST = 1024, 5120, 6144
 
 
 def reduce_tiles(tiles: Path, side: int, manifest: Path, workers: int = 1) -> None:
@@ -51,13 +55,11 @@ def reduce_tiles(tiles: Path, side: int, manifest: Path, workers: int = 1) -> No
     """
     source = TileStore(tiles)
     if source.reduced_to is not None:
-        raise user_error(
-            tiles, "holds tiles that are reduced already", "Give the tiles themselves."
-        )
+        raise user_error(tiles, "these tiles are reduced already", "Give the tiles themselves.")
     if what := too_small(source.tile_size, side):
         raise user_error(tiles, what, REDUCED_FIX)
     store = _opened(source, side, manifest)
-    # With one, as each worker resizes a tile of its own, results do not depend on their number.
+    # Each worker resizes tiles of its own, so that results do not depend on their number.
     torch.set_num_threads(1)
     if missing := store.missing():
         total = sum(stop - start for _, start, stop in missing)
@@ -71,26 +73,28 @@ def reduce_tiles(tiles: Path, side: int, manifest: Path, workers: int = 1) -> No
 def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
     """Open the store to resume it, or make it."""
     n_tiles, n_channels = source.manifest.shape[:2]
-    shape, dtype = (n_channels, side, side), source.array.dtype
+    shape = n_channels, side, side
     height, width = source.tile_size
-    per_um = source.pixel_size_um if height == width else None
-    kept = {key: source.attributes[key] for key in KEPT if key in source.attributes}
+    pixel_size_um = source.pixel_size_um if height == width else None
     # Published tiles have the name of another study's dataset.
     named = {} if source.is_remote else {"dataset": source.attributes.get("dataset")}
-    made_from = [METHOD, side, kept, source.content_sha256, source.manifest.ids_sha256]
+    levels = [BLACK, WHITE, HIGHEST]
+    of_tiles = source.content_sha256, source.manifest.ids_sha256, source.intensity_range.tolist()
     return BlockStore.open_or_create(
         store_of(manifest),
         format=TILES_FORMAT,
         array=ARRAY,
-        fingerprint=fingerprint(made_from),
+        fingerprint=fingerprint([METHOD, side, levels, *of_tiles]),
         shape=(n_tiles, *shape),
-        dtype=dtype,
-        block_rows=rows_per_block(int(np.prod(shape)) * dtype.itemsize, n_tiles),
+        dtype=DTYPE,
+        block_rows=rows_per_block(math.prod(shape) * DTYPE.itemsize, n_tiles),
         ids=source.tile_ids,
         attributes={
             **named,
-            **kept,
-            "pixel_size_um": None if per_um is None else per_um * height / side,
+            "channels": source.channels,
+            "pixel_size_um": None if pixel_size_um is None else pixel_size_um * height / side,
+            "intensity_range": [[BLACK, WHITE]] * n_channels,
+            CLIP_RANGE: [[0, HIGHEST]] * n_channels,
             "reduced_by": METHOD,
             **source.origin,
         },
@@ -98,27 +102,22 @@ def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
 
 
 def _reduced(source: TileStore, side: int, start: int, stop: int, workers: int) -> Values:
-    """Return tiles [stop - start, C, side, side] in the type of the source."""
-    found = np.empty((stop - start, source.manifest.shape[1], side, side), source.array.dtype)
-    low, high = (torch.from_numpy(limit) for limit in source.intensity_range.T.copy())
-    limits = [limit[None, :, None, None] for limit in (low, high)]
+    """Return reduced tiles [stop - start, C, side, side]."""
+    n_channels = len(source.channels)
+    found = np.empty((stop - start, n_channels, side, side), DTYPE)
+    plain = Normalization(kind="none")
+    preprocessor = Preprocessor(source.channels, source.intensity_range, side, plain, n_channels)
 
+    @torch.inference_mode()
     def reduce(rows: range) -> None:
-        tiles = torch.from_numpy(source.read(rows.start, rows.stop))
-        smaller = resized(tiles, side, clipped, *limits).numpy()
-        found[rows.start - start : rows.stop - start] = _as(found.dtype, smaller)
+        scaled = preprocessor.resize(torch.from_numpy(source.read(rows.start, rows.stop)))
+        levels = scaled.mul_(WHITE - BLACK).add_(BLACK).round_().clamp_(0, HIGHEST)
+        found[rows.start - start : rows.stop - start] = levels.numpy()
 
-    step = max(1, READ_BYTES // (found.itemsize * math.prod(source.manifest.shape[1:])))
+    tile_bytes = source.array.dtype.itemsize * math.prod(source.manifest.shape[1:])
+    step = max(1, READ_BYTES // tile_bytes)
     spans = [range(first, min(first + step, stop)) for first in range(start, stop, step)]
     # What is read in turn is read by one.
     for _ in ordered_map(reduce, spans, 1 if source.reads_in_turn else workers):
         pass
     return found
-
-
-def _as(dtype: np.dtype[Any], values: Floats32) -> Values:
-    """Return values in a type, integers rounded: the filter overshoots black and white a little."""
-    if dtype.kind not in "iu":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.rint(values).clip(limits.min, limits.max).astype(dtype)

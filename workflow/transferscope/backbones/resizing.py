@@ -93,15 +93,6 @@ def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor)
     return found
 
 
-def clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return pixels as float32, none below or above limits, for `resized`."""
-    pixels = raw.to(torch.float32, copy=True)
-    if low.numel() == 1 and low.device.type == "cpu":
-        # Several times as fast as with tensors.
-        return pixels.clamp_(float(low), float(high))
-    return torch.minimum(torch.maximum(pixels, low), high)
-
-
 def _both_axes(pixels: Tensor, size: int, out: Tensor | None = None) -> Tensor:
     """Resize [..., H, W] to [..., size, size], into `out` if that is given, which has two axes."""
     return _rows(_rows(pixels, size).mT, size, None if out is None else out.mT).mT

@@ -247,10 +247,12 @@ class NetworkBase(Model):
         """Whether tiles that were reduced to a side in px show it what the tiles themselves do.
 
         Not where the card needs the tiles' own pixels: for a pixel size, for the brightest and
-        darkest of a tile, or as they were rounded to 8 bit.
+        darkest of a tile, or as they were rounded to 8 bit. Nor where they would be resized once
+        more by less than two, which blurs: centred cosines of .98 to .99 (docs/performance.md).
         """
         fixed = self.normalization.intensity == "range" and self.normalization.bits is None
-        return self.scale == "fit" and fixed and self.input_size <= side
+        fits = side == self.input_size or side >= 2 * self.input_size
+        return self.scale == "fit" and fixed and fits
 
 
 class ArchitectureBase(NetworkBase):

@@ -43,9 +43,9 @@ class StudyPaths:
         """Manifest of a tile store; see `store_of` for the store."""
         return self.root / "tiles" / f"{dataset}.json"
 
-    def reduced_tiles(self, dataset: str = "{dataset}") -> Path:
-        """Manifest of the tile store that holds the tiles of a dataset once more, smaller."""
-        return self.root / "reduced_tiles" / f"{dataset}.json"
+    def reduced_tiles(self, dataset: str = "{dataset}", side: int | str = "{side}") -> Path:
+        """Manifest of the store that holds the tiles of a dataset once more, at a side in px."""
+        return self.root / "reduced_tiles" / str(side) / f"{dataset}.json"
 
     def tile_table(self, dataset: str = "{dataset}") -> Path:
         """Table of the tiles: id, group, labels, fov and carried metadata, in store order."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     field_validator,
     model_validator,
@@ -35,6 +36,8 @@ from transferscope.config.segmentation import SCHEME, SegmentationSettings
 from transferscope.config.transfer import SCHEME as TRANSFER_SCHEME
 from transferscope.config.transfer import TransferSettings
 from transferscope.config.vocabulary import METRICS, CardRef, Metric, Seed, Side, Strategy
+
+ReducedSides = Annotated[list[Side], Field(min_length=1), AfterValidator(without_repeats)]
 
 
 class StudyConfig(Model):
@@ -108,13 +111,13 @@ class StudyConfig(Model):
             "strict: stop."
         ),
     )
-    reduced_tiles: dict[Name, Side] = Field(
+    reduced_tiles: dict[Name, ReducedSides] = Field(
         {},
         description=(
-            "Dataset -> side in px, at most half of its tiles', at which these are kept once more, "
-            "antialiased, for the backbones whose input is no larger (with `scale: fit`, and "
-            "`intensity: range` without `bits`): they read them several times as fast. {}: none. "
-            "See docs/performance.md."
+            "Dataset -> sides in px, each at most half of its tiles', at which these are kept once "
+            "more, antialiased. Backbones whose input is of that side, or of at most half of it, "
+            "read them in place of the tiles, several times as fast; with `scale: fit`, and "
+            "`intensity: range` without `bits`. {}: none. See docs/performance.md."
         ),
     )
     quality: Literal["warn", "stop"] = Field(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from transferscope.config.ablation import OcclusionSettings
+from transferscope.config.compute import RAW_BYTES
 from transferscope.config.joining import SCHEME as JOINING_SCHEME
 from transferscope.costs.fields import Fields
 from transferscope.costs.needs import FLOAT_BYTES
@@ -32,11 +33,13 @@ from transferscope.probes.probe import Load
 from transferscope.probes.registry import wanted_probes
 from transferscope.study.ablations import ablated_stores, occluded_stores
 from transferscope.study.joinings import joined_stores, joining_probes
-from transferscope.study.reductions import reduced_datasets
+from transferscope.study.reductions import reduced_stores
 from transferscope.study.study import Study
 
 # Compressed share of a tile store, measured on 16-bit fields (docs/performance.md).
 TILE_STORE_SHARE = 0.55
+# The same of tiles that were reduced, which have finer levels.
+REDUCED_STORE_SHARE = 0.6
 # Of a target store: .020 to .032 for nuclei of two real datasets, and for glands.
 TARGET_STORE_SHARE = 0.04
 TARGET_BYTES_PER_PIXEL = 4
@@ -202,11 +205,12 @@ def _target_bytes(study: Study, fields: dict[str, Fields]) -> int:
 
 
 def _reduced_bytes(study: Study, fields: dict[str, Fields]) -> int:
-    found = 0
-    for name, side in reduced_datasets(study).items():
-        whole = fields[name]
-        found += whole.n_tiles * whole.tile_shape[0] * side**2 * whole.bytes_per_pixel
-    return round(TILE_STORE_SHARE * found)
+    """Return the size of all tiles that are kept once more, reduced."""
+    pixels = sum(
+        fields[name].n_tiles * fields[name].tile_shape[0] * side**2
+        for name, side in reduced_stores(study)
+    )
+    return round(REDUCED_STORE_SHARE * RAW_BYTES * pixels)
 
 
 def _training_hours(study: Study, sizes: Sizes, rates: Rates) -> float:

@@ -17,7 +17,7 @@ from transferscope.labelling.label_table import label_table_of
 from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.ordered_map import ITEMS_AHEAD
 from transferscope.steps.step import Ancient, Job, Shown, Step, Wildcards, per_dataset
-from transferscope.study.reductions import reduced_datasets
+from transferscope.study.reductions import reduced_stores
 from transferscope.tiles.decoding import FIELDS_AHEAD
 from transferscope.tiles.published import published_digest
 from transferscope.tiles.store import BLOCK_BYTES, READ_BYTES
@@ -334,27 +334,22 @@ class Targets(Tiles):
         return fingerprint([meant, files])
 
 
-class Reduce(_DatasetStep):
+class Reduce(Step):
     """Keep tiles once more, smaller, for the backbones that would reduce them anyway."""
 
     name = "reduce"
+    wildcards = ("dataset", "side")
     options = ("tiles", "side", "manifest", "workers=threads")
 
     def jobs(self) -> Sequence[Job]:
-        return per_dataset(reduced_datasets(self.study))
+        found = reduced_stores(self.study)
+        return [{"dataset": dataset, "side": str(side)} for dataset, side in found]
 
     def inputs(self) -> dict[str, Any]:
         return {"tiles": self.paths.tiles()}
 
     def outputs(self) -> dict[str, Any]:
         return {"manifest": self.paths.reduced_tiles()}
-
-    def params(self) -> dict[str, Any]:
-        return {"side": self.side}
-
-    def side(self, wildcards: Wildcards) -> int:
-        """Return the side of the reduced tiles in px."""
-        return self.config.reduced_tiles[wildcards.dataset]
 
     @property
     def threads(self) -> int:
@@ -363,8 +358,8 @@ class Reduce(_DatasetStep):
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a job: some tiles for each worker, and a block of the result."""
         n_tiles, shape = self.sizes.tiles(wildcards.dataset)
-        waiting = (self.threads + ITEMS_AHEAD) * (REDUCED_COPIES * READ_BYTES / MIB)
-        memory = TORCH_MB + waiting + BLOCK_BYTES / MIB
+        waiting = (self.threads + ITEMS_AHEAD) * REDUCED_COPIES * READ_BYTES / MIB
+        memory = TORCH_MB + waiting + 2 * BLOCK_BYTES / MIB
         return Need.of(memory, REDUCE_SECONDS * n_tiles * math.prod(shape) * RAW_BYTES)
 
 

@@ -36,7 +36,7 @@ from transferscope.costs.network_costs import (
 )
 from transferscope.costs.sizes import UNKNOWN_COST
 from transferscope.steps.step import Job, Step, Wildcards, backbone_of, per_probed, probed_of
-from transferscope.study.reductions import reduced_datasets, reduced_side
+from transferscope.study.reductions import reduced_side, reduced_stores
 
 # Copies of the weights while the number format is tried: as read, in the network, reduced.
 WEIGHT_COPIES = 3
@@ -55,11 +55,13 @@ def embedded_tiles(step: Step) -> Any:
 
     def of_job(wildcards: Wildcards) -> Path:
         dataset = wildcards.dataset
-        is_reduced = reduced_side(step.study, dataset, backbone_of(wildcards)) is not None
-        return step.paths.reduced_tiles(dataset) if is_reduced else step.paths.tiles(dataset)
+        side = reduced_side(step.study, dataset, backbone_of(wildcards))
+        return (
+            step.paths.tiles(dataset) if side is None else step.paths.reduced_tiles(dataset, side)
+        )
 
     # Where nothing is reduced, no job is asked: there may be thousands.
-    return of_job if reduced_datasets(step.study) else step.paths.tiles()
+    return of_job if reduced_stores(step.study) else step.paths.tiles()
 
 
 class BackboneStep(Step):

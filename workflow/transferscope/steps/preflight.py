@@ -54,7 +54,7 @@ from transferscope.runtime.fingerprint import fingerprint
 from transferscope.runtime.json_cache import JsonCache
 from transferscope.study.ablations import not_ablated
 from transferscope.study.joinings import not_joined
-from transferscope.study.reductions import not_reduced, reduced_datasets
+from transferscope.study.reductions import not_reduced, reduced_stores
 from transferscope.study.study import Study
 from transferscope.study.transfers import not_transferred
 from transferscope.tiles.doubts import DOUBTS_VERSION, judge
@@ -342,18 +342,13 @@ def _check_targets(study: Study, located: Located[DatasetCard], passed: Passed) 
 
 def _check_reduced(study: Study, located: Located[DatasetCard]) -> list[Problem]:
     """Check that tiles are large enough to be reduced; of others, their step finds out."""
-    name = located.card.name
-    side = reduced_datasets(study).get(name)
-    if side is None:
-        return []
+    name, problems = located.card.name, []
+    where = f"study {study.config.study}, key reduced_tiles"
     with suppress(UserError):  # reported elsewhere
-        if what := too_small(expected_fields(study, name).tile_shape[-2:], side):
-            return [
-                Problem(
-                    f"study {study.config.study}, key reduced_tiles", f"{name}: {what}", REDUCED_FIX
-                )
-            ]
-    return []
+        for side in (side for dataset, side in reduced_stores(study) if dataset == name):
+            if what := too_small(expected_fields(study, name).tile_shape[-2:], side):
+                problems.append(Problem(where, f"{name}: {what}", REDUCED_FIX))
+    return problems
 
 
 def _check_pixels(

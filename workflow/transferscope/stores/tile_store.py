@@ -19,6 +19,8 @@ from transferscope.transport.whole_blocks import WholeBlocks
 # Attributes of stores that were made of tiles; also of tiles that were reduced.
 TILES_SHA256 = "tiles_sha256"
 OF_TILES = (TILES_SHA256, "tile_size", "tile_pixel_size_um")
+# Attribute of reduced tiles.
+CLIP_RANGE = "clip_range"
 # Attribute of an embedding store: side in px of the reduced tiles that were embedded.
 REDUCED_TO = "reduced_to"
 
@@ -54,6 +56,15 @@ class TileStore(RowStore):
     def intensity_range(self) -> Floats32:
         """Raw values of black and white, [C, 2]."""
         return np.asarray(self.attributes["intensity_range"], dtype=np.float32)
+
+    @property
+    def clip_range(self) -> Floats32:
+        """Raw values to which a network's input is clipped, [C, 2]: black and white.
+
+        Of reduced tiles, wider: they were clipped before, and the filter overshoots both a little.
+        """
+        found = self.attributes.get(CLIP_RANGE, self.attributes["intensity_range"])
+        return np.asarray(found, dtype=np.float32)
 
     @property
     def tile_size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which backbones read the reduced copy of a dataset's tiles, and why one is not made.
+"""Which backbones read which reduced copy of a dataset's tiles, and why one is not made.
 
 All of it follows from config and cards, never from files that exist: another backbone that is
 added reads what it would have read from the beginning.
@@ -14,34 +14,38 @@ from transferscope.tiles.tiling import too_small
 
 def reduced_side(study: Study, dataset: str, backbone: str) -> int | None:
     """Return the side in px of the reduced tiles that a backbone embeds; None: the tiles' own."""
-    side = study.config.reduced_tiles.get(dataset)
-    if side is None or not study.backbones[backbone].card.reads_reduced(side):
+    sides = study.config.reduced_tiles.get(dataset)
+    if not sides:
         return None
-    return side
+    card = study.backbones[backbone].card
+    return min((side for side in sides if card.reads_reduced(side)), default=None)
 
 
-def reduced_datasets(study: Study) -> dict[str, int]:
-    """Return dataset -> side in px, of those that any backbone reads."""
-    return {
-        name: side
-        for name, side in study.config.reduced_tiles.items()
-        if name in study.image_datasets
-        and any(reduced_side(study, name, backbone) for backbone in study.backbones)
+def reduced_stores(study: Study) -> list[tuple[str, int]]:
+    """Return dataset and side in px of all reduced tiles that some backbone reads."""
+    found = {
+        (dataset, reduced_side(study, dataset, backbone))
+        for dataset in study.config.reduced_tiles
+        if dataset in study.image_datasets
+        for backbone in study.backbones
     }
+    return sorted((dataset, side) for dataset, side in found if side is not None)
 
 
 def not_reduced(study: Study) -> list[str]:
     """Return why reduced tiles that were asked for are not made, in sentences."""
+    made = reduced_stores(study)
     return [
-        f"no backbone reads tiles of `{name}` at {side} px: their inputs are larger, or their "
-        "cards need the tiles' own pixels."
-        for name, side in study.config.reduced_tiles.items()
-        if name in study.image_datasets and name not in reduced_datasets(study)
+        f"no backbone reads tiles of `{dataset}` at {side} px: none has an input of that side, or "
+        "of at most half of it, and a card that does not need the tiles' own pixels."
+        for dataset, sides in study.config.reduced_tiles.items()
+        for side in sides
+        if dataset in study.image_datasets and (dataset, side) not in made
     ]
 
 
-def worth_reducing(study: Study, tile_sizes: Mapping[str, Sequence[int]]) -> list[str]:
-    """Return which tiles to reduce where networks run faster than large tiles are read.
+def worth_reducing(study: Study, tile_sizes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield which tiles to reduce where networks run faster than large tiles are read.
 
     Parameters
     ----------
@@ -50,19 +54,22 @@ def worth_reducing(study: Study, tile_sizes: Mapping[str, Sequence[int]]) -> lis
     tile_sizes
         Height and width of the tiles of each dataset.
     """
-    return list(_worth_reducing(study, tile_sizes))
-
-
-def _worth_reducing(study: Study, tile_sizes: Mapping[str, Sequence[int]]) -> Iterator[str]:
-    cards = [located.card for located in study.backbones.values()]
     for name in study.image_datasets:
         size = tile_sizes[name]
-        half = min(size) // 2
-        sides = [card.input_size for card in cards if card.reads_reduced(half)]
-        if name in study.config.reduced_tiles or not sides or too_small(size, max(sides)):
+        whole = [
+            located.card
+            for backbone, located in study.backbones.items()
+            if reduced_side(study, name, backbone) is None
+        ]
+        sides = {card.input_size for card in whole if card.reads_reduced(card.input_size)}
+        fitting = sorted(side for side in sides if not too_small(size, side))
+        if not fitting:
             continue
+        # Smaller inputs are served by a side of at least twice theirs.
+        kept = [side for side in fitting if not any(2 * side <= other for other in fitting)]
+        kept = sorted({*kept, *study.config.reduced_tiles.get(name, ())})
         yield (
             f"tiles of `{name}`, {size[0]} x {size[1]} px, may take a GPU longer to be read than "
-            f"to be embedded: `reduced_tiles: {{{name}: {max(sides)}}}` keeps them once more for "
-            "the backbones that resize them to this side or less."
+            f"to be embedded: `reduced_tiles: {{{name}: {kept}}}` keeps them once more for the "
+            "backbones that resize them."
         )

@@ -186,7 +186,7 @@ def display_limits(store: TileStore, card: DatasetCard) -> Floats:
     by_channel = sample.swapaxes(0, 1).reshape(sample.shape[1], -1)
     found = np.percentile(by_channel, DRAWN_PERCENTILES, axis=1).T
     given: Mapping[str, Sequence[float]] = card.given_ranges
-    if SCALED_FROM in store.attributes:
+    if SCALED_FROM in store.attributes or store.reduced_to is not None:
         given = dict(zip(store.channels, store.intensity_range.tolist(), strict=True))
     ranges = map(given.get, store.channels, found)
     low, high = np.array(list(ranges), np.float64).T

@@ -14,7 +14,7 @@ from transferscope.stores.tile_store import TileStore
 # Pattern of the manifests in a study's folder -> what reads their stores.
 READERS: dict[str, type[StoreReader]] = {
     "tiles/*.json": TileStore,
-    "reduced_tiles/*.json": TileStore,
+    "reduced_tiles/*/*.json": TileStore,
     "targets/*.json": TargetStore,
     "predicted_masks/*/*/*.json": TargetStore,
     "embeddings/*/*/*.json": EmbeddingStore,
