@@ -4,17 +4,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import TypeAdapter
 from torch.nn import functional
 
 from tile_stores import CHANNELS, SETTINGS, card
 from transferscope.backbones.embed import embed
 from transferscope.backbones.reduced_tiles import BLACK, HIGHEST, WHITE, reduce_tiles
+from transferscope.cards import BackboneCard
+from transferscope.cards.lookup import SHIPPED
+from transferscope.config.model import read_yaml
 from transferscope.errors import UserError
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
@@ -247,3 +252,24 @@ def test_a_card_that_needs_more_than_reduced_tiles_show_is_refused(
         return
     with pytest.raises(UserError, match="tiles reduced to 32 px do not show tiny"):
         embed(smaller, backbone, "map", manifest, SETTINGS)
+
+
+def test_real_images_look_the_same_to_a_pretrained_network(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    reader = TypeAdapter[BackboneCard](BackboneCard)
+    lite = reader.validate_python(
+        read_yaml(SHIPPED / "resources/backbones/efficientnet-lite0.yaml")
+    )
+    images = sorted((shared_data / "bbbc039" / "images").glob("*.png"))[:12]
+    fields = np.stack([imagecodecs.png_decode(path.read_bytes()) for path in images])
+    tiles = fields[:, None, :512, :512]
+    assert tiles.dtype == np.uint16
+    limits = np.percentile(tiles, (0.1, 99.9)).tolist()
+    manifest = write_store(tmp_path / "tiles" / "cells.json", tiles, intensity_range=[limits])
+    values = {}
+    for name, read in {"whole": manifest, "reduced": reduced(manifest, 224).manifest_path}.items():
+        target = tmp_path / name / "replicate.json"
+        embed(Path(read), lite, "replicate", target, SETTINGS)
+        values[name] = EmbeddingStore(target).read("pool", "replicate")
+    assert centred(values["whole"], values["reduced"]).min() > 0.9999
