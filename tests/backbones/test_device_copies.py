@@ -78,3 +78,21 @@ def test_the_host_waits_for_the_copies_of_the_buffer_that_it_overwrites_and_no_o
     copies.wait(buffers[0])
     copies.wait(buffers[0])
     assert notes == ["on cpu", "host waits for copies 1"]
+
+
+def test_rows_that_come_back_are_waited_for_where_they_are_used(
+    notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = []
+    empty = torch.empty
+
+    def noted(*shape: Any, pin_memory: bool, **kind: Any) -> torch.Tensor:
+        pinned.append(pin_memory)
+        return empty(*shape, **kind)
+
+    monkeypatch.setattr(torch, "empty", noted)
+    rows = torch.arange(6.0).reshape(2, 3)
+    wait = DeviceCopies(CPU).returned(rows)
+    assert (notes, pinned) == ([], [True])
+    assert torch.equal(wait(), rows)
+    assert notes == ["on cpu", "host waits for network 1"]

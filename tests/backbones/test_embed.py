@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from safetensors.torch import save_file
 from tile_stores import BF16, CHANNELS, N_TILES, SETTINGS, card, write_tiles
 from transferscope.backbones import filling, network_embedder, readout
 from transferscope.backbones.embed import embed, prefetched
-from transferscope.backbones.embedder import storage_dtype
+from transferscope.backbones.embedder import Tiles, storage_dtype
 from transferscope.backbones.filling import measured_tiles
 from transferscope.backbones.neighbours import nearest
+from transferscope.backbones.network_embedder import NetworkEmbedder
 from transferscope.backbones.networks import build_backbone
 from transferscope.backbones.precision import centred_cosine
 from transferscope.backbones.preprocessing import Preprocessor
@@ -27,7 +29,8 @@ from transferscope.cards import HandcraftedCard, TimmCard
 from transferscope.cards import network as network_cards
 from transferscope.channels.assignment import assign, strategies_for
 from transferscope.config.channel_strategies import store_strategy
-from transferscope.errors import UserError
+from transferscope.errors import Problem, UserError
+from transferscope.stores.block_store import BlockStore
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.manifest import TILES_FORMAT, Manifest
 from transferscope.stores.tile_store import TileStore
@@ -486,6 +489,54 @@ def test_float16_is_used_only_where_it_keeps_the_differences_between_tiles() -> 
     assert storage_dtype(1 + 1e-3 * spread) == "float32"
     assert storage_dtype(spread * 1e-7) == "float32"
     assert storage_dtype(spread * 1e4) == "float32"
+
+
+def test_a_block_is_written_while_the_next_one_is_computed(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing = threading.Event()
+    seen = []
+    second = TileStore(tiles).read(8, 16)
+    call, write = NetworkEmbedder.__call__, BlockStore.write_block
+
+    def called(self: NetworkEmbedder, raw: Tiles, *siblings: Any) -> Any:
+        if np.array_equal(raw, second):
+            computing.set()
+        return call(self, raw, *siblings)
+
+    def written(self: BlockStore, block: int, *args: Any) -> None:
+        if block == 0:
+            seen.append(computing.wait(60))
+        write(self, block, *args)
+
+    monkeypatch.setattr(NetworkEmbedder, "__call__", called)
+    monkeypatch.setattr(BlockStore, "write_block", written)
+    embed(tiles, card(), "map", tiles.with_name("e.json"), SETTINGS, block_rows=8)
+    assert seen == [True]
+
+
+def test_a_block_that_cannot_be_written_ends_the_job_and_the_next_goes_on(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, manifest = BlockStore.write_block, tiles.with_name("e.json")
+    blocks: list[int] = []
+
+    def full(self: BlockStore, block: int, *args: Any) -> None:
+        if block == 2:
+            raise UserError(Problem("disk", "is full"))
+        blocks.append(block)
+        write(self, block, *args)
+
+    monkeypatch.setattr(BlockStore, "write_block", full)
+    with pytest.raises(UserError, match="is full"):
+        embed(tiles, card(), "map", manifest, SETTINGS, block_rows=8)
+    assert not manifest.exists()
+    assert blocks == [0, 1]
+    monkeypatch.setattr(BlockStore, "write_block", write)
+    embed(tiles, card(), "map", manifest, SETTINGS, block_rows=8)
+    alone = tiles.with_name("alone.json")
+    embed(tiles, card(), "map", alone, SETTINGS, block_rows=8)
+    assert np.array_equal(EmbeddingStore(manifest).read(), EmbeddingStore(alone).read())
 
 
 def test_reading_is_one_item_ahead_and_in_order() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import nn
 
 from transferscope.backbones.checks import check_backbone
 from transferscope.backbones.network_embedder import NetworkEmbedder
@@ -143,6 +145,22 @@ def test_no_patch_convolution_is_left_and_batch_norm_keeps_fp32() -> None:
     assert reduced.network.bn1.running_var.dtype == torch.float32
     assert reduced.network.conv1.weight.dtype == torch.bfloat16
     assert resnet.network.conv1.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "efficientnet_lite0"])
+def test_convolutions_lie_channels_last_and_are_the_same_network(architecture: str) -> None:
+    outputs = [{"name": "pool", "pooling": "pool"}]
+    backbone = build_backbone(card(architecture, outputs=outputs), HERE)
+    plain = copy.deepcopy(backbone)
+    for module in plain.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.contiguous_format)
+    weights = [m.weight for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    assert weights_sha256(backbone) == weights_sha256(plain)
+    pixels = images(size=64, n=3)
+    torch.testing.assert_close(backbone(pixels), plain(pixels), rtol=1e-4, atol=1e-5)
 
 
 def test_random_weights_depend_on_the_card_s_seed_alone() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.backbones.packed_linear import operator_for_compiler
-from transferscope.backbones.precision import centred_cosine
+from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
 from transferscope.backbones.readout import Backbone, has_tokens
 from transferscope.config.compute import ComputeSettings
 from transferscope.errors import printable
@@ -24,11 +24,9 @@ logger = logging.getLogger(__name__)
 # Compiling takes half a minute; after that a vision transformer takes a sixteenth less time on a
 # processor. Floating-point operations of a job, for each core or on a GPU, from which on that is
 # repaid about twice: some twenty minutes.
-LEAST_OPERATIONS = {"cpu": 2e14, "cuda": 1e17}
+LEAST_OPERATIONS = {"cpu": 2e14, "cuda": 4e17}
 # Side of the patches of most vision transformers, in px: their operations need not be exact here.
 PATCH = 16
-# Centred cosine to the same network as it was.
-LEAST_AGREEMENT = 0.999
 # Where compiled code is kept between jobs. It is executed, so that the folder is not a shared one,
 # as torch's own default is.
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -92,6 +90,7 @@ class CompiledBackbone(Backbone):
         except Exception as error:
             self._give_up(str(error).strip().partition("\n")[0])
             return wanted
+        # Both round, each in its own way: as closely as the number format has to agree with fp32.
         agreement = min(map(centred_cosine, wanted, found))
         if agreement < LEAST_AGREEMENT:
             self._give_up(f"its embeddings agree to a centred cosine of {agreement:.4f} only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,21 @@ class DeviceCopies:
     def computed(self) -> None:
         """Take note that the computation of a batch is under way."""
         self._computed.append(self._computing.record_event())
+
+    def returned(self, rows: Tensor) -> Callable[[], Tensor]:
+        """Return what waits, in any thread, for rows to be back on the host."""
+        # On the stream that computes them, so that it is that copy, and no later work, that is
+        # waited for.
+        back = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+        back.copy_(rows, non_blocking=True)
+        done = self._computing.record_event()
+
+        def wait() -> Tensor:
+            with torch.cuda.device(self._device):
+                done.synchronize()
+            return back
+
+        return wait
 
     def taken(self, tiles: Tiles) -> None:
         """Take note that all copies of these tiles are under way."""

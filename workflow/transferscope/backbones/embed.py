@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +175,9 @@ class OnePass:
         self._also = dict(also or {})
         self._parts: list[Part] = []
         self._blocks: range | None = None
+        # A block is written while the next one is computed.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -182,6 +185,7 @@ class OnePass:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
+        self._writer.shutdown()
         for part in self._parts:
             part.claims.close()
         self.own.close()
@@ -252,8 +256,17 @@ class OnePass:
             computed.append(embedder(raw, siblings) if siblings else embedder(raw))
             told(span.stop - span.start)
             if span.is_last:
-                self._write(span, embedder.collected(computed))
+                rows = embedder.collecting(computed)
                 computed = []
+                self._written()
+                self._writing = self._writer.submit(self._write, span, rows)
+        self._written()
+
+    def _written(self) -> None:
+        """Wait until the block that is being written is on the disk."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _spans(self, missing: Sequence[Block], step: int, *, wait: bool) -> Iterator[Span]:
         """Claim one block after the other, and yield what has to be read of it."""
@@ -266,11 +279,12 @@ class OnePass:
                 last = min(first + step, stop)
                 yield Span(first, last, (block, start, stop), parts)
 
-    def _write(self, span: Span, values: Embeddings) -> None:
-        """Write a block into each of its stores, that of this job last.
+    def _write(self, span: Span, rows: Callable[[], Embeddings]) -> None:
+        """Write a block into each of its stores, that of this job last, once it is computed.
 
         A job that is killed in between finds the block missing, and writes what is missing still.
         """
+        values = rows()
         block, start, stop = span.block
         source = self.own.source.source_of(start, stop)
         own, *siblings = span.parts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,6 +78,10 @@ class Embedder(Protocol):
     def collected(self, parts: Sequence[Rows]) -> Embeddings:
         """Return the rows of several calls, [N, D]."""
         return np.concatenate(parts)
+
+    def collecting(self, parts: Sequence[Rows]) -> Callable[[], Embeddings]:
+        """Return what waits for the rows of several calls, in any thread; it waits itself not."""
+        return partial(self.collected, parts)
 
     def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:
         """Return an array to read tiles into, of which a part may be passed to `__call__`."""

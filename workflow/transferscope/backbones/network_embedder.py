@@ -253,10 +253,19 @@ class NetworkEmbedder(Embedder):
         return found
 
     def collected(self, parts: Sequence[Rows]) -> Embeddings:
-        """Return the rows of several calls; the host waits for the device here alone."""
-        on_cpu = self.device.type == "cpu"
-        found = results(parts) if on_cpu else torch.cat(list(parts)).cpu()
-        return np.asarray(found.numpy(), dtype=np.float32)
+        """Return the rows of several calls, once they are computed."""
+        return self.collecting(parts)()
+
+    def collecting(self, parts: Sequence[Rows]) -> Callable[[], Embeddings]:
+        """Return what waits for the rows of several calls: the device goes on meanwhile."""
+        if self.device.type == "cpu":
+            return lambda: _as_rows(results(parts))
+        found = torch.cat(list(parts))
+        if self._copies is None:
+            rows = _as_rows(found.cpu())
+            return lambda: rows
+        returned = self._copies.returned(found)
+        return lambda: _as_rows(returned())
 
     def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:
         """Return an array to read tiles into; pinned, if they go to a GPU."""
@@ -428,6 +437,10 @@ class Networks:
         kept = set(map(id, used))
         self._found = {key: found for key, found in self._found.items() if id(found) in kept}
         self._compiled = [one for one in self._compiled if id(one) in kept]
+
+
+def _as_rows(found: Tensor) -> Embeddings:
+    return np.asarray(found.numpy(), dtype=np.float32)
 
 
 def _checked_early(card: NetworkCard, card_path: Path) -> list[Problem]:

@@ -12,7 +12,7 @@ from pydantic import (
 
 from transferscope.config.model import Model
 
-BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
+BATCH_ON_CPU, BATCH_ON_GPU = 32, 512
 # Tiles that are read at once; one such part is computed, while the others are read.
 READ_BYTES, RAW_BYTES = 64 * 2**20, 2
 # Raw tiles of a batch on a GPU, where they are converted to float32 several times as large.

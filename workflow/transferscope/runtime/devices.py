@@ -96,6 +96,8 @@ def allotted_device(name: str) -> AllottedDevice:
     device = torch_device(name)
     if device.type != "cuda":
         return AllottedDevice(device, lambda: None)
+    # In fp32, networks compute in fp32: convolutions would have ten bits of it, as torch starts.
+    torch.backends.cudnn.allow_tf32 = False
     allotment = gpus.allot(visible_gpus())
     torch.cuda.set_device(allotment.index)
     return AllottedDevice(torch.device("cuda", allotment.index), allotment.release)

@@ -47,8 +47,10 @@ class ChannelPatchEmbed(PatchEmbed):
         patches = patches.reshape(batch, count, *patches.shape[1:])
         if self.channel_embed is None:
             return patches
-        known = list(range(count)) if channels is None else list(channels)
-        return patches + self.channel_embed[known][None, :, None]
+        known = range(count) if channels is None else channels
+        # One by one: a list as an index would be copied to the device each time.
+        named = torch.stack([self.channel_embed[one] for one in known])
+        return patches + named[None, :, None]
 
 
 class ChannelTokenVit(VisionTransformer):
