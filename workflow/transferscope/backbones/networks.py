@@ -158,6 +158,7 @@ def fresh_network(card: ArchitectureCard, seed: int, **arguments: Any) -> nn.Mod
     with _seeded(seed):
         network = _created(card, **arguments)
     replace_patch_convolutions(network)
+    lay_channels_last(network)
     return network
 
 
