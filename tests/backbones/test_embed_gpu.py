@@ -10,6 +10,8 @@ from tile_stores import SETTINGS, card, write_tiles
 from transferscope.backbones import network_embedder
 from transferscope.backbones.embed import embed
 from transferscope.backbones.precision import LEAST_AGREEMENT, centred_cosine
+from transferscope.backbones.reduced_tiles import reduce_tiles
+from transferscope.backbones.resizing import interpolated, with_whole_matrices
 from transferscope.config.compute import ComputeSettings
 from transferscope.stores.embedding_store import EmbeddingStore
 
@@ -64,3 +66,26 @@ def test_a_batch_that_does_not_fit_is_halved(
     monkeypatch.setattr(network_embedder.NetworkEmbedder, "_batch", small)
     halved = store_of(tmp_path / "halved", "map", CUDA).read()
     assert centred_cosine(torch.from_numpy(whole), torch.from_numpy(halved)) >= LEAST_AGREEMENT
+
+
+@pytest.mark.parametrize("changes", [{"architecture": "resnet18", "arguments": {}}, {}])
+def test_reduced_tiles_and_convolutions_are_those_of_the_processor(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    smaller = tmp_path / "reduced" / "cells.json"
+    reduce_tiles(write_tiles(tmp_path), 16, smaller)
+    outputs = [{"name": "mean", "pooling": "pool" if changes else "mean"}]
+    backbone = card(**changes, input_size=16, outputs=outputs)
+    values = []
+    for settings in (SETTINGS, CUDA):
+        manifest = tmp_path / settings.device / "map.json"
+        embed(smaller, backbone, "map", manifest, settings)
+        values.append(torch.from_numpy(EmbeddingStore(manifest).read()))
+    assert centred_cosine(*values) >= LEAST_AGREEMENT
+
+
+def test_tiles_are_resized_as_on_the_processor() -> None:
+    pixels = torch.rand(4, 2, 600, 256)
+    wanted = interpolated(pixels, (224, 224))
+    found = with_whole_matrices(pixels.to("cuda"), 224).cpu()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=5e-6)
