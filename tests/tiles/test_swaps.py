@@ -115,7 +115,7 @@ def test_tiles_say_which_fields_are_exchanged(tmp_path, caplog):
     names = ("cells.json", "cells.parquet", "quality.csv", "skipped.tsv")
     manifest, table, quality, skipped = (tmp_path / name for name in names)
     made = {"manifest": manifest, "tile_table": table, "quality": quality, "skipped": skipped}
-    text = "1 of 60 field looks like the others with channels in another order: "
+    text = "1 of 60 fields looks like the others with channels in another order: "
     text += "t7 (dots is like haze, haze is like dots)"
     with caplog.at_level(logging.WARNING):
         make_tiles(sheet, card, **made)

@@ -49,7 +49,7 @@ def doubts_about_order(
     names = list(fields)
     shown = [f"{names[one.field]} ({_exchanged(one.order, channels)})" for one in found[:SHOWN]]
     more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
-    are = "field looks" if len(found) == 1 else "fields look"
+    are = "fields looks" if len(found) == 1 else "fields look"
     what = (
         f"{len(found):,} of {len(fields):,} {are} like the others with channels in another order: "
         f"{', '.join(shown)}{more}"
