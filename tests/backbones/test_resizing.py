@@ -55,3 +55,13 @@ def test_bands_hold_every_weight_once(length: int, size: int) -> None:
         rows[band.first : band.last, band.start : band.stop] += band.weights
     torch.testing.assert_close(rows.sum(dim=1), torch.ones(size))
     assert sum(band.last - band.first for band in bands(length, size)) == size
+
+
+@pytest.mark.parametrize("side", [40, 300])
+def test_an_autocast_rounds_nothing(side: int) -> None:
+    rng = np.random.default_rng(0)
+    raw = torch.from_numpy(rng.integers(0, 60_000, (1, 3, side, side), dtype=np.uint16))
+    limits = LOW, HIGH * 1000
+    plain = resized(raw, 16, clipped, *limits)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resized(raw, 16, clipped, *limits), plain)

@@ -1,6 +1,7 @@
 """What runs again is read off the settings of the steps, for keys and for versions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_nothing_runs_again_where_nothing_has_changed(
         ({"compare": {"bootstrap": 500}}, {"compare.bootstrap": SCORED[2:]}),
         ({"figures": {**STUDY["figures"], "dpi": 90}}, {"figures.dpi": SCORED[3:]}),
         ({"backbones": ["handcrafted"]}, {"backbones": SCORED[2:]}),
+        (
+            {"reduced_tiles": {"cells": [32]}},
+            {"reduced_tiles": [], "reduced_tiles.cells": EMBEDDED},
+        ),
         # No backbone is fine-tuned, and none is trained.
         ({"finetune": {"epochs": 7}}, {"finetune.epochs": []}),
         ({"training": {"knn_tiles": 7}}, {"training.knn_tiles": []}),
@@ -87,6 +92,19 @@ def test_keys_that_came_or_went_count_as_changed(plan: Plan, ran: Callable[..., 
         "knn.gone": ["knn", "compare", "figures", "report"],
         "section.gone": [],
     }
+
+
+def test_sections_and_entries_that_came_count_by_what_they_change(
+    plan: Plan, ran: Callable[..., RunRecord]
+) -> None:
+    before = ran()
+    for key in ("reduced_tiles", "joining", "nuisance"):
+        del before.config[key]
+    assert found(plan, before) == {"reduced_tiles": [], "joining": [], "nuisance": []}
+    changed = {"reduced_tiles": {"cells": [32]}}
+    reduced = Plan(replace(plan.study, config=plan.config.model_copy(update=changed)))
+    expected = {"reduced_tiles": EMBEDDED, "reduced_tiles.cells": EMBEDDED}
+    assert found(reduced, ran()) == expected
 
 
 def test_another_version_of_a_step_names_it_where_the_study_has_it(

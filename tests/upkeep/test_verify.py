@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tile_stores import copy_tiles
+from tile_stores import copy_tiles, write_tiles
+from transferscope.backbones.reduced_tiles import reduce_tiles
 from transferscope.errors import UserError
 from transferscope.stores.embedding_store import EmbeddingStore
 from transferscope.stores.reader import DamagedBlockError
@@ -125,3 +126,18 @@ def test_a_probe_refuses_a_damaged_store(study: Path) -> None:
     chunks(store.path)[0].unlink()
     with pytest.raises(UserError, match="differ from their checksum"):
         EmbeddingStore(study / "embeddings/trial/trial/replicate.json").check()
+
+
+def test_reduced_tiles_are_held_against_their_tiles_and_their_place(tmp_path: Path) -> None:
+    tiles = write_tiles(tmp_path / "tiles")
+    right, wrong = (tmp_path / "reduced_tiles" / side for side in ("16", "8"))
+    reduce_tiles(tiles, 16, right / "cells.json")
+    assert verify(tmp_path).faults == []
+    right.rename(wrong)
+    (fault,) = verify(tmp_path).faults
+    assert fault.what == "is another store: its tiles are not of 8 px"
+    wrong.rename(right)
+    shutil.rmtree(tiles.parent)
+    write_tiles(tiles.parent, seed=1)
+    (fault,) = verify(tmp_path).faults
+    assert "its tiles_sha256 is" in fault.what

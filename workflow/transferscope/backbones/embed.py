@@ -72,7 +72,7 @@ def embed(
     card_path
         File of the card, to which the path of its weights is relative; None: the working folder.
     block_rows
-        Rows that a killed job may lose.
+        Rows of a block: a killed job may lose one, and what is computed of the next.
     also
         Other channel strategies and the manifests that jobs of their own write: blocks of their
         stores are filled, too, where they are missing.

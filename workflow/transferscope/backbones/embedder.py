@@ -80,7 +80,7 @@ class Embedder(Protocol):
         return np.concatenate(parts)
 
     def collecting(self, parts: Sequence[Rows]) -> Callable[[], Embeddings]:
-        """Return what waits for the rows of several calls, in any thread; it waits itself not."""
+        """Return what waits for the rows of several calls, in any thread; this waits for none."""
         return partial(self.collected, parts)
 
     def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tiles:

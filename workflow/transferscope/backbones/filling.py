@@ -170,7 +170,7 @@ class StoreFilling:
                 "protocol": VERSION,
                 **source.origin,
                 # Published tiles have the name of another study's dataset.
-                **({} if source.is_remote else {"dataset": source.attributes.get("dataset")}),
+                **_of_dataset(source),
                 **self.embedder.attributes(),
                 **self._change(),
                 **decision,
@@ -217,7 +217,10 @@ def embedder_for(
     """
     if source.reduced_to is not None and not card.reads_reduced(source.reduced_to):
         what = f"tiles reduced to {source.reduced_to} px do not show {card.name} what it is to see"
-        fix = "Give the tiles themselves: its input is larger, or its card needs their own pixels."
+        fix = (
+            "Give the tiles themselves: its input is neither of that side nor of at most half of "
+            "it, or its card needs their own pixels."
+        )
         raise UserError(Problem(str(source.manifest_path), what, fix))
     if not card.is_network:
         from transferscope.backbones.handcrafted import HandcraftedEmbedder
@@ -231,6 +234,13 @@ def embedder_for(
     shape = source.manifest.shape[1:]
     clip = source.clip_range
     return NetworkEmbedder(card, card_path, *tiles, assignment, settings, shape, clip)
+
+
+def _of_dataset(source: TileStore) -> dict[str, Any]:
+    """Return the name of the dataset; none of published tiles, which have that of another study."""
+    # Reduced ones of published tiles have none.
+    is_published = source.is_remote or (source.reduced_to and "dataset" not in source.attributes)
+    return {} if is_published else {"dataset": source.attributes.get("dataset")}
 
 
 def measured_tiles(n_tiles: int) -> int:

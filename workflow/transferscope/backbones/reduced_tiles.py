@@ -24,7 +24,7 @@ from transferscope.runtime.progress import progress_bar
 from transferscope.stores.block_store import BlockStore
 from transferscope.stores.manifest import TILES_FORMAT, store_of
 from transferscope.stores.tile_store import CLIP_RANGE, TileStore
-from transferscope.tiles.store import ARRAY, READ_BYTES, rows_per_block
+from transferscope.tiles.store import ARRAY, REDUCED_BYTES, rows_per_block
 from transferscope.tiles.tiling import REDUCED_FIX, too_small
 
 METHOD = "antialiased bicubic"
@@ -77,7 +77,7 @@ def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
     height, width = source.tile_size
     pixel_size_um = source.pixel_size_um if height == width else None
     # Published tiles have the name of another study's dataset.
-    named = {} if source.is_remote else {"dataset": source.attributes.get("dataset")}
+    name = None if source.is_remote else source.attributes.get("dataset")
     levels = [BLACK, WHITE, HIGHEST]
     of_tiles = source.content_sha256, source.manifest.ids_sha256, source.intensity_range.tolist()
     return BlockStore.open_or_create(
@@ -90,7 +90,7 @@ def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
         block_rows=rows_per_block(math.prod(shape) * DTYPE.itemsize, n_tiles),
         ids=source.tile_ids,
         attributes={
-            **named,
+            **({} if name is None else {"dataset": name}),
             "channels": source.channels,
             "pixel_size_um": None if pixel_size_um is None else pixel_size_um * height / side,
             "intensity_range": [[BLACK, WHITE]] * n_channels,
@@ -115,7 +115,8 @@ def _reduced(source: TileStore, side: int, start: int, stop: int, workers: int) 
         found[rows.start - start : rows.stop - start] = levels.numpy()
 
     tile_bytes = source.array.dtype.itemsize * math.prod(source.manifest.shape[1:])
-    step = max(1, READ_BYTES // tile_bytes)
+    # One tile alone would be taken for a sample of what is read in turn.
+    step = max(2 if source.reads_in_turn else 1, REDUCED_BYTES // tile_bytes)
     spans = [range(first, min(first + step, stop)) for first in range(start, stop, step)]
     # What is read in turn is read by one.
     for _ in ordered_map(reduce, spans, 1 if source.reads_in_turn else workers):

@@ -79,6 +79,12 @@ def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor)
     Tensor
         [B, C, size, size] float32.
     """
+    # Levels of 16 bits do not fit into what an autocast multiplies.
+    with torch.autocast(raw.device.type, enabled=False):
+        return _resized(raw, size, prepare, low, high)
+
+
+def _resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor) -> Tensor:
     height, width = raw.shape[-2:]
     if (height, width) == (size, size):
         return prepare(raw, low, high)

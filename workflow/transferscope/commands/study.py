@@ -68,9 +68,9 @@ def check(
     if compute.probes == "cuda" and not may_be_here():
         warnings.append(NO_GPU_FOR_PROBES)
     found = estimate(study, plan.jobs(), machine_rates(compute.device, compute.precision, tflops))
-    if tflops is not None or (compute.device != "cpu" and may_be_here()):
+    if compute.device != "cpu" and (tflops is not None or may_be_here()):
         sizes = {name: fields.tile_shape[-2:] for name, fields in found.fields.items()}
-        warnings += worth_reducing(study, sizes)
+        warnings += filter(None, [worth_reducing(study, sizes)])
     again = _changes(plan, config)
     outdated = described(outdated_jobs(plan, is_running))
     if as_json:

@@ -61,7 +61,8 @@ class ComputeSettings(Model):
         4096,
         ge=1,
         description=(
-            "Tiles per saved block, the most that a killed job loses. Decrease for slow networks."
+            "Tiles per saved block. A killed job loses at most the one that is being written and "
+            "what is computed of the next. Decrease for slow networks."
         ),
     )
     jobs_per_store: int = Field(

@@ -59,6 +59,10 @@ class Need:
         return cls(memory, LEAST_MINUTES + math.ceil(seconds / 60))
 
 
+# Of a block: its parts, all of it, in the type of the store, encoded; and the parts of the next.
+BLOCK_COPIES = 5
+
+
 def table_mb(n_tiles: int, base: float = TABLES_MB) -> float:
     """Return the memory of a step on the tables of a dataset, in MiB."""
     return base + TABLE_BYTES * n_tiles / MIB
@@ -70,8 +74,8 @@ def matrices_mb(n_tiles: int, width: int) -> float:
 
 
 def block_mb(config: StudyConfig, width: int) -> float:
-    """Return the memory of the block of embeddings that is being filled, in MiB."""
-    return 3 * FLOAT_BYTES * config.compute.block_rows * width / MIB
+    """Return the memory of the block of embeddings that is written, and of the next, in MiB."""
+    return BLOCK_COPIES * FLOAT_BYTES * config.compute.block_rows * width / MIB
 
 
 def on_gpu(config: StudyConfig) -> bool:

@@ -20,7 +20,7 @@ from transferscope.steps.step import Ancient, Job, Shown, Step, Wildcards, per_d
 from transferscope.study.reductions import reduced_stores
 from transferscope.tiles.decoding import FIELDS_AHEAD
 from transferscope.tiles.published import published_digest
-from transferscope.tiles.store import BLOCK_BYTES, READ_BYTES
+from transferscope.tiles.store import BLOCK_BYTES, REDUCED_BYTES
 
 # A segmentation by Cellpose: its network and what it holds of a field.
 CELLPOSE_MB = 6_000
@@ -358,7 +358,8 @@ class Reduce(Step):
     def need(self, wildcards: Wildcards) -> Need:
         """Return the need of a job: some tiles for each worker, and a block of the result."""
         n_tiles, shape = self.sizes.tiles(wildcards.dataset)
-        waiting = (self.threads + ITEMS_AHEAD) * REDUCED_COPIES * READ_BYTES / MIB
+        read = max(REDUCED_BYTES, RAW_BYTES * math.prod(shape))
+        waiting = (self.threads + ITEMS_AHEAD) * REDUCED_COPIES * read / MIB
         memory = TORCH_MB + waiting + 2 * BLOCK_BYTES / MIB
         return Need.of(memory, REDUCE_SECONDS * n_tiles * math.prod(shape) * RAW_BYTES)
 

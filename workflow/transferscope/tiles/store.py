@@ -19,7 +19,7 @@ from transferscope.tiles.blocks import BlockLog
 BLOCK_BYTES = 64 << 20
 MOST_BLOCK_ROWS = 4096
 # Of tiles that a worker reads at once, to reduce them.
-READ_BYTES = 16 << 20
+REDUCED_BYTES = 16 << 20
 ARRAY = "images"
 # Attribute of tiles of floats: the range of each channel in the files.
 SCALED_FROM = "scaled_from"

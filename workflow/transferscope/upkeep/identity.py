@@ -15,6 +15,9 @@ from transferscope.stores.target_store import TargetStore
 from transferscope.stores.tile_store import REDUCED_TO, TILES_SHA256, TileStore
 from transferscope.study.reductions import reduced_side
 
+# What it means where a store does not say it; anything else is not known then.
+UNSAID = {CORRECTED_BY: UNCORRECTED, REDUCED_TO: None}
+
 
 def differences(
     paths: StudyPaths, readers: Mapping[Path, StoreReader], plan: Plan | None
@@ -33,9 +36,10 @@ def differences(
     for manifest, reader in readers.items():
         if isinstance(reader, TileStore):
             expected = _of_tiles(manifest, reader, plan)
-            tiles = readers.get(paths.tiles(manifest.stem))
-            if tiles is not None and tiles is not reader:
-                expected[TILES_SHA256] = tiles.content_sha256
+            if manifest != paths.tiles(manifest.stem):
+                expected |= _of_reduced_tiles(readers.get(paths.tiles(manifest.stem)))
+                if manifest.parent.name != str(reader.reduced_to):
+                    yield manifest, f"its tiles are not of {manifest.parent.name} px"
         elif isinstance(reader, TargetStore):
             expected = _of_masks(paths, manifest, readers, plan)
         else:
@@ -43,7 +47,7 @@ def differences(
             expected = _of_embeddings(manifest, tiles, plan)
         for key, value in expected.items():
             # Stores of older versions do not say everything.
-            found = reader.attributes.get(key, UNCORRECTED if key == CORRECTED_BY else value)
+            found = reader.attributes.get(key, UNSAID.get(key, value))
             if found != value:
                 yield manifest, f"its {key} is {found}, not {value}"
         if isinstance(reader, EmbeddingStore):
@@ -59,6 +63,10 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
     if manifest.stem in datasets:
         expected["channels"] = datasets[manifest.stem].card.channels
     return expected
+
+
+def _of_reduced_tiles(tiles: StoreReader | None) -> dict[str, Any]:
+    return {} if tiles is None else {TILES_SHA256: tiles.content_sha256}
 
 
 def _of_masks(
@@ -92,6 +100,7 @@ def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None)
         # The card that runs has the size of the tiles, or the weights that were trained here.
         if not card.trained_here and getattr(card, "scale", "fit") == "fit":
             expected["card_fingerprint"] = card.fingerprint()
-        if plan is not None and probed.dataset in plan.study.image_datasets:
+        is_corrected = probed.correction is not None
+        if plan and not is_corrected and probed.dataset in plan.study.image_datasets:
             expected[REDUCED_TO] = reduced_side(plan.study, probed.dataset, backbone)
     return expected

@@ -13,7 +13,7 @@ from transferscope.config.study import StudyConfig
 from transferscope.steps.plan import Plan
 from transferscope.steps.step import Step
 from transferscope.stores.manifest import FORMAT_VERSION
-from transferscope.upkeep.ran import RunRecord, changed_keys
+from transferscope.upkeep.ran import ABSENT, RunRecord, changed_keys
 
 # Keys that select cards: new results are made, and no others are made again.
 CHOICES = ("datasets", "training_datasets", "backbones")
@@ -94,18 +94,24 @@ def _replaced(node: Any, path: Sequence[str], value: Any) -> Any:
     """Return a config with another value at a key, unchecked.
 
     If its section no longer has the key, the first key there is replaced, since the same steps read
-    it. A section that no longer exists is ignored.
+    it. A section that no longer exists is ignored. Of entries of a mapping, and of sections, one
+    that was not there is left out, or has its default.
     """
     if not path:
         return value
     key, *rest = path
+    was_absent = value == ABSENT and not rest
     if not isinstance(node, BaseModel):
+        if was_absent:
+            return {name: given for name, given in node.items() if name != key}
         return {**node, key: _replaced(node.get(key, {}), rest, value)}
     known = type(node).model_fields
     if key not in known:
         if isinstance(node, StudyConfig):
             return node
         key, rest = next(iter(known)), []
+    elif was_absent and isinstance(node, StudyConfig):
+        return node.model_copy(update={key: known[key].get_default(call_default_factory=True)})
     return node.model_copy(update={key: _replaced(getattr(node, key), rest, value)})
 
 
