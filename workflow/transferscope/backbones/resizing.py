@@ -79,8 +79,11 @@ def resized(raw: Tensor, size: int, prepare: Prepare, low: Tensor, high: Tensor)
     Tensor
         [B, C, size, size] float32.
     """
+    kind = raw.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return _resized(raw, size, prepare, low, high)
     # Levels of 16 bits do not fit into what an autocast multiplies.
-    with torch.autocast(raw.device.type, enabled=False):
+    with torch.autocast(kind, enabled=False):
         return _resized(raw, size, prepare, low, high)
 
 
