@@ -151,10 +151,8 @@ def test_no_patch_convolution_is_left_and_batch_norm_keeps_fp32() -> None:
 def test_convolutions_lie_channels_last_and_are_the_same_network(architecture: str) -> None:
     outputs = [{"name": "pool", "pooling": "pool"}]
     backbone = build_backbone(card(architecture, outputs=outputs), HERE)
-    plain = copy.deepcopy(backbone)
-    for module in plain.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(backbone).to(memory_format=torch.contiguous_format)
+    assert all(weight.is_contiguous() for weight in plain.parameters())
     weights = [m.weight for m in backbone.modules() if isinstance(m, nn.Conv2d)]
     assert weights
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)

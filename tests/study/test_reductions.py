@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from factories import DATASET_CARD, STUDY, TINY_NETWORK, write_study, write_yaml
+from factories import STUDY, TINY_NETWORK, write_study, write_yaml
 from transferscope.cards.lookup import SHIPPED
 from transferscope.costs.estimate import estimate
 from transferscope.costs.rates import Rates
@@ -22,7 +22,6 @@ from transferscope.study.reductions import (
     worth_reducing,
 )
 
-CARD = {**DATASET_CARD, "sheet": "../../raw/samples.tsv"}
 LARGE = {**TINY_NETWORK, "name": "large", "input_size": 64}
 
 

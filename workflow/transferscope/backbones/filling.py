@@ -169,8 +169,7 @@ class StoreFilling:
                 "requested_precision": self.settings.precision,
                 "protocol": VERSION,
                 **source.origin,
-                # Published tiles have the name of another study's dataset.
-                **_of_dataset(source),
+                **({} if source.dataset is None else {"dataset": source.dataset}),
                 **self.embedder.attributes(),
                 **self._change(),
                 **decision,
@@ -234,13 +233,6 @@ def embedder_for(
     shape = source.manifest.shape[1:]
     clip = source.clip_range
     return NetworkEmbedder(card, card_path, *tiles, assignment, settings, shape, clip)
-
-
-def _of_dataset(source: TileStore) -> dict[str, Any]:
-    """Return the name of the dataset; none of published tiles, which have that of another study."""
-    # Reduced ones of published tiles have none.
-    is_published = source.is_remote or (source.reduced_to and "dataset" not in source.attributes)
-    return {} if is_published else {"dataset": source.attributes.get("dataset")}
 
 
 def measured_tiles(n_tiles: int) -> int:

@@ -76,8 +76,6 @@ def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
     shape = n_channels, side, side
     height, width = source.tile_size
     pixel_size_um = source.pixel_size_um if height == width else None
-    # Published tiles have the name of another study's dataset.
-    name = None if source.is_remote else source.attributes.get("dataset")
     levels = [BLACK, WHITE, HIGHEST]
     of_tiles = source.content_sha256, source.manifest.ids_sha256, source.intensity_range.tolist()
     return BlockStore.open_or_create(
@@ -90,7 +88,7 @@ def _opened(source: TileStore, side: int, manifest: Path) -> BlockStore:
         block_rows=rows_per_block(math.prod(shape) * DTYPE.itemsize, n_tiles),
         ids=source.tile_ids,
         attributes={
-            **({} if name is None else {"dataset": name}),
+            **({} if source.dataset is None else {"dataset": source.dataset}),
             "channels": source.channels,
             "pixel_size_um": None if pixel_size_um is None else pixel_size_um * height / side,
             "intensity_range": [[BLACK, WHITE]] * n_channels,

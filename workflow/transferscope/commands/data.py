@@ -30,6 +30,7 @@ from transferscope.commands.options import (
     settings_option,
 )
 from transferscope.config.probes import SplitSettings
+from transferscope.config.vocabulary import LEAST_SIDE, MOST_SIDE
 from transferscope.config.yaml_text import flow_yaml
 from transferscope.errors import Problem, UserError
 
@@ -125,7 +126,9 @@ def tiles(
 @app.command()
 def reduce(
     tiles: ManifestIn,
-    side: Annotated[int, Option(min=16, max=16_384, help="Side of the reduced tiles in px.")],
+    side: Annotated[
+        int, Option(min=LEAST_SIDE, max=MOST_SIDE, help="Side of the reduced tiles in px.")
+    ],
     manifest: ManifestOut,
     workers: Workers = 2,
 ) -> None:

@@ -34,7 +34,8 @@ METRICS: list[Metric] = list(get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 # Of a square image, in px.
-Side = Annotated[int, Field(ge=16, le=16_384)]
+LEAST_SIDE, MOST_SIDE = 16, 16_384
+Side = Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)]
 CardRef = Annotated[
     str,
     Field(min_length=1, description="Name of a card in the card folders, or path of a card file."),

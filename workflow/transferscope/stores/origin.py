@@ -103,7 +103,5 @@ def check_tiles(
     """
     if "tile_id" in table and list(map(str, table["tile_id"])) != store.tile_ids:
         raise UserError(Problem(str(path), f"holds other tiles than {store.manifest_path}", FIX))
-    # Published tiles have the name of another study's dataset.
-    of_store = None if store.is_remote else store.attributes.get("dataset")
-    for name in (of_store, dataset):
+    for name in (store.dataset, dataset):
         check_origin(path, table.attrs, {"dataset": name})

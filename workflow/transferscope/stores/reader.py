@@ -200,6 +200,14 @@ class StoreReader(ABC):
         """Whether it is in an object store."""
         return isinstance(self.path, str)
 
+    @property
+    def dataset(self) -> str | None:
+        """Name of its dataset; None: older versions do not say it.
+
+        Published stores have the name of another study's dataset, which counts for nothing here.
+        """
+        return None if self.is_remote else self.attributes.get("dataset")
+
     def __len__(self) -> int:
         return self.manifest.shape[0]
 

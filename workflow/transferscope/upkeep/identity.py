@@ -37,7 +37,7 @@ def differences(
         if isinstance(reader, TileStore):
             expected = _of_tiles(manifest, reader, plan)
             if manifest != paths.tiles(manifest.stem):
-                expected |= _of_reduced_tiles(readers.get(paths.tiles(manifest.stem)))
+                expected |= _made_from(readers.get(paths.tiles(manifest.stem)))
                 if manifest.parent.name != str(reader.reduced_to):
                     yield manifest, f"its tiles are not of {manifest.parent.name} px"
         elif isinstance(reader, TargetStore):
@@ -65,7 +65,8 @@ def _of_tiles(manifest: Path, reader: TileStore, plan: Plan | None) -> dict[str,
     return expected
 
 
-def _of_reduced_tiles(tiles: StoreReader | None) -> dict[str, Any]:
+def _made_from(tiles: StoreReader | None) -> dict[str, Any]:
+    """Return what a store is expected to say of the tiles that it was made from."""
     return {} if tiles is None else {TILES_SHA256: tiles.content_sha256}
 
 
@@ -78,9 +79,7 @@ def _of_masks(
     if not is_true:
         dataset, backbone, _ = manifest.parts[-3:]
         expected = {"dataset": dataset, "backbone": backbone, "channels": manifest.stem}
-    tiles = readers.get(paths.tiles(expected["dataset"]))
-    if tiles is not None:
-        expected[TILES_SHA256] = tiles.content_sha256
+    expected |= _made_from(readers.get(paths.tiles(expected["dataset"])))
     datasets = plan.study.all_datasets if plan is not None else {}
     named = datasets.get(expected["dataset"]) if is_true else None
     masks = named.card.masks if named is not None else None
@@ -91,9 +90,7 @@ def _of_masks(
 
 def _of_embeddings(manifest: Path, tiles: StoreReader | None, plan: Plan | None) -> dict[str, Any]:
     probed = Probed(manifest.parents[1].name, manifest.parent.name, manifest.stem)
-    backbone, expected = probed.backbone, dict[str, Any](probed.origin)
-    if tiles is not None:
-        expected[TILES_SHA256] = tiles.content_sha256
+    backbone, expected = probed.backbone, {**probed.origin, **_made_from(tiles)}
     backbones = plan.study.backbones if plan is not None else {}
     if backbone in backbones:
         card = backbones[backbone].card
